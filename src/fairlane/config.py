@@ -128,9 +128,9 @@ class WebSettings(_FromEnvironment):
 
     rate_submit: int = Field(default=100, gt=0, description="Submissions; a batch is one")
     rate_status: int = Field(default=600, gt=0, description="Looks at one job, its log, its result")
-    rate_list: int = Field(default=60, gt=0, description="Lists, of jobs and of all else")
+    rate_list: int = Field(default=300, gt=0, description="Lists, of jobs and of all else")
     rate_cancel: int = Field(default=30, gt=0, description="Cancels, retries and all other changes")
-    rate_metrics: int = Field(default=30, gt=0, description="Looks at numbers")
+    rate_metrics: int = Field(default=120, gt=0, description="Looks at numbers")
     rate_login: int = Field(default=10, gt=0, description="Logins, of each address; of each user ten times as many")
     rate_unproved: int = Field(
         default=300,

@@ -52,7 +52,7 @@ def test_a_flood_is_refused_before_the_database_is_asked(serve):
 def test_the_limits_are_those_that_the_documentation_names():
     settings = WebSettings()
     given = [getattr(settings, f"rate_{kind}") for kind in ("submit", "status", "list", "cancel", "metrics")]
-    assert given == [100, 600, 60, 30, 30]
+    assert given == [100, 600, 300, 30, 120]
 
 
 def test_while_the_shared_count_is_away_each_node_counts_by_itself(monkeypatch: pytest.MonkeyPatch):

@@ -90,12 +90,12 @@ class Site:
         """Stop the worker for good."""
         self._worker.__exit__(RuntimeError, None, None)
 
-    def start_again(self, *, websockets: bool = True) -> None:
+    def start_again(self, *, websockets: bool = True, **rates: int) -> None:
         """Serve again at the same address; without websockets, as behind a proxy that does not pass them on."""
-        self._server = self._serve(port=int(self.url.rpartition(":")[2]), websockets=websockets)
+        self._server = self._serve(int(self.url.rpartition(":")[2]), websockets=websockets, **rates)
 
-    def _serve(self, port: int = 0, *, websockets: bool = True) -> Server:
-        self.app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
+    def _serve(self, port: int = 0, *, websockets: bool = True, **rates: int) -> Server:
+        self.app = create_app(self.fl, WebSettings.model_validate({**QUICK, **rates}), dashboard=True)
         if not websockets:
             self.app.add_middleware(_WithoutWebsockets)
         return Server(self.app, port)

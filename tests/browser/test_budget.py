@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from playwright.sync_api import Page, expect
 
+from fairlane import WebSettings
 from tests.browser.site import Site
 from tests.browser.test_screens import settled
 
@@ -56,6 +57,39 @@ def test_a_first_look_stays_within_its_budget(enter: Callable[..., Page], site: 
     job = site.done(site.submit())
     over = [f"{path}: {one}" for path, budget in BUDGETS.items() for one in excess(enter, path.format(job=job), budget)]
     assert not over, "\n".join(over)
+
+
+def test_a_person_may_open_thirty_pages_a_minute(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    job = site.done(site.submit())
+    screens = [f"o/acme/{one}" for one in ("", "jobs", f"jobs/{job}", f"jobs/{job}/graph", "job-types", "audit")]
+    operators = [f"operator/{one}" for one in ("", "overview", "job-types", "workers")]
+    site.stop()
+    site.start_again(
+        **{kind: getattr(WebSettings(), kind) // 30 for kind in ("rate_list", "rate_metrics", "rate_status")}
+    )
+    refused: list[str] = []
+    for number, path in enumerate([*screens, *operators]):
+        user = f"user {number}"  # with rates of their own
+        site.fl.users.create(user, operator=path in operators)
+        site.fl.members.add("acme", user, role="admin")
+        page = enter(user, "api/v1/health")
+        page.on("response", lambda one: refused.append(one.url) if one.status == 429 else None)
+        page.goto(f"{site.url}/{path}")
+        settled(page, path)
+        page.context.close()
+    assert refused == []
+
+
+def test_bulk_actions_are_asked_for_once_while_there_are_none(enter: Callable[..., Page], site: Site):
+    page, asked = enter("ana", "api/v1/health"), list[str]()
+    page.on("request", lambda request: asked.append(request.url) if "/bulk-actions" in request.url else None)
+    page.clock.install()
+    page.goto(f"{site.url}/o/acme/jobs")
+    settled(page, "jobs")
+    page.clock.fast_forward(5_000)
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert len(asked) == 1
 
 
 def excess(enter: Callable[..., Page], path: str, budget: Budget) -> list[str]:

@@ -19,9 +19,9 @@ export function BulkActions({ organization, begun }: { organization: string; beg
   const working = all.filter(isWorking).map(({ id }) => id);
   const names = working.join(" ");
   useEffect(() => {
-    if (names !== "") setSeen((before) => new Set([...before, ...names.split(" ")]));
-    const timer = setTimeout(() => void refetch(), LAST);
-    return () => clearTimeout(timer);
+    if (names === "") return;
+    setSeen((before) => new Set([...before, ...names.split(" ")]));
+    return () => void setTimeout(() => void refetch(), LAST);
   }, [names, refetch]);
   // Where the dialog that began it put the focus: on the button that opened it, or on the page.
   const place = useRef<Element | null>(null);
