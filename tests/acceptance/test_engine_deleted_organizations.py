@@ -12,6 +12,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements.finish import Finish, finish
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, Gate, engine, running, until
+from tests.runtime.worker_outages import waiting_for_locks
 from tests.runtime.worker_process import worker_process
 from tests.runtime.worker_store import member, nothing, registered
 
@@ -153,13 +154,3 @@ def test_a_deletion_finds_what_an_end_beside_it_queues(postgres_url: str) -> Non
         assert finished.transition.target == "queued"
         deleting.result(PATIENCE)
         assert gone(fl, job) == ["queued", "running", "failed", "queued", "dead_letter"]
-
-
-def waiting_for_locks(url: str) -> int:
-    """How many sessions of this database wait for a lock."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -21,7 +21,7 @@ LEFT_OUT: Final = {
     "tests/acceptance/test_engine_outage_in_handlers.py*": "it takes the database away itself",
     "tests/control/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
     "tests/faults/*": "they inject faults of their own",
-    "tests/runtime/*::test_a_released_child_starts_at_once_beside*": "its worker looks at all lanes but once an hour",
+    "tests/runtime/*::test_a_child_starts_as_its_parent_ends_also_beside*": "its worker polls but once an hour",
     "tests/runtime/*::test_a_thousand_failures_of_one_organization_*": "it counts batches; one that failed is one more",
     "tests/runtime/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",
     "tests/runtime/test_patience.py*": "it looks at how long the waits of an outage are",

@@ -1,20 +1,12 @@
 """Which of an organization's jobs come first: those that come again do not go before the others for ever."""
 
 from collections.abc import Iterator
-from random import Random
 
 import pytest
-from sqlalchemy import Connection
 
-from fairlane import Backoff
-from fairlane.domain.outcomes import Outcome, Snoozed
-from fairlane.runtime import rooms
-from fairlane.runtime.facts import Ready
-from fairlane.store.statements import claim, stage
-from fairlane.store.statements.finish import Finish, finish
+from fairlane import Job, JobContext, Snooze
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import give, job_type, later, member
+from tests.runtime.worker_kit import Engine, engine, running, until
 
 
 @pytest.fixture
@@ -24,15 +16,8 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
-    with engine(database_url, clock=clock) as fl:
-        job_type(fl, "pdf")
+    with engine(database_url, clock=clock, lease=86_400.0) as fl:
         yield fl
-
-
-def end(fl: Engine, ready: Ready, outcome: Outcome) -> None:
-    one = ready.claimed
-    item = Finish(one.organization, one.id, one.job_type, one.lease_token, outcome, Backoff())
-    fl.database.write(lambda connection: finish(connection, fl.database.clock.now(connection), [item], Random(1)))
 
 
 @pytest.mark.parametrize("priority", ["normal", "low"])
@@ -40,52 +25,44 @@ def test_what_snoozes_again_and_again_does_not_go_before_what_came_meanwhile(
     fl: Engine, clock: ManualClock, priority: str
 ) -> None:
     """Three that poll take the worker's one slot whenever they may; one job came after they were submitted first."""
-    job_type(fl, "poll")
-    worker = member(fl, slots=1)
-    give(fl, 3, "poll")
+    starts: list[str] = []
+
+    def waits_to_start(job: Job) -> bool:
+        return fl.explain(job.id, organization="acme").place_in_lane is not None
+
+    @fl.job_type("poll", dedup_window=0)
+    def poll(ctx: JobContext) -> None:
+        starts.append("poll")
+        others = [job for job in polls if job.id != ctx.job_id]
+        until(lambda: all(fl.look(job).status == "queued" for job in others))
+        clock.advance(10)
+        until(lambda: all(waits_to_start(job) for job in others))
+        if "pdf" not in starts and len(starts) < 50:
+            raise Snooze(9)
+
+    @fl.job_type("pdf")
+    def pdf(ctx: JobContext) -> None:
+        starts.append("pdf")
+
+    polls = [fl.give("poll") for _ in range(3)]
     clock.advance(1)
-    give(fl, 1, priority=priority)
-    started: list[str] = []
-    while "pdf" not in started and len(started) < 50:
-        later(clock, 10, worker)
-        fl.database.write(lambda connection: stage.ready_retries(connection, fl.database.clock.now(connection)))
-        (one,) = worker.claim(1)
-        started.append(one.claimed.job_type)
-        end(fl, one, Snoozed(9.0))
-    assert "pdf" in started
+    job = fl.give("pdf", priority=priority)
+    with running(fl.worker(concurrency=1)):
+        assert fl.ended(job).status == "completed"
+    assert starts.index("pdf") < 50
 
 
-def test_a_round_leaves_others_something_however_many_job_types_an_organization_has(
-    fl: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that claims beside another's open claim finds what that one has not locked."""
-    monkeypatch.setattr(rooms, "_MOST_LOOKED_AT", 50)
+def test_the_most_urgent_start_first_from_whichever_of_many_types(fl: Engine) -> None:
+    starts: list[str] = []
     for number in range(5):
-        job_type(fl, f"type {number}")
-        give(fl, 20, f"type {number}")
-    first, second = member(fl, "first", slots=100), member(fl, "second", slots=100)
-    beside: list[Ready] = []
-    real = claim.claim
 
-    def claim_beside(connection: Connection, *args: object, **options: object) -> object:
-        claimed = real(connection, *args, **options)  # type: ignore[arg-type]  # as it was called
-        if options["worker"] == "first" and fl.database.is_postgres:
-            beside.extend(second.claim(100))
-        return claimed
+        @fl.job_type(f"type {number}", dedup_window=0)
+        async def handler(ctx: JobContext) -> None:
+            starts.append(fl.get(ctx.job_id, organization="acme").priority)
 
-    monkeypatch.setattr(claim, "claim", claim_beside)
-    mine = first.claim(100)
-    if not fl.database.is_postgres:  # SQLite's writers wait for each other
-        beside = second.claim(100)
-    assert (len(mine), len(beside)) == (10, 10)
-    assert not {one.claimed.id for one in mine} & {one.claimed.id for one in beside}
-
-
-def test_the_most_urgent_start_first_from_whichever_of_many_lanes(fl: Engine) -> None:
-    for number in range(5):
-        job_type(fl, f"type {number}")
-        give(fl, 3, f"type {number}")
-    give(fl, 4, "type 3", priority="critical")
-    give(fl, 2, "type 1", priority="high")
-    worker = member(fl, slots=50)
-    assert [one.claimed.job_type for one in worker.claim(6)] == ["type 3"] * 4 + ["type 1"] * 2
+        for priority in ("low", "normal"):
+            fl.give(f"type {number}", priority=priority)
+    for name, priority in [("type 3", "critical")] * 4 + [("type 1", "high")] * 2:
+        fl.give(name, priority=priority)
+    fl.drain(concurrency=1)
+    assert starts == ["critical"] * 4 + ["high"] * 2 + ["normal"] * 5 + ["low"] * 5

@@ -1,12 +1,15 @@
 """An engine for tests: quick to look, with one organization, and with a memory of its events to wait for."""
 
+import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import UUID
 
-from fairlane import Directory, Fairlane, Job, JobStatus, Settings
+from fairlane import Directory, Fairlane, Job, JobContext, JobStatus, Settings
 from fairlane.domain.events import Event, JobStarted
 from fairlane.runtime.worker import Worker
 from fairlane.store.clock import Clock
@@ -146,6 +149,39 @@ class Gate:
     def reached(self) -> None:
         """Wait until a handler is at it, which is later than that its job has started."""
         assert self._reached.wait(PATIENCE), "no handler came to the gate"
+
+
+class Hold:
+    """Handlers that go on only when the test lets their jobs go, so that the test says how long each job runs."""
+
+    def __init__(self) -> None:
+        self._held: dict[UUID, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
+
+    def job_type(self, fl: Engine, name: str, **options: Any) -> None:
+        """Make a job type with such a handler."""
+
+        @fl.job_type(name, dedup_window=0, **options)
+        async def handler(ctx: JobContext) -> None:
+            go_on = asyncio.Event()
+            self._held[ctx.job_id] = asyncio.get_running_loop(), go_on
+            await go_on.wait()
+
+    def let_go(self, *jobs: Job) -> None:
+        """Let the handlers of these jobs go on, once they run."""
+        for job in jobs:
+            until(lambda job=job: job.id in self._held)  # type: ignore[misc]  # mypy knows no type of a default
+            loop, go_on = self._held.pop(job.id)
+            loop.call_soon_threadsafe(go_on.set)
+
+
+def running_jobs(fl: Engine, *organizations: str) -> list[Job]:
+    """The jobs of these organizations that run now."""
+    return [job for name in organizations for job in fl.list(organization=name, status="running", limit=1000).items]
+
+
+def running_by_organization(fl: Engine, *organizations: str) -> Counter[str]:
+    """How many jobs of these organizations run now."""
+    return Counter(job.organization for job in running_jobs(fl, *organizations))
 
 
 def started(fl: Engine, job: Job, attempt: int = 1) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, event, make_url
+from psycopg import sql
+from sqlalchemy import Connection, event, make_url, select
 from sqlalchemy import Engine as SomeEngine
 
+from fairlane import Job
 from fairlane.cli import own_postgres
 from fairlane.store import schema
+from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine
@@ -88,6 +91,34 @@ def own_server(directory: Path) -> Iterator[OwnServer]:
     finally:
         if server.is_running:
             server.stop()
+
+
+@contextmanager
+def held_job(fl: Engine, job: Job) -> Iterator[None]:
+    """Another session of PostgreSQL holds the job, as a transaction of a host may."""
+    mine = (jobs.c.organization_id == job.organization) & (jobs.c.id == job.id)
+    with fl.database.engine.begin() as host:
+        host.execute(select(jobs.c.id).where(mine).with_for_update())
+        yield
+
+
+@contextmanager
+def held_table(url: str, name: str) -> Iterator[None]:
+    """Another session of PostgreSQL lets nobody write to the table."""
+    with psycopg.connect(url) as host:
+        host.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(name)))
+        yield
+        host.rollback()
+
+
+def waiting_for_locks(url: str) -> int:
+    """How many sessions of this PostgreSQL database wait for a lock."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @contextmanager
