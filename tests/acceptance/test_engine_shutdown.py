@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import Job, JobContext, TransientError
-from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStarted, WorkerStopped, WorkerStopping
-from fairlane.runtime.crew import Crew
-from fairlane.runtime.facts import Ready
+from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
 from tests.acceptance.apps.worker import register
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
@@ -237,34 +235,6 @@ def test_a_run_that_is_cancelled_twice_leaves_what_runs_in_threads_behind_and_re
         assert registered(fl) == set()
 
 
-def test_a_run_that_is_cancelled_while_it_writes_what_is_left_signs_off_all_the_same(
-    fl: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing(fl)
-    writes, real_write_left = threading.Event(), Crew.write_left
-
-    async def write_left(self: Crew) -> bool:
-        if writes.is_set():
-            return await real_write_left(self)
-        writes.set()
-        await asyncio.Event().wait()
-        return False
-
-    async def host() -> None:
-        worker = fl.worker()
-        task = asyncio.create_task(worker.run_async())
-        await asyncio.to_thread(fl.events.wait, WorkerStarted)
-        worker.stop()
-        await asyncio.to_thread(writes.wait, PATIENCE)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    monkeypatch.setattr(Crew, "write_left", write_left)
-    asyncio.run(host())
-    assert registered(fl) == set()
-
-
 def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> None:
     nothing(fl)
     job = fl.give("work")
@@ -274,28 +244,6 @@ def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> Non
     assert fl.look(job).status == "queued"
     worker.drain()  # that stop is spent
     assert fl.look(job).status == "completed"
-
-
-def test_a_mistake_of_ours_in_a_claim_ends_no_worker_and_loses_no_job(
-    fl: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing(fl)
-    jobs = [fl.give("work") for _ in range(3)]
-    begin, calls = Crew.begin, []
-
-    def begin_but_once(self: Crew, ready: Ready, *, release: bool = False) -> None:
-        calls.append(ready)
-        if len(calls) == 2:
-            raise ZeroDivisionError
-        begin(self, ready, release=release)
-
-    monkeypatch.setattr(Crew, "begin", begin_but_once)
-    monkeypatch.setattr("fairlane.runtime.shift._BROKEN_WAIT", 0.01)
-    with running(fl.worker()):
-        for job in jobs:
-            assert fl.ended(job).status == "completed"
-    assert [type(event.error) for event in fl.events.of(ServiceFailed)] == [ZeroDivisionError]
-    assert sorted(fl.look(job).attempt for job in jobs) == [1, 2, 2]
 
 
 def test_a_worker_may_drain_again_and_again(fl: Engine) -> None:

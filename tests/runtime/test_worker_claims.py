@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from psycopg.types.json import set_json_loads
 from sqlalchemy import Connection, insert, update
 
 from fairlane import Job, JobContext, Submission
+from fairlane.domain.events import ServiceFailed
 from fairlane.runtime.worker import Worker
 from fairlane.store.tables import jobs, results
 from tests.runtime.worker_kit import (
@@ -22,7 +24,7 @@ from tests.runtime.worker_kit import (
     started,
     until,
 )
-from tests.runtime.worker_outages import held_job
+from tests.runtime.worker_outages import held_job, refusing
 from tests.runtime.worker_store import nothing
 
 pytestmark = pytest.mark.both_databases
@@ -121,6 +123,21 @@ def test_a_job_that_can_t_be_read_any_more_fails_and_holds_up_no_other(fl: Engin
     assert [entry.to_status for entry in fl.history(other.id, organization="acme")][-1] == "completed"
     assert fl.way(broken)[:3] == ["queued", "running", "failed"]
     assert "no JSON" in fl.reasons(broken)
+
+
+def test_a_claim_that_the_database_refuses_by_a_mistake_of_its_own_ends_no_worker_and_loses_no_job(
+    postgres_url: str,
+) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+        given = [fl.give("work") for _ in range(3)]
+        with ExitStack() as mistake:
+            mistake.enter_context(refusing(postgres_url, given[1], "running"))
+            with running(fl.worker()):
+                fl.events.wait(ServiceFailed, service="claim")
+                mistake.close()
+                for job in given:
+                    assert fl.ended(job).status == "completed"
 
 
 def give_unheard_of(fl: Engine, worker: Worker) -> Job:

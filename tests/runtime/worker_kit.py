@@ -156,22 +156,27 @@ class Hold:
 
     def __init__(self) -> None:
         self._held: dict[UUID, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
+        self._ended: set[UUID] = set()
 
     def job_type(self, fl: Engine, name: str, **options: Any) -> None:
-        """Make a job type with such a handler."""
+        """Make a job type with such a handler; in the end it says a line and returns a result."""
 
         @fl.job_type(name, dedup_window=0, **options)
-        async def handler(ctx: JobContext) -> None:
+        async def handler(ctx: JobContext) -> str:
             go_on = asyncio.Event()
             self._held[ctx.job_id] = asyncio.get_running_loop(), go_on
             await go_on.wait()
+            ctx.log("all done")
+            self._ended.add(ctx.job_id)
+            return "done"
 
     def let_go(self, *jobs: Job) -> None:
-        """Let the handlers of these jobs go on, once they run."""
-        for job in jobs:
-            until(lambda job=job: job.id in self._held)  # type: ignore[misc]  # mypy knows no type of a default
-            loop, go_on = self._held.pop(job.id)
+        """Let the handlers of these jobs go on, once they run, and wait until they have ended."""
+        ids = {job.id for job in jobs}
+        until(lambda: ids <= self._held.keys())
+        for loop, go_on in [self._held.pop(one) for one in ids]:
             loop.call_soon_threadsafe(go_on.set)
+        until(lambda: ids <= self._ended)
 
 
 def running_jobs(fl: Engine, *organizations: str) -> list[Job]:

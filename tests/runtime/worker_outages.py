@@ -111,6 +111,22 @@ def held_table(url: str, name: str) -> Iterator[None]:
         host.rollback()
 
 
+@contextmanager
+def refusing(url: str, job: Job, status: str) -> Iterator[None]:
+    """PostgreSQL fails by a mistake of its own, as with a damaged index, whenever the job is to get this status."""
+    with psycopg.connect(url, autocommit=True) as host:
+        host.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = 'XX000'; END$$"
+        )
+        host.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON fairlane_execution_log FOR EACH ROW"
+            f" WHEN (NEW.job_id = '{job.id}' AND NEW.to_status = '{status}') EXECUTE FUNCTION refuse()"
+        )
+        yield
+        host.execute("DROP FUNCTION refuse CASCADE")
+
+
 def waiting_for_locks(url: str) -> int:
     """How many sessions of this PostgreSQL database wait for a lock."""
     with psycopg.connect(url) as connection:
