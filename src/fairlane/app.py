@@ -674,11 +674,10 @@ class Fairlane:
         from fairlane.control.bulk_steps import BulkSteps
         from fairlane.control.bulk_work import BulkWork
         from fairlane.control.jobs import JobControl
-        from fairlane.reads.matching import Matching
 
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
-        work = BulkWork(jobs, Matching(database).places)
+        work = BulkWork(jobs, Reads(database).matching.places)
         return BulkSteps(database, work, directory, self.database)
 
     def directory_changed(self, *, organization: str, user: str | None = None) -> None:

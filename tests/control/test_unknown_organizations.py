@@ -14,6 +14,13 @@ JOB = uuid4()
 LISTS: dict[str, Read] = {
     "list": lambda fl, name: fl.list(organization=name),
     "metrics": lambda fl, name: fl.metrics(organization=name),
+    "reads.by_status": lambda fl, name: fl.reads.by_status(name),
+    "reads.running": lambda fl, name: fl.reads.running(name),
+    "reads.queues": lambda fl, name: fl.reads.queues(name),
+    "reads.charts.timeline": lambda fl, name: fl.reads.charts.timeline(name),
+    "reads.matching.counts": lambda fl, name: fl.reads.matching.counts(name),
+    "reads.matching.counts undecided": lambda fl, name: fl.reads.matching.counts(name, undecided=True),
+    "reads.matching.known": lambda fl, name: fl.reads.matching.known(name, [JOB]),
     "dead_letters.list": lambda fl, name: fl.dead_letters.list(organization=name),
     "dead_letters.groups": lambda fl, name: fl.dead_letters.groups(organization=name),
     "schedules.list": lambda fl, name: fl.schedules.list(organization=name),

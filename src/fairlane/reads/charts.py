@@ -12,7 +12,6 @@ from fairlane.domain.breaker import Outcomes
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
 from fairlane.domain.shares import Share, Shares, Standing
-from fairlane.domain.texts import storable
 from fairlane.domain.timeline import (
     DAY,
     Cell,
@@ -25,6 +24,7 @@ from fairlane.domain.timeline import (
     timeline,
 )
 from fairlane.reads import metrics as numbers
+from fairlane.registry.tenants import Tenants
 from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, lanes, organizations
@@ -43,8 +43,9 @@ _SHOWN: Final = 20  # organizations; the others are the rest
 class Charts:
     """Numbers over time. Every method raises `StorageUnavailable` if the database does not answer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenants: Tenants) -> None:
         self._database = database
+        self._tenants = tenants
 
     def timeline(self, organization: str | None, *, minutes: int = 60, step: int | None = None) -> Timeline:
         """What came in, started and ended, in steps.
@@ -58,21 +59,20 @@ class Charts:
             step: how many minutes a step has; there are at most 240 steps. None = the shortest that fits.
 
         Raises:
-            InvalidParameters
+            InvalidParameters, OrganizationNotFound
         """
         step = -(-minutes // _MOST_STEPS) if step is None else step
         if not 1 <= minutes <= DAY or not 1 <= step <= DAY:
             raise InvalidParameters(f"minutes and step are 1 to {DAY}, not {minutes!r:.20} and {step!r:.20}.")
         if minutes > _MOST_STEPS * step:
             raise InvalidParameters(f"That is more than {_MOST_STEPS} steps; take longer ones, or less time.")
-        storable(organization=organization)
         clock = self._database.clock
 
         def read(connection: Connection) -> Timeline:
             grid = grid_of(clock.now(connection), minutes=minutes, step=step)
             return timeline(_findings(connection, organization, grid), cap=COUNTED)
 
-        return self._database.read(read, of=organization if organization is not None else EVERYONE)
+        return self._tenants.read(read, of=organization if organization is not None else EVERYONE)
 
     def shares(self, *, minutes: int = 60) -> Shares:
         """Which organizations use the workers, by minute, and who waits now. For operators.

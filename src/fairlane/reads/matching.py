@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from fairlane.domain.metrics import JobCounts
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.texts import storable
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
+from fairlane.registry.tenants import Tenants
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, Wanted
@@ -23,10 +23,15 @@ T = TypeVar("T")
 
 
 class Matching:
-    """Counts and ids of jobs that fit. Every method raises `InvalidParameters` for a filter that makes no sense."""
+    """Counts and ids of jobs that fit.
 
-    def __init__(self, database: Database) -> None:
+    A filter that makes no sense is an `InvalidParameters`; for an unknown organization `counts` and `known` raise
+    `OrganizationNotFound`.
+    """
+
+    def __init__(self, database: Database, tenants: Tenants) -> None:
         self._database = database
+        self._tenants = tenants
 
     def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
         """How many there are in each status, or in those asked for.
@@ -62,13 +67,12 @@ class Matching:
 
     def known(self, organization: str, ids: Collection[UUID]) -> set[UUID]:
         """Return those of the ids that the organization's jobs have; the database is asked once."""
-        return self._database.read(lambda connection: rows.known(connection, organization, ids), of=organization)
+        return self._tenants.read(lambda connection: rows.known(connection, organization, ids), of=organization)
 
     def _read(self, organization: str, filters: Filters, read: Callable[[Connection, Wanted], T]) -> T:
         require_organization(organization)
-        storable(organization=organization)
         wanted, search = asked.wanted_of(**filters), asked.search_of(filters.get("text"))
-        return self._database.read(
+        return self._tenants.read(
             lambda connection: read(
                 connection, asked.narrowed(connection, self._database.clock, organization, wanted, search)
             ),

@@ -201,6 +201,10 @@ class LiveJobs:
     by_status: defaultdict[JobStatus, Counter[Lane]] = field(default_factory=lambda: defaultdict(Counter))
     ready: Counter[Lane] = field(default_factory=Counter)
 
+    def __bool__(self) -> bool:
+        """Return True if there are any."""
+        return bool(self.by_status)
+
     def lanes(self) -> set[Lane]:
         """Those that have any."""
         return {lane for sizes in self.by_status.values() for lane in sizes}

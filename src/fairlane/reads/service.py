@@ -19,7 +19,6 @@ from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, St
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.texts import storable
 from fairlane.domain.timeline import require_minutes
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
@@ -33,7 +32,7 @@ from fairlane.reads.waiting import Waiting, holds_on
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.tenants import Tenants
-from fairlane.store.row_security import EVERYONE, Scope
+from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import attempts, history, job_list, lanes, organizations
 from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
@@ -48,7 +47,7 @@ class Reads:
 
     Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
     is a `JobNotFound`: unknown and foreign ids look alike. What is neither UUID nor text is an `InvalidParameters`.
-    The reads of a job, `list` and `metrics` raise `OrganizationNotFound` if there is no such organization.
+    Every read of one organization raises `OrganizationNotFound` if there is no such organization.
     """
 
     def __init__(self, database: Database, host: Directory | None = None, keyring: Keyring | None = None) -> None:
@@ -56,8 +55,8 @@ class Reads:
         self._host = host
         self._keyring = keyring or Keyring()
         self._tenants = Tenants(database, host or StoredDirectory(database))
-        self.charts = Charts(database)
-        self.matching = Matching(database)
+        self.charts = Charts(database, self._tenants)
+        self.matching = Matching(database, self._tenants)
         self.waiting = Waiting(database)
 
     def get(self, job: JobOrId, organization: str) -> Job:
@@ -233,13 +232,12 @@ class Reads:
         require_minutes(minutes)
         return self._tenants.read(
             lambda connection: numbers.metrics_of(connection, self._database.clock, organization, minutes),
-            of=organization if organization is not None else EVERYONE,
+            of=_scope(organization),
         )
 
     def by_status(self, organization: str | None = None) -> Mapping[JobStatus, int]:
         """How many jobs rest in each status; None = over all organizations, for operators."""
-        storable(organization=organization)
-        return self._database.read(lambda c: numbers.by_status(c, organization), of=_scope(organization))
+        return self._tenants.read(lambda c: numbers.by_status(c, organization), of=_scope(organization))
 
     def live_jobs(self) -> numbers.LiveJobs:
         """Live jobs of all organizations, counted by lane. For operators."""
@@ -260,8 +258,7 @@ class Reads:
 
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
         """What runs, the longest-running first; None = in all organizations, for operators."""
-        storable(organization=organization)
-        return self._database.read(
+        return self._tenants.read(
             lambda connection: numbers.running_jobs(connection, organization, limit, self._keyring.shown(connection)),
             of=_scope(organization),
         )
@@ -271,9 +268,8 @@ class Reads:
 
         While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
         """
-        storable(organization=organization)
         clock = self._database.clock
-        live = self._database.read(lambda c: numbers.live_jobs(c, organization), of=_scope(organization))
+        live = self._tenants.read(lambda c: numbers.live_jobs(c, organization), of=_scope(organization))
         theirs = self._host_limits({lane.organization for lane in live.ready})
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
@@ -343,5 +339,5 @@ class Reads:
         return found
 
 
-def _scope(organization: str | None) -> Scope:
+def _scope(organization: str | None) -> str | Everyone:
     return organization if organization is not None else EVERYONE

@@ -1,6 +1,6 @@
 """`Tenants`: reads within one organization, which tell an unknown organization from one that has nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -14,9 +14,10 @@ from fairlane.domain.errors import (
     remedied,
 )
 from fairlane.domain.jobs import Page
-from fairlane.domain.metrics import Metrics
+from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
+from fairlane.domain.timeline import Timeline
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import organizations
@@ -94,8 +95,16 @@ def unknown(organization: str, *, is_stored: bool = True) -> OrganizationNotFoun
 
 
 def _is_empty(found: object) -> bool:
-    if isinstance(found, Page):
-        return not found.items
-    if isinstance(found, Metrics):
-        return not any(found.jobs_by_status.values())
-    return not found
+    match found:
+        case Page():
+            return not found.items
+        case Metrics():
+            return _is_empty(found.jobs_by_status)
+        case JobCounts():
+            return _is_empty(found.by_status)
+        case Timeline():
+            return not any(one.submitted or one.completed or one.failed for one in found.steps)
+        case Mapping():
+            return not any(found.values())
+        case _:
+            return not found
