@@ -18,7 +18,7 @@ from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.pieces import pieces_of
+from fairlane.registry.pieces import PIECE, pieces_of
 from fairlane.registry.sealed_files import (
     LONGEST_HEAD,
     is_sealed_file,
@@ -29,7 +29,6 @@ from fairlane.registry.sealing import Ring
 from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
-_CHUNK: Final = 1024 * 1024
 _LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
 
 
@@ -125,7 +124,7 @@ class ObjectStorage:
                 obstore.head(self._store, path)
                 return iter(())
             found = obstore.get(self._store, path, options={"range": (start, stop)})
-        return _pieces(found.stream(min_chunk_size=_CHUNK))
+        return _pieces(found.stream(min_chunk_size=PIECE))
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error."""
@@ -263,7 +262,7 @@ def _digest(data: bytes | Path | BinaryIO) -> tuple[str, int]:
     if isinstance(data, bytes):
         return sha256(data).hexdigest(), len(data)
     digest, size = sha256(), 0
-    for chunk in pieces_of(data, _CHUNK):
+    for chunk in pieces_of(data):
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size

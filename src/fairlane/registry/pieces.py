@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from io import IOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+PIECE: Final = 1024 * 1024  # bytes of a file that are in memory at once
 
 
-def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int) -> Iterator[bytes]:
+def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int = PIECE) -> Iterator[bytes]:
     """Yield bytes in pieces of `size`, those of an open file from its start; the last one may be smaller."""
     if isinstance(data, bytes):
         yield from (data[at : at + size] for at in range(0, len(data), size))

@@ -9,6 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Final, cast
 
 from fairlane.domain.errors import PermanentError
+from fairlane.registry.pieces import PIECE
 
 CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
 TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
@@ -16,7 +17,6 @@ NAME_LIMIT: Final = 200  # characters of an artifact's name
 
 _MEDIA_TYPE: Final = re.compile("[!-.0-~]+/[!-~][ -~]*")  # printable ASCII
 
-_IN_MEMORY: Final = 1024 * 1024  # bytes of a spool; more of them go to a file
 
 Data = bytes | bytearray | memoryview | str | Path | BinaryIO | Iterator[bytes]
 
@@ -54,7 +54,7 @@ def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO
 
 def _pieces(data: BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
     if hasattr(data, "read"):
-        return iter(partial(data.read, _IN_MEMORY), b"")
+        return iter(partial(data.read, PIECE), b"")
     if isinstance(data, Iterator):
         return data
     raise TypeError(
@@ -65,7 +65,7 @@ def _pieces(data: BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
 
 def new_spool() -> BinaryIO:
     """Return a file without a name, which no crash leaves behind. A small one needs no disk."""
-    return cast("BinaryIO", _Spool(_IN_MEMORY))
+    return cast("BinaryIO", _Spool(PIECE))
 
 
 class _Spool(SpooledTemporaryFile[bytes]):
@@ -90,7 +90,7 @@ async def spooled(pieces: AsyncIterator[bytes]) -> BinaryIO:
     spool, held = new_spool(), bytearray()
     async for piece in pieces:
         held += as_piece(piece)
-        if len(held) >= _IN_MEMORY:
+        if len(held) >= PIECE:
             await asyncio.to_thread(spool.write, held)
             held = bytearray()
     spool.write(held)

@@ -21,6 +21,7 @@ from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.parameters_values import encoded
 from fairlane.registry.pieces import save
+from fairlane.runtime import own_loop
 from fairlane.runtime.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
@@ -238,7 +239,7 @@ class JobContext:
         file = File(safe_name(name), b"", media_type(content_type))
         if not isinstance(data, AsyncIterator):
             return self._deliver(replace(file, data=contents(data, self._stop_unless_told)))
-        if not _has_loop():
+        if not own_loop.is_running():
             raise TypeError("an async iterator is read in an async def handler; give an iterator of bytes here")
 
         async def deliver() -> None:
@@ -312,14 +313,6 @@ class JobContext:
         kept.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({kept})
         kept.result()
-
-
-def _has_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 async def _turn() -> None:

@@ -14,7 +14,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     Raises:
         RuntimeError: this thread runs a loop already.
     """
-    if _is_running():
+    if is_running():
         raise RuntimeError("An event loop runs in this thread; await the worker's run_async(), or use another thread.")
     loop = _new_loop()
     task = loop.create_task(main())
@@ -45,7 +45,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _is_running() -> bool:
+def is_running() -> bool:
+    """Return True if an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

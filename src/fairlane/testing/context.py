@@ -12,8 +12,6 @@ from fairlane.runtime.context import JobContext, Parent
 from fairlane.runtime.interrupt import Interrupt
 from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
 
-_PIECE: Final = 1024 * 1024  # bytes
-
 
 class RecordingContext(JobContext):
     """What a handler gets, for a test that calls it: `send_invoice(ctx, 7)`. It keeps what the handler reports.
@@ -116,7 +114,7 @@ class _Recorder:
             case Checkpoint():
                 self._context.checkpoints.append(json.loads(report.state))
             case File():
-                self._context.files[report.name] = b"".join(pieces_of(report.data, _PIECE))
+                self._context.files[report.name] = b"".join(pieces_of(report.data))
         done: Future[Any] = Future()
         done.set_result(None)
         return done

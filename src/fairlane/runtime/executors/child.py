@@ -33,6 +33,7 @@ from uuid import UUID
 
 from fairlane.registry.parameters import Signature
 from fairlane.registry.parameters_values import encode_result
+from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import ending, run_async
@@ -44,7 +45,6 @@ from fairlane.runtime.reports import AttemptFacts, Interruption
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
-_PIECE: Final = 1024 * 1024  # bytes
 _ALONE: Final = "the worker is gone"
 _AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
 
@@ -109,7 +109,7 @@ class Run:
 
         def pieces() -> Iterator[bytes]:
             with file:
-                yield from iter(partial(file.read, _PIECE), b"")
+                yield from pieces_of(file)
 
         return pieces()
 

@@ -4,13 +4,11 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.executors.wire import Message, pack_report, place_for_file
 from fairlane.runtime.reports import Checkpoint, File, Progress, Report
-
-_PIECE: Final = 1024 * 1024  # bytes
 
 
 class Wire(Protocol):
@@ -79,5 +77,5 @@ class WireChannel:
             return report
         path = place_for_file(self._wire.directory)
         with path.open("wb") as file:
-            file.writelines(pieces_of(report.data, _PIECE))
+            file.writelines(pieces_of(report.data))
         return replace(report, data=path)
