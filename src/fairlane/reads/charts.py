@@ -123,7 +123,7 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
 
 def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, Standing]:
     """What each organization has at work and in line."""
-    at_work = lanes.running(connection).by_pair
+    at_work = lanes.running(connection)
     running: Counter[str] = Counter()
     for (_, organization), size in at_work.items():
         running[organization] += size

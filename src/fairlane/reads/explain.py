@@ -29,6 +29,7 @@ from fairlane.store.statements import (
     job_list,
     job_types,
     lanes,
+    metrics,
     organizations,
     rows,
     running_limits,
@@ -101,7 +102,7 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     request = statements.cancel_request(connection, known.job.organization, known.job.id)
     return replace(
         known,
-        workers=_live_workers(connection, clock, known.job, lanes.running(connection)),
+        workers=_live_workers(connection, clock, known.job),
         holder=_holder(connection, clock, row),
         cancel_requested_by=request.requested_by if request is not None else None,
         cancel_reason=request.reason if request is not None else "",
@@ -127,7 +128,7 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         is_hosted=host is not None,
         limits=tuple(_limits_on(connection, known, standing, running)),
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
-        workers=_live_workers(connection, clock, job, running),
+        workers=_live_workers(connection, clock, job),
     )
 
 
@@ -155,7 +156,7 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None, 
         own=Options.from_json(options).limit if options is not None else Limit(),
         overrides=running_limits.overrides(connection),
     )
-    by_subject = running_by_subject(running.by_pair)
+    by_subject = running_by_subject(running)
     for subject, limit in found.items():
         rate = limit.execution_rate
         started = running_limits.latest_starts(connection, subject, rate) if rate else []
@@ -169,12 +170,11 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
             yield Pause(row.subject, row.name, row.paused_by, row.paused_at, row.reason)
 
 
-def _live_workers(connection: Connection, clock: Clock, job: Job, running: Running) -> tuple[LiveWorker, ...]:
+def _live_workers(connection: Connection, clock: Clock, job: Job) -> tuple[LiveWorker, ...]:
     """The live workers, as they stand to the job."""
-    lacking = workers.lacking_key_of(connection, job.organization)
+    running, lacking = metrics.running_by_worker(connection), workers.lacking_key_of(connection, job.organization)
     return tuple(
-        live_worker(row, running.by_worker.get(row.id, 0), lacks_key=row.id in lacking)
-        for row in workers.all_workers(connection, clock)
+        live_worker(row, running[row.id], lacks_key=row.id in lacking) for row in workers.all_workers(connection, clock)
     )
 
 

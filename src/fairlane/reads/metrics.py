@@ -115,13 +115,13 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
 
 def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> tuple[WorkerView, ...]:
     """Workers with a valid lease, by name, and how many jobs each runs; with those that are `lost`, if asked for."""
-    sizes = {row.worker_id: row.size for row in statements.running_by_worker(connection)}
+    sizes = statements.running_by_worker(connection)
     now, lease_now = clock.now(connection), clock.lease_seconds(connection)
     lacking = workers.lacking_keys(connection)
     alive = workers.all_workers(connection, clock)
-    found = [_worker(row, sizes.get(row.id, 0), len(lacking.get(row.id, ())), now, lease_now) for row in alive]
+    found = [_worker(row, sizes[row.id], len(lacking.get(row.id, ())), now, lease_now) for row in alive]
     if lost:
-        gone = (_worker(row, sizes.get(row.id, 0), 0, now, lease_now) for row in workers.expired(connection, clock))
+        gone = (_worker(row, sizes[row.id], 0, now, lease_now) for row in workers.expired(connection, clock))
         found += [replace(one, lost=True, lease_left=0.0) for one in gone]
     return tuple(sorted(found, key=lambda one: one.name))
 

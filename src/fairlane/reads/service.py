@@ -274,7 +274,7 @@ class Reads:
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
-            running = live.running() if organization is None else lanes.running(connection).by_pair
+            running = live.running() if organization is None else lanes.running(connection)
             held = numbers.held(connection, clock, live, running, max_running)
             return numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, organization))
 
@@ -300,7 +300,7 @@ class Reads:
         """How far these limits are used now. For operators."""
         clock = self._database.clock
         return self._database.read(
-            lambda connection: uses_of(connection, clock, limits, lanes.running(connection).by_pair),
+            lambda connection: uses_of(connection, clock, limits, lanes.running(connection)),
             of=EVERYONE,
         )
 

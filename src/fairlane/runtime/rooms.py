@@ -59,11 +59,11 @@ class Turns:
         running, now = began.running, began.now
         limits = {subject: outlook.limits[subject] for subject in subjects}
         started = running_limits.started(connection, now, _windows(limits))
-        by_subject = running_by_subject(running.by_pair)
+        by_subject = running_by_subject(running)
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
-        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running.by_pair}
-        rooms = self._rooms.rooms(able, _by_kind(left, trials), running.by_pair)
+        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running}
+        rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
         return View(now, rooms, _contenders(outlook, at_work, left, rooms))

@@ -1,9 +1,9 @@
 """Which lanes have something to claim, from where on, and what runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Connection, Integer, TextualSelect, bindparam, column, text
@@ -111,6 +111,10 @@ GROUP BY worker_id, job_type, organization_id
 """
 
 
+# How many jobs run on all workers together, by job type and organization.
+Running: TypeAlias = Counter[tuple[str, str]]
+
+
 class RunningRow(NamedTuple):
     """How many jobs of a type and an organization run on a worker."""
 
@@ -118,13 +122,6 @@ class RunningRow(NamedTuple):
     job_type: str
     organization: str
     number: int
-
-
-class Running(NamedTuple):
-    """Count running jobs by (job type, organization), on all workers together, and by worker."""
-
-    by_pair: Mapping[tuple[str, str], int]
-    by_worker: Mapping[UUID, int]
 
 
 def _running(of_any: str) -> TextualSelect:
@@ -157,9 +154,7 @@ def running_rows(connection: Connection) -> list[RunningRow]:
 
 def counted(rows: Iterable[Iterable[Any]]) -> Running:
     """All jobs that run, from the rows of `who_runs`."""
-    by_pair: Counter[tuple[str, str]] = Counter()
-    by_worker: Counter[UUID] = Counter()
-    for worker, job_type, organization, number in rows:
-        by_pair[job_type, organization] += number
-        by_worker[worker] += number
-    return Running(by_pair, by_worker)
+    found: Running = Counter()
+    for _, job_type, organization, number in rows:
+        found[job_type, organization] += number
+    return found

@@ -1,7 +1,9 @@
 """Counts and ages, and what `fairlane top` shows. For one organization, or, for operators only, over all of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection, Select, Table, func, select, text
 
@@ -50,15 +52,15 @@ def dead_letter_depth(connection: Connection, organization: str | None) -> int:
     return connection.execute(within(statement, dead_letters, organization)).scalar_one()
 
 
-def running_by_worker(connection: Connection) -> Sequence[AnyRow]:
-    """`worker_id` and the `size` of what it runs."""
+def running_by_worker(connection: Connection) -> Counter[UUID]:
+    """Return how many jobs each worker runs."""
     statement = (
-        select(jobs.c.worker_id, func.count().label("size"))
+        select(jobs.c.worker_id, func.count())
         .where(jobs.c.status == fixed(JobStatus.RUNNING))
         .group_by(jobs.c.worker_id)
         .execution_options(fairlane_across="operator reads")
     )
-    return connection.execute(statement).all()
+    return Counter(dict(connection.execute(statement).all()))
 
 
 def running(connection: Connection, organization: str | None, limit: int) -> Sequence[AnyRow]:
