@@ -64,7 +64,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.ConfigurationError: (422, "invalid-value", None),
 }
 _NOT_READY: Final = (
-    "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
+    "The database, artifacts or a key can't be used from here; it was logged, and whoever runs this server can look."
 )
 _BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."
 

@@ -32,7 +32,7 @@ class ConfigurationError(FairlaneError):
 
 
 class InstallationError(ConfigurationError):
-    """The database, a login or a master key of this process is wrong: nothing that who calls could send otherwise."""
+    """The database, artifact storage, a login or a key of this process is wrong: no other call of the caller helps."""
 
 
 class KeptByHost(ConfigurationError):

@@ -1,8 +1,9 @@
 """Artifacts: the files that jobs leave, kept under their organization by obstore (a folder, memory, S3, …)."""
 
 import mimetypes
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
@@ -16,7 +17,8 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from sqlalchemy import make_url
 from typing_extensions import Buffer
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.error_types import AWS_TRANSIENT, PERMANENT_ERRNOS, TRANSIENT_STATUSES
+from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.pieces import PIECE, pieces_of
 from fairlane.registry.sealed_files import (
@@ -30,6 +32,20 @@ from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
+
+_REFUSALS: Final = (
+    obstore.exceptions.InvalidPathError,
+    obstore.exceptions.NotSupportedError,
+    obstore.exceptions.PermissionDeniedError,
+    obstore.exceptions.UnauthenticatedError,
+    obstore.exceptions.UnknownConfigurationKeyError,
+)
+# obstore has one class for all else, and tells these only in its words.
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_ERRNO: Final = re.compile(r"\(os error (\d+)\)")
+_MISCONFIGURED: Final = ("HTTP error: builder error", "incorrectly configured region")
+_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})  # of S3 and Google, of Azure
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +111,24 @@ class ObjectStorage:
         """Store bytes, in one piece or in several, or a file's content, whole or not at all.
 
         Raises:
-            StorageUnavailable: the storage refused it.
+            StorageUnavailable: the storage did not take it now.
+            InstallationError: the storage refuses it until somebody changes a setting or a right.
         """
-        try:
-            obstore.put(self._store, path, data)
-        except (OSError, obstore.exceptions.BaseError) as error:
-            raise StorageUnavailable(f"The artifact storage did not take a file: {type(error).__name__}.") from error
+        with _translated("take a file"):
+            try:
+                obstore.put(self._store, path, data)
+            except FileNotFoundError as error:
+                raise _refused("take a file", error) from error
 
     def get(self, path: str) -> bytes:
         """The bytes at `path`.
 
         Raises:
             FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out.
+            StorageUnavailable: the storage did not hand it out now.
+            InstallationError: the storage refuses it until somebody changes a setting or a right.
         """
-        with _translated():
+        with _translated("hand out a file"):
             return bytes(obstore.get(self._store, path).bytes())
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
@@ -117,9 +136,11 @@ class ObjectStorage:
 
         Raises:
             FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out. Both at once, and this one also later.
+            StorageUnavailable: the storage did not hand it out now.
+            InstallationError: the storage refuses it until somebody changes a setting or a right. All at once; the
+                last two also later.
         """
-        with _translated():
+        with _translated("hand out a file"):
             if start >= stop:
                 obstore.head(self._store, path)
                 return iter(())
@@ -127,26 +148,61 @@ class ObjectStorage:
         return _pieces(found.stream(min_chunk_size=PIECE))
 
     def delete(self, path: str) -> None:
-        """Delete what is at `path`; nothing there is no error."""
-        try:
+        """Delete what is at `path`; nothing there is no error.
+
+        Raises:
+            StorageUnavailable: the storage did not delete it now.
+            InstallationError: the storage refuses it until somebody changes a setting or a right.
+        """
+        with suppress(FileNotFoundError), _translated("delete a file"):
             obstore.delete(self._store, path)
-        except (FileNotFoundError, obstore.exceptions.NotFoundError):
-            return
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Tell a storage that has no such file from one that did not answer."""
+def _translated(what: str) -> Iterator[None]:
+    """Tell apart a storage that has no such file, one that refuses for good, and one that did not answer now."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (OSError, obstore.exceptions.BaseError) as error:
-        raise StorageUnavailable(f"The artifact storage handed out no file: {type(error).__name__}.") from error
+        if _is_refusal(error):
+            raise _refused(what, error) from error
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise StorageUnavailable(f"The artifact storage did not {what} now: {_said(error)}.") from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return True if the storage will answer the same until somebody changes a setting or a right."""
+    status, code = _found(_STATUS, error), _found(_CODE, error)
+    if isinstance(error, FileNotFoundError):
+        return code in _NO_BUCKET
+    if errno := _found(_ERRNO, error):
+        return int(errno) in PERMANENT_ERRNOS
+    if status is not None:
+        # 409: another request about the same path is at work.
+        return int(status) < 500 and int(status) not in TRANSIENT_STATUSES | {409} and code not in AWS_TRANSIENT
+    return isinstance(error, _REFUSALS) or any(words in str(error) for words in _MISCONFIGURED)
+
+
+def _refused(what: str, error: Exception) -> InstallationError:
+    return InstallationError(
+        f"The artifact storage refuses to {what}: {_said(error)}. "
+        "Check that artifacts_url is right, its bucket or folder is there, and the credentials suffice; then try again."
+    )
+
+
+def _said(error: Exception) -> str:
+    """Return what may be told of an error: its text has addresses and paths."""
+    return " ".join(filter(None, (_found(_STATUS, error), _found(_CODE, error)))) or type(error).__name__
+
+
+def _found(pattern: re.Pattern[str], error: Exception) -> str | None:
+    found = pattern.search(str(error))
+    return found[1] if found else None
 
 
 def _pieces(stream: Iterable[Buffer]) -> Iterator[bytes]:
-    with _translated():
+    with _translated("hand out a file"):
         yield from map(bytes, stream)
 
 
