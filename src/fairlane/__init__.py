@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from fairlane.app import Fairlane as Fairlane
     from fairlane.config import Settings as Settings
     from fairlane.config import WebSettings as WebSettings
-    from fairlane.control.batch import OnDuplicate as OnDuplicate
     from fairlane.control.batch import Submission as Submission
     from fairlane.control.batch import new_id as new_id
     from fairlane.control.job_types import JobTypeLimit as JobTypeLimit
@@ -133,6 +132,7 @@ if TYPE_CHECKING:
     from fairlane.registry.job_types import JobType as JobType
     from fairlane.registry.options import INHERIT as INHERIT
     from fairlane.registry.options import Isolation as Isolation
+    from fairlane.registry.options import OnDuplicate as OnDuplicate
     from fairlane.registry.options import Options as Options
     from fairlane.registry.options import Seconds as Seconds
     from fairlane.runtime.context import JobContext as JobContext
@@ -150,7 +150,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {
     "app": "Fairlane",
     "config": "Settings WebSettings",
-    "control.batch": "OnDuplicate Submission new_id",
+    "control.batch": "Submission new_id",
     "control.job_types": "JobTypeLimit JobTypeView",
     "control.open_transactions": "TransactionNotUsed",
     "domain.accounts": "AuditEntry Token User",
@@ -185,7 +185,7 @@ _NAMES: Final = {
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
     "registry.directory": "Directory Membership Standing",
     "registry.job_types": "JobType",
-    "registry.options": "INHERIT Isolation Options Seconds",
+    "registry.options": "INHERIT Isolation OnDuplicate Options Seconds",
     "runtime.context": "JobContext JobLog Level Parent Receipt",
     "runtime.interrupt": "Interrupted",
     "runtime.track": "Track",

@@ -30,7 +30,7 @@ from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspe
 from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
+from fairlane.registry.options import INHERIT, Inheriting, Isolation, OnDuplicate, Options, Seconds
 from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
@@ -47,7 +47,7 @@ from fairlane.telemetry.logs import log_event
 if TYPE_CHECKING:
     from fairlane.aio import AsyncVerbs
     from fairlane.control.audit import Audit
-    from fairlane.control.batch import OnDuplicate, Submission
+    from fairlane.control.batch import Submission
     from fairlane.control.bulk import Bulk
     from fairlane.control.bulk_steps import BulkSteps
     from fairlane.control.dead_letters import DeadLetters
@@ -346,7 +346,7 @@ class Fairlane:
         run_at: datetime | None = None,
         queue: str | None = None,
         dedup_key: str | None = None,
-        on_duplicate: "OnDuplicate" = "reject",
+        on_duplicate: OnDuplicate = "reject",
         dedup_window: Seconds | Inheriting = INHERIT,
         max_retries: int | Inheriting | None = INHERIT,
         timeout: Seconds | Inheriting | None = INHERIT,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import Fairlane
+from fairlane.cli.root import Commands
 
 PROGRAM = """
 import atexit, sys
@@ -28,9 +29,13 @@ NOT_IMPORTED = {
     "--version": {"typer", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
     "--help": {"importlib.metadata", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
     "worker --help": DATABASE | NEVER,
+    "jobs --help": DATABASE | NEVER,
     "jobs list -o acme": {"fairlane.control.organizations"} | NOT_THEIRS | NEVER,
     "orgs list": {"fairlane.control.jobs"} | NOT_THEIRS | NEVER,
 }
+
+# Commands that are no group; these import at once what they run.
+NEED_THE_DATABASE = {"bench", "check", "demo", "migrate", "serve", "top"}
 
 
 @pytest.mark.parametrize("command", NOT_IMPORTED)
@@ -50,3 +55,20 @@ def test_a_command_imports_what_it_needs(command: str, tmp_path: Path) -> None:
     imported = ended.stderr.partition("imported:")[2].split()
     assert "fairlane.cli" in imported
     assert NOT_IMPORTED[command] & set(imported) == set()
+
+
+def test_no_group_needs_the_database_to_say_what_its_commands_are() -> None:
+    program = """
+import sys
+from fairlane.cli.root import Commands
+commands = Commands()
+for name in sys.argv[1:]:
+    commands[name]
+print(*sys.modules)
+"""
+    groups = Commands().keys() - NEED_THE_DATABASE
+    ended = subprocess.run([sys.executable, "-c", program, *groups], capture_output=True, text=True, check=True)
+
+    imported = ended.stdout.split()
+    assert "fairlane.cli.jobs" in imported
+    assert DATABASE & set(imported) == set()

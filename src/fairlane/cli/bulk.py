@@ -3,15 +3,18 @@
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from fairlane import Fairlane, InvalidParameters, JobStatus
+from fairlane import InvalidParameters, JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.lookup import refuse_unknown
 from fairlane.cli.output import number_of, print_json, remark, say
 from fairlane.domain.bulk import FITTING, BulkAction, BulkState, BulkVerb, fitting
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 _LOOK: Final = 0.2  # seconds between two looks at how far it has come
 _DONE: Final = {BulkVerb.CANCEL: JobStatus.CANCELED, BulkVerb.DELETE: "deleted", BulkVerb.RETRY: "queued again"}
@@ -90,7 +93,7 @@ def refuse_both_or_none(job: str | None, given: Mapping[str, Any], *, every: boo
 
 
 def carry_out(
-    fl: Fairlane,
+    fl: "Fairlane",
     verb: BulkVerb,
     given: Mapping[str, Any],
     organization: str,
@@ -133,7 +136,7 @@ def carry_out(
         raise typer.Exit(1)
 
 
-def _ended(fl: Fairlane, action: BulkAction) -> BulkAction:
+def _ended(fl: "Fairlane", action: BulkAction) -> BulkAction:
     """Wait for its end, and say once if no worker brings it there."""
     was_told = False
     try:

@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import Fairlane, Job, JobStatus
+from fairlane import Job, JobStatus
 from fairlane.cli import bulk, retrying, showing, submitting
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
@@ -28,6 +28,9 @@ from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.jobs import LogLine, Page
 from fairlane.domain.statuses import PASSING, TERMINAL
 from fairlane.domain.transitions import refuse_to_delete_live
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 _LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
@@ -237,7 +240,7 @@ def log(
         time.sleep(_LOOK)
 
 
-def _lines(fl: Fairlane, job: Job, seen: int) -> list[LogLine]:
+def _lines(fl: "Fairlane", job: Job, seen: int) -> list[LogLine]:
     lines: list[LogLine] = []
     while True:
         page = fl.log_lines(job.id, organization=job.organization, after=seen + len(lines), limit=_LINES)

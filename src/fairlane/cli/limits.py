@@ -2,12 +2,12 @@
 
 import shlex
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
+from fairlane import JobTypeNotFound, OrganizationNotFound
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
@@ -23,9 +23,12 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
-from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.registry.options import INHERIT
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
+    from fairlane.control.job_types import JobTypeLimit
 
 OnlyOf = Annotated[
     str | None,
@@ -121,7 +124,7 @@ class _Bound:
     source: str
 
 
-def _bounds(one: JobTypeLimit, use: LimitUse) -> list[_Bound]:
+def _bounds(one: "JobTypeLimit", use: LimitUse) -> list[_Bound]:
     """What is limited, and what somebody said is not to be; where it is neither, that nothing is."""
     running, started = "max_running" in one.changed, {"execution_rate", "execution_rate_window"} & {*one.changed}
     found = []
@@ -132,7 +135,7 @@ def _bounds(one: JobTypeLimit, use: LimitUse) -> list[_Bound]:
     return found or [_Bound("unlimited", use.running, _source(False))]
 
 
-def _rate(one: JobTypeLimit) -> str:
+def _rate(one: "JobTypeLimit") -> str:
     within = "" if one.execution_rate is None else f" in {one.execution_rate_window:g}s"
     return f"{unlimited(one.execution_rate)} started{within}"
 
@@ -141,15 +144,15 @@ def _source(is_changed: object) -> str:
     return "operator" if is_changed else "handler"
 
 
-def _subject(one: JobTypeLimit) -> Subject:
+def _subject(one: "JobTypeLimit") -> Subject:
     return Subject(one.organization, one.job_type)
 
 
-def _limit(one: JobTypeLimit) -> Limit:
+def _limit(one: "JobTypeLimit") -> Limit:
     return Limit(one.max_running, one.execution_rate, one.execution_rate_window)
 
 
-def _remark_on_others(fl: Fairlane, job_type: str) -> None:
+def _remark_on_others(fl: "Fairlane", job_type: str) -> None:
     """Who takes back a limit shall not take it for the last one that is left."""
     own = [one.organization for one in fl.job_types.limits(name=job_type) if one.organization is not None]
     if own:
@@ -160,7 +163,7 @@ def _remark_on_others(fl: Fairlane, job_type: str) -> None:
         )
 
 
-def refuse_unknown_type(fl: Fairlane, job_type: str) -> None:
+def refuse_unknown_type(fl: "Fairlane", job_type: str) -> None:
     """A pause of a type that does not exist would be a slip that nobody notices."""
     if all(one.name != job_type for one in fl.job_types.list()):
         raise JobTypeNotFound(f"Job type {job_type} is not registered.")

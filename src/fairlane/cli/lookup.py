@@ -2,15 +2,17 @@
 
 import re
 import shlex
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import typer
 
-from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound, PermissionDenied
+from fairlane import FairlaneError, Job, OrganizationNotFound, PermissionDenied
 from fairlane.cli.session import engine
 from fairlane.domain.ids import job_not_found
-from fairlane.registry.directory import StoredDirectory
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 _SEARCHED: Final = 1000  # newest jobs, by an end of an id that is too short for a list's search
 _FEWEST_DIGITS: Final = 4
@@ -25,7 +27,7 @@ class NoSuchGroup(FairlaneError):
     """The organization has no dead letters with this fingerprint."""
 
 
-def find(fl: Fairlane, text: str, organization: str) -> Job:
+def find(fl: "Fairlane", text: str, organization: str) -> Job:
     """The job that is meant.
 
     Raises:
@@ -48,12 +50,12 @@ def find(fl: Fairlane, text: str, organization: str) -> Job:
     return found[0]
 
 
-def find_id(fl: Fairlane, text: str, organization: str) -> UUID:
+def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
     """The id of the job that is meant, as `find`."""
     return UUID(text) if _is_id(text) else find(fl, text, organization).id
 
 
-def find_fingerprint(fl: Fairlane, text: str, organization: str) -> str:
+def find_fingerprint(fl: "Fairlane", text: str, organization: str) -> str:
     """The error group that is meant, by its whole fingerprint or by the code at its end, as `groups` shows it.
 
     Raises:
@@ -77,7 +79,7 @@ def fingerprint_code(fingerprint: str) -> str:
     return found[1] if found is not None else shlex.quote(fingerprint)
 
 
-def refuse_unknown(fl: Fairlane, organization: str) -> None:
+def refuse_unknown(fl: "Fairlane", organization: str) -> None:
     """For lists that are empty: a slip in the organization's id must not look like an organization without jobs.
 
     Raises:
@@ -88,7 +90,7 @@ def refuse_unknown(fl: Fairlane, organization: str) -> None:
         raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
 
 
-def refuse_stranger(fl: Fairlane, organization: str, user: str | None) -> None:
+def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None:
     """For commands that act as a user. To an application a job is unknown to a stranger; the operator may know why.
 
     Raises:
@@ -100,7 +102,7 @@ def refuse_stranger(fl: Fairlane, organization: str, user: str | None) -> None:
         raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
 
 
-def acting(context: typer.Context, user: str | None) -> Fairlane:
+def acting(context: typer.Context, user: str | None) -> "Fairlane":
     """The engine, for what operators do: a slip in who does it must not be what the audit names.
 
     Raises:
@@ -117,8 +119,10 @@ def orgs_create(organization: str) -> str:
     return f"fairlane orgs create {shlex.quote(organization)}"
 
 
-def keeps_people(fl: Fairlane) -> bool:
+def keeps_people(fl: "Fairlane") -> bool:
     """Whether organizations and members are Fairlane's, and not those of the application's own directory."""
+    from fairlane.registry.directory import StoredDirectory
+
     return isinstance(fl.directory, StoredDirectory)
 
 
@@ -130,6 +134,6 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _by_end(fl: Fairlane, end: str, organization: str) -> tuple[Job, ...]:
+def _by_end(fl: "Fairlane", end: str, organization: str) -> tuple[Job, ...]:
     newest = fl.list(organization=organization, limit=_SEARCHED)
     return tuple(job for job in newest.items if job.id.hex.endswith(end))

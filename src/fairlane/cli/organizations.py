@@ -1,12 +1,12 @@
 """`fairlane orgs` and `fairlane members`: the built-in directory."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, OrganizationNotFound, Role
+from fairlane import OrganizationNotFound, Role
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting, keeps_people, orgs_create, refuse_unknown
 from fairlane.cli.output import (
@@ -24,6 +24,9 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
 from fairlane.registry.options import INHERIT
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 orgs = typer.Typer()
 members = typer.Typer()
@@ -296,7 +299,7 @@ def remove_member(context: typer.Context, user: UserArgument, organization: o.Or
     say(f"{user} {'is no longer' if was_there else 'was not'} a member of {organization}.")
 
 
-def _get(fl: Fairlane, organization: str) -> Organization:
+def _get(fl: "Fairlane", organization: str) -> Organization:
     """As `fl.organizations.get`, with the command that creates it."""
     try:
         return fl.organizations.get(organization)

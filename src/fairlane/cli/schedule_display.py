@@ -4,13 +4,16 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fairlane import Fairlane, JobNotFound
+from fairlane import JobNotFound
 from fairlane.cli.lookup import keeps_people
 from fairlane.cli.output import console, facts, moment, say, table
 from fairlane.domain.reasons import time_of
 from fairlane.domain.schedules import Schedule, Timetable, zone
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -38,7 +41,7 @@ def state_of(schedule: Schedule) -> str:
     return "ok" if schedule.next_ticks else "over"
 
 
-def print_schedule(fl: Fairlane, schedule: Schedule) -> None:
+def print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
     """All of it, then its next ticks, then what keeps it from going on."""
     out = console()
     out.print(facts(_facts(fl, schedule)))
@@ -59,7 +62,7 @@ def print_schedule(fl: Fairlane, schedule: Schedule) -> None:
             say(f"  {line}", whole=True)
 
 
-def _facts(fl: Fairlane, schedule: Schedule) -> list[tuple[str, Any]]:
+def _facts(fl: "Fairlane", schedule: Schedule) -> list[tuple[str, Any]]:
     pause = f"since {moment(schedule.paused_at)}, by {schedule.paused_by}" if schedule.paused_at is not None else None
     return [
         ("schedule", schedule.name),
@@ -81,7 +84,7 @@ def _facts(fl: Fairlane, schedule: Schedule) -> list[tuple[str, Any]]:
     ]
 
 
-def _last_job(fl: Fairlane, schedule: Schedule) -> str | None:
+def _last_job(fl: "Fairlane", schedule: Schedule) -> str | None:
     if schedule.last_job is None:
         return None
     with suppress(JobNotFound):  # retention may have deleted it
@@ -89,7 +92,7 @@ def _last_job(fl: Fairlane, schedule: Schedule) -> str | None:
     return f"{schedule.last_job} (deleted)"
 
 
-def _remedies(fl: Fairlane, schedule: Schedule) -> Iterator[str]:
+def _remedies(fl: "Fairlane", schedule: Schedule) -> Iterator[str]:
     """The commands that may help, each with what it does."""
     whose = f"-o {shlex.quote(schedule.organization)}"
     match _kind(schedule.problem or ""):

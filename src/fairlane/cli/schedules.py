@@ -1,12 +1,12 @@
 """`fairlane schedules`: jobs that are submitted again and again, by the clock."""
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, Priority, ScheduleNotFound
+from fairlane import Priority, ScheduleNotFound
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, moment, one_line, print_json, say, table
@@ -14,6 +14,9 @@ from fairlane.cli.schedule_display import print_schedule, state_of, when
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
 from fairlane.domain.schedules import Missed, Schedule
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 app = typer.Typer()
 
@@ -226,7 +229,7 @@ def delete(
     say(f"Schedule {schedule} is deleted.")
 
 
-def _get(fl: Fairlane, organization: str, name: str) -> Schedule:
+def _get(fl: "Fairlane", organization: str, name: str) -> Schedule:
     """As `fl.schedules.get`, with the command that says which there are."""
     try:
         return fl.schedules.get(name, organization=organization)

@@ -3,12 +3,12 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, Job, JobNotFound, JobStatus, LogEntry, OrganizationSuspended
+from fairlane import Job, JobNotFound, JobStatus, LogEntry, OrganizationSuspended
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_id
 from fairlane.cli.output import (
@@ -28,7 +28,9 @@ from fairlane.cli.session import engine
 from fairlane.domain.explain import NAMED_PARENTS
 from fairlane.domain.jobs import Result
 from fairlane.domain.transitions import SUBMITTED
-from fairlane.registry.directory import refuse_suspended
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 
 def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_json: o.AsJson = False) -> None:
@@ -39,6 +41,8 @@ def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_
         fairlane jobs show 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
         fairlane jobs show c3d4e5f6 -o acme --json
     """
+    from fairlane.registry.directory import refuse_suspended
+
     fl = engine(context)
     found = find(fl, job, organization)
     history = fl.history(found.id, organization=organization)
@@ -89,7 +93,7 @@ def artifact(
     say(f"{number_of(path.stat().st_size, 'byte')} in {path}.")
 
 
-def _parents(fl: Fairlane, job: Job) -> list[str]:
+def _parents(fl: "Fairlane", job: Job) -> list[str]:
     """The job's parents, each with its status, and which job it stands for, if it replaced the one that was named."""
     named = [str(parent) for parent in job.depends_on]
     for place, parent in enumerate(job.depends_on[:NAMED_PARENTS]):

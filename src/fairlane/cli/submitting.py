@@ -8,22 +8,23 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority, StorageUnavailable
+from fairlane import InvalidParameters, Job, JobStatus, ParentPolicy, Priority, StorageUnavailable
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
-from fairlane.control.batch import OnDuplicate
-from fairlane.control.open_transactions import OWN
 from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING
-from fairlane.registry.options import INHERIT
+from fairlane.registry.options import INHERIT, OnDuplicate
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
@@ -84,6 +85,8 @@ def submit(
         fairlane jobs submit report.pdf -o acme --parameters '{"month": "2026-11-01"}' --wait
         fairlane jobs submit report.pdf -o acme -p month=2026-12-01 --run-at 2027-01-01T06:00
     """
+    from fairlane.control.open_transactions import OWN
+
     fl = engine(context)
     longest = o.optional(o.duration, "--wait-timeout", wait_timeout)
     refuse_unknown(fl, organization)
@@ -156,7 +159,7 @@ def _hint(refusal: str, name: str, text: str) -> str:
     return f"""for text that looks like JSON, quote it: -p '{name}="{text}"'""" if wants_text else ""
 
 
-def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[str]) -> None:
+def remark_on_breakers(fl: "Fairlane", organization: str, job_types: Collection[str]) -> None:
     """Tell who has just made jobs of these types ready that a breaker lets none of them start, and how to close it."""
     # The jobs are ready: a command that failed now would be run again, and make others.
     with suppress(StorageUnavailable):
@@ -166,7 +169,7 @@ def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[st
                 remark(breaker_reason(one, now).advice)
 
 
-def _wait_or_leave(fl: Fairlane, job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
+def _wait_or_leave(fl: "Fairlane", job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
     """Wait for the job's end, or say how to come back to it."""
     seconds = math.inf if longest is None else longest.total_seconds()
     try:
@@ -182,7 +185,7 @@ def _say_how_to_follow(job: Job) -> None:
     remark(f"  fairlane jobs log {job.id} -o {shlex.quote(job.organization)} --follow", whole=True)
 
 
-def _wait(fl: Fairlane, job: Job, longest: float, *, quiet: bool) -> Job:
+def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
     """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
     out = console(stderr=True)
     columns = (
@@ -213,7 +216,7 @@ def _wait(fl: Fairlane, job: Job, longest: float, *, quiet: bool) -> Job:
     return job
 
 
-def _told_end(fl: Fairlane, job: Job, waited: float) -> Job:
+def _told_end(fl: "Fairlane", job: Job, waited: float) -> Job:
     """Say how the job ended, or that it has not; returns it, as completed also where it was so only by then."""
     if job.status is not JobStatus.COMPLETED:
         told = fl.explain(job.id, organization=job.organization)

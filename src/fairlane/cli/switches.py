@@ -1,12 +1,12 @@
 """`fairlane queues`, `fairlane types` and `fairlane maintenance`: what is there, and switching it off and on."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, JobStatus
+from fairlane import JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.limits import limit_type, list_limits, refuse_unknown_type
 from fairlane.cli.lookup import acting
@@ -27,7 +27,10 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
-from fairlane.control.job_types import JobTypeView
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
+    from fairlane.control.job_types import JobTypeView
 
 queues = typer.Typer()
 types = typer.Typer()
@@ -139,7 +142,7 @@ def show(context: typer.Context, as_json: o.AsJson = False) -> None:
         say(f"{maintenance_text(found)}. {_still_running(fl)}")
 
 
-def _still_running(fl: Fairlane) -> str:
+def _still_running(fl: "Fairlane") -> str:
     size = fl.reads.by_status()[JobStatus.RUNNING]
     return f"{number_of(size, 'job')} still {'runs' if size == 1 else 'run'}." if size else "No job runs."
 
@@ -304,7 +307,7 @@ def close_breaker(
     say(f"Job type {job_type} {state} in organization {organization}.")
 
 
-def _state(one: JobTypeView) -> str:
+def _state(one: "JobTypeView") -> str:
     return ", ".join([*([] if one.enabled else ["disabled"]), *(["paused"] if one.paused else [])]) or "enabled"
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -15,10 +15,9 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.job_types import JobType
-from fairlane.registry.options import INHERIT, Inheriting, Seconds
+from fairlane.registry.options import INHERIT, Inheriting, OnDuplicate, Seconds
 from fairlane.store.statements.drafts import at
 
-OnDuplicate = Literal["reject", "return", "replace"]
 _ID_VERSION: Final = 7
 
 

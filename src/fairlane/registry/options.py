@@ -25,6 +25,7 @@ INHERIT: Final = Inherit.INHERIT
 Inheriting = Literal[Inherit.INHERIT]
 
 Seconds = float | timedelta
+OnDuplicate = Literal["reject", "return", "replace"]
 E = TypeVar("E", bound=StrEnum)
 
 DEFAULT_TIMEOUT: Final = 300.0  # seconds (R6)

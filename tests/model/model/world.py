@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from fairlane import FairlaneError, JobStatus
-from fairlane.control.batch import OnDuplicate
+from fairlane import FairlaneError, JobStatus, OnDuplicate
 from fairlane.domain.breaker import Pair
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome
