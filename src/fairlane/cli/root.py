@@ -85,8 +85,9 @@ class Commands(Mapping[str, Any]):
             gc.disable()
             try:
                 found = getattr(import_module(f"fairlane.cli.{module}"), attribute)
+                if isinstance(found, typer.Typer):
+                    gc.freeze()  # a worker and a server, which are no groups, do so themselves, with all they load
             finally:
-                gc.freeze()
                 gc.enable()
             host = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
             if isinstance(found, typer.Typer):
