@@ -12,7 +12,7 @@ from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, Submiss
 from tests.runtime.worker_kit import Engine
 
 LIMIT: Final = 2  # of the limited type's jobs at once
-FILE: Final = "page.txt"
+FILES: Final = ("page.txt", "pieces.txt")
 CONTENT: Final = b"words"
 _BACKOFF: Final = [0.01]
 _RETRIES: Final = 50
@@ -105,7 +105,9 @@ def _register_reports(made: Any, book: Book) -> None:
 
     @made("file")
     def file(ctx: JobContext) -> None:
-        ctx.artifact(FILE, CONTENT)
+        whole, in_pieces = FILES
+        ctx.artifact(whole, CONTENT)
+        ctx.artifact(in_pieces, iter([CONTENT[:2], CONTENT[2:]]))  # which can be read but once
         book.note(ctx)
 
 

@@ -46,7 +46,8 @@ def _live(fl: Engine) -> int:
 def _assert_files_are_there(fl: Engine, jobs: list[Job]) -> None:
     for job in jobs:
         if job.job_type == "file":
-            assert fl.artifact(job.id, load.FILE, organization="acme") == load.CONTENT
+            for name in load.FILES:
+                assert fl.artifact(job.id, name, organization="acme") == load.CONTENT
 
 
 def _assert_nothing_is_left(fl: Engine) -> None:

@@ -118,7 +118,6 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/runtime/test_worker_connections.py*": [_BY_ATTEMPT, ("one waits for an alert", [lost_alert])],
     "tests/runtime/test_worker_files.py*": [_BY_ATTEMPT, ("they count files", [lost_file, lost_cleaning])],
     "tests/runtime/test_worker_isolation.py*": [_BY_ATTEMPT, ("they read one line", [lost_line])],
-    "tests/runtime/test_worker_reporter.py*": [_BY_ATTEMPT, ("they count lines", [lost_line])],
     "tests/runtime/test_worker_rescue.py*": [_BY_ATTEMPT],
 }
 

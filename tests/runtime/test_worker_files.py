@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,16 +11,14 @@ import pytest
 from sqlalchemy import func, select
 
 from fairlane import Job, JobContext, PermanentError
+from fairlane.domain.events import WorkerStopping
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.runtime import file_sweep
 from fairlane.runtime.cleanup import Cleanup
-from fairlane.runtime.reports import File
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.tables import doomed_files as doomed_table
 from fairlane.testing import ManualClock
-from tests.runtime.test_worker_reporter import Reporting, closed, lose_lease, reporting
-from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import member
+from tests.runtime.worker_kit import Engine, Gate, engine, running, until
 
 DAY = 86_400.0
 GRACE = doomed_files.GRACE.total_seconds()
@@ -49,83 +48,110 @@ def doomed(fl: Engine) -> int:
     return fl.database.read(lambda c: c.execute(select(func.count()).select_from(doomed_table)).scalar_one())
 
 
-async def send(one: Reporting, data: bytes) -> None:
-    await asyncio.wrap_future(one.channel.send(File("a.txt", data)))
+def keep(ctx: JobContext, *texts: str) -> None:
+    """Give the job its file, again and again; one that the storage or the database refuses came to nothing."""
+    for text in texts:
+        with suppress(PermanentError):
+            ctx.artifact("a.txt", text)
 
 
 class TestStoring:
-    async def test_a_stored_file_is_its_job_s(self, database_url: str, clock: ManualClock) -> None:
-        async with reporting(database_url, clock=clock) as (one,):
-            await send(one, b"data")
-            await closed(one)
-            assert doomed(one.fl) == 0
-            lose_lease(one)
-            clock.advance(DAY)
-            assert clean(one.fl) == 0
-            assert one.fl.artifact(one.ready.claimed.id, "a.txt", organization="acme") == b"data"
+    @pytest.fixture
+    def fl(self, database_url: str, clock: ManualClock) -> Iterator[Engine]:
+        with engine(database_url, clock=clock, lease=DAY) as fl:
+            yield fl
+
+    def test_a_stored_file_is_its_job_s(self, fl: Engine, clock: ManualClock) -> None:
+        fl.job_type("keep")(lambda ctx: keep(ctx, "data"))
+        job = fl.give("keep")
+        fl.drain()
+        clock.advance(DAY)
+        assert (clean(fl), doomed(fl)) == (0, 0)
+        assert fl.artifact(job.id, "a.txt", organization="acme") == b"data"
 
     @pytest.mark.parametrize("point", ["before the upload", "after the upload", "at the row"])
-    async def test_a_file_that_came_to_nothing_goes_once_its_attempt_is_over(
-        self, database_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, point: str
+    def test_a_file_that_came_to_nothing_goes_once_its_attempt_is_over(
+        self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
-        async with reporting(database_url, clock=clock) as (one,):
-            with monkeypatch.context() as patch:
-                break_at(patch, point)
-                with pytest.raises(PermanentError):
-                    await send(one, b"data")
-            await closed(one)
+        gate = Gate()
+
+        @fl.job_type("keep")
+        def handler(ctx: JobContext) -> None:
+            keep(ctx, "data")
+            gate.wait()
+
+        break_at(monkeypatch, point)
+        job = fl.give("keep")
+        with running(fl.worker()):
+            gate.reached()
             left = [] if point == "before the upload" else [b"data"]
-            assert (files(one.fl), doomed(one.fl)) == (left, 1)
+            assert (files(fl), doomed(fl)) == (left, 1)
             clock.advance(GRACE + 1)
-            assert clean(one.fl) == 0, "its attempt may still be at it"
-            assert files(one.fl) == left
-            lose_lease(one)
-            assert clean(one.fl) == 1
-            assert (files(one.fl), doomed(one.fl)) == ([], 0)
+            assert clean(fl) == 0, "its attempt may still be at it"
+            assert files(fl) == left
+            gate.open()
+            fl.ended(job)
+        assert clean(fl) == 1
+        assert (files(fl), doomed(fl)) == ([], 0)
 
-    async def test_an_upload_that_outlives_its_attempt_has_a_grace(self, database_url: str, clock: ManualClock) -> None:
-        async with reporting(database_url, clock=clock) as (first,):
-            lose_lease(first)
-            (ready,) = member(first.fl).claim()
-            second = Reporting(first.fl, ready, first.channel._desk.threads)  # type: ignore[arg-type] # it is a pool
-            await send(second, b"second")
-            with pytest.raises(Exception, match="given to another worker"):
-                await send(first, b"late")
-            await closed(first, second)
-            clock.advance(GRACE - 1)
-            assert clean(first.fl) == 0
-            assert files(first.fl) == [b"late", b"second"]
-            clock.advance(2)
-            assert clean(first.fl) == 1
-            assert files(first.fl) == [b"second"]
-
-    async def test_a_file_that_another_takes_the_place_of_goes(self, database_url: str, clock: ManualClock) -> None:
-        async with reporting(database_url, clock=clock) as (one,):
-            await send(one, b"first")
-            # Both in one batch.
-            with one.channel._writer:
-                later = [one.channel.send(File("a.txt", data)) for data in (b"second", b"third")]
-            await asyncio.gather(*map(asyncio.wrap_future, later))
-            await closed(one)
-            assert clean(one.fl) == 2
-            assert (files(one.fl), doomed(one.fl)) == ([b"third"], 0)
-            assert one.fl.artifact(one.ready.claimed.id, "a.txt", organization="acme") == b"third"
-
-    async def test_a_failed_attempt_to_replace_a_file_leaves_the_earlier_one(
-        self, database_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    def test_an_upload_that_outlives_its_attempt_has_a_grace(
+        self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with reporting(database_url, clock=clock) as (one,):
-            await send(one, b"first")
-            with monkeypatch.context() as patch:
-                break_at(patch, "at the row")
-                with pytest.raises(PermanentError):
-                    await send(one, b"second")
-            await closed(one)
-            lose_lease(one)
-            clock.advance(GRACE + 1)
-            assert clean(one.fl) == 1
-            assert files(one.fl) == [b"first"]
-            assert one.fl.artifact(one.ready.claimed.id, "a.txt", organization="acme") == b"first"
+        """Its worker has left, and another has the job by the time that the upload ends."""
+        gate, put = Gate(), ObjectStorage.put
+        fl.job_type("keep")(lambda ctx: keep(ctx, "late" if ctx.attempt == 1 else "second"))
+        job = fl.give("keep")
+
+        def slowly(*file: Any) -> None:
+            if not fl.look(job).attempt > 1:
+                gate.wait()
+            put(*file)
+
+        async def leave_at_once() -> None:
+            run = asyncio.create_task(fl.worker().run_async())
+            await asyncio.to_thread(gate.reached)
+            run.cancel()
+            await asyncio.to_thread(fl.events.wait, WorkerStopping)
+            run.cancel()
+            with suppress(asyncio.CancelledError):
+                await run
+
+        monkeypatch.setattr(ObjectStorage, "put", slowly)
+        asyncio.run(leave_at_once())
+        fl.drain()
+        assert files(fl) == [b"second"]
+        gate.open()
+        until(lambda: len(files(fl)) == 2)
+        clock.advance(GRACE - 1)
+        assert clean(fl) == 0
+        assert files(fl) == [b"late", b"second"]
+        clock.advance(2)
+        assert clean(fl) == 1
+        assert files(fl) == [b"second"]
+
+    def test_a_file_that_another_takes_the_place_of_goes(self, fl: Engine) -> None:
+        fl.job_type("keep")(lambda ctx: keep(ctx, "first", "second", "third"))
+        job = fl.give("keep")
+        fl.drain()
+        assert clean(fl) == 2
+        assert (files(fl), doomed(fl)) == ([b"third"], 0)
+        assert fl.artifact(job.id, "a.txt", organization="acme") == b"third"
+
+    def test_a_failed_attempt_to_replace_a_file_leaves_the_earlier_one(
+        self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        @fl.job_type("keep")
+        def handler(ctx: JobContext) -> None:
+            keep(ctx, "first")
+            break_at(monkeypatch, "at the row")
+            keep(ctx, "second")
+
+        job = fl.give("keep")
+        fl.drain()
+        clock.advance(GRACE + 1)
+        assert clean(fl) == 1
+        assert files(fl) == [b"first"]
+        assert fl.artifact(job.id, "a.txt", organization="acme") == b"first"
 
 
 def break_at(patch: pytest.MonkeyPatch, point: str) -> None:
