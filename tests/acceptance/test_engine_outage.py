@@ -1,18 +1,16 @@
 """R21: a database that is away, locked, full or of another version: told in a sentence, and nothing is lost."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
-from fairlane import ConfigurationError, Job, JobContext, StorageUnavailable
+from fairlane import ConfigurationError, JobContext, StorageUnavailable
 from fairlane.domain.events import JobStarted, ServiceFailed, StorageBack, StorageLost, WorkerStarted, WorkerStopped
-from fairlane.runtime import service, shift
 from fairlane.runtime.worker import Worker
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
+from tests.runtime.worker_kit import Engine, Gate, engine, running, started
 from tests.runtime.worker_outages import OwnServer, Quota, locked, own_server
 from tests.runtime.worker_store import nothing
 
@@ -71,37 +69,6 @@ def test_a_worker_goes_on_when_postgresql_is_back(server: OwnServer) -> None:
         assert fl.events.of(ServiceFailed) == []
 
 
-def test_a_worker_that_waits_out_an_outage_claims_as_soon_as_it_is_over(
-    server: OwnServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its services wait longer and longer; the heartbeat does not, nor who listens for hints."""
-    monkeypatch.setattr(service, "_FIRST_WAIT", 3600.0)
-    monkeypatch.setattr(service, "_LONGEST_WAIT", 3600.0)
-    monkeypatch.setattr(shift, "SOON", 3600.0)
-    with engine(server.url) as fl:
-        nothing(fl)
-        with running(fl.worker()):
-            fl.ended(fl.give("work"))
-            server.stop()
-            fl.events.wait(StorageLost, service="claim")
-            fl.events.wait(StorageLost, service="heartbeat")
-            server.start()
-            fl.events.wait(JobStarted, job_id=until_given(fl).id)
-
-
-def until_given(fl: Engine) -> Job:
-    """A job that was submitted as soon as the database took it."""
-    given: list[Job] = []
-
-    def try_it() -> bool:
-        with suppress(StorageUnavailable):
-            given.append(fl.give("work"))
-        return bool(given)
-
-    until(try_it)
-    return given[0]
-
-
 def test_a_worker_waits_for_a_database_that_is_not_there_yet(server: OwnServer) -> None:
     with engine(server.url) as fl:
         nothing(fl)
@@ -124,10 +91,7 @@ def test_a_worker_that_waits_for_its_database_can_be_stopped(server: OwnServer) 
         assert fl.events.of(WorkerStarted) == []
 
 
-def test_a_worker_that_is_stopped_in_an_outage_does_not_wait_for_its_end(
-    server: OwnServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.1)
+def test_a_worker_that_is_stopped_in_an_outage_does_not_wait_for_its_end(server: OwnServer) -> None:
     with engine(server.url, grace=0.1, stop_grace=0.1) as fl:
         gate = gated(fl)
         job = fl.give("gated")
