@@ -25,11 +25,9 @@ LEFT_OUT: Final = {
     "tests/runtime/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",
     "tests/runtime/test_patience.py*": "it looks at how long the waits of an outage are",
     "tests/runtime/test_service.py::test_what_jobs_wait_for_is_tried_*": "it takes the database away itself",
-    "tests/runtime/*::test_a_database_that_is_far_away_is_not_taken_*": "it times looks; one that failed is made again",
     "tests/runtime/test_worker_ends.py*": "it holds up the database itself",
     "tests/runtime/test_worker_leaving.py*": "it holds up the database itself",
     "tests/runtime/test_worker_idle.py*": "it counts statements",
-    "tests/runtime/*::test_what_is_held_back_costs_a_look_*": "it counts statements",
     "tests/runtime/test_worker_many_limits.py*": "it counts turns, which a round that failed has had",
     "tests/runtime/test_worker_shares.py*": "it counts turns, which a round that failed has had",
 }

@@ -1,78 +1,96 @@
-"""A worker with nothing to do waits, and asks the database no more than it has to."""
+"""A worker that may start nothing asks nothing between its polls, and starts what is let go at once."""
 
-import asyncio
-from types import SimpleNamespace
-from typing import Any
+import time
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine as SomeEngine
-from sqlalchemy import event
+from sqlalchemy import make_url
 
-from fairlane.runtime import service, shift
-from fairlane.runtime.watch import Watch
-from tests.runtime.worker_kit import engine
+from fairlane.domain.events import WorkerStarted
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import Engine, Hold, engine, running, started, until
 from tests.runtime.worker_store import nothing
+from tests.storm.proxy import Proxy
 
-ROUNDS = 5
-SERVICES = ("scheduler", "bulk actions", "stage", "watch", "rescue", "cleanup", "breakers")
+HOUR = 3600.0
+NO_UPKEEP = {"lease": HOUR, "stage_interval": HOUR, "watch_interval": HOUR}
+QUIET = 0.5  # seconds
 
-
-class Waits:
-    """Records each wait of the worker's loops, and ends it at once."""
-
-    def __init__(self) -> None:
-        self.of_claims: list[float] = []
-        self.of_services: list[float] = []
-        self.statements: list[int] = []  # between two waits of the claim loop
-        self.services_are_at_rest = asyncio.Event()
-        self.enough = asyncio.Event()
-        self._count = 0
-
-    def on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        """Count a statement of whatever engine: a worker has one of its own. The heartbeat keeps its own rhythm."""
-        self._count += statement != "BEGIN" and not statement.startswith(
-            ("UPDATE fairlane_w", "INSERT INTO fairlane_w")
-        )
-
-    async def claims_wait(self, stopping: asyncio.Event, seconds: float) -> bool:
-        await self.services_are_at_rest.wait()
-        self.of_claims.append(seconds)
-        self.statements.append(self._count)
-        self._count = 0
-        if len(self.of_claims) >= ROUNDS:
-            self.enough.set()
-            await stopping.wait()
-        return stopping.is_set()
-
-    async def services_wait(self, ended: asyncio.Event, seconds: float) -> bool:
-        self.of_services.append(seconds)
-        if len(self.of_services) == len(SERVICES):
-            self.services_are_at_rest.set()
-        return await ended.wait()
+LetGo = Callable[[], object]
 
 
-async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with engine(database_url, poll_interval=0.2) as fl:
+class Scene:
+    """An engine with a clock of its own, and two types of jobs: of "pdf" the test says how long each runs."""
+
+    def __init__(self, fl: Engine, clock: ManualClock) -> None:
+        self.fl, self.clock, self.hold = fl, clock, Hold()
+        fl.organizations.create("rival")
         nothing(fl)
-        waits = Waits()
-        event.listen(SomeEngine, "before_cursor_execute", waits.on_statement)
-        monkeypatch.setattr(shift, "wait_until", waits.claims_wait)
-        monkeypatch.setattr(service, "wait_until", waits.services_wait)
-        worker = fl.worker()
-        task = asyncio.create_task(worker.run_async())
-        await waits.enough.wait()
-        worker.stop()
-        await task
-        event.remove(SomeEngine, "before_cursor_execute", waits.on_statement)
-        assert waits.of_claims[:ROUNDS] == [0.2] * ROUNDS
-        assert all(seconds > 0 for seconds in waits.of_services)
-        # Which lanes have something to claim.
-        assert waits.statements[1:ROUNDS] == [1] * (ROUNDS - 1)
+        self.hold.job_type(fl, "pdf")
+        self.first, self.second = fl.give("pdf"), fl.give("pdf")
+
+    def pause(self) -> LetGo:
+        self.fl.job_types.pause("pdf")
+        return lambda: self.fl.job_types.resume("pdf")
+
+    def suspend(self) -> LetGo:
+        self.fl.organizations.suspend("acme")
+        return lambda: self.fl.organizations.activate("acme")
+
+    def allow_none(self) -> LetGo:
+        self.fl.job_types.limit("pdf", max_running=0)
+        return lambda: self.fl.job_types.limit("pdf", max_running=1)
+
+    def allow_one(self) -> LetGo:
+        self.fl.organizations.update("acme", max_running=1)
+        return lambda: self.hold.let_go(self.first)
+
+    def allow_one_a_minute(self) -> LetGo:
+        self.fl.job_types.limit("pdf", execution_rate=1, execution_rate_window=60)
+        return lambda: self.clock.advance(60)
 
 
-async def test_nothing_is_asked_about_running_jobs_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    with engine("sqlite://") as fl:
-        nobody: Any = SimpleNamespace(leases=frozenset)
-        watch = Watch(fl.database, nobody, nobody, asyncio.get_running_loop(), interval=1.0)
-        monkeypatch.setattr(fl.database, "read", None)  # would fail if it were called
-        assert watch.run_once() == 0
+HOLDS = [Scene.pause, Scene.suspend, Scene.allow_none, Scene.allow_one, Scene.allow_one_a_minute]
+
+
+@pytest.mark.parametrize("hold_back", HOLDS)
+def test_what_is_held_back_starts_when_it_is_let_go_and_holds_up_no_other(
+    database_url: str, hold_back: Callable[[Scene], LetGo]
+) -> None:
+    clock = ManualClock()
+    with engine(database_url, clock=clock, lease=HOUR) as fl:
+        scene = Scene(fl, clock)
+        let_go = hold_back(scene)
+        next_one = scene.second if hold_back in {Scene.allow_one, Scene.allow_one_a_minute} else scene.first
+        with running(fl.worker()):
+            if next_one is scene.second:
+                started(fl, scene.first)
+            for _ in range(2):
+                assert fl.ended(fl.give("work", organization="rival")).status == "completed"
+            assert fl.look(next_one).attempt == 0
+            let_go()
+            started(fl, next_one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hold_back", [None, *HOLDS])
+def test_a_worker_that_may_start_nothing_asks_nothing_between_its_polls(
+    postgres_url: str, proxy: Proxy, hold_back: Callable[[Scene], LetGo] | None
+) -> None:
+    there = make_url(postgres_url).set(host="127.0.0.1", port=proxy.port, query={})
+    worker_url, clock = there.render_as_string(hide_password=False), ManualClock()
+
+    def is_quiet() -> bool:
+        before = proxy.asked
+        time.sleep(QUIET)
+        return proxy.asked == before
+
+    with engine(postgres_url, worker_url=worker_url, clock=clock, poll_interval=HOUR, **NO_UPKEEP) as fl:
+        scene = Scene(fl, clock)
+        if hold_back is not None:
+            hold_back(scene)
+        with running(fl.worker()):
+            fl.events.wait(WorkerStarted)
+            until(is_quiet)
+            assert fl.ended(fl.give("work", organization="rival")).status == "completed"
+            until(is_quiet)

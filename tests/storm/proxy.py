@@ -22,11 +22,12 @@ class Silence(StrEnum):
 
 
 class Proxy:
-    """One port. `delay`: seconds that each chunk takes longer, in each direction."""
+    """One port. `delay`: seconds that each chunk takes longer, in each direction; `asked`: chunks that clients sent."""
 
     def __init__(self, socket: Path) -> None:
         self.port = 0
         self.delay = 0.0
+        self.asked = 0
         self.silence = Silence.NONE
         self._socket = socket
         self._links: set[asyncio.StreamWriter] = set()
@@ -110,6 +111,7 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                self.asked += Silence.ANSWERS not in lost_in
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._goes_on.wait()
