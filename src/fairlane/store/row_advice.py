@@ -1,13 +1,15 @@
 """Why row security is off in a database, and what switches it on: the one cause that applies, with the SQL to say."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from fairlane.store.row_policies import Ask, is_complete
+from fairlane.store.row_policies import Ask, is_complete, roles_amiss, tables_amiss
 from fairlane.store.row_security import TAKING_ON, Role
 from fairlane.store.tables import jobs
 
 ROLES: Final = ", ".join(Role)
 _MIGRATE: Final = "then run `fairlane migrate` again (FAIRLANE_OWNER_URL names its login)."
+_TOLD: Final = 5  # faults; whoever mends them mends all
 
 # Of the tables' owner, as whom `fairlane migrate` works. A superuser may take on every role.
 _STATE: Final = f"""
@@ -15,13 +17,7 @@ SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
   ARRAY(SELECT name FROM unnest(%(roles)s::text[]) AS name
         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)),
   EXISTS (SELECT FROM pg_roles AS ours
-          WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, {TAKING_ON})),
-  ARRAY(SELECT 'ALTER ROLE ' || rolname || ' NOSUPERUSER NOBYPASSRLS' FROM pg_roles
-        WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)
-        UNION ALL
-        SELECT 'REVOKE ' || quote_ident(above.rolname) || ' FROM ' || member.rolname FROM pg_auth_members
-        JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member
-        WHERE member.rolname = ANY(%(roles)s))
+          WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, {TAKING_ON}))
 FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner WHERE pg_class.oid = to_regclass(%(jobs)s)
 """  # noqa: S608 - a constant of ours
 
@@ -34,7 +30,7 @@ def what_is_missing(ask: Ask) -> str | None:
     found = ask(_STATE, {"roles": list(Role), "jobs": jobs.name})
     if not found or is_complete(ask):
         return None
-    owner, makes_roles, absent, is_not_granted, above = found[0]
+    owner, makes_roles, absent, is_not_granted = found[0]
     grant = f"GRANT {ROLES} TO {owner};"
     if absent and not makes_roles:
         created = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in absent)
@@ -47,12 +43,15 @@ def what_is_missing(ask: Ask) -> str | None:
             f"Row security is off: {owner}, who owns the tables, may not take on Fairlane's roles. "
             f"Say as an administrator: {grant} {_MIGRATE}"
         )
-    if above:
-        return (
-            "Row security is off: one of Fairlane's roles was let past it. "
-            f"Say as an administrator: {'; '.join(above)}; {_MIGRATE}"
-        )
+    if roles := roles_amiss(ask):
+        mends = "; ".join(one.mend for one in roles)
+        return f"{_told([one.what for one in roles])} Say as an administrator: {mends}; {_MIGRATE}"
     return (
-        "Row security is off: a right, a role or a policy of it is not as Fairlane makes it. "
-        f"Run `fairlane migrate` as {owner}, who owns the tables (FAIRLANE_OWNER_URL)."
+        f"{_told(tables_amiss(ask))} Run `fairlane migrate` as {owner}, who owns the tables "
+        "(FAIRLANE_OWNER_URL names its login)."
     )
+
+
+def _told(amiss: Sequence[str]) -> str:
+    more = f", and {len(amiss) - _TOLD:,} more" if len(amiss) > _TOLD else ""
+    return f"Row security is not as Fairlane makes it: {', '.join(amiss[:_TOLD])}{more}."

@@ -1,8 +1,10 @@
 """What of row security is in the database: the roles, what each may do, and the policies."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, text
@@ -12,8 +14,20 @@ from fairlane.store.row_rights import HOLD, holders_of, rights_of
 from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
 from fairlane.store.tables import metadata
 
+# Somebody, a right, and whether they have it and should not; else they should and have it not.
+Odd = tuple[str, str, bool]
 # Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Amiss:
+    """What is not as `establish` makes it: a sentence, the SQL that mends it, and if it lets past row security."""
+
+    what: str
+    mend: str
+    lets_past: bool
+
 
 _VERSION_TABLE: Final = "fairlane_schema_version"
 # Whether this login may take on all roles; and whether all may do so.
@@ -31,28 +45,65 @@ _READ_VERSION: Final = text(
 _SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
 _HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not changed
 
-_GRANTED: Final = """
-SELECT name, coalesce(grantee.rolname, 'public'), right_
-FROM (SELECT relname AS name, entry.grantee, entry.privilege_type AS right_
-      FROM pg_class, aclexplode(relacl) AS entry WHERE pg_class.oid = ANY(%(oids)s::oid[])
-      UNION ALL
-      SELECT attrelid::regclass::text, entry.grantee, entry.privilege_type || ' (' || attname || ')'
-      FROM pg_attribute, aclexplode(attacl) AS entry WHERE attrelid = ANY(%(oids)s::oid[])) AS granted
-LEFT JOIN pg_roles AS grantee ON grantee.oid = granted.grantee
-WHERE granted.grantee = 0 OR grantee.rolname = ANY(%(roles)s)
+# Who is to have no other right to our tables than `row_rights` says: everybody, our roles, and the logins that may take
+# them on. The owner has all rights. A host's table may refer to ours, for which its login needs REFERENCES.
+_BOUND: Final = """
+grantee <> owner AND (grantee = 0
+  OR grantee IN (SELECT oid FROM pg_roles WHERE rolname = ANY(%(roles)s))
+  OR privilege_type <> 'REFERENCES' AND grantee IN (
+    SELECT member FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid WHERE rolname = ANY(%(roles)s)))
 """
+_GRANTED: Final = f"""
+SELECT name, coalesce(quote_ident(rolname), 'PUBLIC'), unnest(
+  CASE WHEN is_grantable THEN ARRAY['', 'GRANT OPTION FOR '] ELSE ARRAY[''] END) || privilege_type || part
+FROM (SELECT relname AS name, relowner AS owner, '' AS part, (aclexplode(relacl)).*
+      FROM pg_class WHERE oid = ANY(%(oids)s::oid[])
+      UNION ALL
+      SELECT relname, relowner, ' (' || attname || ')', (aclexplode(attacl)).*
+      FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attrelid = ANY(%(oids)s::oid[])) AS granted
+LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE {_BOUND}
+"""  # noqa: S608 - a constant of ours
 _POLICIES: Final = """
 SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, polpermissive,
   ARRAY(SELECT coalesce(rolname, 'public') FROM unnest(polroles) AS one LEFT JOIN pg_roles ON pg_roles.oid = one),
   pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
 FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid WHERE pg_class.oid = ANY(%(oids)s::oid[])
 """
-# A role that is above row security, or one that gets at more than its own by way of another.
-_ROLES_ABOVE: Final = """
-SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)
-UNION SELECT member.rolname FROM pg_auth_members JOIN pg_roles AS member ON member.oid = pg_auth_members.member
-WHERE member.rolname = ANY(%(roles)s)
-"""
+# What of our roles is not as we make them: the fault, the SQL that mends it, and whether it lets a role past row
+# security. Whoever owns the tables, or creates roles, may give our roles to others.
+_ROLES: Final = f"""
+WITH ours AS (SELECT * FROM pg_roles WHERE rolname = ANY(%(roles)s)),
+  tables AS (SELECT relowner AS owner, relnamespace FROM pg_class WHERE oid = to_regclass('fairlane_jobs'))
+SELECT rolname || ' has ' || attribute, 'ALTER ROLE ' || rolname || ' NO' || attribute, is_past
+FROM ours, LATERAL (VALUES
+  ('SUPERUSER', rolsuper, true), ('BYPASSRLS', rolbypassrls, true), ('CREATEROLE', rolcreaterole, true),
+  ('REPLICATION', rolreplication, true), ('CREATEDB', rolcreatedb, false), ('LOGIN', rolcanlogin, false)
+) AS one(attribute, has, is_past) WHERE has
+UNION ALL
+SELECT ours.rolname || ' is a member of ' || name, 'REVOKE ' || name || ' FROM ' || ours.rolname, true
+FROM pg_auth_members JOIN ours ON ours.oid = member JOIN pg_roles AS above ON above.oid = roleid,
+  LATERAL quote_ident(above.rolname) AS name
+UNION ALL
+SELECT name || ' may give ' || ours.rolname || ' to others',
+  'REVOKE ADMIN OPTION FOR ' || ours.rolname || ' FROM ' || name || CASE
+    WHEN current_setting('server_version_num')::int < 160000 THEN ''
+    ELSE ' GRANTED BY ' || quote_ident(grantor::regrole::text) END,
+  false
+FROM tables, pg_auth_members JOIN ours ON ours.oid = roleid JOIN pg_roles AS one ON one.oid = member,
+  LATERAL quote_ident(one.rolname) AS name
+WHERE admin_option AND member <> owner AND NOT (one.rolsuper OR one.rolcreaterole)
+UNION ALL
+SELECT coalesce(quote_ident(rolname), 'PUBLIC') || ' gets ' || privilege_type || ' on new tables of ' || owner::regrole,
+  'ALTER DEFAULT PRIVILEGES FOR ROLE ' || owner::regrole || CASE
+    WHEN defaclnamespace = 0 THEN '' ELSE ' IN SCHEMA ' || defaclnamespace::regnamespace END
+    || ' REVOKE ' || privilege_type || ' ON TABLES FROM ' || coalesce(quote_ident(rolname), 'PUBLIC'),
+  false
+FROM tables JOIN (SELECT *, (aclexplode(defaclacl)).* FROM pg_default_acl WHERE defaclobjtype = 'r') AS preset
+  ON defaclrole = owner AND defaclnamespace IN (0, relnamespace)
+LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE {_BOUND}
+"""  # noqa: S608 - a constant of ours
 _OIDS: Final = (
     "SELECT name, to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 )
@@ -83,7 +134,7 @@ def establish(connection: Connection) -> bool:
     oddly_granted, oddly_bound = _oddly_granted(ask), _oddly_bound(ask)
     for table in metadata.sorted_tables:
         if table.name in oddly_granted:
-            _grant(connection, table)
+            _grant(connection, table, oddly_granted[table.name])
         if table.name in oddly_bound:
             _bind(connection, table)
     return True
@@ -96,12 +147,27 @@ def is_on(connection: Connection) -> bool:
 
 def is_complete(ask: Ask) -> bool:
     """The same, of whoever can ask the database."""
-    return bool(_oids(ask, _SECRET)) and is_sound(ask) and not _oddly_granted(ask)
+    return bool(_oids(ask, _SECRET)) and not roles_amiss(ask) and not tables_amiss(ask)
 
 
 def is_sound(ask: Ask) -> bool:
     """Whether row security binds our roles on each table with an organization's rows that is there."""
-    return not ask(_ROLES_ABOVE, {"roles": list(Role)}) and not _oddly_bound(ask)
+    return not any(one.lets_past for one in roles_amiss(ask)) and not _oddly_bound(ask)
+
+
+def roles_amiss(ask: Ask) -> list[Amiss]:
+    """Return what of our roles is not as `establish` makes them."""
+    return [Amiss(*row) for row in ask(_ROLES, {"roles": list(Role)})]
+
+
+def tables_amiss(ask: Ask) -> list[str]:
+    """Return what of our tables is not as `establish` makes them: rights too many, rights that lack, and policies."""
+    rights = sorted(
+        f"{grantee} {'has' if is_given else 'lacks'} {right} on {table}"
+        for table, odd in _oddly_granted(ask).items()
+        for grantee, right, is_given in odd
+    )
+    return rights + [f"the policies of {table} were changed" for table in sorted(_oddly_bound(ask))]
 
 
 def asking(connection: Connection) -> Ask:
@@ -135,24 +201,16 @@ def _create_role(connection: Connection, role: Role) -> None:
 
 
 def _bring_down(connection: Connection) -> None:
-    """Take from our roles what lets them past row security. Where this login may not, `fairlane check` says so."""
-    ask, ours = asking(connection), {"roles": list(Role)}
-    through = ask(
-        "SELECT quote_ident(above.rolname), member.rolname FROM pg_auth_members "
-        "JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member "
-        "WHERE member.rolname = ANY(%(roles)s)",
-        ours,
-    )
-    changes = [f"REVOKE {above} FROM {member}" for above, member in through]
-    above = ask("SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)", ours)
-    changes += [f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS" for (role,) in above]
-    for change in changes:
+    """Take from our roles what they have too much. Where this login may not, `fairlane check` says so."""
+    for one in roles_amiss(asking(connection)):
         with suppress(DBAPIError), connection.begin_nested():
-            connection.exec_driver_sql(change)
+            connection.exec_driver_sql(one.mend)
 
 
-def _grant(connection: Connection, table: Table) -> None:
-    connection.exec_driver_sql(f"REVOKE ALL ON {table.name} FROM PUBLIC, {', '.join(Role)}")
+def _grant(connection: Connection, table: Table, odd: Iterable[Odd]) -> None:
+    for grantee, right, is_given in odd:
+        if is_given:
+            connection.exec_driver_sql(f"REVOKE {right} ON {table.name} FROM {grantee} CASCADE")
     for role in Role:
         if rights := _granted(role, table):
             connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {table.name} TO {role}")
@@ -185,8 +243,8 @@ def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in ask(_OIDS, {"names": list(names)})}
 
 
-def _oddly_granted(ask: Ask) -> set[str]:
-    """The tables that are there of which one of our roles, or everybody, may do other things than it should."""
+def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
+    """Return of each table what somebody may do with it and should not, and what they should and may not."""
     oids = _oids(ask, list(metadata.tables))
     granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(Role)})}
     wanted = {
@@ -196,7 +254,11 @@ def _oddly_granted(ask: Ask) -> set[str]:
         for role in Role
         for right in _granted(role, table)
     }
-    return {name for name, _, _ in granted ^ wanted}
+    odd = defaultdict[str, set[Odd]](set)
+    for one in granted ^ wanted:
+        table, grantee, right = one
+        odd[table].add((grantee, right, one in granted))
+    return odd
 
 
 def _oddly_bound(ask: Ask) -> set[str]:
