@@ -150,53 +150,48 @@ def dumps(tree: object) -> str:
 
 def json_form(value: Any) -> Any:
     """A lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
-    return value if type(value) in _SIMPLE else _json_form(value)
+    if type(value) in _SIMPLE:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [json_form(item) for item in value]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"keys must be strings, not {key!r:.80}")
+        return {key: json_form(item) for key, item in value.items()}
+    return _scalar_form(value)
 
 
 @singledispatch
-def _json_form(value: Any) -> Any:
+def _scalar_form(value: Any) -> Any:
     return value
 
 
-@_json_form.register(dict)
-def _(value: dict[object, object]) -> Any:
-    for key in value:
-        if not isinstance(key, str):
-            raise TypeError(f"keys must be strings, not {key!r:.80}")
-    return {key: json_form(item) for key, item in value.items()}
-
-
-@_json_form.register(list)
-@_json_form.register(tuple)
-def _(value: list[object] | tuple[object, ...]) -> Any:
-    return [json_form(item) for item in value]
-
-
-@_json_form.register
+@_scalar_form.register
 def _(value: bytes) -> Any:
     return b64encode(value).decode()
 
 
-@_json_form.register(date)  # a datetime is a date to Python
-@_json_form.register(time)
+@_scalar_form.register(date)  # a datetime is a date to Python
+@_scalar_form.register(time)
 def _(value: date | time) -> Any:
     return value.isoformat()
 
 
-@_json_form.register
+@_scalar_form.register
 def _(value: timedelta) -> Any:
     size = abs(value)
     fraction = f".{size.microseconds:06}" if size.microseconds else ""
     return f"{'-' if value < size else ''}P{size.days}DT{size.seconds}{fraction}S"
 
 
-@_json_form.register(Decimal)
-@_json_form.register(UUID)
+@_scalar_form.register(Decimal)
+@_scalar_form.register(UUID)
 def _(value: Decimal | UUID) -> Any:
     return str(value)
 
 
-@_json_form.register
+@_scalar_form.register
 def _(value: Secret) -> Any:
     return {MARK: json_form(value.value)}
 
