@@ -88,7 +88,7 @@ UNION ALL
 SELECT name || ' may give ' || ours.rolname || ' to others',
   'REVOKE ADMIN OPTION FOR ' || ours.rolname || ' FROM ' || name || CASE
     WHEN current_setting('server_version_num')::int < 160000 THEN ''
-    ELSE ' GRANTED BY ' || quote_ident(grantor::regrole::text) END,
+    ELSE ' GRANTED BY ' || grantor::regrole END,
   false
 FROM tables, pg_auth_members JOIN ours ON ours.oid = roleid JOIN pg_roles AS one ON one.oid = member,
   LATERAL quote_ident(one.rolname) AS name
