@@ -1,25 +1,27 @@
 """A client that is frozen, or has vanished, holds no lock for ever, and in the middle of a claim none for long."""
 
-from contextlib import closing
-from datetime import timedelta
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, event, select, text
+from sqlalchemy import make_url, text
 
-from fairlane import JobStatus, StorageUnavailable
+from fairlane import Job, JobContext, JobStatus
+from fairlane.domain.events import WorkerStarted
 from fairlane.store import dialects
-from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database
-from tests.runtime.worker_kit import engine, until
-from tests.runtime.worker_outages import own_server
-from tests.runtime.worker_store import member, nothing
+from tests.runtime.worker_kit import Engine, another, engine, running, until
+from tests.runtime.worker_outages import held_table, own_server, waiting_for_locks
+from tests.storm.proxy import Proxy
 
 _LOCK = text("SELECT pg_advisory_xact_lock(1)")
 _TRY = text("SELECT pg_try_advisory_xact_lock(1)")
-SLOW: Final = timedelta(seconds=3)
+LEASE: Final = 1.5  # seconds
+SLOW: Final = 3.0  # seconds
 _LARGE = b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)"  # more than the sockets between them take
 
 
@@ -41,56 +43,55 @@ def test_not_even_one_that_takes_no_more_of_an_answer(run_directory: Path, monke
         other.close()
 
 
-def test_nor_a_worker_that_stands_still_for_a_lease_in_the_middle_of_a_claim(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has rows locked that others have claimed meanwhile, and their ends wait for it."""
+class Still:
+    """A worker stands still in the middle of the claim of a job, until it goes on. `begun`: whose handlers began."""
 
-    def stand_still(*_: object) -> None:
-        until(lambda: fl.database.read(lambda one: one.scalar(free)))
+    def __init__(self, url: str, proxy: Proxy) -> None:
+        self._url, self._proxy = url, proxy
+        self.begun: list[str] = []
 
-    with engine(postgres_url) as fl:
-        nothing(fl)
-        job = fl.give("work")
-        mine = select(jobs.c.id).where(jobs.c.organization_id == "acme", jobs.c.id == job.id)
-        free = mine.with_for_update(skip_locked=True)
-        worker = member(fl)
-        worker.claims.lease = 1.0
-        with monkeypatch.context() as patch:
-            patch.setattr("fairlane.runtime.claims.note_starts", stand_still)
-            with pytest.raises(StorageUnavailable):
-                worker.claim()
-        assert fl.look(job).status == JobStatus.QUEUED
+    @contextmanager
+    def standing(self, **settings: Any) -> Iterator[tuple[Engine, Job]]:
+        there = make_url(self._url).set(host="127.0.0.1", port=self._proxy.port, query={})
+        worker_url = there.render_as_string(hide_password=False)
+        with engine(self._url, worker_url=worker_url, **settings) as fl:
+            self.register(fl, "the one that stood still")
+            fl.queues.pause("default")
+            job = fl.give("work")
+            with running(fl.worker()):
+                fl.events.wait(WorkerStarted)
+                with held_table(self._url, "fairlane_execution_log"):
+                    fl.queues.resume("default")
+                    until(lambda: waiting_for_locks(self._url))
+                    self._proxy.hold()
+                yield fl, job
+
+    def register(self, fl: Engine, worker: str) -> None:
+        @fl.job_type("work")
+        async def work(ctx: JobContext) -> None:
+            self.begun.append(worker)
 
 
-def test_but_the_claim_of_a_process_that_is_slow_goes_on(postgres_url: str) -> None:
-    """On a busy machine seconds may pass between two statements of a claim."""
-    since = text("SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = :pid")
-    pauses: list[timedelta | None] = []  # None: the server has ended the session
+@pytest.mark.slow
+def test_nor_a_worker_that_stands_still_for_a_lease_in_the_middle_of_a_claim(postgres_url: str, proxy: Proxy) -> None:
+    """Another has its job by the time that it goes on, and then it does not start it."""
+    still = Still(postgres_url, proxy)
+    with still.standing(lease=LEASE) as (fl, job), another(fl, lease=LEASE) as elsewhere:
+        still.register(elsewhere, "the other")
+        with running(elsewhere.worker()):
+            assert elsewhere.ended(job).status == JobStatus.COMPLETED
+        proxy.go_on()
+    assert still.begun == ["the other"]
 
-    def pause(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if pauses or "UPDATE fairlane_jobs" not in statement:
-            return
-        driver: Any = connection.connection.driver_connection
-        pid = {"pid": driver.info.backend_pid}
 
-        def is_over() -> bool:
-            seen: timedelta | None = observer.scalar(since, pid)
-            if seen is None or seen > SLOW:
-                pauses.append(seen)
-            return bool(pauses)
-
-        with other.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observer:
-            until(is_over)
-
-    other = Database(postgres_url)
-    with engine(postgres_url) as fl, closing(other):
-        nothing(fl)
-        job = fl.give("work")
-        event.listen(Engine, "before_cursor_execute", pause)
-        try:
-            fl.drain()
-        finally:
-            event.remove(Engine, "before_cursor_execute", pause)
-        assert pauses[0] is not None
+@pytest.mark.slow
+def test_but_the_claim_of_a_process_that_is_slow_goes_on(postgres_url: str, proxy: Proxy) -> None:
+    """On a busy machine seconds may pass in the middle of a claim."""
+    still = Still(postgres_url, proxy)
+    with still.standing() as (fl, job):
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > SLOW)
+        proxy.go_on()
+        assert fl.ended(job).status == JobStatus.COMPLETED
         assert fl.way(job) == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED]
+    assert len(still.begun) == 1
