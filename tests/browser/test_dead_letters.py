@@ -219,3 +219,19 @@ def test_who_may_not_change_them_sees_no_buttons_for_it(enter: Callable[..., Pag
     open_group(page)
     expect(page.get_by_role("checkbox")).to_have_count(0)
     expect(page.locator("main")).not_to_contain_text("no such table")
+
+
+def test_a_job_whose_parent_was_deleted_says_so_and_offers_no_retry(enter: Callable[..., Page], site: Site):
+    parent = site.done(site.submit("report.fail"))
+    child = site.done(site.submit("nobody.runs", depends_on=[parent]))
+    for job in (parent, child):
+        site.fl.dead_letters.resolve(job, organization="acme")
+    site.fl.delete(parent, organization="acme")
+    page = enter("ana", f"o/acme/jobs/{child}")
+    expect(page.get_by_text("A parent of it was deleted, so it can't be retried: submit it anew.")).to_be_visible()
+    expect(page.get_by_role("button", name="Submit again")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    page.goto(f"{site.url}/{LETTERS}?decided=resolved")
+    groups(page).get_by_role("link").first.click()
+    expect(rows(page)).to_contain_text("Parent deleted: submit it anew.")
+    expect(page.get_by_role("button", name="Edit and retry")).to_have_count(0)

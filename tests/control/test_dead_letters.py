@@ -277,9 +277,14 @@ class TestDelete:
                 scene.fl.retry(child.id, organization="acme", parameters=parameters)
         action = scene.fl.bulk.start("retry", {}, organization="acme")
         assert (action.changed, scene.get(child).status) == (0, DEAD_LETTER)
-        assert scene.fl.explain(child.id, organization="acme").summary.endswith(
-            "It was resolved by system. A parent of it was deleted, so it can't be retried: submit it anew."
+        ended, anew = scene.fl.explain(child.id, organization="acme").reasons
+        assert ended.sentence.endswith("It was resolved by system.")
+        assert (anew.code, anew.sentence) == (
+            "parent_deleted",
+            "A parent of it was deleted, so it can't be retried: submit it anew.",
         )
+        letters = scene.fl.dead_letters.list(organization="acme", resolution="resolved").items
+        assert [letter.parent_deleted for letter in letters if letter.job_id == child.id] == [True]
 
 
 class TestRetryGroup:

@@ -192,6 +192,7 @@ class DeadLetter(BaseModel):
     resolved_at: datetime | None
     user: str | None = Field(description="Who submitted it; null: the system.", examples=["ana"])
     status: JobStatus = Field(description="How the job stands now: one that was retried runs again.")
+    parent_deleted: bool = Field(description="Whether a parent of it was deleted, so that it can't be retried.")
 
     @classmethod
     def of(cls, letter: domain.DeadLetter, access: Access) -> Self:

@@ -288,6 +288,7 @@ def _dead_letter(row: AnyRow, shown: Shown) -> DeadLetter:
         resolved_at=row.resolved_at,
         user=row.submitted_by,
         status=JobStatus(row.status),
+        parent_deleted=row.parent_deleted_at is not None,
     )
 
 

@@ -41,7 +41,7 @@ class Explanation:
 def explain(facts: Facts) -> Explanation:
     """Say where the job stands and why."""
     if facts.job.status in TERMINAL:
-        reasons = [_end(facts)]
+        reasons = [*_ended(facts)]
     elif facts.job.status is JobStatus.RUNNING:
         reasons = [*_running(facts)]
     else:
@@ -256,6 +256,13 @@ def _progress(job: Job) -> str:
     return f"progress {told}" if told else "it has reported no progress"
 
 
+def _ended(facts: Facts) -> Iterator[Reason]:
+    yield _end(facts)
+    # Nobody can delete the parent of one that is undecided.
+    if facts.job.status is JobStatus.DEAD_LETTER and facts.decision is not None and facts.decision.parent_deleted:
+        yield Reason(ReasonCode.PARENT_DELETED, "A parent of it was deleted, so it can't be retried: submit it anew.")
+
+
 def _end(facts: Facts) -> Reason:
     job, last = facts.job, facts.last_entry
     at, message = time_of(job.finished_at or last.at), _quote(last.message)
@@ -275,9 +282,7 @@ def _what_now(facts: Facts) -> str:
     if (decision := facts.decision) is None:
         return f"{_way_back(facts)}, or resolve it"
     note = f": {_quote(decision.note)}" if decision.note else ""
-    # Nobody can delete the parent of one that is undecided.
-    anew = ". A parent of it was deleted, so it can't be retried: submit it anew" if decision.parent_deleted else ""
-    return f"It was {decision.resolution} by {decision.by}{note}{anew}"
+    return f"It was {decision.resolution} by {decision.by}{note}"
 
 
 def _way_back(facts: Facts) -> str:

@@ -111,6 +111,7 @@ class DeadLetter:
     """A job that will not run again unless a person says so, and what people decided about it.
 
     `user` submitted it (None: the system); `status` is how it stands now, as one that was retried runs again.
+    `parent_deleted`: a parent of it was deleted, so it can't be retried.
     """
 
     job_id: UUID
@@ -126,6 +127,7 @@ class DeadLetter:
     resolved_at: datetime | None
     user: str | None
     status: JobStatus
+    parent_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     IS_RUNNING = "is_running"
     HAS_ENDED = "has_ended"
+    PARENT_DELETED = "parent_deleted"
 
 
 # Places in a lane are counted no further: this number stands for "here or later".

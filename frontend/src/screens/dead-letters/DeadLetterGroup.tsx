@@ -196,12 +196,16 @@ function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Le
       head: "Edit",
       right: true,
       cell: (letter) =>
-        letter.resolution !== "retried" && (
-          <Button small onClick={() => onEdit(letter)} aria-label={`Edit and retry ${short(letter.job_id)}`}>
-            <span>
-              Edit<span className="max-sm:hidden"> and retry</span>…
-            </span>
-          </Button>
+        letter.parent_deleted ? (
+          <span className="text-xs whitespace-normal text-muted">Parent deleted: submit it anew.</span>
+        ) : (
+          letter.resolution !== "retried" && (
+            <Button small onClick={() => onEdit(letter)} aria-label={`Edit and retry ${short(letter.job_id)}`}>
+              <span>
+                Edit<span className="max-sm:hidden"> and retry</span>…
+              </span>
+            </Button>
+          )
         ),
     });
   return columns;

@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
@@ -12,6 +12,7 @@ import { touchedByDeeds } from "../dead-letters/queries";
 import { parsed } from "../submit/parsed";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { curl } from "./curl";
+import { explanationQuery } from "./queries";
 
 /** What can be done with the job, by whoever may. */
 export function Actions({ job }: { job: Job }) {
@@ -23,6 +24,8 @@ export function Actions({ job }: { job: Job }) {
   const mayDelete = useMay("jobs:delete");
   const isLive = job.status === "pending" || job.status === "queued" || job.status === "running";
   const isDead = job.status === "dead_letter";
+  const { data: explained } = useQuery(explanationQuery(job.organization, job.id));
+  const mayRetry = isDead && mayChange && !explained?.reasons.some(({ code }) => code === "parent_deleted");
   const close = () => setAsked(null);
   return (
     <>
@@ -34,12 +37,10 @@ export function Actions({ job }: { job: Job }) {
           done="Copied; put a token into FAIRLANE_TOKEN"
         />
       )}
-      {maySubmit && !isLive && !isDead && !job.payload_hidden && (
+      {maySubmit && !isLive && !mayRetry && !job.payload_hidden && (
         <Button onClick={() => setAsked("again")}>Submit again</Button>
       )}
-      {isDead && mayChange && maySubmit && !job.payload_hidden && (
-        <Button onClick={() => setAsked("edit")}>Edit and retry</Button>
-      )}
+      {mayRetry && maySubmit && !job.payload_hidden && <Button onClick={() => setAsked("edit")}>Edit and retry</Button>}
       {isDead && mayChange && (
         <>
           <Button onClick={() => setAsked("resolved")}>Resolve…</Button>
@@ -47,7 +48,7 @@ export function Actions({ job }: { job: Job }) {
         </>
       )}
       {!isLive && mayDelete && <Button onClick={() => setAsked("delete")}>Delete…</Button>}
-      {isDead && mayChange && (
+      {mayRetry && (
         <Button look="primary" onClick={() => setAsked("retry")}>
           Retry
         </Button>
