@@ -48,7 +48,7 @@ def test_nobody_is_a_crowd_whose_jobs_are_held_while_no_slot_is_taken(enter: Cal
     site.gate.pages = 100
     site.done(site.submit())
     page = enter("olga", "operator/fairness")
-    expect(page.get_by_text("Nobody waits behind a crowd")).to_be_visible()
+    expect(page.get_by_text("No organization waits behind another")).to_be_visible()
     rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
     expect(rows.filter(has_text="acme")).to_contain_text("and 9 held back")
     expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()

@@ -9,9 +9,10 @@ export function JobLink({ job }: { job: { id: string; organization: string; job_
       to="/o/$organization/jobs/$job"
       params={{ organization, job: id }}
       title={id}
-      className="font-medium hover:underline"
+      className="inline-flex max-w-full items-baseline gap-1 font-medium hover:underline"
     >
-      {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
+      <span className="truncate">{job_type}</span>{" "}
+      <span className="shrink-0 font-mono text-xs font-normal text-muted">{short(id)}</span>
     </Link>
   );
 }

@@ -33,8 +33,16 @@ export function StatusBadge({ status, label }: { status: string; label?: string 
   );
 }
 
-/** A word beside something: a label, a role. */
-export function Tag({ children, tone }: { children: string; tone?: "accent" | "warn" | "bad" | "good" }) {
+/** A word beside something: a label, a role. It is cut to the room that it has; `whole`: broken into lines instead. */
+export function Tag({
+  children,
+  tone,
+  whole = false,
+}: {
+  children: string;
+  tone?: "accent" | "warn" | "bad" | "good";
+  whole?: boolean;
+}) {
   const tones = {
     accent: "bg-accent-soft text-accent",
     warn: "bg-warn-soft text-warn",
@@ -44,7 +52,8 @@ export function Tag({ children, tone }: { children: string; tone?: "accent" | "w
   return (
     <span
       className={cx(
-        "inline-block max-w-full truncate rounded px-1.5 py-0.5 text-xs",
+        "inline-block max-w-full rounded px-1.5 py-0.5 text-xs",
+        whole ? "break-all" : "truncate",
         tone ? tones[tone] : "bg-sunken text-muted",
       )}
     >

@@ -85,7 +85,7 @@ function Neighbour({ shares: { neighbour, waiting, shares, rest } }: { shares: S
   if (!neighbour && held > 0)
     return (
       <p className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
-        Nobody waits behind a crowd of somebody else's, but {plural(held, "job", "jobs", all.some(isHeldCapped))}{" "}
+        No organization waits behind another, but {plural(held, "job", "jobs", all.some(isHeldCapped))}{" "}
         {held === 1 ? "is" : "are"} held back: the{" "}
         <Link to="/operator/overview" className="underline">
           overview
@@ -96,7 +96,7 @@ function Neighbour({ shares: { neighbour, waiting, shares, rest } }: { shares: S
   if (!neighbour)
     return (
       <p className="rounded-lg border border-line bg-good-soft px-4 py-3 text-sm text-good">
-        Nobody waits behind a crowd of somebody else's.
+        No organization waits behind another.
       </p>
     );
   const { organization, running, ready, ready_is_capped, others_waiting, others_seconds } = neighbour;

@@ -15,6 +15,7 @@ describe("the options of a job type", () => {
   it("say how often it is tried", () => {
     expect(attempts({ max_retries: 5, timeout: 300 })).toBe("5 retries, each up to 5 min");
     expect(attempts({ max_retries: 0, timeout: null })).toBe("no retry, no timeout");
+    expect(attempts({ max_retries: 0, timeout: 300 })).toBe("no retry, up to 5 min");
     expect(attempts({ max_retries: null, timeout: 30 })).toBe("retried without end, each up to 30 s");
   });
 });

@@ -39,7 +39,8 @@ export function attempts({ max_retries, timeout }: Pick<Options, "max_retries" |
       : max_retries === 0
         ? "no retry"
         : `${count(max_retries)} ${max_retries === 1 ? "retry" : "retries"}`;
-  return `${retries}, ${timeout == null ? "no timeout" : `each up to ${duration(timeout)}`}`;
+  const each = max_retries === 0 ? "" : "each ";
+  return `${retries}, ${timeout == null ? "no timeout" : `${each}up to ${duration(timeout)}`}`;
 }
 
 type ByType = Pick<Schema["Metrics"], "attempts_by_type" | "processing_seconds_by_type" | "failure_rate_by_type">;

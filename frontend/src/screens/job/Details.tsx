@@ -42,7 +42,7 @@ export function Details({ job }: { job: Job }) {
                   search={{ label: [`${name}=${value}`] }}
                   className="max-w-full"
                 >
-                  <Tag>{`${name}=${value}`}</Tag>
+                  <Tag whole>{`${name}=${value}`}</Tag>
                 </Link>
               ))}
             </span>,

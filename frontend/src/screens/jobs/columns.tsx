@@ -55,11 +55,9 @@ function Unknown() {
 /** The first two; all of them when pointed at. */
 function Labels({ labels }: { labels: readonly string[] }) {
   return (
-    <span title={labels.join("\n")} className="flex max-w-48 gap-1 overflow-hidden">
+    <span title={labels.join("\n")} className="flex max-w-56 flex-col items-start gap-1">
       {labels.slice(0, 2).map((label) => (
-        <span key={label} className={label.length > 12 ? "min-w-0" : "shrink-0"}>
-          <Tag>{label}</Tag>
-        </span>
+        <Tag key={label}>{label}</Tag>
       ))}
       {labels.length > 2 && <span className="text-xs text-muted">+{labels.length - 2}</span>}
     </span>

@@ -6,7 +6,6 @@ import {
   Card,
   type Column,
   count,
-  duration,
   Elapsed,
   EmptyState,
   ErrorState,
@@ -19,7 +18,7 @@ import {
   Table,
 } from "../../ui";
 import { Hindrances } from "./Hindrances";
-import { summaryOf } from "./summary";
+import { summaryOf, waitOf } from "./summary";
 import { Throughput } from "./Throughput";
 
 type Running = Schema["RunningJob"];
@@ -60,8 +59,7 @@ export function OperatorOverview() {
         />
         <Stat
           label={<To to="/operator/fairness">Oldest wait</To>}
-          value={oldest === undefined ? "…" : oldest === null ? "none" : duration(oldest)}
-          hint="of ready jobs"
+          {...(metrics.data ? waitOf(metrics.data) : { value: "…" })}
           {...(oldest != null && oldest > 60 && { tone: "warn" as const })}
         />
         <Stat

@@ -12,7 +12,7 @@ import { Quota } from "./Quota";
 import { timelineQuery } from "./queries";
 import { Running } from "./Running";
 import { Slowest } from "./Slowest";
-import { summaryOf } from "./summary";
+import { summaryOf, waitOf } from "./summary";
 import { Throughput } from "./Throughput";
 
 const MINUTES = 60;
@@ -63,8 +63,7 @@ export function Overview() {
         />
         <Stat
           label={<ToJobs search={LONGEST_QUEUED}>Oldest wait</ToJobs>}
-          value={metrics.data ? (oldest === null ? "none" : duration(oldest)) : "…"}
-          hint="of ready jobs"
+          {...(metrics.data ? waitOf(metrics.data) : { value: "…" })}
           {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
         />
         <Stat

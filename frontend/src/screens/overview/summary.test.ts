@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { summaryOf } from "./summary";
+import { summaryOf, waitOf } from "./summary";
 
 const quiet = {
   at: "2026-11-26T10:00:00Z",
@@ -26,4 +26,19 @@ it("is of all attempts that ended", () => {
   const summary = summaryOf([quiet, { ...quiet, completed: 3 }, { ...quiet, failed: 1 }]);
 
   expect(summary).toEqual({ completed: 3, failed: 1, failureRate: 0.25 });
+});
+
+it.each([
+  [0, 0, null, { value: "none", hint: "of ready jobs" }],
+  [1, 0, null, { value: "none", hint: "1 waits for a retry" }],
+  [3, 3, 12, { value: "12 s", hint: "of ready jobs" }],
+  [3, 1, 12, { value: "12 s", hint: "of ready jobs; 2 wait for a retry" }],
+])("says of %i queued jobs, %i of them ready, what they wait for", (queued, ready, oldest, told) => {
+  const counted = {
+    jobs_by_status: { queued },
+    queue_depth_by_priority: { normal: ready },
+    oldest_queued_seconds: oldest,
+  };
+
+  expect(waitOf(counted)).toEqual(told);
 });
