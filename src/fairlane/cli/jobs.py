@@ -27,7 +27,6 @@ from fairlane.cli.session import engine
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.jobs import LogLine, Page
 from fairlane.domain.statuses import PASSING, TERMINAL
-from fairlane.domain.transitions import refuse_to_delete_live
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -175,6 +174,8 @@ def delete(
     if job is None:
         bulk.carry_out(fl, BulkVerb.DELETE, chosen, organization, user, yes=yes, wait=wait, as_json=as_json)
         return
+    from fairlane.domain.transitions import refuse_to_delete_live
+
     found = find(fl, job, organization)
     job_id = found.id
     refuse_to_delete_live(job_id, found.status)  # before the question, which would be in vain

@@ -25,9 +25,7 @@ from fairlane.cli.output import (
     table,
 )
 from fairlane.cli.session import engine
-from fairlane.domain.explain import NAMED_PARENTS
 from fairlane.domain.jobs import Result
-from fairlane.domain.transitions import SUBMITTED
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -95,6 +93,9 @@ def artifact(
 
 def _parents(fl: "Fairlane", job: Job) -> list[str]:
     """The job's parents, each with its status, and which job it stands for, if it replaced the one that was named."""
+    from fairlane.domain.explain import NAMED_PARENTS
+    from fairlane.domain.transitions import SUBMITTED
+
     named = [str(parent) for parent in job.depends_on]
     for place, parent in enumerate(job.depends_on[:NAMED_PARENTS]):
         with suppress(JobNotFound):  # it may be deleted

@@ -18,13 +18,11 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
-from fairlane.domain.explain import Explanation, still_waiting
-from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT, OnDuplicate
 
 if TYPE_CHECKING:
-    from fairlane import Fairlane
+    from fairlane import Explanation, Fairlane
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
@@ -161,6 +159,8 @@ def _hint(refusal: str, name: str, text: str) -> str:
 
 def remark_on_breakers(fl: "Fairlane", organization: str, job_types: Collection[str]) -> None:
     """Tell who has just made jobs of these types ready that a breaker lets none of them start, and how to close it."""
+    from fairlane.domain.explain_limits import breaker_reason
+
     # The jobs are ready: a command that failed now would be run again, and make others.
     with suppress(StorageUnavailable):
         now = fl.database.read(fl.database.clock.now)
@@ -218,6 +218,8 @@ def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
 
 def _told_end(fl: "Fairlane", job: Job, waited: float) -> Job:
     """Say how the job ended, or that it has not; returns it, as completed also where it was so only by then."""
+    from fairlane.domain.explain import still_waiting
+
     if job.status is not JobStatus.COMPLETED:
         told = fl.explain(job.id, organization=job.organization)
         if told.status not in TERMINAL:
@@ -237,7 +239,7 @@ def _explanations(waited: float) -> int:
     return 1 + int((waited - _LONG_WAIT) / _EXPLAINED_EVERY) if waited > _LONG_WAIT else 0
 
 
-def _why(told: Explanation, job: Job) -> str:
+def _why(told: "Explanation", job: Job) -> str:
     if len(told.reasons) == 1:
         return told.reasons[0].advice
     more = number_of(len(told.reasons) - 1, "more reason")
