@@ -119,6 +119,17 @@ def test_a_retry_counts_of_one_error_what_it_will_do(api: Api):
     assert (done["changed"], done["passed_over"]) == (0, 1)
 
 
-def test_a_filter_that_nothing_is_stored_under_is_refused_also_where_no_job_can_fit(api: Api):
-    body = {"action": "retry", "filter": {"status": ["queued"], "fingerprint": "a\0b"}}
+def test_a_filter_that_nothing_is_stored_under_is_refused(api: Api):
+    body = {"action": "retry", "filter": {"fingerprint": "a\0b"}}
     assert api.as_("admin").post(f"{BASE}/count", json=body).status_code == 422
+
+
+@pytest.mark.parametrize("given", [{"status": []}, {"label": []}, {"queue": ""}, {"status": ["completed"]}], ids=repr)
+def test_a_filter_that_is_empty_or_fits_nothing_is_neither_begun_nor_counted(api: Api, given: dict[str, Any]):
+    job = api.fl.submit("report", organization="acme", user="member")
+    body = {"action": "cancel", "filter": given}
+    for path in (BASE, f"{BASE}/count"):
+        for user in ("member", "admin"):
+            assert api.as_(user).post(path, json=body).status_code == 422
+    assert api.fl.get(job, organization="acme").status == "queued"
+    assert api.as_("viewer").get(BASE).json()["items"] == []

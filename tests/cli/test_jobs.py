@@ -474,7 +474,9 @@ def test_the_command_waits_until_a_worker_is_done(run: Run, fl: Fairlane, monkey
 def test_delete_of_many_takes_dead_letters_alone(run: Run, fl: Fairlane, dead: Job) -> None:
     queued = submitted(run)
     refusal = run("jobs", "delete", "-o", "acme", "--status", "queued", code=1).stderr
-    assert refusal == ("Error: Of many jobs, only those can be deleted that are dead_letter; change --status.\n")
+    assert refusal == (
+        "Error: A bulk delete takes jobs that are dead_letter, and none that are queued; change the status.\n"
+    )
     printed = run("jobs", "delete", "-o", "acme", "--all", "--yes")
     assert printed.stderr == "1 dead letter of acme can be deleted.\n"
     assert printed.stdout == "1 job deleted.\n"

@@ -111,10 +111,30 @@ def test_dead_letters_are_deleted(scene: Scene):
     assert [job.id for job in scene.fl.list(organization="acme").items] == [kept.id]
 
 
-def test_a_status_that_does_not_fit_finds_nothing(scene: Scene):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("status", []), ("status", iter(())), ("label", {}), ("user", ""), ("queue", ""), ("text", "  ")],
+)
+def test_a_filter_that_is_empty_never_means_all(scene: Scene, name: str, value: Any):
+    (job,) = submit(scene, 1)
+    with pytest.raises(InvalidParameters, match=rf"^The filter {name} is empty; .* leave it out for all jobs\.$"):
+        scene.fl.bulk.start("cancel", {name: value}, organization="acme")
+    assert scene.get(job).status == QUEUED
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "able"),
+    [
+        ("cancel", "completed", "pending, queued or running"),
+        ("delete", ["completed"], "dead_letter"),
+        ("retry", ["queued", "completed"], "dead_letter"),
+    ],
+)
+def test_statuses_that_an_action_can_do_nothing_with_are_refused(scene: Scene, verb: str, status: Any, able: str):
     submit(scene, 1)
-    bury(scene, 1)
-    assert all_of(scene, "retry", {"status": ["queued"]}).changed == 0
+    with pytest.raises(InvalidParameters, match=rf"^A bulk {verb} takes jobs that are {able}, and none that are "):
+        scene.fl.bulk.start(verb, {"status": status}, organization="acme")
+    assert scene.fl.bulk.list(organization="acme") == ()
 
 
 @pytest.mark.parametrize("statuses", ["queued", ["queued"], {JobStatus.QUEUED}])
@@ -210,6 +230,7 @@ def _forget_cursor(connection: Any, action: BulkAction) -> None:
         ("explode", {}, None),
         ("cancel", {"status": ["lost"]}, None),
         ("cancel", {"status": 5}, None),
+        ("cancel", None, None),
         ("cancel", {"created_after": datetime(2026, 11, 1)}, None),  # noqa: DTZ001 - it has to have a time zone
         ("delete", {"type": "report"}, None),
         ("cancel", {}, 1.0),

@@ -117,10 +117,10 @@ def test_r13_filter_by_several_statuses(world: World, reads: Reads) -> None:
     assert listed(reads, status=[JobStatus.PENDING, JobStatus.CANCELED]) == [later, canceled]
 
 
-def test_r13_no_status_among_several_means_any(world: World, reads: Reads) -> None:
-    job_id = world.submit()
-
-    assert listed(reads, status=[]) == [job_id]
+def test_r13_no_status_at_all_is_refused_as_it_would_mean_either_none_or_any(reads: Reads) -> None:
+    for empty in (list[str](), tuple[str](), iter("")):
+        with pytest.raises(InvalidParameters, match=r"^The filter status is empty; .* leave it out for all jobs\.$"):
+            reads.list("acme", status=empty)
 
 
 def test_r13_a_status_that_is_none_is_refused_in_a_sentence(world: World, reads: Reads) -> None:

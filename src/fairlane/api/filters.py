@@ -60,7 +60,7 @@ class Filters:
 
 
 def _labels(given: list[str] | None) -> dict[str, str] | None:
-    if not given:
+    if given is None:
         return None
     pairs = [one.partition("=") for one in given]
     wrong = next((name for name, equals, _ in pairs if not equals), None)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from fairlane import InvalidParameters, JobStatus
+from fairlane import JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.lookup import refuse_unknown
 from fairlane.cli.output import number_of, print_json, remark, say
-from fairlane.domain.bulk import FITTING, BulkAction, BulkState, BulkVerb, fitting
+from fairlane.domain.bulk import BulkAction, BulkState, BulkVerb, fitting
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -110,10 +110,7 @@ def carry_out(
         typer.Exit: a job was refused, or the action was stopped.
     """
     refuse_unknown(fl, organization)
-    statuses = fitting(verb, given.get("status"))
-    if not statuses:
-        able = ", ".join(sorted(FITTING[verb]))
-        raise InvalidParameters(f"Of many jobs, only those can be {_DONE[verb]} that are {able}; change --status.")
+    statuses = fitting(verb, given)
     counts = fl.reads.matching.counts(organization, **{**given, "status": statuses})
     matching = sum(counts.by_status.values())
     action = None

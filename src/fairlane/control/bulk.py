@@ -17,6 +17,7 @@ from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
 from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
+from fairlane.domain.jobs import statuses_of
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -64,8 +65,8 @@ class Bulk:
         """Begin a bulk action: "cancel", "retry" or "delete". Workers do what is left after `seconds`.
 
         Args:
-            filters: as `Reads.list` has them. Of their statuses only those count with which it can be done, and of the
-                jobs those that are there by now.
+            filters: as `Reads.list` has them; {} = all jobs. Of their statuses only those count with which it can be
+                done, and of the jobs those that are there by now. An empty filter is refused: it never means all.
             user: who acts; what is not theirs to change is refused, job by job.
             per_second: how many dead letters become ready each second, so that they don't fail together a second time;
                 None: all at once. Others have no pace.
@@ -74,13 +75,17 @@ class Bulk:
             token: the hash of the token by which it is begun; with that it ends.
 
         Raises:
-            InvalidParameters: a filter, the verb or the pace makes no sense.
+            InvalidParameters: a filter, the verb or the pace makes no sense, or it takes no jobs of these statuses.
             TooManyBulkActions: ten of the organization's go on already.
             StorageUnavailable: the database is away, and nothing was begun.
         """
         storable(organization=organization, user=user)
-        given = {**filters, "status": _listed(filters.get("status"))}
-        statuses = fitting(verb, given["status"])
+        if not isinstance(filters, Mapping):
+            raise InvalidParameters(
+                f"filters must be a mapping, such as {{'job_type': 'report.pdf'}}, not {filters!r:.80}."
+            )
+        given = {**filters, "status": sorted(statuses_of(filters.get("status"))) or None}
+        statuses = fitting(verb, given)
         check_pace(verb_of(verb), per_second)
         wanted = self._resolved(organization, **{**given, "status": sorted(statuses)})
         begun, taken = uuid7(), uuid4()
@@ -206,16 +211,6 @@ class Bulk:
         if row is None:
             raise unknown(organization, action)
         return row
-
-
-def _listed(status: Any) -> list[str] | None:
-    """Once: it may be something that can be gone through only once."""
-    if status is None:
-        return None
-    try:
-        return [status] if isinstance(status, str) else sorted(status)
-    except TypeError:
-        raise InvalidParameters(f"status is one status or several, not {status!r:.80}.") from None
 
 
 def _id_of(organization: str, action: UUID | str) -> UUID:

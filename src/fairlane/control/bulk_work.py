@@ -88,7 +88,7 @@ class BulkWork:
         """
         before, deadline = Place(*decode_cursor(cursor)) if cursor is not None else None, monotonic() + seconds
         tally = _Tally(order.verb)
-        while order.wanted.statuses:  # none: it can be done with none of those that were asked for
+        while True:
             try:
                 page = self._places(order.organization, order.wanted, before=before, limit=_PAGE)
             except StorageUnavailable:

@@ -1,6 +1,6 @@
 """Bulk actions: what is done with all jobs that fit filters, and how far it has come."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.jobs import empty_filter, statuses_of
 from fairlane.domain.statuses import LIVE, JobStatus
 
 
@@ -96,15 +97,24 @@ def verb_of(given: object) -> BulkVerb:
         raise InvalidParameters(f"{given!r:.80} can't be done with many jobs; {', '.join(BulkVerb)} can.") from None
 
 
-def fitting(verb: BulkVerb | str, statuses: Any) -> frozenset[JobStatus]:
-    """With which of these statuses, or of all (None), it can be done.
+def fitting(verb: BulkVerb | str, filters: Mapping[str, Any]) -> frozenset[JobStatus]:
+    """Return the statuses of the jobs that a bulk action with these filters takes.
 
     Raises:
-        InvalidParameters: there is no such status, or no such verb.
+        InvalidParameters: there is no such verb or status, a filter is empty, or it takes no jobs of these statuses.
     """
     able = FITTING[verb_of(verb)]
-    given = [statuses] if isinstance(statuses, str) else statuses
-    try:
-        return able if not given else able & frozenset(map(JobStatus, given))
-    except ValueError as error:
-        raise InvalidParameters(f"{error}; a status is one of {', '.join(JobStatus)}.") from None
+    for name, given in filters.items():
+        if isinstance(given, Sized) and not (given.strip() if isinstance(given, str) else given):
+            raise empty_filter(name)
+    asked = statuses_of(filters.get("status"))
+    if asked and not asked & able:
+        raise InvalidParameters(
+            f"A bulk {verb} takes jobs that are {_either(able)}, and none that are {_either(asked)}; change the status."
+        )
+    return asked & able or able
+
+
+def _either(statuses: frozenset[JobStatus]) -> str:
+    *others, last = (one for one in JobStatus if one in statuses)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,11 +1,12 @@
 """The values that people see: a job, its log, its results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import JobStatus, Priority, Resolution
 
 T = TypeVar("T")
@@ -162,3 +163,26 @@ class Page(Generic[T]):
     total: int
     total_is_capped: bool = False
     searched_newest: int | None = None
+
+
+def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
+    """Return the statuses that a filter asks for, one or several; no status if it is None, which stands for all.
+
+    Raises:
+        InvalidParameters: there is no such status, or the filter is empty.
+    """
+    found: set[JobStatus] = set()
+    one: object = status
+    try:
+        for one in [status] if isinstance(status, str) else () if status is None else status:
+            found.add(JobStatus(one))
+    except (TypeError, ValueError):
+        raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {one!r:.200}.") from None
+    if status is not None and not found:
+        raise empty_filter("status")
+    return frozenset(found)
+
+
+def empty_filter(name: str) -> InvalidParameters:
+    """Return the error for a filter that is empty, such as a list that a program has put nothing into."""
+    return InvalidParameters(f"The filter {name} is empty; give it a value, or leave it out for all jobs.")

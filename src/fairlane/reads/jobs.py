@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.cursors import encode_cursor
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.jobs import Job, Page
+from fairlane.domain.jobs import Job, Page, statuses_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
@@ -87,22 +87,6 @@ def check_limit(limit: object) -> int:
     if not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
         raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit!r:.80}.")
     return limit
-
-
-def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
-    """One status or several; none at all stands for every status.
-
-    Raises:
-        InvalidParameters: there is no such status.
-    """
-    found: set[JobStatus] = set()
-    one: object = status
-    try:
-        for one in [status] if isinstance(status, str) else status or ():
-            found.add(JobStatus(one))
-    except (TypeError, ValueError):
-        raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {one!r:.200}.") from None
-    return frozenset(found)
 
 
 def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetime | None:

@@ -92,7 +92,7 @@ class Reads:
         """Return jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
         Args:
-            status: one or several.
+            status: one or several; an empty list is refused, as it could mean either none or all.
             user: who submitted it.
             label: a name and its value, or several in a mapping, all of which it must have.
             created_after, created_before: from the one on, up to but without the other; with time zones.

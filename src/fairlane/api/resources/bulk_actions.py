@@ -22,7 +22,6 @@ from fairlane.domain.bulk import BulkState, BulkVerb
 from fairlane.domain.permissions import Access, CredentialKind, Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
-from fairlane.reads.jobs import wanted_of
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/bulk-actions", tags=["jobs"])
 
@@ -139,11 +138,7 @@ def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
 def count(scope: _Changing, body: NewBulkAction) -> Fitting:
     """Say how many jobs would fit, and change nothing."""
     filters = _filters(scope, body)
-    wanted_of(**filters)  # refuses what makes no sense, also where no job can fit
-    fit = domain.fitting(body.action, filters.get("status"))
-    if not fit:  # else no status would stand for every one
-        return Fitting(matching=0, matching_is_capped=False)
-    filters["status"] = fit
+    filters["status"] = domain.fitting(body.action, filters)
     counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **filters)
     return Fitting(matching=sum(counts.by_status.values()), matching_is_capped=bool(counts.capped))
 
