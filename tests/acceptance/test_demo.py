@@ -58,6 +58,12 @@ def test_every_job_ends_as_planned(directory: Path, arguments: list[str]) -> Non
     for line in SUMMARY:
         assert re.search(line, ended.stdout)
     assert "✓ All 29 jobs ended as planned." in ended.stdout
+    times = re.findall(r"^ *([\d.]+) s  (\S+) .* in ([\d.]+) s$", ended.stdout, flags=re.MULTILINE)
+    assert len(times) == 28  # all but the dead letter
+    assert not [one for one in times if float(one[0]) < float(one[2])], "it ended before it can have begun"
+    for organization in FILES:
+        (lasted,) = re.findall(rf"^{organization} .* ([\d.]+)$", ended.stdout, flags=re.MULTILINE)
+        assert float(lasted) <= max(float(after) for after, whose, _ in times if whose == organization)
     assert "none of the 8 rows is valid" in ended.stdout
     for organization, names in FILES.items():
         assert sorted(path.name for path in (directory / "output" / organization).iterdir()) == names

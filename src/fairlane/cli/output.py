@@ -169,7 +169,12 @@ def age(value: datetime | None) -> str:
     """How long ago, in one unit: `14s`, `3m`, `5h`, `12d`."""
     if value is None:
         return ""
-    return brief(max((datetime.now(UTC) - value).total_seconds(), 0))
+    return brief(seconds_since(value))
+
+
+def seconds_since(moment: datetime) -> float:
+    """Return how long ago it was; 0 for what is to come."""
+    return max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
 def brief(seconds: float) -> str:

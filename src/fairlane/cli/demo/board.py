@@ -1,8 +1,8 @@
 """What is seen while the demo runs: on a terminal a bar for each job, by organization; elsewhere a line per change."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Protocol, Self
 from uuid import UUID
@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import Job, JobStatus
-from fairlane.cli.output import STATUS_STYLES, brief, plain
+from fairlane.cli.output import STATUS_STYLES, plain, seconds_since
 from fairlane.domain.statuses import TERMINAL
 
 _MARKS: Final = {
@@ -49,6 +49,11 @@ class Board(Protocol):
     ) -> None: ...
     def show(self, jobs: Mapping[UUID, Job]) -> None:
         """Show how they stand."""
+
+
+def begun_at(jobs: Iterable[Job]) -> datetime:
+    """Return when the first job was submitted. The demo counts its seconds from there."""
+    return min(job.created_at for job in jobs)
 
 
 def board_on(console: Console, planned: Sequence[Planned], names: Mapping[str, str]) -> Board:
@@ -132,7 +137,6 @@ class LineBoard:
         self._console = console
         self._planned = planned
         self._seen: dict[UUID, tuple[JobStatus, int]] = {}
-        self._since = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -150,8 +154,8 @@ class LineBoard:
                 continue
             self._seen[one.job_id] = (job.status, job.retry_count)
             if (told := self._told(job)) is not None:
-                after = brief(time.monotonic() - self._since)
-                self._console.print(f"{after:>4}  {one.organization:<16}  {one.name:<{_NAME}}  {told}")
+                after = seconds_since(begun_at(jobs.values()))
+                self._console.print(f"{after:5.1f} s  {one.organization:<16}  {one.name:<{_NAME}}  {told}")
 
     def _told(self, job: Job) -> str | None:
         """Nothing about a first wait: that it ended is seen when the job starts."""

@@ -14,7 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from fairlane import Fairlane, Job, JobStatus
-from fairlane.cli.demo.board import Planned
+from fairlane.cli.demo.board import Planned, begun_at
 from fairlane.cli.demo.place import Place
 from fairlane.cli.output import plain, short, table
 
@@ -39,7 +39,7 @@ def write_reports(fl: Fairlane, jobs: Mapping[UUID, Job], output: Path) -> list[
 
 
 def print_summary(console: Console, jobs: Mapping[UUID, Job], names: Mapping[str, str]) -> None:
-    """A line for each organization."""
+    """Print a line for each organization; its seconds end with its last job."""
     ends = (JobStatus.COMPLETED, JobStatus.DEAD_LETTER, JobStatus.CANCELED)
     heads = (*(status.replace("_", " ").upper() for status in ends), "RETRIES", "SECONDS")
     rows = table(
@@ -48,8 +48,7 @@ def print_summary(console: Console, jobs: Mapping[UUID, Job], names: Mapping[str
     for organization in names:
         mine = [job for job in jobs.values() if job.organization == organization]
         finished = [job.finished_at for job in mine if job.finished_at is not None]
-        begun = min((job.created_at for job in mine), default=None)
-        lasted = f"{(max(finished) - begun).total_seconds():.1f}" if finished and begun is not None else ""
+        lasted = f"{(max(finished) - begun_at(jobs.values())).total_seconds():.1f}" if finished else ""
         sizes = [str(sum(job.status is status for job in mine)) for status in ends]
         rows.add_row(organization, *sizes, str(sum(job.retry_count for job in mine)), lasted)
     console.print(rows)
