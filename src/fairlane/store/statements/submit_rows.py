@@ -46,8 +46,8 @@ class Fresh(NamedTuple):
 
 
 def fresh(draft: Draft, now: datetime, unmet_parents: int) -> Fresh:
-    """The job of a draft."""
-    run_at = draft.run_at or (now + timedelta(seconds=draft.delay) if draft.delay else now)
+    """The job of a draft. A moment that has passed is now: so nobody's job is due before those that came earlier."""
+    run_at = max(draft.run_at or now + timedelta(seconds=draft.delay), now)
     waits = unmet_parents > 0 or run_at > now
     return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED)
 
