@@ -26,6 +26,7 @@ from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.driver_errors import is_retryable
+from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, rows, submit_plain
 from fairlane.store.statements.admission import Live
@@ -57,6 +58,7 @@ class Submitter:
         emit: Emit,
     ) -> None:
         self._database = database
+        self._home = Home(database)
         self._catalogue = catalogue
         self._directory = directory
         self._keyring = keyring
@@ -218,6 +220,7 @@ class Submitter:
                 borrow(connection) as theirs,
                 lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
+                self._home.refuse_elsewhere(theirs)
                 return self._submit(theirs, submissions, ready, self._rings_beside)[0]
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):

@@ -1,0 +1,56 @@
+"""Whether a caller's connection leads to Fairlane's own database.
+
+A job that is submitted elsewhere is lost from sight: no worker of this `Fairlane` starts it, and no read finds it.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from fairlane.domain.errors import ConfigurationError
+from fairlane.store.borrow import aside
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.tables import jobs
+from fairlane.store.transaction import Database
+
+# A copied server has the same numbers, but was not started in the same microsecond.
+_PLACE: Final = text("""
+SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
+FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
+""")
+_FILE: Final = text("SELECT file FROM pragma_database_list WHERE name = 'main' AND file <> ''")
+
+
+class Home:
+    """Fairlane's own database, to compare others with."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._place: tuple[Any, ...] | None = None
+
+    def refuse_elsewhere(self, theirs: Connection) -> None:
+        """Raise ConfigurationError if the connection leads to another database that has Fairlane's tables, too."""
+        found = _place(theirs)
+        if found is None or found == self._place:
+            return  # Without the tables the first statement says what is missing.
+        # Anew, since a server that was started again is at another place.
+        self._place = aside(lambda: self._database.look(_place))
+        if found != self._place:
+            raise ConfigurationError(
+                "This connection leads to another database than that of this Fairlane, where no worker and no read of "
+                "its own would find the job: pass a connection to the database of FAIRLANE_URL, or let FAIRLANE_URL "
+                "name the database of the connection."
+            )
+
+
+def _place(connection: Connection) -> tuple[Any, ...] | None:
+    """Return what tells the database from others; None for one in memory, or without Fairlane's tables."""
+    if not is_sqlite(connection):
+        row = connection.execute(_PLACE, {"jobs": jobs.name}).one_or_none()
+        return tuple(row) if row is not None else None
+    file = connection.scalar(_FILE)
+    if file is None:
+        return None
+    found = Path(file).stat()
+    return found.st_dev, found.st_ino

@@ -1,0 +1,80 @@
+"""A connection to another database that has Fairlane's tables, too: its job would stand where nobody looks for it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from fairlane import ConfigurationError, Fairlane, JobContext
+from tests.postgres import create_database, database_on, drop_database
+
+
+@pytest.fixture
+def other_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'other.db')}"
+
+
+@pytest.fixture
+def other_postgres(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    create_database(postgres_server, name, template=postgres_template)
+    yield database_on(postgres_server, name)
+    drop_database(postgres_server, name)
+
+
+@contextmanager
+def application(url: str) -> Iterator[Fairlane]:
+    with closing(Fairlane(url)) as fl:
+        fl.migrate()
+
+        @fl.job_type("note")
+        def note(ctx: JobContext) -> None: ...
+
+        fl.organizations.create("acme")
+        yield fl
+
+
+@pytest.mark.parametrize("other", ["other_sqlite", "other_postgres"])
+def test_a_connection_to_another_database_is_refused_and_writes_nothing(
+    database_url: str, other: str, request: pytest.FixtureRequest
+) -> None:
+    elsewhere: str = request.getfixturevalue(other)
+    with application(elsewhere) as theirs, application(database_url) as fl:
+        with theirs.database.engine.begin() as connection, pytest.raises(ConfigurationError, match="another database"):
+            fl.submit("note", organization="acme", connection=connection)
+        assert not theirs.list(organization="acme").items
+
+
+def test_a_file_is_not_the_database_in_memory(other_sqlite: str) -> None:
+    with (
+        application(other_sqlite) as theirs,
+        application("sqlite://") as fl,
+        theirs.database.engine.begin() as connection,
+        pytest.raises(ConfigurationError, match="another database"),
+    ):
+        fl.submit("note", organization="acme", connection=connection)
+
+
+async def test_an_asynchronous_connection_elsewhere_is_refused(postgres_url: str, other_postgres: str) -> None:
+    with application(other_postgres), application(postgres_url) as fl:
+        engine = create_async_engine(make_url(other_postgres).set(drivername="postgresql+asyncpg"))
+        async with engine.begin() as connection:
+            with pytest.raises(ConfigurationError, match="another database"):
+                await fl.aio.submit("note", organization="acme", connection=connection)
+        await engine.dispose()
+
+
+def test_the_same_file_by_another_path_is_the_same_database(sqlite_url: str, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(str(make_url(sqlite_url).database))
+    engine = create_engine(f"sqlite:///{link}")
+    with application(sqlite_url) as fl:
+        with engine.begin() as connection:
+            job = fl.submit("note", organization="acme", connection=connection)
+        assert fl.get(job.id, organization="acme").id == job.id
+    engine.dispose()
