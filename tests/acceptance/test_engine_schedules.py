@@ -61,7 +61,7 @@ def register(fl: Engine) -> None:
 
 
 def hourly(fl: Engine, name: str = "hourly", **options: Any) -> None:
-    fl.schedules.put(name, "report", organization="acme", **{"every": HOUR, "start": NEW_YEAR, **options})
+    fl.schedules.put(name, "report", **{"organization": "acme", "every": HOUR, "start": NEW_YEAR, **options})
 
 
 def made(fl: Engine, name: str = "hourly") -> list[Job]:
@@ -179,6 +179,29 @@ def test_ticks_that_nobody_was_there_for(fl: Engine, clock: ManualClock, missed:
     clock.advance(HOUR - 2 * MINUTE)
     fl.drain()
     assert ticks(fl)[-1] == at(4)
+
+
+def test_a_tick_waits_behind_none_of_another_organization(fl: Engine, clock: ManualClock) -> None:
+    fl.organizations.create("rival")
+    for number in range(60):  # more than a round sees to, all due for years
+        hourly(fl, f"s{number}", every=1.0, start=at(-90_000), missed="all")
+    hourly(fl, organization="rival")
+    clock.advance(HOUR)
+    assert 1 < scheduler(fl).run_once() <= 60
+    assert [job.run_at for job in fl.list(organization="rival").items] == [at(1)]
+
+
+def test_organizations_take_turns_where_a_round_has_too_few_ticks_for_all(fl: Engine, clock: ManualClock) -> None:
+    names = [f"org{number}" for number in range(120)]
+    for name in names:
+        fl.organizations.create(name)
+        for schedule in ("s1", "s2"):
+            hourly(fl, schedule, organization=name, every=1.0, start=at(-90_000), missed="all")
+    clock.advance(MINUTE)
+    service, seen_to = scheduler(fl), 0
+    while seen_to < len(names):
+        seen_to += service.run_once()
+    assert {len(fl.list(organization=name).items) for name in names} <= {1, 2}
 
 
 def test_a_paused_schedule_lets_ticks_go_by_for_good(fl: Engine, clock: ManualClock) -> None:

@@ -432,7 +432,8 @@ CASES = {
     ),
     "when a schedule is due": Case(schedules.next_look, ("schedules_look_at",)),
     "schedules that are due": Case(
-        lambda connection: schedules.due(connection, START + timedelta(minutes=1)), ("schedules_look_at",)
+        lambda connection: schedules.due(connection, START + timedelta(minutes=1), after="small7"),
+        ("schedules_look_at",),
     ),
     "a schedule": Case(lambda connection: schedules.find(connection, "small1", "s1"), ("schedules_name",)),
     "an organization's schedules": Case(lambda connection: schedules.of(connection, "small1"), ("schedules_name",)),

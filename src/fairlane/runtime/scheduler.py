@@ -64,9 +64,10 @@ class Scheduler:
         self._emit = emit
         self._on_ready = on_ready
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
+        self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
-        """One tick of each schedule that is due, so many schedules at most; how many were seen to."""
+        """See to schedules that are due, a tick of each; organizations take turns. Return how many were seen to."""
         database = self._database
         soonest = database.look(statements.next_look)
         if soonest is None:
@@ -75,7 +76,10 @@ class Scheduler:
         if soonest > now:
             return 0
         self._complained.clear()
-        done = sum(map(self._see_to, database.look(lambda connection: statements.due(connection, now))))
+        found = database.look(lambda connection: statements.due(connection, now, after=self._last_turn))
+        if found:
+            self._last_turn = found[-1].organization_id
+        done = sum(map(self._see_to, found))
         if done:
             self._on_ready()
         return done

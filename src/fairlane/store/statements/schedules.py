@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, select, update
 
 from fairlane.domain.schedules import Timetable
 from fairlane.store.dialects import insert
@@ -76,9 +76,23 @@ def next_look(connection: Connection) -> datetime | None:
     return moment
 
 
-def due(connection: Connection, now: datetime, limit: int = _BATCH) -> Sequence[AnyRow]:
-    """Schedules that are to be seen to, the earliest first."""
-    statement = select(schedules).where(schedules.c.look_at <= now).order_by(schedules.c.look_at).limit(limit)
+def due(connection: Connection, now: datetime, after: str, limit: int = _BATCH) -> Sequence[AnyRow]:
+    """Return schedules that are due: of each organization the earliest, then of each its second, up to the limit.
+
+    It reads the index entries of all that are due, so that many of one organization keep no other from its turn.
+
+    Args:
+        after: the organization that had the last turn; turns go on behind it, by the organizations' ids.
+    """
+    key = (schedules.c.organization_id, schedules.c.id)
+    place = func.row_number().over(partition_by=schedules.c.organization_id, order_by=schedules.c.look_at)
+    all_due = select(*key, place.label("place")).where(schedules.c.look_at <= now).subquery()
+    in_turn = (all_due.c.place, all_due.c.organization_id <= after, all_due.c.organization_id)
+    # Written into the text: the planner has to see how few are chosen of all that are due.
+    turn = func.row_number().over(order_by=in_turn)
+    turns = select(all_due, turn.label("turn")).order_by("turn").limit(literal(limit, literal_execute=True)).subquery()
+    is_mine = and_(schedules.c.organization_id == turns.c.organization_id, schedules.c.id == turns.c.id)
+    statement = select(schedules).join(turns, is_mine).order_by(turns.c.turn)
     return connection.execute(statement.execution_options(fairlane_across="schedules")).all()
 
 

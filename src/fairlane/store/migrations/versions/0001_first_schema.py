@@ -651,7 +651,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     op.create_index(
         "fairlane_schedules_look_at",
         "fairlane_schedules",
-        ["look_at"],
+        ["look_at", "organization_id", "id"],
         postgresql_where=sa.text("look_at IS NOT NULL"),
         sqlite_where=sa.text("look_at IS NOT NULL"),
     )
