@@ -1,20 +1,13 @@
 """R5: a job of an organization that was deleted while it ran ends with its attempt, and waits for no other."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from random import Random
 
-import psycopg
 import pytest
 
-from fairlane import Backoff, Job, JobContext, JobStatus, Snooze, StorageUnavailable
-from fairlane.domain.outcomes import ErrorReport, Failed
-from fairlane.store.statements.finish import Finish, finish
-from tests.patience import PATIENCE
+from fairlane import Job, JobContext, JobStatus, Snooze, StorageUnavailable
 from tests.runtime.worker_kit import Engine, Gate, engine, running, until
-from tests.runtime.worker_outages import waiting_for_locks
 from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import member, nothing, registered
+from tests.runtime.worker_store import nothing, registered
 
 LEASE = 2.5  # seconds; a worker process that is held up for so long replaces itself
 
@@ -131,26 +124,3 @@ def test_a_job_of_a_lost_worker_ends_with_its_rescue(fl: Engine) -> None:
             worker.kill()
             fl.ended(job)
     assert gone(fl, job) == ["queued", "running", "dead_letter"]
-
-
-def test_a_deletion_finds_what_an_end_beside_it_queues(postgres_url: str) -> None:
-    """The end was decided while the organization was there, and is committed after it was deleted."""
-    with engine(postgres_url) as fl, psycopg.connect(postgres_url) as other, ThreadPoolExecutor(2) as threads:
-        nothing(fl)
-        job = fl.give("work")
-        (ready,) = member(fl).claim()
-        failed = Failed(ErrorReport("ConnectionError", "away"))
-        end = Finish("acme", job.id, "work", ready.claimed.lease_token, failed, Backoff())
-        other.execute("LOCK TABLE fairlane_attempt_errors IN EXCLUSIVE MODE")
-        ending = threads.submit(
-            fl.database.write, lambda c: finish(c, fl.database.clock.now(c), [end], Random(1)), of="acme"
-        )
-        until(lambda: waiting_for_locks(postgres_url) == 1)
-        deleting = threads.submit(fl.organizations.delete, "acme")
-        until(lambda: waiting_for_locks(postgres_url) == 2 or deleting.done())
-        other.rollback()
-        (finished,) = ending.result(PATIENCE)
-        assert finished.transition is not None
-        assert finished.transition.target == "queued"
-        deleting.result(PATIENCE)
-        assert gone(fl, job) == ["queued", "running", "failed", "queued", "dead_letter"]

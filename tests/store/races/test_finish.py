@@ -168,3 +168,14 @@ class TestAHostsForeignKey:
         (claimed,) = scene.worker().claim()
         scene.end(claimed)
         assert assert_log_agrees(scene.fl, job).status == COMPLETED
+
+
+def test_the_deletion_of_an_organization_finds_what_an_end_beside_it_queues(
+    scene: Scene, race: Race, job: Job, claimed: Claimed
+):
+    """The end was decided while the organization was there, and is committed after it was deleted."""
+    with race.open() as ending:
+        scene.ending(claimed, outcome=JAMMED)(ending)
+        deletion = race.begins(lambda: scene.fl.organizations.delete("acme"))
+    deletion.result()
+    assert steps(scene.fl, job) == [QUEUED, RUNNING, JobStatus.FAILED, QUEUED, JobStatus.DEAD_LETTER]
