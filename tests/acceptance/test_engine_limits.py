@@ -1,5 +1,6 @@
 """R4: with many workers no limit is passed at any moment, and what a killed worker held is free again."""
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,10 @@ from random import Random
 import pytest
 from sqlalchemy import Connection, text
 
-from fairlane import Submission
-from fairlane.runtime.facts import Ready
+from fairlane import JobContext, Submission
 from tests.acceptance.apps.worker import register
-from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, another, engine, running, until, until_none
 from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import job_type, member
 
 LEASE = 2.5  # seconds
 LOOK = 0.005  # seconds
@@ -123,41 +121,28 @@ def undone(fl: Engine) -> int:
     return sum(number for status, number in fl.metrics().jobs_by_status.items() if status != "completed")
 
 
-def test_many_claimers_pass_no_limit_and_use_each_in_full(fl: Engine) -> None:
+def test_many_workers_pass_no_limit_and_use_each_in_full(fl: Engine) -> None:
     limits: Limits = {("acme", None): 5, (None, "pdf"): 6, ("rival", "pdf"): 2, ("third", "mail"): 1}
     with ExitStack() as stack:
         engines = [stack.enter_context(another(fl)) for _ in range(4)]
-        for one in (fl, *engines):
-            job_type(one, "pdf")
-            job_type(one, "mail")
+        for number, one in enumerate((fl, *engines)):
+            register_naps(one, Random(number))
         submit(fl, ["pdf", "mail"], 20)
         limit(fl, limits)
-        members = [member(one, f"worker {number}", slots=30) for number, one in enumerate(engines)]
-        done = threading.Event()
-
-        def work(number: int) -> None:
-            random, mine = Random(number), members[number]
-            held: list[Ready] = []
-            while not done.is_set():
-                mine.heartbeat.run_once()
-                held += mine.claim(30 - len(held))
-                random.shuffle(held)
-                share = random.randint(0, len(held))
-                mine.end(*held[:share])
-                held = held[share:]
-            mine.end(*held)
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        with watched(fl, limits):
-            for thread in threads:
-                thread.start()
-            try:
-                until_none(lambda: undone(fl))
-            finally:
-                done.set()
-                for thread in threads:
-                    thread.join(PATIENCE)
+        stack.enter_context(watched(fl, limits))
+        for one in engines:
+            stack.enter_context(running(one.worker(concurrency=30)))
+        until_none(lambda: undone(fl))
     log_keeps_to(fl, limits)
+
+
+def register_naps(fl: Engine, random: Random) -> None:
+    """Two job types whose handlers take some hundredths of a second."""
+    for name in ("pdf", "mail"):
+
+        @fl.job_type(name, dedup_window=0)
+        async def nap(ctx: JobContext) -> None:
+            await asyncio.sleep(random.uniform(0.0, 0.05))
 
 
 @pytest.mark.slow
