@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from random import Random
 from threading import Event
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
@@ -18,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from fairlane import Backoff, IllegalTransition, Job, JobContext, JobStatus, StorageUnavailable
+from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnavailable
 from fairlane.control import bulk_steps
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
@@ -27,7 +26,6 @@ from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.rescue import Rescue
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements import schedules as schedule_statements
-from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.tables import schedules, workers
 from tests.runtime.worker_kit import Engine, until
 from tests.runtime.worker_store import LEASE, Member, member
@@ -147,13 +145,9 @@ def past(fl: Engine) -> Past:
 
 
 def _bury(fl: Engine, worker: Member) -> None:
-    ends = [
-        Finish("acme", one.claimed.id, one.claimed.job_type, one.claimed.lease_token, _BROKEN, Backoff())
-        for one in worker.claim()
-    ]
-    database = fl.database
-    done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
-    assert len(done) == 2
+    claimed = worker.claim()
+    assert len(claimed) == 2
+    worker.end(*claimed, outcome=_BROKEN)
 
 
 @dataclass(frozen=True)

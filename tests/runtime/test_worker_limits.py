@@ -9,11 +9,10 @@ from random import Random
 import pytest
 from sqlalchemy import insert, select
 
-from fairlane.runtime.facts import Ready
 from fairlane.store.tables import limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, another, engine
-from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
+from tests.runtime.worker_store import Member, Taken, give, job_type, later, member, organizations
 
 pytestmark = pytest.mark.both_databases
 
@@ -30,8 +29,8 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
         yield fl
 
 
-def types(ready: list[Ready]) -> Counter[str]:
-    return Counter(one.claimed.job_type for one in ready)
+def types(ready: list[Taken]) -> Counter[str]:
+    return Counter(one.job_type for one in ready)
 
 
 class TestMaxRunning:
@@ -185,9 +184,9 @@ class TestNoRoomIsLost:
         give(fl, 10)
         give(fl, 10, organization="rival")
         ran = worker.claim(20)
-        worker.end(*(one for one in ran if one.claimed.job_type == "mail"))
+        worker.end(*(one for one in ran if one.job_type == "mail"))
         ran += worker.claim(20)
-        assert organizations([one for one in ran if one.claimed.job_type == "pdf"]) == {"rival": 4}
+        assert organizations([one for one in ran if one.job_type == "pdf"]) == {"rival": 4}
 
     def test_to_organizations_with_more_urgent_jobs_however_many_they_are(self, fl: Engine) -> None:
         job_type(fl, "pdf", max_running=1)
@@ -196,13 +195,13 @@ class TestNoRoomIsLost:
         fl.organizations.create("third")
         for name in ("acme", "rival", "third"):
             give(fl, 1, organization=name)
-        started: list[Ready] = []
+        started: list[Taken] = []
         for _ in range(3):
             for name in ("acme", "rival"):
                 give(fl, 10, "mail", name)
             started += worker.claim(10)
-            worker.end(*(one for one in started if one.claimed.job_type == "mail"))
-        assert organizations([one for one in started if one.claimed.job_type == "pdf"]) == {"third": 1}
+            worker.end(*(one for one in started if one.job_type == "mail"))
+        assert organizations([one for one in started if one.job_type == "pdf"]) == {"third": 1}
 
     def test_to_an_organization_with_few_jobs(self, fl: Engine) -> None:
         job_type(fl, "pdf", max_running=20)
@@ -231,7 +230,7 @@ class Walk:
         fl.database.write(fl.catalogue.write)()
         self.limits: dict[tuple[str | None, str | None], int | None] = {}
         self.waiting: Counter[tuple[str, str]] = Counter()
-        self.running: list[tuple[Member, Ready]] = []
+        self.running: list[tuple[Member, Taken]] = []
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -266,10 +265,10 @@ class Walk:
 
     def claim(self) -> int:
         worker = self.random.choice(self.workers)
-        before = Counter((one.claimed.organization, one.claimed.job_type) for _, one in self.running)
+        before = Counter((one.organization, one.job_type) for _, one in self.running)
         ready = worker.claim(self.random.choice([101, 500]))
         self.running += [(worker, one) for one in ready]
-        started = Counter((one.claimed.organization, one.claimed.job_type) for one in ready)
+        started = Counter((one.organization, one.job_type) for one in ready)
         self.waiting -= started
         for subject, limit in self.limits.items():
             if limit is not None and self.of(subject, started):
@@ -277,7 +276,7 @@ class Walk:
         return len(ready)
 
     def no_room_is_left(self) -> None:
-        running = Counter((one.claimed.organization, one.claimed.job_type) for _, one in self.running)
+        running = Counter((one.organization, one.job_type) for _, one in self.running)
         for organization, name in self.waiting:
             subjects = [(organization, None), (None, name), (organization, name)]
             limits = [(subject, self.limits.get(subject)) for subject in subjects]

@@ -54,7 +54,7 @@ def test_a_lost_workers_job_runs_again(
     assert survivor.rescue.run_once() == 1
     assert fl.way(job) == ["queued", "running", "queued"]
     (again,) = survivor.claim()
-    assert (again.claimed.id, again.claimed.attempt) == (job.id, 2)
+    assert (again.id, again.attempt) == (job.id, 2)
     assert fl.events.of(JobsRescued) == [JobsRescued(lost, 1, "lost")]
     assert "Jobs taken back from the lost worker lost: 1." in caplog.messages
     assert registered(fl) == {survivor.card.id}
@@ -117,9 +117,9 @@ def test_a_suspect_that_ran_on_while_another_started_is_cleared_and_runs_again_a
     later(clock, LEASE + 0.1, survivor)
     survivor.rescue.run_once()
     statuses = {job.id: fl.look(job).status for job in given}
-    assert statuses == {innocent.claimed.id: "queued", killer.claimed.id: "dead_letter"}
+    assert statuses == {innocent.id: "queued", killer.id: "dead_letter"}
     (again,) = survivor.claim()
-    assert again.claimed.id == innocent.claimed.id
+    assert again.id == innocent.id
 
 
 def test_a_worker_with_a_valid_lease_keeps_its_jobs(fl: Engine, clock: ManualClock, survivor: Member) -> None:
@@ -265,8 +265,8 @@ def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClo
     (again,) = survivor.claim()
     presumed_dead.heartbeat.run_once()
     assert registered(fl) == {survivor.card.id, presumed_dead.card.id}
-    assert again.claimed.lease_token != ready.claimed.lease_token
-    assert lease_of(fl, job) == again.claimed.lease_token
+    assert again.lease_token != ready.lease_token
+    assert lease_of(fl, job) == again.lease_token
 
 
 def test_a_lost_worker_whose_rows_somebody_holds_keeps_no_other_waiting(postgres_url: str, clock: ManualClock) -> None:

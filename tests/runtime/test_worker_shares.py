@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fairlane.runtime.facts import Ready
 from fairlane.store.statements import running_limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
+from tests.runtime.worker_store import Member, Taken, give, job_type, later, member, organizations
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_no_slot_is_kept_free_and_whoever_comes_to_a_full_worker_gets_the_first_
     running += worker.claim(10 - len(running))  # what rival could have taken of the first round
     assert organizations(running) == {"acme": 9, "rival": 1}
     later(clock, 1, worker)
-    worker.end(*(one for one in running if one.claimed.organization == "rival"))
+    worker.end(*(one for one in running if one.organization == "rival"))
     assert organizations(worker.claim(1)) == {"acme": 1}
     give(fl, 20, organization="rival")
     worker.end(running[0])
@@ -69,7 +68,7 @@ def test_shares_converge_to_the_weights(fl: Engine, clock: ManualClock, number: 
     """Each worker has eight slots."""
     fl.organizations.update("acme", weight=3)
     workers = [member(fl, f"worker {n}", slots=8) for n in range(number)]
-    running: list[tuple[Member, Ready]] = []
+    running: list[tuple[Member, Taken]] = []
 
     def claim() -> None:
         for worker in workers:
@@ -108,7 +107,7 @@ def starts_until(worker: Member, fl: Engine, priority: str) -> int:
         give(fl, 1, priority="high")
         (one,) = worker.claim(1)
         worker.end(one)
-        if fl.get(one.claimed.id, organization="acme").priority == priority:
+        if fl.get(one.id, organization="acme").priority == priority:
             return number
     raise AssertionError("it never started")
 
@@ -158,7 +157,7 @@ def test_until_it_has_waited_for_a_minute_the_more_urgent_goes_first(fl: Engine,
     for _ in range(25):
         give(fl, 1, priority="high")
         (one,) = worker.claim(1)
-        assert fl.get(one.claimed.id, organization="acme").priority == "high"
+        assert fl.get(one.id, organization="acme").priority == "high"
 
 
 def test_what_waited_longest_keeps_to_the_limits(fl: Engine, clock: ManualClock) -> None:
@@ -169,6 +168,6 @@ def test_what_waited_longest_keeps_to_the_limits(fl: Engine, clock: ManualClock)
     give(fl, 40, priority="high")
     give(fl, 20, "mail", priority="critical")
     ready = worker.claim(40)
-    assert Counter(one.claimed.job_type for one in ready) == {"pdf": 38, "mail": 2}
-    assert {fl.get(one.claimed.id, organization="acme").priority for one in ready} == {"high", "low"}
-    assert not any(one.claimed.job_type == "mail" for one in worker.claim(10))
+    assert Counter(one.job_type for one in ready) == {"pdf": 38, "mail": 2}
+    assert {fl.get(one.id, organization="acme").priority for one in ready} == {"high", "low"}
+    assert not any(one.job_type == "mail" for one in worker.claim(10))

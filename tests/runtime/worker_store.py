@@ -1,4 +1,7 @@
-"""A worker's parts on a database, one by one: without loops, threads and time."""
+"""A worker's parts on a database, one by one: without loops, threads and time.
+
+Only `Member` knows how jobs are claimed and how their ends are written.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,9 +11,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from fairlane import Backoff, Fairlane, JobContext
-from fairlane.domain.outcomes import Completed
+from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.runtime.claims import Claims
-from fairlane.runtime.facts import Ready
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.rescue import Rescue
@@ -34,6 +36,17 @@ class Monotonic:
         return self.now
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A job that a member claimed."""
+
+    organization: str
+    id: UUID
+    job_type: str
+    attempt: int
+    lease_token: UUID
+
+
 @dataclass
 class Member:
     """A worker's registration, claims, heartbeat and rescue; its clocks are the test's."""
@@ -46,22 +59,26 @@ class Member:
     claims: Claims
     known: set[UUID] = field(default_factory=set)
 
-    def claim(self, slots: int = 10, known: frozenset[UUID] | None = None) -> list[Ready]:
-        """One claim round.
+    def claim(self, slots: int = 10) -> list[Taken]:
+        """One claim round of a worker that knows the jobs that it has claimed and not ended."""
+        ready = self.claims.claim_round(slots, frozenset(self.known))
+        taken = [
+            Taken(one.organization, one.id, one.job_type, one.attempt, one.lease_token)
+            for one in (each.claimed for each in ready)
+        ]
+        self.known |= {one.lease_token for one in taken}
+        return taken
+
+    def end(self, *taken: Taken, outcome: Outcome | None = None) -> None:
+        """End what it claimed, also what another claim, which read it as ready, has locked for a moment.
 
         Args:
-            known: the leases that it has; None = those that it has claimed and not ended.
+            outcome: None = it has completed.
         """
-        claimed = self.claims.claim_round(slots, frozenset(self.known) if known is None else known)
-        self.known |= {one.claimed.lease_token for one in claimed}
-        return claimed
-
-    def end(self, *ready: Ready) -> None:
-        """Complete what it claimed, also what another claim, which read it as ready, has locked for a moment."""
-        self.known -= {one.claimed.lease_token for one in ready}
+        self.known -= {one.lease_token for one in taken}
         ends = [
-            Finish(one.organization, one.id, one.job_type, one.lease_token, Completed(), Backoff())
-            for one in (each.claimed for each in ready)
+            Finish(one.organization, one.id, one.job_type, one.lease_token, outcome or Completed(), Backoff())
+            for one in taken
         ]
         while ends:
             ends = self._finish(ends)
@@ -124,9 +141,9 @@ def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme",
         fl.give(name, organization=organization, **options)
 
 
-def organizations(ready: Iterable[Ready]) -> Counter[str]:
+def organizations(taken: Iterable[Taken]) -> Counter[str]:
     """How many of the claimed jobs are whose."""
-    return Counter(one.claimed.organization for one in ready)
+    return Counter(one.organization for one in taken)
 
 
 def later(clock: ManualClock, seconds: float, *members: Member) -> None:
