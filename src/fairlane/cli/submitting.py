@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from fairlane import InvalidParameters, Job, JobStatus, ParentPolicy, Priority, StorageUnavailable
 from fairlane.cli import options as o
@@ -187,6 +186,8 @@ def _say_how_to_follow(job: Job) -> None:
 
 def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
     """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     out = console(stderr=True)
     columns = (
         TextColumn("{task.fields[status]}", markup=False),
