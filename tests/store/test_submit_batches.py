@@ -156,12 +156,36 @@ class TestIds:
         with pytest.raises(ConfigurationError, match="Two submissions of the batch have the same id"):
             scene.fl.submit_many([report(id=twin), report(id=twin)])
 
-    def test_a_submission_that_was_submitted_before_is_a_mistake(self, scene: Scene):
-        one = report()
-        scene.fl.submit_many([one])
-        with pytest.raises(ConfigurationError, match="A job with the id of a submission is there already"):
-            scene.fl.submit_many([report(), one])
-        assert scene.total() == 1
+    @pytest.mark.parametrize("on_duplicate", ["reject", "replace"])
+    @pytest.mark.parametrize("ended", [False, True], ids=["live", "ended"])
+    def test_an_id_that_is_submitted_again_is_a_duplicate(self, scene: Scene, on_duplicate: Any, ended: bool):
+        (job,) = scene.fl.submit_many([report(id=new_id())])
+        if ended:
+            drain(scene)
+        again = [report(), report(id=job.id, on_duplicate=on_duplicate)]
+        found = refused(scene, DuplicateJob, again)
+        assert isinstance(found, DuplicateJob)
+        status = COMPLETED if ended else QUEUED
+        assert (found.existing_id, found.existing_status, found.index) == (job.id, status, 1)
+        assert (scene.total(), scene.get(job).status) == (1, status)
+
+    def test_an_id_that_is_submitted_again_returns_its_job_if_asked_to(self, scene: Scene):
+        first, other = new_id(), new_id()
+        scene.fl.submit_many([report(id=first)])
+        drain(scene)
+        scene.fl.submit_many([letter()])  # holds the deduplication key, which counts less than the id
+        again = letter(id=first, on_duplicate="return")
+        child = report(again, id=other)
+        jobs = scene.fl.submit_many([child, again])
+        assert [job.id for job in jobs] == [other, first]
+        assert (jobs[0].status, jobs[1].status, jobs[1].job_type) == (QUEUED, COMPLETED, "report")
+        assert scene.total() == 3
+
+    def test_an_id_of_another_organization_is_free(self, scene: Scene):
+        key = new_id()
+        scene.fl.submit_many([report(id=key)])
+        (job,) = scene.fl.submit_many([Submission("report", organization="rival", user="rita", id=key)])
+        assert (job.id, job.organization, job.status) == (key, "rival", QUEUED)
 
 
 NAMINGS: dict[str, Callable[[Submission], Submission | UUID | str]] = {

@@ -140,8 +140,9 @@ def test_a_refusal_takes_nothing_of_the_caller_s_along(scene: Scene, host: Host)
     assert (refused.value.index, refused.value.existing_id) == (1, before.id)
     with pytest.raises(ParentNotFound):
         submit(scene, host, depends_on=["no-id"])
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(DuplicateJob) as again:
         submit_many(scene, host, [Submission("report", organization="acme", user="ana", id=kept.id)])
+    assert (again.value.existing_id, again.value.existing_status) == (kept.id, JobStatus.QUEUED)
     host.insert(2)
     host.commit()
     assert committed(scene.fl.settings.url) == {1, 2}

@@ -183,6 +183,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
             required_permission=options.requires_permission,
             dedup=_dedup(submission, job_type, parameters_hash),
+            on_duplicate=_on_duplicate(submission),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=standing.max_live_jobs,
             may_replace_all=answers.may_cancel_all(organization, submission.user),
@@ -219,16 +220,20 @@ def _dedup(submission: Submission, job_type: RegisteredType, parameters_hash: st
     window = job_type.options.dedup_window
     if submission.dedup_window is not INHERIT:
         window = seconds("dedup_window", submission.dedup_window)
-    if submission.on_duplicate not in _ON_DUPLICATE:
-        raise ConfigurationError(
-            f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}, not {submission.on_duplicate!r}."
-        )
     if window == 0:
         return None
     key = parameters_hash
     if submission.dedup_key is not None:
         key = digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
-    return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate, submission.dedup_key)
+    return Dedup(key, min(window, _LONGEST_WAIT), submission.dedup_key)
+
+
+def _on_duplicate(submission: Submission) -> str:
+    if submission.on_duplicate not in _ON_DUPLICATE:
+        raise ConfigurationError(
+            f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}, not {submission.on_duplicate!r}."
+        )
+    return submission.on_duplicate
 
 
 def _delay(submission: Submission) -> float:

@@ -144,8 +144,8 @@ class CyclicDependency(SubmissionError):
 
 
 class DuplicateJob(SubmissionError):
-    """An identical submission is still live within the deduplication window: `existing_id`, `existing_status`; both
-    are None if it is another of the same batch, of which nothing was submitted.
+    """An identical submission is still live within the deduplication window, or a job has the submission's own id:
+    `existing_id`, `existing_status`. Both are None if it is another of the same batch, of which nothing was submitted.
     """
 
     def __init__(

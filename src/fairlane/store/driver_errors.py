@@ -8,7 +8,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
 from fairlane.store.row_security import Role
 
-_RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+# Serialization failure, deadlock, and a row that another transaction has inserted, which the next one sees.
+_RETRYABLE_STATES: Final = frozenset({"40001", "40P01", "23505"})
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _CANCELED: Final = "57014"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
@@ -25,7 +26,7 @@ _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined tab
 
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the transaction was certainly rolled back and may succeed when run again."""
-    return _sqlstate(error) in _RETRYABLE_STATES
+    return _sqlstate(error) in _RETRYABLE_STATES or "UNIQUE constraint failed" in str(error.orig)
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:
@@ -105,11 +106,6 @@ def is_of_values(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError) or _sqlstate(error)[:2] in _OF_VALUES_CLASSES
     return isinstance(error, InvalidParameters | UnicodeError)
-
-
-def is_unique_violation(error: DBAPIError) -> bool:
-    """Whether a unique or primary key refused the row."""
-    return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
 
 
 def _sqlstate(error: DBAPIError) -> str:

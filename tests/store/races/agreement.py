@@ -26,10 +26,11 @@ def assert_log_agrees(fl: Fairlane, job: Job | UUID, organization: str = "acme")
 def assert_all_logs_agree(fl: Fairlane) -> None:
     """The same of every job in the database, with a look at their tables; no log is left of a job that is gone."""
     with fl.database.engine.begin() as connection:
-        rows = {row.id: row for row in connection.execute(select(jobs.c.id, jobs.c.status, jobs.c.attempt))}
-        log = connection.execute(select(execution_log).order_by(execution_log.c.job_id, execution_log.c.sequence)).all()
-    for job_id, entries in groupby(log, key=lambda entry: entry.job_id):
-        _check(rows.pop(job_id), list(entries))
+        rows = {(row.organization_id, row.id): row for row in connection.execute(select(jobs))}
+        in_order = execution_log.c.organization_id, execution_log.c.job_id, execution_log.c.sequence
+        log = connection.execute(select(execution_log).order_by(*in_order)).all()
+    for key, entries in groupby(log, key=lambda entry: (entry.organization_id, entry.job_id)):
+        _check(rows.pop(key), list(entries))
     assert not rows, "jobs without a log"
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission
+from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission, new_id
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
@@ -238,3 +239,30 @@ class TestRepeatableRead:
                 waiter = race.waits(lambda: submit(scene, connection=connection))
             job = waiter.result()
         assert jobs_of(scene) == [assert_log_agrees(scene.fl, job)]
+
+
+@pytest.mark.parametrize("on_duplicate", ["reject", "return"])
+@pytest.mark.parametrize("waits_in", ["own transaction", "caller's transaction"])
+def test_a_waiter_for_an_id_learns_of_its_job_when_it_commits(
+    scene: Scene, race: Race, on_duplicate: Any, waits_in: str
+):
+    # Its type has no deduplication, so nothing but the id tells.
+    one = Submission("report", organization="acme", user="ana", id=new_id())
+
+    def submit_again() -> list[Job]:
+        again = replace(one, on_duplicate=on_duplicate)
+        if waits_in == "own transaction":
+            return scene.fl.submit_many([again])
+        with race.open() as theirs:
+            return scene.fl.submit_many([again], connection=theirs)
+
+    with race.open() as winning:
+        scene.fl.submit_many([one], connection=winning)
+        waiter = race.waits(submit_again)
+    if on_duplicate == "return":
+        assert [job.id for job in waiter.result()] == [one.id]
+    else:
+        with pytest.raises(DuplicateJob) as refused:
+            waiter.result()
+        assert (refused.value.existing_id, refused.value.existing_status) == (one.id, JobStatus.QUEUED)
+    assert [job.id for job in jobs_of(scene)] == [one.id]

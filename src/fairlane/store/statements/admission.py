@@ -1,12 +1,14 @@
-"""What may stand in a submission's way in the database: its user's rate, a full queue, an identical live job."""
+"""What may stand in a submission's way in the database: its user's rate, a full queue, a job of its id, an identical
+live job."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from fairlane.domain import transitions
 from fairlane.domain.duplicates import may_replace
@@ -14,8 +16,10 @@ from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
-from fairlane.store.statements.transition import SYSTEM, lock_job, write
+from fairlane.store.statements.transition import SYSTEM, Ended, lock_job, write
+from fairlane.store.tables import jobs
 
+_MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
 _QUEUE_FULL_RETRY = 30.0  # seconds; a guess, since nobody knows when a job of theirs will end
 
 
@@ -143,16 +147,60 @@ def _queue_full(live: Live, added: int) -> QueueFull:
     )
 
 
-def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> Duplicates:
-    """Take the deduplication keys, in sorted order against deadlocks.
+def hold_jobs(connection: Connection, organization: str, ids: Collection[UUID]) -> Iterator[Ended]:
+    """Yield those of the organization's jobs that have these ids; nobody deletes them meanwhile."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _MOST_IDS):
+        for row in connection.execute(
+            select(jobs.c.id, jobs.c.job_type, jobs.c.status)
+            .where(jobs.c.organization_id == organization, jobs.c.id.in_(ordered[start : start + _MOST_IDS]))
+            .order_by(jobs.c.id)
+            # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
+            .with_for_update(read=True, key_share=True)
+        ):
+            yield Ended(organization, row.id, row.job_type, JobStatus(row.status))
+
+
+def find_ids(connection: Connection, drafts: Sequence[Draft]) -> dict[UUID, UUID]:
+    """Find the drafts that get the earlier job of their own id.
 
     Raises:
-        DuplicateJob: an identical job is live or in the batch, and the draft's `on_duplicate` neither takes nor
-            replaces it.
+        DuplicateJob: a job of the draft's id is there, and its `on_duplicate` does not return that one. No job replaces
+            another of its own id.
     """
-    found = Duplicates()
+    places: dict[str, dict[UUID, int]] = {}
+    for index, draft in enumerate(drafts):
+        places.setdefault(draft.organization, {})[draft.id] = index
+    found: dict[UUID, UUID] = {}
+    for organization in sorted(places):
+        for job in hold_jobs(connection, organization, places[organization].keys()):
+            index = places[organization][job.id]
+            if drafts[index].on_duplicate != "return":
+                with at(index):
+                    raise DuplicateJob(
+                        f"Job {job.id} was submitted before, and is {job.status}. Draw another id for another job, "
+                        'or submit with on_duplicate="return".',
+                        existing_id=job.id,
+                        existing_status=job.status,
+                    )
+            found[job.id] = job.id
+    return found
+
+
+def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> Duplicates:
+    """Find the drafts' ids, then take the deduplication keys of the others, in sorted order against deadlocks.
+
+    Raises:
+        DuplicateJob: a job of the draft's id is there, or an identical one is live or in the batch, and the draft's
+            `on_duplicate` neither takes nor replaces it.
+    """
+    found = Duplicates(find_ids(connection, drafts))
     in_batch: dict[tuple[str, str], int] = {}  # the draft before, of the same key
-    keyed = sorted((draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup)
+    keyed = sorted(
+        (draft.organization, draft.dedup.key, index)
+        for index, draft in enumerate(drafts)
+        if draft.dedup and draft.id not in found.earlier
+    )
     free = _take_free(connection, now, drafts, keyed)
     if len(free) == len(keyed):
         return found
@@ -178,7 +226,7 @@ def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Dupli
     """Two drafts have one key: neither is there yet, so nobody can wait for it, and it is not to be replaced."""
     rule = drafts[second].dedup
     assert rule is not None
-    if rule.on_duplicate == "return":
+    if drafts[second].on_duplicate == "return":
         found.earlier[drafts[second].id] = drafts[first].id
         return
     what, other = ("are identical", "") if rule.given is None else (f"have dedup_key {rule.given!r}", " of its own")
@@ -204,10 +252,10 @@ def _take_free(
 def _resolve_duplicate(
     connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder, found: Duplicates
 ) -> None:
-    if rule.on_duplicate == "return":
+    if draft.on_duplicate == "return":
         found.earlier[draft.id] = holder.job_id
         return
-    if rule.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
+    if draft.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
         found.replaced[draft.id] = holder.job_id
         if not draft.parents:
             found.successors[holder.job_id] = draft.id
@@ -226,25 +274,25 @@ def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
 
 
 def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID] | None:
-    """The jobs that drafts get instead, found where their own transaction can't see them; nothing is locked or taken.
+    """The jobs that drafts get instead, found where their own transaction can't see them; no key is taken.
 
     Returns:
         None unless each draft gets an earlier job.
 
     Raises:
-        DuplicateJob: an identical job is live, and the draft's `on_duplicate` rejects it.
+        DuplicateJob: a job of its id is there or an identical one is live, and the draft's `on_duplicate` rejects it.
     """
-    found: list[UUID] = []
+    found = find_ids(connection, drafts)
     for index, draft in enumerate(drafts):
-        if draft.dedup is None or draft.dedup.on_duplicate == "replace":
+        if draft.id in found or draft.dedup is None or draft.on_duplicate == "replace":
             continue
         holder = dedup.holder(connection, now, draft.organization, draft.dedup.key)
-        if holder is not None and draft.dedup.on_duplicate == "reject":
+        if holder is not None and draft.on_duplicate == "reject":
             with at(index):
                 raise _duplicate(draft, holder)
         if holder is not None:
-            found.append(holder.job_id)
-    return found if len(found) == len(drafts) else None
+            found[draft.id] = holder.job_id
+    return [found[draft.id] for draft in drafts] if len(found) == len(drafts) else None
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:

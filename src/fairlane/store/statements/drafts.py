@@ -12,14 +12,13 @@ from fairlane.domain.statuses import ParentPolicy
 
 
 class Dedup(NamedTuple):
-    """The key under which a submission is identical to another, for how many seconds, and what happens then.
+    """The key under which a submission is identical to another, and for how many seconds.
 
     `given` is the text that the submitter gave for it; None = it was made from the parameters.
     """
 
     key: str
     window: float
-    on_duplicate: str  # reject | return | replace
     given: str | None = None
 
 
@@ -56,6 +55,7 @@ class Draft(NamedTuple):
     timeout: float | None
     required_permission: str | None
     dedup: Dedup | None
+    on_duplicate: str  # reject | return | replace
     rate: RateLimit | None
     max_live_jobs: int | None
     may_replace_all: bool = True

@@ -7,21 +7,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
-from fairlane.domain.errors import ConfigurationError, ParentNotFound
+from fairlane.domain.errors import ParentNotFound, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
-from fairlane.store.driver_errors import is_unique_violation
+from fairlane.store.driver_errors import is_retryable
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements import admission, dependencies, limits, rows, submit_rows
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, at
 from fairlane.store.statements.submit_rows import Fresh
 from fairlane.store.statements.transition import Ended
-from fairlane.store.tables import job_parents, jobs
+from fairlane.store.tables import job_parents
 from fairlane.store.tables import labels as label_table
 
 # The parents that are in the database already, by organization and id.
@@ -46,6 +46,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
 
     Raises:
         SubmissionError: a limit, a duplicate or an unknown parent; its `index` names the draft.
+        StorageUnavailable: a job of a draft's id was committed meanwhile; the next transaction sees it.
     """
     limits.lock(connection, clock, admission.quota_keys(drafts))
     # Rates count by this moment, so it is taken when their rows are locked.
@@ -87,15 +88,8 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     found: dict[tuple[str, UUID], Ended] = {}
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
-        parents = connection.execute(
-            select(jobs.c.id, jobs.c.job_type, jobs.c.status)
-            .where(jobs.c.organization_id == organization, jobs.c.id.in_(ids))
-            .order_by(jobs.c.id)
-            # As the edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
-            .with_for_update(read=True, key_share=True)
-        )
-        for row in parents:
-            found[organization, row.id] = Ended(organization, row.id, row.job_type, JobStatus(row.status))
+        for job in admission.hold_jobs(connection, organization, ids):
+            found[organization, job.id] = job
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
             with at(index):
@@ -134,11 +128,11 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
     try:
         submit_rows.insert(connection, now, new, replaced)
     except IntegrityError as error:
-        if not is_unique_violation(error):
+        if not is_retryable(error):
             raise
-        raise ConfigurationError(
-            "A job with the id of a submission is there already: it was submitted before, or the id is another job's."
-        ) from None
+        raise StorageUnavailable(
+            "A job with the id of a submission was submitted at the same time; nothing was changed, try again."
+        ) from error
 
 
 def _no_parent(organization: str, parent: UUID) -> ParentNotFound:
