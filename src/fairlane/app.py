@@ -360,7 +360,8 @@ class Fairlane:
                 a request without a logged-in user before.
             depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed.
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
-            delay, run_at: not before; one of them, `run_at` with a time zone. A moment that has passed is now.
+            delay, run_at: not before; one of them, `run_at` with a time zone and in the years 1970 to 2199. A moment
+                that has passed is now.
             dedup_key: makes submissions identical in place of the parameters.
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.

@@ -61,7 +61,9 @@ class NewJob(BaseModel):
     delay: Number | None = Field(
         default=None, ge=0, le=CENTURY, description="Start no earlier, in seconds from now; this or `run_at`."
     )
-    run_at: Moment | None = Field(default=None, description="Start no earlier; with a time zone.")
+    run_at: Moment | None = Field(
+        default=None, description="Start no earlier; with a time zone, in the years 1970 to 2199."
+    )
     dedup_key: Name | None = Field(default=None, min_length=1, max_length=200)
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")

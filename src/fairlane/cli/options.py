@@ -181,11 +181,11 @@ def local_time(option: str, text: str) -> datetime:
     """An ISO time; without a zone it is meant in that of this machine, though what is printed is in UTC."""
     try:
         value = datetime.fromisoformat(text)
-    except ValueError:
+        return value if value.tzinfo is not None else value.astimezone()
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is no time; write 2026-11-01T08:00 or 2026-11-01T08:00+01:00.", param_hint=option
         ) from None
-    return value if value.tzinfo is not None else value.astimezone()
 
 
 def optional(convert: Callable[[str, str], T], option: str, text: str | None) -> T | None:

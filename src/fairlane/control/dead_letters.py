@@ -7,7 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.control.bulk_work import check_pace
 from fairlane.control.jobs import JobControl
+from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
 from fairlane.domain.ids import JobOrId, job_id_of
@@ -172,10 +174,9 @@ class DeadLetters:
 
         Raises:
             JobNotFound: the user is not a member of the organization.
-            InvalidParameters: `per_second` is not above 0.
+            InvalidParameters: `per_second` is no pace that a retry may have.
         """
-        if not per_second > 0:
-            raise InvalidParameters(f"per_second must be above 0, not {per_second!r}.")
+        check_pace(BulkVerb.RETRY, per_second)
         start = self._database.read(self._database.clock.now)
         retried, refused, cursor = 0, 0, None
         while True:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     remedied,
 )
+from fairlane.domain.moments import moment_of
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
@@ -249,12 +250,7 @@ def _run_at(submission: Submission) -> datetime | None:
         return None
     if submission.delay is not None:
         raise ConfigurationError("Give run_at or delay, not both.")
-    if not isinstance(run_at, datetime) or run_at.tzinfo is None:
-        raise ConfigurationError("run_at needs a time zone, such as datetime(…, tzinfo=UTC).")
-    try:
-        return run_at.astimezone(UTC)
-    except OverflowError:
-        raise ConfigurationError(f"run_at {run_at} is out of range.") from None
+    return moment_of("run_at", run_at)
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -102,7 +102,7 @@ class Schedules:
             cron,
             seconds("every", every) if every is not None else None,
             time_zone,
-            _aware(start),
+            start,
             choice(Missed, "missed", missed),
             choice(Priority, "priority", priority) if priority is not None else None,
             queue_name(queue) if queue is not None else None,
@@ -332,12 +332,6 @@ class Schedules:
         if row is None:
             raise unknown(organization, name)
         return row
-
-
-def _aware(start: object) -> datetime | None:
-    if start is None or (isinstance(start, datetime) and start.tzinfo is not None):
-        return start
-    raise ConfigurationError("start needs a time zone, such as datetime(…, tzinfo=UTC).")
 
 
 def _name(name: object) -> str:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.moments import moment_of
 
 SHORTEST: Final = 1.0  # seconds between ticks
 LONGEST: Final = 366 * 86_400.0  # seconds
@@ -18,7 +19,6 @@ LONGEST: Final = 366 * 86_400.0  # seconds
 LATE: Final = timedelta(seconds=60)
 LONGEST_CRON: Final = 200  # characters
 _FIELDS: Final = 5
-_FIRST_YEAR, _END_OF_YEARS = 1970, 2200
 # How far back the latest tick is sought, step by step: each step has few ticks, as the one before had none.
 _SPANS: Final = tuple(map(timedelta, (1 / 1440, 1 / 24, 2, 40, 50 * 366)))  # days
 
@@ -145,12 +145,11 @@ def timetable(
     zone(time_zone)
     if every is not None and not SHORTEST <= every <= LONGEST:
         raise ConfigurationError(f"every must be {SHORTEST:.0f} to {LONGEST:,.0f} seconds, not {every:,.15g}.")
-    if not _FIRST_YEAR <= start.year < _END_OF_YEARS:
-        raise ConfigurationError(f"start must be in the years {_FIRST_YEAR} to {_END_OF_YEARS - 1}, not {start.year}.")
+    start = moment_of("start", start)
     if cron is not None:
         _check_cron(cron)
         cron = " ".join(cron.split())
-    made = Timetable(cron, every, time_zone, start.astimezone(UTC))
+    made = Timetable(cron, every, time_zone, start)
     if made.next(made.start) is None:
         raise ConfigurationError(f"The cron expression {cron!r:.80} never comes true; name a day that there is.")
     return made

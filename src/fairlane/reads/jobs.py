@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.cursors import encode_cursor
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.jobs import Job, Page, statuses_of
+from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
@@ -124,25 +125,18 @@ def check(wanted: Wanted) -> None:
     """Refuse what no database can compare with.
 
     Raises:
-        InvalidParameters: a text that nothing is stored under, or a moment that could be any of a day's.
+        InvalidParameters: a text that nothing is stored under, or a moment without a time zone or far away.
     """
     storable(job_type=wanted.job_type, user=wanted.user, queue=wanted.queue, fingerprint=wanted.fingerprint)
     for pair in wanted.labels:
         storable(label="".join(pair))
     for name in ("created_after", "created_before"):
         moment = getattr(wanted, name)
-        if moment is not None and moment.utcoffset() is None:
-            raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
-        if moment is not None and not _is_in_utc(moment):
-            raise InvalidParameters(f"{name} is {moment}, which is beyond what UTC counts; take a nearer one.")
-
-
-def _is_in_utc(moment: datetime) -> bool:
-    try:
-        moment.astimezone(UTC)
-    except OverflowError:
-        return False
-    return True
+        try:
+            if moment is not None:
+                moment_of(name, moment)
+        except ConfigurationError as error:
+            raise InvalidParameters(str(error)) from None
 
 
 def search_of(text: str | None) -> str | None:

@@ -25,14 +25,12 @@ class Stage:
     def run_once(self) -> int:
         """One batch of each kind; how many jobs or edges were moved."""
         database, clock = self._database, self._database.clock
-        due = database.look(statements.next_due)
+        due = database.look(lambda c: statements.look(c, clock))
         moved = 0
-        if due.scheduled is not None or due.retry is not None:
-            now = database.look(clock.now)
-            if due.scheduled is not None and due.scheduled <= now:
-                moved += database.write(lambda c: statements.release_scheduled(c, clock.now(c)))
-            if due.retry is not None and due.retry <= now:
-                moved += database.write(lambda c: statements.ready_retries(c, clock.now(c)))
+        if due.scheduled:
+            moved += database.write(lambda c: statements.release_scheduled(c, clock.now(c)))
+        if due.retry:
+            moved += database.write(lambda c: statements.ready_retries(c, clock.now(c)))
         if due.has_new_edges:
             looked = database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c), self._looked_at))
             moved, self._looked_at = moved + looked.moved, looked.after

@@ -280,6 +280,8 @@ def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
         *(f"-c tcp_{name}={value}" for name, value in _KEEPALIVES.items()),
         # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
         "-c default_transaction_isolation=read\\ committed",
+        # Whatever the database's zone: the driver can't read a moment that falls there before year 1 or after 9999.
+        "-c TimeZone=UTC",
         # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
         "-c jit=off",
     )

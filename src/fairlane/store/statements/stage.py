@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, exists, func, literal_column, select, tuple_, update
+from sqlalchemy import Connection, and_, exists, func, literal, literal_column, select, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState, JobStatus
+from fairlane.store.clock import Clock, beforehand
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import job_parents, jobs
@@ -16,23 +17,28 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """When the next scheduled job and the next retry are due, None = there is none; whether there are new edges."""
+    """Say whether a scheduled job is due, whether a retry is, and whether there are new edges."""
 
-    scheduled: datetime | None
-    retry: datetime | None
+    scheduled: bool
+    retry: bool
     has_new_edges: bool
 
 
-def next_due(connection: Connection) -> Due:
-    """What there is to stage, in one statement: mostly nothing."""
+def look(connection: Connection, clock: Clock) -> Due:
+    """Return what there is to stage, by one statement: mostly nothing.
+
+    The database compares: one moment that Python can't hold would end the looks of all.
+    """
+    moment = beforehand(clock, connection)
+    now = func.clock_timestamp() if moment is None else literal(moment, jobs.c.run_at.type)
     pending = and_(jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"))
     retrying = and_(jobs.c.status == fixed(JobStatus.QUEUED), ~jobs.c.ready)
     new = exists().where(job_parents.c.state == fixed(EdgeState.NEW))
     scheduled = select(func.min(jobs.c.run_at)).where(pending).scalar_subquery()
     retry = select(func.min(jobs.c.next_retry_at)).where(retrying).scalar_subquery()
-    statement = select(scheduled.label("scheduled"), retry.label("retry"), new.label("new"))
+    statement = select((scheduled <= now).label("scheduled"), (retry <= now).label("retry"), new.label("new"))
     row = connection.execute(statement.execution_options(fairlane_across="stage")).one()
-    return Due(row.scheduled, row.retry, bool(row.new))
+    return Due(bool(row.scheduled), bool(row.retry), bool(row.new))
 
 
 def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
