@@ -562,6 +562,7 @@ class Fairlane:
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters
+            OrganizationNotFound: there is none, or it was deleted.
             IllegalTransition: it is no dead letter, a parent of it was deleted, or its parent is a dead letter, too.
         """
         return self._jobs.retry(job, organization, user=user, parameters=parameters)

@@ -226,3 +226,10 @@ def test_operators_see_what_concerns_all(api: Api, path: str):
     assert "canary" in api.operator().get(path).text
     assert "canary" not in api.as_("admin").get(f"{BASE}/audit").text
     assert api.operator().get(path, params={"organization": "\x00"}).status_code == 422
+
+
+def test_nothing_is_limited_of_an_organization_that_is_unknown(api: Api):
+    operator, limits = api.operator(), "/operator/job-types/report/limits"
+    refused = operator.patch(limits, json={"max_running": 2}, params={"organization": "nix"})
+    assert (refused.status_code, refused.json()["type"]) == (404, "urn:fairlane:problem:organization-not-found")
+    assert [one["organization"] for one in operator.get(limits).json()["items"]] == [None]

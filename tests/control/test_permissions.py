@@ -105,7 +105,6 @@ def test_to_a_stranger_a_job_does_not_exist(scene: Scene, verb: Verb):
         (NOBODY, "acme", "olga"),  # no such job
         (job.id, "rival", "rita"),  # a foreign job
         (job.id, "rival", None),
-        (job.id, "nowhere", None),
     ):
         with pytest.raises(JobNotFound) as error:
             verb(scene.fl, key, organization, user)

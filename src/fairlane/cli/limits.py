@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column
 
-from fairlane import JobTypeNotFound, OrganizationNotFound
+from fairlane import JobTypeNotFound
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
@@ -59,8 +59,6 @@ def limit_type(
     """
     fl = acting(context, user)
     refuse_unknown_type(fl, job_type)
-    if organization is not None and organization not in fl.directory.organizations([organization]):
-        raise OrganizationNotFound(f"There is no organization {organization!r}.")
     if reset:
         fl.job_types.reset_limit(job_type, organization=organization, user=user)
     window = o.optional(o.duration, "--execution-rate-window", execution_rate_window)

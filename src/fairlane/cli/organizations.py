@@ -203,7 +203,6 @@ def pause(
         fairlane orgs pause acme --reason "data migration"
     """
     fl = acting(context, user)
-    refuse_unknown(fl, organization)  # a pause of one that does not exist would be a slip that nobody notices
     fl.organizations.pause(organization, user=user, reason=reason)
     say(f"Organization {organization} is paused.")
 

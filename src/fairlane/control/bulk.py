@@ -76,6 +76,7 @@ class Bulk:
 
         Raises:
             InvalidParameters: a filter, the verb or the pace makes no sense, or it takes no jobs of these statuses.
+            OrganizationNotFound: there is none, or its jobs can't be retried, as it was deleted.
             TooManyBulkActions: ten of the organization's go on already.
             StorageUnavailable: the database is away, and nothing was begun.
         """
@@ -87,6 +88,7 @@ class Bulk:
         given = {**filters, "status": sorted(statuses_of(filters.get("status"))) or None}
         statuses = fitting(verb, given)
         check_pace(verb_of(verb), per_second)
+        self._tenants.require(organization, deleted_too=verb_of(verb) is not BulkVerb.RETRY)
         wanted = self._resolved(organization, **{**given, "status": sorted(statuses)})
         begun, taken = uuid7(), uuid4()
         values = {
@@ -156,7 +158,7 @@ class Bulk:
             right: which they must have at that moment, as for a request, and over others' all; None = trusted code.
 
         Raises:
-            BulkActionNotFound, PermissionDenied
+            BulkActionNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, user=user)
         key = _id_of(organization, action)
@@ -178,7 +180,7 @@ class Bulk:
                 audit.record(connection, now, organization, by, "bulk_actions.stop", key)
             return bulk_action_of(self._row(connection, organization, key), now)
 
-        return self._database.write(work, of=Administered(organization))
+        return self._tenants.write(work, organization)
 
     def _create(self, connection: Connection, organization: str, wanted: Wanted, values: Mapping[str, Any]) -> AnyRow:
         # Two at once may both find room for the last one: the bound is to keep one organization from a thousand.

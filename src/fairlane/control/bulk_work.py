@@ -24,6 +24,7 @@ from fairlane.domain.errors import (
     IllegalTransition,
     InvalidParameters,
     JobNotFound,
+    OrganizationNotFound,
     PermissionDenied,
     StorageUnavailable,
 )
@@ -156,7 +157,7 @@ class _Tally:
             work()
         except self._passes:
             self.passed_over += 1
-        except (PermissionDenied, IllegalTransition) as error:
+        except (PermissionDenied, IllegalTransition, OrganizationNotFound) as error:
             self.refuse(job, str(error))
         else:
             self.changed += 1

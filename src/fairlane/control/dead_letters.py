@@ -174,6 +174,7 @@ class DeadLetters:
 
         Raises:
             JobNotFound: the user is not a member of the organization.
+            OrganizationNotFound: there is none, or it was deleted.
             InvalidParameters: `per_second` is no pace that a retry may have.
         """
         check_pace(BulkVerb.RETRY, per_second)
@@ -229,10 +230,7 @@ class DeadLetters:
         self._jobs.delete(key, organization, user=user)
 
     def _is_there(self, job_id: UUID, organization: str) -> bool:
-        return (
-            self._database.read(lambda connection: statements.find(connection, organization, job_id), of=organization)
-            is not None
-        )
+        return self._tenants.read(lambda c: statements.find(c, organization, job_id) is not None, of=organization)
 
     def _decide(
         self, job: JobOrId, organization: str, resolution: Resolution, user: str | None, note: str | None

@@ -128,7 +128,7 @@ class JobTypes(Pauses):
 
         Raises:
             InvalidParameters: a text that can't be stored.
-            PermissionDenied
+            OrganizationNotFound, PermissionDenied
         """
         storable(name=name, organization=organization, user=user)
         pair = Pair(organization, name)
@@ -143,7 +143,7 @@ class JobTypes(Pauses):
                 self._record(connection, user, "close_breaker", name, organization, before=before)
             return was_open
 
-        was_open = self._database.write(work, of=EVERYONE)
+        was_open = self._tenants.write(work, organization, of=EVERYONE)
         if was_open:
             self._database.hint()
             self._emit(BreakerClosed(organization, name, user or SYSTEM))
@@ -214,7 +214,7 @@ class JobTypes(Pauses):
             execution_rate_window: at most a day; 60 s unless said otherwise.
 
         Raises:
-            JobTypeNotFound, ConfigurationError, PermissionDenied
+            JobTypeNotFound, OrganizationNotFound, ConfigurationError, PermissionDenied
         """
         storable(user=user)
         changes: dict[str, Any] = {}
@@ -225,6 +225,8 @@ class JobTypes(Pauses):
         if execution_rate_window is not INHERIT:
             changes["execution_rate_window"] = rate_window("execution_rate_window", execution_rate_window)
         subject = _limit_subject(name, organization)
+        if organization is not None:
+            self._tenants.require(organization, deleted_too=False)
 
         def work(connection: Connection) -> JobTypeLimit:
             refuse_unless_operator(connection, user, right)
@@ -249,7 +251,7 @@ class JobTypes(Pauses):
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set.
 
         Raises:
-            PermissionDenied
+            OrganizationNotFound, PermissionDenied
         """
         storable(user=user)
         subject = _limit_subject(name, organization)
@@ -261,7 +263,7 @@ class JobTypes(Pauses):
                 self._record(connection, user, "reset_limit", name, organization, before=before)
             return before is not None
 
-        was_set = self._database.write(work, of=EVERYONE)
+        was_set = self._tenants.write(work, organization, of=EVERYONE)
         self._database.hint()
         return was_set
 

@@ -35,8 +35,8 @@ from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
+from fairlane.registry.tenants import Tenants
 from fairlane.store.borrow import lock_timeout
-from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.transition import SYSTEM, lock_job
@@ -75,6 +75,7 @@ class JobControl:
     ) -> None:
         self._database = database
         self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
         self._catalogue = catalogue
         self._keyring = keyring
         self._payload_limit = payload_limit
@@ -127,6 +128,7 @@ class JobControl:
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
+            OrganizationNotFound: there is none, or it was deleted.
             IllegalTransition: it is no dead letter, a parent of it was deleted, or its parent is a dead letter, too:
                 retry that, and its children follow.
             ChangedSince: it is not the same.
@@ -143,6 +145,7 @@ class JobControl:
             return self._read(connection, organization, row.id)
 
         key = job_id_of(job, organization)
+        self._tenants.require(organization, deleted_too=False)  # its jobs would only be dead letters again
         edited = self._edited(organization, key, parameters) if parameters is not None else None
         told = {"parameters": "edited"} if parameters is not None else None
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
@@ -229,7 +232,7 @@ class JobControl:
                 )
                 return done
 
-        changed = self._database.write(change, of=Administered(organization))
+        changed = self._tenants.write(change, organization)
         self._database.hint()
         return changed
 

@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 
 from fairlane.control.sealing_files import SealedFiles, seal_files
 from fairlane.control.sealing_texts import BATCH, Batch, outlast_writers, seal_texts
-from fairlane.domain.errors import ConfigurationError, InstallationError, OrganizationNotFound
+from fairlane.domain.errors import ConfigurationError, InstallationError
 from fairlane.domain.keys import OrganizationKey
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.registry.artifacts import ArtifactStorage
@@ -20,6 +19,7 @@ from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import MAX_AGE, SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, sealed_texts, submitted_hashes
 from fairlane.store.statements import keys as statements
@@ -50,7 +50,7 @@ class Keys:
         self._database = database
         self._artifacts = artifacts
         self._owner_url = owner_url
-        self._directory = directory
+        self._tenants = Tenants(database, directory)
         self._keyring = keyring
 
     @property
@@ -70,7 +70,7 @@ class Keys:
             OrganizationNotFound
             ConfigurationError: there is no master key, or the extra `crypto` is not installed.
         """
-        self._check_organization(organization)
+        self._tenants.require(organization, deleted_too=False)
         storable(user=user)
 
         def work(connection: Connection) -> None:
@@ -97,7 +97,7 @@ class Keys:
             OrganizationNotFound
             ConfigurationError: the organization has no key, or there is no master key.
         """
-        self._check_organization(organization)
+        self._tenants.require(organization, deleted_too=False)
         storable(user=user)
 
         def work(connection: Connection) -> None:
@@ -116,11 +116,7 @@ class Keys:
 
     def list(self, *, organization: str) -> tuple[OrganizationKey, ...]:
         """The versions of the organization's key, the newest first; none where it has no encryption."""
-        require_organization(organization)
-        storable(organization=organization)
-        rows = self._database.read(lambda connection: statements.of(connection, [organization]), of=organization)
-        if not rows:
-            self._check_organization(organization)
+        rows = self._tenants.read(lambda connection: statements.of(connection, [organization]), of=organization)
         return tuple(self._key(row) for row in reversed(rows) if row.version != SECRET_VERSION)
 
     def missing(self) -> dict[str, str]:
@@ -189,7 +185,7 @@ class Keys:
         """
         storable(user=user)
         if organization is not None:
-            self._check_organization(organization)
+            self._tenants.require(organization, deleted_too=False)
         given = (
             [organization]
             if organization is not None
@@ -324,12 +320,6 @@ class Keys:
             created_at=row.created_at,
             destroyed_at=row.destroyed_at,
         )
-
-    def _check_organization(self, organization: str) -> None:
-        require_organization(organization)
-        storable(organization=organization)
-        if organization not in self._directory.organizations([organization]):
-            raise OrganizationNotFound(f"There is no organization {organization!r}.")
 
 
 def _active(rows: Sequence[AnyRow]) -> int | None:

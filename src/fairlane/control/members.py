@@ -67,8 +67,9 @@ class Members:
 
         def work(connection: Connection) -> Member:
             actor.refuse_unless_may(connection)
-            if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
-                raise unknown(organization)
+            found = statements.find(connection, [organization])
+            if not found or found[0].status == OrganizationStatus.DELETED:
+                raise unknown(organization, was_deleted=bool(found))
             now = self._database.clock.now(connection)
             before = _told(statements.find_members(connection, [(organization, member)]))
             statements.set_member(connection, now, organization, member, kind, names)
@@ -106,6 +107,9 @@ class Members:
 
         Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
         `right` is as in `add`.
+
+        Raises:
+            OrganizationNotFound, PermissionDenied
         """
         self._refuse_host()
         storable(organization=organization, member=member, user=user)
@@ -121,7 +125,7 @@ class Members:
             audit_revoked(connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now))
             return True
 
-        return self._database.write(work, of=Administered(organization))
+        return self._tenants.write(work, organization)
 
     def _refuse_host(self) -> None:
         if self._authority.is_of_host:

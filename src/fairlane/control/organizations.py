@@ -22,7 +22,7 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
-from fairlane.registry.tenants import unknown
+from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
@@ -46,6 +46,7 @@ class Organizations:
         self._database = database
         self._authority = Authority(directory)
         self._host = None if isinstance(directory, StoredDirectory) else directory
+        self._tenants = Tenants(database, directory)
         self._pauses = Pauses(database, Subject.ORGANIZATION)
 
     def create(
@@ -210,15 +211,18 @@ class Organizations:
 
         Raises:
             InvalidParameters: a text that can't be stored.
-            PermissionDenied
+            OrganizationNotFound, PermissionDenied
         """
-        storable(organization=organization)
+        self._tenants.require(organization)
         self._pauses.pause(organization, user=user, reason=reason, right=right)
 
     def resume(self, organization: str, *, user: str | None = None, right: Right | None = None) -> bool:
-        """End a pause; False if there was none. Raises `PermissionDenied`."""
+        """End a pause; False if there was none. Raises `OrganizationNotFound`, `PermissionDenied`."""
         storable(organization=organization)
-        return self._pauses.resume(organization, user=user, right=right)
+        was_paused = self._pauses.resume(organization, user=user, right=right)
+        if not was_paused:
+            self._tenants.require(organization)
+        return was_paused
 
     def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
@@ -304,7 +308,8 @@ class Organizations:
             raise KeptByHost(f"The application's own directory keeps the organizations; {what} there.")
 
     def _unknown(self, organization: str) -> OrganizationNotFound:
-        return unknown(organization, is_stored=self._host is None)
+        kept = self._database.look(lambda connection: statements.find(connection, [organization]), of=organization)
+        return unknown(organization, is_stored=self._host is None, was_deleted=bool(kept))
 
 
 def _retention(retention: Seconds | None) -> float | None:

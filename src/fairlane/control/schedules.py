@@ -158,7 +158,7 @@ class Schedules:
         """Let its ticks go by until `resume`. `user` and `right` are as in `put`.
 
         Raises:
-            ScheduleNotFound, PermissionDenied
+            ScheduleNotFound, OrganizationNotFound, PermissionDenied
         """
 
         def change(row: AnyRow, now: datetime) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Schedules:
         """End a pause: it goes on with its next tick from now; those that went by make no jobs.
 
         Raises:
-            ScheduleNotFound, PermissionDenied
+            ScheduleNotFound, OrganizationNotFound, PermissionDenied
         """
 
         def change(row: AnyRow, now: datetime) -> dict[str, Any]:
@@ -187,10 +187,10 @@ class Schedules:
         """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
 
         Raises:
-            ScheduleNotFound, PermissionDenied, SubmissionError
+            ScheduleNotFound, OrganizationNotFound, PermissionDenied, SubmissionError
         """
         storable(organization=organization, name=name, user=user)
-        seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
+        seen = self._tenants.read(lambda connection: self._row(connection, organization, name), of=organization)
         ready = self.ticks.prepare(self._database, seen)
         actor = self._authority.actor(organization, user, right)
 
@@ -215,7 +215,7 @@ class Schedules:
         """Delete a schedule; jobs of it that are there stay.
 
         Raises:
-            ScheduleNotFound, PermissionDenied
+            ScheduleNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, name=name, user=user)
         actor = self._authority.actor(organization, user, right)
@@ -228,7 +228,7 @@ class Schedules:
             now = self._database.clock.now(connection)
             audit.record(connection, now, organization, user or SYSTEM, "schedules.delete", name, before=told(row))
 
-        self._database.write(work, of=Administered(organization))
+        self._tenants.write(work, organization)
 
     def _seen(
         self,
@@ -325,7 +325,7 @@ class Schedules:
                 )
             return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 
-        return self._database.write(work, of=Administered(organization))
+        return self._tenants.write(work, organization)
 
     def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
         row = statements.find(connection, organization, name)

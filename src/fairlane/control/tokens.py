@@ -15,13 +15,13 @@ from fairlane.control.authority import Authority, operator_rights
 from fairlane.control.token_rows import audit_revoked
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
-from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, PermissionDenied, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.organizations import require_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.options import Seconds, seconds, text
-from fairlane.registry.tenants import Tenants
+from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.row_security import EVERYONE, Administered, Scope
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
@@ -159,6 +159,9 @@ class Tokens:
         """Let a token, and what was made with it, open nothing any more, at once; False if there is none that does.
 
         `right` is as in `create`. Of the tokens of others it takes an admin.
+
+        Raises:
+            OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, user=user)
         actor, place = self._authority.actor(organization, user, right), organization or audit.PLATFORM
@@ -172,7 +175,7 @@ class Tokens:
             return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.
-        return self._database.write(work, of=_changed(organization))
+        return self._tenants.write(work, organization, of=_changed(organization))
 
     def principal(self, secret: str) -> Principal | None:
         """Whose token this is; None if it is none, was revoked or has expired."""
@@ -203,7 +206,7 @@ class Tokens:
 
     def _check_organization(self, organization: str | None) -> None:
         if organization is not None and organization not in self._directory.organizations([organization]):
-            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+            raise unknown(organization, is_stored=not self._authority.is_of_host)
 
 
 def _check_holder(

@@ -1,4 +1,4 @@
-"""`Tenants`: reads within one organization, which tell an unknown organization from one that has nothing."""
+"""`Tenants`: transactions within one organization, which tell an unknown organization from one that has nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -16,18 +16,20 @@ from fairlane.domain.errors import (
 from fairlane.domain.jobs import Page
 from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.organizations import require_organization
+from fairlane.domain.statuses import OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.domain.timeline import Timeline
 from fairlane.registry.directory import Directory, StoredDirectory
-from fairlane.store.row_security import EVERYONE, Everyone
+from fairlane.store.row_security import EVERYONE, Administered, Everyone, Scope
 from fairlane.store.statements import organizations
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
+_NOTHING_THERE = (JobNotFound, ScheduleNotFound, BulkActionNotFound)
 
 
 class Tenants:
-    """Run the read verbs of one database, and ask its directory where there was nothing to read."""
+    """Run the verbs of one database, and ask its directory where there was nothing to read or to change."""
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
@@ -48,18 +50,43 @@ class Tenants:
         storable(organization=of)
         try:
             found = self._database.read(work, of=of)
-        except (JobNotFound, ScheduleNotFound, BulkActionNotFound):
+        except _NOTHING_THERE:
             self.require(of)
             raise
         if _is_empty(found):
             self.require(of)
         return found
 
-    def require(self, organization: str) -> None:
+    def write(self, work: Callable[[Connection], T], organization: str | None, *, of: Scope | None = None) -> T:
+        """Run `work`, which changes something that is there, in a transaction.
+
+        What is changed proves that its organization is there. So the directory is asked only where `work` returns
+        False or raises that there is no such thing.
+
+        Args:
+            organization: whose it is; None = nobody's.
+            of: to which rows the transaction is open; None = to the organization's.
+
+        Raises:
+            OrganizationNotFound: nothing was found, and the directory has no such organization.
+        """
+        try:
+            done = self._database.write(work, of=of or Administered(organization or ""))
+        except _NOTHING_THERE:
+            if organization is not None:
+                self.require(organization)
+            raise
+        if done is False and organization is not None:
+            self.require(organization)
+        return done
+
+    def require(self, organization: str, *, deleted_too: bool = True) -> None:
         """Refuse an organization that is not there.
 
-        One that was deleted here passes: what is left of it can be read. So does each while the host's directory does
-        not answer.
+        While the host's directory does not answer, each passes.
+
+        Args:
+            deleted_too: whether one that was deleted passes: what is left of it can be read and removed.
 
         Raises:
             OrganizationNotFound
@@ -67,28 +94,34 @@ class Tenants:
         require_organization(organization)
         storable(organization=organization)
         if isinstance(self._directory, StoredDirectory):
-            if not self._database.look(
-                lambda connection: organizations.find(connection, [organization]), of=organization
-            ):
-                raise unknown(organization)
+            found = self._database.look(lambda c: organizations.find(c, [organization]), of=organization)
+            if not found or (found[0].status == OrganizationStatus.DELETED and not deleted_too):
+                raise unknown(organization, was_deleted=bool(found))
             return
         try:
             known = self._directory.organizations([organization])
         except FairlaneError:
             return
-        if organization not in known:
+        standing = known.get(organization)
+        if standing is None or (standing.status is OrganizationStatus.DELETED and not deleted_too):
             raise unknown(organization, is_stored=False)
 
 
-def unknown(organization: str, *, is_stored: bool = True) -> OrganizationNotFound:
+def unknown(organization: str, *, is_stored: bool = True, was_deleted: bool = False) -> OrganizationNotFound:
     """Return the error for an organization that is not there.
 
     Args:
         is_stored: whether Fairlane keeps the organizations, and not the host's directory.
+        was_deleted: whether Fairlane kept it once.
     """
     if not is_stored:
         return OrganizationNotFound(
             f"There is no organization {organization!r}; the application's own directory says so."
+        )
+    if was_deleted:
+        return OrganizationNotFound(
+            f"There is no organization {organization!r} any more: it was deleted, and its id stays taken; "
+            "take another one."
         )
     error = OrganizationNotFound(f"There is no organization {organization!r}; create it.")
     return remedied(error, f"fl.organizations.create({organization!r})")
