@@ -1,8 +1,10 @@
 """The limits that the OpenAPI document gives are those that the server keeps: each is tried, and one step beyond it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -11,6 +13,23 @@ from tests.api.served import Api
 
 Schema = Mapping[str, Any]
 LONG = 1_000  # characters, or items, of what the document does not bound
+# Names that some patterns allow and some refuse.
+NAMES = (
+    "ok",
+    ".",
+    "..",
+    "...",
+    "-x",
+    "a,b",
+    "a/b",
+    "a/limits",
+    "a b",
+    "a\xa0b",
+    "a\u200bb",
+    "a\u2028b",
+    "ä",
+    "\ufeffa",
+)
 
 
 class Body(NamedTuple):
@@ -74,11 +93,17 @@ def resolved(schema: Schema, schemas: Schema) -> Iterator[Schema]:
         yield schema
 
 
+def names(schema: Schema, *, fit: bool) -> Iterator[str]:
+    """Yield those of `NAMES` that the schema's pattern allows, or those that it refuses."""
+    yield from (name for name in NAMES if (re.search(schema.get("pattern", ""), name) is not None) is fit)
+
+
 def good(schema: Schema) -> Iterator[Any]:
     """Yield the extremes that the document allows."""
     match schema.get("type"):
         case "string":
             yield "a" * schema.get("maxLength", LONG)
+            yield from names(schema, fit=True)
             if "pattern" not in schema:
                 yield "a\0b"
             if schema.get("minLength", 0) == 0:
@@ -101,6 +126,7 @@ def bad(schema: Schema) -> Iterator[Any]:
         yield ""
     if "pattern" in schema:
         yield "a\0b"
+        yield from names(schema, fit=False)
     if "maximum" in schema:
         yield schema["maximum"] + 1
     if "minimum" in schema:
@@ -109,6 +135,28 @@ def bad(schema: Schema) -> Iterator[Any]:
         yield schema["exclusiveMinimum"]
     if "maxProperties" in schema:
         yield {f"name{one}": "x" for one in range(schema["maxProperties"] + 1)}
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [("/operator/organizations", "NewOrganization"), ("/operator/users", "NewUser")]
+)
+def test_a_new_id_may_be_what_the_document_allows_and_nothing_beyond(api: Api, path: str, schema: str):
+    operator = api.operator()
+    told = operator.get("/openapi.json").json()["components"]["schemas"][schema]["properties"]["id"]
+    taken = [name for name in NAMES if operator.post(path, json={"id": name}).status_code == 201]
+    assert taken == list(names(told, fit=True))
+
+
+def test_a_schedule_may_be_called_what_the_document_allows_and_nothing_beyond(api: Api):
+    admin = api.as_("admin")
+    put = admin.get("/openapi.json").json()["paths"]["/api/v1/organizations/{organization}/schedules/{schedule}"]["put"]
+    (told,) = (one["schema"] for one in put["parameters"] if one["name"] == "schedule")
+    # httpx takes "." and ".." out of a path, and no address has a slash within a name.
+    reached = [name for name in NAMES if name not in {".", ".."} and "/" not in name]
+    body = {"job_type": "report", "every": 60}
+    addresses = {name: f"/organizations/acme/schedules/{quote(name, safe='')}" for name in reached}
+    taken = [name for name in reached if admin.put(addresses[name], json=body).status_code < 300]
+    assert taken == [name for name in names(told, fit=True) if name in reached]
 
 
 def test_a_body_may_be_what_the_document_allows_and_nothing_beyond(api: Api):

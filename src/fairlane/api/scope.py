@@ -20,6 +20,7 @@ from fairlane.api.access import access_of
 from fairlane.api.problems import LONGEST_POINTER, MOST_TOLD, ORGANIZATION_UNKNOWN, Problem, no_longer_good
 from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rate, Rates, whose
+from fairlane.api.values import OrganizationId
 from fairlane.api.watching import Door
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
@@ -27,9 +28,7 @@ from fairlane.domain.permissions import Access, Principal, Right
 from fairlane.realtime.live import Live
 
 _FRESH: Final = 1.0  # seconds for which a proof is good; as long as one behind a socket
-OrganizationPath = Annotated[
-    str, Path(description="The organization's id.", examples=["acme"], min_length=1, max_length=140)
-]
+OrganizationPath = Annotated[OrganizationId, Path(description="The organization's id.", examples=["acme"])]
 
 
 @dataclass(frozen=True, slots=True)

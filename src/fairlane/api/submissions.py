@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import CENTURY, Labels, Moment, Name, Number, Whole
+from fairlane.api.values import CENTURY, JobTypeName, Labels, Moment, Name, Number, PathName, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
 from fairlane.control.open_transactions import OWN
@@ -29,8 +29,6 @@ MOST_PARENTS_OF_BATCH = 10_000  # of all of its jobs together
 IdempotencyKey = Annotated[
     Name | None,
     Header(
-        min_length=1,
-        max_length=200,
         description="Yours for this request: sent again within 24 hours with the same body, it answers with the same "
         "jobs, and submits nothing twice.",
         examples=["5f0c6a52-0d7e-4a55-9d6e-1d3f0c2b9a11"],
@@ -48,10 +46,10 @@ class NewJob(BaseModel):
         },
     )
 
-    job_type: Name = Field(min_length=1, max_length=200, examples=["report.pdf"])
+    job_type: JobTypeName = Field(examples=["report.pdf"])
     parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"month": "2026-11-01"}])
     priority: Priority | None = None
-    queue: Name | None = Field(default=None, min_length=1, max_length=200)
+    queue: PathName | None = None
     depends_on: list[str] = Field(
         default_factory=list,
         max_length=MOST_PARENTS,
@@ -64,7 +62,7 @@ class NewJob(BaseModel):
     run_at: Moment | None = Field(
         default=None, description="Start no earlier; with a time zone, in the years 1970 to 2199."
     )
-    dedup_key: Name | None = Field(default=None, min_length=1, max_length=200)
+    dedup_key: Name | None = None
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
     max_retries: Whole | None = Field(

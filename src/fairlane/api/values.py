@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Field, Strict, StringConstraints
+from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Field, Strict
 
-from fairlane.registry.options import LONGEST_TEXT
+from fairlane.domain import texts
+from fairlane.domain.texts import Names
 
 CENTURY: Final = 100 * 365 * 86_400  # seconds
 _DATE_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d")
@@ -18,14 +19,26 @@ def _written_out(value: Any) -> Any:
     return value
 
 
-# Patterns for the OpenAPI document alone: what they refuse, the verbs refuse in a sentence, and names a little more.
-Text: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
-Name: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\xa0]*$"})]
-OrganizationId: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\xa0,/]*$"})]
-Pair: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00=]*=[^\x00]*$"})]
+def _shown(pattern: str, **more: int) -> Any:
+    """Show a pattern in the OpenAPI document alone: what it refuses, the verbs refuse in a sentence."""
+    return Field(json_schema_extra={"pattern": pattern, **more})
+
+
+def _named(names: Names) -> Any:
+    return Field(min_length=1, max_length=names.longest, json_schema_extra={"pattern": names.pattern})
+
+
+Text: TypeAlias = Annotated[str, _shown(r"^[^\x00]*$")]
+SomeText: TypeAlias = Annotated[str, _shown(r"^[^\x00]*$", minLength=1)]
+Name: TypeAlias = Annotated[str, _named(texts.NAMES)]
+PathName: TypeAlias = Annotated[str, _named(texts.PATH_NAMES)]  # of a user, a queue
+JobTypeName: TypeAlias = Annotated[str, _named(texts.JOB_TYPE_NAMES)]
+ScheduleName: TypeAlias = Annotated[str, _named(texts.SCHEDULE_NAMES)]
+OrganizationId: TypeAlias = Annotated[str, _named(texts.ORGANIZATION_IDS)]
+NewOrganizationId: TypeAlias = Annotated[str, _named(texts.NEW_ORGANIZATION_IDS)]
+Pair: TypeAlias = Annotated[str, _shown(r"^[^\x00=]*=[^\x00]*$")]
 Whole: TypeAlias = Annotated[int, Strict()]
 Number: TypeAlias = Annotated[float, Strict(), AllowInfNan(False)]
 Flag: TypeAlias = Annotated[bool, Strict()]
-Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
-Labels: TypeAlias = dict[Label, Annotated[Name, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]]
+Labels: TypeAlias = dict[Name, Name]
 Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]

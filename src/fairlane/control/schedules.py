@@ -18,7 +18,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.statuses import Priority
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import SCHEDULE_NAMES, storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
@@ -336,6 +336,6 @@ class Schedules:
 
 def _name(name: object) -> str:
     found = text("name", name)
-    if "/" in found or found in {".", ".."}:
+    if not SCHEDULE_NAMES.fits(found):
         raise ConfigurationError(f"A schedule's name has no slash, and is neither '.' nor '..', unlike {found!r:.80}.")
     return found

@@ -2,15 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.statuses import OrganizationStatus, Role
-
-_LONGEST_ID: Final = 140  # characters (R1)
-_LONGEST_USER: Final = 200  # characters, as the columns that name an actor
-_FORBIDDEN: Final = frozenset(",/")
-NO_PATHS: Final = frozenset({".", ".."})  # a URL's path loses them
+from fairlane.domain.texts import NEW_ORGANIZATION_IDS, ORGANIZATION_IDS, PATH_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,13 @@ class Mine:
 
 
 def is_organization_id(text: object) -> bool:
-    """1 to 140 printable characters, no comma, no slash (R1)."""
-    return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
+    """Return True for 1 to 140 printable characters, without comma and slash (R1)."""
+    return ORGANIZATION_IDS.fits(text)
 
 
 def is_new_organization_id(text: object) -> bool:
-    """Whether a new organization may be called so: not `.` or `..`, which no URL reaches, nor as an option of ours."""
-    return is_organization_id(text) and text not in NO_PATHS and not str(text).startswith("-")
+    """Return True if a new organization may be called so: not `.` or `..`, and with no hyphen at its beginning."""
+    return NEW_ORGANIZATION_IDS.fits(text)
 
 
 def require_organization(organization: object) -> None:
@@ -77,8 +72,8 @@ def require_organization(organization: object) -> None:
 
 
 def is_user_id(text: object) -> bool:
-    """1 to 200 printable characters, and neither `.` nor `..`."""
-    return isinstance(text, str) and 0 < len(text) <= _LONGEST_USER and text.isprintable() and text not in NO_PATHS
+    """Return True for 1 to 200 printable characters that are neither `.` nor `..`."""
+    return PATH_NAMES.fits(text)
 
 
 def require_user_id(user: object) -> None:

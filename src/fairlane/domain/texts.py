@@ -1,11 +1,45 @@
 """Text that callers give, before it goes to a database."""
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from fairlane.domain.errors import InvalidParameters
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+# What `str.isprintable` refuses in all versions of Unicode, as Python and JSON Schema alike read it.
+_UNPRINTABLE: Final = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which texts may name something: printable ones of 1 to `longest` characters that fit the `pattern`.
+
+    The OpenAPI document shows the pattern. So it holds for Python and for JSON Schema.
+    """
+
+    longest: int
+    pattern: str
+
+    def fits(self, text: object) -> bool:
+        """Return True if the text may be such a name."""
+        return (
+            isinstance(text, str)
+            and 0 < len(text) <= self.longest
+            and text.isprintable()
+            and re.search(self.pattern, text) is not None
+        )
+
+
+# The path of a URL loses the names "." and "..".
+_NO_PATH: Final = r"(?!\.{1,2}$)"
+NAMES: Final = Names(200, rf"^[^{_UNPRINTABLE}]*$")  # as long as the columns that have them
+PATH_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}]*$")
+# "/limits" takes the same methods as the address of the type itself; see api/resources/operator_engine.py.
+JOB_TYPE_NAMES: Final = Names(200, rf"^{_NO_PATH}(?!.*/limits$)[^{_UNPRINTABLE},]*$")
+ORGANIZATION_IDS: Final = Names(140, rf"^[^{_UNPRINTABLE},/]*$")  # R1
+SCHEDULE_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}/]*$")
+NEW_ORGANIZATION_IDS: Final = Names(140, rf"^{_NO_PATH}(?!-)[^{_UNPRINTABLE},/]*$")  # "-x" reads as an option
 
 
 def storable(**texts: str | None) -> None:

@@ -8,15 +8,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, refusal
 from fairlane.domain.jobs import Job
-from fairlane.domain.organizations import NO_PATHS
+from fairlane.domain.texts import JOB_TYPE_NAMES
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.parameters import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LONGEST_NAME = 200
-_TAKEN = "/limits"  # takes the same methods as the address of the type itself; see api/resources/operator_engine.py
 
 # How a handle submits: (job type, parameters, options of submit) -> job.
 Submit = Callable[..., Job]
@@ -41,14 +39,10 @@ class JobType(Generic[P, R]):
         errors: ErrorClasses,
         submit: Submit,
     ) -> None:
-        if not name or len(name) > _LONGEST_NAME or not name.isprintable() or "," in name:
+        if not JOB_TYPE_NAMES.fits(name):
             raise ConfigurationError(
-                f"A job type's name has 1 to {_LONGEST_NAME} printable characters and no comma: {name!r}."
-            )
-        if name in NO_PATHS or name.endswith(_TAKEN):
-            raise ConfigurationError(
-                f"A job type's name is neither '.' nor '..', and does not end in {_TAKEN}, as the address of "
-                f"its limits does: no operator would reach {name!r}."
+                f"A job type's name has 1 to {JOB_TYPE_NAMES.longest} printable characters and no comma, is neither "
+                f"'.' nor '..', and does not end in /limits, as the address of its limits does; {name!r} does not fit."
             )
         self.name = name
         self.handler = handler

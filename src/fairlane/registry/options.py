@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, Self, TypeVar
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.limits import DEFAULT_WINDOW, Limit
-from fairlane.domain.organizations import NO_PATHS
 from fairlane.domain.statuses import Priority
+from fairlane.domain.texts import NAMES, PATH_NAMES
 
 
 class Inherit(Enum):
@@ -34,7 +34,6 @@ BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
 DEFAULT_RETRIES: Final = 5
 DEFAULT_DEDUP_WINDOW: Final = 300.0
 LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
-LONGEST_TEXT: Final = 200  # characters, as the columns have room for
 LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
 
 
@@ -136,8 +135,10 @@ def text(name: str, value: object) -> str:
     Raises:
         ConfigurationError: it is empty, too long, or has a character that is not printable.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT or not value.isprintable():
-        raise ConfigurationError(f"{name} must be text of 1 to {LONGEST_TEXT} printable characters, not {value!r:.80}.")
+    if not isinstance(value, str) or not NAMES.fits(value):
+        raise ConfigurationError(
+            f"{name} must be text of 1 to {NAMES.longest} printable characters, not {value!r:.80}."
+        )
     return value
 
 
@@ -148,7 +149,7 @@ def queue_name(value: object) -> str:
         ConfigurationError: it is no such `text`, or is `.` or `..`, which no address of the REST API reaches.
     """
     found = text("queue", value)
-    if found in NO_PATHS:
+    if not PATH_NAMES.fits(found):
         raise ConfigurationError(
             "A queue is called neither '.' nor '..': no URL reaches that, so nobody could pause it; choose another."
         )

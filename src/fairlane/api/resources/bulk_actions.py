@@ -16,7 +16,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME
 from fairlane.api.resources.paths import BulkActionPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Moment, Number, Pair, Text
+from fairlane.api.values import Moment, Number, Pair, SomeText
 from fairlane.domain import bulk as domain
 from fairlane.domain.bulk import BulkState, BulkVerb
 from fairlane.domain.permissions import Access, CredentialKind, Right
@@ -27,7 +27,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}/bulk-actions", t
 
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
-_Text = Annotated[Text | None, Field(max_length=1000)]
+_Text = Annotated[SomeText | None, Field(max_length=1000)]
 
 
 class BulkFilter(BaseModel):
@@ -44,7 +44,7 @@ class BulkFilter(BaseModel):
     created_before: Moment | None = None
     waiting_for: Literal["retry"] | None = None
     text: _Text = None
-    fingerprint: Text | None = Field(
+    fingerprint: SomeText | None = Field(
         default=None, max_length=200, description="Dead letters with this error that nobody has decided about."
     )
 

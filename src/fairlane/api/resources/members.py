@@ -29,7 +29,7 @@ class Membership(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Role = Field(default=Role.MEMBER, examples=["member"])
-    permissions: list[Annotated[Name, Field(min_length=1, max_length=200)]] = Field(
+    permissions: list[Name] = Field(
         default_factory=list,
         max_length=100,
         description="Names that job types may require; payload:read lets them see what others' jobs hold.",

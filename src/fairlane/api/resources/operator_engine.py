@@ -15,9 +15,9 @@ from fairlane.api.representations import DeadLetterGroup
 from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
-from fairlane.api.resources.paths import NamePath, WorkerPath
+from fairlane.api.resources.paths import JobTypePath, QueuePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
-from fairlane.api.values import Flag, Number, OrganizationId, Whole
+from fairlane.api.values import Flag, Number, OrganizationId, Text, Whole
 from fairlane.control.job_types import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
@@ -35,8 +35,9 @@ _RIGHT = Right.ORGANIZATION_CHANGE
 _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
 _Whose = Annotated[
     OrganizationId | None,
-    Query(max_length=140, description="Of this organization; left out: of all together.", examples=["acme"]),
+    Query(description="Of this organization; left out: of all together.", examples=["acme"]),
 ]
+_Of = Annotated[Text | None, Query(max_length=140, description="Of this organization; left out: of all.")]
 _LARGEST = 2**31 - 1
 _DAY = 86_400
 
@@ -138,13 +139,13 @@ def list_queues(operation: _Listing) -> Items[QueueView]:
 
 
 @router.post("/queues/{queue:name}/pause", status_code=204, operation_id="pauseQueue")
-def pause_queue(operation: _Changing, queue: NamePath, body: Pause | None = None) -> None:
+def pause_queue(operation: _Changing, queue: QueuePath, body: Pause | None = None) -> None:
     """Start nothing of the queue until it is resumed; running jobs finish."""
     operation.fl.queues.pause(queue, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
 @router.post("/queues/{queue:name}/resumption", status_code=204, operation_id="resumeQueue")
-def resume_queue(operation: _Changing, queue: NamePath) -> None:
+def resume_queue(operation: _Changing, queue: QueuePath) -> None:
     """End a pause, if there is one."""
     operation.fl.queues.resume(queue, user=operation.user, right=_RIGHT)
 
@@ -156,25 +157,27 @@ def list_job_types(operation: _Listing) -> Items[JobTypeView]:
 
 
 @router.post("/job-types/{job_type:name}/pause", status_code=204, operation_id="pauseJobType")
-def pause_job_type(operation: _Changing, job_type: NamePath, body: Pause | None = None) -> None:
+def pause_job_type(operation: _Changing, job_type: JobTypePath, body: Pause | None = None) -> None:
     """Start nothing of the type until it is resumed; running jobs finish."""
     operation.fl.job_types.pause(job_type, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
 @router.post("/job-types/{job_type:name}/resumption", status_code=204, operation_id="resumeJobType")
-def resume_job_type(operation: _Changing, job_type: NamePath) -> None:
+def resume_job_type(operation: _Changing, job_type: JobTypePath) -> None:
     """End a pause, if there is one."""
     operation.fl.job_types.resume(job_type, user=operation.user, right=_RIGHT)
 
 
 @router.get("/job-types/{job_type:name}/limits", operation_id="listLimits")
-def list_limits(operation: _Listing, job_type: NamePath) -> Items[JobTypeLimit]:
+def list_limits(operation: _Listing, job_type: JobTypePath) -> Items[JobTypeLimit]:
     """List what of a type may run: of all organizations together, then of each that has its own limit."""
     return Items[JobTypeLimit](items=list(operation.fl.job_types.limits(name=job_type)))
 
 
 @router.patch("/job-types/{job_type:name}/limits", operation_id="setLimit")
-def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organization: _Whose = None) -> JobTypeLimit:
+def set_limit(
+    operation: _Changing, job_type: JobTypePath, body: LimitChange, organization: _Whose = None
+) -> JobTypeLimit:
     """Change what is given of a type's limits, for one organization or for all together."""
     return operation.fl.job_types.limit(
         job_type, organization=organization, **body.given(), user=operation.user, right=_RIGHT
@@ -182,21 +185,21 @@ def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organ
 
 
 @router.delete("/job-types/{job_type:name}/limits", status_code=204, operation_id="resetLimit")
-def reset_limit(operation: _Changing, job_type: NamePath, organization: _Whose = None) -> None:
+def reset_limit(operation: _Changing, job_type: JobTypePath, organization: _Whose = None) -> None:
     """Take back what was set, if anything was: the type is limited as its handler says again."""
     operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user, right=_RIGHT)
 
 
 # After the addresses below a job type's: a name takes all that follows, slashes too.
 @router.patch("/job-types/{job_type:name}", status_code=204, operation_id="updateJobType")
-def update_job_type(operation: _Changing, job_type: NamePath, body: JobTypeChange) -> None:
+def update_job_type(operation: _Changing, job_type: JobTypePath, body: JobTypeChange) -> None:
     """Let a job type be submitted, or refuse that; jobs that are there run."""
     verb = operation.fl.job_types.enable if body.enabled else operation.fl.job_types.disable
     verb(job_type, user=operation.user, right=_RIGHT)
 
 
 @router.delete("/job-types/{job_type:name}", status_code=204, operation_id="deleteJobType")
-def delete_job_type(operation: _Changing, job_type: NamePath) -> None:
+def delete_job_type(operation: _Changing, job_type: JobTypePath) -> None:
     """Delete a job type that no job is of."""
     operation.fl.job_types.delete(job_type, user=operation.user, right=_RIGHT)
 
@@ -208,7 +211,7 @@ def list_breakers(operation: _Listing) -> Items[Breaker]:
 
 
 @router.delete("/breakers/{organization}/{job_type:name}", status_code=204, operation_id="closeBreaker")
-def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: NamePath) -> None:
+def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: JobTypePath) -> None:
     """Let jobs of the type start again in the organization at once."""
     was_open = operation.fl.job_types.close_breaker(
         job_type, organization=organization, user=operation.user, right=_RIGHT
@@ -220,7 +223,7 @@ def close_breaker(operation: _Changing, organization: OrganizationPath, job_type
 @router.get("/audit", operation_id="listAuditAsOperator")
 def list_audit(
     operation: _Auditing,
-    organization: _Whose = None,
+    organization: _Of = None,
     subject: Subject = None,
     limit: Limit = 100,
     before: Before = None,
@@ -231,7 +234,7 @@ def list_audit(
 
 
 @router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=StreamingResponse, responses=EXPORT)
-def export_audit(operation: _Auditing, organization: _Whose = None) -> StreamingResponse:
+def export_audit(operation: _Auditing, organization: _Of = None) -> StreamingResponse:
     """Get all entries, newest first, one JSON object on each line."""
     operation.fl.audit.list(
         organization=organization, limit=1

@@ -9,7 +9,7 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
-from fairlane.api.values import CENTURY, Number, OrganizationId, Text, Whole
+from fairlane.api.values import CENTURY, NewOrganizationId, Number, Text, Whole
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -41,7 +41,7 @@ class OrganizationLimits(BaseModel):
 class NewOrganization(OrganizationLimits):
     """An organization to create."""
 
-    id: OrganizationId = Field(min_length=1, max_length=140, examples=["acme"])
+    id: NewOrganizationId = Field(examples=["acme"])
 
 
 class Pause(BaseModel):

@@ -12,7 +12,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath, UserPath
 from fairlane.api.resources.tokens import CreatedToken, NewToken, cut, newest
 from fairlane.api.scope import ByOperator, Operation
-from fairlane.api.values import Flag, Name
+from fairlane.api.values import Flag, PathName
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 
@@ -47,7 +47,7 @@ class NewUser(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"id": "otto", "password": "correct horse battery"}]}
     )
 
-    id: Name = Field(min_length=1, max_length=200, examples=["olga"])
+    id: PathName = Field(examples=["olga"])
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
     operator: Flag = Field(default=False, description="Whether they look after all organizations.")
     rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")

@@ -11,6 +11,7 @@ from fastapi import Path
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from fairlane.api.representations import EXAMPLE_ID
+from fairlane.api.values import JobTypeName, PathName, ScheduleName
 
 
 class _Name(PathConvertor):
@@ -22,11 +23,10 @@ class _Name(PathConvertor):
 register_url_convertor("name", _Name())
 
 JobPath = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID], max_length=100)]
-UserPath = Annotated[str, Path(description="The user's id.", examples=["ana"], min_length=1, max_length=200)]
+UserPath = Annotated[PathName, Path(description="The user's id.", examples=["ana"])]
 TokenPath = Annotated[UUID, Path(description="The token's id.", examples=[EXAMPLE_ID])]
 WorkerPath = Annotated[UUID, Path(description="The worker's id.", examples=[EXAMPLE_ID])]
 BulkActionPath = Annotated[str, Path(description="The bulk action's id.", examples=[EXAMPLE_ID], max_length=100)]
-SchedulePath = Annotated[
-    str, Path(description="The schedule's name.", examples=["monthly"], min_length=1, max_length=200)
-]
-NamePath = Annotated[str, Path(min_length=1, max_length=200)]
+SchedulePath = Annotated[ScheduleName, Path(description="The schedule's name.", examples=["monthly"])]
+JobTypePath = Annotated[JobTypeName, Path()]
+QueuePath = Annotated[PathName, Path()]

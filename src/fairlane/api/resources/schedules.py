@@ -16,7 +16,7 @@ from fairlane.api.representations import EXAMPLE_TIME, Job
 from fairlane.api.resources.paths import SchedulePath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import alone
-from fairlane.api.values import Labels, Moment, Name, Number
+from fairlane.api.values import JobTypeName, Labels, Moment, Number, PathName
 from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.schedules import LONGEST, SHORTEST, Missed
@@ -40,7 +40,7 @@ class NewSchedule(BaseModel):
         },
     )
 
-    job_type: Name = Field(min_length=1, max_length=200, examples=["report.pdf"])
+    job_type: JobTypeName = Field(examples=["report.pdf"])
     cron: str | None = Field(
         default=None,
         max_length=domain.LONGEST_CRON,
@@ -55,14 +55,12 @@ class NewSchedule(BaseModel):
     missed: Missed = Field(
         default=Missed.ONE, description="What becomes of ticks at which nobody was there to submit their job."
     )
-    user: Name | None = Field(
-        default=None, min_length=1, max_length=200, description="As whom its jobs are submitted; null: oneself."
-    )
+    user: PathName | None = Field(default=None, description="As whom its jobs are submitted; null: oneself.")
     parameters: dict[str, Any] | None = Field(
         default=None, description="Of its jobs; left out: those that it has.", examples=[{"month": "2026-11-01"}]
     )
     priority: Priority | None = Field(default=None, description="Null: the job type's.")
-    queue: Name | None = Field(default=None, min_length=1, max_length=200, description="Null: the job type's.")
+    queue: PathName | None = Field(default=None, description="Null: the job type's.")
     labels: Labels = Field(
         default_factory=dict, max_length=48, description="Of its jobs, beside `schedule` and `tick`."
     )

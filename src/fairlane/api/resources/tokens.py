@@ -12,7 +12,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Name, Number
+from fairlane.api.values import Name, Number, PathName
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
 
@@ -28,7 +28,7 @@ class NewToken(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name = Field(min_length=1, max_length=200, description="What it is for.", examples=["nightly import"])
+    name: Name = Field(description="What it is for.", examples=["nightly import"])
     scopes: list[Right] | None = Field(
         default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
     )
@@ -38,9 +38,7 @@ class NewToken(BaseModel):
 class NewTokenOfMember(NewToken):
     """A token to create, perhaps for another member."""
 
-    user: Name | None = Field(
-        default=None, min_length=1, max_length=200, description="As whom it acts; null: oneself. Others: admins only."
-    )
+    user: PathName | None = Field(default=None, description="As whom it acts; null: oneself. Others: admins only.")
 
 
 class CreatedToken(BaseModel):
