@@ -66,6 +66,7 @@ BEFORE = START - timedelta(days=1)
 WORKER = UUID(int=1)
 CLOCK = DatabaseClock()
 RUNNING = UUID(int=300_001)
+QUEUES = ("default", "mail")
 LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
     Lane("default", f"small{n}", "type0") for n in range(100)
 ]
@@ -183,6 +184,7 @@ def claim_of(connection: Connection, wanted: Wanted) -> None:
 
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
+    "active lanes of queues": Case(lambda connection: lanes.active_lanes(connection, QUEUES), ("jobs_ready",)),
     "claim": Case(
         lambda connection: claim_of(connection, WANTED),
         ("jobs_ready", "jobs_id"),

@@ -13,6 +13,7 @@ from tests.runtime.worker_kit import Engine, engine, until
 pytestmark = pytest.mark.slow
 
 BACKLOG = 20_000
+QUEUES = 1000
 MAILS = 60
 
 
@@ -26,6 +27,8 @@ class Cost:
             self._count_steps(monkeypatch)
 
     def of_drain(self) -> int:
+        with self._fl.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
         sessions, before = self._sessions(), self._read()
         self._fl.drain(concurrency=100)
         if self._fl.database.is_postgres:
@@ -87,9 +90,26 @@ def test_a_long_backlog_that_is_limited_out_costs_the_others_nothing(
                 fl.submit_many([Submission("pdf", organization="acme") for _ in range(min(backlog, 1000))])
             names = ("acme", "rival")
             mails = fl.submit_many([Submission("mail", organization=name) for name in names for _ in range(MAILS // 2)])
-            with fl.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("ANALYZE"))
             costs.append(cost.of_drain())
             assert {fl.look(job).status for job in mails} == {"completed"}
         few, many = costs
         assert many <= few + BACKLOG / 4
+
+
+def test_queues_that_a_worker_does_not_serve_cost_it_nothing_however_many_there_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        fl.organizations.create("rival")
+
+        @fl.job_type("mail", dedup_window=0)
+        async def mail(ctx: JobContext) -> None: ...
+
+        cost, costs = Cost(fl, monkeypatch), list[int]()
+        for queues in (1, QUEUES):
+            fl.submit_many([Submission("mail", organization="acme", queue=f"{queues}/{n}") for n in range(queues)])
+            job = fl.submit("mail", organization="rival")
+            costs.append(cost.of_drain())
+            assert fl.look(job).status == "completed"
+        few, many = costs
+        assert many <= few + 2 * QUEUES

@@ -21,7 +21,17 @@ from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
 from tests.conftest import once
 from tests.postgres import create_database, database_on
-from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, missed, page_of, to_retry_and_how_many
+from tests.store.plan_cases import (
+    CASES,
+    QUEUES,
+    TABLES,
+    Case,
+    count_of,
+    letters,
+    missed,
+    page_of,
+    to_retry_and_how_many,
+)
 from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans
 
@@ -97,12 +107,16 @@ def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Da
     ]
 
 
+@pytest.mark.parametrize("queues", [None, QUEUES], ids=["all", "named"])
 @pytest.mark.parametrize("what", [lanes.active_lanes, lanes.active_rungs], ids=["lanes", "rungs"])
-def test_lanes_are_found_in_the_index_alone(filled: Database, what: Callable[[Connection], object]) -> None:
-    (plan,) = plans(filled, what)
-
-    assert plan.count("Index Only Scan using fairlane_jobs_ready") == 2
-    assert " Sort " not in plan
+def test_lanes_are_found_in_the_index_alone(
+    filled: Database, what: Callable[..., object], queues: tuple[str, ...] | None
+) -> None:
+    for (plan,) in both_ways(filled, lambda connection: what(connection, queues)):
+        assert plan.count("Index Only Scan using fairlane_jobs_ready") == 2
+        assert " Sort " not in plan
+        if queues is not None:
+            assert re.search(r"Index Cond: \(\(queue = .*queue.*\) AND \(ROW\(organization_id, job_type", plan)
 
 
 def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
@@ -249,6 +263,9 @@ def test_sqlite_reads_by_index(empty: Database) -> None:
 
 
 def test_sqlite_claims_in_the_order_of_the_index(empty: Database) -> None:
-    found = "\n".join(plans(empty, CASES["claim"].work) + plans(empty, lanes.active_lanes))
+    found = "\n".join(plans(empty, CASES["claim"].work))
+    found += "\n".join(
+        plan for name in ("active lanes", "active lanes of queues") for plan in plans(empty, CASES[name].work)
+    )
 
     assert "TEMP B-TREE" not in found

@@ -84,7 +84,7 @@ class Claims:
     def __post_init__(self) -> None:
         self._turns = Turns()
         self._headcount = Headcount(self.card.id)
-        self._standstill = Standstill(self.database, self.directory)
+        self._standstill = Standstill(self.database, self.directory, self.card.queues)
 
     def locked(self) -> frozenset[str]:
         """The organizations that have nothing claimed here, since their keys are not here; from any thread."""

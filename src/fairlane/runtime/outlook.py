@@ -155,7 +155,7 @@ class Outlooks:
     def _read(self) -> Outlook | None:
         began = time.monotonic()
         active, rungs = self._active()
-        served = [lane for lane in active if self._serves(lane)]
+        served = [lane for lane in active if lane.job_type in self.card.job_types]
         if not served:
             self._note(time.monotonic() - began)
             return _NOTHING
@@ -185,13 +185,14 @@ class Outlooks:
         self._took_before, self._took = self._took, took
 
     def _active(self) -> tuple[Sequence[Lane], Mapping[Lane, Sequence[Rung]]]:
-        """The lanes that have something; and where it begins, if the look before took long."""
+        """The lanes of the worker's queues that have something; and where it begins, if the look before took long."""
         began = time.monotonic()
         if self._is_felt:
-            rungs = self.database.look(lanes.active_rungs)
+            rungs = self.database.look(lambda connection: lanes.active_rungs(connection, self.card.queues))
             active = list(rungs)
         else:
-            rungs, active = {}, self.database.look(lanes.active_lanes)
+            rungs = {}
+            active = self.database.look(lambda connection: lanes.active_lanes(connection, self.card.queues))
         took = time.monotonic() - began
         places = sum(map(len, rungs.values())) or len(active)
         self._is_felt = self.kept > 0 and self.database.is_postgres and self._is_felt_in(took, places)
@@ -206,9 +207,6 @@ class Outlooks:
         began = time.monotonic()
         self.database.look(self.database.clock.now)
         return took - (time.monotonic() - began) > longest
-
-    def _serves(self, lane: Lane) -> bool:
-        return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)
 
 
 def pair_of(lane: Lane) -> Pair:

@@ -33,6 +33,7 @@ class Standstill:
 
     database: Database
     directory: Directory
+    queues: tuple[str, ...] | None  # that the worker serves; None = all
     _names: frozenset[str] = field(default=frozenset(), init=False)  # whose jobs the last round found held back
     _known: Sighting | None = field(default=None, init=False)  # by which it did
 
@@ -42,7 +43,7 @@ class Standstill:
             return None
         are_ours = isinstance(self.directory, StoredDirectory)
         clock, names = self.database.clock, sorted(self._names)
-        found = self.database.look(lambda connection: claim_round.holds(connection, clock, names, are_ours=are_ours))
+        found = self.database.look(lambda c: claim_round.holds(c, clock, names, self.queues, are_ours=are_ours))
         try:
             standings = None if are_ours else dict(self.directory.organizations(names))
         except DirectoryAway:

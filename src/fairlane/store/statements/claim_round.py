@@ -1,7 +1,7 @@
 """What a claim round looks at, each in one round trip: before its transaction, and at the beginning of it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from math import ceil
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from fairlane.store.clock import Clock
 from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.tables import organizations, workers
-from fairlane.store.together import together
+from fairlane.store.together import Question, together
 
 # KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
 # between their look at its jobs and their delete.
@@ -57,7 +57,7 @@ def look(connection: Connection, clock: Clock) -> Sight:
 
 
 # What may keep ready jobs from starting, apart from time and locks.
-_HOLDS: Final = (lanes.ACTIVE, lanes.WHO_RUNS, job_types.OPTIONS, running_limits.OVERRIDES, job_types.PAUSED)
+_HOLDS: Final = (lanes.WHO_RUNS, job_types.OPTIONS, running_limits.OVERRIDES, job_types.PAUSED)
 _STANDINGS: Final = tuple(
     text(f"""
 SELECT own.id, own.status, own.max_running
@@ -74,18 +74,23 @@ class Holds(NamedTuple):
     is_timed: bool
 
 
-def holds(connection: Connection, clock: Clock, names: Iterable[str], *, are_ours: bool) -> Holds:
+def holds(
+    connection: Connection, clock: Clock, names: Iterable[str], queues: Collection[str] | None, *, are_ours: bool
+) -> Holds:
     """All that may hold back what is ready, in one round trip.
 
     Args:
         names: of the organizations that have something ready.
+        queues: in which; None = in any.
         are_ours: whether they are in Fairlane's own directory.
     """
     sqlite = is_sqlite(connection)
-    questions = [breakers.OPEN, *(each[sqlite] if isinstance(each, tuple) else each for each in _HOLDS)]
+    questions: list[Question] = [breakers.OPEN, lanes.active(connection, queues)]
+    questions += (each[sqlite] if isinstance(each, tuple) else each for each in _HOLDS)
+    values = lanes.named(queues)
     if are_ours:
         questions.append(_STANDINGS[sqlite])
-    values = {"given": json.dumps([[name] for name in names])} if are_ours else {}
+        values["given"] = json.dumps([[name] for name in names])
     _, (open_, *found) = together(connection, clock, *questions, across="claim", values=values)
     return Holds(tuple(map(frozenset, found)), is_timed=bool(open_))
 

@@ -1,67 +1,117 @@
 """Which lanes have something to claim, from where on, and what runs."""
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Integer, TextualSelect, bindparam, column, text
+from sqlalchemy import BindParameter, Connection, Integer, TextClause, TextualSelect, bindparam, column, text
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import jobs
 
-# Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
-_SKIP_SCAN: Final = text("""
-WITH RECURSIVE lane AS (
-  (SELECT queue, organization_id, job_type FROM fairlane_jobs WHERE ready
-   ORDER BY queue, organization_id, job_type LIMIT 1)
+# Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry. Where queues
+# are named, no other is probed: who submits to queues that a worker does not serve, to however many, does not slow it.
+_SKIP_SCAN: Final = """
+WITH RECURSIVE place AS (
+  SELECT its.* FROM {queues} CROSS JOIN LATERAL (
+    SELECT {found} FROM fairlane_jobs WHERE ready AND {in_queues} ORDER BY {found} LIMIT 1) AS its
   UNION ALL
-  SELECT following.* FROM lane CROSS JOIN LATERAL (
-    SELECT queue, organization_id, job_type FROM fairlane_jobs
-    WHERE ready AND (queue, organization_id, job_type) > (lane.queue, lane.organization_id, lane.job_type)
-    ORDER BY queue, organization_id, job_type LIMIT 1) AS following
+  SELECT following.* FROM place CROSS JOIN LATERAL (
+    SELECT {found} FROM fairlane_jobs WHERE ready AND {in_same}({step}) > ({step_of_place})
+    ORDER BY {found} LIMIT 1) AS following
 )
-SELECT queue, organization_id, job_type FROM lane
-""")
+SELECT {found} FROM place
+"""
+_QUEUES: Final = "json_array_elements_text(CAST(:queues AS json)) AS queues(queue)"
+
+
+def _skip_scan(step: Sequence[str], *, behind: Sequence[str] = (), is_named: bool) -> TextClause:
+    """Return the statement that finds the first ready job of each step.
+
+    Args:
+        step: columns that the index begins with.
+        behind: columns behind them that are read, too.
+        is_named: only in the queues of the parameter `queues`.
+    """
+    beyond = step[1:] if is_named else step
+    return text(
+        _SKIP_SCAN.format(
+            queues=_QUEUES if is_named else "(VALUES (0)) AS all_queues",
+            in_queues="queue = queues.queue" if is_named else "true",
+            in_same="queue = place.queue AND " if is_named else "",
+            found=", ".join((*step, *behind)),
+            step=", ".join(beyond),
+            step_of_place=", ".join(f"place.{column}" for column in beyond),
+        )
+    )
 
 
 # SQLite has no LATERAL, and for `(queue, organization, type) > (…)` it would read on through all entries that are
 # equal: so the next lane is looked for in the same queue and organization, then in the same queue, then in all.
-_FIRST: Final = """SELECT rowid FROM fairlane_jobs AS following WHERE ready = 1 {beyond}
-      ORDER BY queue, organization_id, job_type LIMIT 1"""
+_FIRST: Final = """(SELECT rowid FROM fairlane_jobs AS following WHERE ready = 1 {beyond}
+      ORDER BY queue, organization_id, job_type LIMIT 1)"""
 _BEYOND: Final = (
     "AND queue = job.queue AND organization_id = job.organization_id AND job_type > job.job_type",
     "AND queue = job.queue AND organization_id > job.organization_id",
     "AND queue > job.queue",
 )
-_SKIP_SCAN_ON_SQLITE: Final = text(f"""
+
+
+def _skip_scan_on_sqlite(*, is_named: bool) -> TextClause:
+    begin, number = _FIRST.format(beyond=""), len(_BEYOND)
+    if is_named:
+        begin = f"{_FIRST.format(beyond='AND queue = queues.value')} FROM json_each(:queues) AS queues"
+        number -= 1
+    return text(f"""
 WITH RECURSIVE lane(job) AS (
-  SELECT ({_FIRST.format(beyond="")})
+  SELECT {begin}
   UNION ALL
-  SELECT coalesce({", ".join(f"({_FIRST.format(beyond=beyond)})" for beyond in _BEYOND)})
+  SELECT coalesce({", ".join(_FIRST.format(beyond=one) for one in _BEYOND[:number])})
   FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
 )
 SELECT queue, organization_id, job_type FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
 """)  # noqa: S608 - a constant of ours
 
 
-ACTIVE: Final = tuple(
-    scan.columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type).execution_options(fairlane_across="claim")
-    for scan in (_SKIP_SCAN, _SKIP_SCAN_ON_SQLITE)
-)
+_STEP: Final = ("queue", "organization_id", "job_type")
+_LANE: Final = (jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
+# By whether queues are named, and by database.
+_ACTIVE: Final = {
+    (is_named, sqlite): scan(is_named=is_named).columns(*_LANE).execution_options(fairlane_across="claim")
+    for sqlite, scan in ((False, partial(_skip_scan, _STEP)), (True, _skip_scan_on_sqlite))
+    for is_named in (False, True)
+}
+# The same by rung, each with its first job.
+_RUNGS: Final = {
+    is_named: _skip_scan((*_STEP, "priority"), behind=("run_at", "id"), is_named=is_named)
+    .columns(*_LANE, jobs.c.priority, jobs.c.run_at, jobs.c.id)
+    .execution_options(fairlane_across="claim")
+    for is_named in (False, True)
+}
 
 
-def active(connection: Connection) -> TextualSelect:
-    """Asks for all lanes with a ready job; its cost goes by the number of lanes."""
-    return ACTIVE[is_sqlite(connection)]
+def active(connection: Connection, queues: Collection[str] | None) -> TextualSelect:
+    """Ask for the lanes of these queues, None: of all, with a ready job; its cost goes by the number of these lanes.
+
+    Its parameters are those that `named` returns.
+    """
+    return _ACTIVE[queues is not None, is_sqlite(connection)]
 
 
-def active_lanes(connection: Connection) -> list[Lane]:
-    """All lanes with a ready job."""
-    return [Lane(*row) for row in connection.execute(active(connection))]
+def named(queues: Collection[str] | None) -> dict[str, str]:
+    """Return the parameters of `active`."""
+    return {} if queues is None else {"queues": json.dumps(sorted({*queues}))}
+
+
+def active_lanes(connection: Connection, queues: Collection[str] | None = None) -> list[Lane]:
+    """Return the lanes of these queues, None: of all, with a ready job."""
+    return [Lane(*row) for row in connection.execute(active(connection, queues), named(queues))]
 
 
 class Rung(NamedTuple):
@@ -72,33 +122,13 @@ class Rung(NamedTuple):
     id: UUID
 
 
-# The same by rung, each with its first job.
-_RUNGS: Final = (
-    text("""
-WITH RECURSIVE rung AS (
-  (SELECT queue, organization_id, job_type, priority, run_at, id FROM fairlane_jobs WHERE ready
-   ORDER BY queue, organization_id, job_type, priority, run_at, id LIMIT 1)
-  UNION ALL
-  SELECT following.* FROM rung CROSS JOIN LATERAL (
-    SELECT queue, organization_id, job_type, priority, run_at, id FROM fairlane_jobs
-    WHERE ready AND (queue, organization_id, job_type, priority)
-      > (rung.queue, rung.organization_id, rung.job_type, rung.priority)
-    ORDER BY queue, organization_id, job_type, priority, run_at, id LIMIT 1) AS following
-)
-SELECT queue, organization_id, job_type, priority, run_at, id FROM rung
-""")
-    .columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type, jobs.c.priority, jobs.c.run_at, jobs.c.id)
-    .execution_options(fairlane_across="claim")
-)
-
-
-def active_rungs(connection: Connection) -> dict[Lane, list[Rung]]:
-    """All lanes with a ready job, and their rungs by priority. Reading them takes longer than those of `active_lanes`.
+def active_rungs(connection: Connection, queues: Collection[str] | None = None) -> dict[Lane, list[Rung]]:
+    """Return what `active_lanes` does, and the lanes' rungs by priority; it takes longer.
 
     For PostgreSQL: what is dead stands in no claim's way on SQLite.
     """
     found = defaultdict[Lane, list[Rung]](list)
-    for queue, organization, job_type, *rung in connection.execute(_RUNGS):
+    for queue, organization, job_type, *rung in connection.execute(_RUNGS[queues is not None], named(queues)):
         found[Lane(queue, organization, job_type)].append(Rung(*rung))
     return dict(found)
 
