@@ -1,14 +1,29 @@
-"""Fair shares in real claim rounds (promise 3): weights, newcomers, a limit's room, and what waited longest."""
+"""Fair shares of the slots that workers have (promise 3): newcomers, a limit's room, and what waited longest.
+
+That starts come to the weights is tested in `acceptance/test_engine_shares.py`.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from fairlane.store.statements import running_limits
+from fairlane import Job, JobContext
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import Member, Taken, give, job_type, later, member, organizations
+from tests.runtime.worker_kit import (
+    Engine,
+    Hold,
+    another,
+    engine,
+    running,
+    running_by_organization,
+    running_jobs,
+    until,
+)
+
+DAY = 86_400.0
+EVERYBODY = ("acme", "rival", "third")
 
 
 @pytest.fixture
@@ -18,156 +33,168 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
-    with engine(database_url, clock=clock) as fl:
-        fl.organizations.create("rival")
-        job_type(fl, "pdf")
+    with engine(database_url, clock=clock, lease=DAY) as fl:
+        for name in EVERYBODY[1:]:
+            fl.organizations.create(name)
         yield fl
 
 
-def test_no_slot_is_kept_free_and_whoever_comes_to_a_full_worker_gets_the_first_that_is(
-    fl: Engine, clock: ManualClock
-) -> None:
-    give(fl, 1, organization="rival")
-    give(fl, 40)
-    worker = member(fl, slots=10)
-    running = worker.claim(10)
-    running += worker.claim(10 - len(running))  # what rival could have taken of the first round
-    assert organizations(running) == {"acme": 9, "rival": 1}
-    later(clock, 1, worker)
-    worker.end(*(one for one in running if one.organization == "rival"))
-    assert organizations(worker.claim(1)) == {"acme": 1}
-    give(fl, 20, organization="rival")
-    worker.end(running[0])
-    assert organizations(worker.claim(1)) == {"rival": 1}
+class Slots:
+    """What runs in the slots of all workers; each job runs until the test ends it."""
+
+    def __init__(self, fl: Engine) -> None:
+        self.fl, self.hold = fl, Hold()
+        self.hold.job_type(fl, "pdf")
+
+    def give(self, number: int, organization: str = "acme", name: str = "pdf") -> None:
+        for _ in range(number):
+            self.fl.give(name, organization=organization)
+
+    def filled(self, number: int) -> Counter[str]:
+        """Whose jobs run, once so many do."""
+        until(lambda: len(running_jobs(self.fl, *EVERYBODY)) == number)
+        return running_by_organization(self.fl, *EVERYBODY)
+
+    def end_one(self, organization: str) -> None:
+        self.end(running_jobs(self.fl, organization)[-1])
+
+    def end(self, job: Job) -> None:
+        self.hold.let_go(job)
+        self.fl.ended(job)
 
 
-def test_a_newcomer_gets_no_more_than_its_share_of_many_small_workers_at_once(fl: Engine, clock: ManualClock) -> None:
-    workers = [member(fl, f"worker {number}", slots=1) for number in range(10)]
-    give(fl, 30)
-    running = [worker.claim(1)[0] for worker in workers]
-    assert organizations(running) == {"acme": 10}
-    later(clock, 1, *workers)
-    give(fl, 30, organization="rival")
-    for place, worker in enumerate(workers):
-        worker.end(running[place])
-        running[place] = worker.claim(1)[0]
-    assert organizations(running) == {"rival": 5, "acme": 5}
+def test_no_slot_is_kept_free_and_whoever_comes_to_full_workers_gets_one_of_the_next(fl: Engine) -> None:
+    slots = Slots(fl)
+    slots.give(1, "rival")
+    slots.give(40)
+    with running(fl.worker(concurrency=10)):
+        assert slots.filled(10) == {"acme": 9, "rival": 1}
+        slots.end_one("rival")
+        until(lambda: running_by_organization(fl, "acme")["acme"] == 10)
+        slots.give(20, "rival")
+        ended = 0
+        while not slots.filled(10)["rival"]:
+            slots.end_one("acme")
+            ended += 1
+        assert ended <= 2
+
+
+def test_a_newcomer_gets_its_share_of_many_small_workers_and_no_more(fl: Engine) -> None:
+    slots = Slots(fl)
+    slots.give(20)
+    with ExitStack() as stack:
+        engines = [stack.enter_context(another(fl, lease=DAY)) for _ in range(4)]
+        for one in engines:
+            slots.hold.job_type(one, "pdf")
+            stack.enter_context(running(one.worker(concurrency=1)))
+        assert slots.filled(4) == {"acme": 4}
+        slots.give(20, "rival")
+        for job in running_jobs(fl, "acme"):
+            slots.end(job)
+            slots.filled(4)
+        # Two are its share; it may have a quarter more, and one.
+        assert slots.filled(4)["rival"] in {2, 3}
 
 
 def test_a_worker_that_comes_later_makes_up_for_what_others_run(fl: Engine) -> None:
-    give(fl, 50)
-    first, second = member(fl, "first", slots=20), member(fl, "second", slots=20)
-    assert organizations(first.claim(20)) == {"acme": 20}
-    give(fl, 50, organization="rival")
-    # Of forty slots twenty are acme's share; it may have a quarter more, and one.
-    assert organizations(second.claim(20)) == {"acme": 6, "rival": 14}
-
-
-@pytest.mark.parametrize("number", [1, 2], ids=["one worker", "two workers"])
-def test_shares_converge_to_the_weights(fl: Engine, clock: ManualClock, number: int) -> None:
-    """Each worker has eight slots."""
-    fl.organizations.update("acme", weight=3)
-    workers = [member(fl, f"worker {n}", slots=8) for n in range(number)]
-    running: list[tuple[Member, Taken]] = []
-
-    def claim() -> None:
-        for worker in workers:
-            running.extend((worker, one) for one in worker.claim(8 - sum(one is worker for one, _ in running)))
-
-    give(fl, 8 * number, organization="rival")
-    claim()
-    give(fl, 60)
-    for _ in range(10 * number):
-        later(clock, 1, *workers)
-        worker, one = running.pop(0)
-        worker.end(one)
-        give(fl, 1, organization="rival")
-        claim()
-    assert organizations(one for _, one in running) == {"acme": 6 * number, "rival": 2 * number}
+    slots = Slots(fl)
+    slots.give(50)
+    with another(fl, lease=DAY) as elsewhere, running(fl.worker(concurrency=20)):
+        slots.hold.job_type(elsewhere, "pdf")
+        assert slots.filled(20) == {"acme": 20}
+        slots.give(50, "rival")
+        with running(elsewhere.worker(concurrency=20)):
+            # Of forty slots twenty are acme's share; it may have a quarter more, and one.
+            assert slots.filled(40)["acme"] <= 26
 
 
 def test_a_type_s_limit_is_shared_among_organizations_whoever_came_first(fl: Engine) -> None:
-    job_type(fl, "mail", max_running=6)
-    fl.organizations.create("third")
-    give(fl, 12, "mail")
-    worker = member(fl, slots=50)
-    running = worker.claim(50)
-    assert organizations(running) == {"acme": 6}
-    for name in ("rival", "third"):
-        give(fl, 12, "mail", name)
-    for _ in range(4):
-        worker.end(running.pop(0))
-        running += worker.claim(50)
-    assert organizations(running) == {"acme": 2, "rival": 2, "third": 2}
+    slots = Slots(fl)
+    slots.hold.job_type(fl, "mail", max_running=6)
+    slots.give(12, "acme", "mail")
+    with running(fl.worker(concurrency=50)):
+        assert slots.filled(6) == {"acme": 6}
+        for name in EVERYBODY[1:]:
+            slots.give(12, name, "mail")
+        ended = 0
+        while slots.filled(6)["acme"] > 2:
+            slots.end_one("acme")
+            ended += 1
+        assert slots.filled(6) == {"acme": 2, "rival": 2, "third": 2}
+        assert ended <= 6
 
 
-def starts_until(worker: Member, fl: Engine, priority: str) -> int:
-    """How many jobs start, one by one, until one of this priority does, while more urgent ones go on coming."""
-    for number in range(1, 50):
-        give(fl, 1, priority="high")
-        (one,) = worker.claim(1)
-        worker.end(one)
-        if fl.get(one.id, organization="acme").priority == priority:
-            return number
-    raise AssertionError("it never started")
+class Starts:
+    """The order in which jobs start on a worker with one slot, while more urgent ones go on coming."""
+
+    def __init__(self, fl: Engine, most: int) -> None:
+        self.fl, self.most = fl, most
+        self.priorities: list[str] = []
+        for name in ("pdf", "mail"):
+            fl.job_type(name, dedup_window=0)(self.start)
+
+    def run(self) -> None:
+        for _ in range(5):
+            self.fl.give("pdf", priority="high")
+        self.fl.drain(queues=None, concurrency=1)
+
+    @property
+    def of_low(self) -> list[int]:
+        """Which starts were those of jobs of low priority; the first is 1."""
+        return [place for place, priority in enumerate(self.priorities, 1) if priority == "low"]
+
+    def start(self, ctx: JobContext) -> None:
+        self.priorities.append(self.fl.get(ctx.job_id, organization="acme").priority)
+        if len(self.priorities) < self.most:
+            self.fl.give("pdf", priority="high")
 
 
-def test_a_tenth_of_the_starts_is_for_what_waited_longest_whatever_its_priority(fl: Engine, clock: ManualClock) -> None:
-    worker = member(fl)
-    give(fl, 3, priority="low")
-    later(clock, 61, worker)
-    give(fl, 5, priority="high")
-    assert [starts_until(worker, fl, "low") for _ in range(3)] == [10, 10, 10]
-
-
-def test_what_waited_longest_in_another_lane_has_the_same_share(fl: Engine, clock: ManualClock) -> None:
-    job_type(fl, "mail")
-    worker = member(fl)
-    give(fl, 1, "mail", priority="low", queue="bulk")
-    later(clock, 61, worker)
-    give(fl, 5, priority="high")
-    assert starts_until(worker, fl, "low") == 10
-
-
-def test_the_share_of_the_oldest_holds_beside_another_worker_s_claims(
-    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lane", [{"job_type": "pdf"}, {"job_type": "mail", "queue": "bulk"}], ids=["same", "other"])
+def test_a_tenth_of_the_starts_is_for_what_waited_longest_whatever_its_priority(
+    fl: Engine, clock: ManualClock, lane: dict[str, str]
 ) -> None:
-    """While another claims under its limit, an organization is left out of a round; it is not forgotten."""
-    fl.organizations.update("acme", max_running=1)
-    worker = member(fl)
-    give(fl, 1, priority="low")
-    later(clock, 61, worker)
-    give(fl, 5, priority="high")
-    started = 0
-    while started < 9:
-        with monkeypatch.context() as patch:
-            patch.setattr(running_limits, "lock", lambda *_: frozenset())
-            assert worker.claim(1) == []
-        (one,) = worker.claim(1)
-        worker.end(one)
-        give(fl, 1, priority="high")
-        started += 1
-    assert starts_until(worker, fl, "low") == 1
+    starts = Starts(fl, most=35)
+    for _ in range(3):
+        fl.give(**lane, priority="low")
+    clock.advance(61)
+    starts.run()
+    assert starts.of_low == [10, 20, 30]
 
 
 def test_until_it_has_waited_for_a_minute_the_more_urgent_goes_first(fl: Engine, clock: ManualClock) -> None:
-    worker = member(fl)
-    give(fl, 1, priority="low")
-    later(clock, 59, worker)
-    for _ in range(25):
-        give(fl, 1, priority="high")
-        (one,) = worker.claim(1)
-        assert fl.get(one.id, organization="acme").priority == "high"
+    starts = Starts(fl, most=25)
+    fl.give("pdf", priority="low")
+    clock.advance(59)
+    starts.run()
+    assert starts.of_low == [len(starts.priorities)]
+
+
+def test_the_share_of_the_oldest_holds_beside_another_worker_s_starts_under_the_same_limit(
+    fl: Engine, clock: ManualClock
+) -> None:
+    """While another worker claims under its limit, an organization is left out of a round; it is not forgotten."""
+    fl.organizations.update("acme", max_running=1)
+    starts = Starts(fl, most=60)
+    low = fl.give("pdf", priority="low")
+    clock.advance(61)
+    with another(fl, lease=DAY) as elsewhere:
+        elsewhere.job_type("pdf", dedup_window=0)(starts.start)
+        for _ in range(5):
+            fl.give("pdf", priority="high")
+        with running(elsewhere.worker(concurrency=1)), running(fl.worker(concurrency=1)):
+            fl.ended(low)
+    assert starts.of_low[0] <= 20
 
 
 def test_what_waited_longest_keeps_to_the_limits(fl: Engine, clock: ManualClock) -> None:
-    job_type(fl, "mail", max_running=2)
-    worker = member(fl, slots=100)
-    give(fl, 20, "mail", priority="low")
-    later(clock, 61, worker)
-    give(fl, 40, priority="high")
-    give(fl, 20, "mail", priority="critical")
-    ready = worker.claim(40)
-    assert Counter(one.job_type for one in ready) == {"pdf": 38, "mail": 2}
-    assert {fl.get(one.id, organization="acme").priority for one in ready} == {"high", "low"}
-    assert not any(one.job_type == "mail" for one in worker.claim(10))
+    slots = Slots(fl)
+    slots.hold.job_type(fl, "mail", max_running=2)
+    for number, name, priority in ((20, "mail", "low"), (40, "pdf", "high"), (20, "mail", "critical")):
+        for _ in range(number):
+            fl.give(name, priority=priority)
+        if priority == "low":
+            clock.advance(61)
+    with running(fl.worker(concurrency=40)):
+        slots.filled(40)
+        assert Counter(job.job_type for job in running_jobs(fl, "acme")) == {"pdf": 38, "mail": 2}
+        assert "low" in {job.priority for job in running_jobs(fl, "acme")}
