@@ -116,6 +116,7 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/runtime/test_worker_connections.py*": [_BY_ATTEMPT, ("one waits for an alert", [lost_alert])],
     "tests/runtime/test_worker_files.py*": [_BY_ATTEMPT, ("they count files", [lost_file, lost_cleaning])],
     "tests/runtime/test_worker_isolation.py*": [_BY_ATTEMPT, ("they read one line", [lost_line])],
+    "tests/runtime/test_worker_limits.py*": [("a claim that was lost is a start, too", [lost_claim])],
     "tests/runtime/test_worker_rescue.py*": [_BY_ATTEMPT],
 }
 
