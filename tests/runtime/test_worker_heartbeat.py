@@ -5,14 +5,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection
 
 from fairlane import StorageUnavailable
 from fairlane.domain.events import StorageBack, StorageLost
 from fairlane.runtime.heartbeat import Heartbeat
-from fairlane.store.statements import claim_round, workers
+from fairlane.store.statements import workers
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, engine, until
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine, engine, running, until
+from tests.runtime.worker_outages import held_table, waiting_for_locks
 from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
 
 
@@ -278,12 +279,17 @@ def raise_(error: Exception) -> None:
 
 
 def test_a_beat_waits_for_no_open_claim(postgres_url: str) -> None:
-    """A claim holds the worker's row shared; the beat must get through, or a slow claim would cost the lease."""
-    with engine(postgres_url) as fl:
-        worker = member(fl)
-
-        def hold(connection: Connection) -> None:
-            assert claim_round.begin(connection, fl.database.clock, worker.card.id, lease=15.0, suspended=True)
-            worker.heartbeat.run_once()
-
-        fl.database.write(hold)
+    """Or a slow claim would cost the lease."""
+    with engine(postgres_url, lease=0.3, lock_timeout=PATIENCE) as fl:
+        nothing(fl)
+        fl.queues.pause("default")
+        job = fl.give("work")
+        with running(fl.worker()):
+            until(fl.workers.list)
+            with held_table(postgres_url, "fairlane_execution_log"):
+                fl.queues.resume("default")
+                until(lambda: waiting_for_locks(postgres_url))
+                (before,) = fl.workers.list()
+                until(lambda: fl.workers.list()[0].heartbeat_at > before.heartbeat_at)
+                assert waiting_for_locks(postgres_url)
+            assert fl.ended(job).status == "completed"
