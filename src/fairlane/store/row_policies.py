@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.store.row_rights import HOLD, holders_of, rights_of
+from fairlane.store.row_rights import HOLD, holders_of, rights_of, writable_by
 from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
 from fairlane.store.tables import metadata
 
@@ -223,13 +223,21 @@ def _bind(connection: Connection, table: Table) -> None:
         connection.exec_driver_sql(f"DROP POLICY {name} ON {table.name}")
     connection.exec_driver_sql(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     for role in Role:
-        rows = policy_of(table, role)
-        connection.exec_driver_sql(f"CREATE POLICY {role} ON {table.name} TO {role} USING ({rows}) WITH CHECK ({rows})")
+        seen, written = _rows(role, table)
+        connection.exec_driver_sql(
+            f"CREATE POLICY {role} ON {table.name} TO {role} USING ({seen}) WITH CHECK ({written})"
+        )
     if holders := holders_of(table):
         connection.exec_driver_sql(
             f"CREATE POLICY {_HELD} ON {table.name} AS RESTRICTIVE FOR UPDATE TO {', '.join(holders)} "
             "USING (true) WITH CHECK (false)"
         )
+
+
+def _rows(role: Role, table: Table) -> tuple[str, str]:
+    """Which rows of the table the role sees, and which it may write."""
+    seen, writable = policy_of(table, role), writable_by(role, table)
+    return seen, seen if writable is None else f"({seen}) AND {writable}"
 
 
 def _granted(role: Role, table: Table) -> list[str]:
@@ -274,12 +282,11 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 def _policies(table: Table) -> set[object]:
     """One for each role, which is called as the role: other roles see nothing; and one for who locks rows alone."""
-    rows = {role: _gist(policy_of(table, role)) for role in Role}
-    made: set[object] = {(True, role.value, "*", True, role.value, rows[role], rows[role]) for role in Role}
+    made: set[object] = {(True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in Role}
     holders = sorted(role.value for role in holders_of(table))
     return made | {(True, _HELD, "w", False, *holders, "true", "false")} if holders else made
 
 
 def _gist(condition: str | None) -> str | None:
     """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets and casts."""
-    return condition and re.sub(r"[()\s]|::(character varying|\w+)(\[\])?", "", condition)
+    return condition and re.sub(r"[()\s]|::(character varying|double precision|\w+)(\[\])?", "", condition)

@@ -3,13 +3,16 @@
 Who submits and reads needs no DELETE, and UPDATE of a few columns only. So such a session, whatever SQL it is made to
 say, changes no organization's limits, members or credentials and no job type, and locks no table against others:
 `LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table.
+
+Nobody inserts the number of a row that the database numbers: the next rows of all organizations would meet it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 
+from fairlane.domain.statuses import PRIORITY_RANK, JobStatus, ParentPolicy, Resolution
 from fairlane.store import tables as t
 from fairlane.store.row_security import Role
 
@@ -88,11 +91,55 @@ RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
     Role.WORKER: (_ALL, _WORKERS),
 }
 
+# What submitters may write beyond their rights. Workers and operators read it together with what all others wrote: a
+# value that Python can't read, or that can't be counted on from, would stop them for all. A policy binds submitters
+# alone. A CHECK would bind workers, too: what is planted at its bound would stop them, and each claim would pay for it.
+_YEARS: Final = (2, 9998)  # that Python knows in each time zone
+_COUNTABLE: Final = (0, 1_000_000_000)  # half of what the columns hold
+_RANGES: Final[Mapping[Column[Any], tuple[int, int]]] = {
+    t.jobs.c.priority: (min(PRIORITY_RANK.values()), max(PRIORITY_RANK.values())),
+    t.jobs.c.attempt: _COUNTABLE,
+    t.jobs.c.retry_count: _COUNTABLE,
+    t.jobs.c.rescue_count: _COUNTABLE,
+    t.jobs.c.deferrals: _COUNTABLE,
+    t.jobs.c.unmet_parents: _COUNTABLE,
+    t.jobs.c.log_sequence: _COUNTABLE,
+}
+_WORDS: Final[Mapping[Column[Any], Iterable[str]]] = {
+    t.jobs.c.status: JobStatus,
+    t.jobs.c.on_parent_failure: ParentPolicy,
+    t.execution_log.c.from_status: JobStatus,
+    t.execution_log.c.to_status: JobStatus,
+    t.dead_letters.c.resolution: Resolution,
+}
+
 
 def rights_of(role: Role, table: Table) -> Rights:
     """Return what the role may do with the table."""
     usual, named = RIGHTS[role]
-    return named.get(table, usual)
+    rights = named.get(table, usual)
+    if table.autoincrement_column is None or table.autoincrement_column.identity is None:
+        return rights
+    given = _insert(*(column.name for column in table.c if column.identity is None))
+    return [one for right in rights for one in (given if right == "INSERT" else (right,))]
+
+
+def writable_by(role: Role, table: Table) -> str | None:
+    """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
+    conditions = " AND ".join(one for column in table.c for one in _bounds(column))
+    return f"({conditions}) IS NOT FALSE" if conditions and role in {Role.APP, Role.TENANT} else None
+
+
+def _bounds(column: Column[Any]) -> Iterator[str]:
+    if isinstance(column.type, t.Instant):
+        first, last = _YEARS
+        yield f"date_part('year', {column.name}) >= {first} AND date_part('year', {column.name}) <= {last}"
+    if column in _RANGES:
+        lowest, highest = _RANGES[column]
+        yield f"{column.name} >= {lowest} AND {column.name} <= {highest}"
+    if column in _WORDS:
+        words = ", ".join(f"'{word}'" for word in _WORDS[column])
+        yield f"{column.name} = ANY (ARRAY[{words}])"
 
 
 def holders_of(table: Table) -> list[Role]:

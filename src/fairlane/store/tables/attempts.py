@@ -43,12 +43,12 @@ execution_log = Table(
     sqlite_autoincrement=True,
 )
 is_busy(execution_log)
+# Not unique: who submits may insert entries, and one with the next `sequence` of a job would stop the claim of it.
 Index(
     "fairlane_execution_log_job",
     execution_log.c.organization_id,
     execution_log.c.job_id,
     execution_log.c.sequence,
-    unique=True,
 )
 
 # One row per attempt that ended badly; good ones need none.

@@ -344,9 +344,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.PrimaryKeyConstraint("id", name="fairlane_execution_log_pk"),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "fairlane_execution_log_job", "fairlane_execution_log", ["organization_id", "job_id", "sequence"], unique=True
-    )
+    op.create_index("fairlane_execution_log_job", "fairlane_execution_log", ["organization_id", "job_id", "sequence"])
     op.create_table(
         "fairlane_attempt_errors",
         sa.Column("organization_id", ORGANIZATION, nullable=False),

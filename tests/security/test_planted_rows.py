@@ -1,0 +1,177 @@
+"""Rows that the application's own login plants in its organization: they stop no other organization's jobs or feed."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from fairlane import Fairlane, JobContext, Settings
+from fairlane.store.row_security import SETTING
+from tests.api.served import Api
+from tests.realtime.stream import Stream
+from tests.store.logins import bound_logins, plain
+
+NEWEST: Final = 2**63 - 1
+LAST: Final = 2**31 - 1
+JOB: Final = {
+    "organization_id": "'acme'",
+    "id": "gen_random_uuid()",
+    "queue": "'default'",
+    "job_type": "'greet'",
+    "status": "'queued'",
+    "ready": "true",
+    "priority": "2",
+    "run_at": "now()",
+    "parameters": "'{}'",
+    "labels": "'{}'",
+    "attempt": "0",
+    "retry_count": "0",
+    "rescue_count": "0",
+    "unmet_parents": "0",
+    "on_parent_failure": "'dead_letter'",
+    "log_sequence": "1",
+    "created_at": "now()",
+}
+DUE: Final = {"ready": "false", "next_retry_at": "now()"}
+PENDING: Final = {"status": "'pending'", "ready": "false"}
+CHILD: Final = PENDING | {"unmet_parents": "1"}
+LOST: Final = {
+    "status": "'running'",
+    "ready": "false",
+    "worker_id": "gen_random_uuid()",
+    "lease_token": "gen_random_uuid()",
+    "started_at": "now()",
+}
+ENTRY: Final = "organization_id, job_id, sequence, to_status, at, actor, message, attempt"
+
+
+def job(**values: str) -> str:
+    names, given = zip(*(JOB | values).items(), strict=True)
+    return f"INSERT INTO fairlane_jobs ({', '.join(names)}) VALUES ({', '.join(given)}) RETURNING id"
+
+
+def family(status: str = "'completed'", **values: str) -> str:
+    """A parent, and a child of it of which stage has not looked at the edge."""
+    return f"""
+WITH parent AS ({job(status=status, ready="false")}), child AS ({job(**(CHILD | values))})
+INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
+SELECT 'acme', child.id, parent.id, 'new' FROM parent, child
+"""
+
+
+def entry(source: str, *, sequence: str = "2", status: str = "'queued'", at: str = "now()", number: str = "") -> str:
+    """An entry of the log for each of the jobs, with a number of its own if one is given."""
+    given = f"'acme', id, {sequence}, {status}, {at}, 'x', 'x', 0 FROM {source}"
+    if not number:
+        return f"INSERT INTO fairlane_execution_log ({ENTRY}) SELECT {given}"
+    return f"INSERT INTO fairlane_execution_log (id, {ENTRY}) OVERRIDING SYSTEM VALUE SELECT {number}, {given}"
+
+
+# Each finds a job of acme that is ready and one that waits.
+PLANTED: Final = {
+    **{f"a ready job with {name} {value}": job(**{name: value}) for name, value in (
+        *(("attempt", f"{LAST}"), ("log_sequence", f"{LAST}"), ("run_at", "'-infinity'")),
+        *(("run_at", "'4000-01-01 BC'"), ("run_at", "'infinity'"), ("created_at", "'-infinity'")),
+        *(("deferrals", f"{LAST}"), ("retry_count", f"{LAST}"), ("timeout_seconds", "'NaN'"), ("priority", "99")),
+    )},
+    "a retry that is due at the end of the log": job(**DUE, log_sequence=f"{LAST}"),
+    "a retry that is due before all time": job(**DUE | {"next_retry_at": "'-infinity'"}),
+    "a retry that is due after all time": job(**DUE | {"next_retry_at": "'infinity'"}),
+    "a scheduled job before all time": job(**PENDING, run_at="'-infinity'"),
+    "a scheduled job at the end of the log": job(**PENDING, log_sequence=f"{LAST}"),
+    "a child at the end of the log": family(log_sequence=f"{LAST}"),
+    "a child with fewest parents": family(unmet_parents=f"{-LAST - 1}"),
+    "a child with a policy that nobody knows": family("'canceled'", on_parent_failure="'bogus'"),
+    "a parent with a status that nobody knows": family("'bogus'"),
+    **{f"a lost job with {name}": job(**LOST, **{name: f"{LAST}"}) for name in ("rescue_count", "log_sequence")},
+    "a lost job that ran for ever": job(**LOST | {"started_at": "'-infinity'"}),
+    **{f"a change of {change}": f"UPDATE fairlane_jobs SET {change} WHERE status <> 'completed'" for change in (
+        *(f"log_sequence = {LAST}", "run_at = '-infinity'", "run_at = 'infinity'", "status = 'bogus'"),
+        "ready = false, next_retry_at = '-infinity'",
+    )},
+    "the next entry of a ready job": entry("fairlane_jobs"),
+    "a log that a job begins anew": "UPDATE fairlane_jobs SET log_sequence = 0 WHERE ready",
+    "the next numbers of the log": entry(
+        "fairlane_jobs, generate_series(1, 50) AS next",
+        sequence="100 + next",
+        number="(SELECT max(id) FROM fairlane_execution_log) + row_number() OVER ()",
+    ),
+    "the sequence of the log": f"SELECT setval('fairlane_execution_log_id_seq', {NEWEST})",
+}  # fmt: skip
+
+
+def greet(ctx: JobContext) -> None: ...
+
+
+@pytest.fixture
+def logins(postgres_url: str) -> Iterator[dict[str, str]]:
+    with bound_logins(postgres_url) as urls:
+        yield urls
+
+
+def is_planted(login: str, statement: str) -> bool:
+    """Whether the database let acme say this."""
+    with psycopg.connect(plain(login), autocommit=True) as session:
+        session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
+        try:
+            session.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+    return True
+
+
+def run_a_job_of_rival(fl: Fairlane) -> None:
+    job = fl.submit("greet", organization="rival")
+    for _ in range(2):  # the second one runs what the first one made ready
+        fl.worker().drain()
+    assert fl.get(job.id, organization="rival").status == "completed"
+
+
+def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
+    postgres_url: str, logins: dict[str, str], caplog: pytest.LogCaptureFixture
+):
+    settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
+    with Fairlane(settings) as fl, psycopg.connect(plain(postgres_url), autocommit=True) as administrator:
+        fl.job_type("greet", dedup_window=0)(greet)
+        with Fairlane(postgres_url) as owner:
+            for organization in ("acme", "rival"):
+                owner.organizations.create(organization)
+        stopped: dict[str, str] = {}
+        for name, statement in PLANTED.items():
+            caplog.clear()
+            for table in ("fairlane_job_parents", "fairlane_execution_log", "fairlane_jobs"):
+                administrator.execute(f"DELETE FROM {table}")
+            fl.submit("greet", organization="acme")
+            fl.submit("greet", organization="acme", delay=3600)
+            if is_planted(logins["host"], statement):
+                try:
+                    run_a_job_of_rival(fl)
+                    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
+                except Exception as error:  # noqa: BLE001 - all that failed are told together
+                    stopped[name] = f"{type(error).__name__}: {error}"[:200]
+    assert stopped == {}
+
+
+def test_rows_that_the_application_plants_silence_no_other_organization_s_feed(postgres_url: str, logins: Any):
+    alert = "organization_id, kind, size, bound, at"
+    planted = [
+        entry("fairlane_jobs", status="'bogus'"),
+        entry("fairlane_jobs", at="'infinity'"),
+        entry("fairlane_jobs", at="'-infinity'"),
+        entry("fairlane_jobs", number=f"{NEWEST}"),
+        f"INSERT INTO fairlane_alerts ({alert}) VALUES ('acme', 'x', 1, 1, 'infinity')",
+        f"INSERT INTO fairlane_alerts (id, {alert}) OVERRIDING SYSTEM VALUE VALUES ({NEWEST}, 'acme', '', 1, 1, now())",
+    ]
+    with (
+        Api(postgres_url) as api,
+        closing(Stream(api, api.token("member"), "/organizations/acme")),
+        closing(Stream(api, api.token("other-member", "other"), "/organizations/other")) as others,
+    ):
+        api.fl.submit("report", organization="acme")
+        for statement in planted:
+            is_planted(logins["host"], statement)
+            job = api.fl.submit("report", organization="other")
+            others.wait_for(str(job.id))
