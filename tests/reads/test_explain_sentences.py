@@ -194,6 +194,14 @@ def test_r20_one_parent_is_named_in_the_singular() -> None:
     )
 
 
+def test_r20_a_job_whose_parent_has_ended_badly_waits_for_a_worker_to_go_on_with_it() -> None:
+    facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), place_in_lane=None)
+
+    assert sentence(facts, ReasonCode.BEING_MADE_READY) == (
+        "All that it waited for has come or ended; a worker goes on with it within about a second."
+    )
+
+
 def test_r20_a_worker_that_has_the_key_is_enough() -> None:
     lacking, leaving = replace(WORKER, lacks_key=True), replace(WORKER, stopping=True)
 

@@ -195,7 +195,7 @@ def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Rea
 def _nothing(facts: Facts) -> Reason:
     place = facts.place_in_lane
     if place is None:
-        sentence = "All that it waited for has come; a worker makes it ready within about a second."
+        sentence = "All that it waited for has come or ended; a worker goes on with it within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
     number = number_in_lane(facts.job, place)
     sentence = f"Nothing blocks it; it is {number} and starts when its turn comes and a worker is free."

@@ -28,6 +28,7 @@ from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, job_parents, jobs
 
 _BATCH = 500
+_WAVES = 10  # generations that one transaction settles
 
 # One probe of the index per parent: with a LIMIT in a LATERAL the planner has no other way.
 _WITH_CHILDREN: Final = text("""
@@ -59,19 +60,27 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set[Key]:
     """Count the ended jobs' edges, release or take down their children, and go on with those that ended by it.
 
+    A long chain is left for `stage` after some generations: who cancels its head waits for no more.
+
     Returns:
         Those of the jobs that had children to tell: some may be ready now.
     """
     parents = wave = _with_children(connection, list(ended))
-    while wave:
-        by_organization: dict[str, dict[UUID, Ended]] = defaultdict(dict)
-        for parent in wave:
-            by_organization[parent.organization][parent.id] = parent
-        wave = []
-        for organization in sorted(by_organization):
-            wave += _settle_children(connection, now, organization, by_organization[organization])
-        wave = _with_children(connection, wave)
+    for _ in range(_WAVES):
+        ends: list[Ended] = []
+        for organization, those in _by_organization(wave):
+            ends += _settle_children(connection, now, organization, those)
+        wave = _with_children(connection, ends)
+    for organization, those in _by_organization(wave):
+        _leave_for_stage(connection, organization, those)
     return {(parent.organization, parent.id) for parent in parents}
+
+
+def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, Ended]]]:
+    found: dict[str, dict[UUID, Ended]] = defaultdict(dict)
+    for parent in parents:
+        found[parent.organization][parent.id] = parent
+    return sorted(found.items())
 
 
 def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended]:
