@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
@@ -17,6 +18,7 @@ from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.both_databases
 
+on_postgres = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -67,6 +69,16 @@ def test_a_new_job_is_heard_of_as_new(fl: Fairlane, ears: Ears) -> None:
     for number in range(3):
         fl.submit("work", organization="acme", parameters={"number": number})
         ears.wait_for(new=True)
+
+
+@on_postgres
+def test_hints_that_come_without_end_are_heard_a_hundred_times_a_second_at_most(fl: Fairlane, ears: Ears) -> None:
+    began = time.monotonic()
+    with psycopg.connect(fl.settings.url, autocommit=True) as flood:
+        for number in range(1000):
+            flood.execute("SELECT pg_notify('fairlane_ready', %s)", (str(number),))
+    assert ears.heard.qsize() <= 2 + (time.monotonic() - began) * 100
+    ears.wait_for(new=True)
 
 
 def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sent(

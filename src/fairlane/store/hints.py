@@ -2,9 +2,10 @@
 polling is what workers rely on.
 
 PostgreSQL: NOTIFY takes a lock that all commits with one share, so it is never part of a submission. It is sent after
-the commit, from a thread of its own, at most fifty times a second. SQLite: every commit of another connection changes
-`PRAGMA data_version`, a worker's own as well. Of what others commit beside those, within a hundredth of a second, only
-new jobs can be told; all else is seen when the worker next looks at all lanes, a tenth of a second later at most.
+the commit, from a thread of its own, at most fifty times a second; a worker hears a hundred a second at most. SQLite:
+every commit of another connection changes `PRAGMA data_version`, a worker's own as well. Of what others commit beside
+those, within a hundredth of a second, only new jobs can be told; all else is seen when the worker next looks at all
+lanes, a tenth of a second later at most.
 """
 
 import os
@@ -25,7 +26,7 @@ _CHANNEL: Final = "fairlane_ready"
 # PostgreSQL writes a commit record for it; nobody has to wait until that is on the disk.
 _NOTIFY: Final = text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')")
 _DEBOUNCE: Final = 0.02  # seconds between two hints of a process
-_LOOK: Final = 0.01  # seconds between two looks at SQLite's data_version: 0.2 % of a core
+_LOOK: Final = 0.01  # seconds between two hints that are heard, and two looks at data_version: 0.2 % of a core
 _RECONNECT: Final = 1.0  # seconds; whoever waits out an outage hears by this that it is over
 _CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
 
@@ -136,6 +137,7 @@ class Listener:
                     selector.select()
                     if list(driver.notifies(timeout=0)):
                         self._on_hint(True)
+                        self._stopped.wait(_LOOK)  # every login may send hints, as fast as it can
 
     def _watch(self, own: Database) -> None:
         with own.translated(), own.engine.connect() as connection:
