@@ -256,6 +256,18 @@ def test_a_worker_may_drain_again_and_again(fl: Engine) -> None:
     assert registered(fl) == set()
 
 
+async def test_a_worker_drains_on_a_loop_that_runs(fl: Engine) -> None:
+    nothing(fl)
+    worker = fl.worker()
+    for _ in range(2):
+        job = await fl.aio.submit("work", organization="acme")
+        with pytest.raises(RuntimeError, match=r"An event loop runs in this thread; .* drain_async\(\)"):
+            worker.drain()
+        assert (await worker.drain_async()).completed == 1
+        assert fl.look(job).status == "completed"
+    assert registered(fl) == set()
+
+
 def test_a_drain_runs_what_becomes_due_beside_what_takes_long(fl: Engine) -> None:
     second = Gate()
 

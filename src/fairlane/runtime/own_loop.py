@@ -3,23 +3,30 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 _LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it.
+
+    Returns:
+        What `main` returned.
 
     Raises:
         RuntimeError: this thread runs a loop already.
     """
     if is_running():
-        raise RuntimeError("An event loop runs in this thread; await the worker's run_async(), or use another thread.")
+        raise RuntimeError(
+            "An event loop runs in this thread; await the worker's run_async() or drain_async(), or use another thread."
+        )
     loop = _new_loop()
     task = loop.create_task(main())
     try:
-        loop.run_until_complete(task)
+        return loop.run_until_complete(task)
     except KeyboardInterrupt:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from types import FrameType
 from uuid import UUID, uuid4
@@ -98,12 +97,22 @@ class Worker:
     def drain(self) -> Drained:
         """Run until nothing is claimable and nothing runs. For tests, and for scripts that end.
 
+        Its loop is its own: where one runs in this thread, `await worker.drain_async()`.
+
         Returns:
             How the attempts that it ran have ended.
 
         Raises:
             StorageUnavailable: the database is away; what ran was stopped.
             ConfigurationError, RuntimeError: as for `run`.
+        """
+        return own_loop.run(self.drain_async)
+
+    async def drain_async(self) -> Drained:
+        """Do as `drain`, on the caller's loop.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: as for `drain`.
         """
         ended: Counter[JobStatus] = Counter()
 
@@ -112,7 +121,7 @@ class Worker:
                 ended[event.status] += 1
             self._parts.emit(event)
 
-        own_loop.run(partial(self._run, until_idle=True, emit=count))
+        await self._run(until_idle=True, emit=count)
         return Drained(
             completed=ended[JobStatus.COMPLETED],
             retried=ended[JobStatus.FAILED] + ended[JobStatus.TIMED_OUT],
