@@ -485,6 +485,18 @@ def test_delete_of_many_takes_dead_letters_alone(run: Run, fl: Fairlane, dead: J
     assert fl.get(queued, organization="acme").status is JobStatus.QUEUED
 
 
+@pytest.mark.parametrize("group", ["jobs", "dead-letters"])
+def test_retry_of_many_queues_the_dead_letters_that_fit(run: Run, fl: Fairlane, dead: Job, group: str) -> None:
+    command = (group, "retry", "-o", "acme", "--status", "dead_letter")
+    edited = run(*command, "-p", "number=1", "--yes", code=2).stderr
+    assert "Many jobs keep the parameters that they have" in edited
+    refused = run(*command, answer="n\n", code=1).stderr
+    assert refused.startswith("1 dead letter of acme can be queued again.\nRetry all of them? [y/N]:")
+    assert run(*command, "--type", "greet", "--yes").stdout == "No jobs fit that can be queued again.\n"
+    assert run(*command, "--yes").stdout == "1 job queued again.\n"
+    assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
+
+
 def test_of_many_jobs_those_are_refused_that_are_not_the_members_own(run: Run, fl: Fairlane) -> None:
     fl.members.add("acme", "bo")
     own, other = submitted(run, "-u", "bo"), submitted(run, "-u", "ana")
@@ -497,7 +509,7 @@ def test_of_many_jobs_those_are_refused_that_are_not_the_members_own(run: Run, f
     assert run("jobs", "cancel", "-o", "acme", "--submitted-by", "ana", "--yes").stdout.startswith("1 job canceled")
 
 
-@pytest.mark.parametrize("verb", ["cancel", "delete"])
+@pytest.mark.parametrize("verb", ["cancel", "retry", "delete"])
 def test_which_jobs_are_meant_is_said_in_exactly_one_way(run: Run, verb: str) -> None:
     job = submitted(run)
     for given in ([], [job, "--all"], [job, "-s", "queued"], ["--all", "-s", "queued"]):

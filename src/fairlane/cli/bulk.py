@@ -1,4 +1,4 @@
-"""Which jobs `fairlane jobs list`, `cancel` and `delete` are about, and what is done with many of them."""
+"""Which jobs `fairlane jobs list`, `cancel`, `retry` and `delete` are about, and what is done with many of them."""
 
 import time
 from collections.abc import Mapping
