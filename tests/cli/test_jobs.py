@@ -571,10 +571,7 @@ def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: 
             "items=[1,2",
             "what -p gave for items is no JSON (Expecting ',' delimiter: line 1 column 5 (char 4)), so it was",
         ),
-        (
-            "count=ten",
-            "what -p gave for count is no JSON (Expecting value: line 1 column 1 (char 0)), so it was taken as",
-        ),
+        ("count=ten", ""),
         ("code=7", """for text that looks like JSON, quote it: -p 'code="7"'"""),
         ("day=November", "day is a date such as 2026-11-01"),
         ('items=[1,"b"]', ""),
@@ -665,7 +662,7 @@ def test_a_retry_may_change_one_parameter_and_leaves_the_others(run: Run, fl: Fa
     fl.worker().drain()
 
     refused = run(group, "retry", job.id, "-o", "acme", "-p", "number=ten", code=1).stderr
-    assert "what -p gave for number is no JSON" in refused
+    assert refused.endswith("parameter 'number' must be an int (got 'ten')\n")
     run(group, "retry", job.id, "-o", "acme", "-p", "number=1")
     assert fl.get(job.id, organization="acme").parameters == {"number": 1, "who": "bo"}
 

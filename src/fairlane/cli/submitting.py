@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
 # What a text can't be, in the words of a refusal.
-_NO_TEXT: Final = re.compile(r"must be (an int|a float|a bool|an object|a valid (list|set|tuple|dictionary))\b")
 # How those values are written that are neither JSON nor any text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
@@ -149,7 +148,7 @@ def _hint(refusal: str, name: str, text: str) -> str:
         for kind, example in _WRITTEN.items():
             if re.search(rf"must be {kind}\b", found[0]):
                 return f"{name} is {kind} such as {example}"
-        if not text.startswith(("[", "{", '"')) and _NO_TEXT.search(found[0]) is None:
+        if not text.startswith(("[", "{", '"')):
             return ""
         return f"what -p gave for {name} is no JSON ({error}), so it was taken as text"
     wants_text = "must be a string" in found[0] and not isinstance(value, str | list | dict)
