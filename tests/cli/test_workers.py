@@ -27,7 +27,7 @@ def test_a_worker_is_listed_and_drained_by_its_name(run: Run, fl: Fairlane, ende
 
     assert "There is no live worker two" in run("workers", "drain", "two", code=1).stderr
     said = run("workers", "drain", "one", "-u", "ops").stdout
-    assert said == "Worker one claims no more, finishes 0 jobs and ends.\n"
+    assert said == "Worker one will claim no more within 5 s, then finish what it runs and end.\n"
     ended.join(30)
     assert not ended.is_alive()
     assert "No worker is alive" in run("workers", "list").stdout

@@ -55,7 +55,8 @@ def drain_worker(
             f"Several live workers are called {worker}; give the id that `fairlane workers list` shows."
         )
     fl.workers.drain(found[0].id, user=user)
-    say(f"Worker {found[0].name} claims no more, finishes {number_of(found[0].running, 'job')} and ends.")
+    beat = (found[0].silent + found[0].lease_left) / 3  # seconds between its heartbeats
+    say(f"Worker {found[0].name} will claim no more within {beat:.0f} s, then finish what it runs and end.")
 
 
 def worker_table(workers: tuple[WorkerView, ...], *, with_ids: bool = False) -> RenderableType:
