@@ -163,7 +163,7 @@ def test_years_of_seconds_that_were_missed_are_counted_at_once():
     [
         ("* * * *", "five fields"),
         ("0 * * * * *", "five fields"),
-        ("@daily", "five fields"),
+        ("@reboot", "five fields.*or is one of @yearly, .*, and not '@reboot'"),
         ("61 * * * *", "bad minute"),
         ("0 0 30 2 *", "bad day-of-month"),
         ("0 0 * * 8", "bad day-of-week"),
@@ -175,6 +175,20 @@ def test_years_of_seconds_that_were_missed_are_counted_at_once():
 def test_a_cron_expression_that_is_none_is_refused_in_a_sentence(cron: str, says: str):
     with pytest.raises(ConfigurationError, match=says):
         timetable(cron=cron, start=NEW_YEAR)
+
+
+@pytest.mark.parametrize(
+    ("nickname", "fields"),
+    [
+        ("@hourly", "0 * * * *"),
+        (" @daily ", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+    ],
+)
+def test_a_nickname_of_cron_stands_for_its_fields(nickname: str, fields: str):
+    assert timetable(cron=nickname, start=NEW_YEAR) == timetable(cron=fields, start=NEW_YEAR)
 
 
 @given(st.lists(st.text("0123456789*/-,LW#MONJA", max_size=6), min_size=5, max_size=5).map(" ".join))

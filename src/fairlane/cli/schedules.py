@@ -92,7 +92,8 @@ def put(
     job_type: o.TypeArgument,
     organization: o.Organization,
     cron: Annotated[
-        str | None, typer.Option(metavar="CRON", help="Minute, hour, day of month, month, day of week.")
+        str | None,
+        typer.Option(metavar="CRON", help="Minute, hour, day of month, month, day of week; or @daily and the like."),
     ] = None,
     time_zone: Annotated[str, typer.Option(metavar="ZONE", help="That of --cron, such as Europe/Zurich.")] = "UTC",
     every: Annotated[

@@ -74,7 +74,8 @@ class Schedules:
 
         Args:
             name: of the schedule, without a slash. It is the label "schedule" of its jobs; "tick" is whose they are.
-            cron: five fields, such as "30 6 * * MON-FRI", as Debian's cron reads them; in `time_zone`.
+            cron: five fields, such as "30 6 * * MON-FRI", as Debian's cron reads them, or a nickname for them, such as
+                "@daily"; in `time_zone`.
             every: seconds or a timedelta, from a second to a year; this or `cron`.
             start: the first tick of `every`, and none before it; with a time zone. None = it stays, or begins now.
             missed: what becomes of ticks at which no worker or no database was there, or that were refused: "skip"

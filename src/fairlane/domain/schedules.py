@@ -19,6 +19,15 @@ LONGEST: Final = 366 * 86_400.0  # seconds
 LATE: Final = timedelta(seconds=60)
 LONGEST_CRON: Final = 200  # characters
 _FIELDS: Final = 5
+_NICKNAMES: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
 # How far back the latest tick is sought, step by step: each step has few ticks, as the one before had none.
 _SPANS: Final = tuple(map(timedelta, (1 / 1440, 1 / 24, 2, 40, 50 * 366)))  # days
 
@@ -135,7 +144,7 @@ class Schedule:
 def timetable(
     *, cron: str | None = None, every: float | None = None, time_zone: str = "UTC", start: datetime
 ) -> Timetable:
-    """A timetable that has ticks.
+    """A timetable that has ticks. A nickname of cron's, such as "@daily", becomes its five fields.
 
     Raises:
         ConfigurationError: what is wrong with it, and what to write.
@@ -146,10 +155,8 @@ def timetable(
     if every is not None and not SHORTEST <= every <= LONGEST:
         raise ConfigurationError(f"every must be {SHORTEST:.0f} to {LONGEST:,.0f} seconds, not {every:,.15g}.")
     start = moment_of("start", start)
-    if cron is not None:
-        _check_cron(cron)
-        cron = " ".join(cron.split())
-    made = Timetable(cron, every, time_zone, start)
+    fields = _fields_of(cron) if cron is not None else None
+    made = Timetable(fields, every, time_zone, start)
     if made.next(made.start) is None:
         raise ConfigurationError(f"The cron expression {cron!r:.80} never comes true; name a day that there is.")
     return made
@@ -183,13 +190,22 @@ def _until(now: datetime, ticks: Iterator[datetime]) -> Iterator[datetime]:
         yield tick
 
 
-def _check_cron(cron: object) -> None:
-    if not isinstance(cron, str) or len(cron) > LONGEST_CRON or len(cron.split()) != _FIELDS:
+def _fields_of(cron: object) -> str:
+    """Return the five fields of a cron expression, with one space between them.
+
+    Raises:
+        ConfigurationError: what is wrong with it.
+    """
+    text = cron if isinstance(cron, str) and len(cron) <= LONGEST_CRON else ""
+    fields = _NICKNAMES.get(text.strip(), text).split()
+    if len(fields) != _FIELDS:
         raise ConfigurationError(
             "cron has five fields: minute, hour, day of month, month, day of week, such as '30 6 * * MON-FRI', "
-            f"not {cron!r:.80}."
+            f"or is one of {', '.join(_NICKNAMES)}, and not {cron!r:.80}."
         )
+    expression = " ".join(fields)
     try:
-        CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+        CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         raise ConfigurationError(f"The cron expression {cron!r:.80} can't be read: {str(error).lower()}.") from None
+    return expression

@@ -44,7 +44,7 @@ class NewSchedule(BaseModel):
     cron: str | None = Field(
         default=None,
         max_length=domain.LONGEST_CRON,
-        description="Minute, hour, day of month, month, day of week.",
+        description="Minute, hour, day of month, month, day of week; or @daily and the like.",
         examples=["30 6 * * MON-FRI"],
     )
     every: Number | None = Field(default=None, ge=SHORTEST, le=LONGEST, description="In seconds.")
