@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from traceback import format_exception_only
+from typing import Any, Final, Generic, TypeVar
 
 from fairlane.config import LONGEST_DIRECTORY_AGE
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.domain.texts import printable
 from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.registry.options import count
 
+_LONGEST_CAUSE: Final = 200  # characters
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -24,7 +27,7 @@ class HostDirectory:
     """A `Directory` around a host's. Both methods raise alike.
 
     Raises:
-        StorageUnavailable: the host's code raised; try again.
+        StorageUnavailable: the host's code raised: its database is away, or it has a mistake.
         ConfigurationError: its answer is not what the protocol asks for.
     """
 
@@ -94,8 +97,11 @@ class _Kept(Generic[K, V]):
             answer = getattr(self._host, self._question)(frozenset(keys))
             given: dict[Any, Any] | None = dict(answer) if isinstance(answer, Mapping) else None
         except Exception as error:
+            # The first line alone: the others of a database's error may hold what was asked about others.
+            said = printable(format_exception_only(error)[0].partition("\n")[0][:_LONGEST_CAUSE])
             raise StorageUnavailable(
-                f"The directory did not answer ({type(error).__name__}); nothing was changed, try again."
+                f"The directory's `{self._question}` raised {said}; nothing was changed. "
+                "If that is no passing outage, mend its code."
             ) from error
         # No word of who was asked for: other organizations' people may read the message.
         if given is None:
