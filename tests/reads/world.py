@@ -106,6 +106,7 @@ class World:
             "timeout": 300.0,
             "required_permission": None,
             "dedup": None,
+            "on_duplicate": "reject",
             "rate": None,
             "max_live_jobs": None,
             **more,
