@@ -16,6 +16,7 @@ from fairlane import (
     JobContext,
     JobNotFound,
     JobStatus,
+    OrganizationNotFound,
     Resolution,
     Submission,
     TransientError,
@@ -285,6 +286,15 @@ class TestDelete:
         )
         letters = scene.fl.dead_letters.list(organization="acme", resolution="resolved").items
         assert [letter.parent_deleted for letter in letters if letter.job_id == child.id] == [True]
+
+    def test_one_of_a_deleted_organization_says_so_beside_its_own_error(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        scene.fl.organizations.delete("acme")
+        with pytest.raises(OrganizationNotFound):
+            scene.fl.retry(job.id, organization="acme")
+        told = scene.fl.explain(job.id, organization="acme").summary
+        assert "PaperJam" in told
+        assert told.endswith("Organization acme was deleted, so it can't be retried.")
 
 
 class TestRetryGroup:

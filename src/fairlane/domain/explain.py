@@ -280,6 +280,8 @@ def _end(facts: Facts) -> Reason:
 
 def _what_now(facts: Facts) -> str:
     if (decision := facts.decision) is None:
+        if facts.organization_status is OrganizationStatus.DELETED:
+            return f"Organization {facts.job.organization} was deleted, so it can't be retried"
         return f"{_way_back(facts)}, or resolve it"
     note = f": {_quote(decision.note)}" if decision.note else ""
     return f"It was {decision.resolution} by {decision.by}{note}"

@@ -77,19 +77,20 @@ def explain_job(
     if not with_errors:
         job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:
-        return explain(_ended_facts(connection, Facts(job, now, last_entry)))
+        return explain(_ended_facts(connection, Facts(job, now, last_entry), host))
     if job.status is JobStatus.RUNNING:
         return explain(_running_facts(connection, clock, row, Facts(job, now, last_entry)))
     return explain(_waiting_facts(connection, clock, row, Facts(job, now, last_entry), host))
 
 
-def _ended_facts(connection: Connection, known: Facts) -> Facts:
+def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) -> Facts:
     parent = dead_letters.culprit(connection, known.job.organization, known.job.id)
     letter = dead_letters.decided(connection, known.job.organization, known.job.id)
     return replace(
         known,
         culprit=_waited_for(parent) if parent is not None else None,
         decision=_decision(letter) if letter is not None else None,
+        organization_status=_status(_standing(connection, known.job.organization, host), host),
     )
 
 
@@ -113,16 +114,13 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     job = known.job
     running = lanes.running(connection)
     parents = statements.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
-    standing = _standing(connection, job.organization) if host is None else host.standing
-    status = standing.status if standing is not None else None
-    if host is not None and standing is None and not host.is_away:
-        status = OrganizationStatus.DELETED  # so a worker will take it
+    standing = _standing(connection, job.organization, host)
     return replace(
         known,
         parents=tuple(map(_waited_for, parents)),
         unmet_parents=parents[0].total if parents else 0,
         place_in_lane=_place(connection, row) if row.ready else None,
-        organization_status=status,
+        organization_status=_status(standing, host),
         directory_is_away=host is not None and host.is_away,
         pauses=tuple(_pauses_on(connection, job)),
         is_hosted=host is not None,
@@ -140,10 +138,18 @@ def _place(connection: Connection, row: AnyRow) -> int:
     return min(statements.ahead_in_lane(connection, row, up_to=LAST_PLACE) + 1, LAST_PLACE)
 
 
-def _standing(connection: Connection, organization: str) -> Standing | None:
+def _standing(connection: Connection, organization: str, host: HostAnswer | None) -> Standing | None:
+    if host is not None:
+        return host.standing
     for row in organizations.find(connection, [organization]):
         return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
     return None
+
+
+def _status(standing: Standing | None, host: HostAnswer | None) -> OrganizationStatus | None:
+    if host is not None and standing is None and not host.is_away:
+        return OrganizationStatus.DELETED  # so a worker will take it
+    return standing.status if standing is not None else None
 
 
 def _limits_on(connection: Connection, known: Facts, standing: Standing | None, running: Running) -> Iterator[LimitOn]:
