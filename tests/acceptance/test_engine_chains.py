@@ -88,3 +88,16 @@ def test_a_chain_whose_head_was_retried_meanwhile_waits_for_it_again(fl: Engine)
     fl.drain()
     assert {str(one.status) for one in fl.list(organization="acme", limit=1000).items} == {"canceled", "completed"}
     assert fl.look(last).status == "completed"
+
+
+def test_who_retries_the_head_of_a_chain_revives_it_in_a_few_statements(fl: Engine) -> None:
+    head, first, *_, last = chain(fl)
+    fl.cancel(head, organization="acme")
+    fl.drain()
+    with counted(fl) as transactions:
+        fl.retry(first, organization="acme")
+    # SQLite is quick at one statement after another, and writes each row by its own.
+    assert max(transactions) < (50 if fl.database.is_postgres else 50 + _LENGTH)
+    assert fl.look(last).status == "pending"
+    fl.drain()
+    assert fl.look(last).status == "completed"

@@ -1,6 +1,6 @@
 """Reviving dead letters: what a retried parent took down waits for it again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, case, func, select, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import LIVE, EdgeState, JobStatus, Resolution
-from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
+from fairlane.store.statements.transition import Change, forget_cancel_request, write_all
 from fairlane.store.tables import dead_letters, job_parents, jobs
 
 _BATCH = 500
@@ -24,45 +24,51 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
         How many jobs wait again.
     """
     wave, revived = [parent_id], 0
+    # Once more after those: what was just being taken down, by whoever held a parent's row, is seen behind its lock.
     while wave:
-        children = [
-            child
-            for some in (wave[at : at + _BATCH] for at in range(0, len(wave), _BATCH))
-            for child in _taken_down(connection, organization, some)
-        ]
-        wave = [child for child in children if _revive_child(connection, now, organization, child, actor)]
+        fallen = [one for some in _batches(wave) for one in _taken_down(connection, organization, some)]
+        wave = [one for some in _batches(fallen) for one in _revive(connection, now, organization, some, actor)]
         revived += len(wave)
     return revived
 
 
+def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    return (ids[at : at + _BATCH] for at in range(0, len(ids), _BATCH))
+
+
 def _taken_down(connection: Connection, organization: str, parents: Sequence[UUID]) -> Sequence[UUID]:
-    """The dead letters that these parents caused, but for those about which a person has decided."""
-    return connection.scalars(
-        select(dead_letters.c.job_id)
-        .where(
-            dead_letters.c.organization_id == organization,
-            dead_letters.c.caused_by.in_(parents),
-            dead_letters.c.resolution == Resolution.PENDING,
-        )
-        .order_by(dead_letters.c.job_id)
-    ).all()
+    """Return the dead letters below these parents, however deep, but for those about which a person has decided."""
+    undecided = (dead_letters.c.organization_id == organization) & (dead_letters.c.resolution == Resolution.PENDING)
+    children = select(dead_letters.c.job_id).where(undecided, dead_letters.c.caused_by.in_(parents))
+    fallen = children.cte("fallen", recursive=True)
+    fallen = fallen.union(select(dead_letters.c.job_id).where(undecided, dead_letters.c.caused_by == fallen.c.job_id))
+    return connection.scalars(select(fallen.c.job_id).order_by(fallen.c.job_id)).all()
 
 
-def _revive_child(connection: Connection, now: datetime, organization: str, child: UUID, actor: str) -> bool:
-    row = lock_job(connection, organization, child)
-    if row is None or row.status != JobStatus.DEAD_LETTER:  # a person has retried it by itself
-        return False
-    unmet = _reopen_edges(connection, organization, child)
-    transition = transitions.revive_pending("its parent was retried", unmet)
-    write(connection, now, organization, child, transition, actor=actor)
-    connection.execute(
-        dead_letters.delete().where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == child)
+def _revive(connection: Connection, now: datetime, organization: str, ids: Sequence[UUID], actor: str) -> list[UUID]:
+    # One that a person has retried by itself meanwhile is no dead letter any more.
+    locked = connection.execute(
+        select(jobs.c.id, jobs.c.status)
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(ids))
+        .order_by(jobs.c.id)
+        .with_for_update(key_share=True)
     )
-    forget_cancel_request(connection, organization, [child])
-    return True
+    children = [row.id for row in locked if row.status == JobStatus.DEAD_LETTER]
+    unmet = _reopen_edges(connection, organization, children)
+    reason = "its parent was retried"
+    changes = [
+        Change(organization, child, transitions.revive_pending(reason, unmet.get(child, 0)), actor)
+        for child in children
+    ]
+    write_all(connection, now, changes)
+    theirs = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(children)
+    connection.execute(dead_letters.delete().where(theirs))
+    forget_cancel_request(connection, organization, children)
+    return children
 
 
-def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int:
+def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:
+    """Return how many parents each child waits for, where it waits for any."""
     completed = (
         select(jobs.c.id)
         .where(
@@ -72,11 +78,14 @@ def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int
         )
         .exists()
     )
-    mine = (job_parents.c.organization_id == organization) & (job_parents.c.job_id == child)
+    mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(children)
     connection.execute(update(job_parents).where(mine, ~completed).values(state=EdgeState.NEW))
-    return connection.execute(
-        select(func.count()).select_from(job_parents).where(mine, job_parents.c.state == EdgeState.NEW)
-    ).scalar_one()
+    waiting = (
+        select(job_parents.c.job_id, func.count().label("total"))
+        .where(mine, job_parents.c.state == EdgeState.NEW)
+        .group_by(job_parents.c.job_id)
+    )
+    return {row.job_id: row.total for row in connection.execute(waiting)}
 
 
 def hold_parents(connection: Connection, organization: str, child: UUID) -> None:
