@@ -15,12 +15,11 @@ from sqlalchemy import select
 from fairlane import FairlaneError, IllegalTransition, Job, JobStatus, ParentPolicy, Submission
 from fairlane.domain.outcomes import Completed, Outcome, Snoozed, Stopped
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.tables import job_parents
 from tests.depth import far
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import answers_at_once
-from tests.store.races.scene import BROKEN, JAMMED, Scene
+from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene
 
 FAILURES = (BROKEN, JAMMED)
 FATES: Sequence[Outcome] = (Completed(), *FAILURES, Snoozed(1.0), Stopped())

@@ -9,8 +9,8 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
-from fairlane.store.statements.claim import Claimed
 from tests.reads.world import Host, World
+from tests.store.races.scene import Claimed
 
 TYPE, PAIR = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
 

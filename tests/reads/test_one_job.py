@@ -9,8 +9,8 @@ from fairlane.domain.outcomes import Completed, Snoozed
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.service import Reads
 from fairlane.store.statements import attempts
-from fairlane.store.statements.claim import Claimed
 from tests.reads.world import LEASE, World, lease_of
+from tests.store.races.scene import Claimed
 
 
 def moves(reads: Reads, job_id: UUID) -> list[tuple[JobStatus | None, JobStatus]]:

@@ -3,26 +3,23 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from random import Random
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Outcomes, Pair, Trial, opened
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
-from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
+from fairlane.domain.outcomes import ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
 from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.options import Options
 from fairlane.store.statements import (
     breakers,
     cancel,
-    claim,
     job_types,
     organizations,
     outcomes,
@@ -32,13 +29,11 @@ from fairlane.store.statements import (
     workers,
 )
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.drafts import Draft
-from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from fairlane.testing.clock import ManualClock
-from tests.store.races.scene import rescue_one
+from tests.store.races.scene import Claimed, claim_from, rescue_one, write_ends
 
 T = TypeVar("T")
 
@@ -147,28 +142,13 @@ class World:
         self, card: WorkerCard, organization: str = "acme", job_type: str = "report.pdf", queue: str = "default"
     ) -> Claimed:
         """The next job of the lane, now running."""
-        (claimed,) = self.write(
-            lambda connection: claim.claim(
-                connection,
-                self.now,
-                Wanted([Lane(queue, organization, job_type)], {}, {organization: Quota(1, 0)}),
-                worker_id=card.id,
-                worker=card.name,
-            )
-        )
+        lanes = [Lane(queue, organization, job_type)]
+        (claimed,) = self.write(lambda connection: claim_from(connection, self.now, lanes, card))
         return claimed
 
     def end(self, claimed: Claimed, outcome: Outcome | None = None) -> None:
         """End the attempt; without an outcome it completes."""
-        end = Finish(
-            claimed.organization,
-            claimed.id,
-            claimed.job_type,
-            claimed.lease_token,
-            outcome or Completed(),
-            Backoff(base=60.0),
-        )
-        self.write(lambda connection: finish(connection, self.now, [end], Random(1)))
+        self.write(lambda connection: write_ends(connection, self.now, claimed, outcome=outcome))
 
     def fail(self, claimed: Claimed, message: str = "no paper", *, permanent: bool = False) -> None:
         error = ErrorReport("PrinterError", message, traceback="Traceback: printer.py, line 7", permanent=permanent)

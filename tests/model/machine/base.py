@@ -12,12 +12,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant
 from fairlane.domain.statuses import Role
 from fairlane.runtime.breakers import Tally
 from fairlane.store.dialects import WRITE
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import metadata
 from tests.model.model.world import Member, Refusal, World, keep_to
 from tests.model.picture import of_database, of_model
-from tests.store.races.scene import LEASE, START, Hand, Scene
+from tests.store.races.scene import LEASE, START, Claimed, Hand, Scene
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome
 from fairlane.domain.statuses import Role
 from fairlane.runtime.breakers import Tally
-from fairlane.store.statements.claim import Claimed
 from tests.model.machine.base import ALL_RIGHTS, JOB_TYPES, MEMBER, PLACES, job_types, leases, places, spent
 from tests.model.machine.running import Running, hands, outcomes
 from tests.model.machine.submitting import Submitting
@@ -19,6 +18,7 @@ from tests.model.model import breakers
 from tests.model.model import organizations as model
 from tests.model.model.breakers import REST
 from tests.model.model.world import Hold, Member
+from tests.store.races.scene import Claimed
 
 HOLDS: Sequence[Hold] = (
     *[("suspension", place) for place in PLACES],

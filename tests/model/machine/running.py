@@ -17,16 +17,13 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
-from fairlane.runtime.facts import Ready
-from fairlane.store.statements.claim import Claimed
-from fairlane.store.statements.finish import Finished
 from tests.model.machine.base import SLOTS, leases, spent
 from tests.model.machine.timing import Timing
 from tests.model.model import attempts as model
 from tests.model.model.limits import is_restricted, startable
 from tests.model.model.organizations import refusal_at_start
 from tests.model.model.world import End
-from tests.store.races.scene import BROKEN, JAMMED, LEASE, Hand
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Finished, Hand, Ready
 
 # What is more frequent in life is so here.
 OUTCOMES: Sequence[Outcome] = (

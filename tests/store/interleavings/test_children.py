@@ -4,13 +4,11 @@ import pytest
 
 from fairlane import Job, JobStatus
 from fairlane.domain.outcomes import Outcome
-from fairlane.store.statements.claim import Claimed
-from fairlane.store.statements.finish import Finished
 from fairlane.store.statements.transition import lock_job
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.agreement import steps
-from tests.store.races.scene import BROKEN, Scene
+from tests.store.races.scene import BROKEN, Claimed, Finished, Scene
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
 # How a parent ends, and what becomes of its child.

@@ -7,12 +7,10 @@ import pytest
 from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts
-from fairlane.store.statements.claim import Claimed
-from fairlane.store.statements.finish import Finished
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.agreement import steps
-from tests.store.races.scene import BROKEN, JAMMED, LEASE, Scene, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Finished, Scene, lease_of
 
 QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 FAILED, CANCELED, DEAD_LETTER = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.DEAD_LETTER

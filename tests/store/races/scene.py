@@ -3,31 +3,34 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from fairlane import Backoff, Fairlane, Job, JobContext, Settings
 from fairlane.domain.events import Event
-from fairlane.domain.fairness import Quota
+from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.registry.artifacts import ObjectStorage
+from fairlane.runtime import facts
 from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
-from fairlane.runtime.facts import Ready
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
 from fairlane.store.clock import Clock
-from fairlane.store.statements import claim, claim_round, lanes, organizations, workers
+from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.claim import Claimed, Wanted
-from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.testing.clock import ManualClock
 from tests.store.races.agreement import assert_all_logs_agree
+
+# The names by which races know what workers claim and write.
+Claimed: TypeAlias = claim.Claimed
+Finished: TypeAlias = finish.Finished
+Ready: TypeAlias = facts.Ready
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -109,19 +112,9 @@ class Scene:
         self, *claimed: Claimed, outcome: Outcome | None = None, has_checkpoint: bool = True
     ) -> Work[list[Finished]]:
         """To end attempts together; without an outcome they complete: the short way, where there is no checkpoint."""
-        ends = [
-            Finish(
-                one.organization,
-                one.id,
-                one.job_type,
-                one.lease_token,
-                outcome or Completed(),
-                Backoff(base=60.0),
-                has_checkpoint=has_checkpoint,
-            )
-            for one in claimed
-        ]
-        return lambda connection: finish(connection, self.clock.now(connection), ends, Random(1))
+        return lambda connection: write_ends(
+            connection, self.clock.now(connection), *claimed, outcome=outcome, has_checkpoint=has_checkpoint
+        )
 
     def end(self, *claimed: Claimed, outcome: Outcome | None = None, has_checkpoint: bool = True) -> list[Finished]:
         return self.write(self.ending(*claimed, outcome=outcome, has_checkpoint=has_checkpoint))
@@ -148,6 +141,37 @@ class Scene:
     def cleaner(self, retention: float = DAY) -> Cleanup:
         """A clean-up service that keeps ended jobs for `retention` seconds."""
         return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention, interval=60.0)
+
+
+def claim_from(
+    connection: Connection, now: datetime, lanes: Sequence[Lane], card: WorkerCard, slots: int = 1
+) -> list[Claimed]:
+    """Claim up to `slots` jobs of each organization from these lanes."""
+    wanted = claim.Wanted(lanes, {}, {lane.organization: Quota(slots, 0) for lane in lanes})
+    return claim.claim(connection, now, wanted, worker_id=card.id, worker=card.name)
+
+
+def write_ends(
+    connection: Connection,
+    now: datetime,
+    *claimed: Claimed,
+    outcome: Outcome | None = None,
+    has_checkpoint: bool = True,
+) -> list[Finished]:
+    """End attempts together; without an outcome they complete."""
+    ends = [
+        finish.Finish(
+            one.organization,
+            one.id,
+            one.job_type,
+            one.lease_token,
+            outcome or Completed(),
+            Backoff(base=60.0),
+            has_checkpoint=has_checkpoint,
+        )
+        for one in claimed
+    ]
+    return finish.finish(connection, now, ends, Random(1))
 
 
 def rescue_one(connection: Connection, clock: Clock, batch: int = 500) -> Rescued | None:
@@ -193,8 +217,7 @@ class Hand:
             if began is None:
                 return []
             ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]
-            wanted = Wanted(ready, {}, {lane.organization: Quota(slots, 0) for lane in ready})
-            return claim.claim(connection, began.now, wanted, worker_id=self.id, worker=self.card.name)
+            return claim_from(connection, began.now, ready, self.card, slots)
 
         return work
 

@@ -10,10 +10,9 @@ from fairlane.domain.events import BreakerClosed, BreakerOpened
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released
 from fairlane.runtime.breakers import Breakers, Tally
 from fairlane.store.statements import breakers
-from fairlane.store.statements.claim import Claimed
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import JAMMED, LEASE, Scene
+from tests.store.races.scene import JAMMED, LEASE, Claimed, Scene
 
 PAIR = Pair("acme", "report")
 QUEUED, RUNNING = JobStatus.QUEUED, JobStatus.RUNNING

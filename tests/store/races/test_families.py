@@ -9,13 +9,12 @@ from sqlalchemy import Connection, update
 from fairlane import Job, JobStatus, Submission
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.statements import dependencies
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import job_parents
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import BROKEN, Scene
+from tests.store.races.scene import BROKEN, Claimed, Scene
 
 PENDING, QUEUED, RUNNING, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 CANCELED, DEAD_LETTER = JobStatus.CANCELED, JobStatus.DEAD_LETTER

@@ -23,12 +23,11 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.store.statements import attempts
 from fairlane.store.statements.cancel import cancel
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import attempt_errors, checkpoints, dead_letters, execution_log, jobs, results
 from tests.store.races.race import Race
-from tests.store.races.scene import BROKEN, JAMMED, Scene, Work, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, lease_of
 
 DEAD_LETTER, QUEUED, RUNNING = JobStatus.DEAD_LETTER, JobStatus.QUEUED, JobStatus.RUNNING
 SLOW = ErrorReport("TimeoutError", 'ran past 5 s: "it\'s\tlate" \\ \u2028 é', "Traceback …", fingerprint="slow")

@@ -11,12 +11,11 @@ from fairlane import JobStatus
 from fairlane.domain import transitions
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts, workers
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.transition import lock_job, write
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import BROKEN, JAMMED, LEASE, Hand, Scene, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Hand, Scene, lease_of
 
 QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 

@@ -5,11 +5,10 @@ import pytest
 from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import dead_letters
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.transition import lock_job
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race
-from tests.store.races.scene import BROKEN, Scene, Work
+from tests.store.races.scene import BROKEN, Claimed, Scene, Work
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
 
