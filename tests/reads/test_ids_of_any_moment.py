@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fairlane import ConfigurationError, Fairlane, JobStatus, Submission
+from fairlane import DuplicateJob, Fairlane, JobStatus, Submission
 from tests.store.races.scene import START, Scene
 
 # In the order in which they are submitted, a minute after each other: how far the moment of the id is from that minute.
@@ -119,6 +119,6 @@ def test_r1_an_outbox_that_hands_over_once_more_is_told_of_it(scene: Scene, subm
     (_, old, *_) = submitted
     scene.clock.advance(86_400 * 9)
 
-    with pytest.raises(ConfigurationError, match="it was submitted before"):
+    with pytest.raises(DuplicateJob, match="was submitted before"):
         scene.fl.submit_many([Submission("report", organization="acme", user="ana", id=old)])
     assert scene.total() == MINUTES
