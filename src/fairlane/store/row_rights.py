@@ -94,18 +94,15 @@ RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
 # What submitters may write beyond their rights. Workers and operators read it together with what all others wrote: a
 # value that Python can't read, or that can't be counted on from, would stop them for all. A policy binds submitters
 # alone. A CHECK would bind workers, too: what is planted at its bound would stop them, and each claim would pay for it.
-_YEARS: Final = (2, 9998)  # that Python knows in each time zone
-_COUNTABLE: Final = (0, 1_000_000_000)  # half of what the columns hold
-_RANGES: Final[Mapping[Column[Any], tuple[int, int]]] = {
-    t.jobs.c.priority: (min(PRIORITY_RANK.values()), max(PRIORITY_RANK.values())),
-    t.jobs.c.attempt: _COUNTABLE,
-    t.jobs.c.retry_count: _COUNTABLE,
-    t.jobs.c.rescue_count: _COUNTABLE,
-    t.jobs.c.deferrals: _COUNTABLE,
-    t.jobs.c.unmet_parents: _COUNTABLE,
-    t.jobs.c.log_sequence: _COUNTABLE,
-}
-_WORDS: Final[Mapping[Column[Any], Iterable[str]]] = {
+# From the year 2 to before 9999, which Python knows in each time zone. In seconds: a moment's text depends on the zone.
+_MOMENTS: Final = ("to_timestamp(0 - 62104060800.0)", "to_timestamp(253370764800.0)")
+_COUNTS: Final = ("0", "1000000000")  # half of what the columns hold
+_COUNTED: Final = (
+    *(t.jobs.c.attempt, t.jobs.c.retry_count, t.jobs.c.rescue_count, t.jobs.c.deferrals),
+    *(t.jobs.c.unmet_parents, t.jobs.c.log_sequence),
+)
+_KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
+    t.jobs.c.priority: PRIORITY_RANK.values(),
     t.jobs.c.status: JobStatus,
     t.jobs.c.on_parent_failure: ParentPolicy,
     t.execution_log.c.from_status: JobStatus,
@@ -126,20 +123,26 @@ def rights_of(role: Role, table: Table) -> Rights:
 
 def writable_by(role: Role, table: Table) -> str | None:
     """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
-    conditions = " AND ".join(one for column in table.c for one in _bounds(column))
-    return f"({conditions}) IS NOT FALSE" if conditions and role in {Role.APP, Role.TENANT} else None
+    moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
+    counts = [column.name for column in _COUNTED if column.table is table]
+    conditions = [*_within(moments, *_MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
+    if not conditions or role not in {Role.APP, Role.TENANT}:
+        return None
+    return f"({' AND '.join(conditions)}) IS NOT FALSE"
 
 
-def _bounds(column: Column[Any]) -> Iterator[str]:
-    if isinstance(column.type, t.Instant):
-        first, last = _YEARS
-        yield f"date_part('year', {column.name}) >= {first} AND date_part('year', {column.name}) <= {last}"
-    if column in _RANGES:
-        lowest, highest = _RANGES[column]
-        yield f"{column.name} >= {lowest} AND {column.name} <= {highest}"
-    if column in _WORDS:
-        words = ", ".join(f"'{word}'" for word in _WORDS[column])
-        yield f"{column.name} = ANY (ARRAY[{words}])"
+def _within(columns: Sequence[str], lowest: str, end: str) -> Iterator[str]:
+    """All at once: PostgreSQL looks up each comparison for each statement, and these pass over nulls."""
+    if columns:
+        yield f"LEAST({', '.join(columns)}) >= {lowest}"
+        yield f"GREATEST({', '.join(columns)}) < {end}"
+
+
+def _known(table: Table) -> Iterator[str]:
+    for column, values in _KNOWN.items():
+        if column.table is table:
+            listed = ", ".join(f"{value}" if isinstance(value, int) else f"'{value}'" for value in values)
+            yield f"{column.name} = ANY (ARRAY[{listed}])"
 
 
 def holders_of(table: Table) -> list[Role]:
