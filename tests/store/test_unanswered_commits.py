@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from fairlane import CommitUnanswered, ConfigurationError, StorageUnavailable, Submission
+from fairlane import CommitUnanswered, DuplicateJob, StorageUnavailable, Submission
 from fairlane.domain.events import QueueLimitWarning
 from fairlane.store.driver_errors import is_unanswered
 from tests.store.commits import breaking
@@ -103,7 +103,7 @@ class TestASubmission:
         assert scene.total() == 1
         # Under the same id it is submitted once at most.
         scene.fl.submit_many([submission])
-        with pytest.raises(ConfigurationError, match="is there already"):
+        with pytest.raises(DuplicateJob):
             scene.fl.submit_many([submission])
 
     def test_the_job_to_look_for_is_a_new_one(self, scene: Scene) -> None:
