@@ -58,7 +58,7 @@ _CHANGED: Final = Within(403, 202, 202, 202, 202)
 _BULK: Final = Within(403, 200, 200, 200, 200)
 _NOTED: Final = Within(403, 204, 204, 204, 204)
 _SCHEDULE: Final = {"job_type": "report", "every": 3600}
-_NOTHING: Final = {"action": "retry", "filter": {"job_type": "nothing"}}
+_NOTHING: Final = {"action": "retry", "filter": {"queue": "nothing"}}
 _DEAD: Final = _CHANGED._replace(job="dead")
 
 MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
@@ -156,11 +156,11 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listJobTypesOfAll": Across(200),
     "updateJobType": Across(204, body={"enabled": True}),
     "deleteJobType": Across(204),
-    "pauseJobType": Across(204, 204),
-    "resumeJobType": Across(204, 204),
+    "pauseJobType": Across(204),
+    "resumeJobType": Across(204),
     "listLimits": Across(200),
     "setLimit": Across(200, body={"max_running": 1}),
-    "resetLimit": Across(204, 204),
+    "resetLimit": Across(204),
     "listBreakersOfAll": Across(200),
     "closeBreaker": Across(404),  # none is open
     "listAuditAsOperator": Across(200),

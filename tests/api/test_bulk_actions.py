@@ -133,3 +133,8 @@ def test_a_filter_that_is_empty_or_fits_nothing_is_neither_begun_nor_counted(api
             assert api.as_(user).post(path, json=body).status_code == 422
     assert api.fl.get(job, organization="acme").status == "queued"
     assert api.as_("viewer").get(BASE).json()["items"] == []
+
+
+def test_a_job_type_that_is_not_registered_is_wrong_in_the_body(api: Api):
+    refused = api.as_("admin").post(BASE, json={"action": "retry", "filter": {"job_type": "reprot"}})
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:fairlane:problem:job-type-not-found")

@@ -77,7 +77,7 @@ class Things:
                 self._fl.schedules.put(schedule, "report", organization="acme", every=3600, as_user="member").name
             ),
             "bulk_action": lambda: (
-                self._fl.bulk.start("retry", {"job_type": "nothing"}, organization="acme", user="admin").id
+                self._fl.bulk.start("retry", {"queue": "nothing"}, organization="acme", user="admin").id
             ),
             "user": lambda: "member",
             "name": lambda: "report.txt",

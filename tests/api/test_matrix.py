@@ -74,7 +74,7 @@ class World:
 
     def bulk_action(self, organization: str) -> str:
         """One that changed nothing."""
-        filters = {"job_type": "nothing"}
+        filters = {"queue": "nothing"}
         return str(
             self.api.fl.bulk.start("retry", filters, organization=organization, user=self.member(organization)).id
         )

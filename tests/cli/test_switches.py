@@ -172,5 +172,7 @@ def test_breakers(run: Run, fl: Fairlane) -> None:
 
 def test_unknown_types_are_refused(run: Run) -> None:
     assert "No job types are registered" in run("types", "list").stdout
-    for verb in ("enable", "disable", "pause", "limit", "limits", "show"):
-        assert run("types", verb, "nope", code=1).stderr == "Error: Job type nope is not registered.\n"
+    for verb in ("enable", "disable", "pause", "resume", "limit", "limits", "show", "delete"):
+        assert run("types", verb, "nope", code=1).stderr == (
+            "Error: Job type nope is not registered; correct its name, or start a worker that has it.\n"
+        )

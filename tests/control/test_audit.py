@@ -213,7 +213,7 @@ def _of_jobs(scene: Scene) -> Verbs:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BulkSteps, "step", lambda *_: None)
         stopped, ended = (
-            fl.bulk.start("cancel", {"job_type": "none"}, organization="acme", seconds=0.0) for _ in range(2)
+            fl.bulk.start("cancel", {"queue": "none"}, organization="acme", seconds=0.0) for _ in range(2)
         )
     row: Any = fl.database.read(lambda connection: bulk_actions.find(connection, "acme", ended.id), of="acme")
     return {

@@ -78,6 +78,8 @@ def test_dead_letters_are_retried_and_nothing_else(scene: Scene):
 
 
 def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_are_retried(scene: Scene):
+    scene.add_type("letter")
+    scene.fl.migrate()  # registers it
     decided, *buried = bury(scene, 3)
     other = scene.submit()
     jam = ErrorReport("PaperJam", "in tray 2", permanent=True, fingerprint="PaperJam in tray 2")

@@ -11,6 +11,7 @@ from fairlane import (
     Fairlane,
     InvalidParameters,
     JobContext,
+    JobTypeNotFound,
     Settings,
     Submission,
     SubmissionError,
@@ -160,3 +161,41 @@ def test_no_organization(fl: Fairlane, ask: Callable[[Fairlane], object]) -> Non
         InvalidParameters, match=r"^organization must be the id of the organization that .*, not None\.$"
     ):
         ask(fl)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda types: types.pause("label.prnt"),
+        lambda types: types.resume("label.prnt"),
+        lambda types: types.disable("label.prnt"),
+        lambda types: types.limit("label.prnt", max_running=1),
+        lambda types: types.reset_limit("label.prnt"),
+        lambda types: types.close_breaker("label.prnt", organization="acme"),
+        lambda types: types.delete("label.prnt"),
+    ],
+    ids=["pause", "resume", "disable", "limit", "reset_limit", "close_breaker", "delete"],
+)
+def test_a_slip_in_the_name_of_a_job_type(fl: Fairlane, change: Callable[[Any], object]) -> None:
+    with pytest.raises(JobTypeNotFound, match=r"^Job type label\.prnt is not registered; correct its name, or start "):
+        change(fl.job_types)
+    assert fl.job_types.names() == frozenset()
+
+
+def test_a_slip_in_the_job_type_of_a_bulk_action(fl: Fairlane) -> None:
+    with pytest.raises(JobTypeNotFound, match=r"^Job type label\.prnt is not registered"):
+        fl.bulk.start("retry", {"job_type": "label.prnt"}, organization="acme")
+    assert fl.bulk.list(organization="acme") == ()
+
+
+@pytest.mark.parametrize("name", ["", ".", "a\nb", "q" * 300], ids=["empty", "dot", "newline", "long"])
+def test_a_name_that_no_queue_can_have(fl: Fairlane, name: str) -> None:
+    for verb in (fl.queues.pause, fl.queues.resume):
+        with pytest.raises(ConfigurationError, match=r"^(queue must be text|A queue is called neither)"):
+            verb(name)
+    assert fl.queues.names() == frozenset()
+
+
+def test_an_organization_that_nobody_sees(fl: Fairlane) -> None:
+    with pytest.raises(ConfigurationError, match=r"not spaces alone"):
+        fl.organizations.create("  ")

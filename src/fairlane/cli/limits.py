@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column
 
-from fairlane import JobTypeNotFound
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
@@ -58,7 +57,6 @@ def limit_type(
         fairlane types limit report.pdf --reset
     """
     fl = acting(context, user)
-    refuse_unknown_type(fl, job_type)
     if reset:
         fl.job_types.reset_limit(job_type, organization=organization, user=user)
     window = o.optional(o.duration, "--execution-rate-window", execution_rate_window)
@@ -159,9 +157,3 @@ def _remark_on_others(fl: "Fairlane", job_type: str) -> None:
             f"fairlane types limits {shlex.quote(job_type)}. Take one back: "
             f"fairlane types limit {shlex.quote(job_type)} -o {shlex.quote(own[0])} --reset"
         )
-
-
-def refuse_unknown_type(fl: "Fairlane", job_type: str) -> None:
-    """A pause of a type that does not exist would be a slip that nobody notices."""
-    if all(one.name != job_type for one in fl.job_types.list()):
-        raise JobTypeNotFound(f"Job type {job_type} is not registered.")

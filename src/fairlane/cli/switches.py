@@ -8,7 +8,7 @@ from rich.table import Column
 
 from fairlane import JobStatus
 from fairlane.cli import options as o
-from fairlane.cli.limits import limit_type, list_limits, refuse_unknown_type
+from fairlane.cli.limits import limit_type, list_limits
 from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
     age,
@@ -237,7 +237,7 @@ def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
         fairlane types delete report.pdf
     """
     fl = acting(context, user)
-    refuse_unknown_type(fl, job_type)
+    fl.job_types.limits(name=job_type)  # before it asks, this refuses a type that is not there
     o.confirmed(f"Delete job type {job_type} with its limits?", yes=yes)
     fl.job_types.delete(job_type, user=user)
     say(f"Job type {job_type} is deleted.")
@@ -252,7 +252,6 @@ def pause_type(context: typer.Context, job_type: o.TypeArgument, user: o.User = 
         fairlane types pause report.pdf --reason "the printer is out of paper"
     """
     fl = acting(context, user)
-    refuse_unknown_type(fl, job_type)
     fl.job_types.pause(job_type, user=user, reason=reason)
     say(f"Job type {job_type} is paused.")
 
@@ -301,7 +300,6 @@ def close_breaker(
         fairlane types close-breaker report.pdf -o acme
     """
     fl = acting(context, user)
-    refuse_unknown_type(fl, job_type)
     was_open = fl.job_types.close_breaker(job_type, organization=organization, user=user)
     state = "starts again" if was_open else "was not held back by a breaker"
     say(f"Job type {job_type} {state} in organization {organization}.")

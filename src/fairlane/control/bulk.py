@@ -17,6 +17,7 @@ from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
 from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
+from fairlane.domain.ids import job_type_not_found
 from fairlane.domain.jobs import statuses_of
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
@@ -24,7 +25,7 @@ from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import Administered
-from fairlane.store.statements import audit
+from fairlane.store.statements import audit, job_types
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.transition import SYSTEM
@@ -77,6 +78,7 @@ class Bulk:
         Raises:
             InvalidParameters: a filter, the verb or the pace makes no sense, or it takes no jobs of these statuses.
             OrganizationNotFound: there is none, or its jobs can't be retried, as it was deleted.
+            JobTypeNotFound: the filter names one that is not registered.
             TooManyBulkActions: ten of the organization's go on already.
             StorageUnavailable: the database is away, and nothing was begun.
         """
@@ -188,6 +190,8 @@ class Bulk:
             raise TooManyBulkActions(
                 f"{MOST_WORKING} bulk actions of {organization} go on; wait for one of them, or stop it."
             )
+        if wanted.job_type is not None and job_types.options_of(connection, wanted.job_type) is None:
+            raise job_type_not_found(wanted.job_type)
         now = self._database.clock.now(connection)
         row = {
             **values,

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from fairlane.control.authority import refuse_unless_operator
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain.breaker import Breaker, Pair
-from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
+from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.events import BreakerClosed, Emit
+from fairlane.domain.ids import job_type_not_found
 from fairlane.domain.limits import Limit
 from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.metrics import PauseView
@@ -128,7 +129,7 @@ class JobTypes(Pauses):
 
         Raises:
             InvalidParameters: a text that can't be stored.
-            OrganizationNotFound, PermissionDenied
+            JobTypeNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(name=name, organization=organization, user=user)
         pair = Pair(organization, name)
@@ -141,6 +142,8 @@ class JobTypes(Pauses):
             if found is not None and was_open:
                 before = {"until": found.until}
                 self._record(connection, user, "close_breaker", name, organization, before=before)
+            else:
+                self._require(connection, name)
             return was_open
 
         was_open = self._tenants.write(work, organization, of=EVERYONE)
@@ -182,7 +185,7 @@ class JobTypes(Pauses):
             refuse_unless_operator(connection, user, right)
             # Removed first: from then on no submission begins, and those that had begun are seen.
             if not statements.remove(connection, name):
-                raise JobTypeNotFound(f"Job type {name} is not registered.")
+                raise job_type_not_found(name)
             if statements.is_referenced(connection, name):
                 raise ConfigurationError(
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
@@ -230,9 +233,7 @@ class JobTypes(Pauses):
 
         def work(connection: Connection) -> JobTypeLimit:
             refuse_unless_operator(connection, user, right)
-            row = statements.hold(connection, name)
-            if row is None:
-                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            row = self._require(connection, name)
             if changes:
                 before = running_limits.overrides(connection).get(subject, {})
                 _refuse_window_alone(_limit(subject, row.options, {**before, **changes}), changes)
@@ -251,7 +252,7 @@ class JobTypes(Pauses):
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set.
 
         Raises:
-            OrganizationNotFound, PermissionDenied
+            JobTypeNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(user=user)
         subject = _limit_subject(name, organization)
@@ -261,6 +262,8 @@ class JobTypes(Pauses):
             before = running_limits.reset_limit(connection, subject)
             if before is not None:
                 self._record(connection, user, "reset_limit", name, organization, before=before)
+            else:
+                self._require(connection, name)
             return before is not None
 
         was_set = self._tenants.write(work, organization, of=EVERYONE)
@@ -283,17 +286,21 @@ class JobTypes(Pauses):
             )
         ]
         if name is not None and not found:
-            raise JobTypeNotFound(f"Job type {name} is not registered.")
+            raise job_type_not_found(name)
         return tuple(found)
+
+    def _require(self, connection: Connection, name: str) -> AnyRow:
+        row = statements.hold(connection, name)
+        if row is None:
+            raise job_type_not_found(name)
+        return row
 
     def _set_enabled(self, name: str, user: str | None, right: Right | None, *, enabled: bool) -> None:
         storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
             refuse_unless_operator(connection, user, right)
-            row = statements.hold(connection, name)
-            if row is None:
-                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            row = self._require(connection, name)
             statements.set_enabled(connection, name, enabled=enabled)
             verb, before, after = "enable" if enabled else "disable", {"enabled": row.enabled}, {"enabled": enabled}
             self._record(connection, user, verb, name, before=before, after=after)

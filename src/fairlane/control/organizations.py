@@ -81,7 +81,8 @@ class Organizations:
         self._refuse_host("create it")
         if not is_new_organization_id(organization):
             raise ConfigurationError(
-                "An organization's id has 1 to 140 printable characters, no comma and no slash, begins with no hyphen "
+                "An organization's id has 1 to 140 printable characters and not spaces alone, no comma and no slash, "
+                "begins with no hyphen "
                 f"and is neither '.' nor '..'; {organization!r:.160} does not fit."
             )
         storable(name=name, user=user)

@@ -13,6 +13,7 @@ from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.registry.options import queue_name
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, workers
 from fairlane.store.statements import job_types as statements
@@ -59,12 +60,15 @@ class Pauses:
 
         Raises:
             InvalidParameters: a text that can't be stored.
+            ConfigurationError: no queue can have this name.
+            JobTypeNotFound: no job type has this name.
             PermissionDenied
         """
         storable(name=name, user=user, reason=reason)
 
         def work(connection: Connection) -> None:
             refuse_unless_operator(connection, user, right)
+            self._require(connection, name)
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
             if before is not None and not reason:
@@ -75,7 +79,11 @@ class Pauses:
         self._database.write(work, of=EVERYONE)
 
     def resume(self, name: str, *, user: str | None = None, right: Right | None = None) -> bool:
-        """End a pause; False if there was none. Raises `PermissionDenied`."""
+        """End a pause; False if there was none.
+
+        Raises:
+            PermissionDenied, and what `pause` raises for a name that nothing has.
+        """
         storable(name=name, user=user)
 
         def work(connection: Connection) -> bool:
@@ -83,11 +91,16 @@ class Pauses:
             ended = statements.resume(connection, self._subject, name)
             if ended is not None:
                 self._record(connection, user, self._verbs[1], name, before=_told(ended))
+            else:
+                self._require(connection, name)
             return ended is not None
 
         resumed = self._database.write(work, of=EVERYONE)
         self._database.hint()
         return resumed
+
+    def _require(self, connection: Connection, name: str) -> AnyRow | None:
+        """Refuse a name that nothing of this kind has."""
 
     def names(self) -> frozenset[str]:
         """What is paused."""
@@ -116,6 +129,9 @@ class Queues(Pauses):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, Subject.QUEUE)
+
+    def _require(self, connection: Connection, name: str) -> None:
+        queue_name(name)  # a queue is there by being named, before it has a job, too
 
 
 class Maintenance:

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 from uuid import UUID
 
-from fairlane.domain.errors import InvalidParameters, JobNotFound
+from fairlane.domain.errors import InvalidParameters, JobNotFound, JobTypeNotFound
 from fairlane.domain.jobs import Job
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
@@ -37,3 +37,8 @@ def job_id_of(job: JobOrId, organization: str) -> UUID:
 def job_not_found(job_id: UUID | str, organization: str) -> JobNotFound:
     """Return the error for an id that the organization does not have, whether it is unknown or foreign."""
     return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")
+
+
+def job_type_not_found(name: str) -> JobTypeNotFound:
+    """Return the error for a job type that no application or worker has registered."""
+    return JobTypeNotFound(f"Job type {name:.200} is not registered; correct its name, or start a worker that has it.")

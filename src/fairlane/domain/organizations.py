@@ -54,7 +54,7 @@ def is_organization_id(text: object) -> bool:
 
 
 def is_new_organization_id(text: object) -> bool:
-    """Return True if a new organization may be called so: not `.` or `..`, and with no hyphen at its beginning."""
+    """Return True if a new organization may be called so: not `.` or `..`, no hyphen first, not spaces alone."""
     return NEW_ORGANIZATION_IDS.fits(text)
 
 

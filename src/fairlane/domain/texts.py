@@ -39,7 +39,7 @@ PATH_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}]*$")
 JOB_TYPE_NAMES: Final = Names(200, rf"^{_NO_PATH}(?!.*/limits$)[^{_UNPRINTABLE},]*$")
 ORGANIZATION_IDS: Final = Names(140, rf"^[^{_UNPRINTABLE},/]*$")  # R1
 SCHEDULE_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}/]*$")
-NEW_ORGANIZATION_IDS: Final = Names(140, rf"^{_NO_PATH}(?!-)[^{_UNPRINTABLE},/]*$")  # "-x" reads as an option
+NEW_ORGANIZATION_IDS: Final = Names(140, rf"^{_NO_PATH}(?!-| +$)[^{_UNPRINTABLE},/]*$")  # "-x" reads as an option
 
 
 def storable(**texts: str | None) -> None:

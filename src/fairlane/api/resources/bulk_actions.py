@@ -19,6 +19,7 @@ from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import Moment, Number, Pair, SomeText
 from fairlane.domain import bulk as domain
 from fairlane.domain.bulk import BulkState, BulkVerb
+from fairlane.domain.errors import JobTypeNotFound
 from fairlane.domain.permissions import Access, CredentialKind, Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
@@ -177,15 +178,18 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
         FairlaneError
     """
     credential = scope.principal.credential
-    action = scope.fl.bulk.start(
-        verb,
-        filters,
-        organization=scope.organization,
-        user=scope.user,
-        per_second=per_second,
-        right=Right.JOBS_CHANGE,
-        token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
-    )
+    try:
+        action = scope.fl.bulk.start(
+            verb,
+            filters,
+            organization=scope.organization,
+            user=scope.user,
+            per_second=per_second,
+            right=Right.JOBS_CHANGE,
+            token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
+        )
+    except JobTypeNotFound as error:  # it is wrong in the body, and the address leads somewhere
+        raise Problem(422, "job-type-not-found", str(error)) from None
     return BulkAction.of(action, scope.access)
 
 
