@@ -1,15 +1,17 @@
 """R6: a job runs no longer than it may, whatever its handler does."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked, WorkerUnfit
 from fairlane.runtime.context import Interrupted
-from tests.acceptance.apps import handlers
+from tests.acceptance.apps import handlers, slow_to_import
 from tests.runtime.worker_kit import Engine, Gate, engine, running, until
 
 SOON = 0.2  # seconds
@@ -61,6 +63,33 @@ def test_a_process_is_stopped(fl: Engine) -> None:
     job = fl.give("slow")
     fl.drain()
     assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+
+
+@pytest.mark.slow
+def test_a_process_that_comes_up_late_leaves_its_handler_the_whole_timeout(
+    fl: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_TEST_SLOW_IMPORT", "1.5")
+    fl.job_type("work", isolation="process", timeout=1, max_retries=0)(slow_to_import.work)
+    job = fl.give("work", parameters={"path": str(tmp_path / "begun")})
+    fl.drain()
+    assert fl.value(job) == "done"
+
+
+@pytest.mark.slow
+def test_what_ended_in_time_in_its_process_and_is_heard_of_late_has_not_timed_out(fl: Engine, tmp_path: Path) -> None:
+    """Somebody's handler held up the loop meanwhile."""
+    fl.job_type("work", isolation="process", timeout=1, max_retries=0)(slow_to_import.work)
+
+    @fl.job_type("blocker")
+    async def blocker(ctx: JobContext) -> None:
+        await asyncio.to_thread(until, begun.exists)
+        time.sleep(2)  # noqa: ASYNC251 - that is what it is for
+
+    begun = tmp_path / "begun"
+    jobs = [fl.give("blocker"), fl.give("work", parameters={"path": str(begun)})]
+    fl.drain()
+    assert [fl.look(job).status for job in jobs] == ["completed", "completed"]
 
 
 def test_a_timed_out_job_is_tried_again_as_its_retries_allow(fl: Engine) -> None:

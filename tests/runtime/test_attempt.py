@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from fairlane.domain.outcomes import Completed, Outcome, TimedOut
+from fairlane.domain.outcomes import Outcome, TimedOut
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
 from fairlane.runtime import attempt as module
-from fairlane.runtime.attempt import HEARING, START_LIMIT, Attempt, Bench
+from fairlane.runtime.attempt import START_LIMIT, Attempt, Bench
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.executors.base import Call, Execution, OnEnd
 from fairlane.runtime.reports import Interruption
@@ -101,26 +101,6 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 def message(outcome: Outcome) -> str:
     assert isinstance(outcome, TimedOut)
     return outcome.error.message
-
-
-def test_a_process_that_comes_up_late_leaves_its_handler_the_whole_timeout(scene: Scene) -> None:
-    scene.time.go_on(7)
-    scene.come_up()
-    scene.time.go_on(1.9)
-    assert scene.outcomes == []
-    scene.time.go_on(0.1 + HEARING)
-    assert message(*scene.outcomes) == "ran past its timeout of 2 s"
-
-
-def test_what_ended_in_time_and_is_heard_of_late_has_not_timed_out(scene: Scene) -> None:
-    scene.come_up()
-    scene.time.go_on(2)
-    assert scene.outcomes == []
-    assert scene.execution is not None
-    scene.execution.tell(None, None)
-    scene.time.go_on(1)
-    assert [type(one) for one in scene.outcomes] == [Completed]
-    assert scene.time.timers == []
 
 
 def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
