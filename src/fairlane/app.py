@@ -79,6 +79,10 @@ FIRST_LOOK, SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
 class Fairlane:
     """A job engine on one database.
 
+    Its verbs trust their caller. A `user` that is passed to a verb about jobs is checked: `submit`, `cancel`, `retry`,
+    `delete`, those of `dead_letters`, and `bulk.start`. All other verbs only write their `user` to the audit. None is
+    the system, which may do all.
+
     Args:
         url: `sqlite:///jobs.db`, `postgresql://…`, or a `Settings`; None = from FAIRLANE_… in the environment.
         directory: the host application's own users and organizations; None = Fairlane keeps them.
