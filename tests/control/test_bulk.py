@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane import BulkActionNotFound, InvalidParameters, JobStatus, Submission, TooManyBulkActions
+from fairlane import (
+    BulkActionNotFound,
+    InvalidParameters,
+    JobStatus,
+    PermissionDenied,
+    Submission,
+    TooManyBulkActions,
+)
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
@@ -187,6 +194,22 @@ def test_what_is_not_theirs_is_refused_one_by_one(scene: Scene, monkeypatch: pyt
     assert "ask an admin" in done.refusals[0].detail
     assert {scene.get(job).status for job in mine} == {CANCELED}
     assert {scene.get(job).status for job in others} == {QUEUED}
+
+
+@pytest.mark.parametrize("user", ["rita", "nobody", ""])
+def test_who_is_no_member_begins_none(scene: Scene, user: str):
+    submit(scene, 1)
+    named = user or "''"
+    sentence = rf"^{named} is not a member of organization acme; add them\."
+    with pytest.raises(PermissionDenied, match=sentence):
+        scene.fl.bulk.start("cancel", {}, organization="acme", user=user)
+    assert scene.fl.bulk.list(organization="acme") == ()
+
+
+def test_an_operator_begins_one_in_any_organization(scene: Scene):
+    scene.fl.users.create("ops", operator=True)
+    submit(scene, 1)
+    assert all_of(scene, "cancel", user="ops").changed == 1
 
 
 def test_one_that_has_gone_or_changed_meanwhile_is_passed_over(scene: Scene, monkeypatch: pytest.MonkeyPatch):

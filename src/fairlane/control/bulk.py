@@ -23,7 +23,7 @@ from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
-from fairlane.registry.tenants import Tenants
+from fairlane.registry.tenants import Tenants, no_member
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, job_types
 from fairlane.store.statements import bulk_actions as statements
@@ -79,6 +79,7 @@ class Bulk:
             InvalidParameters: a filter, the verb or the pace makes no sense, or it takes no jobs of these statuses.
             OrganizationNotFound: there is none, or its jobs can't be retried, as it was deleted.
             JobTypeNotFound: the filter names one that is not registered.
+            PermissionDenied: `user` is neither a member of the organization nor an operator.
             TooManyBulkActions: ten of the organization's go on already.
             StorageUnavailable: the database is away, and nothing was begun.
         """
@@ -104,9 +105,14 @@ class Bulk:
             "taken": taken,
         }
         wanted = replace(wanted, statuses=statuses, undecided=verb_of(verb) is BulkVerb.RETRY)
-        row = self._database.write(
-            lambda c: self._create(c, organization, wanted, values), of=Administered(organization)
-        )
+        actor = self._authority.actor(organization, user, right or Right.JOBS_CHANGE)
+
+        def begin(connection: Connection) -> AnyRow:
+            if user is not None and actor.membership(connection) is None and not actor.is_operator(connection):
+                raise no_member(user, organization, is_stored=not self._authority.is_of_host)
+            return self._create(connection, organization, wanted, values)
+
+        row = self._database.write(begin, of=Administered(organization))
         # It has begun: whatever goes wrong from here on, workers go on with it.
         with suppress(FairlaneError):
             deadline = monotonic() + seconds

@@ -18,7 +18,6 @@ from fairlane.domain.errors import (
     OrganizationSuspended,
     ParentNotFound,
     PermissionDenied,
-    remedied,
 )
 from fairlane.domain.moments import moment_of
 from fairlane.domain.organizations import is_organization_id, is_user_id
@@ -29,12 +28,11 @@ from fairlane.registry.directory import Membership, Standing, memberships, stand
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
 from fairlane.registry.parameters import ParameterSchema, Prepared
 from fairlane.registry.sealing import Ring
-from fairlane.registry.tenants import unknown
+from fairlane.registry.tenants import no_member, unknown
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
 _MOST_LABELS: Final = 50
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
-_HOST: Final = "the application's own directory says so."
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
 
 
@@ -93,10 +91,7 @@ class Answers:
             return
         membership = self.members.get((organization, user))
         if membership is None:
-            stranger = f"{user} is not a member of organization {organization}"
-            if self.of_host:
-                raise PermissionDenied(f"{stranger}; {_HOST}")
-            raise remedied(PermissionDenied(f"{stranger}; add them."), f"fl.members.add({organization!r}, {user!r})")
+            raise no_member(user, organization, is_stored=not self.of_host)
         if not membership.may_submit(permission):
             needed = f"permission {permission}" if permission else "the role member or admin"
             raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")

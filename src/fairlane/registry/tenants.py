@@ -10,6 +10,7 @@ from fairlane.domain.errors import (
     FairlaneError,
     JobNotFound,
     OrganizationNotFound,
+    PermissionDenied,
     ScheduleNotFound,
     remedied,
 )
@@ -125,6 +126,14 @@ def unknown(organization: str, *, is_stored: bool = True, was_deleted: bool = Fa
         )
     error = OrganizationNotFound(f"There is no organization {organization!r}; create it.")
     return remedied(error, f"fl.organizations.create({organization!r})")
+
+
+def no_member(user: str, organization: str, *, is_stored: bool = True) -> PermissionDenied:
+    """Return the error for a user who is no member of the organization; `is_stored` is as in `unknown`."""
+    stranger = f"{user or repr(user)} is not a member of organization {organization}"
+    if not is_stored:
+        return PermissionDenied(f"{stranger}; the application's own directory says so.")
+    return remedied(PermissionDenied(f"{stranger}; add them."), f"fl.members.add({organization!r}, {user!r})")
 
 
 def _is_empty(found: object) -> bool:
