@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 
 import pytest
 from sqlalchemy import insert
 
 from fairlane import Job, JobContext, Submission
-from fairlane.domain.events import ServiceFailed, StorageLost
+from fairlane.domain.events import JobEnded, ServiceFailed, StorageLost
 from fairlane.store.tables import results
 from tests.runtime.worker_kit import Engine, Hold, engine, running, running_jobs, started, until
 from tests.runtime.worker_outages import held_job, held_table, refusing, waiting_for_locks
@@ -42,26 +43,35 @@ def test_where_jobs_of_one_organization_end_by_the_hundred_another_s_are_not_wri
     with engine(database_url) as fl:
         fl.organizations.create("rival")
         all_run, begun = asyncio.Event(), list[JobContext]()
+        # Of completions only those are overtaken that are written in other ways.
+        others = [True, False] if crowd_fails else [True]
 
         @fl.job_type("end", dedup_window=0)
         async def end(ctx: JobContext, fails: bool) -> None:
             begun.append(ctx)
-            if len(begun) == len(given):
+            if len(begun) == crowd + len(others):
                 all_run.set()
             await all_run.wait()
             if fails:
                 raise ConnectionError
 
-        # Of completions only those are overtaken that are written in other ways.
-        others = [True, False] if crowd_fails else [True]
-        ends = [("acme", crowd_fails)] * crowd + [("rival", fails) for fails in others]
-        given = fl.submit_many(
-            [Submission("end", organization=one, parameters={"fails": fails}) for one, fails in ends]
-        )
-        fl.drain(concurrency=len(given))
-        ended = [fl.history(job.id, organization=job.organization)[2].at for job in given]
-        last = max(ended[:crowd])
-        assert all(at < last for at in ended[crowd:])
+        def give(organization: str, *fails: bool) -> list[Job]:
+            return fl.submit_many(
+                [Submission("end", organization=organization, parameters={"fails": one}) for one in fails]
+            )
+
+        with running(fl.worker(concurrency=crowd + len(others))):
+            ours = give("acme", *[crowd_fails] * crowd)
+            until(lambda: len(begun) == crowd)
+            theirs = give("rival", *others)
+            until(lambda: len(fl.events.of(JobEnded)) == crowd + len(others))
+        last = max(end_of(fl, job) for job in ours)
+        assert all(end_of(fl, job) < last for job in theirs)
+
+
+def end_of(fl: Engine, job: Job) -> datetime:
+    """When the job's first attempt ended."""
+    return fl.history(job.id, organization=job.organization)[2].at
 
 
 def test_while_ends_can_t_be_written_no_more_jobs_wait_for_that_than_there_are_slots(postgres_url: str) -> None:
