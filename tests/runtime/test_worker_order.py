@@ -52,6 +52,29 @@ def test_what_snoozes_again_and_again_does_not_go_before_what_came_meanwhile(
     assert starts.index("pdf") < 50
 
 
+def test_what_snoozes_for_no_time_goes_behind_what_came_meanwhile(fl: Engine, clock: ManualClock) -> None:
+    starts: list[str] = []
+
+    @fl.job_type("poll", dedup_window=0)
+    def poll(ctx: JobContext) -> None:
+        starts.append("poll")
+        clock.advance(1)
+        if "pdf" not in starts and len(starts) < 20:
+            raise Snooze(0)
+
+    @fl.job_type("pdf")
+    def pdf(ctx: JobContext) -> None:
+        starts.append("pdf")
+
+    for _ in range(3):
+        fl.give("poll")
+    clock.advance(0.5)
+    job = fl.give("pdf")
+    with running(fl.worker(concurrency=1)):
+        assert fl.ended(job).status == "completed"
+    assert starts.index("pdf") <= 3
+
+
 def test_the_most_urgent_start_first_from_whichever_of_many_types(fl: Engine) -> None:
     starts: list[str] = []
     for number in range(5):

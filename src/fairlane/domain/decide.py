@@ -86,7 +86,7 @@ def _put_back(
     match outcome:
         case Snoozed(seconds, reason):
             message = "snoozed by the handler" + (f": {reason}" if reason else "")
-            return transitions.requeue(message, 0, _after(now, seconds))
+            return transitions.snooze(message, now, _after(now, seconds))
         case Deferred(error):
             number = job.deferrals + 1
             at = _later(now, STORAGE_BACKOFF.seconds(number, random))

@@ -189,6 +189,12 @@ def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: Er
     return Transition((Step(_S.RUNNING, _S.QUEUED, reason),), changes, error=error)
 
 
+def snooze(reason: str, now: datetime, ready_at: datetime | None) -> Transition:
+    """Put back a job whose handler asked for it, behind those that are due: else it would go before them each time."""
+    released = requeue(reason, 0, ready_at)
+    return replace(released, changes={**released.changes, "run_at": now})
+
+
 def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datetime) -> Transition:
     """Release a job whose handler Fairlane's own storage did not answer; it runs again from `ready_at`."""
     why = f"{error.error_type}: {error.message}"
