@@ -165,7 +165,7 @@ class Fairlane:
     def job_types(self) -> "JobTypes":
         from fairlane.control.job_types import JobTypes
 
-        return JobTypes(self.database, self.emit, self.directory)
+        return JobTypes(self.database, self.emit, self.directory, self.catalogue)
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":

@@ -67,7 +67,7 @@ def test_a_refusal_leaves_nothing_behind(fl: Fairlane):
     """Neither what the transaction had written before, nor the refusal itself on its pooled connection."""
 
     def work(connection: Connection) -> None:
-        job_type = {"name": "odd", "schema": "{}", "options": "{}", "enabled": True}
+        job_type = {"name": "odd", "schema": "{}", "options": "{}"}
         connection.execute(insert(job_types), job_type | {"registered_at": fl.database.clock.now(connection)})
         connection.execute(MINE)
 

@@ -20,6 +20,7 @@ from fairlane.domain.metrics import PauseView
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
 from fairlane.registry.parameters_json_schema import json_schema
@@ -75,8 +76,9 @@ class JobTypes(Pauses):
     What changes something takes `user`, who does it (None = the system), and `right`, as `pause` has it.
     """
 
-    def __init__(self, database: Database, emit: Emit, directory: Directory) -> None:
+    def __init__(self, database: Database, emit: Emit, directory: Directory, catalogue: Catalogue) -> None:
         super().__init__(database, Subject.JOB_TYPE)
+        self._catalogue = catalogue
         self._emit = emit
         self._tenants = Tenants(database, directory)
 
@@ -291,6 +293,9 @@ class JobTypes(Pauses):
 
     def _require(self, connection: Connection, name: str) -> AnyRow:
         row = statements.hold(connection, name)
+        if row is None and name in self._catalogue.mine:  # defined here, and not registered yet
+            self._catalogue.write(connection)
+            row = statements.hold(connection, name)
         if row is None:
             raise job_type_not_found(name)
         return row

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from fairlane import JobNotFound, JobStatus, OrganizationSuspended, Resolution
+from fairlane import JobNotFound, JobStatus, OrganizationNotFound, OrganizationSuspended, Resolution
 from fairlane.domain.statuses import TERMINAL
 from tests.model.machine.base import ADMIN, MEMBER, PLACES, Machine, jobs, places
 from tests.model.model import people as model
@@ -38,7 +38,9 @@ class Deciding(Machine):
             then(self.world, found)
 
     def is_unknown(self, organization: str, user: str, job: UUID, do: Callable[..., object]) -> None:
-        self.agree(JobNotFound, lambda: do(job, organization=organization, user=user))
+        is_gone = do == self.fl.retry and organization in self.world.deleted
+        unknown = OrganizationNotFound if is_gone else JobNotFound
+        self.agree(unknown, lambda: do(job, organization=organization, user=user))
         refusal = why_not_submit(self.world, [Asked(UUID(int=0), organization, (job,), user)])
         assert refusal is not None
         self.agree(refusal, lambda: self.scene.submit(organization=organization, user=user, depends_on=job))

@@ -67,6 +67,8 @@ class Governing(Submitting, Running):
         """How many jobs may run at once; those that run beyond it finish."""
         for subject in self.world.limits.keys() | limits.keys():
             organization, job_type = subject
+            if organization in self.world.deleted:
+                continue  # nobody changes it any more, and nothing of it starts
             most = limits.get(subject)
             if job_type is not None:
                 self.fl.job_types.limit(job_type, organization=organization, max_running=most)

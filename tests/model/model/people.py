@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fairlane import IllegalTransition, JobNotFound, JobStatus
+from fairlane import IllegalTransition, JobNotFound, JobStatus, OrganizationNotFound
 from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState, Resolution
 from tests.model.model.dependencies import settle
 from tests.model.model.organizations import why_not_touch
@@ -25,7 +25,12 @@ def cancel(world: World, job: Job) -> None:
 
 
 def why_not_retry(world: World, job: Job, user: str) -> Refusal:
-    """Of what is no dead letter; of what a dead letter took down, since that one's retry brings it back."""
+    """Of what is no dead letter; of what a dead letter took down, since that one's retry brings it back.
+
+    Nor is anything retried in an organization that was deleted.
+    """
+    if job.asked.organization in world.deleted:
+        return OrganizationNotFound
     if stranger := why_not_touch(world, job, user):
         return stranger
     if job.status is not JobStatus.DEAD_LETTER or job.dead_letter is None:
