@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from fairlane.domain.errors import SubmissionError as SubmissionError
     from fairlane.domain.errors import TooManyBulkActions as TooManyBulkActions
     from fairlane.domain.errors import TransientError as TransientError
+    from fairlane.domain.errors import UserExists as UserExists
     from fairlane.domain.errors import WaitTimeout as WaitTimeout
     from fairlane.domain.errors import WorkerNotFound as WorkerNotFound
     from fairlane.domain.events import AlertKind as AlertKind
@@ -163,7 +164,8 @@ _NAMES: Final = {
         "InstallationError InvalidParameters JobNotFound JobTypeDisabled JobTypeNotFound KeptByHost "
         "OrganizationExists OrganizationNotFound OrganizationSuspended ParentNotFound PayloadTooLarge "
         "PermanentError PermissionDenied QueueFull RateLimited ScheduleNotFound Snooze StatementTooSlow "
-        "StorageUnavailable SubmissionError TooManyBulkActions TransientError WaitTimeout WorkerNotFound"
+        "StorageUnavailable SubmissionError TooManyBulkActions TransientError UserExists WaitTimeout "
+        "WorkerNotFound"
     ),
     "domain.events": (
         "AlertKind BreakerClosed BreakerOpened DeadLetterAlert DirectoryBack DirectoryLost Emit Event "

@@ -703,7 +703,7 @@ def _as_artifact_not_found(job_id: UUID, name: str) -> Iterator[None]:
     try:
         yield
     except Unreadable as error:
-        raise ArtifactNotFound(f"The file of artifact {name!r} of job {job_id} can't be opened: {error}.") from None
+        raise ArtifactNotFound(f"The file of artifact {name!r} of job {job_id} can't be opened: {error}") from None
     except FileNotFoundError as error:
         raise ArtifactNotFound(
             f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "

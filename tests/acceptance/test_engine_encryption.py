@@ -306,11 +306,16 @@ def test_after_a_destruction_a_new_key_seals_what_comes_and_a_person_can_give_pa
 
 
 @pytest.mark.parametrize("keys", [None, SECOND, IMPOSTOR])
-def test_without_the_master_key_submissions_are_refused_and_jobs_wait(database_url: str, keys: str | None) -> None:
-    with sealed_engine(database_url) as fl:
+def test_without_the_master_key_submissions_are_refused_and_jobs_wait(
+    database_url: str, tmp_path: Path, keys: str | None
+) -> None:
+    artifacts_url = tmp_path.as_uri()
+    with sealed_engine(database_url, artifacts_url=artifacts_url) as fl:
         register(fl)
+        ended = give(fl)
+        fl.drain()
         job = give(fl)
-        with another(fl, encryption_keys=keys) as lacking:
+        with another(fl, encryption_keys=keys, artifacts_url=artifacts_url) as lacking:
             register(lacking)
             with pytest.raises(ConfigurationError, match="master key first"):
                 give(lacking)
@@ -322,6 +327,8 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(database_u
             assert lacking.way(job) == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.QUEUED]
             assert "can't use the organization's encryption key" in lacking.reasons(job)
             assert not lacking.keys.list(organization="acme")[0].usable
+            with pytest.raises(FileNotFoundError, match=rf"^The file of artifact .* of job {ended.id} .*\w\.$"):
+                lacking.artifact(ended.id, "file.txt", organization="acme")
             # Once is enough to know: further jobs of the organization are not touched, and those of others run.
             more = give(fl)
             mine = lacking.give("work", organization="beta", parameters={"text": f"{CANARY}-parameter"})

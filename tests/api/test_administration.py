@@ -179,6 +179,12 @@ def test_an_operator_runs_queues_and_job_types(api: Api):
         assert [one["organization"] for one in listed["report"]] == whose
 
 
+@pytest.mark.parametrize(("kind", "taken"), [("user", OPERATOR), ("organization", "acme")])
+def test_who_is_there_already_is_a_conflict(api: Api, kind: str, taken: str):
+    again = api.operator().post(f"/operator/{kind}s", json={"id": taken})
+    assert (again.status_code, again.json()["type"]) == (409, f"urn:fairlane:problem:{kind}-exists")
+
+
 def test_an_operator_gives_nobody_rights_that_they_lack(api: Api):
     operator = api.operator()
     body = {"id": "pat", "operator": True, "rights": ["payload:read"]}

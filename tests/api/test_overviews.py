@@ -170,6 +170,8 @@ def test_dead_letters_are_decided_about_and_deleted_together(api: Api):
     gone = client.post(f"{path}/deletion", json={"ids": [letters[0], live]}).json()
     assert (gone["changed"], [one["id"] for one in gone["refused"]]) == (1, [live])
     assert client.get(path, params={"resolution": "any"}).json()["total"] == 2
+    slip = client.post(f"{path}/resolution", json={"ids": letters, "resolution": "done"})
+    assert slip.json()["detail"] == "/body/resolution: Input should be 'resolved' or 'ignored'"
     foreign = api.as_("other-admin", "other").post("/organizations/other/dead-letters/deletion", json={"ids": letters})
     assert foreign.json()["changed"] == 0
 

@@ -12,6 +12,7 @@ from fairlane import (
     InvalidParameters,
     JobContext,
     JobTypeNotFound,
+    RateLimited,
     Settings,
     Submission,
     SubmissionError,
@@ -94,6 +95,9 @@ def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
         ({"limit": "5"}, "A page has 1 to 1000 items, not '5'."),
         ({"status": 5}, "A status is one of pending, queued,"),
         ({"job_type": 5}, "job_type must be text, not 5."),
+        ({"text": 5}, "text must be text, not 5."),
+        ({"created_after": "2026"}, "created_after must be a datetime with a time zone, such as datetime("),
+        ({"created_before": 5}, "created_before must be a datetime with a time zone, such as datetime("),
         ({"job_type": job_type_named("mail.send")}, "job_type must be text, not <JobType 'mail.send'>."),
     ],
 )
@@ -101,6 +105,31 @@ def test_a_filter_of_another_type(fl: Fairlane, filters: Any, sentence: str) -> 
     with pytest.raises(InvalidParameters) as refused:
         fl.list(organization="acme", **filters)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("filters", [{"text": 5}, {"created_before": "x"}])
+def test_a_filter_of_another_type_in_a_bulk_action(fl: Fairlane, filters: Any) -> None:
+    with pytest.raises(InvalidParameters, match=r"^(text must be text|created_before must be a datetime)"):
+        fl.bulk.start("cancel", filters, organization="acme")
+    assert fl.bulk.list(organization="acme") == ()
+
+
+def test_a_rate_of_none_is_not_told_to_be_split(fl: Fairlane) -> None:
+    fl.job_type("zero", rate_limit=0)(lambda ctx: None)
+
+    with pytest.raises(RateLimited, match=r"^Nobody may submit zero: its rate_limit is 0\.$") as refused:
+        fl.submit("zero", organization="acme")
+    assert refused.value.retry_after is None
+
+
+@pytest.mark.parametrize("weight", [0, 10**12, "2"])
+def test_a_weight_outside_of_its_bounds(fl: Fairlane, weight: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"^weight must be a whole number from 1 to 2147483647, not {weight!r}\.$"
+    ):
+        fl.organizations.create("beta", weight=weight)
+    with pytest.raises(ConfigurationError, match=r"^weight must be a whole number from 1 to "):
+        fl.organizations.update("acme", weight=weight)
 
 
 @pytest.mark.parametrize("concurrency", ["4", 4.5, 0, None])
@@ -126,7 +155,10 @@ def test_a_batch_that_holds_something_else(fl: Fairlane) -> None:
     ("fields", "sentence"),
     [
         ({"labels": "x"}, "labels must be a mapping, such as {'sample': '42'}, not 'x'."),
-        ({"run_at": "2026-11-01"}, "run_at needs a time zone, such as datetime(…, tzinfo=UTC)."),
+        (
+            {"run_at": "2026-11-01"},
+            "run_at must be a datetime with a time zone, such as datetime(…, tzinfo=UTC), not '2026-11-01'.",
+        ),
     ],
 )
 def test_an_option_of_another_type(fl: Fairlane, fields: Any, sentence: str) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from fairlane.domain.errors import PermanentError, StorageUnavailable
+from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import track
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
@@ -67,9 +67,44 @@ def test_progress_is_a_percentage(
     assert channel.reports == [Progress(kept, "page 5")]
 
 
-def test_progress_that_is_no_number_is_refused(ctx: JobContext) -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        ctx.progress(math.nan)
+@pytest.mark.parametrize("given", [math.nan, "x", [5]])
+def test_progress_that_is_no_number_is_refused(ctx: JobContext, given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^percent must be a number, or None if it is unknown, not ") as refused:
+        ctx.progress(given)
+    assert repr(given) in str(refused.value)
+
+
+def test_a_progress_message_may_be_anything_like_a_log_line(ctx: JobContext, channel: RecordingChannel) -> None:
+    message: Any = 5
+    ctx.progress(1, message)
+    ctx.log(message)
+    assert channel.reports == [Progress(1.0, "5"), Line("info", "5")]
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("given", ["x", None, math.nan])
+def test_a_sleep_that_is_no_number_is_refused(channel: RecordingChannel, blocking: bool, given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^seconds must be a number, not "):
+        make(channel, blocking=blocking).sleep(given)
+
+
+@pytest.mark.parametrize("given", ["x", None, -1, math.nan, math.inf])
+def test_a_snooze_that_is_no_time_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^A job snoozes for 0 seconds or more, not for "):
+        Snooze(given)
+
+
+def test_only_what_can_be_iterated_is_tracked(ctx: JobContext) -> None:
+    nothing: Any = 5
+    with pytest.raises(TypeError, match=r"^ctx\.track takes a list or another iterable, not 5\.$"):
+        ctx.track(nothing)
+    with pytest.raises(ValueError, match=r"^total must be a number, or None if it is unknown, not 'x'\.$"):
+        ctx.track([1], total="x")  # type: ignore[arg-type]
+
+
+def test_an_artifact_s_text_that_is_no_utf_8_is_refused(ctx: JobContext) -> None:
+    with pytest.raises(PermanentError, match=r"^an artifact's text holds half a surrogate pair"):
+        ctx.artifact("a.txt", "a\ud800b")
 
 
 async def test_progress_may_be_awaited_or_not(channel: RecordingChannel) -> None:

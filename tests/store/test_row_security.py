@@ -422,7 +422,10 @@ def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_non
     fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]]
 ):
     login = make_url(logins["jobs"]).username
-    with application(logins["jobs"], production=True) as shop, host(plain(logins["jobs"])) as theirs:
+    with (
+        application(logins["jobs"], production=True, lock_timeout=0.1) as shop,
+        host(plain(logins["jobs"])) as theirs,
+    ):
         job = shop.submit("report", organization="acme", connection=theirs.lent)
         assert theirs.execute("SELECT current_user") == login
         shop.submit_many([bound_submission("acme"), bound_submission("rival")], connection=theirs.lent)
@@ -431,6 +434,11 @@ def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_non
             shop.submit("report", organization="nobody", connection=theirs.lent)
         with pytest.raises(DuplicateJob, match="submitted before"):
             shop.submit_many([replace(bound_submission("acme"), id=job.id)], connection=theirs.lent)
+        (parent,) = fl.list(organization="acme").items
+        with psycopg.connect(plain(fl.database.url)) as other:
+            other.execute("SELECT FROM fairlane_jobs WHERE id = %s FOR UPDATE", [parent.id])
+            with pytest.raises(StorageUnavailable, match="locked"):
+                shop.submit("report", organization="acme", depends_on=[parent.id], connection=theirs.lent)
         assert theirs.execute("SELECT current_user") == login
         assert theirs.execute("SELECT current_setting('fairlane.organizations')") == ""
         assert theirs.execute("SELECT has_table_privilege('fairlane_jobs', 'SELECT')") is False

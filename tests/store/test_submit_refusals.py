@@ -223,7 +223,7 @@ class TestParents:
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"run_at": datetime(2026, 12, 1)}, "run_at needs a time zone"),  # noqa: DTZ001 - that is the mistake
+        ({"run_at": datetime(2026, 12, 1)}, "run_at must be a datetime with a time zone"),  # noqa: DTZ001 - that is the mistake
         ({"run_at": "aware", "delay": 5}, "Give run_at or delay, not both"),
         ({"delay": -1}, "delay must be seconds"),
         ({"delay": float("inf")}, "delay must be seconds"),

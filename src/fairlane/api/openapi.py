@@ -25,7 +25,7 @@ _PROBLEMS: Final = {
     "404": "It is not there, or not for the reader to see.",
     "405": "The address does not take the method.",
     "408": "The body took too long to come.",
-    "409": "The state of things does not allow it.",
+    "409": "The state of things does not allow it, or what was to be made is there already.",
     "413": "The body, or the parameters of a job, are too large, or have too many values or names.",
     "415": "The body is compressed, or no JSON.",
     "422": "A value is wrong; `errors` or `index` say which.",

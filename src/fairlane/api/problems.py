@@ -42,6 +42,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.ScheduleNotFound: (404, "schedule-not-found", "The organization has no such schedule."),
     e.OrganizationNotFound: (404, "organization-not-found", ORGANIZATION_UNKNOWN),
     e.OrganizationExists: (409, "organization-exists", None),
+    e.UserExists: (409, "user-exists", None),
     e.OrganizationSuspended: (409, "organization-suspended", None),
     e.JobTypeNotFound: (404, "job-type-not-found", None),
     e.JobTypeDisabled: (409, "job-type-disabled", None),

@@ -324,5 +324,5 @@ def _retention(retention: Seconds | None) -> float | None:
 
 def _weight(weight: object) -> int:
     if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= LARGEST_COUNT:
-        raise ConfigurationError(f"weight must be a whole number, 1 or more, not {weight!r}.")
+        raise ConfigurationError(f"weight must be a whole number from 1 to {LARGEST_COUNT}, not {weight!r:.80}.")
     return weight

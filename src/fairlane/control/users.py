@@ -14,7 +14,7 @@ from fairlane.control.passwords import fits, hashed
 from fairlane.control.token_rows import audit_revoked
 from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
-from fairlane.domain.errors import ConfigurationError, PermissionDenied
+from fairlane.domain.errors import PermissionDenied, UserExists
 from fairlane.domain.organizations import is_user_id, require_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right
 from fairlane.domain.texts import storable
@@ -62,7 +62,8 @@ class Users:
 
         Raises:
             PermissionDenied: `user` lacks the right, or the user is such a member.
-            ConfigurationError: there is such a user already, or a value is wrong.
+            UserExists: nothing was changed.
+            ConfigurationError: a value is wrong.
         """
         require_user_id(user_id)
         storable(user=user)
@@ -72,7 +73,7 @@ class Users:
         def work(connection: Connection) -> User:
             refuse_unless_operator(connection, user, right, also=needed(more, kept, of_members=of_members))
             if credentials.find_user(connection, user_id) is not None:
-                raise ConfigurationError(f"There is a user {user_id} already; change them instead.")
+                raise UserExists(f"There is a user {user_id} already; change them instead.")
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user_id, user, of_members=of_members)

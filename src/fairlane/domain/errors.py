@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from math import isfinite
+from math import inf
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
+from fairlane.domain.numbers import number_of
 from fairlane.domain.statuses import JobStatus
 
 
@@ -93,6 +94,10 @@ class OrganizationNotFound(FairlaneError):
 
 class OrganizationExists(FairlaneError):
     """An organization with this id is there already; it was not changed."""
+
+
+class UserExists(ConfigurationError):
+    """A user with this id is there already; they were not changed."""
 
 
 class OrganizationSuspended(FairlaneError):
@@ -225,9 +230,10 @@ class Snooze(FairlaneError):
     """Raised by a handler: run me again in `seconds` (or a timedelta); it is no failure and spends no retry."""
 
     def __init__(self, seconds: float | timedelta, reason: str = "") -> None:
-        seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        if not isfinite(seconds) or seconds < 0:
-            raise ValueError(f"A job snoozes for 0 seconds or more, not for {seconds}.")
+        rule = "A job snoozes for 0 seconds or more, not for"
+        seconds = number_of(rule, seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
+        if not 0 <= seconds < inf:
+            raise ValueError(f"{rule} {seconds}.")
         super().__init__(reason or f"again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason

@@ -13,10 +13,12 @@ def moment_of(name: str, given: object) -> datetime:
     """Return a moment that somebody gave, in UTC.
 
     Raises:
-        ConfigurationError: it has no time zone, or it is too far away to be stored.
+        ConfigurationError: it is no datetime, has no time zone, or is too far away to be stored.
     """
     if not isinstance(given, datetime) or given.utcoffset() is None:
-        raise ConfigurationError(f"{name} needs a time zone, such as datetime(…, tzinfo=UTC).")
+        raise ConfigurationError(
+            f"{name} must be a datetime with a time zone, such as datetime(…, tzinfo=UTC), not {given!r:.80}."
+        )
     if not FIRST <= given < END:
         raise ConfigurationError(f"{name} must be in the years {FIRST.year} to {END.year - 1}, not {given}.")
     return given.astimezone(UTC)

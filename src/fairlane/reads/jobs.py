@@ -145,11 +145,11 @@ def search_of(text: str | None) -> str | None:
     Raises:
         InvalidParameters: it is too long, or no stored text can hold it.
     """
+    storable(text=text)
     if text is None or not text.strip():
         return None
     if len(text) > _LONGEST_TEXT:
         raise InvalidParameters(f"A search text has at most {_LONGEST_TEXT} characters, not {len(text)}.")
-    storable(text=text)
     return text.strip()
 
 

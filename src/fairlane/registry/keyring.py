@@ -160,7 +160,7 @@ class Shown:
             self._rings.pop(organization, None)
             ring = self._ring(organization)
         if ring is None:
-            raise Unreadable(f"organization {organization} has no encryption key", BROKEN)
+            raise Unreadable(f"organization {organization} has no encryption key.", BROKEN)
         return ring.open(job_id, field, text)
 
     def _ring(self, organization: str) -> Ring | None:

@@ -38,7 +38,7 @@ class _Opener(NamedTuple):
         try:
             return bytes(self.key.decrypt(_nonce(number, is_last=is_last), sealed, self.bound_to))
         except (InvalidTag, ValueError):
-            raise Unreadable("it was not sealed as this file, or it was changed or cut", BROKEN) from None
+            raise Unreadable("it was not sealed as this file, or it was changed or cut.", BROKEN) from None
 
 
 def version_of(head: bytes) -> int | None:
@@ -122,7 +122,7 @@ def _opener(ring: Ring, path: str, data: bytes) -> _Opener:
     line, newline, _ = data[:LONGEST_HEAD].partition(b"\n")
     version, start = line.removeprefix(_HEAD), len(line) + 1 + _ID
     if not is_sealed_file(data) or not newline or not version.isdigit() or len(data) < start:
-        raise Unreadable("it is no sealed file, or it was cut", BROKEN)
+        raise Unreadable("it is no sealed file, or it was cut.", BROKEN)
     file_id = data[start - _ID : start]
     return _Opener(_key_of(ring, int(version), file_id), _bound_to(ring, path), start)
 

@@ -136,7 +136,7 @@ class Ring:
             Unreadable: the keys were destroyed.
         """
         if self.active is None:
-            raise Unreadable(f"the encryption keys of organization {self.organization} were destroyed", ERASED)
+            raise Unreadable(f"the encryption keys of organization {self.organization} were destroyed.", ERASED)
         if self.problem is not None:
             raise KeyNotHere(self.problem)
 
@@ -176,7 +176,7 @@ class Ring:
         version, data = _parts(text)
         opened = decrypt(self.cipher_of(version), data, place(self.organization, job_id, field))
         if opened is None:
-            raise Unreadable(f"it was not sealed as the {field} of job {job_id}, or it was changed", BROKEN)
+            raise Unreadable(f"it was not sealed as the {field} of job {job_id}, or it was changed.", BROKEN)
         return opened.decode()
 
     def cipher_of(self, version: int) -> Any:
@@ -198,7 +198,7 @@ class Ring:
             return self._keys[version]
         if version in self._missing:
             raise KeyNotHere(self._missing[version])
-        raise Unreadable(f"version {version} of its organization's encryption key was destroyed", ERASED)
+        raise Unreadable(f"version {version} of its organization's encryption key was destroyed.", ERASED)
 
     def hidden(self, digest: str) -> str:
         """A hash of what was submitted that tells nothing without the keys; the same under all their versions.
@@ -226,4 +226,4 @@ def _parts(text: str) -> tuple[int, bytes]:
     try:
         return int(version), b64decode(data, validate=True)
     except ValueError:
-        raise Unreadable("it is no sealed text, or it was cut", BROKEN) from None
+        raise Unreadable("it is no sealed text, or it was cut.", BROKEN) from None

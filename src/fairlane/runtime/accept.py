@@ -21,9 +21,9 @@ _MEDIA_TYPE: Final = re.compile("[!-.0-~]+/[!-~][ -~]*")  # printable ASCII
 Data = bytes | bytearray | memoryview | str | Path | BinaryIO | Iterator[bytes]
 
 
-def storable(text: str) -> str:
-    """What any database can hold: a character that can't be stored is no reason for a job to fail."""
-    return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+def storable(text: object) -> str:
+    """Return a text that any database can hold: a character that can't be stored is no reason for a job to fail."""
+    return str(text)[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO:
@@ -35,9 +35,16 @@ def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO
     Raises:
         FileNotFoundError: there is nothing at the path.
         TypeError: nothing that a file can be made of.
+        PermanentError: a text that UTF-8 can't hold.
     """
     if isinstance(data, str):
-        return data.encode()
+        try:
+            return data.encode()
+        except UnicodeEncodeError:
+            raise PermanentError(
+                "an artifact's text holds half a surrogate pair, which no file can hold; replace it, as by "
+                "text.encode(errors='replace')"
+            ) from None
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if not isinstance(data, Path):

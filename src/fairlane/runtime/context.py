@@ -7,7 +7,6 @@ stopped by its task's cancellation. What it did not await is still waited for be
 
 import asyncio
 import json
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
+from fairlane.domain.numbers import number_of
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.parameters_values import encoded
@@ -53,7 +53,7 @@ class JobLog:
         """Keep a line. Raises ValueError for a level that does not exist."""
         if level not in get_args(Level):
             raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
-        return self._write(Line(level, storable(str(message))))
+        return self._write(Line(level, storable(message)))
 
     def debug(self, message: object) -> Receipt:
         """A line that helps whoever looks for a mistake."""
@@ -184,10 +184,8 @@ class JobContext:
             Interrupted: a blocking handler was asked to stop.
         """
         if percent is not None:
-            percent = float(percent)
-            if math.isnan(percent):
-                raise ValueError("percent is NaN; pass None if the progress is unknown")
-            percent = min(max(percent, 0.0), 100.0)
+            rule = "percent must be a number, or None if it is unknown, not"
+            percent = min(max(number_of(rule, percent), 0.0), 100.0)
         self._stop_if_asked()
         self._channel.send(Progress(percent, None if message is None else storable(message)))
         return Receipt(_turn)
@@ -199,6 +197,10 @@ class JobContext:
             iterable: what to iterate.
             total: how many items there are; by default its length, if it has one.
             message: what is being done; by default the number of items done.
+
+        Raises:
+            TypeError: nothing can be iterated there.
+            ValueError: `total` is not a number.
         """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
@@ -230,7 +232,7 @@ class JobContext:
             content_type: a media type; by default guessed from the name.
 
         Raises:
-            PermanentError: the name or the content type can't be used.
+            PermanentError: the name, the content type or the text can't be used.
             TypeError: no file can be made of the data, or a piece of it is not bytes.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the artifact storage did not take it.
@@ -254,8 +256,9 @@ class JobContext:
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.
 
-        Raises Interrupted in a blocking handler that was asked to stop.
+        Raises ValueError if `seconds` is not a number, and Interrupted in a blocking handler that was asked to stop.
         """
+        seconds = number_of("seconds must be a number, not", seconds)
         if not self._blocking:
             return asyncio.sleep(seconds)
         self.interrupt.wait(seconds)

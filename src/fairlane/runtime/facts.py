@@ -64,7 +64,7 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
     except ValueError:
         # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
         bare_one = one._replace(labels=_NO_LABELS)
-        failed = Failed(_undecodable(one, Unreadable("its labels are no JSON", BROKEN)))
+        failed = Failed(_undecodable(one, Unreadable("its labels are no JSON.", BROKEN)))
         return Ready(bare_one, _facts(bare_one, NO_EXTRAS), verdict or failed)
 
 
@@ -108,7 +108,7 @@ def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras
     except Unreadable as error:
         return Extras(trouble=error)
     except ValueError:
-        return Extras(trouble=Unreadable("what a parent left is no JSON", BROKEN))
+        return Extras(trouble=Unreadable("what a parent left is no JSON.", BROKEN))
 
 
 def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tuple[ParentFacts, ...]:

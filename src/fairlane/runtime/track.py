@@ -4,6 +4,8 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
+from fairlane.domain.numbers import number_of
+
 T = TypeVar("T")
 AnyIterable = Iterable[T] | AsyncIterable[T]
 
@@ -29,10 +31,14 @@ class Track(Generic[T]):
         total: float | None,
         message: str | None,
     ) -> None:
+        if not isinstance(iterable, Iterable | AsyncIterable):
+            raise TypeError(f"ctx.track takes a list or another iterable, not {iterable!r:.80}.")
         self._report = report
         self._check = check
         self._iterable = iterable
-        self._total = total
+        self._total = (
+            None if total is None else number_of("total must be a number, or None if it is unknown, not", total)
+        )
         self._message = message
         self._due = 0.0
 

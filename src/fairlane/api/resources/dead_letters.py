@@ -45,7 +45,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    resolution: Literal[Resolution.RESOLVED, Resolution.IGNORED] = Field(examples=["resolved"])
+    resolution: Literal["resolved", "ignored"] = Field(examples=["resolved"])
     note: Text | None = Field(default=None, max_length=1000, examples=["Repaired by hand."])
 
 
@@ -191,7 +191,7 @@ def delete(scope: _Changing, job: JobPath) -> None:
 def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
     """Writes the decision down."""
     verbs = scope.fl.dead_letters
-    return verbs.resolve if decision.resolution is Resolution.RESOLVED else verbs.ignore
+    return verbs.resolve if decision.resolution == "resolved" else verbs.ignore
 
 
 def _each(scope: Scope, ids: Sequence[UUID], work: Callable[[UUID], object]) -> list[Refused]:

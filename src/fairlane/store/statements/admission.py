@@ -78,6 +78,8 @@ def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) 
 
 
 def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
+    if rate.limit == 0:
+        raise RateLimited(f"Nobody may submit {draft.job_type}: its rate_limit is 0.")
     may = f"{draft.user or 'system'} may submit {draft.job_type} {rate.limit} times in {rate.window:g} s"
     nth = rate.limit - in_batch
     if nth <= 0:
