@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fairlane import ConfigurationError, Fairlane, JobContext
+from fairlane import ConfigurationError, Fairlane, FairlaneError, JobContext
 from tests.postgres import create_database, database_on, drop_database
 
 
@@ -78,3 +78,38 @@ def test_the_same_file_by_another_path_is_the_same_database(sqlite_url: str, tmp
             job = fl.submit("note", organization="acme", connection=connection)
         assert fl.get(job.id, organization="acme").id == job.id
     engine.dispose()
+
+
+def test_a_file_that_was_deleted_while_it_is_open_is_no_reason_for_a_drivers_error(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+    with application(sqlite_url) as fl, engine.begin() as connection:
+        connection.execute(text("SELECT count(*) FROM fairlane_jobs"))
+        Path(str(make_url(sqlite_url).database)).unlink()
+        with suppress(FairlaneError):
+            fl.submit("note", organization="acme", connection=connection)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "asyncpg"])
+async def test_where_a_connection_leads_is_asked_once(postgres_url: str, driver: str) -> None:
+    asked: list[str] = []
+
+    def record(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    with application(postgres_url) as fl:
+        if driver == "asyncpg":
+            asynchronous = create_async_engine(make_url(postgres_url).set(drivername="postgresql+asyncpg"))
+            event.listen(asynchronous.sync_engine, "before_cursor_execute", record)
+            async with asynchronous.begin() as connection:
+                for _ in range(3):
+                    await fl.aio.submit("note", organization="acme", connection=connection, dedup_window=0)
+            await asynchronous.dispose()
+        else:
+            engine = create_engine(make_url(postgres_url).set(drivername=f"postgresql+{driver}"))
+            event.listen(engine, "before_cursor_execute", record)
+            with engine.begin() as ours:
+                for _ in range(3):
+                    fl.submit("note", organization="acme", connection=ours, dedup_window=0)
+            engine.dispose()
+    assert sum("pg_postmaster_start_time" in statement for statement in asked) == 1

@@ -293,8 +293,9 @@ class JobTypes(Pauses):
 
     def _require(self, connection: Connection, name: str) -> AnyRow:
         row = statements.hold(connection, name)
-        if row is None and name in self._catalogue.mine:  # defined here, and not registered yet
-            self._catalogue.write(connection)
+        mine = self._catalogue.mine.get(name)
+        if row is None and mine is not None:  # nobody has submitted it yet
+            statements.register(connection, self._database.clock.now(connection), name, *mine.documents)
             row = statements.hold(connection, name)
         if row is None:
             raise job_type_not_found(name)

@@ -3,8 +3,10 @@
 A job that is submitted elsewhere is lost from sight: no worker of this `Fairlane` starts it, and no read finds it.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import Connection, text
 
@@ -28,12 +30,22 @@ class Home:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._place: tuple[Any, ...] | None = None
+        self._known = WeakSet[object]()  # the driver's connections that lead there
 
     def refuse_elsewhere(self, theirs: Connection) -> None:
         """Raise ConfigurationError if the connection leads to another database that has Fairlane's tables, too."""
+        driver = theirs.connection.driver_connection
+        if driver in self._known:
+            return
         found = _place(theirs)
-        if found is None or found == self._place:
+        if found is None:
             return  # Without the tables the first statement says what is missing.
+        if found != self._place:
+            self._refuse(found)
+        if not is_sqlite(theirs):  # which asks nobody, and whose connections can't be remembered so
+            self._known.add(driver)
+
+    def _refuse(self, found: tuple[Any, ...]) -> None:
         # Anew, since a server that was started again is at another place.
         self._place = aside(lambda: self._database.look(_place))
         if found != self._place:
@@ -52,5 +64,7 @@ def _place(connection: Connection) -> tuple[Any, ...] | None:
     file = connection.scalar(_FILE)
     if file is None:
         return None
-    found = Path(file).stat()
-    return found.st_dev, found.st_ino
+    with suppress(OSError):  # deleted while it is open
+        found = Path(file).stat()
+        return found.st_dev, found.st_ino
+    return None
