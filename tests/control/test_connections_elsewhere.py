@@ -113,3 +113,20 @@ async def test_where_a_connection_leads_is_asked_once(postgres_url: str, driver:
                     fl.submit("note", organization="acme", connection=ours, dedup_window=0)
             engine.dispose()
     assert sum("pg_postmaster_start_time" in statement for statement in asked) == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_temporary_tables_that_were_left_in_a_session_take_no_job(postgres_url: str, driver: str) -> None:
+    """A pool gives a session from one tenant's request to the next; `DISCARD TEMP` is nobody's habit."""
+    engine = create_engine(make_url(postgres_url).set(drivername=f"postgresql+{driver}"))
+    with application(postgres_url) as fl:
+        with engine.begin() as connection:
+            for table in ("fairlane_jobs", "fairlane_execution_log", "fairlane_dedup_keys", "fairlane_organizations"):
+                connection.execute(text(f"CREATE TEMPORARY TABLE {table} (LIKE {table} INCLUDING ALL)"))
+            connection.execute(text("CREATE TEMPORARY TABLE pg_database (oid oid, datname text)"))
+        with engine.begin() as connection:
+            before = connection.scalar(text("SHOW search_path"))
+            job = fl.submit("note", organization="acme", connection=connection)
+            assert connection.scalar(text("SHOW search_path")) == before
+        assert [entry.to_status for entry in fl.history(job.id, organization="acme")] == ["queued"]
+    engine.dispose()

@@ -16,6 +16,7 @@ from tests.store.logins import bound_logins, plain
 
 NEWEST: Final = 2**63 - 1
 LAST: Final = 2**31 - 1
+DEEP: Final = "repeat('[', 990) || repeat(']', 990)"  # deeper than Python reads
 JOB: Final = {
     "organization_id": "'acme'",
     "id": "gen_random_uuid()",
@@ -92,6 +93,12 @@ PLANTED: Final = {
         *(f"log_sequence = {LAST}", "run_at = '-infinity'", "run_at = 'infinity'", "status = 'bogus'"),
         "ready = false, next_retry_at = '-infinity'",
     )},
+    "a ready job with labels in labels": job(labels=DEEP),
+    "a child of a parent with labels in labels": f"""
+WITH parent AS ({job(status="'completed'", ready="false", labels=DEEP)}), child AS ({job()})
+INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
+SELECT 'acme', child.id, parent.id, 'settled' FROM parent, child
+""",
     "the next entry of a ready job": entry("fairlane_jobs"),
     "a log that a job begins anew": "UPDATE fairlane_jobs SET log_sequence = 0 WHERE ready",
     "the next numbers of the log": entry(

@@ -61,7 +61,7 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
     """
     try:
         return _ready(one, more, verdict, ring, deferred)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
         bare_one = one._replace(labels=_NO_LABELS)
         failed = Failed(_undecodable(one, Unreadable("its labels are no JSON.", BROKEN)))
@@ -107,7 +107,7 @@ def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras
         return Extras(state, _parents(connection, keyring, one) if one.has_parents else ())
     except Unreadable as error:
         return Extras(trouble=error)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Extras(trouble=Unreadable("what a parent left is no JSON.", BROKEN))
 
 

@@ -34,11 +34,12 @@ ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
 _SETTINGS: Final = text(
     f"SELECT {LENT}, "
-    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role')"
+    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role'), "
+    "current_setting('search_path')"
 )
 _SET: Final = text(
     f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true), "
-    "set_config('role', :role, true)"
+    "set_config('role', :role, true), set_config('search_path', :path, true)"
 )
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _FAILED_TRANSACTION: Final = "25P02"
@@ -111,11 +112,12 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     if is_sqlite(connection):
         yield
         return
-    *lent, bound, organizations, role = connection.execute(_SETTINGS).one()
-    previous = bound, organizations, role
+    *lent, bound, organizations, role, path = connection.execute(_SETTINGS).one()
+    previous = bound, organizations, role, path
     if of:
         organizations, role = named(of), role_for(len(of), *lent) or role
-    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role)
+    # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp")
     try:
         yield
     except BaseException:
@@ -127,8 +129,8 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     _set(connection, *previous)
 
 
-def _set(connection: Connection, timeout: str, organizations: str, role: str) -> None:
-    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role})
+def _set(connection: Connection, timeout: str, organizations: str, role: str, path: str) -> None:
+    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role, "path": path})
 
 
 def is_a(value: object, module: str, *names: str) -> bool:

@@ -27,7 +27,7 @@ SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
   coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
 """  # noqa: S608 - a constant of ours
-_MAY: Final = "EXISTS (SELECT FROM pg_roles WHERE rolname = '{}' AND pg_has_role({}, oid, {}))"
+_MAY: Final = "EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{}' AND pg_has_role({}, oid, {}))"
 # What `role_for` is to know of a session.
 LENT: Final = ", ".join(
     (
