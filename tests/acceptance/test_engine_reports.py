@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from fairlane import InstallationError, Job, JobContext, PermanentError
+from fairlane import Job, JobContext, PermanentError, StorageUnavailable
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.statements import organizations
@@ -129,7 +129,7 @@ def test_the_next_attempt_resumes_from_the_last_checkpoint(fl: Engine) -> None:
 
 
 def test_a_file_that_the_storage_refuses_costs_no_log_line_and_not_the_job(fl: Engine, tmp_path: Path) -> None:
-    """What only a person can mend is told at once: what waits for a storage keeps a slot."""
+    """It is refused at once, although it may be for an outage: what waits for a storage keeps a slot."""
 
     @fl.job_type("work")
     def work(ctx: JobContext) -> str:
@@ -137,7 +137,7 @@ def test_a_file_that_the_storage_refuses_costs_no_log_line_and_not_the_job(fl: E
         folder.rename(tmp_path / "gone")
         folder.touch()  # no folder any more
         ctx.log("before")
-        with pytest.raises(InstallationError):
+        with pytest.raises(StorageUnavailable):
             ctx.artifact("b.txt", "data")
         ctx.log("after")
         return "done"

@@ -30,7 +30,7 @@ MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them 
 LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
 ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
-_AWAY: Final = "The database, or the application's directory, did not answer; nothing was changed, try again."
+_AWAY: Final = "The database, artifacts or the application's directory did not answer; nothing was changed, try again."
 _JOB_UNKNOWN: Final = "The organization has no such job."
 # From the error's class to status, the end of its type and, where its own words would tell too much, ours.
 _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
@@ -65,7 +65,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.ConfigurationError: (422, "invalid-value", None),
 }
 _NOT_READY: Final = (
-    "The database, artifacts or a key can't be used from here; it was logged, and whoever runs this server can look."
+    "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
 )
 _BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."
 

@@ -33,7 +33,7 @@ class ConfigurationError(FairlaneError):
 
 
 class InstallationError(ConfigurationError):
-    """The database, artifact storage, a login or a key of this process is wrong: no other call of the caller helps."""
+    """The database, a login or a master key of this process is wrong: nothing that who calls could send otherwise."""
 
 
 class KeptByHost(ConfigurationError):
@@ -41,7 +41,7 @@ class KeptByHost(ConfigurationError):
 
 
 class StorageUnavailable(FairlaneError):
-    """The database did not answer, is locked or is full; nothing was changed, so trying again later is safe."""
+    """The database or artifact storage did not answer or refused; nothing was changed, trying again later is safe."""
 
 
 class StatementTooSlow(StorageUnavailable):

@@ -21,7 +21,7 @@ from fairlane.domain.transitions import REFUSED
 
 # So many parents are named, the others counted.
 NAMED_PARENTS: Final = 5
-_LONGEST_QUOTE: Final = 200  # characters of an error text
+_LONGEST_QUOTE: Final = 300  # characters of an error text
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from sqlalchemy import make_url
 from typing_extensions import Buffer
 
-from fairlane.domain.error_types import AWS_TRANSIENT, PERMANENT_ERRNOS, TRANSIENT_STATUSES
-from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.pieces import PIECE, pieces_of
 from fairlane.registry.sealed_files import (
@@ -33,19 +32,10 @@ from fairlane.store.transaction import Database
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
 
-_REFUSALS: Final = (
-    obstore.exceptions.InvalidPathError,
-    obstore.exceptions.NotSupportedError,
-    obstore.exceptions.PermissionDeniedError,
-    obstore.exceptions.UnauthenticatedError,
-    obstore.exceptions.UnknownConfigurationKeyError,
-)
-# obstore has one class for all else, and tells these only in its words.
-_STATUS: Final = re.compile(r"status code: (\d{3})")
-_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-_ERRNO: Final = re.compile(r"\(os error (\d+)\)")
-_MISCONFIGURED: Final = ("HTTP error: builder error", "incorrectly configured region")
-_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})  # of S3 and Google, of Azure
+_ERRORS: Final = (OSError, obstore.exceptions.BaseError)
+# What may be told of an error: the rest of its text has addresses, paths and ids of credentials.
+_SAID: Final = re.compile(r"(?<=status code: )\d{3}|(?<=<Code>)\w+(?=</Code>)|(?<=: )[\w ]+\(os error \d+\)")
+_NO_BUCKET: Final = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")  # of S3 and Google, of Azure
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,43 +80,39 @@ class ObjectStorage:
     then its owner's alone (mode 0700); one that is there keeps its mode.
 
     Raises:
-        ConfigurationError: the URL can't be used; where the system does not let us make such a folder, when it is
-            first used.
+        ConfigurationError: the URL can't be used.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         folder = folder_of(url)
         if folder is None or folder.exists():
-            _ = self._store
+            try:
+                _ = self._store
+            except (ValueError, *_ERRORS) as error:
+                raise ConfigurationError(f"artifacts_url {self.url!r} can't be used: {error}") from error
 
     @cached_property
     def _store(self) -> obstore.store.ObjectStore:
-        try:
-            return _open(self.url)
-        except (ValueError, OSError, obstore.exceptions.BaseError) as error:
-            raise ConfigurationError(f"artifacts_url {self.url!r} can't be used: {error}") from error
+        return _open(self.url)
 
     def put(self, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> None:
         """Store bytes, in one piece or in several, or a file's content, whole or not at all.
 
         Raises:
-            StorageUnavailable: the storage did not take it now.
-            InstallationError: the storage refuses it until somebody changes a setting or a right.
+            StorageUnavailable: the storage did not take it.
         """
-        with _translated("take a file"):
-            try:
-                obstore.put(self._store, path, data)
-            except FileNotFoundError as error:
-                raise _refused("take a file", error) from error
+        try:
+            obstore.put(self._store, path, data)
+        except _ERRORS as error:
+            raise _unavailable("take a file", error) from error
 
     def get(self, path: str) -> bytes:
         """The bytes at `path`.
 
         Raises:
             FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out now.
-            InstallationError: the storage refuses it until somebody changes a setting or a right.
+            StorageUnavailable: the storage did not hand it out.
         """
         with _translated("hand out a file"):
             return bytes(obstore.get(self._store, path).bytes())
@@ -136,9 +122,7 @@ class ObjectStorage:
 
         Raises:
             FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out now.
-            InstallationError: the storage refuses it until somebody changes a setting or a right. All at once; the
-                last two also later.
+            StorageUnavailable: the storage did not hand it out. Both at once, and this one also later.
         """
         with _translated("hand out a file"):
             if start >= stop:
@@ -151,8 +135,7 @@ class ObjectStorage:
         """Delete what is at `path`; nothing there is no error.
 
         Raises:
-            StorageUnavailable: the storage did not delete it now.
-            InstallationError: the storage refuses it until somebody changes a setting or a right.
+            StorageUnavailable: the storage did not delete it.
         """
         with suppress(FileNotFoundError), _translated("delete a file"):
             obstore.delete(self._store, path)
@@ -160,45 +143,21 @@ class ObjectStorage:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Tell apart a storage that has no such file, one that refuses for good, and one that did not answer now."""
+    """Tell a storage that has no such file from one that does not do what it is asked."""
     try:
         yield
-    except (OSError, obstore.exceptions.BaseError) as error:
-        if _is_refusal(error):
-            raise _refused(what, error) from error
-        if isinstance(error, FileNotFoundError):
+    except _ERRORS as error:
+        if isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(str(error)):
             raise
-        raise StorageUnavailable(f"The artifact storage did not {what} now: {_said(error)}.") from error
+        raise _unavailable(what, error) from error
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Return True if the storage will answer the same until somebody changes a setting or a right."""
-    status, code = _found(_STATUS, error), _found(_CODE, error)
-    if isinstance(error, FileNotFoundError):
-        return code in _NO_BUCKET
-    if errno := _found(_ERRNO, error):
-        return int(errno) in PERMANENT_ERRNOS
-    if status is not None:
-        # 409: another request about the same path is at work.
-        return int(status) < 500 and int(status) not in TRANSIENT_STATUSES | {409} and code not in AWS_TRANSIENT
-    return isinstance(error, _REFUSALS) or any(words in str(error) for words in _MISCONFIGURED)
-
-
-def _refused(what: str, error: Exception) -> InstallationError:
-    return InstallationError(
-        f"The artifact storage refuses to {what}: {_said(error)}. "
-        "Check that artifacts_url is right, its bucket or folder is there, and the credentials suffice; then try again."
+def _unavailable(what: str, error: Exception) -> StorageUnavailable:
+    said = " ".join(dict.fromkeys(_SAID.findall(str(error)))) or type(error).__name__
+    return StorageUnavailable(
+        f"The artifact storage did not {what}: {said}. "
+        "If this goes on, check artifacts_url, its bucket or folder, and the credentials."
     )
-
-
-def _said(error: Exception) -> str:
-    """Return what may be told of an error: its text has addresses and paths."""
-    return " ".join(filter(None, (_found(_STATUS, error), _found(_CODE, error)))) or type(error).__name__
-
-
-def _found(pattern: re.Pattern[str], error: Exception) -> str | None:
-    found = pattern.search(str(error))
-    return found[1] if found else None
 
 
 def _pieces(stream: Iterable[Buffer]) -> Iterator[bytes]:

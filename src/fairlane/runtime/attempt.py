@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import InvalidParameters, StorageUnavailable
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
     Completed,
@@ -233,4 +233,10 @@ class Attempt:
 
 def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> Iterator[bytes]:
     path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
-    return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
+    try:
+        return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
+    except FileNotFoundError as error:
+        raise StorageUnavailable(
+            f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
+            "check its artifacts_url and that the volume is mounted."
+        ) from error
