@@ -41,6 +41,7 @@ from fairlane.store.statements import (
     limits,
     metrics,
     outcomes,
+    revival,
     running_limits,
     schedules,
     sealed_texts,
@@ -254,6 +255,10 @@ CASES = {
             connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
         ),
         ("job_parents_parent",),
+    ),
+    "dead letters to revive": Case(
+        lambda connection: revival.revive_children(connection, LATER, "big", UUID(int=1), "ana"),
+        ("dead_letters_cause",),
     ),
     "jobs of a type that has none": Case(
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)

@@ -98,6 +98,14 @@ SELECT organization_id, id, job_type, '', 'E', 'frequent', lpad(to_hex(600001), 
   CASE WHEN row_number() OVER () %% 1000 = 0 THEN %(few)s ELSE %(most)s END
 FROM fairlane_jobs
 """
+# The first of them took down the second, that one the third, and so on; the others died by themselves.
+CHAIN = """
+INSERT INTO fairlane_dead_letters
+  (organization_id, job_id, job_type, reason, error_type, fingerprint, caused_by, entered_at, resolution)
+SELECT organization_id, id, job_type, '', 'E', 'frequent',
+  CASE WHEN n BETWEEN 2 AND 100 THEN lpad(to_hex(600000 + n - 1), 32, '0')::uuid END, created_at, 'pending'
+FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM fairlane_jobs) AS job
+"""
 # A day of two workers' counts, thousands of breakers that closed again, a few that are open, some with a running trial.
 COUNTS = """
 INSERT INTO fairlane_outcomes (organization_id, job_type, minute, worker_id, completions, failures, seconds)

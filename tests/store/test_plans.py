@@ -16,13 +16,14 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane.domain.statuses import JobStatus, Resolution
-from fairlane.store.statements import feed, lanes
+from fairlane.store.statements import feed, lanes, revival
 from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
 from tests.conftest import once
 from tests.postgres import create_database, database_on
 from tests.store.plan_cases import (
     CASES,
+    LATER,
     QUEUES,
     TABLES,
     Case,
@@ -32,7 +33,7 @@ from tests.store.plan_cases import (
     page_of,
     to_retry_and_how_many,
 )
-from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
+from tests.store.plan_rows import BUSY, CHAIN, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans
 
 # Lists of the large organization's jobs and dead letters.
@@ -212,6 +213,33 @@ def test_a_retry_of_many_reads_no_table_for_what_is_open(postgres_url: str, most
     if few == "pending":
         for plan in found[1:]:
             assert re.search(r"fairlane_dead_letters_(newest|group)", plan), "what is decided about must not be read"
+
+
+def test_a_revival_looks_up_each_generation_before_statistics_are_gathered(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for table in ("fairlane_jobs", "fairlane_dead_letters"):
+            connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        for statement in (DEAD, CHAIN):
+            connection.execute(statement)
+        analyzed = "SELECT relname FROM pg_class WHERE relname = 'fairlane_dead_letters' AND reltuples >= 0"
+        assert connection.execute(analyzed).fetchall() == []
+    database = Database(postgres_url)
+    found = both_ways(database, revive)
+    database.close()
+
+    looks = [plan for way in found for plan in way if "caused_by" in plan]
+    assert len(looks) == 4, "one before the locks and one after them, planned both ways"
+    for plan in looks:
+        assert re.search(
+            r"WorkTable Scan.*\n.*Subquery Scan.*\n.*Filter: .*resolution.*\n"
+            r".*Index Scan using fairlane_dead_letters_cause.*\n"
+            r".*Index Cond: \(.*organization_id.* = .*AND \(caused_by = below\S*\.job_id\)\)",
+            plan,
+        ), plan
+
+
+def revive(connection: Connection) -> None:
+    assert revival.revive_children(connection, LATER, "big", UUID(int=600_001), "ana") == 99
 
 
 def test_that_a_user_has_none_of_a_frequent_type_is_found_in_the_index(filled: Database) -> None:

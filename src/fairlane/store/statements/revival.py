@@ -2,16 +2,33 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, Uuid, bindparam, case, func, select, text, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import LIVE, EdgeState, JobStatus, Resolution
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.statements.transition import Change, forget_cancel_request, write_all
 from fairlane.store.tables import dead_letters, job_parents, jobs
 
 _BATCH = 500
+
+# One probe of the index of causes per parent: without statistics both databases prefer to read all that are undecided.
+# What was decided is looked at behind the probe, so that PostgreSQL can't take the index of decisions for it.
+_BELOW: Final = """
+WITH RECURSIVE below(job_id) AS (
+  SELECT id FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
+  UNION
+  SELECT letter.job_id FROM below CROSS JOIN {letter} WHERE letter.resolution = :undecided)
+SELECT job_id FROM below WHERE job_id NOT IN :parents ORDER BY job_id
+"""
+_PROBE: Final = """LATERAL (
+    SELECT job_id, resolution FROM fairlane_dead_letters
+    WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter"""
+_SQLITE_PROBE: Final = """fairlane_dead_letters AS letter INDEXED BY fairlane_dead_letters_cause
+    ON letter.organization_id = :organization AND letter.caused_by = below.job_id"""
 
 
 def revive_children(connection: Connection, now: datetime, organization: str, parent_id: UUID, actor: str) -> int:
@@ -38,11 +55,12 @@ def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 def _taken_down(connection: Connection, organization: str, parents: Sequence[UUID]) -> Sequence[UUID]:
     """Return the dead letters below these parents, however deep, but for those about which a person has decided."""
-    undecided = (dead_letters.c.organization_id == organization) & (dead_letters.c.resolution == Resolution.PENDING)
-    children = select(dead_letters.c.job_id).where(undecided, dead_letters.c.caused_by.in_(parents))
-    fallen = children.cte("fallen", recursive=True)
-    fallen = fallen.union(select(dead_letters.c.job_id).where(undecided, dead_letters.c.caused_by == fallen.c.job_id))
-    return connection.scalars(select(fallen.c.job_id).order_by(fallen.c.job_id)).all()
+    below = text(_BELOW.format(letter=_SQLITE_PROBE if is_sqlite(connection) else _PROBE)).bindparams(
+        bindparam("parents", parents, type_=Uuid(), expanding=True),
+        organization=organization,
+        undecided=Resolution.PENDING,
+    )
+    return connection.scalars(below.columns(job_id=Uuid())).all()
 
 
 def _revive(connection: Connection, now: datetime, organization: str, ids: Sequence[UUID], actor: str) -> list[UUID]:
