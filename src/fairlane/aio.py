@@ -89,14 +89,15 @@ class AsyncVerbs(Verbs[Fairlane]):
         before: Job | None = None
         told, look = 0, FIRST_LOOK
         while True:
-            now, entries = await asyncio.to_thread(self._sync._change, job, organization, before)  # noqa: SLF001
-            if now != before:
+            now = await self.get(job, organization=organization)
+            entries = await self.history(job, organization=organization) if now != before else ()
+            # A log that has gone on since then, or is not the job's: both are read again after the pause.
+            if entries and entries[-1].to_status == now.status:
                 new = () if before is None else tuple(one for one in entries if one.sequence > told)
                 for entry in new or (None,):
                     yield JobChange(now, entry)
-                told, look = entries[-1].sequence, FIRST_LOOK
-            if now.status in TERMINAL:
-                return
-            before = now
+                if now.status in TERMINAL:
+                    return
+                before, told, look = now, entries[-1].sequence, FIRST_LOOK
             await asyncio.sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK)

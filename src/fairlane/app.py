@@ -609,16 +609,6 @@ class Fairlane:
             sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK)
 
-    def _change(self, job: JobOrId, organization: str, before: Job | None) -> tuple[Job, tuple[LogEntry, ...]]:
-        """Return the job and its log, so that the last entry is the job's status; no log if the job is as before."""
-        while True:
-            now = self.get(job, organization=organization)
-            if now == before:
-                return now, ()
-            entries = self.history(job, organization=organization)
-            if entries[-1].to_status == now.status:
-                return now, entries
-
     def metrics(self, *, organization: str | None = None, minutes: int = 60) -> "Metrics":
         """Counts and ages, and how jobs went within the last minutes.
 

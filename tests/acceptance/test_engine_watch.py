@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Connection, delete, event, insert
 
-from fairlane import JobChange, JobContext, JobNotFound, TransientError
+from fairlane import Job, JobChange, JobContext, JobNotFound, TransientError
+from fairlane.store.tables import execution_log
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, Gate, engine
 
@@ -59,6 +61,31 @@ async def test_a_job_that_has_ended_is_told_once(fl: Engine, gate: Gate) -> None
     changes = [change async for change in fl.aio.watch(str(job.id), organization="acme")]
 
     assert [(one.job.status, one.entry) for one in changes] == [("canceled", None)]
+
+
+async def test_a_log_that_contradicts_the_job_is_read_again_after_pauses(fl: Engine) -> None:
+    job = fl.give("work")
+    fl.database.write(lambda connection: connection.execute(insert(execution_log), stray(job)), of="acme")
+    watching = fl.aio.watch(job, organization="acme")
+    begun: list[Connection] = []
+    note = begun.append
+    event.listen(fl.database.engine, "begin", note)
+    first = asyncio.ensure_future(anext(watching))
+    await asyncio.wait([first], timeout=1)
+    transactions = len(begun)
+    event.remove(fl.database.engine, "begin", note)
+
+    forget = delete(execution_log).where(execution_log.c.organization_id == "acme", execution_log.c.sequence == 2)
+    fl.database.write(lambda connection: connection.execute(forget), of="acme")
+    assert (await asyncio.wait_for(first, PATIENCE)).job == job
+    await watching.aclose()
+    assert 2 <= transactions <= 40, "after pauses that grow to half a second, a second has room for nine looks"
+
+
+def stray(job: Job) -> dict[str, object]:
+    """An end in the log of a job that has not ended."""
+    its = {"organization_id": "acme", "job_id": job.id, "sequence": 2, "attempt": 0, "from_status": "queued"}
+    return {**its, "to_status": "completed", "at": job.created_at, "actor": "x", "message": ""}
 
 
 async def test_a_foreign_job_is_as_unknown_as_one_that_is_none(fl: Engine) -> None:
