@@ -66,7 +66,9 @@ def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set
         Those of the jobs that had children to tell: some may be ready now.
     """
     parents = wave = _with_children(connection, list(ended))
-    for _ in range(_WAVES):
+    generation = 0
+    while wave and generation < _WAVES:
+        generation += 1
         ends: list[Ended] = []
         for organization, those in _by_organization(wave):
             ends += _settle_children(connection, now, organization, those)
