@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from fairlane import Fairlane, JobContext
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
@@ -291,6 +291,25 @@ def test_failed_migration_leaves_nothing(empty: Database) -> None:
         schema.migrate(empty)
 
     assert empty.read(lambda connection: inspect(connection).get_table_names()) == [last]
+
+
+@pytest.mark.parametrize("empty_url", ["postgres"], indirect=True)
+def test_a_row_that_a_migration_can_t_insert_ends_it_at_once(empty: Database) -> None:
+    # The first statement of the migration fails; a second try would pass.
+    empty.write(
+        lambda connection: connection.exec_driver_sql("""
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION refuse_once() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+              IF nextval('tries') = 1 THEN RAISE unique_violation USING MESSAGE = 'two rows have one key'; END IF;
+            END $$;
+            CREATE EVENT TRIGGER refuse_once ON ddl_command_start EXECUTE FUNCTION refuse_once();
+        """)
+    )
+
+    with pytest.raises(IntegrityError, match="two rows have one key"):
+        schema.migrate(empty)
+
+    assert empty.read(lambda connection: inspect(connection).get_table_names()) == []
 
 
 def set_revision(database: Database, revision: str) -> None:

@@ -25,7 +25,7 @@ from fairlane.registry.directory import Directory, Membership, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
-from fairlane.store.driver_errors import is_retryable
+from fairlane.store.driver_errors import is_retryable, is_unique_violation
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, rows, submit_plain
@@ -223,7 +223,8 @@ class Submitter:
                 self._home.refuse_elsewhere(theirs)
                 return self._submit(theirs, submissions, ready, self._rings_beside)[0]
         except StorageUnavailable as error:
-            if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
+            cause = error.__cause__
+            if isinstance(cause, DBAPIError) and (is_retryable(cause) or is_unique_violation(cause)):
                 earlier = self._earlier_jobs(submissions, ready)
                 if earlier is not None:
                     return earlier

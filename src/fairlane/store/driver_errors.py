@@ -8,8 +8,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
 from fairlane.store.row_security import Role
 
-# Serialization failure, deadlock, and a row that another transaction has inserted, which the next one sees.
-_RETRYABLE_STATES: Final = frozenset({"40001", "40P01", "23505"})
+_RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _CANCELED: Final = "57014"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
@@ -26,7 +25,15 @@ _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined tab
 
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the transaction was certainly rolled back and may succeed when run again."""
-    return _sqlstate(error) in _RETRYABLE_STATES or "UNIQUE constraint failed" in str(error.orig)
+    return _sqlstate(error) in _RETRYABLE_STATES
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    """Return True if a unique or primary key refused the row.
+
+    To run the transaction again helps only if another transaction has inserted that row meanwhile.
+    """
+    return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:

@@ -14,7 +14,7 @@ from fairlane.domain.errors import ParentNotFound, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
-from fairlane.store.driver_errors import is_retryable
+from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements import admission, dependencies, limits, rows, submit_rows
 from fairlane.store.statements.admission import Duplicates, Live
@@ -128,7 +128,7 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
     try:
         submit_rows.insert(connection, now, new, replaced)
     except IntegrityError as error:
-        if not is_retryable(error):
+        if not is_unique_violation(error):
             raise
         raise StorageUnavailable(
             "A job with the id of a submission was submitted at the same time; nothing was changed, try again."

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
 from fairlane.store.clock import Clock, beforehand
-from fairlane.store.driver_errors import is_retryable
+from fairlane.store.driver_errors import is_retryable, is_unique_violation
 from fairlane.store.statements import rows
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.submit_rows import FIRST_STEPS
@@ -125,7 +125,7 @@ def submit(connection: Connection, clock: Clock, draft: Draft, granted: Granted)
     try:
         now: datetime | None = connection.execute(_SUBMIT, values).scalar_one_or_none()
     except DBAPIError as error:
-        if is_retryable(error):
+        if is_unique_violation(error) or is_retryable(error):
             return None  # `submit` has a sentence for an id that is taken, and its transaction is run again
         raise
     return rows.new_job(draft, now, step.target, run_at=now) if now is not None else None
