@@ -5,7 +5,6 @@ from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
@@ -25,7 +24,7 @@ from fairlane.registry.directory import Directory, Membership, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
-from fairlane.store.driver_errors import is_retryable, is_unique_violation
+from fairlane.store.driver_errors import is_lost_race
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, rows, submit_plain
@@ -223,11 +222,8 @@ class Submitter:
                 self._home.refuse_elsewhere(theirs)
                 return self._submit(theirs, submissions, ready, self._rings_beside)[0]
         except StorageUnavailable as error:
-            cause = error.__cause__
-            if isinstance(cause, DBAPIError) and (is_retryable(cause) or is_unique_violation(cause)):
-                earlier = self._earlier_jobs(submissions, ready)
-                if earlier is not None:
-                    return earlier
+            if is_lost_race(error):
+                return self._earlier_jobs(submissions, ready)
             raise
 
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
@@ -239,17 +235,17 @@ class Submitter:
             return self._keyring.rings(theirs, organizations)
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
-    def _earlier_jobs(self, submissions: Sequence[Submission], ready: Ready) -> list[Job] | None:
+    def _earlier_jobs(self, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         """At repeatable read the caller's snapshot may hide the jobs that have taken the keys; ours shows them.
 
         Raises:
-            DuplicateJob
+            DuplicateJob, StorageUnavailable: as `admission.earlier_jobs` says.
         """
 
-        def look(ours: Connection) -> list[Job] | None:
+        def look(ours: Connection) -> list[Job]:
             drafts = self._drafts(ours, submissions, ready)
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
-            return self._jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
+            return self._jobs_of(ours, drafts, Submitted(found, [], [None] * len(found)))
 
         return self._database.read(look, of=_organizations(submissions))
 

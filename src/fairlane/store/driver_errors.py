@@ -36,6 +36,15 @@ def is_unique_violation(error: DBAPIError) -> bool:
     return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
 
 
+def is_lost_race(error: StorageUnavailable) -> bool:
+    """Return True if a transaction failed because of another one, and may succeed when run again.
+
+    Only `submit`, which races for ids, makes a unique violation StorageUnavailable.
+    """
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and (is_retryable(cause) or is_unique_violation(cause))
+
+
 def is_lock_timeout(error: DBAPIError) -> bool:
     """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE

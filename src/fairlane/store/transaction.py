@@ -19,7 +19,7 @@ from fairlane.store.answers import Answers
 from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
-from fairlane.store.driver_errors import is_retryable, is_unanswered, is_unique_violation, translate
+from fairlane.store.driver_errors import is_lost_race, is_unanswered, translate
 from fairlane.store.haste import stopped_after
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.row_security import Role, Scope
@@ -122,11 +122,7 @@ class Database:
             try:
                 return self._write_once(work, of, lock_seconds)
             except StorageUnavailable as error:
-                cause = error.__cause__
-                if last or not isinstance(cause, DBAPIError):
-                    raise
-                # Only `submit`, which raced for an id, makes a unique violation StorageUnavailable.
-                if not (is_retryable(cause) or is_unique_violation(cause)):
+                if last or not is_lost_race(error):
                     raise
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             wait *= 2

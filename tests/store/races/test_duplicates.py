@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy.engine.interfaces import IsolationLevel
 
 from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission, new_id
+from fairlane.store.tables import jobs
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
@@ -17,6 +19,7 @@ from tests.store.races.scene import Scene
 pytestmark = pytest.mark.filterwarnings("ignore::fairlane.TransactionNotUsed")
 
 MONTH = {"n": 11}
+NEW_TRANSACTION = "Nothing was changed; submit again in a new transaction"
 
 
 @contextmanager
@@ -147,7 +150,7 @@ def test_a_claim_passes_by_a_job_that_is_being_replaced(scene: Scene, race: Race
     assert assert_log_agrees(scene.fl, earlier).status == JobStatus.CANCELED
 
 
-class TestRepeatableRead:
+class TestOldSnapshot:
     """A caller on PostgreSQL whose snapshot is older than the job that won. ON CONFLICT raises there."""
 
     @pytest.fixture
@@ -155,9 +158,9 @@ class TestRepeatableRead:
         return postgres_url
 
     @contextmanager
-    def host(self, url: str) -> Iterator[Connection]:
+    def host(self, url: str, isolation: IsolationLevel = "REPEATABLE READ") -> Iterator[Connection]:
         """A transaction of a host that has looked at the database before, and in the end writes a row of its own."""
-        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="REPEATABLE READ")
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level=isolation)
         with engine.begin() as connection:
             connection.execute(text("DROP TABLE IF EXISTS orders; CREATE TABLE orders (number int)"))
         with engine.begin() as connection:
@@ -202,20 +205,49 @@ class TestRepeatableRead:
         assert jobs_of(scene) == [winner]
 
     @pytest.mark.parametrize("wish", ["return", "replace"])
-    def test_a_batch_that_is_more_than_earlier_jobs_can_be_tried_again(
-        self, scene: Scene, database_url: str, wish: Literal["return", "replace"]
+    @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+    def test_a_batch_that_is_more_than_earlier_jobs_can_be_submitted_in_a_new_transaction(
+        self, scene: Scene, database_url: str, wish: Literal["return", "replace"], isolation: IsolationLevel
     ):
         batch = [
             Submission("monthly", organization="acme", user="ana", parameters={"n": n}, on_duplicate=wish)
             for n in (9, 11)
         ]
-        with self.host(database_url) as connection:
+        with self.host(database_url, isolation) as connection:
             winner = submit(scene)
-            with pytest.raises(StorageUnavailable):
-                scene.fl.submit_many(batch, connection=connection)
+            for _ in range(2):
+                with pytest.raises(StorageUnavailable, match=NEW_TRANSACTION):
+                    scene.fl.submit_many(batch, connection=connection)
         assert jobs_of(scene) == [winner]
-        with self.host(database_url) as connection:
+        with self.host(database_url, isolation) as connection:
             assert (scene.fl.submit_many(batch, connection=connection)[1] == winner) is (wish == "return")
+
+    @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+    def test_a_batch_with_one_id_behind_the_snapshot_can_be_submitted_in_a_new_transaction(
+        self, scene: Scene, database_url: str, isolation: IsolationLevel
+    ):
+        first, second = (
+            Submission("report", organization="acme", user="ana", id=new_id(), on_duplicate="return") for _ in range(2)
+        )
+        with self.host(database_url, isolation) as connection:
+            (winner,) = scene.fl.submit_many([first])
+            for _ in range(2):
+                with pytest.raises(StorageUnavailable, match=NEW_TRANSACTION):
+                    scene.fl.submit_many([first, second], connection=connection)
+        assert jobs_of(scene) == [winner]
+        with self.host(database_url, isolation) as connection:
+            assert [job.id for job in scene.fl.submit_many([first, second], connection=connection)] == [
+                first.id,
+                second.id,
+            ]
+
+    def test_an_id_behind_the_snapshot_is_found_though_somebody_holds_its_job(self, database_url: str):
+        with deduplicating(database_url, lock_timeout=0.05) as scene, self.host(database_url) as connection:
+            one = Submission("report", organization="acme", user="ana", id=new_id(), on_duplicate="return")
+            (winner,) = scene.fl.submit_many([one])
+            with scene.fl.database.engine.begin() as holder:
+                holder.execute(select(jobs.c.id).where(jobs.c.id == one.id).with_for_update())
+                assert scene.fl.submit_many([one], connection=connection) == [winner]
 
     def test_a_duplicate_within_the_snapshot_is_named(self, scene: Scene, database_url: str):
         winner = submit(scene)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from fairlane.domain import transitions
 from fairlane.domain.duplicates import may_replace
-from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited
+from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
@@ -149,22 +149,31 @@ def _queue_full(live: Live, added: int) -> QueueFull:
     )
 
 
-def hold_jobs(connection: Connection, organization: str, ids: Collection[UUID]) -> Iterator[Ended]:
-    """Yield those of the organization's jobs that have these ids; nobody deletes them meanwhile."""
+def find_jobs(connection: Connection, organization: str, ids: Collection[UUID], *, hold: bool) -> Iterator[Ended]:
+    """Yield those of the organization's jobs that have these ids.
+
+    Args:
+        hold: lock the jobs, so that nobody deletes them meanwhile.
+    """
     ordered = sorted(ids)
     for start in range(0, len(ordered), _MOST_IDS):
-        for row in connection.execute(
+        found = (
             select(jobs.c.id, jobs.c.job_type, jobs.c.status)
             .where(jobs.c.organization_id == organization, jobs.c.id.in_(ordered[start : start + _MOST_IDS]))
             .order_by(jobs.c.id)
+        )
+        if hold:
             # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
-            .with_for_update(read=True, key_share=True)
-        ):
+            found = found.with_for_update(read=True, key_share=True)
+        for row in connection.execute(found):
             yield Ended(organization, row.id, row.job_type, JobStatus(row.status))
 
 
-def find_ids(connection: Connection, drafts: Sequence[Draft]) -> dict[UUID, UUID]:
+def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) -> dict[UUID, UUID]:
     """Find the drafts that get the earlier job of their own id.
+
+    Args:
+        hold: as for `find_jobs`.
 
     Raises:
         DuplicateJob: a job of the draft's id is there, and its `on_duplicate` does not return that one. No job replaces
@@ -175,7 +184,7 @@ def find_ids(connection: Connection, drafts: Sequence[Draft]) -> dict[UUID, UUID
         places.setdefault(draft.organization, {})[draft.id] = index
     found: dict[UUID, UUID] = {}
     for organization in sorted(places):
-        for job in hold_jobs(connection, organization, places[organization].keys()):
+        for job in find_jobs(connection, organization, places[organization].keys(), hold=hold):
             index = places[organization][job.id]
             if drafts[index].on_duplicate != "return":
                 with at(index):
@@ -196,7 +205,7 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
         DuplicateJob: a job of the draft's id is there, or an identical one is live or in the batch, and the draft's
             `on_duplicate` neither takes nor replaces it.
     """
-    found = Duplicates(find_ids(connection, drafts))
+    found = Duplicates(_find_ids(connection, drafts, hold=True))
     in_batch: dict[tuple[str, str], int] = {}  # the draft before, of the same key
     keyed = sorted(
         (draft.organization, draft.dedup.key, index)
@@ -275,16 +284,14 @@ def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
     )
 
 
-def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID] | None:
-    """The jobs that drafts get instead, found where their own transaction can't see them; no key is taken.
-
-    Returns:
-        None unless each draft gets an earlier job.
+def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID]:
+    """The jobs that drafts get instead, found where their own transaction can't see them; nothing is locked or taken.
 
     Raises:
         DuplicateJob: a job of its id is there or an identical one is live, and the draft's `on_duplicate` rejects it.
+        StorageUnavailable: not each draft gets an earlier job; only another transaction of the caller's can insert one.
     """
-    found = find_ids(connection, drafts)
+    found = _find_ids(connection, drafts, hold=False)
     for index, draft in enumerate(drafts):
         if draft.id in found or draft.dedup is None or draft.on_duplicate == "replace":
             continue
@@ -294,7 +301,12 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
                 raise _duplicate(draft, holder)
         if holder is not None:
             found[draft.id] = holder.job_id
-    return [found[draft.id] for draft in drafts] if len(found) == len(drafts) else None
+    if len(found) < len(drafts):
+        raise StorageUnavailable(
+            "Another transaction submitted jobs at the same time, and yours may never see them. "
+            "Nothing was changed; submit again in a new transaction."
+        )
+    return [found[draft.id] for draft in drafts]
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:

@@ -88,7 +88,7 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     found: dict[tuple[str, UUID], Ended] = {}
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
-        for job in admission.hold_jobs(connection, organization, ids):
+        for job in admission.find_jobs(connection, organization, ids, hold=True):
             found[organization, job.id] = job
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
