@@ -155,17 +155,105 @@ FAULTS = {
         "fairlane_app has GRANT OPTION FOR UPDATE (name) on fairlane_job_types"
     ),
     "GRANT UPDATE ON fairlane_jobs TO fairlane_app": "fairlane_app has UPDATE on fairlane_jobs",
-    "GRANT SELECT ON fairlane_users TO jobs": "jobs has SELECT on fairlane_users",
     "GRANT DELETE ON fairlane_jobs TO PUBLIC": "PUBLIC has DELETE on fairlane_jobs",
     "REVOKE INSERT ON fairlane_audit FROM fairlane_operator": "fairlane_operator lacks INSERT on fairlane_audit",
-    "ALTER DEFAULT PRIVILEGES FOR ROLE shop GRANT SELECT ON TABLES TO PUBLIC": (
-        "PUBLIC gets SELECT on new tables of shop"
-    ),
-    "ALTER DEFAULT PRIVILEGES FOR ROLE shop IN SCHEMA public GRANT INSERT ON TABLES TO jobs": (
-        "jobs gets INSERT on new tables of shop"
-    ),
     "ALTER POLICY fairlane_app ON fairlane_jobs USING (true)": "the policies of fairlane_jobs were changed",
 }
+
+
+def rights_told(run: Run) -> str | None:
+    """What `fairlane check` says of rights that Fairlane did not grant, where nothing is wrong."""
+    told = [one["sentence"] for one in run("check", "--json").json["findings"] if one["subject"] == "rights"]
+    return str(told[0]) if told else None
+
+
+def say_what_revokes(server: Server, told: str | None) -> None:
+    said = re.search(r"say as an administrator: (.*)\.$", told or "")
+    assert said is not None, told
+    server.admin.execute(said[1])
+
+
+@pytest.fixture
+def bound(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Row security is on, in production."""
+    server.admin.execute(f"GRANT {ROLES} TO {server.owner}, {server.jobs}")
+    monkeypatch.setenv("FAIRLANE_OWNER_URL", server.url_of(server.owner))
+    monkeypatch.setenv("FAIRLANE_URL", server.url_of(server.jobs))
+    monkeypatch.setenv("FAIRLANE_PRODUCTION", "1")
+    return server
+
+
+def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server) -> None:
+    with psycopg.connect(bound.url_of(bound.owner).replace("+psycopg", ""), autocommit=True) as owner:
+        owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, REFERENCES ON TABLES TO {bound.jobs}")
+        owner.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC")
+        preset = owner.execute("SELECT defaclnamespace, defaclacl::text FROM pg_default_acl ORDER BY 1").fetchall()
+        assert len(preset) == 2
+        run("migrate")
+        told = rights_told(run)
+        assert told is not None
+        assert f"did not grant and leaves as they are: {bound.jobs}. " in told  # PUBLIC has nothing there any more
+        say_what_revokes(bound, told)
+        assert rights_told(run) is None
+        run("migrate")
+        assert rights_told(run) is None
+        left = owner.execute("SELECT defaclnamespace, defaclacl::text FROM pg_default_acl ORDER BY 1").fetchall()
+        assert left == preset
+        owner.execute("CREATE TABLE orders (id int)")
+    with psycopg.connect(bound.url_of(bound.jobs).replace("+psycopg", ""), autocommit=True) as jobs:
+        assert jobs.execute("SELECT * FROM orders").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("granted", "holders", "revoked"),
+    [
+        (
+            ("GRANT SELECT ON fairlane_users, fairlane_jobs TO {jobs}",),
+            "{jobs}",
+            "SELECT ON fairlane_jobs, fairlane_users",
+        ),
+        (("GRANT UPDATE (name) ON fairlane_job_types TO {jobs}",), "{jobs}", "UPDATE (name) ON fairlane_job_types"),
+        (
+            (
+                "GRANT SELECT ON fairlane_jobs TO {jobs} WITH GRANT OPTION",
+                "SET ROLE {jobs}",
+                "GRANT SELECT ON fairlane_jobs TO PUBLIC",
+            ),
+            "PUBLIC, {jobs}",
+            "SELECT ON fairlane_jobs FROM PUBLIC",
+        ),
+    ],
+)
+def test_rights_that_fairlane_did_not_grant_are_told_and_left(
+    run: Run, bound: Server, granted: tuple[str, ...], holders: str, revoked: str
+) -> None:
+    run("migrate")
+    assert rights_told(run) is None
+    for statement in granted:
+        bound.admin.execute(statement.format(jobs=bound.jobs))
+    bound.admin.execute("RESET ROLE")
+    run("migrate")
+    told = rights_told(run)
+    assert told is not None
+    assert f"leaves as they are: {holders.format(jobs=bound.jobs)}. " in told
+    assert f"REVOKE {revoked}" in told
+    assert sentence(run, "row security", code=0) == f"It is on; login {bound.jobs} is bound by it."
+    say_what_revokes(bound, told)
+    assert rights_told(run) is None
+
+
+def test_a_right_that_a_role_of_fairlane_granted_on_is_not_taken_from_others(run: Run, bound: Server) -> None:
+    run("migrate")
+    bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {Role.APP} WITH GRANT OPTION")
+    bound.admin.execute(f"SET ROLE {Role.APP}")
+    bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {bound.jobs}")
+    bound.admin.execute("RESET ROLE")
+    run("migrate")
+    told = rights_told(run)
+    assert f"{Role.APP} has GRANT OPTION FOR SELECT on fairlane_jobs" in sentence(run, "row security", code=0)
+    say_what_revokes(bound, told)
+    run("migrate")
+    assert sentence(run, "row security", code=0) == f"It is on; login {bound.jobs} is bound by it."
 
 
 @pytest.fixture

@@ -161,6 +161,8 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
     bound = _row_security(fl)
     if bound is not None:
         yield bound
+        if (rights := schema.rights_not_ours(fl.database)) is not None:
+            yield Finding("rights", Grade.NOTE, rights)
         if bound.grade is Grade.WRONG:
             return  # this login may not even read which revision the schema has
     try:
@@ -327,8 +329,7 @@ def _workers(fl: Fairlane, start: str) -> Finding:
     waiting = sum(one.live for one in queues)
     if waiting:
         jobs = f"{number_of(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one"
-        sentence = f"None is alive, and {jobs}; start it: {start}"
-        return Finding("workers", Grade.WRONG, sentence)
+        return Finding("workers", Grade.WRONG, f"None is alive, and {jobs}; start it: {start}")
     return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {start}")
 
 

@@ -11,6 +11,7 @@ from fairlane.store.row_security import Role
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _CANCELED: Final = "57014"
+_DEPENDENT_PRIVILEGES: Final = "2BP01"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
 _CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -48,6 +49,11 @@ def is_lost_race(error: StorageUnavailable) -> bool:
 def is_lock_timeout(error: DBAPIError) -> bool:
     """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE
+
+
+def was_granted_on(error: DBAPIError) -> bool:
+    """Return True if a right could not be revoked because its holder granted it to others, on PostgreSQL."""
+    return _sqlstate(error) == _DEPENDENT_PRIVILEGES
 
 
 def is_held_up(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from fairlane.store.row_policies import Ask, is_complete, roles_amiss, tables_amiss
+from fairlane.store.row_policies import Ask, is_complete, rights_of_others, roles_amiss, tables_amiss
 from fairlane.store.row_security import TAKING_ON, Role
 from fairlane.store.tables import jobs
 
@@ -49,6 +49,18 @@ def what_is_missing(ask: Ask) -> str | None:
     return (
         f"{_told(tables_amiss(ask))} Run `fairlane migrate` as {owner}, who owns the tables "
         "(FAIRLANE_OWNER_URL names its login)."
+    )
+
+
+def rights_not_ours(ask: Ask) -> str | None:
+    """Return who has rights on our tables that Fairlane did not grant, and the SQL to revoke them; None = nobody."""
+    found = rights_of_others(ask)
+    if not found:
+        return None
+    holders = ", ".join(dict.fromkeys(holder for holder, _ in found))
+    return (
+        f"These have rights on Fairlane's tables that Fairlane did not grant and leaves as they are: {holders}. "
+        f"To revoke them, say as an administrator: {'; '.join(mend for _, mend in found)}; RESET ROLE."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
+from fairlane.store.driver_errors import was_granted_on
 from fairlane.store.row_rights import HOLD, holders_of, rights_of, writable_by
 from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
 from fairlane.store.tables import metadata
@@ -45,24 +46,35 @@ _READ_VERSION: Final = text(
 _SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
 _HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not changed
 
-# Who is to have no other right to our tables than `row_rights` says: everybody, our roles, and the logins that may take
-# them on. The owner has all rights. A host's table may refer to ours, for which its login needs REFERENCES.
-_BOUND: Final = """
-grantee <> owner AND (grantee = 0
-  OR grantee IN (SELECT oid FROM pg_roles WHERE rolname = ANY(%(roles)s))
-  OR privilege_type <> 'REFERENCES' AND grantee IN (
-    SELECT member FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid WHERE rolname = ANY(%(roles)s)))
-"""
-_GRANTED: Final = f"""
-SELECT name, coalesce(quote_ident(rolname), 'PUBLIC'), unnest(
-  CASE WHEN is_grantable THEN ARRAY['', 'GRANT OPTION FOR '] ELSE ARRAY[''] END) || privilege_type || part
+# Each right on a table or a column: who has it, who granted it, and whether with the grant option. The owner has all.
+_RIGHTS: Final = """
+SELECT name, coalesce(quote_ident(rolname), 'PUBLIC') AS holder, privilege_type || part AS privilege, is_grantable,
+  grantor::regrole::text AS giver, grantor = owner AS is_of_owner,
+  grantor = owner AND (grantee = 0 OR rolname = ANY(%(roles)s)) AS is_ours
 FROM (SELECT relname AS name, relowner AS owner, '' AS part, (aclexplode(relacl)).*
       FROM pg_class WHERE oid = ANY(%(oids)s::oid[])
       UNION ALL
       SELECT relname, relowner, ' (' || attname || ')', (aclexplode(attacl)).*
       FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attrelid = ANY(%(oids)s::oid[])) AS granted
 LEFT JOIN pg_roles ON pg_roles.oid = grantee
-WHERE {_BOUND}
+WHERE grantee <> owner
+"""
+# What the owner granted to our roles or to everybody. `establish` changes these rights to those of `row_rights`.
+_GRANTED: Final = f"""
+SELECT name, holder, unnest(
+  CASE WHEN is_grantable THEN ARRAY['', 'GRANT OPTION FOR '] ELSE ARRAY[''] END) || privilege
+FROM ({_RIGHTS}) AS one WHERE is_ours
+"""  # noqa: S608 - a constant of ours
+# All other rights are the host's, and `establish` leaves them: who has them, and the SQL that revokes them. Only the
+# role that granted a right revokes it. A grant option that was used is revoked after what it granted, so the owner's
+# come last. A table of the host that refers to ours needs REFERENCES.
+_OTHERS: Final = f"""
+SELECT holder,
+  'SET ROLE ' || giver || '; REVOKE ' || rights || ' ON ' || string_agg(name, ', ' ORDER BY name) || ' FROM ' || holder
+FROM (SELECT holder, giver, is_of_owner, name, string_agg(privilege, ', ' ORDER BY privilege) AS rights
+      FROM ({_RIGHTS}) AS one WHERE NOT is_ours AND NOT starts_with(privilege, 'REFERENCES')
+      GROUP BY holder, giver, is_of_owner, name) AS of_table
+GROUP BY holder, giver, is_of_owner, rights ORDER BY is_of_owner, holder, giver, rights
 """  # noqa: S608 - a constant of ours
 _POLICIES: Final = """
 SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, polpermissive,
@@ -72,9 +84,9 @@ FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid WHERE pg_class.oid 
 """
 # What of our roles is not as we make them: the fault, the SQL that mends it, and whether it lets a role past row
 # security. Whoever owns the tables, or creates roles, may give our roles to others.
-_ROLES: Final = f"""
+_ROLES: Final = """
 WITH ours AS (SELECT * FROM pg_roles WHERE rolname = ANY(%(roles)s)),
-  tables AS (SELECT relowner AS owner, relnamespace FROM pg_class WHERE oid = to_regclass('fairlane_jobs'))
+  tables AS (SELECT relowner AS owner FROM pg_class WHERE oid = to_regclass('fairlane_jobs'))
 SELECT rolname || ' has ' || attribute, 'ALTER ROLE ' || rolname || ' NO' || attribute, is_past
 FROM ours, LATERAL (VALUES
   ('SUPERUSER', rolsuper, true), ('BYPASSRLS', rolbypassrls, true), ('CREATEROLE', rolcreaterole, true),
@@ -93,17 +105,7 @@ SELECT name || ' may give ' || ours.rolname || ' to others',
 FROM tables, pg_auth_members JOIN ours ON ours.oid = roleid JOIN pg_roles AS one ON one.oid = member,
   LATERAL quote_ident(one.rolname) AS name
 WHERE admin_option AND member <> owner AND NOT (one.rolsuper OR one.rolcreaterole)
-UNION ALL
-SELECT coalesce(quote_ident(rolname), 'PUBLIC') || ' gets ' || privilege_type || ' on new tables of ' || owner::regrole,
-  'ALTER DEFAULT PRIVILEGES FOR ROLE ' || owner::regrole || CASE
-    WHEN defaclnamespace = 0 THEN '' ELSE ' IN SCHEMA ' || defaclnamespace::regnamespace END
-    || ' REVOKE ' || privilege_type || ' ON TABLES FROM ' || coalesce(quote_ident(rolname), 'PUBLIC'),
-  false
-FROM tables JOIN (SELECT *, (aclexplode(defaclacl)).* FROM pg_default_acl WHERE defaclobjtype = 'r') AS preset
-  ON defaclrole = owner AND defaclnamespace IN (0, relnamespace)
-LEFT JOIN pg_roles ON pg_roles.oid = grantee
-WHERE {_BOUND}
-"""  # noqa: S608 - a constant of ours
+"""
 _OIDS: Final = (
     "SELECT name, to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 )
@@ -170,6 +172,12 @@ def tables_amiss(ask: Ask) -> list[str]:
     return rights + [f"the policies of {table} were changed" for table in sorted(_oddly_bound(ask))]
 
 
+def rights_of_others(ask: Ask) -> list[tuple[str, str]]:
+    """Return who has rights on our tables that `establish` leaves as they are, and the SQL that revokes them."""
+    values = {"oids": list(_oids(ask, list(metadata.tables)).values()), "roles": list(Role)}
+    return [(holder, mend) for holder, mend in ask(_OTHERS, values)]
+
+
 def asking(connection: Connection) -> Ask:
     """Ask on a connection of SQLAlchemy's."""
     return lambda statement, values: [tuple(row) for row in connection.exec_driver_sql(statement, dict(values))]
@@ -210,10 +218,20 @@ def _bring_down(connection: Connection) -> None:
 def _grant(connection: Connection, table: Table, odd: Iterable[Odd]) -> None:
     for grantee, right, is_given in odd:
         if is_given:
-            connection.exec_driver_sql(f"REVOKE {right} ON {table.name} FROM {grantee} CASCADE")
+            _revoke(connection, f"{right} ON {table.name} FROM {grantee}")
     for role in Role:
         if rights := _granted(role, table):
             connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {table.name} TO {role}")
+
+
+def _revoke(connection: Connection, right: str) -> None:
+    """Leave a right that its holder granted to others: theirs would end with it. `rights_of_others` names them."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"REVOKE {right}")
+    except DBAPIError as error:
+        if not was_granted_on(error):
+            raise
 
 
 def _bind(connection: Connection, table: Table) -> None:

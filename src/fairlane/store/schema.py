@@ -123,6 +123,11 @@ def lacks_row_security(database: Database, url: str | None = None) -> str | None
         single.close()
 
 
+def rights_not_ours(database: Database) -> str | None:
+    """Return who has rights on our tables that Fairlane did not grant, on PostgreSQL; None if nobody has."""
+    return database.read(lambda connection: row_advice.rights_not_ours(row_policies.asking(connection)))
+
+
 def check(database: Database) -> None:
     """Refuse a database whose schema this code can't work with.
 
