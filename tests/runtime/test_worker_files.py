@@ -133,7 +133,7 @@ class TestStoring:
         fl.job_type("keep")(lambda ctx: keep(ctx, "first", "second", "third"))
         job = fl.give("keep")
         fl.drain()
-        assert clean(fl) == 2
+        clean(fl)  # where the worker that ran the job has not
         assert (files(fl), doomed(fl)) == ([b"third"], 0)
         assert fl.artifact(job.id, "a.txt", organization="acme") == b"third"
 
