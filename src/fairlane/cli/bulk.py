@@ -1,4 +1,4 @@
-"""Which jobs `fairlane jobs list`, `cancel`, `retry` and `delete` are about, and what is done with many of them."""
+"""Read the filters of `fairlane jobs list`, `cancel`, `retry` and `delete`, and do to many jobs what was asked."""
 
 import time
 from collections.abc import Mapping

@@ -94,7 +94,7 @@ class FairShare:
         return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
 
     def in_turn(self, contenders: Mapping[str, Contender], *, free: int) -> Iterator[str]:
-        """Those that can start something, by who gets the first of `free` slots, who the next."""
+        """Return those that can start something, in the order in which they get the `free` slots."""
         order = self._order(contenders, free)
         able = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
         heapify(able)  # mostly only the first few of thousands are asked for
@@ -139,7 +139,7 @@ class _Turn(NamedTuple):
 
 
 class _Order:
-    """Whose turn it is in one claim round.
+    """Tell whose turn it is in one claim round.
 
     Jobs that run here are compared with a fair share of this worker's slots. Where a job takes longer than `LEAST`, an
     organization keeps the whole slots of its share, and gets no more than one of which it has a part. Else slots are
@@ -203,7 +203,7 @@ def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int],
 
 
 def _leeway(share: float) -> float:
-    """How far running jobs may be from a share, to make up for what was before."""
+    """Return how far running jobs may be from a share, to make up for what was before."""
     return 1 + share / 4
 
 

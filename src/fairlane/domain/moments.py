@@ -1,4 +1,4 @@
-"""Which moments people may give: both databases hold them in every time zone, and can add a century to them."""
+"""Bound the moments that people give: both databases hold them in every time zone, and can add a century to them."""
 
 from datetime import UTC, datetime
 from typing import Final
