@@ -146,21 +146,12 @@ class Order:
     @contextmanager
     def _stops(self) -> Iterator[None]:
         """While it lasts, the participants stop before their steps."""
-        listeners: list[tuple[str, Callable[..., None]]] = [
-            ("before_cursor_execute", self._before_statement),
-            ("commit", self._before_commit),
-            ("rollback", self._before_rollback),
-        ]
-        if self._observer is None:
-            listeners.append(("begin", self._before_begin))
-        for name, listener in listeners:
-            event.listen(Engine, name, listener)  # of all engines: before what our own do at a BEGIN
+        _playing.append(self)
         yield
-        for name, listener in listeners:
-            event.remove(Engine, name, listener)
+        _playing.remove(self)
 
     def _before_begin(self, connection: Connection) -> None:
-        if connection.get_execution_options().get(WRITE, False):
+        if self._observer is None and connection.get_execution_options().get(WRITE, False):
             self._stop(connection, _BEGIN)
 
     def _before_statement(self, connection: Connection, _cursor: object, text: str, *_: object) -> None:
@@ -196,6 +187,35 @@ class Order:
             assert self._news.wait_for(lambda: me.moves, DEADLINE), "it never was its turn"
         if me.has_crashed:
             raise Crashed
+
+
+_playing: list[Order] = []
+
+
+# For good, since threads of ours go through the listeners while a play begins or ends. Of all engines: they come before
+# what our own do at a BEGIN.
+@event.listens_for(Engine, "before_cursor_execute")
+def _before_statement(*given: Any) -> None:
+    for one in _playing:
+        one._before_statement(*given[:3])
+
+
+@event.listens_for(Engine, "begin")
+def _before_begin(connection: Connection) -> None:
+    for one in _playing:
+        one._before_begin(connection)
+
+
+@event.listens_for(Engine, "commit")
+def _before_commit(connection: Connection) -> None:
+    for one in _playing:
+        one._before_commit(connection)
+
+
+@event.listens_for(Engine, "rollback")
+def _before_rollback(connection: Connection) -> None:
+    for one in _playing:
+        one._before_rollback(connection)
 
 
 def _answer(future: "Future[object]") -> object:
