@@ -130,3 +130,12 @@ def test_temporary_tables_that_were_left_in_a_session_take_no_job(postgres_url: 
             assert connection.scalar(text("SHOW search_path")) == before
         assert [entry.to_status for entry in fl.history(job.id, organization="acme")] == ["queued"]
     engine.dispose()
+
+
+def test_a_session_that_looks_in_no_schema_is_told_that_the_tables_are_missing(postgres_url: str) -> None:
+    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+    with application(postgres_url) as fl, engine.begin() as connection:
+        connection.execute(text("SELECT set_config('search_path', '', true)"))
+        with pytest.raises(ConfigurationError):
+            fl.submit("note", organization="acme", connection=connection)
+    engine.dispose()

@@ -13,7 +13,7 @@ _UNPRINTABLE: Final = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which texts may name something: printable ones of 1 to `longest` characters that fit the `pattern`.
+    """Say which texts may name something: printable ones of 1 to `longest` characters that fit the `pattern`.
 
     The OpenAPI document shows the pattern. So it holds for Python and for JSON Schema.
     """

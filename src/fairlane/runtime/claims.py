@@ -44,7 +44,7 @@ _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more o
 
 
 class _Round(NamedTuple):
-    """What was wanted and claimed in a claim round, and when, in seconds.
+    """Tell what was wanted and claimed in a claim round, and when, in seconds.
 
     `is_counted`: what runs was counted under limits' locks; `is_blocked`: nothing of what is ready was let start.
     """

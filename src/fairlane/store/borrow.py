@@ -117,7 +117,7 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     if of:
         organizations, role = named(of), role_for(len(of), *lent) or role
     # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
-    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp")
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp" if path else path)
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Whether a caller's connection leads to Fairlane's own database.
+"""Refuse a caller's connection that leads to another database than Fairlane's own.
 
 A job that is submitted elsewhere is lost from sight: no worker of this `Fairlane` starts it, and no read finds it.
 """
@@ -41,11 +41,11 @@ class Home:
         if found is None:
             return  # Without the tables the first statement says what is missing.
         if found != self._place:
-            self._refuse(found)
+            self._look_again(found)
         if not is_sqlite(theirs):  # which asks nobody, and whose connections can't be remembered so
             self._known.add(driver)
 
-    def _refuse(self, found: tuple[Any, ...]) -> None:
+    def _look_again(self, found: tuple[Any, ...]) -> None:
         # Anew, since a server that was started again is at another place.
         self._place = aside(lambda: self._database.look(_place))
         if found != self._place:
