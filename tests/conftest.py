@@ -224,6 +224,6 @@ def remove_run_directory(directory: Path) -> None:
     elif (server := external_server()) and (directory / "postgres-template").exists():
         # By a connection of its own: what was kept is closed by now.
         with psycopg.connect(server, autocommit=True) as connection:
-            for name in (directory.name, f"{directory.name}_plans"):
+            for name in (directory.name, f"{directory.name}_host", f"{directory.name}_plans"):
                 connection.execute(dropping(name))
     shutil.rmtree(directory, ignore_errors=True)

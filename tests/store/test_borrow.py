@@ -25,7 +25,6 @@ from tests.store.hosts import (
     SqlHost,
     async_host,
     committed,
-    create_table,
     django_host,
     parcels,
     psycopg2_host,
@@ -116,10 +115,8 @@ AUTOCOMMIT: dict[str, Builder] = {
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
-    """The URL of a database with the table, of the kind that the test's host needs."""
-    name = request.getfixturevalue("name")
-    url: str = request.getfixturevalue("sqlite_url" if name.startswith("sqlite") else "postgres_url")
-    create_table(url)
+    """The URL of a database of the kind that the test's host needs."""
+    url: str = request.getfixturevalue(request.getfixturevalue("name").partition(":")[0])
     return url
 
 

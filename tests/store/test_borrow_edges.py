@@ -20,7 +20,6 @@ from fairlane.store.borrow import borrow, lock_timeout
 from fairlane.store.transaction import Database
 from tests.store.hosts import (
     committed,
-    create_table,
     django_database,
     parcels,
     psycopg_host,
@@ -33,18 +32,6 @@ from tests.store.hosts import (
 )
 
 PSYCOPG = "postgresql+psycopg"
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> str:
-    create_table(sqlite_url)
-    return sqlite_url
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> str:
-    create_table(postgres_url)
-    return postgres_url
 
 
 def test_session_keeps_its_pending_and_loaded_objects_as_they_are(sqlite: str) -> None:

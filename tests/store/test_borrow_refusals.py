@@ -16,7 +16,6 @@ from fairlane.store.borrow import borrow
 from tests.store.hosts import (
     async_host,
     committed,
-    create_table,
     django_host,
     parcels,
     psycopg2_host,
@@ -27,18 +26,6 @@ from tests.store.hosts import (
 )
 
 PSYCOPG = "postgresql+psycopg"
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> str:
-    create_table(sqlite_url)
-    return sqlite_url
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> str:
-    create_table(postgres_url)
-    return postgres_url
 
 
 @pytest.mark.parametrize("thing", [None, "postgresql:///db", object(), create_engine("sqlite://")])

@@ -26,7 +26,6 @@ from tests.store.hosts import (
     Host,
     async_host,
     committed,
-    create_table,
     django_host,
     psycopg2_host,
     psycopg_host,
@@ -76,9 +75,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, kind: str) -> Iterator[Scene]:
     """On the database that this kind of caller has."""
-    url: str = request.getfixturevalue(f"{kind.partition(':')[0]}_url")
-    create_table(url)
-    with Scene(url) as scene:
+    with Scene(request.getfixturevalue(kind.partition(":")[0])) as scene:
         scene.add_type("letter")
         yield scene
 
