@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, select, text, update
 
 from fairlane import Job, ParentPolicy
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
@@ -69,6 +69,24 @@ def test_the_lost_attempt_is_recorded_and_no_retry_is_spent(fl: Engine, clock: M
     rescued = fl.history(job.id, organization="acme")[-1]
     assert rescued.message == "worker lost was lost, rescue 1"
     assert (rescued.attempt, rescued.error_type) == (1, "WorkerLost")
+
+
+def test_a_running_row_without_a_lease_keeps_no_other_job_from_being_rescued_or_claimed(
+    fl: Engine, clock: ManualClock, survivor: Member
+) -> None:
+    odd = fl.give("work")
+    lost = member(fl, "lost")
+    lost.claim()
+    job = fl.give("work")
+    (taken,) = lost.claim()
+    fl.database.write(lambda c: c.execute(update(jobs).where(jobs.c.id == odd.id).values(lease_token=None)), of="acme")
+    lost.claims.doubt()
+    waiting = fl.give("work")
+    assert [one.id for one in lost.claim()] == [waiting.id]
+    assert taken.id == job.id
+    later(clock, LEASE + 0.1, survivor)
+    assert survivor.rescue.run_once() == 2
+    assert registered(fl) == {survivor.card.id}
 
 
 def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: ManualClock, survivor: Member) -> None:

@@ -46,6 +46,7 @@ LOST: Final = {
     "lease_token": "gen_random_uuid()",
     "started_at": "now()",
 }
+WORKER: Final = "(SELECT id FROM fairlane_workers LIMIT 1)"
 ENTRY: Final = "organization_id, job_id, sequence, to_status, at, actor, message, attempt"
 
 
@@ -160,6 +161,41 @@ def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
                 except Exception as error:  # noqa: BLE001 - all that failed are told together
                     stopped[name] = f"{type(error).__name__}: {error}"[:200]
     assert stopped == {}
+
+
+# Each would be a job that a worker seems to hold, and that no worker can end, rescue or make ready.
+HELD: Final = {
+    **{f"a running job with {name} {value}": job(**LOST | {"worker_id": WORKER, name: value}) for name, value in (
+        *(("lease_token", "NULL"), ("started_at", "NULL"), ("worker_id", "NULL"), ("worker_id", WORKER)),
+    )},
+    "a running job without its lease": "UPDATE fairlane_jobs SET lease_token = NULL WHERE status = 'running'",
+    "a running job without its start": "UPDATE fairlane_jobs SET started_at = NULL WHERE status = 'running'",
+    "a running job of no worker": "UPDATE fairlane_jobs SET worker_id = NULL WHERE status = 'running'",
+    "a waiting job that begins to run": "UPDATE fairlane_jobs SET status = 'running' WHERE status = 'pending'",
+    "a scheduled job with a lease": job(**PENDING, run_at="'1980-01-01'", lease_token="gen_random_uuid()"),
+    "a retry with a lease": job(**DUE, lease_token="gen_random_uuid()"),
+    "a ready job of a worker": job(worker_id=WORKER),
+    "a waiting job that takes a lease": "UPDATE fairlane_jobs SET lease_token = id WHERE status = 'pending'",
+}  # fmt: skip
+
+
+def test_the_application_writes_no_job_that_a_worker_holds(postgres_url: str, logins: dict[str, str]):
+    settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
+    written: list[str] = []
+    with Fairlane(settings) as fl:
+
+        @fl.job_type("plant")
+        def plant(ctx: JobContext) -> None:
+            written.extend(name for name, statement in HELD.items() if is_planted(logins["host"], statement))
+
+        fl.job_type("greet", dedup_window=0)(greet)
+        with Fairlane(postgres_url) as owner:
+            owner.organizations.create("acme")
+        planting = fl.submit("plant", organization="acme")
+        fl.submit("greet", organization="acme", delay=3600)
+        fl.worker().drain()
+        assert fl.get(planting.id, organization="acme").status == "completed"
+    assert written == []
 
 
 def test_rows_that_the_application_plants_silence_no_other_organization_s_feed(postgres_url: str, logins: Any):

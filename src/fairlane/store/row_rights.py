@@ -47,7 +47,7 @@ _SUBMITTERS: Final[Mapping[Table, Rights]] = {
         *_ADD,
         *_update("status", "ready", "unmet_parents", "log_sequence", "run_at", "next_retry_at"),
         *_update("retry_count", "rescue_count", "worker_id", "lease_token", "error_type", "error_message"),
-        *_update("started_at", "finished_at", "canceled_at", "canceled_by"),
+        *_update("finished_at", "canceled_at", "canceled_by"),
     ),
     t.job_parents: (*_ADD, *_update("parent_id", "state")),
     t.labels: _ADD,
@@ -109,6 +109,8 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
     t.execution_log.c.to_status: JobStatus,
     t.dead_letters.c.resolution: Resolution,
 }
+# Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
+_OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
 
 def rights_of(role: Role, table: Table) -> Rights:
@@ -126,6 +128,8 @@ def writable_by(role: Role, table: Table) -> str | None:
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
     conditions = [*_within(moments, *_MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
+    if table is t.jobs:
+        conditions.append(_OF_NO_WORKER)
     if not conditions or role not in {Role.APP, Role.TENANT}:
         return None
     return f"({' AND '.join(conditions)}) IS NOT FALSE"

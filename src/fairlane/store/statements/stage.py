@@ -45,9 +45,9 @@ def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH
     """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
     due = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
-        .where(
-            jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"), jobs.c.run_at <= now
-        )
+        .where(jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"))
+        # The write proves that there is no lease, so a row that has one would stand at the head of each batch.
+        .where(jobs.c.run_at <= now, jobs.c.lease_token.is_(None))
         .order_by(jobs.c.run_at)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)

@@ -130,7 +130,7 @@ def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
             cancel_requests,
             (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
         )
-        .where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING))
+        .where(_runs_under(worker_id))
         .execution_options(fairlane_across="heartbeat")
     )
     return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
@@ -201,7 +201,7 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
             jobs.c.rescue_count,
             jobs.c.started_at,
         )
-        .where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING))
+        .where(_runs_under(worker_id))
         .order_by(jobs.c.rescue_count.desc(), jobs.c.organization_id, jobs.c.id)
         .limit(limit)
         .execution_options(fairlane_across="rescue")
@@ -218,9 +218,7 @@ def remove(connection: Connection, worker_id: UUID) -> bool:
     # Before the delete: after its own wait it would look again at a row that was changed, but not at one that was only
     # locked, and would miss the jobs of the claim that it waited for.
     _wait_for_claim(connection, worker_id)
-    running = (
-        select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING)).limit(1)
-    ).exists()
+    running = select(jobs.c.id).where(_runs_under(worker_id)).limit(1).exists()
     statement = delete(workers).where(workers.c.id == worker_id, ~running)
     is_gone = connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
     if is_gone:
@@ -246,6 +244,12 @@ def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
 def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Workers without one, which no live worker has taken the jobs of yet."""
     return connection.execute(select(workers).where(_is_lost(connection, clock))).all()
+
+
+def _runs_under(worker_id: UUID) -> ColumnElement[bool]:
+    """Leave out a row without a lease: no worker wrote it, and no write could end it."""
+    is_running = jobs.c.status == fixed(JobStatus.RUNNING)
+    return and_(jobs.c.worker_id == worker_id, is_running, jobs.c.lease_token.is_not(None))
 
 
 def _is_lost(connection: Connection, clock: Clock) -> ColumnElement[bool]:
