@@ -116,11 +116,13 @@ class Payload:
         self._outcome: tuple[Prepared, str] | FairlaneError
 
     def check(self, job_type: RegisteredType) -> bool:
-        """Check them by the type's schema, unless it was done; return whether it takes them."""
+        """Check them by the type's schema and the handler's own types, unless it was done; return whether they fit."""
         if self._schema is not job_type.schema:
             self._schema = job_type.schema
             try:
                 prepared = job_type.schema.prepare(self.given, limit=self._limit)
+                if job_type.judge is not None:
+                    job_type.judge(prepared.text)
                 self._outcome = prepared, digest(self._organization, job_type.name, prepared.canonical)
             except FairlaneError as error:
                 self._outcome = error

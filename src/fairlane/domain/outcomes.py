@@ -39,9 +39,13 @@ class Try(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handler raised, its payload could not be decoded or its result could not be stored."""
+    """The handler raised, its payload could not be decoded or its result could not be stored.
+
+    `is_of_handler`: False if the handler takes no such parameters, which is their submitter's mistake.
+    """
 
     error: ErrorReport
+    is_of_handler: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,17 @@ from fairlane.store.statements import job_types as statements
 
 @dataclass(frozen=True, slots=True)
 class RegisteredType:
-    """What is needed to submit a type: no handler."""
+    """What is needed to submit a type: no handler.
+
+    `judge` raises InvalidParameters for the text of parameters that fit the schema, if the handler's own types and
+    validators refuse them; None: this process does not have the handler.
+    """
 
     name: str
     schema: ParameterSchema
     options: Options
     enabled: bool
+    judge: Callable[[str], None] | None = None
 
 
 class Known(NamedTuple):
@@ -132,4 +137,5 @@ class Catalogue:
 
 
 def _own(job_type: JobType[..., Any]) -> RegisteredType:
-    return RegisteredType(job_type.name, job_type.signature.schema, job_type.options, enabled=True)
+    signature = job_type.signature
+    return RegisteredType(job_type.name, signature.schema, job_type.options, enabled=True, judge=signature.judge)

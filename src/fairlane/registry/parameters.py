@@ -5,9 +5,9 @@
     text ── json ──▸ plain tree ── document ──▸ typed tree ── handler's annotations ──▸ arguments
 
 Whoever submits and whoever runs use the same document, made once from the handler's signature and registered in the
-database. So a process that never imported the handler checks, stores and hashes exactly as one that did. Only the last
-step, to dataclasses, models and Enum members, needs the handler, and only there do its own validators run: what they
-refuse is found by the worker, not by `submit`.
+database. So a process that never imported the handler stores and hashes exactly as one that did. Only the last step, to
+dataclasses, models and Enum members, needs the handler, and only there do its own validators run. A process that has
+the handler takes that step at submission, too, and refuses what they refuse. For other processes the worker does so.
 
 A default that is left out is hashed as if it were given, since both submissions ask for the same work. It is not
 stored: so a handler may gain or lose an optional parameter while jobs wait and while workers are deployed. A job that
@@ -181,8 +181,11 @@ class ParameterSchema:
 class Signature:
     """A handler's parameters: its schema, and how stored text becomes its arguments."""
 
-    def __init__(self, schema: ParameterSchema, adapters: Mapping[str, _Adapter], more: _Adapter) -> None:
+    def __init__(
+        self, schema: ParameterSchema, adapters: Mapping[str, _Adapter], more: _Adapter, *, has_code: bool
+    ) -> None:
         self.schema = schema
+        self._has_code = has_code
         self._adapters = adapters
         self._more = more  # of what `**` takes
 
@@ -212,7 +215,23 @@ class Signature:
             fields[parameter.name] = builder.field(parameter.name, node, default)
         _put_defaults(builder)
         document = {"version": VERSION, "job_type": job_type, "parameters": parameters}
-        return cls(ParameterSchema(document | {"definitions": builder.definitions}), adapters, more)
+        schema = ParameterSchema(document | {"definitions": builder.definitions})
+        return cls(schema, adapters, more, has_code=builder.has_code)
+
+    def judge(self, text: str) -> None:
+        """Refuse `text` that fits the schema, if the handler's own types and validators refuse it.
+
+        Raises:
+            InvalidParameters
+        """
+        if not self._has_code:
+            return
+        try:
+            self.decode(text)
+        except InvalidParameters:
+            raise
+        except Exception:  # noqa: BLE001 - a validator that is broken: the attempt tells of it, with its traceback
+            return
 
     def decode(self, text: str) -> dict[str, object]:
         """The handler's keyword arguments from stored `text`; only those that were given.

@@ -13,10 +13,11 @@ A node of the document is `{"kind": …, …}`. The kinds:
 - `ref`, the name of one of the document's definitions: objects are kept there, since they may be recursive;
 - `any`, a JSON value, for what has no annotation;
 - `opaque`, a JSON value that only the handler's own types can judge, because a document can't hold the code: other
-  classes, validators that run before pydantic's own. What such code refuses, the worker finds out when it decodes;
+  classes, validators that run before pydantic's own;
 - `reserved`, the name of the handler's context, which is no parameter.
 
-Validators that run after pydantic's own are left to the worker too, the types below them are in the document.
+Validators that run after pydantic's own are such code, too; the types below them are in the document. Where there is
+such code (`has_code`), a process that has the handler runs it at each submission. For others the worker runs it.
 """
 
 import collections.abc
@@ -62,6 +63,7 @@ _SCALARS: Final[dict[type, str]] = {
     pydantic.SecretStr: "secret",
     pydantic.SecretBytes: "secret_bytes",
 }
+_BY_THE_CLOCK: Final = (pydantic.PastDatetime, pydantic.FutureDatetime, pydantic.PastDate, pydantic.FutureDate)
 _CONTAINERS: Final[dict[Any, str]] = {
     list: "list",
     collections.abc.Sequence: "list",
@@ -101,12 +103,14 @@ _HARMLESS: Final = (
 class DocumentBuilder:
     """Turn annotations into nodes, and collect the definitions that they refer to.
 
-    `defaults` has the fields that may be left out, each with its name and the Python value that it has then.
+    `defaults` has the fields that may be left out, each with its name and the Python value that it has then. `has_code`
+    is True if the annotations refuse more than the document says.
     """
 
     def __init__(self) -> None:
         self.definitions: dict[str, Node] = {}
         self.defaults: list[tuple[str, Node, object]] = []
+        self.has_code = False
         self._names: dict[Any, str] = {}
 
     def node(self, annotation: Any, metadata: Iterable[object] = ()) -> Node:
@@ -127,7 +131,9 @@ class DocumentBuilder:
                 break
         flat = flattened(beside)
         if any(hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, _HARMLESS) for item in flat):
-            return {"kind": "opaque"}
+            return self._opaque()
+        # `AfterValidator`s, and predicates of annotated_types.
+        self.has_code |= any(hasattr(item, "func") for item in flat)
         return constrain(self._node_of(annotation), flat)
 
     def field(self, name: str, node: Node, default: object = REQUIRED) -> Node:
@@ -150,7 +156,11 @@ class DocumentBuilder:
         if (container := _CONTAINERS.get(origin or annotation)) is not None:
             return self._container(container, annotation, arguments)
         target = origin or annotation
-        return self._class(target) if isinstance(target, type) else {"kind": "opaque"}
+        return self._class(target) if isinstance(target, type) else self._opaque()
+
+    def _opaque(self) -> Node:
+        self.has_code = True
+        return {"kind": "opaque"}
 
     def _union(self, members: tuple[Any, ...]) -> Node:
         nodes = [self.node(member) for member in members if member is not type(None)]
@@ -174,6 +184,7 @@ class DocumentBuilder:
 
     def _class(self, kind: type) -> Node:
         if kind in _SCALARS:
+            self.has_code |= kind in _BY_THE_CLOCK
             return {"kind": _SCALARS[kind]}
         if issubclass(kind, Enum) and not issubclass(kind, Flag):
             return _enum(kind)
@@ -183,7 +194,7 @@ class DocumentBuilder:
             return self._defined(kind, kind.__qualname__, lambda: self._model(kind))
         if dataclasses.is_dataclass(kind):
             return self._defined(kind, kind.__qualname__, lambda: self._dataclass(kind))
-        return {"kind": "opaque"}
+        return self._opaque()
 
     def _defined(self, key: Any, name: str, build: Callable[[], Node]) -> Node:
         if key not in self._names:
@@ -200,7 +211,8 @@ class DocumentBuilder:
         decorators = model.__pydantic_decorators__
         own_schema = "__get_pydantic_core_schema__" in vars(model)
         if own_schema or any(item.info.mode != "after" for item in decorators.model_validators.values()):
-            return {"kind": "opaque"}
+            return self._opaque()
+        self.has_code |= bool(decorators.model_validators or decorators.field_validators) or _has_own_init(model)
         if issubclass(model, pydantic.RootModel):
             return self.node(fields["root"].annotation, fields["root"].metadata)
         judges = [item.info for item in decorators.field_validators.values() if item.info.mode != "after"]
@@ -210,7 +222,7 @@ class DocumentBuilder:
             if field.init is False:
                 continue
             opaque = name in judged or "*" in judged
-            node = {"kind": "opaque"} if opaque else self.node(field.annotation, field.metadata)
+            node = self._opaque() if opaque else self.node(field.annotation, field.metadata)
             stored, *others = _names(model, name, field)
             nodes[stored] = self.field(stored, node, _default(field.default, field.default_factory))
             if others:
@@ -219,6 +231,7 @@ class DocumentBuilder:
 
     def _dataclass(self, kind: Any) -> Node:
         hints = get_type_hints(kind, include_extras=True)
+        self.has_code |= _has_own_init(kind)
         fields = {
             field.name: self.field(
                 field.name, self.node(hints[field.name]), _default(field.default, field.default_factory)
@@ -233,6 +246,12 @@ class DocumentBuilder:
         missing = dict.fromkeys(kind.__optional_keys__, _UNKNOWN)
         fields = {name: self.field(name, self.node(hint), missing.get(name, REQUIRED)) for name, hint in hints.items()}
         return _object(fields, kind)
+
+
+def _has_own_init(kind: Any) -> bool:
+    """Return True if code of the class's own runs when one is made: `__post_init__`, or a model's `model_post_init`."""
+    of_models = getattr(kind, "model_post_init", BaseModel.model_post_init)
+    return hasattr(kind, "__post_init__") or of_models is not BaseModel.model_post_init
 
 
 def _object(fields: dict[str, Node], kind: Any) -> Node:

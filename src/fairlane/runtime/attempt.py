@@ -101,7 +101,7 @@ class Attempt:
             kind = "InvalidParameters"
             message = storable(self._cleaner.text(str(error)))
             report = ErrorReport(kind, message, fingerprint=f"{kind} {self.job_type.name}")
-            self._on_end(self, Failed(report))
+            self._on_end(self, Failed(report, is_of_handler=False))
             return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
             self._on_end(self, self._failure(error))

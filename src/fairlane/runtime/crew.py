@@ -334,7 +334,8 @@ class Crew:
         met = item.outcome.error if isinstance(item.outcome, Deferred) else transition.error
         error = met.error_type if met is not None else None
         first = transition.steps[0].target
-        self._tally.add(item.organization, item.job_type, first, seconds)
+        if not isinstance(item.outcome, Failed) or item.outcome.is_of_handler:
+            self._tally.add(item.organization, item.job_type, first, seconds)
         ended = first if transition.target is JobStatus.QUEUED else transition.target
         self._parts.emit(
             JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds, transition.failed)
