@@ -14,6 +14,7 @@ from fairlane.domain.timeline import (
     Findings,
     cells_to_sample,
     grid_of,
+    most_of_each,
     percentile,
     timeline,
     weights,
@@ -84,6 +85,22 @@ def test_ends_are_looked_for_in_the_step_before_their_count_too() -> None:
         Cell("acme", "b", 1),
         Cell("acme", "b", 2),
     ]
+
+
+@given(
+    st.dictionaries(st.builds(Cell, st.just("acme"), st.sampled_from("abc"), st.integers(0, 9)), st.integers(1, 99)),
+    st.integers(1, 500),
+)
+def test_what_is_sampled_is_all_where_it_fits_and_else_no_more_than_the_budget(
+    counts: dict[Cell, int], budget: int
+) -> None:
+    ends = {cell: Outcomes(count) for cell, count in counts.items()}
+
+    each = most_of_each(ends, budget)
+
+    assert each >= 1
+    assert each >= max(counts.values(), default=1) or 2 * sum(counts.values()) > budget
+    assert sum(min(each, count) for count in counts.values()) <= max(budget, len(counts))
 
 
 def test_a_step_tells_what_came_in_started_and_ended() -> None:

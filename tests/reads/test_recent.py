@@ -102,6 +102,23 @@ def test_r15_a_job_that_ended_without_an_attempt_has_no_processing_time(world: W
     assert reads.charts.timeline("acme").run_p50 is None
 
 
+def test_r15_few_ends_are_all_told_however_many_job_types_there_are(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each type had an equal part of the sample, so a busy one told of its newest ends alone."""
+    monkeypatch.setattr(numbers, "_SAMPLED", 40)
+    slow = world.run(runs=90.0)
+    for _ in range(9):
+        world.run(runs=1.0)
+    for kind in range(5):
+        world.run(job_type=f"rare{kind}", runs=2.0)
+
+    metrics = reads.metrics("acme")
+
+    assert metrics.slowest[0].id == slow
+    assert metrics.processing_seconds_by_type["report.pdf"] == Spread(9.9, 90.0)
+
+
 def test_r15_the_slowest_jobs_first(world: World, reads: Reads) -> None:
     quick, slow = world.run(runs=1.0), world.run(job_type="mail.send", runs=30.0)
 

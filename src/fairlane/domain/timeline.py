@@ -128,6 +128,26 @@ def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
     return sorted(found)
 
 
+def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
+    """Return how many ends of each cell to sample, so that all are taken where they are few; at least one.
+
+    Args:
+        budget: no more are taken of all cells together, as far as the counts tell.
+    """
+    none = Outcomes()
+    sizes = sorted(
+        ends.get(one, none).attempts + ends.get(one._replace(place=one.place + 1), none).attempts
+        for one in cells_to_sample(ends)
+    )
+    left = budget
+    for place, size in enumerate(sizes):
+        share = left // (len(sizes) - place)
+        if size > share:
+            return max(share, 1)
+        left -= size
+    return max(budget, 1)
+
+
 def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[Ended]) -> dict[Cell, float]:
     """For how many ends each job of a cell's sample stands; at least for itself."""
     sizes = Counter(one.cell for one in sample)

@@ -20,6 +20,7 @@ from fairlane.domain.timeline import (
     Timeline,
     cells_to_sample,
     grid_of,
+    most_of_each,
     require_minutes,
     timeline,
 )
@@ -110,7 +111,7 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
         return Findings(grid, together, submitted=None, sample=(), running=(), each=1)
     ends = steps.ends(connection, organization, grid)
     cells = cells_to_sample(ends)
-    each = max(_SAMPLED // max(len(cells), 1), 1)
+    each = most_of_each(ends, _SAMPLED)
     return Findings(
         grid,
         ends,

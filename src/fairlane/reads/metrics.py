@@ -28,7 +28,7 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.recent import Recent, recent_grid
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
-from fairlane.domain.timeline import cells_to_sample
+from fairlane.domain.timeline import cells_to_sample, most_of_each
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
@@ -78,7 +78,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
     grid = recent_grid(now, minutes)
     ends = timeline.ends(connection, organization, grid, most=_CELLS)
     cells = cells_to_sample(ends)
-    each = max(_SAMPLED // max(len(cells), 1), 1)
+    each = most_of_each(ends, _SAMPLED)
     return Recent(
         grid,
         now,
