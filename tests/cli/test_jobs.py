@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
@@ -32,6 +33,11 @@ pytestmark = pytest.mark.usefixtures("fl")
 
 def submitted(run: Run, *arguments: object) -> str:
     job_id: str = run("jobs", "submit", "greet", "-o", "acme", "--json", *arguments).json["id"]
+    return job_id
+
+
+def submitted_of(run: Run, job_type: str, *arguments: str) -> str:
+    job_id: str = run("jobs", "submit", job_type, "-o", "acme", "--json", *arguments).json["id"]
     return job_id
 
 
@@ -572,7 +578,7 @@ def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: 
             "what -p gave for items is no JSON (Expecting ',' delimiter: line 1 column 5 (char 4)), so it was",
         ),
         ("count=ten", ""),
-        ("code=7", """for text that looks like JSON, quote it: -p 'code="7"'"""),
+        ("code=null", """for text that looks like JSON, quote it: -p 'code="null"'"""),
         ("day=November", "day is a date such as 2026-11-01"),
         ('items=[1,"b"]', ""),
     ],
@@ -589,6 +595,38 @@ def test_a_value_that_was_taken_otherwise_than_meant_is_hinted_at(
     complaint = run("jobs", "submit", "typed", "-o", "acme", "-p", given, code=1).stderr
     assert hint in complaint
     assert ("; " in complaint) is bool(hint)
+
+
+@pytest.mark.parametrize("has_handler", [True, False])
+def test_digits_are_text_where_the_type_takes_text(run: Run, fl: Fairlane, has_handler: bool) -> None:
+    with Fairlane(fl.settings) as other:
+
+        @(fl if has_handler else other).job_type("bank")
+        def bank(
+            ctx: JobContext,
+            account: str,
+            pin: SecretStr,
+            note: str | None = None,
+            either: int | str = 0,
+            number: int = 0,
+        ) -> None: ...
+
+        (fl if has_handler else other).migrate()
+    pairs = ("account=007", "pin=81549300", "note=true", "either=5", "number=6")
+    job_id = submitted_of(run, "bank", *(word for one in pairs for word in ("-p", one)))
+    told = {"account": "007", "pin": "[redacted]", "note": "true", "either": 5, "number": 6}
+    assert fl.get(job_id, organization="acme").parameters == told
+
+
+def test_a_secret_that_was_refused_is_not_repeated_in_a_hint(run: Run, fl: Fairlane) -> None:
+    @fl.job_type("bank")
+    def bank(ctx: JobContext, pins: SecretStr | list[SecretStr], pin: SecretStr) -> None: ...
+
+    fl.migrate()
+    for given in ("pin=[81549300]", 'pin={"a": 81549300}', "pins=81549300", "pins=[81549300]"):
+        told = run("jobs", "submit", "bank", "-o", "acme", "-p", given, code=1).stderr
+        assert "[redacted]" in told
+        assert "81549300" not in told
 
 
 def test_an_error_says_what_to_do_on_the_command_line(run: Run, fl: Fairlane) -> None:

@@ -64,7 +64,9 @@ def retry(
             found.id,
             organization=organization,
             user=user,
-            parameters=given_parameters(parameter or [], parameters, found.parameters) if is_edited else None,
+            parameters=given_parameters(fl, found.job_type, parameter or [], parameters, found.parameters)
+            if is_edited
+            else None,
         )
     if as_json:
         print_json(retried)

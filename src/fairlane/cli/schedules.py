@@ -151,7 +151,7 @@ def put(
             start=o.optional(o.local_time, "--start", start),
             missed=missed,
             as_user=as_user,
-            parameters=given_parameters(parameter or [], parameters) if is_given else None,
+            parameters=given_parameters(fl, job_type, parameter or [], parameters) if is_given else None,
             priority=priority,
             queue=queue,
             labels=dict(o.pair("--label", one) for one in label or ()),

@@ -17,6 +17,7 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
+from fairlane.domain.redact import REDACTED
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT, OnDuplicate
 
@@ -73,7 +74,8 @@ def submit(
 ) -> None:
     """Submit a job. Once this has printed the job's id, the job will not be lost.
 
-    A value that is JSON is taken as JSON, any other as text; quote text that looks like JSON: -p 'code="007"'.
+    A value that is JSON is taken as JSON, any other as text; quote text that looks like JSON: -p 'code="[a]"'.
+    A number, true and false are text where the job type takes text.
 
     \b
     Examples:
@@ -92,7 +94,7 @@ def submit(
             job_type,
             organization=organization,
             user=user,
-            parameters=given_parameters(parameter or [], parameters),
+            parameters=given_parameters(fl, job_type, parameter or [], parameters),
             priority=priority,
             depends_on=[find_id(fl, parent, organization) for parent in depends_on or []],
             on_parent_failure=on_parent_failure,
@@ -120,12 +122,29 @@ def submit(
 
 
 def given_parameters(
-    pairs: list[str], document: str | None, otherwise: Mapping[str, Any] | None = None
+    fl: "Fairlane",
+    job_type: str,
+    pairs: list[str],
+    document: str | None,
+    otherwise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The object that --parameters gives, or `otherwise` without it, with what each -p says in place of its own."""
     given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
-    named = (o.pair("--parameter", one) for one in pairs)
-    return given | {key: o.json_or_text("--parameter", value) for key, value in named}
+    texts = _names_of_texts(fl, job_type) if pairs else ()
+    for key, text in (o.pair("--parameter", one) for one in pairs):
+        value = o.json_or_text("--parameter", text)
+        given[key] = text if key in texts and isinstance(value, int | float) else value
+    return given
+
+
+def _names_of_texts(fl: "Fairlane", job_type: str) -> list[str]:
+    """Return the parameters for which the job type takes text, and no number."""
+    if fl.catalogue.known(job_type) is None:
+        fl.database.look(lambda connection: fl.catalogue.learn(connection, [job_type]))
+    known = fl.catalogue.known(job_type)
+    fields = known.type.schema.describe()["parameters"]["fields"] if known is not None else {}
+    kinds = {name: field["schema"].get("of", field["schema"]) for name, field in fields.items()}
+    return [name for name, node in kinds.items() if isinstance(node, dict) and node["kind"] in ("str", "secret")]
 
 
 @contextmanager
@@ -134,7 +153,7 @@ def hinting(pairs: list[str]) -> Iterator[None]:
     try:
         yield
     except InvalidParameters as error:
-        hints = [hint for one in pairs if (hint := _hint(str(error), *o.pair("--parameter", one)))]
+        hints = dict.fromkeys(hint for one in pairs if (hint := _hint(str(error), *o.pair("--parameter", one))))
         raise InvalidParameters("; ".join([str(error), *hints])) from None
 
 
@@ -152,7 +171,8 @@ def _hint(refusal: str, name: str, text: str) -> str:
             return ""
         return f"what -p gave for {name} is no JSON ({error}), so it was taken as text"
     wants_text = "must be a string" in found[0] and not isinstance(value, str | list | dict)
-    return f"""for text that looks like JSON, quote it: -p '{name}="{text}"'""" if wants_text else ""
+    shown = "…" if REDACTED in found[0] else text
+    return f"""for text that looks like JSON, quote it: -p '{name}="{shown}"'""" if wants_text else ""
 
 
 def remark_on_breakers(fl: "Fairlane", organization: str, job_types: Collection[str]) -> None:
