@@ -26,6 +26,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from tests.depth import far
 from tests.postgres import (
     OneDatabase,
     create_database,
@@ -44,7 +45,12 @@ RUN_DIRECTORY = pytest.StashKey[Path]()
 SHARED_MEMORY = Path("/dev/shm")
 
 # On a busy machine examples, and making them up, take as long as they take.
-hypothesis.settings.register_profile("fairlane", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "fairlane",
+    deadline=None,
+    max_examples=far(50, 100, 100),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("fairlane")
 
 

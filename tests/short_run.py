@@ -17,7 +17,7 @@ import pytest
 
 from tests import depth
 
-SLOW: Final = ("browser", "model", "upgrade")  # not even imported
+SLOW: Final = ("browser", "faults", "model", "storm", "upgrade")  # not even imported
 BOTH_DATABASES: Final = ("store/interleavings", "store/races")
 _HERE: Final = Path(__file__).parent
 _DATABASE: Final = re.compile(r"(?<=[\[-])(sqlite|postgresql)(?=[]-])")

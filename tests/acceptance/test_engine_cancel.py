@@ -88,6 +88,7 @@ def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
     assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["cleaned up"]
 
 
+@pytest.mark.slow
 def test_a_running_process_is_stopped(fl: Engine) -> None:
     fl.job_type("slow", isolation="process")(handlers.say_and_sleep)
     job = fl.give("slow")

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, event
 from fairlane import Job, JobContext, JobStatus, Submission
 from tests.runtime.worker_kit import Engine, engine, running, until_none
 
+pytestmark = pytest.mark.slow
+
 _LENGTH = 100
 _MOST = 150  # statements of one transaction, whatever the length
 

@@ -109,6 +109,7 @@ def test_a_job_that_is_released_at_shutdown_ends_at_once(fl: Engine) -> None:
     assert gone(fl, job) == ["queued", "running", "dead_letter"]
 
 
+@pytest.mark.slow
 def test_a_job_of_a_lost_worker_ends_with_its_rescue(fl: Engine) -> None:
     nothing(fl)
 

@@ -49,6 +49,7 @@ def test_a_child_sees_what_its_parents_left(fl: Engine) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_async_child_and_a_process_see_them_too(fl: Engine) -> None:
     fl.job_type("in a process", isolation="process")(handlers.read_parents)
 

@@ -121,6 +121,7 @@ def undone(fl: Engine) -> int:
     return sum(number for status, number in fl.metrics().jobs_by_status.items() if status != "completed")
 
 
+@pytest.mark.slow
 def test_many_workers_pass_no_limit_and_use_each_in_full(fl: Engine) -> None:
     limits: Limits = {("acme", None): 5, (None, "pdf"): 6, ("rival", "pdf"): 2, ("third", "mail"): 1}
     with ExitStack() as stack:

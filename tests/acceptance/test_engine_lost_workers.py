@@ -27,6 +27,7 @@ def fl(database_url: str, tmp_path: Path) -> Iterator[Engine]:
         yield fl
 
 
+@pytest.mark.slow
 def test_jobs_of_a_killed_worker_run_again_elsewhere_and_its_processes_die_with_it(fl: Engine) -> None:
     register(fl, "process")
     jobs = {kind: fl.give(kind) for kind in KINDS}
@@ -47,6 +48,7 @@ def test_jobs_of_a_killed_worker_run_again_elsewhere_and_its_processes_die_with_
     assert sum(event.jobs for event in fl.events.of(JobsRescued)) == len(KINDS)
 
 
+@pytest.mark.slow
 def test_a_worker_that_comes_up_later_takes_the_jobs_and_the_cancels_of_one_that_was_killed(fl: Engine) -> None:
     register(fl)
     job, unwanted = fl.give("thread"), fl.give("thread", user="ana")

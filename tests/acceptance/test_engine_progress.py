@@ -94,6 +94,7 @@ def test_an_attempt_that_resumes_from_a_checkpoint_keeps_the_progress_up_to_ther
     assert seen(fl, job) == {EARLIER}
 
 
+@pytest.mark.slow
 def test_the_progress_of_a_lost_worker_s_attempt_is_not_the_next_one_s(fl: Engine) -> None:
     gate = Gate()
 

@@ -159,6 +159,7 @@ def test_a_schedule_may_be_called_what_the_document_allows_and_nothing_beyond(ap
     assert taken == [name for name in names(told, fit=True) if name in reached]
 
 
+@pytest.mark.slow
 def test_a_body_may_be_what_the_document_allows_and_nothing_beyond(api: Api):
     schemas = api.client().get("/openapi.json").json()["components"]["schemas"]
     found, tried = set[str](), 0
@@ -311,6 +312,7 @@ def test_a_drained_worker_answers_with_nothing_as_the_document_says(api: Api):
     assert "content" not in response_of(document_of(api), "drainWorker", 202)
 
 
+@pytest.mark.slow
 def test_a_query_may_be_what_the_document_allows_by_itself_and_nothing_beyond(api: Api):
     document = document_of(api)
     schemas = document["components"]["schemas"]

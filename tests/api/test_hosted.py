@@ -123,6 +123,7 @@ def answers(api: Api) -> Iterator[tuple[str, int, httpx.Response]]:
         )
 
 
+@pytest.mark.slow
 def test_every_route_answers_as_for_any_organization_but_for_what_the_host_keeps(hosted: Api):
     wrong = [
         f"{name}: {answer.status_code}, not {status}: {answer.text[:200]}"

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.api import alike
 from tests.api import matrix as m
@@ -203,6 +204,7 @@ def wrong_anywhere(world: World, route: Route, row: Open | Proved) -> Iterator[s
             yield f"{route.name} by {principal}: {answer.status_code}, not {expected}: {answer.text[:200]}"
 
 
+@pytest.mark.slow
 def test_every_route_gives_each_principal_what_the_matrix_says(api: Api):
     found = routes(api)
     assert {one.name for one in found} == MATRIX.keys(), "each route needs a row, and each row a route"

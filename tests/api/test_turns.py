@@ -169,6 +169,7 @@ class Hold:
         return self._ask(pairs)
 
 
+@pytest.mark.slow
 def test_a_flood_of_one_organization_that_is_held_up_holds_up_no_other(serve: Any, monkeypatch: pytest.MonkeyPatch):
     api: Api = serve({"requests_at_once": 4})
     hold = Hold(api, monkeypatch)

@@ -68,6 +68,7 @@ def report(ctx): ...
 """
 
 
+@pytest.mark.slow
 def test_each_step_to_row_security_is_told_until_it_is_on(
     run: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +184,7 @@ def bound(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
+@pytest.mark.slow
 def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server) -> None:
     with psycopg.connect(bound.url_of(bound.owner).replace("+psycopg", ""), autocommit=True) as owner:
         owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, REFERENCES ON TABLES TO {bound.jobs}")
@@ -204,6 +206,7 @@ def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server)
         assert jobs.execute("SELECT * FROM orders").fetchall() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("granted", "holders", "revoked"),
     [
@@ -242,6 +245,7 @@ def test_rights_that_fairlane_did_not_grant_are_told_and_left(
     assert rights_told(run) is None
 
 
+@pytest.mark.slow
 def test_a_right_that_a_role_of_fairlane_granted_on_is_not_taken_from_others(run: Run, bound: Server) -> None:
     run("migrate")
     bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {Role.APP} WITH GRANT OPTION")

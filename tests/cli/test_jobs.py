@@ -525,6 +525,7 @@ def test_which_jobs_are_meant_is_said_in_exactly_one_way(run: Run, verb: str) ->
     assert "There is no organization" in run("jobs", verb, "-o", "acmee", "--all", "--yes", code=1).stderr
 
 
+@pytest.mark.slow
 def test_a_process_deletes_an_ended_job_once_it_is_sure(fl: Fairlane, url: str) -> None:
     def delete(*arguments: str, answer: str = "") -> tuple[int, str, str]:
         command = [sys.executable, "-m", "fairlane", "--url", url, "jobs", "delete", *arguments, "-o", "acme"]

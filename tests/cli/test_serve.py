@@ -19,6 +19,7 @@ def unfrozen() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unfrozen")
 def test_the_garbage_collector_leaves_alone_what_was_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen: list[int] = []

@@ -37,6 +37,7 @@ def scene(database_url: str) -> Iterator[Scene]:
         yield scene
 
 
+@pytest.mark.slow
 def test_what_can_not_be_audited_is_not_done(scene: Scene):
     reached: set[tuple[str, int]] = set()
 

@@ -327,6 +327,7 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
     yield moments
 
 
+@pytest.mark.slow
 @given(st.tuples(*_wanted()))
 def test_which_jobs_it_is_about_is_kept_as_it_was(fields: tuple[Any, ...]) -> None:
     wanted = Wanted(*fields)

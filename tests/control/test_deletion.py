@@ -203,6 +203,7 @@ def test_a_child_that_is_submitted_meanwhile_keeps_its_parent_or_is_refused(scen
         assert scene.get(child).depends_on == (parent.id,)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_once_the_job_is_gone_leaves_its_file_to_a_worker(
     database_url: str, tmp_path: Path
 ) -> None:

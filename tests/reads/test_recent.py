@@ -48,6 +48,7 @@ def test_r15_processing_time_and_failure_rate_of_each_type(world: World, reads: 
     assert metrics.failure_rate_by_type == {"mail.send": 0.75, "report.pdf": 0.0, "fax.send": 1.0}
 
 
+@pytest.mark.slow
 def test_r15_the_95th_percentile_of_each_type_is_the_same_on_both_databases(world: World, reads: Reads) -> None:
     worker = world.start_worker(job_types=("report.pdf", "mail.send"))
     for number in range(1, 101):

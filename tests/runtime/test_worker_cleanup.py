@@ -174,6 +174,7 @@ def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypa
     assert [clean(fl) for _ in range(4)] == [3, 3, 1, 0]
 
 
+@pytest.mark.slow
 def test_what_has_to_stay_is_passed_once_a_turn(
     fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

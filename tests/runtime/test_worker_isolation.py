@@ -28,6 +28,7 @@ def fl(database_url: str) -> Iterator[Engine]:
         yield fl
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_each_way_in_which_a_process_ends_is_told_in_words_of_its_own(fl: Engine, how: str) -> None:
     fl.job_type("crash", isolation="process", max_retries=1, backoff=[0])(handlers.crash)
@@ -84,6 +85,7 @@ def test_a_cancel_ends_a_process_that_hears_nothing_with_all_it_started(fl: Engi
     assert fl.events.of(HandlerAbandoned) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DEAF)
 def test_a_timeout_ends_a_process_that_hears_nothing_with_all_it_started(fl: Engine, how: str) -> None:
     fl.job_type("block", isolation="process", timeout=SOON, max_retries=0)(handlers.block)
@@ -96,6 +98,7 @@ def test_a_timeout_ends_a_process_that_hears_nothing_with_all_it_started(fl: Eng
     assert any("TimedOut: ran past its timeout of 0.3 s" in line for line in shown_of(fl, job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["returns", "fails", "forks twice"])
 def test_what_a_handler_leaves_running_ends_with_it(fl: Engine, how: str) -> None:
     fl.job_type("leave", isolation="process", max_retries=0)(handlers.leave_process)

@@ -132,6 +132,7 @@ class TestMaxRunning:
             fl.job_types.limit("pdf", organization="acme", max_running=None)
             runs.are(acme=5)
 
+    @pytest.mark.slow
     def test_may_change_while_jobs_run(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=4)
         runs.give(10)
@@ -171,6 +172,7 @@ class TestMaxRunning:
 
 
 class TestExecutionRate:
+    @pytest.mark.slow
     def test_holds_in_any_window(self, fl: Engine, clock: ManualClock, runs: Runs) -> None:
         runs.job_type("pdf", execution_rate=5, execution_rate_window=60)
         with running(fl.worker()):

@@ -20,6 +20,7 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
         yield fl
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("priority", ["normal", "low"])
 def test_what_snoozes_again_and_again_does_not_go_before_what_came_meanwhile(
     fl: Engine, clock: ManualClock, priority: str

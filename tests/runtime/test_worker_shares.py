@@ -79,6 +79,7 @@ def test_no_slot_is_kept_free_and_whoever_comes_to_full_workers_gets_one_of_the_
         assert ended <= 2
 
 
+@pytest.mark.slow
 def test_a_newcomer_gets_its_share_of_many_small_workers_and_no_more(fl: Engine) -> None:
     slots = Slots(fl)
     slots.give(20)
@@ -108,6 +109,7 @@ def test_a_worker_that_comes_later_makes_up_for_what_others_run(fl: Engine) -> N
             assert slots.filled(40)["acme"] <= 26
 
 
+@pytest.mark.slow
 def test_a_type_s_limit_is_shared_among_organizations_whoever_came_first(fl: Engine) -> None:
     slots = Slots(fl)
     slots.hold.job_type(fl, "mail", max_running=6)
@@ -149,6 +151,7 @@ class Starts:
             self.fl.give("pdf", priority="high")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", [{"job_type": "pdf"}, {"job_type": "mail", "queue": "bulk"}], ids=["same", "other"])
 def test_a_tenth_of_the_starts_is_for_what_waited_longest_whatever_its_priority(
     fl: Engine, clock: ManualClock, lane: dict[str, str]
@@ -169,6 +172,7 @@ def test_until_it_has_waited_for_a_minute_the_more_urgent_goes_first(fl: Engine,
     assert starts.of_low == [len(starts.priorities)]
 
 
+@pytest.mark.slow
 def test_the_share_of_the_oldest_holds_beside_another_worker_s_starts_under_the_same_limit(
     fl: Engine, clock: ManualClock
 ) -> None:

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_whoever_forks_after_the_first_use_reads_what_it_asked_for(database_url: str) -> None:
     # From Python 3.12 on a fork beside other threads, such as that of hints, is warned of: hosts do so all the same.
     command = [sys.executable, "-W", "ignore:This process", "-m", "tests.store.forking", database_url]

@@ -156,6 +156,7 @@ def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: D
         assert re.search(r"fairlane_jobs_(running|status)", plan), "thousands that are watched must not be looked up"
 
 
+@pytest.mark.slow
 def test_progress_of_what_runs_is_looked_up_however_much_runs(postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         for statement in (BUSY, PROGRESS, "VACUUM (FREEZE, ANALYZE)"):
@@ -198,6 +199,7 @@ def test_a_page_of_all_dead_letters_is_read_from_where_it_is_in_each_decision(fi
     assert "Filter" not in plan.partition("using fairlane_jobs")[0], "nor what stood on the pages before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "few"), [("ignored", "pending"), ("pending", "ignored")])
 def test_a_retry_of_many_reads_no_table_for_what_is_open(postgres_url: str, most: str, few: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -215,6 +217,7 @@ def test_a_retry_of_many_reads_no_table_for_what_is_open(postgres_url: str, most
             assert re.search(r"fairlane_dead_letters_(newest|group)", plan), "what is decided about must not be read"
 
 
+@pytest.mark.slow
 def test_a_revival_looks_up_each_generation_before_statistics_are_gathered(postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         for table in ("fairlane_jobs", "fairlane_dead_letters"):

@@ -48,6 +48,7 @@ def jobs_of(scene: Scene) -> list[Job]:
     return list(scene.fl.list(organization="acme", limit=100).items)
 
 
+@pytest.mark.slow
 def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str):
     with deduplicating(database_url, **_CROWDED) as scene:
         answers = answers_at_once([lambda: submit(scene)] * 200)

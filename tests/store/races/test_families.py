@@ -166,6 +166,7 @@ class TestParentsThatFinishTogether:
 
 
 class TestManyChildren:
+    @pytest.mark.slow
     def test_an_end_settles_one_batch_of_children_and_the_stage_the_others(self, scene: Scene):
         parent = scene.submit()
         children = [Submission("report", organization="acme", depends_on=[parent]) for _ in range(1_100)]

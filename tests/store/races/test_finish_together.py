@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import Connection, select, update
 
 from fairlane import Backoff, JobStatus
@@ -105,6 +106,7 @@ def left_of(scene: Scene, job_id: UUID) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+@pytest.mark.slow
 def test_ends_that_are_written_together_leave_what_they_leave_one_by_one(scene: Scene) -> None:
     together, singly = list[Finish](), list[Finish]()
     random = Random(7)
