@@ -70,6 +70,7 @@ def test_the_demo_installs_what_it_needs_and_no_more(tmp_path: Path) -> None:
         assert 'echo "Starting the demo"' in one
 
 
+@pytest.mark.slow
 def test_without_npm_a_package_is_built_without_dashboard_and_serve_says_how_to_get_it(
     tmp_path: Path, sqlite_url: str
 ) -> None:

@@ -51,7 +51,7 @@ def test_a_short_run_leaves_out_what_is_slow_and_takes_one_database_of_two(
     shown = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "FAIRLANE_TEST_DEPTH": depth},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "FAIRLANE_TEST_DEPTH": depth, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=True,

@@ -186,6 +186,7 @@ def test_ticks_that_nobody_was_there_for(fl: Engine, clock: ManualClock, missed:
     assert ticks(fl)[-1] == at(4)
 
 
+@pytest.mark.slow
 def test_a_tick_waits_behind_none_of_another_organization(fl: Engine, clock: ManualClock) -> None:
     fl.organizations.create("rival")
     for number in range(60):  # more than a round sees to, all due for years
@@ -196,6 +197,7 @@ def test_a_tick_waits_behind_none_of_another_organization(fl: Engine, clock: Man
     assert ticks(fl, organization="rival") == [at(1)]
 
 
+@pytest.mark.slow
 def test_organizations_take_turns_where_a_round_has_too_few_ticks_for_all(fl: Engine, clock: ManualClock) -> None:
     names = [f"org{number}" for number in range(120)]
     for name in names:

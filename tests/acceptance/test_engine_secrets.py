@@ -96,6 +96,7 @@ def test_whatever_a_handler_says_nobody_is_told_a_secret(fl: Engine, then: str, 
     assert fl.look(job).parameters == {**SHOWN, "then": then}
 
 
+@pytest.mark.slow
 def test_an_edited_retry_keeps_the_secrets_that_are_left_as_they_were_shown(fl: Engine) -> None:
     job = fl.give("leak", parameters=GIVEN)
     fl.drain()

@@ -75,6 +75,7 @@ def started(fl: Fairlane, name: str) -> Iterator[Job]:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "slots", "workers"),
     [

@@ -31,6 +31,7 @@ def assert_released(fl: Engine, job: Job) -> None:
     assert "released at shutdown" in fl.reasons(job)
 
 
+@pytest.mark.slow
 def test_sigterm_lets_jobs_finish_within_the_grace_and_releases_the_rest(fl: Engine, tmp_path: Path) -> None:
     register(fl, "process")
     slow = [fl.give(kind) for kind in KINDS]
@@ -51,6 +52,7 @@ def test_sigterm_lets_jobs_finish_within_the_grace_and_releases_the_rest(fl: Eng
     assert registered(fl) == set()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_grace(fl: Engine) -> None:
     register(fl)
     job = fl.give("thread")
@@ -63,6 +65,7 @@ def test_a_second_signal_ends_the_grace(fl: Engine) -> None:
     assert_released(fl, job)
 
 
+@pytest.mark.slow
 def test_a_worker_exits_although_a_handler_swallows_every_cancellation(fl: Engine) -> None:
     register(fl)
     job = fl.give("deaf")

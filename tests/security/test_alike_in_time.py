@@ -67,6 +67,7 @@ def within(api: Api) -> list[tuple[Route, Within]]:
     return [(route, row) for route, row in found if isinstance(row, Within)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("principal", [m.VIEWER, m.MEMBER, m.ADMIN, m.OPERATOR])
 def test_an_id_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
     world = World(api)
@@ -80,6 +81,7 @@ def test_an_id_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str
             assert cost(sent, foreign) == cost(sent, unknown), route.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("principal", [m.MEMBER, m.ADMIN])
 def test_an_organization_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
     world = World(api)
