@@ -221,6 +221,12 @@ CASES = {
     "due retries": Case(
         lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)
     ),
+    "scheduled jobs by turns": Case(
+        lambda connection: stage.release_scheduled(connection, LATER, limit=0), ("jobs_scheduled_turns",)
+    ),
+    "due retries by turns": Case(
+        lambda connection: stage.ready_retries(connection, LATER, limit=0), ("jobs_retrying_turns",)
+    ),
     "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("jobs_running",)),
     "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("jobs_running",)),
     "workers whose rows are gone": Case(workers.missing, ("jobs_running",)),
@@ -334,7 +340,7 @@ CASES = {
     "jobs to retry": Case(to_retry, ("jobs_status", "dead_letters_"), ("dead_letters_group",)),
     "jobs that wait for a retry": Case(partial(page_of, retry_after=START), ("jobs_retrying_of",)),
     "count of what waits for a retry": Case(
-        partial(count_of, retry_after=START), ("jobs_retrying",), ("jobs_retrying_of",)
+        partial(count_of, retry_after=START), ("jobs_retrying",), ("jobs_retrying_turns",)
     ),
     "oldest jobs of a status": Case(
         lambda connection: job_list.page(

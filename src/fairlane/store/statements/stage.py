@@ -1,18 +1,61 @@
 """Making due jobs ready: scheduled ones whose time has come, retries whose wait is over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Final
 
-from sqlalchemy import Connection, and_, exists, func, literal, literal_column, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    TextualSelect,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState, JobStatus
 from fairlane.store.clock import Clock, beforehand
-from fairlane.store.dialects import fixed
+from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.transition import Change, write_all
-from fairlane.store.tables import job_parents, jobs
+from fairlane.store.tables import AnyRow, Instant, job_parents, jobs
 
 _BATCH = 500
+
+# Which jobs wait for which moment: the predicates of the indexes, word by word, since SQLite takes an index only so.
+_SCHEDULED: Final = "run_at", f"status = '{JobStatus.PENDING}' AND unmet_parents = 0"
+_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND NOT ready"
+_SQLITE_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND ready = 0"
+# The writes prove that there is no lease. A row that has one would stand at the head of each batch.
+_DUE: Final = """
+SELECT {key} FROM fairlane_jobs
+WHERE {waits} AND {moment} <= :now AND lease_token IS NULL {whose}
+ORDER BY {moment} LIMIT {limit} {lock}"""
+# Two probes of the index for each organization that has such jobs, one more for each that has its turn. If more have
+# jobs that are due than fit a batch, those have it whose first job has been due for longest.
+_BY_TURNS: Final = """
+WITH RECURSIVE mine(organization_id) AS (
+  SELECT min(organization_id) FROM fairlane_jobs WHERE {waits}
+  UNION ALL
+  SELECT (SELECT min(organization_id) FROM fairlane_jobs WHERE {waits} AND organization_id > mine.organization_id)
+  FROM mine WHERE mine.organization_id IS NOT NULL
+), first AS MATERIALIZED (
+  SELECT organization_id, (
+    SELECT min({moment}) FROM fairlane_jobs AS job WHERE {waits} AND job.organization_id = mine.organization_id
+  ) AS moment FROM mine WHERE organization_id IS NOT NULL
+), turn AS (
+  SELECT organization_id FROM first WHERE moment <= :now ORDER BY moment LIMIT :limit
+)
+SELECT job.organization_id, job.id FROM turn {join}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +86,7 @@ def look(connection: Connection, clock: Clock) -> Due:
 
 def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
     """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
-    due = connection.execute(
-        select(jobs.c.organization_id, jobs.c.id)
-        .where(jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"))
-        # The write proves that there is no lease, so a row that has one would stand at the head of each batch.
-        .where(jobs.c.run_at <= now, jobs.c.lease_token.is_(None))
-        .order_by(jobs.c.run_at)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-        .execution_options(fairlane_across="stage")
-    ).all()
+    due = _due(connection, now, limit, *_SCHEDULED)
     transition = transitions.release("its time has come")
     return len(write_all(connection, now, [Change(row.organization_id, row.id, transition) for row in due]))
 
@@ -62,14 +96,7 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
 
     From then on they are due: one that comes again and again would otherwise always go before what came later.
     """
-    due = connection.execute(
-        select(jobs.c.organization_id, jobs.c.id)
-        .where(jobs.c.status == fixed(JobStatus.QUEUED), ~jobs.c.ready, jobs.c.next_retry_at <= now)
-        .order_by(jobs.c.next_retry_at)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-        .execution_options(fairlane_across="stage")
-    ).all()
+    due = _due(connection, now, limit, *(_SQLITE_RETRYING if is_sqlite(connection) else _RETRYING))
     if not due:
         return 0
     made_ready = connection.execute(
@@ -80,3 +107,32 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
         .values(ready=True, run_at=jobs.c.next_retry_at)
     )
     return made_ready.rowcount
+
+
+def _due(connection: Connection, now: datetime, limit: int, moment: str, waits: str) -> Sequence[AnyRow]:
+    """Lock jobs that are due and return their keys: all that are, or a batch with as many of each organization."""
+    oldest, by_turns = _reads(moment, waits, for_sqlite=is_sqlite(connection))
+    due = connection.execute(oldest, {"now": now, "limit": limit}).all()
+    return due if len(due) < limit else connection.execute(by_turns, {"now": now, "limit": limit}).all()
+
+
+@cache
+def _reads(moment: str, waits: str, *, for_sqlite: bool) -> tuple[TextualSelect, TextualSelect]:
+    """Return the statements that read the oldest of all, and as many of each organization."""
+    words = {"moment": moment, "waits": waits, "lock": "" if for_sqlite else "FOR NO KEY UPDATE SKIP LOCKED"}
+    key = "organization_id, id"
+    share = _DUE.format(
+        key="rowid" if for_sqlite else key,
+        whose="AND organization_id = turn.organization_id",
+        limit="(SELECT :limit / count(*) FROM turn)",
+        **words,
+    )
+    join = "JOIN fairlane_jobs AS job ON job.rowid IN" if for_sqlite else "CROSS JOIN LATERAL"
+    oldest = _DUE.format(key=key, whose="", limit=":limit", **words)
+    by_turns = _BY_TURNS.format(join=f"{join} ({share}) {'' if for_sqlite else 'AS job'}", **words)
+    return _read(oldest), _read(by_turns)
+
+
+def _read(statement: str) -> TextualSelect:
+    bound = text(statement).bindparams(bindparam("now", type_=Instant), bindparam("limit", type_=Integer))
+    return bound.columns(jobs.c.organization_id, jobs.c.id).execution_options(fairlane_across="stage")

@@ -84,6 +84,21 @@ Index("fairlane_jobs_id", jobs.c.id)
 Index("fairlane_jobs_created", jobs.c.organization_id, jobs.c.created_at, jobs.c.id)
 Index("fairlane_jobs_scheduled", jobs.c.run_at, postgresql_where=_waiting, sqlite_where=_waiting)
 Index("fairlane_jobs_retrying", jobs.c.next_retry_at, postgresql_where=_retrying, sqlite_where=_retrying)
+# To let organizations take turns where many have something due. The two above tell each look what is due first.
+Index(
+    "fairlane_jobs_scheduled_turns",
+    jobs.c.organization_id,
+    jobs.c.run_at,
+    postgresql_where=_waiting,
+    sqlite_where=_waiting,
+)
+Index(
+    "fairlane_jobs_retrying_turns",
+    jobs.c.organization_id,
+    jobs.c.next_retry_at,
+    postgresql_where=_retrying,
+    sqlite_where=_retrying,
+)
 # For lists: an organization may have a million queued jobs, of which few wait for a retry. Status and `ready` stand in
 # it for SQLite, which else takes the index of all statuses.
 Index(

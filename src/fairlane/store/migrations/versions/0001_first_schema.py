@@ -165,6 +165,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("status = 'queued' AND ready = 0"),
     )
     op.create_index(
+        "fairlane_jobs_retrying_turns",
+        "fairlane_jobs",
+        ["organization_id", "next_retry_at"],
+        postgresql_where=sa.text("status = 'queued' AND NOT ready"),
+        sqlite_where=sa.text("status = 'queued' AND ready = 0"),
+    )
+    op.create_index(
         "fairlane_jobs_running",
         "fairlane_jobs",
         ["worker_id", "job_type", "organization_id"],
@@ -175,6 +182,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         "fairlane_jobs_scheduled",
         "fairlane_jobs",
         ["run_at"],
+        postgresql_where=sa.text("status = 'pending' AND unmet_parents = 0"),
+        sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
+    )
+    op.create_index(
+        "fairlane_jobs_scheduled_turns",
+        "fairlane_jobs",
+        ["organization_id", "run_at"],
         postgresql_where=sa.text("status = 'pending' AND unmet_parents = 0"),
         sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
     )
