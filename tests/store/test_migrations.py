@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -216,6 +217,17 @@ def test_one_of_several_threads_migrates(empty_url: str) -> None:
         database.close()
 
     assert sorted(answers, key=str) == [(HEAD, HEAD)] * (PARTIES - 1) + [(None, HEAD)]
+
+
+def test_the_session_that_keeps_migrations_out_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_PATIENCE", 0.0)
+    with psycopg.connect(postgres_url) as other, Fairlane(postgres_url) as fl:
+        login = other.info.user
+        other.execute("SELECT pg_advisory_lock(%s)", [schema._LOCK_KEY])
+        with pytest.raises(
+            StorageUnavailable, match=rf"\(login {login}, process {other.info.backend_pid}\); try again"
+        ):
+            fl.migrate()
 
 
 def test_missing_schema_is_told(empty: Database) -> None:

@@ -39,6 +39,14 @@ _PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way e
 _LOCK_WAIT: Final = 0.5
 _PAUSE: Final = 0.5  # seconds between two such tries
 _LOCK_KEY: Final = int.from_bytes(b"fairlane", "big")
+# Any login may take such a lock.
+_HOLDER: Final = text("""
+SELECT 'login ' || coalesce(usename, 'unknown') || ', process ' || pid
+FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND CAST(classid AS bigint) << 32 | CAST(objid AS bigint) = :key
+""")
 # Alembic's `op` and `context` are module globals: one migration at a time per process, whatever its database.
 _ONE_AT_A_TIME: Final = threading.Lock()
 
@@ -210,7 +218,11 @@ def _alone(connection: Connection, deadline: float) -> Iterator[None]:
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
         connection.rollback()
         if time.monotonic() > deadline:
-            raise StorageUnavailable("Another process has been migrating this database for a minute; try again.")
+            holder = connection.scalar(_HOLDER, key) or "it has just ended"
+            raise StorageUnavailable(
+                f"Another session has been migrating this database for a minute ({holder}); try again, or end that "
+                "session if it is no migration."
+            )
         time.sleep(_PAUSE)
     connection.commit()
     try:
