@@ -185,6 +185,30 @@ def bound(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 @pytest.mark.slow
+def test_a_login_that_may_only_submit_is_sound_and_each_refusal_names_the_role_it_lacks(
+    run: Run, bound: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("migrate")
+    run("orgs", "create", "acme")
+    roles = [Role.ADMIN, Role.OPERATOR, Role.WORKER]
+    bound.admin.execute(f"REVOKE {', '.join(roles)} FROM {bound.jobs}")
+    told = run("check", "--json").json["findings"]
+    assert not [one for one in told if one["grade"] == "wrong"]
+    (login,) = [one["sentence"] for one in told if one["subject"] == "login"]
+    assert login.startswith(f"Login {bound.jobs} submits and reads; it can't change an organization")
+    assert f"GRANT {', '.join(roles)} TO {bound.jobs}; " in login
+
+    refused = run("members", "add", "bo", "-o", "acme", "--role", "member", code=1).stderr
+    assert f"needs {Role.ADMIN}. Say as an administrator: GRANT {Role.ADMIN} TO {bound.jobs}; " in refused
+    refused = run("workers", "list", code=1).stderr
+    assert f"needs {Role.OPERATOR}. Say as an administrator: GRANT {Role.OPERATOR} TO {bound.jobs}; " in refused
+    monkeypatch.setenv("FAIRLANE_PRODUCTION", "0")
+    bound.admin.execute(f"REVOKE {Role.APP}, {Role.TENANT} FROM {bound.jobs}")
+    refused = run("jobs", "list", "-o", "acme", code=1).stderr
+    assert f"needs {Role.APP}, {Role.TENANT}. Say as an administrator: GRANT {Role.APP}, " in refused
+
+
+@pytest.mark.slow
 def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server) -> None:
     with psycopg.connect(bound.url_of(bound.owner).replace("+psycopg", ""), autocommit=True) as owner:
         owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, REFERENCES ON TABLES TO {bound.jobs}")

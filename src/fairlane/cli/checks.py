@@ -24,7 +24,7 @@ from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import row_logins, schema
-from fairlane.store.row_security import EVERYONE
+from fairlane.store.row_security import EVERYONE, Role
 from fairlane.store.statements import sealed_texts
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
@@ -153,11 +153,7 @@ def _directory(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
-    """The schema, and if it is right what it holds.
-
-    Args:
-        start: the command that starts a worker.
-    """
+    """The schema, and if it is right what it holds; `start` is the command that starts a worker."""
     bound = _row_security(fl)
     if bound is not None:
         yield bound
@@ -179,6 +175,9 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
             f"It is at revision {found.current}, this code's is {found.head}; they work together, but {advice} soon."
         )
         yield Finding("schema", Grade.NOTE, sentence)
+    if bound is not None and (lack := fl.database.read(row_logins.of_application).lack):
+        yield Finding("login", Grade.NOTE, lack)
+        return  # what follows looks across organizations
     yield from _job_types(fl, start)
     if (state := fl.maintenance.get()) is not None:
         yield Finding("maintenance", Grade.NOTE, f"{maintenance_text(state)}; turn it off: fairlane maintenance off")
@@ -205,7 +204,7 @@ def _row_security(fl: Fairlane) -> Finding | None:
     if login.above is not None:
         sentence = f"It is on, but the login {login.name} {login.above}: not for production. {row_logins.ADVICE}"
         return Finding("row security", Grade.NOTE, sentence)
-    if not login.may_be_tenant:
+    if Role.TENANT not in login.may_be:
         return Finding("row security", Grade.NOTE, f"It is on. {login.needs_tenant}")
     return Finding("row security", Grade.FINE, f"It is on; login {login.name} is bound by it.")
 

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import Role, grant
 
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -20,6 +20,8 @@ _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
 _NO_PRIVILEGE: Final = "42501"
 _NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
+_SET_ROLE: Final = re.compile('permission denied to set role "([^"]+)"')
+_USER: Final = re.compile(r"[a-z0-9+]+://([a-z_][a-z0-9_]*)[:@]")
 _OF_VALUES_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
@@ -78,11 +80,12 @@ def is_unanswered(error: DBAPIError) -> bool:
     return "disk is full" not in text and "database is locked" not in text
 
 
-def translate(error: DBAPIError, where: str) -> FairlaneError | None:
+def translate(error: DBAPIError, where: str, role: Role | None = None) -> FairlaneError | None:
     """Our error for a driver's; None where it is neither the database's absence nor its schema's age.
 
     Args:
         where: which database, for whoever looks at the wrong one.
+        role: that the session takes on if its login may.
     """
     state, text = _sqlstate(error), str(error.orig)
     if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
@@ -91,10 +94,7 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
             f"or call fl.migrate(). It is {where}."
         )
     if state == _NO_PRIVILEGE and _NOT_GRANTED.search(text):
-        return ConfigurationError(
-            f"The login of {where} may not do this. `fairlane check` says what it lacks; to look across organizations, "
-            f"or to run a worker, it needs Fairlane's roles: GRANT {', '.join(Role)}."
-        )
+        return ConfigurationError(_not_granted(text, where, role))
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")
     if "disk is full" in text or state == "53100":
@@ -120,6 +120,15 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         look = "" if state else " See that its server runs and that the URL names it."
         return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.{look}")
     return None
+
+
+def _not_granted(text: str, where: str, role: Role | None) -> str:
+    """Return which role the login lacks; PostgreSQL names the one that a transaction was to take on."""
+    refused = _SET_ROLE.search(text)
+    needed = refused[1] if refused is not None else role if role is Role.WORKER else f"{Role.APP}, {Role.TENANT}"
+    found = _USER.match(where)
+    login = found[1] if found is not None else "its login"
+    return f"The login of {where} may not do this: it needs {needed}. {grant(needed, login)}"
 
 
 def is_of_values(error: Exception) -> bool:

@@ -1,6 +1,6 @@
 """Which logins row security binds. In production others are refused."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import Ask, asking, is_sound
-from fairlane.store.row_security import TAKING_ON, Role
+from fairlane.store.row_security import TAKING_ON, Role, grant
 from fairlane.store.tables import jobs
 
 # USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
@@ -21,8 +21,8 @@ SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
           AND pg_has_role(mine.oid, relowner, 'MEMBER')),
   EXISTS (SELECT FROM pg_roles AS seeing WHERE seeing.rolname = ANY(%(seeing)s)
           AND pg_has_role(mine.oid, seeing.oid, 'USAGE')),
-  EXISTS (SELECT FROM pg_roles AS tenant
-          WHERE tenant.rolname = %(tenant)s AND pg_has_role(mine.oid, tenant.oid, {TAKING_ON})),
+  ARRAY(SELECT rolname::text FROM pg_roles AS ours
+        WHERE ours.rolname = ANY(%(roles)s) AND pg_has_role(mine.oid, ours.oid, {TAKING_ON})),
   to_regclass(%(jobs)s) IS NOT NULL,
   coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
@@ -38,6 +38,11 @@ LENT: Final = ", ".join(
         _MAY.format(Role.APP, "current_user", "'USAGE'"),
     )
 )
+_CAN: Final = {
+    Role.ADMIN: "change an organization or what is in it (cancel, retry, schedules, members)",
+    Role.OPERATOR: "look across organizations",
+    Role.WORKER: "run a worker",
+}
 # What a login that row security does not bind is replaced by.
 ADVICE: Final = (
     "Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
@@ -50,42 +55,47 @@ ADVICE: Final = (
 class Login:
     """A session's login, as the database knows it.
 
-    `above`: why row security would not bind it, as half a sentence; None = it does. `may_be_tenant`: whether it may
-    take that role on, without which PostgreSQL plans lists of large organizations badly. `reads`: whether its session,
-    with the role that it has taken on, may read the tables, if there are any.
+    `above`: why row security would not bind it, as half a sentence; None = it does. `may_be`: the roles of Fairlane's
+    that it may take on. `reads`: whether its session, with the role that it has taken on, may read the tables, if there
+    are any.
     """
 
     name: str
     above: str | None
-    may_be_tenant: bool
+    may_be: Collection[str]
     has_tables: bool
     reads: bool
 
     @property
     def needs(self) -> str:
         """What gives it Fairlane's roles."""
-        return f"The login {self.name} may not take on Fairlane's roles. {self._granted(ROLES)}"
+        return f"The login {self.name} may not take on Fairlane's roles. {grant(ROLES, self.name)}"
 
     @property
     def needs_tenant(self) -> str:
         """What lets it be the tenant, and no more."""
         return (
             f"The login {self.name} may not take on {Role.TENANT}, so lists of large organizations take long. "
-            f"{self._granted(Role.TENANT)} Then start applications and workers anew."
+            f"{grant(Role.TENANT, self.name)} Then start applications and workers anew."
         )
 
-    def _granted(self, roles: str) -> str:
+    @property
+    def lack(self) -> str | None:
+        """What it can't do if it only submits and reads, and what lets it; None: it looks across organizations."""
+        if Role.APP not in self.may_be or Role.OPERATOR in self.may_be:
+            return None
+        lacking = [role for role in _CAN if role not in self.may_be]
         return (
-            f"Say as an administrator: GRANT {roles} TO {self.name}; from PostgreSQL 16 on, for a login that inherits "
-            f"other roles: GRANT {roles} TO {self.name} WITH INHERIT FALSE."
+            f"Login {self.name} submits and reads; it can't {', or '.join(_CAN[role] for role in lacking)}. If it "
+            f"should: {grant(', '.join(lacking), self.name)}"
         )
 
 
 def login_of(ask: Ask, role: Role) -> Login:
     """Who is logged in, in a session that is meant to have the role's eyes."""
     seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
-    values = {"seeing": seeing, "tenant": Role.TENANT, "jobs": jobs.name}
-    ((name, is_above, is_owner, inherits, may_be_tenant, has_tables, reads),) = ask(_LOGIN, values)
+    values = {"seeing": seeing, "roles": list(Role), "jobs": jobs.name}
+    ((name, is_above, is_owner, inherits, may_be, has_tables, reads),) = ask(_LOGIN, values)
     above = None
     if is_above:
         above = "is a superuser's (or one that row security does not bind)"
@@ -93,7 +103,7 @@ def login_of(ask: Ask, role: Role) -> Login:
         above = "owns Fairlane's tables"
     elif inherits:
         above = "inherits the rights of a role that sees all organizations"
-    return Login(name, above, may_be_tenant, has_tables, reads)
+    return Login(name, above, may_be, has_tables, reads)
 
 
 def of_application(connection: Connection) -> Login:
@@ -126,8 +136,7 @@ def role_for(
     roles = f"{Role.APP}, {Role.TENANT}"
     raise ConfigurationError(
         f"The login {login} of your connection may not submit jobs. Pass a connection of the login that FAIRLANE_URL "
-        f"names, or say as an administrator: GRANT {roles} TO {login}; from PostgreSQL 16 on, for a login that "
-        f"inherits other roles: GRANT {roles} TO {login} WITH INHERIT FALSE."
+        f"names, or let this one submit. {grant(roles, login)}"
     )
 
 

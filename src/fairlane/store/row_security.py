@@ -36,6 +36,14 @@ class Role(StrEnum):
     WORKER = "fairlane_worker"
 
 
+def grant(roles: str, login: str) -> str:
+    """Return the sentence by which an administrator lets a login take on these of Fairlane's roles."""
+    return (
+        f"Say as an administrator: GRANT {roles} TO {login}; from PostgreSQL 16 on, for a login that inherits other "
+        f"roles: GRANT {roles} TO {login} WITH INHERIT FALSE."
+    )
+
+
 class ScopeForgotten(RuntimeError):
     """A mistake in our code: a statement on tenants' rows in a transaction that does not say whose."""
 

@@ -134,7 +134,7 @@ class Database:
         if lock_seconds is not None:
             engine = engine.execution_options(**{PATIENCE: lock_seconds})
         try:
-            with translated(self._where), engine.begin() as connection:
+            with self.translated(), engine.begin() as connection:
                 if lock_seconds is not None and self.is_postgres:
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, round(lock_seconds * 1000))}")
                 row_security.open_to(connection, of)
@@ -159,7 +159,7 @@ class Database:
         """
         is_sent = False
         try:
-            with translated(self._where), self._writing_one.connect() as connection:
+            with self.translated(), self._writing_one.connect() as connection:
                 row_security.open_each_to(connection, of)
                 is_sent = True
                 return work(connection)
@@ -174,7 +174,7 @@ class Database:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         seconds = read_seconds()
-        with translated(self._where), self._reading.begin() as connection, stopped_after(connection, seconds):
+        with self.translated(), self._reading.begin() as connection, stopped_after(connection, seconds):
             row_security.open_to(connection, of, seconds=seconds)
             return work(connection)
 
@@ -185,13 +185,13 @@ class Database:
             StatementTooSlow, StorageUnavailable, ConfigurationError: as for `read`.
         """
         seconds = read_seconds()
-        with translated(self._where), self._looking.connect() as connection, stopped_after(connection, seconds):
+        with self.translated(), self._looking.connect() as connection, stopped_after(connection, seconds):
             row_security.open_each_to(connection, of, seconds=seconds)
             return work(connection)
 
     def translated(self) -> AbstractContextManager[None]:
         """Give a driver's errors our names."""
-        return translated(self._where)
+        return translated(self._where, self.role)
 
     def sibling(
         self,
@@ -273,8 +273,12 @@ def _no_hint() -> None:
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Give a driver's error our name; what is neither absence nor age of the schema passes as it is."""
+def translated(where: str, role: Role | None = None) -> Iterator[None]:
+    """Give a driver's error our name; what is neither absence nor age of the schema passes as it is.
+
+    Args:
+        where, role: as for `translate`.
+    """
     try:
         yield
     except PoolTimeout as error:
@@ -283,7 +287,7 @@ def translated(where: str) -> Iterator[None]:
         # From here: what SQLAlchemy's pool was about then is of no use to who reads the sentence.
         raise InstallationError(str(error)) from None
     except DBAPIError as error:
-        ours = translate(error, where)
+        ours = translate(error, where, role)
         if ours is None:
             raise
         raise ours from error
