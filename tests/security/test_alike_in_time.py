@@ -23,6 +23,8 @@ from tests.api.served import Api
 from tests.api.test_matrix import World, values_of
 from tests.security.swaps import SWAPS, Others
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def listened_to(api: Api) -> Iterator[list[str]]:
@@ -67,7 +69,6 @@ def within(api: Api) -> list[tuple[Route, Within]]:
     return [(route, row) for route, row in found if isinstance(row, Within)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("principal", [m.VIEWER, m.MEMBER, m.ADMIN, m.OPERATOR])
 def test_an_id_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
     world = World(api)
@@ -81,7 +82,6 @@ def test_an_id_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str
             assert cost(sent, foreign) == cost(sent, unknown), route.name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("principal", [m.MEMBER, m.ADMIN])
 def test_an_organization_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
     world = World(api)

@@ -18,6 +18,7 @@ def told(answer: httpx.Response, value: str) -> tuple[int, dict[str, str], str]:
     return alike.told(answer, value, value.rpartition("=")[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", ["member", "admin"])
 def test_an_id_of_others_within_a_request_is_as_one_of_nobody(api: Api, user: str):
     others, client = Others(api), api.as_(user)
