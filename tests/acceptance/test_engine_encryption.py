@@ -22,6 +22,7 @@ from fairlane import (
     TransientError,
 )
 from fairlane.control.idempotency import Key
+from fairlane.domain.events import WorkerStopped
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
@@ -322,6 +323,7 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(
             with pytest.raises(ConfigurationError, match="master key first"):
                 lacking.keys.reencrypt(organization="acme")
             lacking.drain()
+            assert [one.released for one in lacking.events.of(WorkerStopped)] == [0]  # nothing had begun
             assert lacking.look(job).status is JobStatus.QUEUED
             assert lacking.look(job).parameters == {"parameters": "[encrypted]"}
             assert lacking.way(job) == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.QUEUED]

@@ -1,6 +1,9 @@
 """`fairlane keys`."""
 
 import re
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -25,7 +28,15 @@ def url(database_url: str) -> str:
 
 def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("keys", "list", "-o", "acme").stdout == "No encryption; to begin with it: fairlane keys enable -o acme\n"
-    assert "set FAIRLANE_ENCRYPTION_KEYS" in run("keys", "enable", "-o", "acme", code=1).stderr
+    told = run("keys", "enable", "-o", "acme", code=1).stderr
+    assert "set FAIRLANE_ENCRYPTION_KEYS" in told
+    command = re.search(r"python -c (.*)$", told, re.MULTILINE)
+    assert command is not None
+    made = subprocess.run(
+        [sys.executable, "-c", shlex.split(command[1])[0]], capture_output=True, text=True, check=True
+    )
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", made.stdout.strip())
+    assert "There is no key" not in run("keys", "list", "-o", "acme").stdout
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
     assert "fairlane keys enable" in run("keys", "rotate", "-o", "acme", code=1).stderr
     assert "Version 1 of the key of acme is in use." in run("keys", "enable", "-o", "acme").stdout

@@ -97,8 +97,10 @@ def test_members(run: Run, fl: Fairlane) -> None:
     assert [one["user"] for one in run("members", "list", "-o", "acme", "--json").json] == ["ana", "bo", "cy"]
     assert "admin" not in run("members", "list", "-o", "acme").stdout
 
-    assert run("members", "remove", "cy", "-o", "acme").stdout == "cy is no longer a member of acme.\n"
-    assert run("members", "remove", "cy", "-o", "acme").stdout == "cy was not a member of acme.\n"
+    kept = run("members", "remove", "cy", "-o", "acme", answer="n\n", code=1).stderr
+    assert "Remove cy from acme? Their waiting jobs will be refused when they are due." in kept
+    assert run("members", "remove", "cy", "-o", "acme", "-y").stdout == "cy is no longer a member of acme.\n"
+    assert run("members", "remove", "cy", "-o", "acme", "--yes").stdout == "cy was not a member of acme.\n"
     run("members", "add", "cy", "-o", "acme", "--role", "king", code=2)
 
 
@@ -134,7 +136,7 @@ def test_what_the_application_s_own_directory_says_is_not_changed_here(
         "orgs update other --retention 30d": "There is no organization 'other'; the application's own directory",
         "members add eve -o initech": members,
         "members list -o initech": members,
-        "members remove eve -o initech": members,
+        "members remove eve -o initech --yes": members,
         "orgs pause other": "There is no organization 'other'; the application's own directory says so.",
     }.items():
         assert sentence in run(*command.split(), code=1).stderr

@@ -50,6 +50,38 @@ def test_a_connection_to_another_database_is_refused_and_writes_nothing(
         assert not theirs.list(organization="acme").items
 
 
+@pytest.mark.parametrize("kind", ["sqlite in memory", "sqlite", "postgresql"])
+def test_a_connection_to_a_database_without_the_tables_is_told_from_fairlanes_own(
+    database_url: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.db'}" if kind == "sqlite" else "sqlite://"
+    if kind == "postgresql":
+        server: str = request.getfixturevalue("postgres_server")
+        name = f"test_{uuid4().hex}"
+        create_database(server, name, template="template0")
+        request.addfinalizer(lambda: drop_database(server, name))
+        url = str(make_url(database_on(server, name)).set(drivername="postgresql+psycopg"))
+    engine = create_engine(url)
+    with application(database_url) as fl:
+        with engine.begin() as connection, pytest.raises(ConfigurationError, match="another database"):
+            fl.submit("note", organization="acme", connection=connection)
+        assert not fl.list(organization="acme").items
+    engine.dispose()
+
+
+def test_a_database_in_memory_that_is_shared_by_name_is_refused_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("sqlite:///file:memorydb_default?mode=memory&cache=shared", "sqlite:///file:jobs.db"):
+        with pytest.raises(ConfigurationError, match="add uri=true"):
+            Fairlane(url).migrate()
+    assert list(tmp_path.iterdir()) == []
+    with closing(Fairlane("sqlite:///file:jobs.db?uri=true")) as fl:
+        fl.migrate()
+    assert [one.name for one in tmp_path.iterdir()][:1] == ["jobs.db"]
+
+
 def test_a_file_is_not_the_database_in_memory(other_sqlite: str) -> None:
     with (
         application(other_sqlite) as theirs,
@@ -136,6 +168,6 @@ def test_a_session_that_looks_in_no_schema_is_told_that_the_tables_are_missing(p
     engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
     with application(postgres_url) as fl, engine.begin() as connection:
         connection.execute(text("SELECT set_config('search_path', '', true)"))
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ConfigurationError, match="its search_path to another schema"):
             fl.submit("note", organization="acme", connection=connection)
     engine.dispose()

@@ -285,7 +285,7 @@ def list_members(context: typer.Context, organization: o.Organization, as_json: 
 
 
 @members.command("remove")
-def remove_member(context: typer.Context, user: UserArgument, organization: o.Organization) -> None:
+def remove_member(context: typer.Context, user: UserArgument, organization: o.Organization, yes: o.Yes = False) -> None:
     """Remove a member; their waiting jobs will be refused when they are due.
 
     \b
@@ -294,6 +294,7 @@ def remove_member(context: typer.Context, user: UserArgument, organization: o.Or
     """
     fl = engine(context)
     refuse_unknown(fl, organization)
+    o.confirmed(f"Remove {user} from {organization}? Their waiting jobs will be refused when they are due.", yes=yes)
     was_there = fl.members.remove(organization, user)
     say(f"{user} {'is no longer' if was_there else 'was not'} a member of {organization}.")
 

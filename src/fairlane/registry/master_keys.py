@@ -11,7 +11,7 @@ from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, cipher, decrypt, en
 _SETTING: Final = "FAIRLANE_ENCRYPTION_KEYS"
 _EXAMPLE: Final = (
     "it is NAME:KEY, or several of these with commas between, the newest first; "
-    'a new key: python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
+    "a new one: python -c \"import base64, os; print('NAME:' + base64.b64encode(os.urandom(32)).decode())\""
 )
 
 

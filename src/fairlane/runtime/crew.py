@@ -329,7 +329,8 @@ class Crew:
         self._on_written(finished.may_free)
         if transition is None:
             return
-        if isinstance(item.outcome, Released):
+        # What is put back for a while, as its key is not here, never began.
+        if isinstance(item.outcome, Released) and not item.outcome.seconds:
             self.released += 1
         met = item.outcome.error if isinstance(item.outcome, Deferred) else transition.error
         error = met.error_type if met is not None else None

@@ -112,6 +112,12 @@ def make_engine(
         case "sqlite" if parsed.host:
             file = "/".join(filter(None, (parsed.host, parsed.database)))
             raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{file}.")
+        case "sqlite" if (parsed.database or "").startswith("file:") and "uri" not in parsed.query:
+            raise ConfigurationError(
+                "The URL names a SQLite file whose name begins with file:. Name a plain file, as in sqlite:///jobs.db, "
+                "or add uri=true to the URL's parameters if it is a URI. A database in memory, which is one Fairlane's "
+                "alone, is sqlite://."
+            )
         case "sqlite":
             engine = _sqlite_engine(url, pool_size, lock_seconds, is_default=is_default)
         case "postgresql" | "postgres":

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.borrow import aside
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.dialects import is_in_memory, is_sqlite
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database
 
@@ -33,26 +33,32 @@ class Home:
         self._known = WeakSet[object]()  # the driver's connections that lead there
 
     def refuse_elsewhere(self, theirs: Connection) -> None:
-        """Raise ConfigurationError if the connection leads to another database that has Fairlane's tables, too."""
+        """Raise ConfigurationError if the connection leads to another database.
+
+        One without Fairlane's tables is told from Fairlane's own if that one has them.
+        """
         driver = theirs.connection.driver_connection
         if driver in self._known:
             return
         found = _place(theirs)
-        if found is None:
-            return  # Without the tables the first statement says what is missing.
-        if found != self._place:
+        if found is None and is_in_memory(self._database.url):
+            return  # perhaps the very connection that the database lives in
+        if found is None or found != self._place:
             self._look_again(found)
-        if not is_sqlite(theirs):  # which asks nobody, and whose connections can't be remembered so
+        # SQLite asks nobody, and its connections can't be remembered so.
+        if found is not None and not is_sqlite(theirs):
             self._known.add(driver)
 
-    def _look_again(self, found: tuple[Any, ...]) -> None:
+    def _look_again(self, found: tuple[Any, ...] | None) -> None:
+        # Where neither has the tables, the first statement says what is missing.
         # Anew, since a server that was started again is at another place.
         self._place = aside(lambda: self._database.look(_place))
         if found != self._place:
+            schema = " (or its search_path to another schema)" if found is None else ""
             raise ConfigurationError(
-                "This connection leads to another database than that of this Fairlane, where no worker and no read of "
-                "its own would find the job: pass a connection to the database of FAIRLANE_URL, or let FAIRLANE_URL "
-                "name the database of the connection."
+                f"This connection leads to another database{schema} than that of this Fairlane, where no worker and no "
+                "read of its own would find the job: pass a connection to the database of FAIRLANE_URL, or let "
+                "FAIRLANE_URL name the database of the connection."
             )
 
 
