@@ -153,7 +153,7 @@ def test_slips_are_refused_with_a_sentence(run: Run) -> None:
     assert "'Mars' is no time zone" in refused("--cron", "1 * * * *", "--time-zone", "Mars", code=1)
     assert "has no slash" in refused("--every", "6h", code=1, name="a/b")
     assert "fairlane members add bob -o acme" in refused("--every", "6h", "--as", "bob", code=1)
-    assert "parameter 'name' must be a string" in refused("--every", "6h", "-p", "name=7", code=1)
+    assert "parameter 'name' must be a string" in refused("--every", "6h", "-p", "name=[7]", code=1)
 
 
 @pytest.mark.parametrize("verb", ["show", "pause", "resume", "submit", "delete"])
