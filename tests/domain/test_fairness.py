@@ -123,6 +123,7 @@ def test_starts_of_jobs_that_are_alike_are_within_5_percent_of_the_weights_after
         assert starts_of(fleet)[name] == pytest.approx(share, rel=0.05)
 
 
+@pytest.mark.slow
 @given(WEIGHTS, st.integers(1, 64), WORKERS, st.sampled_from([0.001, 0.05, 2.0]), st.booleans(), st.randoms())
 def test_so_are_those_of_any_weights_up_to_a_job_of_each_worker(weights, slots, workers, seconds, at_once, numbers):
     fleet = busy(
@@ -138,6 +139,7 @@ def test_so_are_those_of_any_weights_up_to_a_job_of_each_worker(weights, slots, 
         assert abs(starts_of(fleet)[name] - share) <= 0.05 * share + workers + 1
 
 
+@pytest.mark.slow
 @given(
     WEIGHTS,
     st.integers(1, 64),
@@ -188,6 +190,7 @@ def test_whoever_comes_gets_each_slot_that_long_jobs_free_until_both_have_as_man
     assert Counter(name for name, _ in running) == {"long": 50, "short": 50}
 
 
+@pytest.mark.slow
 @example(weights={"a": 2, "b": 9}, slots=4, weight=1, kind="heavy tail", seed=1)
 @given(WEIGHTS, st.integers(1, 64), st.integers(1, 10), st.sampled_from(sorted(LENGTHS)), st.integers(0, 1000))
 def test_a_newcomer_waits_no_longer_than_its_share_says(weights, slots, weight, kind, seed):
@@ -221,6 +224,7 @@ def test_a_newcomer_of_the_same_weight_gets_the_next_slot_however_many_others_th
     assert "new" in jobs_of(share, {**contenders, "new": Contender()}, 1)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(1, 10), min_size=9, max_size=30),
     st.integers(1, 4),
