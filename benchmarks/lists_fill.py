@@ -4,22 +4,24 @@ import time
 
 from sqlalchemy import create_engine, make_url, text
 
+from benchmarks.planting import insert_jobs
+
 # Everything is drawn from the row's number, so that each fill is the same, but for the time of its end.
-_JOBS = """
-INSERT INTO fairlane_jobs
-  (organization_id, id, queue, job_type, status, ready, priority, run_at, next_retry_at, parameters, labels,
-   submitted_by, attempt, retry_count, rescue_count, on_parent_failure, unmet_parents, log_sequence, worker_id,
-   lease_token, error_type, error_message, created_at, started_at, finished_at, canceled_at, canceled_by)
-SELECT organization, id, queue, job_type, status, status = 'queued' AND chance >= 10, 2, at,
-  CASE WHEN status = 'queued' AND chance < 10 THEN now() + interval '2 h' END,
-  json_build_object('document', n, 'title', 'The report of month ' || n % 12, 'pages', n % 90)::text, '{}',
-  submitter, CASE WHEN status IN ('queued', 'pending') THEN 0 ELSE 1 END, 0, 0, 'dead_letter', 0, 1,
-  CASE status WHEN 'running' THEN lpad(to_hex(n % 5 + 1), 32, '0')::uuid END, CASE status WHEN 'running' THEN id END,
-  CASE status WHEN 'dead_letter' THEN 'PrinterError' END,
-  CASE status WHEN 'dead_letter' THEN 'No paper ' || n % 100 || ' in the tray of printer ' || n % 7 END, at,
-  CASE WHEN status IN ('running', 'completed', 'dead_letter') THEN at + interval '1 s' END,
-  CASE WHEN status IN ('completed', 'dead_letter', 'canceled') THEN least(at + (n % 30) * interval '1 s', now()) END,
-  CASE status WHEN 'canceled' THEN at END, CASE status WHEN 'canceled' THEN submitter END
+_JOBS = insert_jobs(
+    """
+SELECT organization AS organization_id, id, queue, job_type, status, submitter AS submitted_by, at AS created_at,
+  status = 'queued' AND chance >= 10 AS ready,
+  CASE WHEN status = 'queued' AND chance < 10 THEN now() + interval '2 h' END AS next_retry_at,
+  json_build_object('document', n, 'title', 'The report of month ' || n % 12, 'pages', n % 90)::text AS parameters,
+  CASE WHEN status IN ('queued', 'pending') THEN 0 ELSE 1 END AS attempt,
+  CASE status WHEN 'running' THEN lpad(to_hex(n % 5 + 1), 32, '0')::uuid END AS worker_id,
+  CASE status WHEN 'running' THEN id END AS lease_token,
+  CASE status WHEN 'dead_letter' THEN 'PrinterError' END AS error_type,
+  CASE status WHEN 'dead_letter' THEN 'No paper ' || n % 100 || ' in the tray of printer ' || n % 7 END
+    AS error_message,
+  CASE WHEN status IN ('running', 'completed', 'dead_letter') THEN at + interval '1 s' END AS started_at,
+  least(at + (n % 30) * interval '1 s', now()) AS finished_at,
+  CASE status WHEN 'canceled' THEN at END AS canceled_at, CASE status WHEN 'canceled' THEN submitter END AS canceled_by
 FROM (
   SELECT *, CASE
     WHEN chance < 40 THEN 'queued' WHEN chance < 60 THEN 'pending' WHEN chance < 61 AND n % 20 = 0 THEN 'running'
@@ -44,7 +46,10 @@ FROM (
     ) AS placed
   ) AS named
 ) AS job
-"""
+""",
+    *("queue", "submitted_by", "ready", "next_retry_at", "parameters", "attempt", "worker_id", "lease_token"),
+    *("error_type", "error_message", "started_at", "finished_at", "canceled_at", "canceled_by"),
+)
 _ORGANIZATIONS = """
 INSERT INTO fairlane_organizations (id, name, status, created_at)
 SELECT id, id, 'active', now() FROM (SELECT DISTINCT organization_id AS id FROM fairlane_jobs) AS used
@@ -64,13 +69,13 @@ INSERT INTO fairlane_dead_letters
 SELECT organization_id, id, job_type, error_message, error_type,
   'print-' || abs(hashtext(error_message)) % 40, finished_at,
   CASE WHEN abs(hashtext(id::text)) % 4 = 0 THEN 'resolved' ELSE 'pending' END
-FROM fairlane_jobs WHERE status = 'dead_letter'
+FROM fairlane_ended WHERE status = 'dead_letter'
 """
 _COUNTS = """
 INSERT INTO fairlane_outcomes (organization_id, job_type, minute, worker_id, completions, failures, seconds)
 SELECT organization_id, job_type, date_trunc('minute', finished_at), lpad(to_hex(worker), 32, '0')::uuid,
   count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status <> 'completed'), count(*) * 2.5
-FROM fairlane_jobs, generate_series(1, 2) AS worker
+FROM fairlane_ended, generate_series(1, 2) AS worker
 WHERE finished_at > now() - interval '1 day' GROUP BY 1, 2, 3, 4
 """
 

@@ -64,8 +64,9 @@ then (8,052 /s in one of two runs). Those for two processes (1.6 times as much) 
 What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
 - *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 20 µs a job on the claim
-  and as much on its end: a job's row is written anew each time, with an entry in each of its full indexes, and each
-  transition has its row in the execution log; PgQueuer deletes the row, and has neither log nor organizations. The
+  and as much on its end. When this was measured a job was one wide row, which each of them wrote anew with an entry in
+  each of its full indexes; [now it is three](architecture.md#three-tables). And each transition has its row in the
+  execution log; PgQueuer deletes the row, and has neither log nor organizations. The
   worker spends some 20 µs a job on a fast machine, 60 on a slow one, less than half of it on its loop. Fewer slots and
   more organizations cost more, since a claim has its five round trips, and three more for each look at the lanes,
   whatever it brings. What was tried to no avail: to claim ahead while the jobs claimed before begin; to write ends in
@@ -165,11 +166,11 @@ def _soak(document: Mapping[str, Any]) -> str:
     """A dozen of its samples, the last one among them."""
     samples = document["samples"]
     step = max(len(samples) // _SOAK_ROWS, 1)
-    tables = ("jobs", "execution_log", "dedup_keys")
+    tables = [name for name in ("jobs", "live", "ended", "execution_log", "dedup_keys") if name in samples[-1]]
     rows = (
         (
             f"{one['minute']:.0f}",
-            f"{one['ended']:,}",
+            f"{one['total']:,}",
             _number(one["speed"], "jobs/s"),
             *(f"{one[name]['rows'] / 2**20:,.0f} + {one[name]['indexes'] / 2**20:,.0f}" for name in tables),
         )

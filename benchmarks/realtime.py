@@ -27,7 +27,7 @@ from sqlalchemy import insert, update
 
 from benchmarks.listener import Arrival, Listener
 from fairlane import Fairlane, JobContext, Submission
-from fairlane.store.tables import jobs, progress
+from fairlane.store.tables import live, progress
 
 USERS = 20
 
@@ -204,8 +204,8 @@ def _running_jobs(fl: Fairlane) -> list[UUID]:
 
     def work(connection: Any) -> None:
         now = fl.database.clock.now(connection)
-        mine = (jobs.c.organization_id == "acme") & jobs.c.id.in_(ids)
-        connection.execute(update(jobs).where(mine).values(status="running", ready=False, attempt=1, started_at=now))
+        mine = (live.c.organization_id == "acme") & live.c.id.in_(ids)
+        connection.execute(update(live).where(mine).values(status="running", ready=False, attempt=1, started_at=now))
         rows = [{"organization_id": "acme", "job_id": one, "attempt": 1, "sequence": 1, "at": now} for one in ids]
         connection.execute(insert(progress), rows)
 

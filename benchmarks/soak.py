@@ -39,7 +39,8 @@ FROM fairlane_execution_log WHERE id > :after AND to_status = 'completed'
 """)
 _SIZES: Final = text("""
 SELECT relname, pg_relation_size(relid) AS rows, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count
-FROM pg_stat_user_tables WHERE relname IN ('fairlane_jobs', 'fairlane_execution_log', 'fairlane_dedup_keys')
+FROM pg_stat_user_tables WHERE relname IN (
+  'fairlane_jobs', 'fairlane_live', 'fairlane_ended', 'fairlane_execution_log', 'fairlane_dedup_keys')
 """)
 
 
@@ -76,7 +77,7 @@ def main() -> None:
                     other.execute(_HOLD)
                 if asked.snapshot and minute == _BESIDE + asked.snapshot:
                     other.rollback()
-                is_over = minute == 2 * _BESIDE + asked.snapshot if asked.snapshot else sample["ended"] >= asked.jobs
+                is_over = minute == 2 * _BESIDE + asked.snapshot if asked.snapshot else sample["total"] >= asked.jobs
                 if is_over:
                     break
 
@@ -89,7 +90,7 @@ def _samples(fl: Fairlane) -> Iterator[dict[str, Any]]:
     while True:
         now, ended = time.monotonic(), fl.database.read(ends.count, of=EVERYONE)
         if now - at >= _SAMPLE:
-            yield {"minute": round((now - began) / 60, 1), "ended": ended, "speed": (ended - before) / (now - at)} | (
+            yield {"minute": round((now - began) / 60, 1), "total": ended, "speed": (ended - before) / (now - at)} | (
                 fl.database.read(_sizes, of=EVERYONE)
             )
             before, at = ended, now

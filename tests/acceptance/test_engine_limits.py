@@ -35,7 +35,7 @@ def fl(database_url: str) -> Iterator[Engine]:
 
 def running_now(connection: Connection) -> Counter[tuple[str, str]]:
     rows = connection.execute(
-        text("SELECT organization_id, job_type, count(*) FROM fairlane_jobs WHERE status = 'running' GROUP BY 1, 2")
+        text("SELECT organization_id, job_type, count(*) FROM fairlane_live WHERE status = 'running' GROUP BY 1, 2")
     )
     return Counter({(organization, name): number for organization, name, number in rows})
 

@@ -71,7 +71,7 @@ def test_the_last_moments_that_are_taken_hold_up_nobody(zone: str, postgres_url:
 def test_an_odd_moment_that_is_stored_already_holds_up_nobody(zone: str, fl: Engine):
     odd = fl.give("report", delay=3600)
     with psycopg.connect(fl.settings.url) as connection:
-        connection.execute("UPDATE fairlane_jobs SET run_at = %s WHERE id = %s", (ZONES[zone], odd.id))
+        connection.execute("UPDATE fairlane_live SET run_at = %s WHERE id = %s", (ZONES[zone], odd.id))
     assert fl.look(odd).run_at == datetime.fromisoformat(ZONES[zone])
     with running(fl.worker()):
         retried = fl.submit("flaky", organization="other")
@@ -83,7 +83,7 @@ def test_a_retry_that_never_comes_holds_up_nobody(fl: Engine):
     waiting = fl.give("report", delay=3600)
     with psycopg.connect(fl.settings.url) as connection:
         connection.execute(
-            "UPDATE fairlane_jobs SET status = 'queued', ready = false, next_retry_at = 'infinity' WHERE id = %s",
+            "UPDATE fairlane_live SET status = 'queued', ready = false, next_retry_at = 'infinity' WHERE id = %s",
             (waiting.id,),
         )
     with running(fl.worker()):

@@ -67,8 +67,8 @@ def test_what_a_killed_worker_costs_is_told_only_where_it_was_measured() -> None
 
 def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
     table = {"rows": 3 * 2**20, "indexes": 5 * 2**20, "dead": 0, "vacuums": 1}
-    tables = dict.fromkeys(("jobs", "execution_log", "dedup_keys"), table)
-    samples = [{"minute": float(n), "ended": n * 1000, "speed": 50.0, **tables} for n in range(1, 31)]
+    tables = dict.fromkeys(("jobs", "live", "ended", "execution_log", "dedup_keys"), table)
+    samples = [{"minute": float(n), "total": n * 1000, "speed": 50.0, **tables} for n in range(1, 31)]
     about = {
         "measured_on": "2026-11-26",
         "machine": MACHINE,
@@ -83,4 +83,4 @@ def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
     assert "## A soak\n\nJobs come without end" in beside, "it may stand without the other"
     rows = [line for line in text.splitlines() if line.startswith("| ") and "3 + 5" in line]
     assert 10 <= len(rows) <= 15
-    assert rows[-1] == "| 30 | 30,000 | 50 /s | 3 + 5 | 3 + 5 | 3 + 5 |"
+    assert rows[-1] == "| 30 | 30,000 | 50 /s | 3 + 5 | 3 + 5 | 3 + 5 | 3 + 5 | 3 + 5 |"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from fairlane.store.row_advice import ROLES, what_is_missing
+from fairlane.store.row_deletion import DELETE_WAITING, SIGNATURE
 from fairlane.store.row_security import Role
 from tests.cli.conftest import Run
 from tests.postgres import create_database, database_on, drop_database, start_postgres, stop_postgres
@@ -159,6 +160,8 @@ FAULTS = {
     "GRANT DELETE ON fairlane_jobs TO PUBLIC": "PUBLIC has DELETE on fairlane_jobs",
     "REVOKE INSERT ON fairlane_audit FROM fairlane_operator": "fairlane_operator lacks INSERT on fairlane_audit",
     "ALTER POLICY fairlane_app ON fairlane_jobs USING (true)": "the policies of fairlane_jobs were changed",
+    f"ALTER FUNCTION {DELETE_WAITING} SECURITY INVOKER": f"the function {DELETE_WAITING} is missing or was changed",
+    f"ALTER FUNCTION {DELETE_WAITING} OWNER TO jobs": f"{DELETE_WAITING} belongs to jobs",
 }
 
 
@@ -238,6 +241,11 @@ def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server)
             ("GRANT SELECT ON fairlane_users, fairlane_jobs TO {jobs}",),
             "{jobs}",
             "SELECT ON fairlane_jobs, fairlane_users",
+        ),
+        (
+            (f"GRANT EXECUTE ON FUNCTION {DELETE_WAITING} TO {{jobs}}",),
+            "{jobs}",
+            f"EXECUTE ON FUNCTION {SIGNATURE}",
         ),
         (("GRANT UPDATE (name) ON fairlane_job_types TO {jobs}",), "{jobs}", "UPDATE (name) ON fairlane_job_types"),
         (

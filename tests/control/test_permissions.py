@@ -30,7 +30,7 @@ from fairlane import (
     SubmissionError,
 )
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Scene
 

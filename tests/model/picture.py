@@ -12,16 +12,15 @@ from fairlane import JobStatus
 from fairlane.domain.breaker import Pair
 from fairlane.domain.statuses import EdgeState, Resolution
 from fairlane.domain.transitions import REFUSED
+from fairlane.store.statements.whole import select_whole
 from fairlane.store.tables import (
     attempt_errors,
     breakers,
-    cancel_requests,
     dead_letters,
     dedup_keys,
     execution_log,
     job_parents,
 )
-from fairlane.store.tables import jobs as job_table
 from tests.model.model.world import Breaker, Job, Key, Span, Step, Trial, World
 
 
@@ -92,7 +91,7 @@ def _of_job(job: Job) -> Seen:
 
 def of_database(connection: Connection) -> Picture:
     """What is; rows of jobs that are gone would fail it."""
-    rows = connection.execute(select(job_table)).all()
+    rows = connection.execute(select_whole()).all()
     jobs = {row.id: _of_row(row) for row in rows}
     numbers = defaultdict[UUID, list[int]](list)
     for row in connection.execute(select(execution_log).order_by(execution_log.c.job_id, execution_log.c.sequence)):
@@ -104,8 +103,8 @@ def of_database(connection: Connection) -> Picture:
         jobs[row.job_id].errors.append(row.attempt)
     for row in connection.execute(select(job_parents)):
         jobs[row.job_id].parents[row.parent_id] = EdgeState(row.state)
-    for row in connection.execute(select(cancel_requests)):
-        jobs[row.job_id].cancel_requested = True
+    for row in rows:
+        jobs[row.id].cancel_requested = row.cancel_requested_at is not None
     for row in connection.execute(select(dead_letters)):
         jobs[row.job_id].resolution = Resolution(row.resolution)
         if row.error_type == REFUSED:
@@ -130,7 +129,7 @@ def _of_row(row: Row[Any]) -> Seen:
     return Seen(
         organization=row.organization_id,
         status=status,
-        ready=row.ready,
+        ready=bool(row.ready),  # none of an ended job
         due=Span(row.next_retry_at, row.next_retry_at) if waits else None,
         attempt=row.attempt,
         retry_count=row.retry_count,

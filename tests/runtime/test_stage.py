@@ -8,7 +8,7 @@ from sqlalchemy import update
 from fairlane import Job, JobContext, Snooze, Submission
 from fairlane.runtime.stage import Stage
 from fairlane.store.statements import stage
-from fairlane.store.tables import jobs
+from fairlane.store.tables import live
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import nothing
@@ -94,8 +94,8 @@ def test_scheduled_rows_with_a_lease_keep_no_other_job_from_its_time(fl: Engine,
     """No worker writes such a row, and no release of it would prove its write."""
     odd = give_later(fl, BATCH, 60)
     later = give_later(fl, 1, 61) + give_later(fl, 1, 61, "rival")
-    held = update(jobs).where(jobs.c.organization_id == "acme", jobs.c.id.in_([job.id for job in odd]))
-    fl.database.write(lambda c: c.execute(held.values(lease_token=jobs.c.id)), of="acme")
+    held = update(live).where(live.c.organization_id == "acme", live.c.id.in_([job.id for job in odd]))
+    fl.database.write(lambda c: c.execute(held.values(lease_token=live.c.id)), of="acme")
     clock.advance(62)
     assert rounds(fl) == [2]
     assert all(is_ready(fl, job) for job in later)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, update
 from fairlane import Job, JobContext, Submission
 from fairlane.domain.events import ServiceFailed
 from fairlane.runtime.worker import Worker
-from fairlane.store.tables import jobs, results
+from fairlane.store.tables import jobs, live, results
 from tests.runtime.worker_kit import (
     Engine,
     Gate,
@@ -145,8 +145,8 @@ def give_unheard_of(fl: Engine, worker: Worker) -> Job:
     fl.queues.pause("default")
     job = fl.give("work")
     lease = {"worker_id": worker.id, "lease_token": uuid4(), "started_at": job.created_at}
-    mine = (jobs.c.organization_id == "acme") & (jobs.c.id == job.id)
-    begun = update(jobs).where(mine).values(status="running", ready=False, attempt=1, **lease)
+    mine = (live.c.organization_id == "acme") & (live.c.id == job.id)
+    begun = update(live).where(mine).values(status="running", ready=False, attempt=1, **lease)
     fl.database.write(lambda connection: connection.execute(begun))
     return job
 

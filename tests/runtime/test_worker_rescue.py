@@ -6,15 +6,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, Table, delete, select, text, update
 
 from fairlane import Job, ParentPolicy
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
 from fairlane.runtime.stage import Stage
-from fairlane.store.tables import jobs, workers
+from fairlane.store.tables import jobs, live, workers
 from fairlane.testing import ManualClock
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_outages import held_job
 from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
 
 
@@ -79,7 +80,7 @@ def test_a_running_row_without_a_lease_keeps_no_other_job_from_being_rescued_or_
     lost.claim()
     job = fl.give("work")
     (taken,) = lost.claim()
-    fl.database.write(lambda c: c.execute(update(jobs).where(jobs.c.id == odd.id).values(lease_token=None)), of="acme")
+    fl.database.write(lambda c: c.execute(update(live).where(live.c.id == odd.id).values(lease_token=None)), of="acme")
     lost.claims.doubt()
     waiting = fl.give("work")
     assert [one.id for one in lost.claim()] == [waiting.id]
@@ -296,9 +297,7 @@ def test_a_lost_worker_whose_rows_somebody_holds_keeps_no_other_waiting(postgres
         member(fl, "first").claim(1)
         later(clock, 1.0, survivor)
         lose(fl, clock, survivor)
-        with fl.database.engine.begin() as host:
-            mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
-            host.execute(select(jobs.c.id).where(mine).with_for_update())
+        with held_job(fl, held):
             assert survivor.rescue.run_once() == 1
             assert fl.look(free).status == "queued"
             assert survivor.rescue.run_once() == 0
@@ -306,16 +305,18 @@ def test_a_lost_worker_whose_rows_somebody_holds_keeps_no_other_waiting(postgres
         assert fl.look(held).status == "queued"
 
 
-def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(postgres_url: str, clock: ManualClock) -> None:
+@pytest.mark.parametrize("table", [live, jobs], ids=["its state", "its facts"])
+def test_a_job_that_somebody_holds_is_rescued_when_it_is_free(
+    postgres_url: str, clock: ManualClock, table: Table
+) -> None:
+    """A host may hold the facts, which its own tables refer to."""
     with engine(postgres_url, clock=clock) as fl:
         nothing(fl)
         survivor = member(fl)
         survivor.is_steady()
         held, free = fl.give("work"), fl.give("work")
         lose(fl, clock, survivor)
-        with fl.database.engine.begin() as host:
-            mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
-            host.execute(select(jobs.c.id).where(mine).with_for_update())
+        with held_job(fl, held, table):
             assert survivor.rescue.run_once() == 1
             # Nothing to do for now, so that the service does not spin.
             assert survivor.rescue.run_once() == 0
@@ -326,6 +327,6 @@ def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(postgres_url: str,
 
 
 def lease_of(fl: Engine, job: Job) -> UUID:
-    mine = select(jobs.c.lease_token).where(jobs.c.organization_id == "acme", jobs.c.id == job.id)
+    mine = select(live.c.lease_token).where(live.c.organization_id == "acme", live.c.id == job.id)
     token: UUID = fl.database.read(lambda connection: connection.scalars(mine).one())
     return token

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, event, make_url, select
+from sqlalchemy import Connection, Table, event, make_url, select
 from sqlalchemy import Engine as SomeEngine
 
 from fairlane import Job
 from fairlane.cli import own_postgres
 from fairlane.store import schema
-from fairlane.store.tables import jobs
+from fairlane.store.tables import live
 from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine
@@ -94,11 +94,11 @@ def own_server(directory: Path) -> Iterator[OwnServer]:
 
 
 @contextmanager
-def held_job(fl: Engine, job: Job) -> Iterator[None]:
-    """Another session of PostgreSQL holds the job, as a transaction of a host may."""
-    mine = (jobs.c.organization_id == job.organization) & (jobs.c.id == job.id)
+def held_job(fl: Engine, job: Job, table: Table = live) -> Iterator[None]:
+    """Another session of PostgreSQL holds the job's state, or its row in another table."""
+    mine = (table.c.organization_id == job.organization) & (table.c.id == job.id)
     with fl.database.engine.begin() as host:
-        host.execute(select(jobs.c.id).where(mine).with_for_update())
+        assert host.scalars(select(table.c.id).where(mine).with_for_update()).all()
         yield
 
 

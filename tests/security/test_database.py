@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from typing import Any, Final
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDecorator, Uuid, make_url
 
-from fairlane.store.row_rights import HOLD, rights_of
+from fairlane import Fairlane, Settings
+from fairlane.store.row_deletion import DELETE_WAITING, SIGNATURE
+from fairlane.store.row_rights import HOLD, SUBMITTERS, rights_of
 from fairlane.store.row_security import SETTING, Role, is_of_tenants
 from fairlane.store.tables import metadata, pauses
-from tests.store.logins import bound_logins, plain
+from tests.store.logins import bound_logins, owning, plain
 
 PLATFORM: Final = ""
 NOBODY: Final[set[str]] = set()
@@ -179,6 +182,9 @@ NOT_GRANTED: Final = [
     *("UPDATE fairlane_schedules SET user_id = 'ana'", "UPDATE fairlane_bulk_actions SET needs = NULL"),
     *("UPDATE fairlane_jobs SET submitted_by = 'ana'", "UPDATE fairlane_jobs SET organization_id = 'acme'"),
     *("UPDATE fairlane_jobs SET parameters = '{}'", "DELETE FROM fairlane_jobs", "TRUNCATE fairlane_jobs CASCADE"),
+    *("UPDATE fairlane_live SET priority = 0", "UPDATE fairlane_live SET lease_token = NULL"),
+    *("UPDATE fairlane_ended SET status = 'completed'", "DELETE FROM fairlane_ended", "TRUNCATE fairlane_ended"),
+    *("DELETE FROM fairlane_live", "TRUNCATE fairlane_live"),
     *("UPDATE fairlane_execution_log SET actor = 'ana'", "DELETE FROM fairlane_execution_log"),
     *("CREATE TABLE public.mine ()", "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY"),
 ]
@@ -213,6 +219,54 @@ def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
                 is_held = HOLD in said and right == "UPDATE" and column is next(iter(table.primary_key))
                 is_said = is_held or not {right, f"{right} ({column.name})"}.isdisjoint(said)
                 assert may == (is_said,), (role, table.name, column.name, right)
+
+
+@pytest.mark.parametrize("names", ["", "rival,other", "acme"])
+@pytest.mark.parametrize(
+    "of_owner",
+    [
+        "",
+        f"ALTER ROLE {{0}} INHERIT; REVOKE {Role.WORKER} FROM {{0}}; GRANT {Role.WORKER} TO {{0}}",
+        "ALTER ROLE {0} SUPERUSER",
+    ],
+    ids=["bound", "inherits the worker's role", "superuser"],
+)
+def test_who_submits_deletes_waiting_jobs_of_organizations_that_it_has_named_and_no_others(
+    postgres_url: str, names: str, of_owner: str
+):
+    """Be the function's owner bound by row security, or see all by a role that it inherits, or be above it."""
+    ids = {(of, status): uuid4() for of, status in product(("acme", "rival"), ("pending", "queued", "running"))}
+    with psycopg.connect(plain(postgres_url), autocommit=True) as administrator, owning(postgres_url) as owner:
+        for (of, status), job in ids.items():
+            administrator.execute(
+                "INSERT INTO fairlane_live (organization_id, id, queue, job_type, created_at, status, ready, priority, "
+                "run_at) VALUES (%s, %s, 'default', 'report', now(), %s, false, 0, now())",
+                [of, job, status],
+            )
+        with Fairlane(Settings(url=owner)) as fl:
+            fl.migrate()
+        if of_owner:
+            administrator.execute(of_owner.format(make_url(owner).username))
+        for role in SUBMITTERS:
+            administrator.execute(f"SET ROLE {role}")
+            with administrator.transaction(force_rollback=True):
+                name(administrator, names)
+                deleted = {
+                    key
+                    for key, job in ids.items()
+                    if administrator.execute(
+                        f"SELECT FROM {DELETE_WAITING}(%s, %s, %s)", [key[0], job, key[1]]
+                    ).rowcount
+                }
+            administrator.execute("RESET ROLE")
+            assert deleted == {(of, status) for of, status in ids if of in names and status != "running"}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_who_submits_may_delete_by_the_function(postgres_url: str, role: Role):
+    with psycopg.connect(plain(postgres_url)) as administrator:
+        asked = administrator.execute("SELECT has_function_privilege(%s, %s, 'EXECUTE')", [role, SIGNATURE])
+        assert asked.fetchone() == (role in SUBMITTERS,)
 
 
 def test_what_the_planner_knows_of_others_rows_is_not_shown(

@@ -141,11 +141,12 @@ def plant(fl: Fairlane, path: str, job: str) -> None:
             {"o": json.dumps(json.loads(options) | wicked), "s": json.dumps(json.loads(schema) | wicked)},
         )
         is_victim = "CAST(id AS TEXT) IN (:job, :hex)"
-        changed = owner.execute(
-            text(f"UPDATE fairlane_jobs SET job_type = :name WHERE {is_victim}"),
-            {"name": path, "job": job, "hex": job.replace("-", "")},
-        )
-        assert changed.rowcount == 1
+        for table in ("fairlane_jobs", "fairlane_live"):
+            changed = owner.execute(
+                text(f"UPDATE {table} SET job_type = :name WHERE {is_victim}"),
+                {"name": path, "job": job, "hex": job.replace("-", "")},
+            )
+            assert changed.rowcount == 1
 
 
 FORGED = "Error\nERROR    fairlane:logs.py:25 acme was deleted \x1b[2J\u202e\u2028"

@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import make_url
 
+from fairlane.store.row_deletion import SIGNATURE
 from fairlane.store.row_security import Role
 
 BOUND = {
@@ -50,6 +51,7 @@ def owning(url: str) -> Iterator[str]:
         tables = administrator.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'fairlane_%'").fetchall()
         for (table,) in tables:
             administrator.execute(f"ALTER TABLE {table} OWNER TO {owner}")
+        administrator.execute(f"ALTER FUNCTION {SIGNATURE} OWNER TO {owner}")
         try:
             yield _as(url, owner)
         finally:

@@ -1,6 +1,7 @@
 """Functions of the store that run all day, each with the indexes that its statements are to use."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,19 +13,22 @@ from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair
+from fairlane.domain.errors import JobNotFound
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
-from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, ParentPolicy, Resolution, Role
 from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store import burials
 from fairlane.store.clock import DatabaseClock
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import (
     audit,
     breakers,
     bulk_actions,
+    cancel,
     claim,
     claim_round,
     cleanup,
@@ -39,27 +43,31 @@ from fairlane.store.statements import (
     job_types,
     lanes,
     limits,
+    locks,
     metrics,
     outcomes,
+    rescue,
     revival,
     running_limits,
     schedules,
     sealed_texts,
     shares,
     stage,
+    submit_plain,
     timeline,
-    transition,
     workers,
 )
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
+from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
-from fairlane.store.statements.rows import WITHOUT_KEYS
+from fairlane.store.statements.rows import WITHOUT_KEYS, get
+from fairlane.store.statements.submit_plain import Granted
 from fairlane.store.statements.transition import Ended
-from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.statements.workers import LostWorker, WorkerCard
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
@@ -88,9 +96,26 @@ class Case:
     read_whole: str = ""  # a table of which a hundred rows are wanted, while it is small enough to read them all
 
 
+# What goes on all day: it must go well before statistics are gathered, too.
+HOT = (
+    *("active lanes", "active lanes of queues", "claim", "claim with the oldest", "claim of rungs", "what runs"),
+    *("scheduled jobs", "due retries", "what there is to stage", "new edges", "children", "a worker's jobs"),
+    *("a lost worker's jobs", "workers whose rows are gone", "a rescue", "lock of a job", "a cancel"),
+    *("finish", "completing many", "failing many for good", "failing many for now", "a plain submission", "live jobs"),
+    *("a job", "scheduled jobs by turns", "due retries by turns"),
+)
+# Looks for jobs. Of those that wait for a retry any of three indexes has no more than these.
+LOOKS = (
+    *("jobs of an organization", "jobs of a status", "oldest jobs of a status", "jobs of many statuses"),
+    *("jobs of a type", "jobs of a user", "jobs of a queue", "jobs with a label"),
+    *("count of a type's jobs of a status", "count of a rare user's jobs of a status", "words in jobs"),
+    *("count of words by status", "count with a common label", "jobs to retry"),
+)
 TABLES = (
     "fairlane_organizations",
     "fairlane_jobs",
+    "fairlane_live",
+    "fairlane_ended",
     "fairlane_job_parents",
     "fairlane_doomed_files",
     "fairlane_execution_log",
@@ -114,6 +139,7 @@ HUNDRED = [UUID(int=number) for number in range(400_001, 400_101)]
 WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
+PASSING = Failed(ErrorReport("PrinterError", "no paper"))
 FAILURES = [
     FINISH._replace(organization=f"small{n % 100}", job_id=UUID(int=300_000 + n), lease_token=UUID(int=300_000 + n))
     for n in range(1, 301)
@@ -179,31 +205,59 @@ def beginning_of(connection: Connection) -> None:
 
 
 def claim_of(connection: Connection, wanted: Wanted) -> None:
-    claim_round.begin(connection, CLOCK, WORKER, lease=60.0, suspended=False)
+    beginning_of(connection)
     claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
 
 
+def submission_of(connection: Connection) -> None:
+    """A plain one, of a member; there is no such job type, so nothing is inserted. SQLite has no such statement."""
+    if is_sqlite(connection):
+        return
+    draft = Draft(
+        *(UUID(int=1), "small1", "type1", "ana", "default", 2, "{}", {}, "{}", (), (), ParentPolicy.DEAD_LETTER),
+        *(None, 0.0, None, None, None, None, "reject", None, None),
+    )
+    submit_plain.submit(connection, CLOCK, draft, Granted(None, list(Role), is_host_s=False))
+
+
+def rescue_of(connection: Connection) -> None:
+    """Of all that a worker held."""
+    held = workers.running_jobs(connection, WORKER, 500)
+    rescue.rescue_worker(connection, CLOCK, Random(1), LostWorker(WORKER, "w"), held)
+
+
+def finishes_of(connection: Connection, outcome: Failed) -> None:
+    """Of many attempts that failed so."""
+    finish(connection, LATER, [one._replace(outcome=outcome) for one in FAILURES], Random(1))
+
+
+def cancel_of(connection: Connection) -> None:
+    """Of one that waits."""
+    with suppress(JobNotFound):
+        cancel.cancel(connection, LATER, "big", UUID(int=1), actor="ana", reason="")
+
+
 CASES = {
-    "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
-    "active lanes of queues": Case(lambda connection: lanes.active_lanes(connection, QUEUES), ("jobs_ready",)),
+    "active lanes": Case(lanes.active_lanes, ("live_ready",)),
+    "active lanes of queues": Case(lambda connection: lanes.active_lanes(connection, QUEUES), ("live_ready",)),
     "claim": Case(
         lambda connection: claim_of(connection, WANTED),
-        ("jobs_ready", "jobs_id"),
-        sqlite_indexes=("jobs_ready",),
+        ("live_ready", "jobs_pk"),
+        sqlite_indexes=("live_ready",),
     ),
     "claim with the oldest": Case(
         lambda connection: claim_of(connection, WITH_OLDEST),
-        ("jobs_ready", "jobs_id"),
-        sqlite_indexes=("jobs_ready",),
+        ("live_ready", "jobs_pk"),
+        sqlite_indexes=("live_ready",),
     ),
     "claim of rungs": Case(
         lambda connection: claim_of(connection, WITH_RUNGS),
-        ("jobs_ready", "jobs_id"),
-        sqlite_indexes=("jobs_ready",),
+        ("live_ready", "jobs_pk"),
+        sqlite_indexes=("live_ready",),
     ),
-    "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "jobs_running")),
-    "what each worker runs": Case(metrics.running_by_worker, ("jobs_running",)),
-    "what runs": Case(lanes.running, ("jobs_running",)),
+    "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "live_running")),
+    "what each worker runs": Case(metrics.running_by_worker, ("live_running",)),
+    "what runs": Case(lanes.running, ("live_running",)),
     "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
     "starts within windows": Case(
         lambda connection: running_limits.started(connection, LATER, WINDOWS), ("starts_at",)
@@ -216,21 +270,22 @@ CASES = {
         lambda connection: running_limits.started(connection, LATER, dict.fromkeys(MANY_SUBJECTS, 60.0)),
         ("starts_at",),
     ),
-    "live jobs by lane": Case(metrics.live_by_lane, ("jobs_status",), ("jobs_status",)),
-    "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
+    # Every live job is counted.
+    "live jobs by lane": Case(metrics.live_by_lane, (), (), read_whole="fairlane_live"),
+    "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("live_scheduled",)),
     "due retries": Case(
-        lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)
+        lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("live_retrying",)
     ),
     "scheduled jobs by turns": Case(
-        lambda connection: stage.release_scheduled(connection, LATER, limit=0), ("jobs_scheduled_turns",)
+        lambda connection: stage.release_scheduled(connection, LATER, limit=0), ("live_scheduled_turns",)
     ),
     "due retries by turns": Case(
-        lambda connection: stage.ready_retries(connection, LATER, limit=0), ("jobs_retrying_turns",)
+        lambda connection: stage.ready_retries(connection, LATER, limit=0), ("live_retrying_turns",)
     ),
-    "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("jobs_running",)),
-    "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("jobs_running",)),
-    "workers whose rows are gone": Case(workers.missing, ("jobs_running",)),
-    "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("jobs_running",)),
+    "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("live_running",)),
+    "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("live_running",)),
+    "workers whose rows are gone": Case(workers.missing, ("live_running",)),
+    "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("live_running",)),
     "submission rate": Case(
         lambda connection: limits.nth_newest_submission(connection, "big", "user1", "type1", nth=10, since=START),
         ("submissions_by",),
@@ -242,19 +297,39 @@ CASES = {
     "submissions that are old": Case(
         lambda connection: limits.forget_submissions(connection, LATER, 100), ("submissions_at",), ("submissions",)
     ),
-    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_status",), ("jobs_",)),
-    "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),
+    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("live_pk",), ()),
+    "lock of a job": Case(
+        lambda connection: locks.lock_job(connection, "big", UUID(int=1)), ("live_pk", "jobs_pk"), ()
+    ),
     "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
     "completing many": Case(
         lambda connection: finish(connection, LATER, [FINISH._replace(has_checkpoint=False)], Random(1)),
-        ("jobs_id", "job_parents_parent"),
+        ("live_pk",),
         (),
     ),
-    "failing many": Case(
-        lambda connection: finish(connection, LATER, [one._replace(outcome=BROKEN) for one in FAILURES], Random(1)),
-        ("jobs_id", "job_parents_parent"),
-        ("jobs_id",),
+    "failing many for good": Case(
+        lambda connection: finishes_of(connection, BROKEN),
+        ("live_pk", "jobs_pk", "job_parents_parent"),
+        (),
         read_whole="fairlane_organizations",
+    ),
+    "failing many for now": Case(
+        lambda connection: finishes_of(connection, PASSING),
+        ("live_pk", "jobs_pk"),
+        (),
+        read_whole="fairlane_organizations",
+    ),
+    "a plain submission": Case(submission_of, ("organizations_pk",), ()),
+    "a rescue": Case(
+        rescue_of, ("live_running", "live_pk", "jobs_pk"), ("live_running",), read_whole="fairlane_organizations"
+    ),
+    "a cancel": Case(
+        cancel_of,
+        ("live_pk", "jobs_pk", "job_parents_parent"),
+        (),
+    ),
+    "what there is to stage": Case(
+        lambda connection: stage.look(connection, CLOCK), ("live_scheduled", "live_retrying", "job_parents_new")
     ),
     "children": Case(
         lambda connection: dependencies.settle(
@@ -270,24 +345,24 @@ CASES = {
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)
     ),
     "shelves of ended jobs": Case(
-        lambda connection: cleanup.shelves(connection, Shelf("", ""), 1000), ("jobs_finished",)
+        lambda connection: cleanup.shelves(connection, Shelf("", ""), 1000), ("ended_finished",)
     ),
     "old jobs of a shelf": Case(
         lambda connection: cleanup.ended_before(
             connection, Shelf("big", "type1"), LATER + timedelta(days=9), (LATER, UUID(int=1)), 200
         ),
-        ("jobs_finished",),
+        ("ended_finished",),
     ),
     "old jobs that may go": Case(
         lambda connection: cleanup.lock_expired(
             connection, "big", [UUID(int=number) for number in range(500_001, 500_201)], LATER + timedelta(days=9)
         ),
-        ("jobs_id", "job_parents_parent"),
+        ("ended_pk", "jobs_pk", "job_parents_parent"),
         ("job_parents_parent",),
     ),
     "files to delete": Case(
         lambda connection: doomed_files.take_due(connection, START + timedelta(seconds=500_100), 200),
-        ("doomed_files_due", "jobs_"),
+        ("doomed_files_due", "live_pk"),
         ("doomed_files_due",),
     ),
     "open breakers": Case(lambda connection: breakers.open_breakers(connection, "claim"), ("breakers_open",)),
@@ -296,7 +371,7 @@ CASES = {
     ),
     "last breakers": Case(lambda connection: breakers.latest(connection, PAIRS), ("breakers_pk",), ()),
     "trials that have ended": Case(
-        breakers.ended_trials, ("breakers_open", "jobs_", "execution_log_job"), ("breakers_open", "execution_log_job")
+        breakers.ended_trials, ("breakers_open", "live_pk", "execution_log_job"), ("breakers_open", "execution_log_job")
     ),
     "what counts towards a breaker": Case(
         lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
@@ -318,7 +393,7 @@ CASES = {
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
     ),
     "jobs of an organization": Case(page_of, ("jobs_created",)),
-    "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("live_status",)),
     "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=place(500_000)), ("jobs_created",)),
     "jobs from before a key": Case(
         lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_created",)
@@ -334,13 +409,13 @@ CASES = {
             before=place(540_000),
             limit=200,
         ),
-        ("jobs_status", "dead_letters_"),
+        ("ended_status", "dead_letters_"),
         ("dead_letters_group",),
     ),
-    "jobs to retry": Case(to_retry, ("jobs_status", "dead_letters_"), ("dead_letters_group",)),
-    "jobs that wait for a retry": Case(partial(page_of, retry_after=START), ("jobs_retrying_of",)),
+    "jobs to retry": Case(to_retry, ("ended_status", "dead_letters_"), ("dead_letters_group",)),
+    "jobs that wait for a retry": Case(partial(page_of, retry_after=START), ("live_retrying_of",)),
     "count of what waits for a retry": Case(
-        partial(count_of, retry_after=START), ("jobs_retrying",), ("jobs_retrying_turns",)
+        partial(count_of, retry_after=START), ("live_retrying",), ("live_retrying_turns",)
     ),
     "oldest jobs of a status": Case(
         lambda connection: job_list.page(
@@ -351,14 +426,29 @@ CASES = {
             limit=50,
             oldest_first=True,
         ),
-        ("jobs_status",),
+        ("live_status",),
     ),
     "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
     "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
     "jobs of a user": Case(partial(page_of, user="guest"), ("jobs_user",)),
     "jobs of a queue": Case(partial(page_of, queue="bulk"), ("jobs_queue",)),
     "count of a type's jobs of a status": Case(
-        partial(count_of, job_type="type1", statuses=frozenset({JobStatus.PENDING})), ("jobs_status",), ("jobs_",)
+        partial(count_of, job_type="type1", statuses=frozenset({JobStatus.PENDING})), ("live_status",)
+    ),
+    "count of a rare user's jobs of a status": Case(
+        partial(count_of, user="guest", statuses=frozenset({JobStatus.COMPLETED}), are_few=True),
+        ("jobs_user", "ended_pk"),
+        ("jobs_user",),
+    ),
+    "jobs of many statuses": Case(
+        partial(page_of, statuses=LIVE | TERMINAL), ("live_status", "ended_status"), ("live_status", "ended_status")
+    ),
+    "words in jobs": Case(partial(page_of, words="type1", words_from=place(540_000)), ("live_status", "ended_status")),
+    "count of words by status": Case(
+        lambda connection: job_list.count_by_status(
+            connection, "big", job_list.Wanted(words="type1", words_from=place(540_000)), up_to=10_001
+        ),
+        ("live_status", "ended_status"),
     ),
     "count with a common label": Case(
         partial(
@@ -367,8 +457,8 @@ CASES = {
             labels=(("doc", "42"),),
             common=frozenset({("doc", "42")}),
         ),
-        ("jobs_status", "labels_"),
-        ("jobs_",),
+        ("live_status", "labels_"),
+        ("live_status",),
     ),
     "count of words among jobs with a common label": Case(
         partial(
@@ -378,14 +468,14 @@ CASES = {
             labels=(("team", "all"),),
             common=frozenset({("team", "all")}),
         ),
-        ("jobs_", "labels_"),
+        ("labels_",),
         (),
     ),
     "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_created",)),
     "jobs whose ids begin so": Case(
         partial(page_of, ids=(UUID(int=530_000), UUID(int=530_007))), ("jobs_",), ("jobs_created",)
     ),
-    "a job": Case(lambda connection: job_list.get(connection, "big", UUID(int=1), WITHOUT_KEYS), ("jobs_",), ()),
+    "a job": Case(lambda connection: get(connection, "big", UUID(int=1), WITHOUT_KEYS), ("jobs_",), ()),
     "ids of a status": Case(
         lambda connection: job_list.places(
             connection,
@@ -394,7 +484,7 @@ CASES = {
             before=place(540_000),
             limit=200,
         ),
-        ("jobs_status",),
+        ("live_status",),
     ),
     "edges at some jobs": Case(
         lambda connection: graph.edges_at(connection, "big", HUNDRED, limit=5000),
@@ -415,9 +505,9 @@ CASES = {
         lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_created",)
     ),
     "a sample of what ended": Case(
-        lambda connection: timeline.sample(connection, GRID, CELLS, each=50), ("jobs_finished",)
+        lambda connection: timeline.sample(connection, GRID, CELLS, each=50), ("ended_finished",)
     ),
-    "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("jobs_status",)),
+    "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("live_status",)),
     # SQLite, without statistics, goes through the day that is kept.
     "whose attempts took most time": Case(
         lambda connection: shares.busiest(connection, LATER - timedelta(hours=1), limit=20), ("outcomes_minute",), ()
@@ -433,7 +523,7 @@ CASES = {
         (),
     ),
     "what is in line": Case(
-        lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("jobs_ready",), ("jobs_ready",)
+        lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("live_ready",), ("live_ready",)
     ),
     "what was done to one subject": Case(
         lambda connection: audit.page(connection, "big", subject="a job", before=None, limit=100), ("audit_subject",)
@@ -463,7 +553,7 @@ CASES = {
     "whether a job was revived": Case(
         lambda connection: history.was_revived(connection, "small1", RUNNING, START), ("execution_log_job",)
     ),
-    "watched jobs that run": Case(lambda connection: feed.watched_progress(connection, WATCHED), ("jobs_",), ()),
+    "watched jobs that run": Case(lambda connection: feed.watched_progress(connection, WATCHED), ("live_",), ()),
     "what happened to watched jobs": Case(
         lambda connection: feed.entries(connection, WATCHED, 50_400, 50_500, (), 500), ("execution_log_pk",), ()
     ),

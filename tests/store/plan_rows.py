@@ -1,50 +1,60 @@
 """Rows that skew PostgreSQL's statistics, as SQL: what the statements that run all day are planned among."""
 
-# 190,000 ready jobs of one organization and 500 of a hundred others, 50,000 future retries, 500 running, 10,000 waiting
-# for their time, 50,000 done. Ids, times and lease tokens are made of the row's number.
-FILL = """
-INSERT INTO fairlane_jobs
-  (organization_id, id, queue, job_type, status, ready, priority, run_at, next_retry_at, parameters, labels,
-   submitted_by, attempt, retry_count, rescue_count, on_parent_failure, unmet_parents, log_sequence, worker_id,
-   lease_token, created_at, finished_at)
-SELECT organization, number_id, 'default', 'type' || n % 5, status, ready, 2, moment,
-  CASE WHEN status = 'queued' AND NOT ready THEN moment + interval '60 days' END, '{}', '{}', 'user' || n % 50,
-  0, 0, 0, 'dead_letter', 0, 1, CASE status WHEN 'running' THEN lpad(to_hex(n % 5), 32, '0')::uuid END,
-  CASE status WHEN 'running' THEN number_id END, moment, CASE status WHEN 'completed' THEN moment END
+from benchmarks.planting import insert_jobs
+
+
+def jobs_by(share: int = 1) -> str:
+    """Return the statement that inserts the jobs, or one in so many of the large organization's.
+
+    They are 190,000 ready jobs of that one and 500 of a hundred others, 50,000 future retries, 500 running, 10,000
+    waiting for their time, 50,000 done. Ids, times and lease tokens are made of the row's number.
+    """
+    return insert_jobs(
+        f"""
+SELECT organization AS organization_id, number_id AS id, 'type' || n % 5 AS job_type, status, ready,
+  CASE WHEN status = 'queued' AND NOT ready THEN moment + interval '60 days' END AS next_retry_at,
+  'user' || n % 50 AS submitted_by, CASE status WHEN 'running' THEN lpad(to_hex(n % 5), 32, '0')::uuid END AS worker_id,
+  CASE status WHEN 'running' THEN number_id END AS lease_token, moment AS created_at,
+  CASE status WHEN 'running' THEN moment END AS started_at
 FROM (
-  SELECT n, 'big' AS organization, 'queued' AS status, true AS ready FROM generate_series(1, 190000) AS n
+  SELECT n, 'big' AS organization, 'queued' AS status, true AS ready FROM generate_series(1, 190000 / {share}) AS n
   UNION ALL SELECT n, 'small' || n % 100, 'queued', true FROM generate_series(190001, 190500) AS n
-  UNION ALL SELECT n, 'big', 'queued', false FROM generate_series(200001, 250000) AS n
+  UNION ALL SELECT n, 'big', 'queued', false FROM generate_series(200001, 200000 + 50000 / {share}) AS n
   UNION ALL SELECT n, 'small' || n % 100, 'running', false FROM generate_series(300001, 300500) AS n
-  UNION ALL SELECT n, 'big', 'pending', false FROM generate_series(400001, 410000) AS n
-  UNION ALL SELECT n, 'big', 'completed', false FROM generate_series(500001, 550000) AS n) AS job,
+  UNION ALL SELECT n, 'big', 'pending', false FROM generate_series(400001, 400000 + 10000 / {share}) AS n
+  UNION ALL SELECT n, 'big', 'completed', false FROM generate_series(500001, 500000 + 50000 / {share}) AS n) AS job,
   LATERAL (SELECT lpad(to_hex(n), 32, '0')::uuid AS number_id,
                   '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment) AS its
-"""
+""",
+        *("ready", "next_retry_at", "submitted_by", "worker_id", "lease_token", "started_at"),
+    )
+
+
 # Each waiting job has a parent of its own, and needs it no more.
 EDGES = """
 INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
 SELECT organization_id, id, lpad(to_hex(row_number() OVER ()), 32, '0')::uuid, 'watched'
-FROM fairlane_jobs WHERE status = 'pending'
+FROM fairlane_live WHERE status = 'pending'
 """
 PROGRESS = """
 INSERT INTO fairlane_progress (organization_id, job_id, attempt, sequence, percent, at)
-SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_jobs WHERE status IN ('running', 'completed')
+SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_live WHERE status = 'running'
+UNION ALL SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_ended
 """
 # Five thousand run, and many that ended have kept their progress.
-BUSY = """
-INSERT INTO fairlane_jobs
-  (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, attempt, retry_count,
-   rescue_count, on_parent_failure, unmet_parents, log_sequence, worker_id, lease_token, created_at)
-SELECT 'small1', id, 'default', 'type1', status, false, 2, now(), '{}', '{}', 1, 0, 0, 'dead_letter', 0, 1,
-  CASE status WHEN 'running' THEN id END, CASE status WHEN 'running' THEN id END, now()
+BUSY = insert_jobs(
+    """
+SELECT 'small1' AS organization_id, id, 'type1' AS job_type, status, 1 AS attempt, now() AS created_at,
+  CASE status WHEN 'running' THEN id END AS worker_id, CASE status WHEN 'running' THEN id END AS lease_token
 FROM (SELECT lpad(to_hex(n), 32, '0')::uuid AS id, CASE WHEN n <= 5000 THEN 'running' ELSE 'completed' END AS status
       FROM generate_series(1, 60000) AS n) AS its
-"""
+""",
+    *("attempt", "worker_id", "lease_token"),
+)
 # A few files to be deleted, many that are being stored.
 FILES = """
 INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
-SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_jobs WHERE status = 'completed'
+SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_ended
 """
 ORGANIZATIONS = """
 INSERT INTO fairlane_organizations (id, name, status, created_at)
@@ -72,7 +82,8 @@ FROM generate_series(1, 20000) AS n
 LOG = """
 INSERT INTO fairlane_execution_log (organization_id, job_id, sequence, to_status, at, actor, message, attempt)
 SELECT organization_id, id, 1, status, created_at, 'w', '', 1
-FROM fairlane_jobs WHERE status IN ('running', 'completed')
+FROM (SELECT organization_id, id, status, created_at FROM fairlane_live WHERE status = 'running'
+  UNION ALL SELECT organization_id, id, status, created_at FROM fairlane_ended) AS job
 """
 # Most dead letters of an organization are of one error, and nobody has decided about them.
 LETTERS = """
@@ -80,17 +91,14 @@ INSERT INTO fairlane_dead_letters
   (organization_id, job_id, job_type, reason, error_type, fingerprint, entered_at, resolution)
 SELECT organization_id, id, job_type, '', 'E', CASE WHEN n % 20 = 0 THEN 'rare' ELSE 'frequent' END, created_at,
   CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'pending' END
-FROM (SELECT *, row_number() OVER () AS n FROM fairlane_jobs WHERE status = 'completed') AS job
+FROM (SELECT *, row_number() OVER () AS n FROM fairlane_ended) AS job
 """
 # 40,000 dead letters of one organization; all but a few are decided about, or only a few.
-DEAD = """
-INSERT INTO fairlane_jobs
-  (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, attempt, retry_count,
-   rescue_count, on_parent_failure, unmet_parents, log_sequence, created_at, finished_at)
-SELECT 'big', lpad(to_hex(600000 + n), 32, '0')::uuid, 'default', 'type' || n % 5, 'dead_letter', false, 2, moment,
-  '{}', '{}', 1, 0, 0, 'dead_letter', 0, 1, moment, moment
-FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 40000) AS n) AS its
-"""
+DEAD = insert_jobs("""
+SELECT 'big' AS organization_id, lpad(to_hex(600000 + n), 32, '0')::uuid AS id, 'type' || n % 5 AS job_type,
+  'dead_letter' AS status, '2026-11-01Z'::timestamptz + n * interval '1 s' AS created_at
+FROM generate_series(1, 40000) AS n
+""")
 DECIDED = """
 INSERT INTO fairlane_dead_letters
   (organization_id, job_id, job_type, reason, error_type, fingerprint, caused_by, entered_at, resolution)
@@ -126,8 +134,8 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
 LABELS = """
 INSERT INTO fairlane_labels (organization_id, name, value, created_at, job_id)
 (SELECT organization_id, 'doc', (row_number() OVER () / 100)::text, created_at, id
-FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000)
-UNION ALL SELECT organization_id, 'team', 'all', created_at, id FROM fairlane_jobs WHERE status = 'completed'
+FROM fairlane_ended LIMIT 5000)
+UNION ALL SELECT organization_id, 'team', 'all', created_at, id FROM fairlane_ended
 """
 AUDIT = """
 INSERT INTO fairlane_audit (organization_id, id, at, actor, origin, action, subject)
@@ -151,7 +159,21 @@ SELECT 'small' || n % 100, gen_random_uuid(), 'retry', 'library', true, '{}', '{
 FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 20000) AS n) AS its
 """
 FILLS = (
-    *(ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT),
+    *(
+        ORGANIZATIONS,
+        jobs_by(),
+        EDGES,
+        FILES,
+        QUOTAS,
+        SUBMISSIONS,
+        STARTS,
+        LOG,
+        LETTERS,
+        COUNTS,
+        BREAKERS,
+        LABELS,
+        AUDIT,
+    ),
     PROGRESS,
     SCHEDULES,
     BULK_ACTIONS,

@@ -1,7 +1,7 @@
 """PostgreSQL holds the tenant boundary: a query that forgets it returns nothing foreign (R19)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -109,10 +109,12 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
         ).fetchall()
     secured = {name for name, is_forced in found if is_forced}
     assert {name for name, _ in found} - secured == OF_NO_ORGANIZATION.keys()
-    # The same for all organizations; submitters lock its rows, and change none.
-    held = ("fairlane_job_types", "fairlane_hold", "UPDATE", False)
+    # The first is the same for all organizations. Submitters lock rows of these, and change none.
+    held = ("fairlane_job_types", "fairlane_jobs", "fairlane_ended")
     assert secured - {held[0]} == {table.name for table in metadata.tables.values() if is_of_tenants(table)}
-    assert set(policies) == {held} | {(table, name.value, "ALL", True) for table in secured for name in Role}
+    others = {(table, "fairlane_hold", "UPDATE", False) for table in held}
+    others |= {("fairlane_live", "fairlane_owner", "ALL", False)}  # by the owner's function they delete
+    assert set(policies) == others | {(table, name.value, "ALL", True) for table in secured for name in Role}
 
 
 @pytest.mark.parametrize(
@@ -446,6 +448,45 @@ def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_non
         assert (shop.list(organization="acme").total, shop.list(organization="rival").total) == (3, 2)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [None, psycopg_host, psycopg2_host, partial(sqlalchemy_host, driver="postgresql+psycopg")],
+    ids=["Fairlane's own", "psycopg", "psycopg2", "SQLAlchemy"],
+)
+def test_a_submission_ends_and_releases_jobs_that_wait_though_its_session_may_delete_nothing(
+    fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]] | None
+):
+    with owning(fl.database.url) as owner:  # whom row security binds, too
+        with application(owner) as migrating:
+            migrating.migrate()
+        (parent,) = fl.list(organization="acme").items
+        with application(logins["jobs"], production=True) as shop:
+            shop.job_type("letter")(report)
+            with host(plain(logins["jobs"])) if host is not None else nullcontext() as theirs:
+                lent = theirs.lent if theirs is not None else None
+
+                def submit(job_type: str, **wish: Any) -> Job:
+                    return shop.submit(job_type, organization="acme", connection=lent, **wish)
+
+                first = submit("letter")
+                policies = {
+                    "run_anyway": JobStatus.QUEUED,
+                    "cancel": JobStatus.CANCELED,
+                    "dead_letter": JobStatus.DEAD_LETTER,
+                }
+                children = {one: submit("report", depends_on=[first], on_parent_failure=one) for one in policies}
+                second = submit("letter", on_duplicate="replace", depends_on=[parent])
+                fallen = shop.submit_many(
+                    [Submission("report", organization="acme", depends_on=[first]) for _ in range(5)], connection=lent
+                )
+                if theirs is not None:
+                    theirs.commit()
+            wanted = {first.id: JobStatus.CANCELED, second.id: JobStatus.PENDING}
+            wanted |= {children[one].id: status for one, status in policies.items()}
+            wanted |= {job.id: JobStatus.DEAD_LETTER for job in fallen}
+            assert {one: shop.get(one, organization="acme").status for one in wanted} == wanted
+
+
 def test_a_host_that_has_taken_on_a_role_of_its_own_has_it_after_a_submission(fl: Fairlane, logins: dict[str, str]):
     login = make_url(logins["jobs"]).username
     role = f"{login}_role"
@@ -585,6 +626,12 @@ def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bou
         "ALTER POLICY fairlane_operator ON fairlane_jobs TO public",
         "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
         "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
+        "ALTER POLICY fairlane_owner ON fairlane_live TO public",
+        "ALTER FUNCTION fairlane_delete_waiting RESET search_path",
+        "ALTER FUNCTION fairlane_delete_waiting SECURITY INVOKER",
+        """CREATE OR REPLACE FUNCTION fairlane_delete_waiting(text, uuid, text) RETURNS SETOF fairlane_live LANGUAGE sql
+        SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'TABLE public.fairlane_live'""",
+        "DROP FUNCTION fairlane_delete_waiting",
     ],
 )
 def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, logins: dict[str, str], change: str):
@@ -603,7 +650,12 @@ def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, 
 
 
 @pytest.mark.parametrize(
-    "change", ["GRANT UPDATE ON fairlane_users TO fairlane_app", "GRANT SELECT ON fairlane_jobs TO PUBLIC"]
+    "change",
+    [
+        "GRANT UPDATE ON fairlane_users TO fairlane_app",
+        "GRANT SELECT ON fairlane_jobs TO PUBLIC",
+        "GRANT EXECUTE ON FUNCTION fairlane_delete_waiting TO PUBLIC",
+    ],
 )
 def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, change: str):
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:

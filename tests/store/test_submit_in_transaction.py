@@ -170,6 +170,14 @@ def test_a_duplicate_within_one_transaction_is_found(scene: Scene, host: Host):
     assert [scene.get(one).status for one in (job, new)] == [JobStatus.CANCELED, JobStatus.QUEUED]
 
 
+def test_a_child_of_a_parent_that_has_ended_badly_is_a_dead_letter_at_once(scene: Scene, host: Host):
+    first = submit(scene, host, "letter")
+    submit(scene, host, "letter", on_duplicate="replace")
+    child = submit(scene, host, depends_on=[first])
+    host.commit()
+    assert [scene.get(one).status for one in (first, child)] == [JobStatus.CANCELED, JobStatus.DEAD_LETTER]
+
+
 def test_limits_count_what_the_transaction_has_submitted(scene: Scene, host: Host):
     host.rollback()  # SQLite has one writer, and the limit is set by another
     scene.fl.organizations.update("acme", max_live_jobs=2)

@@ -8,107 +8,105 @@ import pytest
 from sqlalchemy import Connection, and_, create_engine, delete, func, literal, or_, select, text, true, tuple_, update
 from sqlalchemy.dialects import postgresql
 
-from fairlane.store.tables import cancel_requests, execution_log, job_parents, jobs, organizations, progress, workers
+from fairlane.store.tables import checkpoints, execution_log, job_parents, live, organizations, progress, workers
 from tests.store import scope_guard
 from tests.store.scope_guard import REASONS, check
 
-mine = jobs.c.organization_id == "acme"
-child = jobs.alias("child")
-same_job = (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id)
-by_id_only = cancel_requests.c.job_id == jobs.c.id
-dead = select(jobs.c.organization_id, jobs.c.id).where(mine).subquery()
-everyones = select(jobs.c.organization_id, jobs.c.id).subquery()
-picked = select(jobs.c.organization_id, jobs.c.id).where(mine).limit(5).cte("picked")
-requested = select(cancel_requests.c.job_id)
+mine = live.c.organization_id == "acme"
+child = live.alias("child")
+same_job = (checkpoints.c.organization_id == live.c.organization_id) & (checkpoints.c.job_id == live.c.id)
+by_id_only = checkpoints.c.job_id == live.c.id
+dead = select(live.c.organization_id, live.c.id).where(mine).subquery()
+everyones = select(live.c.organization_id, live.c.id).subquery()
+picked = select(live.c.organization_id, live.c.id).where(mine).limit(5).cte("picked")
+requested = select(checkpoints.c.job_id)
 
 SCOPED = {
-    "select": select(jobs).where(mine, jobs.c.id == 1),
-    "several organizations": select(jobs).where(jobs.c.organization_id.in_(["acme", "other"])),
-    "by key": update(jobs).where(tuple_(jobs.c.organization_id, jobs.c.id).in_([("acme", 1)])).values(ready=True),
-    "every branch of OR": select(jobs).where(or_(and_(mine, jobs.c.ready), jobs.c.organization_id == "other")),
-    "join": select(jobs).join(cancel_requests, same_job).where(mine),
-    "join bound by the joined": select(jobs)
-    .join(cancel_requests, same_job)
-    .where(cancel_requests.c.organization_id == "acme"),
-    "outer join": select(jobs).outerjoin(cancel_requests, same_job).where(mine),
+    "select": select(live).where(mine, live.c.id == 1),
+    "several organizations": select(live).where(live.c.organization_id.in_(["acme", "other"])),
+    "by key": update(live).where(tuple_(live.c.organization_id, live.c.id).in_([("acme", 1)])).values(ready=True),
+    "every branch of OR": select(live).where(or_(and_(mine, live.c.ready), live.c.organization_id == "other")),
+    "join": select(live).join(checkpoints, same_job).where(mine),
+    "join bound by the joined": select(live).join(checkpoints, same_job).where(checkpoints.c.organization_id == "acme"),
+    "outer join": select(live).outerjoin(checkpoints, same_job).where(mine),
     "alias": select(child).where(child.c.organization_id == "acme"),
-    "over a table of organizations": select(jobs)
-    .join(organizations, jobs.c.organization_id == organizations.c.id)
+    "over a table of organizations": select(live)
+    .join(organizations, live.c.organization_id == organizations.c.id)
     .where(organizations.c.id == "acme"),
-    "correlated": select(jobs).where(mine, requested.where(same_job).exists()),
+    "correlated": select(live).where(mine, requested.where(same_job).exists()),
     "scalar subquery": select(
-        jobs.c.id,
+        live.c.id,
         select(func.count())
         .select_from(progress)
-        .where(progress.c.organization_id == jobs.c.organization_id)
+        .where(progress.c.organization_id == live.c.organization_id)
         .scalar_subquery(),
     ).where(mine),
     "subquery": select(func.count()).select_from(dead),
-    "joined with a subquery": select(jobs).join(
-        dead, (dead.c.organization_id == jobs.c.organization_id) & (dead.c.id == jobs.c.id)
+    "joined with a subquery": select(live).join(
+        dead, (dead.c.organization_id == live.c.organization_id) & (dead.c.id == live.c.id)
     ),
-    "common table expression": update(jobs).where(mine, jobs.c.id.in_(select(picked.c.id))).values(ready=True),
-    "union": select(jobs.c.id)
+    "common table expression": update(live).where(mine, live.c.id.in_(select(picked.c.id))).values(ready=True),
+    "union": select(live.c.id)
     .where(mine)
     .union_all(select(progress.c.job_id).where(progress.c.organization_id == "a")),
-    "update": update(jobs).where(mine).values(ready=True),
-    "delete": delete(jobs).where(mine),
+    "update": update(live).where(mine).values(ready=True),
+    "delete": delete(live).where(mine),
     "insert": progress.insert().values(organization_id="acme", job_id=1),
     "insert from select": progress.insert().from_select(
-        ["organization_id", "job_id"], select(jobs.c.organization_id, jobs.c.id).where(mine)
+        ["organization_id", "job_id"], select(live.c.organization_id, live.c.id).where(mine)
     ),
     "upsert": postgresql.insert(progress).values(organization_id="acme").on_conflict_do_nothing(),
-    "text": text("SELECT id FROM fairlane_jobs WHERE organization_id = :organization"),
+    "text": text("SELECT id FROM fairlane_live WHERE organization_id = :organization"),
     "text of two tables": text(
-        "SELECT 1 FROM fairlane_jobs j JOIN fairlane_progress p ON p.organization_id = j.organization_id "
+        "SELECT 1 FROM fairlane_live j JOIN fairlane_progress p ON p.organization_id = j.organization_id "
         "WHERE j.organization_id = :organization"
     ),
     "text that inserts": text("INSERT INTO fairlane_progress (organization_id, job_id) VALUES (:organization, :id)"),
-    "a driver's SQL": "DELETE FROM fairlane_jobs WHERE organization_id = ?",
+    "a driver's SQL": "DELETE FROM fairlane_live WHERE organization_id = ?",
     "no tenant data": select(workers),
     "nothing": select(literal(1)),
-    "across, with a reason": select(jobs).execution_options(fairlane_across="claim"),
-    "text across, with a reason": text("SELECT 1 FROM fairlane_jobs").execution_options(fairlane_across="stage"),
+    "across, with a reason": select(live).execution_options(fairlane_across="claim"),
+    "text across, with a reason": text("SELECT 1 FROM fairlane_live").execution_options(fairlane_across="stage"),
 }
 
 UNSCOPED = {
-    "select": select(jobs).where(jobs.c.id == 1),
-    "select without WHERE": select(jobs.c.id),
-    "aggregate": select(func.count()).select_from(jobs),
-    "one branch of OR": select(jobs).where(or_(mine, jobs.c.ready)),
-    "negated": select(jobs).where(~mine),
-    "compared with itself": select(jobs).where(jobs.c.organization_id == jobs.c.organization_id),
-    "compared otherwise": select(jobs).where(jobs.c.organization_id > "acme"),
-    "join by id alone": select(jobs).join(cancel_requests, by_id_only).where(mine),
-    "outer join by id alone": select(jobs).outerjoin(cancel_requests, by_id_only).where(mine),
-    "outer join binds its nullable side only": select(jobs).outerjoin(cancel_requests, same_job & mine),
-    "joined tables, both unbound": select(jobs).join(cancel_requests, same_job),
-    "alias beside the bound table": select(jobs, child).where(mine, child.c.id == jobs.c.id),
-    "over all organizations": select(jobs).join(organizations, jobs.c.organization_id == organizations.c.id),
-    "correlated by id alone": select(jobs).where(mine, requested.where(by_id_only).exists()),
-    "subquery in a list": select(jobs).where(mine, jobs.c.id.in_(requested)),
-    "organization from a subquery": select(jobs).where(jobs.c.organization_id.in_(select(progress.c.organization_id))),
+    "select": select(live).where(live.c.id == 1),
+    "select without WHERE": select(live.c.id),
+    "aggregate": select(func.count()).select_from(live),
+    "one branch of OR": select(live).where(or_(mine, live.c.ready)),
+    "negated": select(live).where(~mine),
+    "compared with itself": select(live).where(live.c.organization_id == live.c.organization_id),
+    "compared otherwise": select(live).where(live.c.organization_id > "acme"),
+    "join by id alone": select(live).join(checkpoints, by_id_only).where(mine),
+    "outer join by id alone": select(live).outerjoin(checkpoints, by_id_only).where(mine),
+    "outer join binds its nullable side only": select(live).outerjoin(checkpoints, same_job & mine),
+    "joined tables, both unbound": select(live).join(checkpoints, same_job),
+    "alias beside the bound table": select(live, child).where(mine, child.c.id == live.c.id),
+    "over all organizations": select(live).join(organizations, live.c.organization_id == organizations.c.id),
+    "correlated by id alone": select(live).where(mine, requested.where(by_id_only).exists()),
+    "subquery in a list": select(live).where(mine, live.c.id.in_(requested)),
+    "organization from a subquery": select(live).where(live.c.organization_id.in_(select(progress.c.organization_id))),
     "subquery": select(func.count()).select_from(everyones),
-    "not correlated": select(jobs).where(
-        mine, select(jobs.c.id, requested.subquery()).where(jobs.c.ready).correlate(None).exists()
+    "not correlated": select(live).where(
+        mine, select(live.c.id, requested.subquery()).where(live.c.ready).correlate(None).exists()
     ),
-    "union, one half": select(jobs.c.id).where(mine).union_all(select(progress.c.job_id)),
-    "update": update(jobs).where(jobs.c.id == 1).values(ready=True),
-    "update from another table": update(jobs).where(mine, by_id_only).values(ready=true()),
+    "union, one half": select(live.c.id).where(mine).union_all(select(progress.c.job_id)),
+    "update": update(live).where(live.c.id == 1).values(ready=True),
+    "update from another table": update(live).where(mine, by_id_only).values(ready=true()),
     "delete": delete(execution_log).where(execution_log.c.job_id == 1),
     "insert": execution_log.insert().values(job_id=1),
-    "insert from select": progress.insert().from_select(["job_id"], select(jobs.c.id).where(mine)),
+    "insert from select": progress.insert().from_select(["job_id"], select(live.c.id).where(mine)),
     "insert from an unbound select": progress.insert().from_select(
-        ["organization_id", "job_id"], select(jobs.c.organization_id, jobs.c.id)
+        ["organization_id", "job_id"], select(live.c.organization_id, live.c.id)
     ),
     "common table expression": select(select(job_parents.c.job_id).cte("everyone")),
-    "text": text("SELECT id FROM fairlane_jobs WHERE id = :id"),
+    "text": text("SELECT id FROM fairlane_live WHERE id = :id"),
     "text of two tables, one bound": text(
-        "SELECT 1 FROM fairlane_jobs j, fairlane_progress p WHERE j.organization_id = :organization AND p.job_id = j.id"
+        "SELECT 1 FROM fairlane_live j, fairlane_progress p WHERE j.organization_id = :organization AND p.job_id = j.id"
     ),
-    "text that updates": text("UPDATE fairlane_jobs SET ready = true"),
-    "a driver's SQL": "DELETE FROM fairlane_jobs",
-    "across, for no known reason": select(jobs).execution_options(fairlane_across="because"),
+    "text that updates": text("UPDATE fairlane_live SET ready = true"),
+    "a driver's SQL": "DELETE FROM fairlane_live",
+    "across, for no known reason": select(live).execution_options(fairlane_across="because"),
 }
 
 
@@ -130,7 +128,7 @@ def test_rows_of_an_insert_may_come_with_its_execution() -> None:
 
 
 def test_error_names_the_table_and_the_way_out() -> None:
-    with pytest.raises(AssertionError, match=r"fairlane_cancel_requests\. Compare organization_id.*fairlane_across"):
+    with pytest.raises(AssertionError, match=r"fairlane_checkpoints\. Compare organization_id.*fairlane_across"):
         check(UNSCOPED["join by id alone"])
 
 
@@ -144,7 +142,7 @@ class TestWatching:
     def test_our_own_statement_is_watched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scope_guard, "_OURS", __file__)
         with connected() as connection:
-            with pytest.raises(AssertionError, match="fairlane_jobs"):
+            with pytest.raises(AssertionError, match="fairlane_live"):
                 look(connection)
             assert len(scope_guard.violations) == 1
 
@@ -152,7 +150,7 @@ class TestWatching:
 
     def test_a_test_may_look_at_everything(self) -> None:
         with connected() as connection:
-            jobs.create(connection)
+            live.create(connection)
 
             assert look(connection) == 0
 
@@ -167,4 +165,4 @@ def connected() -> Iterator[Connection]:
 
 
 def look(connection: Connection) -> int:
-    return connection.execute(select(func.count()).select_from(jobs)).scalar_one()
+    return connection.execute(select(func.count()).select_from(live)).scalar_one()

@@ -53,6 +53,7 @@ def unproved(report: Report) -> Iterator[str]:
         (as_planned, "Not every fault was injected as often as planned."),
         (report.rejected, "No duplicate was refused."),
         (report.limited >= MOST_LIMITED, "The limit of a type was never reached."),
+        (report.looks, "Nobody looked for a job amid the storm."),
         (kills < SOME or rescued, "No job was rescued."),
         (kills < MORE or rescued.get(Fault.KILL), "No job was rescued after a kill."),
         (kills < MORE or report.stopped * 2 > report.asked, "Of the running jobs that were to be canceled few were."),

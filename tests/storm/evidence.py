@@ -12,13 +12,25 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, text, union_all
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.tables import artifacts, checkpoints, execution_log, jobs, labels, log_lines, progress, results
+from fairlane.store.statements.whole import STATE, STATUS, WHOLE
+from fairlane.store.tables import (
+    artifacts,
+    checkpoints,
+    ended,
+    execution_log,
+    jobs,
+    labels,
+    live,
+    log_lines,
+    progress,
+    results,
+)
 from tests.storm.explain import Loss
 from tests.storm.promises import Run
 from tests.storm.verdict import Finding, Stored
@@ -38,10 +50,10 @@ _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its los
 
 def stored(fl: Fairlane) -> dict[str, Stored]:
     """All jobs, by id."""
-    columns = (jobs.c.id, jobs.c.organization_id, jobs.c.status, jobs.c.attempt, jobs.c.error_type, jobs.c.finished_at)
-    found = select(*columns, results.c.value).outerjoin(
-        results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
-    )
+    mine = (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
+    state = [STATE[name] for name in ("status", "attempt", "error_type", "finished_at")]
+    columns = (jobs.c.id, jobs.c.organization_id, *state, results.c.value)
+    found = select(*columns).select_from(WHOLE.outerjoin(results, mine)).where(STATUS.element.is_not(None))
     monotonic, lost = _to_monotonic(), _losses(fl)
     return {
         str(row.id): Stored(
@@ -104,6 +116,18 @@ def _of_result(value: str | None) -> tuple[int | None, str | None]:
     return result.get("attempt"), result.get("lease")
 
 
+def misplaced(fl: Fairlane) -> Iterator[Finding]:
+    """Jobs that do not stand in exactly one of the tables of live and ended jobs, and such rows without their job."""
+    state = union_all(*(select(table.c.organization_id, table.c.id) for table in (live, ended))).subquery()
+    mine = (state.c.organization_id == jobs.c.organization_id) & (state.c.id == jobs.c.id)
+    count = func.count(state.c.id)
+    places = select(jobs.c.id, count).outerjoin(state, mine).group_by(jobs.c.organization_id, jobs.c.id)
+    for job, number in _rows(fl, places.having(count != 1)):
+        yield Finding("lost", str(job), f"stands {number} times among live and ended jobs")
+    for (job,) in _rows(fl, select(state.c.id).outerjoin(jobs, mine).where(jobs.c.id.is_(None))):
+        yield Finding("lost", str(job), "has a state, and no facts")
+
+
 def illegal_steps(fl: Fairlane) -> list[Finding]:
     """Jobs whose log does not lead, step by legal step, to the row that they have: what overwrote it left a trace.
 
@@ -141,9 +165,10 @@ def _other_ends(fl: Fairlane) -> Iterator[Finding]:
     )
     mine = (told.c.organization_id == jobs.c.organization_id) & (told.c.job_id == jobs.c.id)
     last = (log.organization_id == jobs.c.organization_id) & (log.job_id == jobs.c.id) & (log.sequence == told.c.last)
-    other = or_(log.to_status.is_(None), log.to_status != jobs.c.status, told.c.attempts != jobs.c.attempt)
-    columns = (jobs.c.id, jobs.c.status, jobs.c.attempt, log.to_status, told.c.attempts)
-    ends = select(*columns).outerjoin(told, mine).outerjoin(execution_log, last)
+    attempt = STATE["attempt"].element
+    other = or_(log.to_status.is_(None), log.to_status != STATUS.element, told.c.attempts != attempt)
+    columns = (jobs.c.id, STATUS, attempt, log.to_status, told.c.attempts)
+    ends = select(*columns).select_from(WHOLE.outerjoin(told, mine).outerjoin(execution_log, last))
     for job, status, attempt, last_status, number in _rows(fl, ends.where(other)):
         why = f"is {status} in attempt {attempt}, and its log ends with {last_status} in attempt {number}"
         yield Finding("zombie", str(job), why)
@@ -167,13 +192,13 @@ def _foreign_rows(fl: Fairlane) -> Iterator[Finding]:
         )
         columns = (table.c.job_id, table.c.attempt, table.c.at, table.c[told], execution_log.c.at)
         told_and_ended = select(*columns).select_from(table.outerjoin(execution_log, end))
-        for job, attempt, at, said, ended in _rows(fl, told_and_ended):
+        for job, attempt, at, said, end_at in _rows(fl, told_and_ended):
             if said != str(attempt):
                 yield Finding("zombie", str(job), f"has in {table.name} what attempt {said} wrote, under {attempt}")
-            elif ended is not None and at > ended + _TOGETHER:
+            elif end_at is not None and at > end_at + _TOGETHER:
                 yield Finding("zombie", str(job), f"has in {table.name} what attempt {attempt} wrote after its end")
-    mine = (jobs.c.organization_id == checkpoints.c.organization_id) & (jobs.c.id == checkpoints.c.job_id)
-    left = select(checkpoints.c.job_id).join(jobs, mine).where(jobs.c.status == JobStatus.COMPLETED)
+    mine = (ended.c.organization_id == checkpoints.c.organization_id) & (ended.c.id == checkpoints.c.job_id)
+    left = select(checkpoints.c.job_id).join(ended, mine).where(ended.c.status == JobStatus.COMPLETED)
     for (job,) in _rows(fl, left):
         yield Finding("zombie", str(job), "has completed, and has a checkpoint again")
 
@@ -201,11 +226,11 @@ def lost_outputs(fl: Fairlane) -> list[Finding]:
     found = list[Finding]()
     for way, tables in _LEFT.items():
         for table in tables:
-            left = exists().where(
-                table.c.organization_id == jobs.c.organization_id, table.c.job_id == jobs.c.id, *_of_last_attempt(table)
-            )
-            has_none = (jobs.c.status == JobStatus.COMPLETED, jobs.c.parameters.like(f'%"{way}"%'), ~left)
-            rows = _rows(fl, select(jobs.c.id).where(*has_none))
+            its = (table.c.organization_id == ended.c.organization_id, table.c.job_id == ended.c.id)
+            left = exists().where(*its, *_of_last_attempt(table))
+            has_none = (ended.c.status == JobStatus.COMPLETED, jobs.c.parameters.like(f'%"{way}"%'), ~left)
+            mine = (ended.c.organization_id == jobs.c.organization_id) & (ended.c.id == jobs.c.id)
+            rows = _rows(fl, select(ended.c.id).join(jobs, mine).where(*has_none))
             found += (Finding("lost", str(job), f"is completed, and has nothing in {table.name}") for (job,) in rows)
     found += (
         Finding("lost", job, "is completed, and its file is gone") for job, _, data, _ in _files(fl) if data is None
@@ -215,7 +240,7 @@ def lost_outputs(fl: Fairlane) -> list[Finding]:
 
 def _of_last_attempt(table: Table) -> Sequence[ColumnElement[bool]]:
     """Files do not say of which attempt they are; their contents do (`_foreign_files`)."""
-    return [table.c.attempt == jobs.c.attempt] if "attempt" in table.c else []
+    return [table.c.attempt == ended.c.attempt] if "attempt" in table.c else []
 
 
 def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
@@ -271,7 +296,7 @@ def stopped(fl: Fairlane) -> int:
 
 def unfinished(fl: Fairlane) -> int:
     """How many jobs have not ended."""
-    return _count(fl, jobs, jobs.c.status.in_((JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)))
+    return _count(fl, live)
 
 
 def _count(fl: Fairlane, table: Table, *where: ColumnElement[bool]) -> int:

@@ -23,6 +23,7 @@ class Feeder:
     """Submits `jobs` jobs, evenly over `seconds`, in a thread.
 
     `expected` has what was acknowledged, by id; `unsure` the batches that may have been submitted, as nobody answered.
+    `taken`: id and organization of each job that was acknowledged, in the order of the submissions.
     `parents`: of each job that has any. `due`: before which moment (monotonic) one with a delay is not to begin.
     `twins`: what was submitted under the key of another one.
     """
@@ -32,6 +33,7 @@ class Feeder:
     jobs: int
     seconds: float
     expected: dict[str, Expected] = field(default_factory=dict)
+    taken: list[tuple[str, str]] = field(default_factory=list)
     unsure: list[dict[str, Expected]] = field(default_factory=list)
     parents: dict[str, Sequence[str]] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Feeder:
                 self._wait()
                 continue
             self.expected |= ids
+            self.taken += [(str(order.submission.id), order.submission.organization) for order in orders]
             return True
         return False
 

@@ -39,7 +39,10 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 
 - *Lost*: a job that was to take effect and did not, or that did not end as it was to, as one that was canceled by the
   engine's own answer; one that ran and is nowhere; a tick that became no job; the result of a job that completed, and a
-  file, a line or the progress that its last attempt left with the engine. Files are read from their storage.
+  file, a line or the progress that its last attempt left with the engine. Files are read from their storage. Also a job
+  that was not there when somebody looked: during the whole storm, faults and all, a thread looks by `fl.get` for jobs
+  that were submitted, and each must be there. And a job that does not stand in exactly one of the tables of
+  [live and ended jobs](architecture.md#three-tables).
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one; with handlers of 0.15 s on a machine that is busy, many kills come just then. It
   counts as explained only if both hold. The job's log says that the attempt ended as its worker was lost. And that very
@@ -163,6 +166,7 @@ def _section(one: Mapping[str, Any]) -> str:
         (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
         ("Jobs that workers gave back as they were told to stop", f"{one['released']}"),
         ("Running jobs canceled", f"{one['stopped']}"),
+        *([("Looks for submitted jobs amid the storm", f"{one['looks']:,}")] if "looks" in one else []),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
         ("**Zombies**", f"**{one['zombies']}**"),

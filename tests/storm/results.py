@@ -44,6 +44,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "limited": report.limited,
         "released": report.released,
         "stopped": report.stopped,
+        "looks": report.looks,
         "effects": sum(report.effects.values()),
         "lost": len(verdict.lost),
         "duplicates": len(verdict.duplicates),
@@ -111,6 +112,7 @@ def told(report: Report) -> Iterator[str]:
     yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
     yield f"Given back at SIGTERM: {report.released}, {report.interrupted} of them amid their handler."
     yield f"Running jobs canceled: {report.stopped} of {report.asked} that were to be."
+    yield f"Looks at jobs amid the storm: {report.looks:,}."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
     if verdict.gaps:

@@ -24,6 +24,7 @@ from tests.storm.fleet import Fleet, Slot
 from tests.storm.handlers import LIMITED, MOST_LIMITED, SOONEST, register
 from tests.storm.injections import Site, away, inject
 from tests.storm.ledger import Entry
+from tests.storm.looker import Looker
 from tests.storm.memory import Memory
 from tests.storm.proxy import Proxy
 from tests.storm.schedules import Ended, Made
@@ -61,9 +62,9 @@ class Report:
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
     were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`:
     jobs that workers gave back as they were told to stop, `interrupted`: those of them whose handler had begun.
-    `asked`, `stopped`: running jobs that were to be canceled, and were. `effects`: by job type. `outage`: jobs taken
-    from workers in the long one, and dead letters that nobody planned. `memory`: of a spared worker, each
-    `memory.EVERY` seconds.
+    `looks`: how often somebody looked for a job, and the database answered. `asked`, `stopped`: running jobs that were
+    to be canceled, and were. `effects`: by job type. `outage`: jobs taken from workers in the long one, and dead
+    letters that nobody planned. `memory`: of a spared worker, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -84,6 +85,7 @@ class Report:
     recoveries: list[Recovery]
     first_claims: list[float]
     crashes: list[str]
+    looks: int = 0
     outage: dict[str, int] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
 
@@ -111,12 +113,16 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
         began = time.monotonic()
         with site.fleet.running(), _memory(site.fleet, profile) as taken:
             feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
-            firsts = schedules.put(fl)
-            injections, outage = _blow(site, profile, feeder, random)
-            ended = schedules.end(fl, firsts)
-            _settle(fl)
+            looker = Looker(fl, feeder.taken, Random(seed))
+            with looker.running():
+                firsts = schedules.put(fl)
+                injections, outage = _blow(site, profile, feeder, random)
+                ended = schedules.end(fl, firsts)
+                _settle(fl)
         seconds = time.monotonic() - began
-        return replace(_report(fl, profile, seed, feeder, ended, injections, outage, seconds, site), memory=taken)
+        report = _report(fl, profile, seed, feeder, ended, injections, outage, seconds, site)
+        report.verdict.lost += looker.lost
+        return replace(report, memory=taken, looks=looker.looks)
 
 
 @contextmanager
@@ -237,7 +243,7 @@ def _report(
     entries = list(ledger.read(site.directory))
     found = verdict.judge(expected, entries, Faults(injections, profile.lease), stored)
     found.zombies += [*evidence.foreign_writes(fl), *evidence.illegal_steps(fl)]
-    found.lost += evidence.lost_outputs(fl)
+    found.lost += [*evidence.lost_outputs(fl), *evidence.misplaced(fl)]
     _judge_ticks(found, ended, ticks)
     found.broken += promises.before_time(feeder.due | evidence.moments(ticks), entries, stored, SOONEST)
     limited = _judge_promises(fl, found, feeder, entries, stored)

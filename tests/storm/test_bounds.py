@@ -59,6 +59,7 @@ def report(kills: int = MANY) -> Report:
         recoveries=[Recovery(kill, 6.0) for kill in injections],
         first_claims=[0.1],
         crashes=[],
+        looks=1,
     )
 
 
@@ -91,6 +92,7 @@ LACKS: dict[str, tuple[int, Change]] = {
         lambda one: replace(one, injections=[*one.injections[1:], replace(one.injections[0], is_cut=True)]),
     ),
     "the outage": (0, lambda one: replace(one, profile=replace(one.profile, outage=60.0))),
+    "a look": (0, lambda one: replace(one, looks=0)),
     "a rescue": (SOME, rescued()),
     "a rescue after a kill": (MORE, rescued(STOP=1)),
     "running jobs that are canceled": (MORE, lambda one: replace(one, stopped=1)),

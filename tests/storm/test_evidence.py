@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Executable, Table, delete, insert, select, update
 
-from fairlane import JobContext, TransientError
+from fairlane import JobContext, TransientError, new_id
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.tables import artifacts, checkpoints, execution_log, jobs, log_lines, progress
+from fairlane.store.tables import artifacts, checkpoints, ended, execution_log, live, log_lines, progress
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import LEASE, later, member, nothing
@@ -152,6 +152,39 @@ class TestWrites:
         assert self.findings(fl) == [str(job)]
 
 
+class TestPlaces:
+    """A job that waits, beside one that has ended."""
+
+    @pytest.fixture
+    def fl(self, database_url: str) -> Iterator[Engine]:
+        with engine(database_url) as fl:
+            nothing(fl)
+            fl.give("work")
+            fl.drain()
+            fl.give("work", delay=3600)
+            yield fl
+
+    def found(self, fl: Engine, statement: Executable) -> list[str]:
+        fl.database.write(lambda connection: connection.execute(statement), of=EVERYONE)
+        return [one.why for one in evidence.misplaced(fl)]
+
+    def test_of_jobs_that_only_the_engine_wrote_to_are_in_order(self, fl: Engine) -> None:
+        assert list(evidence.misplaced(fl)) == []
+
+    @pytest.mark.parametrize("table", [live, ended], ids=str)
+    def test_that_are_none_are_told(self, fl: Engine, table: Table) -> None:
+        assert self.found(fl, delete(table)) == ["stands 0 times among live and ended jobs"]
+
+    def test_that_are_two_are_told(self, fl: Engine) -> None:
+        other = update(live).values(id=select(ended.c.id).scalar_subquery())
+        told = [f"stands {number} times among live and ended jobs" for number in (0, 2)]
+        assert sorted(self.found(fl, other)) == told
+
+    def test_without_a_job_are_told(self, fl: Engine) -> None:
+        other = update(live).values(id=new_id())
+        assert self.found(fl, other)[1:] == ["has a state, and no facts"]
+
+
 class TestSteps:
     """The log of a job that failed once and completed, beside one that waits."""
 
@@ -191,7 +224,7 @@ class TestSteps:
 
     @pytest.mark.parametrize("change", [{"status": JobStatus.CANCELED}, {"attempt": 7}], ids=str)
     def test_that_do_not_lead_to_the_row_are_told(self, fl: Engine, change: dict[str, Any]) -> None:
-        assert self.found(fl, update(jobs).where(jobs.c.attempt > 0).values(change)) == 1
+        assert self.found(fl, update(ended).values(change)) == 1
 
     def test_of_a_job_are_never_none(self, fl: Engine) -> None:
         assert self.found(fl, delete(execution_log).where(execution_log.c.attempt == 0)) >= 1

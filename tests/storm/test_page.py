@@ -21,6 +21,7 @@ RESULT: dict[str, Any] = {
     "limited": 4,
     "released": 8,
     "stopped": 9,
+    "looks": 10_000,
     "effects": 50_100,
     "lost": 1,
     "duplicates": 2,
@@ -61,6 +62,7 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     assert "| **Other promises broken** | **7** |" in text
     assert "| Jobs that workers gave back as they were told to stop | 8 |" in text
     assert "| Running jobs canceled | 9 |" in text
+    assert "| Looks for submitted jobs amid the storm | 10,000 |" in text
     assert "| Jobs at once of a type that is limited to 4, at most | 4 |" in text
     assert "| Their like that were taken, as the job with their key had ended | 2 |" in text
     assert "| Jobs rescued after kill -9 of a worker | 110 |" in text

@@ -25,5 +25,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_costs_pk"),
         if_not_exists=True,
     )
-    online.add_column("fairlane_jobs", sa.Column("cents", sa.Integer()))
-    online.create_index("fairlane_jobs_cents", "fairlane_jobs", ["organization_id", "cents"])
+    # To the table that workers write to all the time.
+    online.add_column("fairlane_live", sa.Column("cents", sa.Integer()))
+    online.create_index("fairlane_live_cents", "fairlane_live", ["organization_id", "cents"])

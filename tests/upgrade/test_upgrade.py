@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from fairlane import Fairlane, JobStatus, Submission
-from fairlane.store.tables import execution_log, jobs
+from fairlane.store.tables import execution_log, live
 from tests.acceptance.program import Program
 from tests.conftest import once
 from tests.depth import far
@@ -83,7 +83,7 @@ def test_a_migration_that_has_to_wait_holds_up_no_writer(postgres_url: str, foll
     ended(this_code(), postgres_url, "migrate")  # which registers the job type
     with Fairlane(postgres_url) as fl, psycopg.connect(postgres_url) as reader, watched(postgres_url) as watch:
         fl.organizations.create("acme")
-        reader.execute("SELECT count(*) FROM fairlane_jobs")
+        reader.execute("SELECT count(*) FROM fairlane_live")
         with following.begin(postgres_url, "migrate") as migration:
             watch.sees("AccessExclusiveLock", times=2)
             feed(fl)
@@ -155,7 +155,7 @@ def of(queue: str, number: int, *, delay: float | None = None) -> Submission:
 
 def number_of(fl: Fairlane, *statuses: JobStatus) -> int:
     """How many jobs are in one of these; asked again and again, so no more than that is asked."""
-    them = select(func.count()).where(jobs.c.organization_id == "acme", jobs.c.status.in_(statuses))
+    them = select(func.count()).where(live.c.organization_id == "acme", live.c.status.in_(statuses))
     with fl.database.engine.connect() as connection:
         return connection.execute(them).scalar_one()
 

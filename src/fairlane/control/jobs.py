@@ -39,7 +39,8 @@ from fairlane.registry.tenants import Tenants
 from fairlane.store.borrow import lock_timeout
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
-from fairlane.store.statements.transition import SYSTEM, lock_job
+from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 
@@ -204,7 +205,7 @@ class JobControl:
         by_operators: bool = True,
         own: bool = True,
     ) -> T:
-        """Run `work` on the job's row, locked, if the user may change it: a member their own, admins and operators all.
+        """Run `work` under the job's lock, if the user may change it: a member their own, admins and operators all.
 
         A stranger learns nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an
         operator may no more than their membership lets them; without `own` a member may change none.

@@ -256,7 +256,7 @@ class Organizations:
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
-            # A host holds the row of a job for long: that job goes when its turn comes.
+            # A host holds the live row of a job for long: that job goes when its turn comes.
 
     def _bury_waiting(self, connection: Connection, organization: str, actor: str) -> int:
         now = self._database.clock.now(connection)

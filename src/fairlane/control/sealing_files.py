@@ -21,7 +21,7 @@ from fairlane.registry.sealed_files import LONGEST_HEAD, opened_range, sealed_ch
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import artifact_files, doomed_files
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 

@@ -1,4 +1,4 @@
-"""Which of a lost worker's jobs took it down (R5). Decided at each rescue anew, from the jobs' rows alone.
+"""Which of a lost worker's jobs took it down (R5). Decided at each rescue anew, from the live rows alone.
 
 Up to its second rescue a job just runs again. From the third on it is a suspect, and so are the innocent long jobs that
 ran beside it each time. So suspects are told apart by when they started:

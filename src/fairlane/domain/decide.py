@@ -36,7 +36,7 @@ UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the decision needs to know of a running job, read under its row's lock."""
+    """What the decision needs to know of a running job, read under its lock."""
 
     attempt: int
     retry_count: int

@@ -1,7 +1,7 @@
-"""One constructor per way that a job's row may change; each checks itself against the transition table.
+"""One constructor per way that a job's state may change; each checks itself against the transition table.
 
-A `Transition` is a value: the steps for the execution log, and the columns to set. The store applies it in one guarded
-UPDATE; nothing else writes a status.
+A `Transition` is a value: the steps for the execution log, and the columns to set. The store applies it by one guarded
+UPDATE or move; nothing else writes a status.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Burial:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Steps that are taken together, and the columns of the job's row that they set. `failed`: the attempt that did."""
+    """Steps that are taken together, and the columns of the state that they set. `failed`: the attempt that did."""
 
     steps: tuple[Step, ...]
     changes: Mapping[str, object] = field(default_factory=dict)

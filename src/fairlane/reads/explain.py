@@ -26,7 +26,6 @@ from fairlane.store.statements import (
     breakers,
     dead_letters,
     history,
-    job_list,
     job_types,
     lanes,
     metrics,
@@ -67,7 +66,7 @@ def explain_job(
     Raises:
         JobNotFound
     """
-    row = job_list.find(connection, organization, job_id)
+    row = rows.shown(connection, organization, job_id)
     if row is None:
         raise job_not_found(job_id, organization)
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
@@ -100,13 +99,12 @@ def _decision(letter: AnyRow) -> Decision:
 
 
 def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:
-    request = statements.cancel_request(connection, known.job.organization, known.job.id)
     return replace(
         known,
         workers=_live_workers(connection, clock, known.job),
         holder=_holder(connection, clock, row),
-        cancel_requested_by=request.requested_by if request is not None else None,
-        cancel_reason=request.reason if request is not None else "",
+        cancel_requested_by=row.cancel_requested_by,
+        cancel_reason=row.cancel_reason or "",
     )
 
 

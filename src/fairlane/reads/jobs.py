@@ -17,7 +17,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
 from fairlane.store.planning import plan_for_values
-from fairlane.store.statements import job_list
+from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.statements.rows import Opener
 
@@ -28,6 +28,8 @@ TOTAL_CAP: Final = 10_000
 SEARCHED_NEWEST: Final = 10_000
 # Jobs with a label that are found by it, and then looked at one by one.
 _FEW: Final = 2_000
+# Jobs of a type, user and queue whose statuses are looked up one by one, instead of looking through the statuses.
+_LOOKED_UP: Final = 1_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
 # As many as people are shown of an id, and no fewer: a word of hex digits is the end of some id, sooner or later.
@@ -154,7 +156,7 @@ def search_of(text: str | None) -> str | None:
 
 
 def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wanted, search: str | None) -> Wanted:
-    """Return the same with a search, if there is one, the time and what is to be known of its labels.
+    """Return the same with a search, if there is one, the time, and what is found by its labels or else.
 
     The transaction plans for its values.
     """
@@ -163,10 +165,10 @@ def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wa
         wanted = replace(wanted, retry_after=clock.now(connection))
     common = {one for one in wanted.labels if job_list.is_common(connection, organization, one, above=_FEW)}
     wanted = replace(wanted, common=frozenset(common))
-    if search is None:
-        return wanted
-    found = narrow(connection, organization, search)
-    return replace(wanted, ids=found.ids, id_end=found.id_end, words=found.words, words_from=found.words_from)
+    if search is not None:
+        found = narrow(connection, organization, search)
+        wanted = replace(wanted, ids=found.ids, id_end=found.id_end, words=found.words, words_from=found.words_from)
+    return replace(wanted, are_few=job_list.are_few(connection, organization, wanted, up_to=_LOOKED_UP))
 
 
 def narrow(connection: Connection, organization: str, search: str) -> Wanted:
@@ -176,7 +178,7 @@ def narrow(connection: Connection, organization: str, search: str) -> Wanted:
     lists show it; else they are a word: "feed" and "decade" are hex digits, too.
     """
     ids = id_range(search)
-    if ids is not None and job_list.has_id_in(connection, organization, ids):
+    if ids is not None and rows.has_id_in(connection, organization, ids):
         return Wanted(ids=ids)
     first = job_list.nth_newest(connection, organization, SEARCHED_NEWEST)
     end = search.replace("-", "").lower()

@@ -91,11 +91,11 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
 def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
     """How many of the wanted jobs rest in each status, each counted to the cap and no further.
 
-    By a probe of an index for each status. Of words and of several labels no index knows the status: where few fit, one
-    look finds all of them.
+    By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are
+    looked up one by one: where few fit, one look finds all of them.
     """
     asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
-    is_looked_for = len(wanted.labels) > 1 or wanted.words is not None or wanted.id_end is not None
+    is_looked_for = any((len(wanted.labels) > 1, wanted.words is not None, wanted.id_end is not None, wanted.are_few))
     found = None
     if is_looked_for and len(asked_for) > 1:
         found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1)
@@ -173,7 +173,7 @@ def running_jobs(
             worker=row.worker,
             progress=row.percent,
             progress_message=opener.text(row.organization_id, row.id, Field.PROGRESS, row.message),
-            cancel_requested_at=row.requested_at,
+            cancel_requested_at=row.cancel_requested_at,
         )
         for row in statements.running(connection, organization, limit)
     )

@@ -33,7 +33,7 @@ from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Everyone
-from fairlane.store.statements import attempts, history, job_list, lanes, organizations
+from fairlane.store.statements import attempts, history, lanes, organizations, rows
 from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
 
@@ -63,7 +63,7 @@ class Reads:
         """A job. Raises `JobNotFound`."""
         key = job_id_of(job, organization)
         found = self._tenants.read(
-            lambda connection: job_list.get(connection, organization, key, self._keyring.shown(connection)),
+            lambda connection: rows.get(connection, organization, key, self._keyring.shown(connection)),
             of=organization,
         )
         if found is None:
@@ -331,7 +331,7 @@ class Reads:
         key = job_id_of(job, organization)
 
         def work(connection: Connection) -> tuple[T]:
-            if not job_list.is_there(connection, organization, key):
+            if not rows.known(connection, organization, [key]):
                 raise job_not_found(key, organization)
             return (read(connection, organization, key),)  # never empty: the job was found
 

@@ -4,7 +4,7 @@ Plain completions and the other ends take turns: those are dearer to write, and 
 hold up what others complete. Among the other ends organizations take turns.
 
 One bad end must not stop the rest: a batch that can't be written is split until the bad one is alone, and that one
-fails its attempt; at once where its values are at fault, else if it can't be written the next time either. A job's row
+fails its attempt; at once where its values are at fault, else if it can't be written the next time either. A live row
 that somebody else holds is left out and tried again. A row beside it, such as a dead letter of the job's former life,
 can't be left out: the end that waits for it is found by splitting, too, and from then on tried alone.
 """
@@ -37,7 +37,7 @@ _BATCH: Final = 500  # plain completions
 _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 # Meanwhile no other end is written, so it is short; so is the time that splitting may take altogether.
-_PATIENCE: Final = 0.1  # seconds for a lock beside a job's row
+_PATIENCE: Final = 0.1  # seconds for a lock beside a live row
 _MOST_WAITS: Final = 12  # enough to find one among a thousand
 _HELD_WAIT: Final = 1.0  # seconds before an end that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again

@@ -174,7 +174,7 @@ class AttemptChannel:
     def write_left(self) -> bool:
         """Write all but files, as the worker leaves, in a thread.
 
-        False: not now, as somebody holds the job's row, or another thread writes, perhaps a large file.
+        False: not now, as somebody holds the live row, or another thread writes, perhaps a large file.
 
         Raises:
             StorageUnavailable: the database is away.

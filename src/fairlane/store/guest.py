@@ -14,7 +14,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, NullPool, PoolProxiedConnection, create_engine
@@ -59,6 +59,11 @@ class Guest(PoolProxiedConnection):
         self.owned = owned
         self.dbapi_connection = self.driver_connection = owned
         self._valid = True
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """Return what our code notes of this connection: nothing yet."""
+        return {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.owned, name)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from fairlane.store.row_policies import Ask, is_complete, rights_of_others, roles_amiss, tables_amiss
-from fairlane.store.row_security import TAKING_ON, Role
+from fairlane.store.row_policies import is_complete, rights_of_others, roles_amiss, tables_amiss
+from fairlane.store.row_security import TAKING_ON, Ask, Role
 from fairlane.store.tables import jobs
 
 ROLES: Final = ", ".join(Role)

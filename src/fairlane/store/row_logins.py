@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
-from fairlane.store.row_policies import Ask, asking, is_sound
-from fairlane.store.row_security import TAKING_ON, Role, grant
+from fairlane.store.row_policies import asking, is_sound
+from fairlane.store.row_security import TAKING_ON, Ask, Role, grant
 from fairlane.store.tables import jobs
 
 # USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
@@ -161,9 +161,9 @@ def guard(role: Role) -> Callable[[Any, str | None], None]:
             raise NoConnection(_without_role(ask, login))
         if not seen_sound and not is_sound(ask):
             raise NoConnection(
-                "Row security in this database is not as Fairlane makes it: a policy or a role was changed, so nothing "
-                "below the code would keep tenants apart. Run `fairlane migrate` as the tables' owner; what "
-                "only an administrator may mend, `fairlane check` still tells then."
+                "Row security in this database is not as Fairlane makes it: a policy, a role or a function was "
+                "changed, so nothing below the code would keep tenants apart. Run `fairlane migrate` as the tables' "
+                "owner; what only an administrator may mend, `fairlane check` still tells then."
             )
         seen_sound = True
 

@@ -2,23 +2,24 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import product
+from typing import Final
 
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
+from fairlane.store import row_deletion
 from fairlane.store.driver_errors import was_granted_on
-from fairlane.store.row_rights import HOLD, holders_of, rights_of, writable_by
-from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
-from fairlane.store.tables import metadata
+from fairlane.store.row_deletion import DELETABLE, DELETE_WAITING, SIGNATURE
+from fairlane.store.row_rights import HOLD, SUBMITTERS, holders_of, rights_of, writable_by
+from fairlane.store.row_security import TAKING_ON, Ask, Role, is_of_tenants, policy_of
+from fairlane.store.tables import live, metadata
 
 # Somebody, a right, and whether they have it and should not; else they should and have it not.
 Odd = tuple[str, str, bool]
-# Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
-Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,12 @@ _READ_VERSION: Final = text(
 )
 _SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
 _HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not changed
+_OWNED: Final = "fairlane_owner"  # the policy under which the owner's function deletes
+_FUNCTION: Final = f"FUNCTION {SIGNATURE}"
 
-# Each right on a table or a column: who has it, who granted it, and whether with the grant option. The owner has all.
-_RIGHTS: Final = """
+# Each right on a table, a column or the function: who has it, who granted it, and whether with the grant option. The
+# owner has all.
+_RIGHTS: Final = f"""
 SELECT name, coalesce(quote_ident(rolname), 'PUBLIC') AS holder, privilege_type || part AS privilege, is_grantable,
   grantor::regrole::text AS giver, grantor = owner AS is_of_owner,
   grantor = owner AND (grantee = 0 OR rolname = ANY(%(roles)s)) AS is_ours
@@ -55,10 +59,13 @@ FROM (SELECT relname AS name, relowner AS owner, '' AS part, (aclexplode(relacl)
       FROM pg_class WHERE oid = ANY(%(oids)s::oid[])
       UNION ALL
       SELECT relname, relowner, ' (' || attname || ')', (aclexplode(attacl)).*
-      FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attrelid = ANY(%(oids)s::oid[])) AS granted
+      FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE attrelid = ANY(%(oids)s::oid[])
+      UNION ALL
+      SELECT '{_FUNCTION}', proowner, '', (aclexplode(coalesce(proacl, acldefault('f', proowner)))).*
+      FROM pg_proc WHERE oid = to_regprocedure('{SIGNATURE}')) AS granted
 LEFT JOIN pg_roles ON pg_roles.oid = grantee
 WHERE grantee <> owner
-"""
+"""  # noqa: S608 - a constant of ours
 # What the owner granted to our roles or to everybody. `establish` changes these rights to those of `row_rights`.
 _GRANTED: Final = f"""
 SELECT name, holder, unnest(
@@ -78,13 +85,14 @@ GROUP BY holder, giver, is_of_owner, rights ORDER BY is_of_owner, holder, giver,
 """  # noqa: S608 - a constant of ours
 _POLICIES: Final = """
 SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, polpermissive,
-  ARRAY(SELECT coalesce(rolname, 'public') FROM unnest(polroles) AS one LEFT JOIN pg_roles ON pg_roles.oid = one),
+  ARRAY(SELECT CASE WHEN one = relowner THEN '' ELSE coalesce(rolname, 'public') END
+        FROM unnest(polroles) AS one LEFT JOIN pg_roles ON pg_roles.oid = one),
   pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
 FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid WHERE pg_class.oid = ANY(%(oids)s::oid[])
 """
-# What of our roles is not as we make them: the fault, the SQL that mends it, and whether it lets a role past row
-# security. Whoever owns the tables, or creates roles, may give our roles to others.
-_ROLES: Final = """
+# What of our roles, and of who owns the function, is not as we make it: the fault, the SQL that mends it, and whether
+# it lets a role past row security. Whoever owns the tables, or creates roles, may give our roles to others.
+_ROLES: Final = f"""
 WITH ours AS (SELECT * FROM pg_roles WHERE rolname = ANY(%(roles)s)),
   tables AS (SELECT relowner AS owner FROM pg_class WHERE oid = to_regclass('fairlane_jobs'))
 SELECT rolname || ' has ' || attribute, 'ALTER ROLE ' || rolname || ' NO' || attribute, is_past
@@ -105,7 +113,11 @@ SELECT name || ' may give ' || ours.rolname || ' to others',
 FROM tables, pg_auth_members JOIN ours ON ours.oid = roleid JOIN pg_roles AS one ON one.oid = member,
   LATERAL quote_ident(one.rolname) AS name
 WHERE admin_option AND member <> owner AND NOT (one.rolsuper OR one.rolcreaterole)
-"""
+UNION ALL
+SELECT '{DELETE_WAITING} belongs to ' || quote_ident(pg_get_userbyid(proowner)),
+  'ALTER {_FUNCTION} OWNER TO ' || quote_ident(pg_get_userbyid(owner)), false
+FROM tables, pg_proc WHERE oid = to_regprocedure('{SIGNATURE}') AND proowner <> owner
+"""  # noqa: S608 - a constant of ours
 _OIDS: Final = (
     "SELECT name, to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 )
@@ -133,12 +145,13 @@ def establish(connection: Connection) -> bool:
         if not connection.scalar(is_granted, {"roles": list(Role)}):
             connection.exec_driver_sql(f"GRANT {right} TO {everybody}")
     ask = asking(connection)
-    oddly_granted, oddly_bound = _oddly_granted(ask), _oddly_bound(ask)
-    for table in metadata.sorted_tables:
-        if table.name in oddly_granted:
-            _grant(connection, table, oddly_granted[table.name])
-        if table.name in oddly_bound:
-            _bind(connection, table)
+    place = row_deletion.find(ask)
+    if place is not None and not place.is_made:
+        row_deletion.make(connection, place)
+    for name, odd in sorted(_oddly_granted(ask).items()):
+        _grant(connection, name, odd)
+    for name in sorted(_oddly_bound(ask)):
+        _bind(connection, metadata.tables[name])
     return True
 
 
@@ -154,22 +167,26 @@ def is_complete(ask: Ask) -> bool:
 
 def is_sound(ask: Ask) -> bool:
     """Whether row security binds our roles on each table with an organization's rows that is there."""
-    return not any(one.lets_past for one in roles_amiss(ask)) and not _oddly_bound(ask)
+    return not any(one.lets_past for one in roles_amiss(ask)) and not _oddly_bound(ask) and not _functions_amiss(ask)
 
 
 def roles_amiss(ask: Ask) -> list[Amiss]:
-    """Return what of our roles is not as `establish` makes them."""
+    """Return what of our roles, and of who owns the function, is not as `establish` makes it."""
     return [Amiss(*row) for row in ask(_ROLES, {"roles": list(Role)})]
 
 
 def tables_amiss(ask: Ask) -> list[str]:
-    """Return what of our tables is not as `establish` makes them: rights too many, rights that lack, and policies."""
+    """Return what of our tables is not as `establish` makes them: rights too many or too few, function, policies."""
     rights = sorted(
-        f"{grantee} {'has' if is_given else 'lacks'} {right} on {table}"
-        for table, odd in _oddly_granted(ask).items()
+        f"{grantee} {'has' if is_given else 'lacks'} {right} on {name}"
+        for name, odd in _oddly_granted(ask).items()
         for grantee, right, is_given in odd
     )
-    return rights + [f"the policies of {table} were changed" for table in sorted(_oddly_bound(ask))]
+    return [
+        *rights,
+        *_functions_amiss(ask),
+        *(f"the policies of {name} were changed" for name in sorted(_oddly_bound(ask))),
+    ]
 
 
 def rights_of_others(ask: Ask) -> list[tuple[str, str]]:
@@ -215,13 +232,14 @@ def _bring_down(connection: Connection) -> None:
             connection.exec_driver_sql(one.mend)
 
 
-def _grant(connection: Connection, table: Table, odd: Iterable[Odd]) -> None:
+def _grant(connection: Connection, name: str, odd: Iterable[Odd]) -> None:
     for grantee, right, is_given in odd:
         if is_given:
-            _revoke(connection, f"{right} ON {table.name} FROM {grantee}")
-    for role in Role:
-        if rights := _granted(role, table):
-            connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {table.name} TO {role}")
+            _revoke(connection, f"{right} ON {name} FROM {grantee}")
+    # All of them, since a right on a table that is revoked takes those on its columns along.
+    for (thing, role), rights in _wanted().items():
+        if thing == name and rights:
+            connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {name} TO {role}")
 
 
 def _revoke(connection: Connection, right: str) -> None:
@@ -250,6 +268,10 @@ def _bind(connection: Connection, table: Table) -> None:
             f"CREATE POLICY {_HELD} ON {table.name} AS RESTRICTIVE FOR UPDATE TO {', '.join(holders)} "
             "USING (true) WITH CHECK (false)"
         )
+    if table is live and (place := row_deletion.find(asking(connection))) is not None:
+        connection.exec_driver_sql(
+            f"CREATE POLICY {_OWNED} ON {table.name} TO {place.owner} USING ({DELETABLE}) WITH CHECK (false)"
+        )
 
 
 def _rows(role: Role, table: Table) -> tuple[str, str]:
@@ -258,10 +280,13 @@ def _rows(role: Role, table: Table) -> tuple[str, str]:
     return seen, seen if writable is None else f"({seen}) AND {writable}"
 
 
-def _granted(role: Role, table: Table) -> list[str]:
-    """What the role's rights are in PostgreSQL's words."""
-    hold = f"UPDATE ({next(iter(table.primary_key)).name})"
-    return [hold if right == HOLD else right for right in rights_of(role, table)]
+def _wanted() -> dict[tuple[str, Role], list[str]]:
+    """Return all rights of our roles in PostgreSQL's words, by what they are on and whose they are."""
+    found = {(_FUNCTION, role): ["EXECUTE"] for role in SUBMITTERS}
+    for table, role in product(metadata.sorted_tables, Role):
+        hold = f"UPDATE ({next(iter(table.primary_key)).name})"
+        found[table.name, role] = [hold if right == HOLD else right for right in rights_of(role, table)]
+    return found
 
 
 def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
@@ -270,21 +295,26 @@ def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
 
 
 def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
-    """Return of each table what somebody may do with it and should not, and what they should and may not."""
+    """Return of each table what somebody may do with it and should not, and what they should and may not.
+
+    So it does of the function.
+    """
     oids = _oids(ask, list(metadata.tables))
+    there = {*oids, _FUNCTION} if live.name in oids else set(oids)
     granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(Role)})}
     wanted = {
-        (table.name, str(role), right)
-        for table in metadata.sorted_tables
-        if table.name in oids
-        for role in Role
-        for right in _granted(role, table)
+        (name, role.value, right) for (name, role), rights in _wanted().items() for right in rights if name in there
     }
     odd = defaultdict[str, set[Odd]](set)
     for one in granted ^ wanted:
-        table, grantee, right = one
-        odd[table].add((grantee, right, one in granted))
+        name, grantee, right = one
+        odd[name].add((grantee, right, one in granted))
     return odd
+
+
+def _functions_amiss(ask: Ask) -> list[str]:
+    place = row_deletion.find(ask)
+    return [] if place is None or place.is_made else [f"the function {DELETE_WAITING} is missing or was changed"]
 
 
 def _oddly_bound(ask: Ask) -> set[str]:
@@ -299,10 +329,15 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 
 def _policies(table: Table) -> set[object]:
-    """One for each role, which is called as the role: other roles see nothing; and one for who locks rows alone."""
+    """One for each role, which is called as the role: other roles see nothing; one for who locks rows alone; and one
+    of the owner, who is written as "" since another role may have any name.
+    """
     made: set[object] = {(True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in Role}
-    holders = sorted(role.value for role in holders_of(table))
-    return made | {(True, _HELD, "w", False, *holders, "true", "false")} if holders else made
+    if holders := sorted(role.value for role in holders_of(table)):
+        made.add((True, _HELD, "w", False, *holders, "true", "false"))
+    if table is live:
+        made.add((True, _OWNED, "*", True, "", _gist(DELETABLE), "false"))
+    return made
 
 
 def _gist(condition: str | None) -> str | None:

@@ -2,7 +2,8 @@
 
 Who submits and reads needs no DELETE, and UPDATE of a few columns only. So such a session, whatever SQL it is made to
 say, changes no organization's limits, members or credentials and no job type, and locks no table against others:
-`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table.
+`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table. What it has to delete
+are waiting jobs, by a function that it may execute (`row_deletion`).
 
 Nobody inserts the number of a row that the database numbers: the next rows of all organizations would meet it.
 """
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table
 
-from fairlane.domain.statuses import PRIORITY_RANK, JobStatus, ParentPolicy, Resolution
+from fairlane.domain.statuses import LIVE, PRIORITY_RANK, TERMINAL, JobStatus, ParentPolicy, Resolution
 from fairlane.store import tables as t
 from fairlane.store.row_security import Role
 
@@ -40,15 +41,14 @@ _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), 
 # To register a type that is not there. `enabled` is the operator's, and true until an operator says otherwise.
 _REGISTER: Final[Rights] = ("SELECT", *_insert("name", "schema", "options", "registered_at"), HOLD)
 
-# Submitting, with what it may do to a job in whose place it comes, and to that one's children.
-_SUBMITTERS: Final[Mapping[Table, Rights]] = {
+SUBMITTERS: Final = (Role.APP, Role.TENANT)
+# Submitting, with what it may do to a job in whose place it comes, and to that one's children: release them, or end
+# them while they wait. A job's facts stay as they are, and what has ended, too.
+_SUBMITTING: Final[Mapping[Table, Rights]] = {
     **_SECRETS,
-    t.jobs: (
-        *_ADD,
-        *_update("status", "ready", "unmet_parents", "log_sequence", "run_at", "next_retry_at"),
-        *_update("retry_count", "rescue_count", "worker_id", "lease_token", "error_type", "error_message"),
-        *_update("finished_at", "canceled_at", "canceled_by"),
-    ),
+    t.jobs: (*_ADD, HOLD),
+    t.live: (*_ADD, *_update("status", "ready", "unmet_parents", "log_sequence")),
+    t.ended: (*_ADD, HOLD),
     t.job_parents: (*_ADD, *_update("parent_id", "state")),
     t.labels: _ADD,
     t.dedup_keys: (*_ADD, *_update("job_id", "expires_at")),
@@ -84,8 +84,7 @@ _WORKERS: Final[Mapping[Table, Rights]] = {**_SECRETS, t.tokens: (), t.audit: _A
 
 # Of each role what it may do with tables that are not named, and with those that are.
 RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
-    Role.APP: (_READ, _SUBMITTERS),
-    Role.TENANT: (_READ, _SUBMITTERS),
+    **dict.fromkeys(SUBMITTERS, (_READ, _SUBMITTING)),
     Role.ADMIN: (_ALL, _ADMINS),
     Role.OPERATOR: (_ALL, _OPERATORS_OF_ALL),
     Role.WORKER: (_ALL, _WORKERS),
@@ -98,12 +97,15 @@ RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
 _MOMENTS: Final = ("to_timestamp(0 - 62104060800.0)", "to_timestamp(253370764800.0)")
 _COUNTS: Final = ("0", "1000000000")  # half of what the columns hold
 _COUNTED: Final = (
-    *(t.jobs.c.attempt, t.jobs.c.retry_count, t.jobs.c.rescue_count, t.jobs.c.deferrals),
-    *(t.jobs.c.unmet_parents, t.jobs.c.log_sequence),
+    *(t.live.c.attempt, t.live.c.retry_count, t.live.c.rescue_count, t.live.c.deferrals),
+    *(t.live.c.unmet_parents, t.live.c.log_sequence),
+    *(t.ended.c.attempt, t.ended.c.retry_count, t.ended.c.rescue_count, t.ended.c.log_sequence),
 )
 _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
-    t.jobs.c.priority: PRIORITY_RANK.values(),
-    t.jobs.c.status: JobStatus,
+    t.live.c.priority: PRIORITY_RANK.values(),
+    t.live.c.status: sorted(LIVE),
+    t.ended.c.priority: PRIORITY_RANK.values(),
+    t.ended.c.status: sorted(TERMINAL),
     t.jobs.c.on_parent_failure: ParentPolicy,
     t.execution_log.c.from_status: JobStatus,
     t.execution_log.c.to_status: JobStatus,
@@ -128,9 +130,9 @@ def writable_by(role: Role, table: Table) -> str | None:
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
     conditions = [*_within(moments, *_MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
-    if table is t.jobs:
+    if table is t.live:
         conditions.append(_OF_NO_WORKER)
-    if not conditions or role not in {Role.APP, Role.TENANT}:
+    if not conditions or role not in SUBMITTERS:
         return None
     return f"({' AND '.join(conditions)}) IS NOT FALSE"
 

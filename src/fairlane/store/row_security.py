@@ -15,7 +15,7 @@ whatever it asks of their tables is refused, on both: somebody forgot to say who
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -24,6 +24,9 @@ from sqlalchemy import Connection, Engine, Table, event
 
 from fairlane.domain.organizations import is_organization_id
 from fairlane.store.tables import metadata, organizations, pauses
+
+# Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
+Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
 class Role(StrEnum):

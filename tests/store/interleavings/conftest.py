@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from random import Random
 from typing import Final
@@ -20,15 +21,16 @@ import pytest
 from tests.depth import far
 from tests.store.emptied import empty
 from tests.store.interleavings import invariants
-from tests.store.interleavings.order import Order
+from tests.store.interleavings.order import Choose, Order
 from tests.store.interleavings.orders import Orders
 from tests.store.races.scene import Scene
 
 Play = Callable[[Order], None]
+NewOrder = Callable[[Choose, Sequence[int]], Order]
 
 _MOST: Final = far(2, 15, 0)  # 0: all
-_VARIABLE: Final = "FAIRLANE_TEST_ORDERS"
-_SEED: Final = os.environ.get(_VARIABLE) or str(secrets.randbelow(10**6))
+VARIABLE: Final = "FAIRLANE_TEST_ORDERS"
+SEED: Final = os.environ.get(VARIABLE) or str(secrets.randbelow(10**6))
 
 
 @dataclass
@@ -40,22 +42,21 @@ class InEveryOrder:
     """
 
     scene: Scene
-    observer: psycopg.Connection | None
-    threads: ThreadPoolExecutor
+    new_order: NewOrder
     most: int
 
     def __call__(self, play: Play, *, mortals: Sequence[int] = ()) -> None:
-        orders, number = Orders(Random(_SEED)), 0
+        orders, number = Orders(Random(SEED)), 0
         while True:
             empty(self.scene.fl.database)
-            order = Order(self.observer, self.threads, orders.choose, mortals)
+            order = self.new_order(orders.choose, mortals)
             number += 1
             try:
                 play(order)
                 invariants.hold(self.scene)
                 invariants.no_job_is_lost(self.scene)
             except BaseException as error:
-                error.add_note(f"In the order, number {number} with {_VARIABLE}={_SEED}:{order}")
+                error.add_note(f"In the order, number {number} with {VARIABLE}={SEED}:{order}")
                 raise
             if not orders.has_another() or number == self.most:
                 break
@@ -73,11 +74,17 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def in_every_order(scene: Scene, database_url: str) -> Iterator[InEveryOrder]:
-    """Plays a race of the scene in every order."""
+def new_order(database_url: str) -> Iterator[NewOrder]:
+    """Makes an order of the database's transactions, of what chooses whose turn it is, and of those who may crash."""
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(4, thread_name_prefix="racer"))
         observer = None
         if database_url.startswith("postgresql"):
             observer = stack.enter_context(psycopg.connect(database_url, autocommit=True))
-        yield InEveryOrder(scene, observer, threads, _MOST)
+        yield partial(Order, observer, threads)
+
+
+@pytest.fixture
+def in_every_order(scene: Scene, new_order: NewOrder) -> InEveryOrder:
+    """Plays a race of the scene in every order."""
+    return InEveryOrder(scene, new_order, _MOST)

@@ -2,19 +2,23 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal, select, union_all
 
 from fairlane import JobStatus
 from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState
+from fairlane.store.statements.whole import STATE, STATUS, WHOLE
 from fairlane.store.tables import (
     AnyRow,
     attempt_errors,
     dead_letters,
     dedup_keys,
+    ended,
     execution_log,
     job_parents,
     jobs,
+    live,
     results,
 )
 from tests.store.races.agreement import assert_all_logs_agree
@@ -26,6 +30,7 @@ _ROUNDS = 20
 
 def hold(scene: Scene) -> None:
     """All that holds at any time between transactions."""
+    scene.fl.database.look(each_job_stands_once)
     assert_all_logs_agree(scene.fl)
     scene.fl.database.read(_each_attempt_ends_once)
     scene.fl.database.read(_a_lease_is_of_one_running_job)
@@ -54,24 +59,46 @@ def no_job_is_lost(scene: Scene) -> None:
 def at_most(limit: int, scene: Scene) -> None:
     """The limit is not exceeded."""
     running = scene.fl.database.read(
-        lambda connection: connection.execute(select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING)).all()
+        lambda connection: connection.execute(select(live.c.id).where(live.c.status == JobStatus.RUNNING)).all()
     )
     assert len(running) <= limit, "more run than may"
 
 
 def a_dedup_key_has_one_live_owner(scene: Scene) -> None:
     """Every job here was submitted with the same parameters within the window."""
-    live = _live(scene)
-    assert len(live) <= 1, "two jobs live under one key"
+    alive = _live(scene)
+    assert len(alive) <= 1, "two jobs live under one key"
     with scene.fl.database.engine.connect() as connection:
         owners = connection.scalars(select(dedup_keys.c.job_id)).all()
-    if live:
-        assert owners == [live[0].id], "the key is not that of the live job"
+    if alive:
+        assert owners == [alive[0].id], "the key is not that of the live job"
 
 
 def _live(scene: Scene) -> Sequence[AnyRow]:
     with scene.fl.database.engine.connect() as connection:
-        return connection.execute(select(jobs.c.id, jobs.c.status).where(jobs.c.status.in_(sorted(LIVE)))).all()
+        return connection.execute(select(live.c.id, live.c.status)).all()
+
+
+def each_job_stands_once(connection: Connection) -> None:
+    """A job has its facts, and one row in `live` or `ended`, where jobs of its status belong. One statement."""
+    stands = Counter[tuple[object, ...]]()
+    facts = set[tuple[object, ...]]()
+    for table, organization, job_id, status in connection.execute(_STANDS):
+        if table == jobs.name:
+            facts.add((organization, job_id))
+            continue
+        stands[organization, job_id] += 1
+        assert status in (LIVE if table == live.name else TERMINAL), f"{status} in {table}"
+    assert all(number == 1 for number in stands.values()), "a job stands twice"
+    assert facts == stands.keys(), "facts without a state, or a state without facts"
+
+
+_STANDS: Final = union_all(
+    *(
+        select(literal(table.name), table.c.organization_id, table.c.id, status)
+        for table, status in ((jobs, literal("")), (live, live.c.status), (ended, ended.c.status))
+    )
+)
 
 
 def _each_attempt_ends_once(connection: Connection) -> None:
@@ -86,12 +113,12 @@ def _each_attempt_ends_once(connection: Connection) -> None:
         tuple(row) for row in connection.execute(select(attempt_errors.c.job_id, attempt_errors.c.attempt))
     )
     assert failed.keys() <= ends.keys(), "an attempt has an error and no end"
-    running = connection.execute(select(jobs.c.id, jobs.c.attempt).where(jobs.c.status == JobStatus.RUNNING))
+    running = connection.execute(select(live.c.id, live.c.attempt).where(live.c.status == JobStatus.RUNNING))
     assert not {(row.id, row.attempt) for row in running} & ends.keys(), "a job runs on after its attempt's end"
 
 
 def _a_lease_is_of_one_running_job(connection: Connection) -> None:
-    rows = connection.execute(select(jobs.c.status, jobs.c.lease_token, jobs.c.worker_id)).all()
+    rows = connection.execute(select(live.c.status, live.c.lease_token, live.c.worker_id)).all()
     for row in rows:
         is_running = row.status == JobStatus.RUNNING
         assert (row.lease_token is not None) is is_running, "a lease without a run, or a run without a lease"
@@ -101,7 +128,7 @@ def _a_lease_is_of_one_running_job(connection: Connection) -> None:
 
 
 def _a_status_has_what_belongs_to_it(connection: Connection) -> None:
-    statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, jobs.c.status))}
+    statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, STATUS).select_from(WHOLE))}
     letters = set(connection.scalars(select(dead_letters.c.job_id)))
     with_result = set(connection.scalars(select(results.c.job_id)))
     buried = {job_id for job_id, status in statuses.items() if status == JobStatus.DEAD_LETTER}
@@ -111,10 +138,13 @@ def _a_status_has_what_belongs_to_it(connection: Connection) -> None:
 
 def _no_child_is_orphaned(connection: Connection) -> None:
     """A child waits for a parent that lives, or somebody will look at their edge; its count is that of its edges."""
-    statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, jobs.c.status))}
+    parents = {row.id: row for row in connection.execute(select(jobs.c.id, *STATE.values()).select_from(WHOLE))}
     open_edges = Counter[object]()
     for edge in connection.execute(select(job_parents)):
         open_edges[edge.job_id] += edge.state != EdgeState.SETTLED
-        assert not (edge.state == EdgeState.WATCHED and statuses[edge.parent_id] in TERMINAL), "an orphan"
-    for row in connection.execute(select(jobs.c.id, jobs.c.unmet_parents).where(jobs.c.status == JobStatus.PENDING)):
+        if edge.state == EdgeState.WATCHED:
+            parent = parents[edge.parent_id]
+            assert parent.status in LIVE, "an orphan"
+            assert parent.has_children, "the parent's end would not tell its child"
+    for row in connection.execute(select(live.c.id, live.c.unmet_parents).where(live.c.status == JobStatus.PENDING)):
         assert row.unmet_parents == open_edges[row.id], "it waits for more or fewer parents than it has"

@@ -6,7 +6,8 @@ from enum import Enum
 from itertools import product
 from typing import Final, NamedTuple
 
-from fairlane.store.tables import metadata
+from fairlane.store.row_deletion import DELETE_WAITING
+from fairlane.store.tables import live, metadata
 
 
 class Touch(Enum):
@@ -78,6 +79,8 @@ def statement(text: str) -> Step | None:
 
 
 def _touched(text: str) -> Iterable[Touched]:
+    if DELETE_WAITING in text:
+        text += f" DELETE FROM {live.name}"  # as the function does
     tables = set(_TABLE.findall(text)) & metadata.tables.keys()
     inserted = {name for verb, name in _CHANGED.findall(text) if verb == "INSERT INTO"}
     yield from ((name, Touch.READ) for name in tables)

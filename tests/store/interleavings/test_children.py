@@ -2,9 +2,9 @@
 
 import pytest
 
-from fairlane import Job, JobStatus
+from fairlane import Job, JobNotFound, JobStatus
 from fairlane.domain.outcomes import Outcome
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.agreement import steps
@@ -123,3 +123,24 @@ def test_a_retry_of_one_parent_beside_the_end_of_the_other(scene: Scene, in_ever
         scene.end(*run_all(scene, parents[0]))
         let_settle(scene)
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, QUEUED]
+
+
+def test_a_decision_about_a_child_beside_the_retry_of_the_parent_that_took_it_down(
+    scene: Scene, in_every_order: InEveryOrder
+):
+    @in_every_order
+    def play(order: Order) -> None:
+        parent = scene.submit()
+        child = scene.submit(depends_on=[parent])
+        scene.end(*run_all(scene, parent), outcome=BROKEN)
+        retried, decided = order.run(
+            lambda: scene.fl.retry(parent.id, organization="acme"),
+            lambda: scene.fl.dead_letters.ignore(child.id, organization="acme"),
+        )
+        assert retried.status == QUEUED
+        if isinstance(decided, JobNotFound):
+            assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
+        else:
+            assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+            (letter,) = scene.fl.dead_letters.list(organization="acme", resolution="ignored").items
+            assert letter.job_id == child.id

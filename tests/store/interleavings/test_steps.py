@@ -8,8 +8,9 @@ import pytest
 from psycopg.errors import LockNotAvailable
 from psycopg.sql import SQL
 
+from fairlane.store.row_deletion import DELETE_WAITING
 from tests.store.interleavings.model import HELD_UP
-from tests.store.interleavings.steps import Step, Touch, commute
+from tests.store.interleavings.steps import Step, Touch, commute, statement
 
 WITH: Final = {  # the one row of the table, or its key
     Touch.READ: SQL("SELECT * FROM one"),
@@ -56,3 +57,9 @@ def test_steps_that_wait_for_each_other_are_those_that_do_not_commute(waits: set
 
 def test_the_model_waits_as_postgresql_does(waits: set[tuple[Touch, Touch]]):
     assert {(held, wish) for held, wishes in HELD_UP.items() for wish in wishes} == waits
+
+
+def test_the_function_by_which_submitters_delete_is_a_step_that_deletes():
+    step = statement(f"SELECT job.id FROM {DELETE_WAITING}('acme', NULL, 'queued') AS job")
+    assert step is not None
+    assert ("fairlane_live", Touch.REMOVE) in step.touched

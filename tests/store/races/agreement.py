@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from fairlane import Fairlane, Job, JobStatus
 from fairlane.domain.statuses import TRANSITIONS
-from fairlane.store.tables import execution_log, jobs
+from fairlane.store.statements.whole import select_whole
+from fairlane.store.tables import execution_log
 
 
 def assert_log_agrees(fl: Fairlane, job: Job | UUID, organization: str = "acme") -> Job:
@@ -26,7 +27,7 @@ def assert_log_agrees(fl: Fairlane, job: Job | UUID, organization: str = "acme")
 def assert_all_logs_agree(fl: Fairlane) -> None:
     """The same of every job in the database, with a look at their tables; no log is left of a job that is gone."""
     with fl.database.engine.begin() as connection:
-        rows = {(row.organization_id, row.id): row for row in connection.execute(select(jobs))}
+        rows = {(row.organization_id, row.id): row for row in connection.execute(select_whole())}
         in_order = execution_log.c.organization_id, execution_log.c.job_id, execution_log.c.sequence
         log = connection.execute(select(execution_log).order_by(*in_order)).all()
     for key, entries in groupby(log, key=lambda entry: (entry.organization_id, entry.job_id)):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
 from fairlane.domain.outcomes import Completed
 from fairlane.store.statements import cleanup, dead_letters
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import DEADLINE, Race, at_once, until
 from tests.store.races.scene import DAY, Scene, Work

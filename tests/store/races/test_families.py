@@ -4,13 +4,13 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, create_engine, text, update
 
-from fairlane import Job, JobStatus, Submission
+from fairlane import Job, JobStatus, StorageUnavailable, Submission
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.statements import dependencies
 from fairlane.store.statements.dependencies import Edge
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from fairlane.store.tables import job_parents
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
@@ -49,6 +49,27 @@ def fail(scene: Scene, *jobs: Job) -> None:
 
 def status(scene: Scene, job: Job) -> JobStatus:
     return assert_log_agrees(scene.fl, job).status
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no such snapshot
+def test_a_child_submitted_in_a_snapshot_from_before_the_retry_of_its_parent_is_refused(
+    scene: Scene, postgres_url: str
+) -> None:
+    """It would go to dead letter with a parent that lives again, and nobody would bring it back."""
+    parent = scene.dead_letter()
+    engine = create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="REPEATABLE READ"
+    )
+    with engine.connect() as host:
+        host.execute(text("SELECT count(*) FROM fairlane_jobs"))
+        scene.fl.retry(parent.id, organization="acme")
+        with pytest.raises(StorageUnavailable):
+            scene.submit(depends_on=[parent], connection=host)
+    engine.dispose()
+    child = scene.submit(depends_on=[parent])
+    scene.end(*run(scene, parent))
+    look(scene)
+    assert status(scene, child) == QUEUED
 
 
 class TestChildSubmittedBesideAFinishingParent:

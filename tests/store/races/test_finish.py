@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from fairlane import Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
 from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, lease_of

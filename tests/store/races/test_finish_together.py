@@ -25,8 +25,8 @@ from fairlane.domain.outcomes import (
 from fairlane.store.statements import attempts
 from fairlane.store.statements.cancel import cancel
 from fairlane.store.statements.finish import Finish, Finished, finish
-from fairlane.store.statements.transition import lock_job
-from fairlane.store.tables import attempt_errors, checkpoints, dead_letters, execution_log, jobs, results
+from fairlane.store.statements.locks import lock_job
+from fairlane.store.tables import attempt_errors, checkpoints, dead_letters, ended, execution_log, jobs, live, results
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, lease_of
 
@@ -86,7 +86,7 @@ def rename(scene: Scene, claimed: Claimed, job_id: UUID) -> Claimed:
     """Give a job another id."""
 
     def work(connection: Connection) -> None:
-        for table, column in ((jobs, "id"), (execution_log, "job_id")):
+        for table, column in ((jobs, "id"), (live, "id"), (execution_log, "job_id")):
             mine = (table.c.organization_id == claimed.organization) & (table.c[column] == claimed.id)
             connection.execute(update(table).where(mine).values({column: job_id}))
 
@@ -98,8 +98,8 @@ def left_of(scene: Scene, job_id: UUID) -> dict[str, list[dict[str, Any]]]:
     """All rows of a job, without what tells it from its twin."""
     found = {}
     with scene.fl.database.engine.begin() as connection:
-        for table in (jobs, execution_log, attempt_errors, dead_letters, results, checkpoints):
-            key = table.c.id if table is jobs else table.c.job_id
+        for table in (jobs, live, ended, execution_log, attempt_errors, dead_letters, results, checkpoints):
+            key = table.c.job_id if "job_id" in table.c else table.c.id
             order = table.c.sequence if table is execution_log else key
             rows = connection.execute(select(table).where(key == job_id).order_by(order)).mappings()
             found[table.name] = [{name: row[name] for name in row if name not in _OWN} for row in rows]

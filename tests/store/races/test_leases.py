@@ -5,13 +5,15 @@ from itertools import chain
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from fairlane import JobStatus
 from fairlane.domain import transitions
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts, workers
-from fairlane.store.statements.transition import lock_job, write
+from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.transition import write
+from fairlane.store.statements.whole import select_whole
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
@@ -21,8 +23,8 @@ QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMP
 
 
 def rows(scene: Scene) -> list[AnyRow]:
-    """All job rows, column by column."""
-    return list(scene.fl.database.read(lambda connection: connection.execute(select(jobs).order_by(jobs.c.id)).all()))
+    """All jobs, column by column."""
+    return list(scene.fl.database.read(lambda connection: connection.execute(select_whole().order_by(jobs.c.id)).all()))
 
 
 def lose(scene: Scene) -> None:

@@ -5,7 +5,7 @@ import pytest
 from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import dead_letters
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.locks import lock_job
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Claimed, Scene, Work

@@ -140,7 +140,7 @@ def deep_drain(
 ) -> Callable[[Site, Size], Mapping[str, float]]:
     """The same for one organization that has many more jobs: of the same type behind them, or before them some that are
     not due for a day, or some of a type whose limit is reached. To look at them all takes long, so that the time is the
-    one in the jobs' rows: from the first start to the last of as many ends."""
+    one in the ended rows: from the first start to the last of as many ends."""
 
     def run(site: Site, size: Size) -> Mapping[str, float]:
         site.fl.organizations.create(_ONE)

@@ -1,4 +1,4 @@
-"""What a running attempt writes beside its job's row: progress, checkpoint, log lines, artifacts; and what it reads.
+"""What a running attempt writes beside its live row: progress, checkpoint, log lines, artifacts; and what it reads.
 
 Every write is fenced: it inserts only while the job runs under the attempt's lease.
 """
@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
 
 from fairlane.store.dialects import insert
-from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, log_lines, progress, results
+from fairlane.store.statements.whole import STATUS, with_state
+from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
 
 class Lease(NamedTuple):
@@ -25,16 +26,16 @@ class Lease(NamedTuple):
 def _fenced(
     connection: Connection, table: Table, lease: Lease, values: Mapping[str, Any], replaces: Iterable[str] = ()
 ) -> bool:
-    """INSERT … SELECT from the job's row under its lease: no row, no write. True if written."""
+    """INSERT … SELECT from the job's live row under its lease: no row, no write. True if written."""
     guard = and_(
-        jobs.c.organization_id == lease.organization,
-        jobs.c.id == lease.job_id,
-        jobs.c.lease_token == lease.token,  # gone once the job no longer runs
+        live.c.organization_id == lease.organization,
+        live.c.id == lease.job_id,
+        live.c.lease_token == lease.token,  # gone once the job no longer runs
     )
     columns: dict[str, ColumnElement[Any]] = {
-        "organization_id": jobs.c.organization_id,
-        "job_id": jobs.c.id,
-        "attempt": jobs.c.attempt,
+        "organization_id": live.c.organization_id,
+        "job_id": live.c.id,
+        "attempt": live.c.attempt,
     }
     columns = {name: column for name, column in columns.items() if name in table.c}
     source = select(
@@ -75,9 +76,9 @@ def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str,
 
 
 def hold(connection: Connection, lease: Lease) -> bool:
-    """Keep the job's row as it is till this transaction ends; False if the lease is lost."""
-    mine = (jobs.c.organization_id == lease.organization) & (jobs.c.id == lease.job_id)
-    held = select(jobs.c.id).where(mine, jobs.c.lease_token == lease.token).with_for_update(read=True)
+    """Keep the live row as it is till this transaction ends; False if the lease is lost."""
+    mine = (live.c.organization_id == lease.organization) & (live.c.id == lease.job_id)
+    held = select(live.c.id).where(mine, live.c.lease_token == lease.token).with_for_update(read=True)
     return connection.execute(held).one_or_none() is not None
 
 
@@ -110,12 +111,12 @@ def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> st
 
 
 def parents_of(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """The job's parents with what they left: id, job_type, status, labels, result (JSON text or None)."""
+    """Return the job's parents with what they left: id, job_type, status, labels, result (JSON text or None)."""
+    parent = (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.parent_id)
+    its_result = (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
     return connection.execute(
-        select(jobs.c.id, jobs.c.job_type, jobs.c.status, jobs.c.labels, results.c.value)
-        .select_from(job_parents)
-        .join(jobs, (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.parent_id))
-        .outerjoin(results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id))
+        select(jobs.c.id, jobs.c.job_type, STATUS, jobs.c.labels, results.c.value)
+        .select_from(with_state(job_parents.join(jobs, parent)).outerjoin(results, its_result))
         .where(job_parents.c.organization_id == organization, job_parents.c.job_id == job_id)
         .order_by(jobs.c.id)
     ).all()

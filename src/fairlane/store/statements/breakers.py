@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 from fairlane.domain.breaker import Breaker, Pair, Trial
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import insert
-from fairlane.store.tables import breakers, execution_log, jobs
+from fairlane.store.tables import breakers, execution_log, live
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
 _PAIRS: Final = 500  # asked for in one statement
@@ -90,8 +90,8 @@ def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
 
 def ended_trials(connection: Connection) -> list[EndedTrial]:
     """Open breakers whose trial runs no more."""
-    same_job = (jobs.c.organization_id == breakers.c.organization_id) & (jobs.c.id == breakers.c.trial_job_id)
-    runs = exists().where(same_job, jobs.c.lease_token == breakers.c.trial_lease_token)
+    same_job = (live.c.organization_id == breakers.c.organization_id) & (live.c.id == breakers.c.trial_job_id)
+    runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
     ended = (
         select(execution_log.c.to_status)
         .where(

@@ -3,15 +3,15 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import TERMINAL, WAITING, JobStatus
-from fairlane.store.dialects import insert
 from fairlane.store.statements import dependencies
-from fairlane.store.statements.transition import Ended, lock_job, write
-from fairlane.store.tables import cancel_requests
+from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.transition import Ended, write
+from fairlane.store.tables import live
 
 
 def cancel(
@@ -19,7 +19,7 @@ def cancel(
 ) -> JobStatus:
     """Cancel the job, or ask its worker to.
 
-    Under the row's lock, so that a finish comes wholly before (then this raises) or wholly after (then it finds the
+    Under the job's lock, so that a finish comes wholly before (then this raises) or wholly after (then it finds the
     request).
 
     Returns:
@@ -40,11 +40,10 @@ def cancel(
         write(connection, now, organization, job_id, transition, actor=actor)
         dependencies.settle(connection, now, [Ended(organization, job_id, row.job_type, JobStatus.CANCELED)])
         return JobStatus.CANCELED
-    values = {"requested_at": now, "requested_by": actor, "reason": reason}
-    # The first request stands; asking again is no error.
-    connection.execute(
-        insert(connection, cancel_requests)
-        .values(organization_id=organization, job_id=job_id, **values)
-        .on_conflict_do_nothing()
-    )
+    if row.cancel_requested_at is None:  # the first request stands; asking again is no error
+        connection.execute(
+            update(live)
+            .where(live.c.organization_id == organization, live.c.id == job_id)
+            .values(cancel_requested_at=now, cancel_requested_by=actor, cancel_reason=reason)
+        )
     return status

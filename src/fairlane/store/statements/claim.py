@@ -15,7 +15,7 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.statements.lanes import Rung
-from fairlane.store.tables import AnyRow, Instant, jobs
+from fairlane.store.tables import AnyRow, Instant, jobs, live
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
 _MESSAGE: Final = "claimed by {worker}"
@@ -69,9 +69,8 @@ class Wanted:
 
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 # an organization by priority, run_at, id. A lane has one row, or one for each of its rungs that are given. SKIP LOCKED:
-# two workers share a lane. NO KEY: a host's open foreign-key reference to a job would make FOR UPDATE skip it. The
-# update goes by key from an ARRAY: joining the picked rows to the table lets the planner scan it. An id alone is not a
-# key, another organization may have the same; IS TRUE keeps that check from becoming such a join.
+# two workers share a lane. The update goes by the places of the picked rows, which hold within the statement: joined to
+# the table, the planner may scan it. LIMIT keeps the facts from becoming such a join.
 _CLAIM: Final = """
 WITH lane AS (
   SELECT queue, organization_id, job_type, room, quota, oldest, coalesce(rung, {top}) AS top,
@@ -81,24 +80,22 @@ WITH lane AS (
               CAST(:quotas AS int[]), CAST(:oldest AS int[]), CAST(:rungs AS int[]), CAST(:run_ats AS timestamptz[]),
               CAST(:ids AS uuid[])) AS l(queue, organization_id, job_type, room, quota, oldest, rung, run_at, id)
 ), urgent AS (
-  SELECT lane.*, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
-    SELECT id, priority, run_at FROM fairlane_jobs
+  SELECT lane.*, j.tid, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
+    SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
       AND (priority, run_at, id) >= (lane.top, lane.first_run_at, lane.first_id) AND priority <= lane.bottom
     ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
 ){oldest}, picked AS (
-  SELECT organization_id, id FROM (
-    SELECT organization_id, id, quota,
+  SELECT tid FROM (
+    SELECT tid, quota,
       row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
     FROM {candidates}) AS ranked
   WHERE place <= quota
 ), claimed AS (
-  UPDATE fairlane_jobs SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
+  UPDATE fairlane_live SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
     lease_token = gen_random_uuid(), started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
-  WHERE id = ANY(ARRAY(SELECT id FROM picked))
-    AND ((organization_id, id) IN (SELECT organization_id, id FROM picked)) IS TRUE
-  RETURNING organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
-    timeout_seconds, lease_token, log_sequence, priority, run_at
+  WHERE ctid = ANY(ARRAY(SELECT tid FROM picked))
+  RETURNING organization_id, id, job_type, queue, submitted_by, attempt, lease_token, log_sequence, priority, run_at
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
@@ -107,16 +104,19 @@ WITH lane AS (
 SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
   timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
     WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id)
-FROM claimed ORDER BY priority, run_at, id
+FROM claimed CROSS JOIN LATERAL (
+  SELECT required_permission, parameters, labels, timeout_seconds FROM fairlane_jobs AS job
+  WHERE job.organization_id = claimed.organization_id AND job.id = claimed.id LIMIT 1) AS facts
+ORDER BY priority, run_at, id
 """
 # The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before the
 # urgent ones, and both together take no more from a lane, with all its rungs, than its room.
 _OLDEST: Final = """, old AS (
-  SELECT lane.*, j.id, j.priority, j.run_at, true AS is_old,
+  SELECT lane.*, j.tid, j.id, j.priority, j.run_at, true AS is_old,
     row_number() OVER (PARTITION BY organization_id ORDER BY j.run_at, j.id) AS place_by_age
   FROM lane JOIN unnest(CAST(:ranks AS int[])) AS level(priority) ON level.priority BETWEEN lane.top AND lane.bottom
   CROSS JOIN LATERAL (
-    SELECT id, priority, run_at FROM fairlane_jobs
+    SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
       AND priority = level.priority AND run_at < :aged AND (run_at, id) >= (lane.first_run_at, lane.first_id)
     ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
@@ -179,55 +179,63 @@ def _by_rung(
 
 # SQLite's write transaction is exclusive, and has no LATERAL.
 _EDGES: Final = """EXISTS (SELECT 1 FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = fairlane_jobs.organization_id AND edge.job_id = fairlane_jobs.id) AS has_parents"""
-_SQLITE_CLAIM: Final = (
-    text(f"""
-UPDATE fairlane_jobs SET status = :running, ready = 0, attempt = attempt + 1, worker_id = :worker_id,
+    WHERE edge.organization_id = live.organization_id AND edge.job_id = live.id) AS has_parents"""
+_SQLITE_CLAIM: Final = text("""
+UPDATE fairlane_live SET status = :running, ready = 0, attempt = attempt + 1, worker_id = :worker_id,
   lease_token = given.value ->> 2, started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
 FROM json_each(:given) AS given
-WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1 AND ready = 1
-RETURNING organization_id, fairlane_jobs.id, job_type, queue, submitted_by, required_permission, parameters, labels,
-  attempt, timeout_seconds, lease_token, priority, run_at, {_EDGES}
-""")  # noqa: S608 - a constant of ours
+WHERE organization_id = given.value ->> 0 AND fairlane_live.id = given.value ->> 1 AND ready = 1
+""").execution_options(fairlane_across="claim")
+_OF_LEASE: Final = """
+FROM json_each(:given) AS given JOIN fairlane_live AS live
+  ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
+"""
+_SQLITE_LOG: Final = text(f"""
+INSERT INTO fairlane_execution_log
+  (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+SELECT live.organization_id, live.id, live.log_sequence, :queued, :running, :now, :actor, :message, live.attempt
+{_OF_LEASE}
+""").execution_options(fairlane_across="claim")
+_SQLITE_CLAIMED: Final = (
+    text(f"""
+SELECT live.organization_id, live.id, live.job_type, live.queue, live.submitted_by, jobs.required_permission,
+  jobs.parameters, jobs.labels, live.attempt, jobs.timeout_seconds, live.lease_token, live.priority, live.run_at,
+  {_EDGES}
+{_OF_LEASE}
+JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organization_id AND jobs.id = live.id
+""")
     .columns(
-        jobs.c.organization_id,
-        jobs.c.id,
-        jobs.c.job_type,
-        jobs.c.queue,
-        jobs.c.submitted_by,
+        live.c.organization_id,
+        live.c.id,
+        live.c.job_type,
+        live.c.queue,
+        live.c.submitted_by,
         jobs.c.required_permission,
         jobs.c.parameters,
         jobs.c.labels,
-        jobs.c.attempt,
+        live.c.attempt,
         jobs.c.timeout_seconds,
-        jobs.c.lease_token,
-        jobs.c.priority,
-        jobs.c.run_at,
+        live.c.lease_token,
+        live.c.priority,
+        live.c.run_at,
         column("has_parents", Boolean),
     )
     .execution_options(fairlane_across="claim")
 )
-_SQLITE_LOG: Final = text("""
-INSERT INTO fairlane_execution_log
-  (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, job.id, log_sequence, :queued, :running, :now, :actor, :message, attempt
-FROM json_each(:given) AS given JOIN fairlane_jobs AS job
-  ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
-""").execution_options(fairlane_across="claim")
 
 
 # All lanes that may start as many: a LIMIT can't go by the lane. Each is read no further than that.
 _IN_LANES: Final = """
 SELECT job.queue, job.organization_id, job.job_type, job.id, job.priority, job.run_at
-FROM json_each(:lanes) AS lane JOIN fairlane_jobs AS job ON job.rowid IN (
-  SELECT one.rowid FROM fairlane_jobs AS one
+FROM json_each(:lanes) AS lane JOIN fairlane_live AS job ON job.rowid IN (
+  SELECT one.rowid FROM fairlane_live AS one
   WHERE one.ready = 1 AND one.queue = lane.value ->> 0 AND one.organization_id = lane.value ->> 1
     AND one.job_type = lane.value ->> 2 {aged}
   ORDER BY one.priority, one.run_at, one.id LIMIT :limit)
 """
 _URGENT_IN_LANES, _AGED_IN_LANES = (
     text(_IN_LANES.format(aged=aged))
-    .columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type, jobs.c.id, jobs.c.priority, jobs.c.run_at)
+    .columns(live.c.queue, live.c.organization_id, live.c.job_type, live.c.id, live.c.priority, live.c.run_at)
     .execution_options(fairlane_across="claim")
     for aged in ("", "AND one.priority = :rank AND one.run_at < :aged")
 )
@@ -253,8 +261,9 @@ def _on_sqlite(
     worker_id = values["worker_id"]
     assert isinstance(worker_id, UUID)
     values = {**values, "given": given, "now": moment, "worker_id": worker_id.hex}
-    claimed = [Claimed._make(row) for row in connection.execute(_SQLITE_CLAIM, values).all()]
+    connection.execute(_SQLITE_CLAIM, values)
     connection.execute(_SQLITE_LOG, {name: value for name, value in values.items() if name != "worker_id"})
+    claimed = [Claimed._make(row) for row in connection.execute(_SQLITE_CLAIMED, {"given": given})]
     return sorted(claimed, key=lambda one: places[one.organization, one.id])
 
 

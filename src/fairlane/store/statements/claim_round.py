@@ -25,12 +25,14 @@ _HOLD: Final = (
     .with_for_update(read=True, key_share=True)
 )
 # And, for the rest of the transaction: where statistics are missing or old, the planner expects a single row, takes any
-# index and would read all of a lane to sort it. A claim locks rows that others have claimed while it looked, too, and
-# keeps them to its end. A worker that is frozen in the middle loses these locks when it loses its jobs: after a lease.
-# A slow process may pause for seconds between two statements, and must not end its own claim.
+# index and would read all of a lane to sort it, or all edges to see that a job has none. A claim locks rows that others
+# have claimed while it looked, too, and keeps them to its end. A worker that is frozen in the middle loses these locks
+# when it loses its jobs: after a lease. A slow process may pause for seconds between two statements, and must not end
+# its own claim.
 _DAY: Final = 86_400.0  # seconds; PostgreSQL counts at most 24 days
 _HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
     func.set_config("enable_sort", "off", True),
+    func.set_config("enable_seqscan", "off", True),
     func.set_config("idle_in_transaction_session_timeout", bindparam("pause", type_=String), True),
 )
 

@@ -26,21 +26,23 @@ from sqlalchemy import (
     update,
 )
 
-from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
+from fairlane.domain.statuses import Resolution
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.statements import doomed_files, feed
+from fairlane.store.statements.whole import STATUS, with_state
 from fairlane.store.tables import (
     AnyRow,
     artifacts,
     attempt_errors,
-    cancel_requests,
     checkpoints,
     dead_letters,
     dedup_keys,
+    ended,
     execution_log,
     job_parents,
     jobs,
     labels,
+    live,
     log_lines,
     progress,
     results,
@@ -50,7 +52,6 @@ from fairlane.store.tables import (
 _OF_JOB = (
     artifacts,
     attempt_errors,
-    cancel_requests,
     checkpoints,
     dead_letters,
     dedup_keys,
@@ -80,13 +81,13 @@ class Shelf(NamedTuple):
 # Skip scan: one index probe per shelf, whatever stands on it.
 _SKIP_SCAN = text("""
 WITH RECURSIVE shelf AS (
-  (SELECT organization_id, job_type, finished_at FROM fairlane_jobs
-   WHERE finished_at IS NOT NULL AND (organization_id, job_type) > (:organization, :job_type)
+  (SELECT organization_id, job_type, finished_at FROM fairlane_ended
+   WHERE (organization_id, job_type) > (:organization, :job_type)
    ORDER BY organization_id, job_type, finished_at LIMIT 1)
   UNION ALL
   SELECT following.* FROM shelf CROSS JOIN LATERAL (
-    SELECT organization_id, job_type, finished_at FROM fairlane_jobs
-    WHERE finished_at IS NOT NULL AND (organization_id, job_type) > (shelf.organization_id, shelf.job_type)
+    SELECT organization_id, job_type, finished_at FROM fairlane_ended
+    WHERE (organization_id, job_type) > (shelf.organization_id, shelf.job_type)
     ORDER BY organization_id, job_type, finished_at LIMIT 1) AS following
 )
 SELECT organization_id, job_type, finished_at FROM shelf LIMIT :limit
@@ -100,11 +101,10 @@ def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shel
         return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
     # SQLite has no LATERAL; a probe costs it no round trip, so the loop is here.
     on_sqlite: list[tuple[Shelf, datetime]] = []
-    key = (jobs.c.organization_id, jobs.c.job_type)
+    key = (ended.c.organization_id, ended.c.job_type)
     probe = (
-        select(*key, jobs.c.finished_at)
-        .where(jobs.c.finished_at.is_not(None))
-        .order_by(*key, jobs.c.finished_at)
+        select(*key, ended.c.finished_at)
+        .order_by(*key, ended.c.finished_at)
         .limit(1)
         .execution_options(fairlane_across="clean-up")
     )
@@ -121,34 +121,39 @@ def ended_before(
     connection: Connection, shelf: Shelf, moment: datetime, after: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
     """Jobs of the shelf that ended before `moment`, oldest first, from just after `after`: finished_at and id."""
-    statement = select(jobs.c.finished_at, jobs.c.id).where(
-        jobs.c.organization_id == shelf.organization,
-        jobs.c.job_type == shelf.job_type,
-        jobs.c.finished_at < moment,
+    statement = select(ended.c.finished_at, ended.c.id).where(
+        ended.c.organization_id == shelf.organization,
+        ended.c.job_type == shelf.job_type,
+        ended.c.finished_at < moment,
     )
     if after is not None:
-        statement = statement.where(tuple_(jobs.c.finished_at, jobs.c.id) > after)
-    return connection.execute(statement.order_by(jobs.c.finished_at, jobs.c.id).limit(limit)).all()
+        statement = statement.where(tuple_(ended.c.finished_at, ended.c.id) > after)
+    return connection.execute(statement.order_by(ended.c.finished_at, ended.c.id).limit(limit)).all()
 
 
 def lock_expired(
     connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
 ) -> Sequence[UUID]:
     """Those of the jobs that ended before `moment` and may go, locked so that a second cleaner passes over them."""
-    mine = (jobs.c.organization_id == organization) & _among(connection, jobs.c.id, job_ids)
+    mine = (ended.c.organization_id == organization, _among(connection, ended.c.id, job_ids))
+    is_old = select(ended.c.id).where(*mine, ended.c.finished_at < moment)
+    # At their facts, which is the lock of a job that has ended, and which keeps new children off.
     locked = connection.scalars(
         select(jobs.c.id)
-        .where(mine, jobs.c.status.in_(sorted(TERMINAL)), jobs.c.finished_at < moment)
-        .where(~_unresolved(), ~_has_live_child())
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(is_old), ~_unresolved(), ~_has_live_child())
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)
     ).all()
-    # Again, since a child whose submission was committed between the first snapshot and its locks shows only now; from
-    # here on the locks keep new children off.
+    # Again, since a retry, or a child whose submission was committed between the first snapshot and its locks, shows
+    # only now.
     return connection.scalars(
-        select(jobs.c.id)
-        .where(jobs.c.organization_id == organization, _among(connection, jobs.c.id, locked), ~_has_live_child())
-        .order_by(jobs.c.id)
+        select(ended.c.id)
+        .where(
+            *(ended.c.organization_id == organization, _among(connection, ended.c.id, locked)),
+            ended.c.finished_at < moment,
+            ~_has_live_child(ended),
+        )
+        .order_by(ended.c.id)
     ).all()
 
 
@@ -164,32 +169,22 @@ def _unresolved(job: FromClause = jobs) -> ColumnElement[bool]:
     )
 
 
-def _needs_parents(child: FromClause) -> ColumnElement[bool]:
-    # A dead letter that somebody may retry still needs its parent.
-    return or_(child.c.status.in_(sorted(LIVE)), _unresolved(child))
+def _needs_parents(edge: FromClause = job_parents) -> ColumnElement[bool]:
+    """Say whether the child of an edge may need its parent: it lives, or is a dead letter that may be retried."""
+    mine = (live.c.organization_id == edge.c.organization_id, live.c.id == edge.c.job_id)
+    letter = dead_letters.c
+    is_letter = (letter.organization_id == edge.c.organization_id, letter.job_id == edge.c.job_id)
+    undecided = select(letter.job_id).where(*is_letter, letter.resolution == Resolution.PENDING)
+    return or_(select(live.c.id).where(*mine).correlate(edge).exists(), undecided.correlate(edge).exists())
 
 
-def _has_live_child() -> ColumnElement[bool]:
-    child = jobs.alias("child")
-    # Not a join: SQLite would begin with all live jobs of the organization.
-    needs_it = (
-        select(child.c.id)
-        .where(
-            child.c.organization_id == job_parents.c.organization_id,
-            child.c.id == job_parents.c.job_id,
-            _needs_parents(child),
-        )
-        .exists()
-    )
-    return (
-        select(job_parents.c.job_id)
-        .where(job_parents.c.organization_id == jobs.c.organization_id, job_parents.c.parent_id == jobs.c.id, needs_it)
-        .exists()
-    )
+def _has_live_child(job: FromClause = jobs) -> ColumnElement[bool]:
+    its = (job_parents.c.organization_id == job.c.organization_id, job_parents.c.parent_id == job.c.id)
+    return select(job_parents.c.job_id).where(*its, _needs_parents()).exists()
 
 
 def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> None:
-    """Lock the job's row also against new references: a child being submitted is waited for, a later one waits."""
+    """Lock the job's facts also against new references: a child being submitted is waited for, a later one waits."""
     connection.execute(
         select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id == job_id).with_for_update()
     )
@@ -197,12 +192,11 @@ def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> N
 
 def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the id and status of a job that has not ended, or of an unresolved dead letter, that needs this one."""
-    child = jobs.alias("child")
-    edges = select(job_parents.c.job_id).where(
-        job_parents.c.organization_id == organization, job_parents.c.parent_id == job_id
-    )
-    mine = (child.c.organization_id == organization, child.c.id.in_(edges), _needs_parents(child))
-    return connection.execute(select(child.c.id, child.c.status).where(*mine).order_by(child.c.id).limit(1)).first()
+    child = (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.job_id)
+    edges = with_state(job_parents.join(jobs, child))
+    mine = (job_parents.c.organization_id == organization, job_parents.c.parent_id == job_id, _needs_parents())
+    first = select(jobs.c.id, STATUS).select_from(edges).where(*mine).order_by(jobs.c.id).limit(1)
+    return connection.execute(first).first()
 
 
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
@@ -214,7 +208,7 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
     _tell_children(connection, now, organization, job_ids)
     tables = _OF_JOB if is_sqlite(connection) else _NOT_TAKEN_ALONG
     of_job = [(table, table.c.job_id) for table in tables]
-    for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (jobs, jobs.c.id)]:
+    for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (ended, ended.c.id), (jobs, jobs.c.id)]:
         connection.execute(
             delete(table).where(table.c.organization_id == organization, _among(connection, key, job_ids))
         )

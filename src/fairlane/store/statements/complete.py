@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain import transitions
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.attempt_rows import ids_of, lock
-from fairlane.store.tables import Instant, jobs
+from fairlane.store.statements.attempt_rows import GIVEN, MINE, ids_of
+from fairlane.store.tables import Instant, ended, live
 
 
 class Completion(NamedTuple):
@@ -27,21 +27,37 @@ class Completion(NamedTuple):
     result: str | None
 
 
-# What the transition changes, so that a column of it that is new is written here, too.
-_CHANGED: Final = tuple(transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes)
-_SET: Final = ", ".join(f"{name} = :{name}" for name in _CHANGED)
-_TYPED: Final = [bindparam(name, type_=jobs.c[name].type) for name in _CHANGED]
+# What the transition changes, so that a column of it that is new is written here, too; all else stays as it was.
+_CHANGED: Final = tuple(
+    name
+    for name in transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes
+    if name in ended.c and name != "lease_token"  # which tells a worker later that the end was its own
+)
+_KEPT: Final = tuple(one.name for one in ended.c if one.name in live.c and one.name not in {*_CHANGED, "status"})
+_INTO: Final = ", ".join(("status", *_CHANGED, *_KEPT))
+_VALUES: Final = ", ".join(
+    (
+        ":target",
+        *(f":{name}" for name in _CHANGED),
+        *(f"live.{name}" + (" + 1" if name == "log_sequence" else "") for name in _KEPT),
+    )
+)
+_TYPED: Final = [bindparam(name, type_=ended.c[name].type) for name in _CHANGED]
+_GUARD: Final = "live.cancel_requested_at IS NULL AND NOT live.has_children"
 
-# By id from an ARRAY: joined to the given rows, the planner may scan the table. An id alone is not a key, another
-# organization may have the same; IS TRUE keeps the check of the lease from becoming such a join.
+# Each row by a probe of its own, locked here: what somebody holds, or has changed since this statement began, is left
+# out and goes its own way. A cancel request and children are columns of the row, so a lock that was waited for shows
+# them.
 _COMPLETE: Final = (
     text(f"""
-WITH done AS (
-  UPDATE fairlane_jobs SET status = :target, log_sequence = log_sequence + 1, {_SET}
-  WHERE id = ANY(CAST(string_to_array(:ids, ' ') AS uuid[]))
-    AND (lease_token IN (SELECT unnest(CAST(string_to_array(:tokens, ' ') AS uuid[])))) IS TRUE
-    AND (SELECT requested_at FROM fairlane_cancel_requests AS request
-         WHERE request.organization_id = fairlane_jobs.organization_id AND request.job_id = fairlane_jobs.id) IS NULL
+WITH place AS MATERIALIZED (
+  SELECT its.place FROM {GIVEN} CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM fairlane_live AS live WHERE {MINE} AND {_GUARD}
+    FOR UPDATE SKIP LOCKED) AS its
+), live AS (
+  DELETE FROM fairlane_live WHERE ctid = ANY(ARRAY(SELECT place FROM place)) RETURNING *
+), done AS (
+  INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES} FROM live
   RETURNING organization_id, id, log_sequence, attempt
 ), logged AS (
   INSERT INTO fairlane_execution_log
@@ -65,23 +81,26 @@ SELECT organization_id, id FROM done
 # the results follow.
 _SQLITE_COMPLETE: Final = (
     text(f"""
-UPDATE fairlane_jobs SET status = :target, log_sequence = log_sequence + 1, {_SET}
-FROM json_each(:given) AS given
-WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1
-  AND lease_token = given.value ->> 2
-  AND NOT EXISTS (SELECT 1 FROM fairlane_cancel_requests AS request
-    WHERE request.organization_id = fairlane_jobs.organization_id AND request.job_id = fairlane_jobs.id)
-RETURNING organization_id, fairlane_jobs.id
+INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES}
+FROM json_each(:given) AS given JOIN fairlane_live AS live
+  ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
+WHERE {_GUARD}
+RETURNING organization_id, id
 """)  # noqa: S608 - names of ours
     .bindparams(*_TYPED)
-    .columns(jobs.c.organization_id, jobs.c.id)
+    .columns(ended.c.organization_id, ended.c.id)
     .execution_options(fairlane_across="finish")
 )
+_SQLITE_GONE: Final = text("""
+DELETE FROM fairlane_live WHERE rowid IN (
+  SELECT live.rowid FROM json_each(:given) AS given JOIN fairlane_live AS live
+    ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1)
+""").execution_options(fairlane_across="finish")
 _SQLITE_LOG: Final = text("""
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
 SELECT organization_id, job.id, log_sequence, :source, :target, :now, :actor, :message, attempt
-FROM json_each(:given) AS given JOIN fairlane_jobs AS job
+FROM json_each(:given) AS given JOIN fairlane_ended AS job
   ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
 """).execution_options(fairlane_across="finish")
 _SQLITE_RESULTS: Final = text("""
@@ -98,12 +117,12 @@ def complete(
 
     Returns:
         Keys of those that were completed. The others have lost their lease, or somebody holds their row, or their
-        cancel was asked for: `finish` finds out which.
+        cancel was asked for, or they have children to tell: `finish` finds out which.
     """
     transition = transitions.complete(now, None)
     (step,) = transition.steps
     common: dict[str, object] = {
-        **transition.changes,
+        **{name: transition.changes[name] for name in _CHANGED},
         "source": step.source,
         "target": step.target,
         "message": step.message,
@@ -116,18 +135,12 @@ def complete(
 def _on_postgres(
     connection: Connection, now: datetime, completions: Sequence[Completion], common: Mapping[str, object]
 ) -> set[tuple[str, UUID]]:
-    locked = lock(connection, completions)
-    mine = completions
-    if len(locked) < len(completions):
-        mine = [one for one in completions if one.lease_token in locked]
-    if not mine:
-        return set()
-    left = [one for one in mine if one.result is not None]
+    left = [one for one in completions if one.result is not None]
     rows = connection.execute(
         _COMPLETE,
         {
             **common,
-            **ids_of(mine),
+            **ids_of(completions),
             "now": now,
             "result_organizations": [one.organization for one in left],
             "result_ids": [one.job_id for one in left],
@@ -148,6 +161,7 @@ def _on_sqlite(
     if mine:
         written = json.dumps([[one.organization, one.job_id.hex] for one in mine])
         connection.execute(_SQLITE_LOG, {**values, "given": written})
+        connection.execute(_SQLITE_GONE, {"given": written})
     left = [[one.organization, one.job_id.hex, None, one.result] for one in mine if one.result is not None]
     if left:
         connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})

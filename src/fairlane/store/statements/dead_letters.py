@@ -12,7 +12,9 @@ from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import dedup, revival
-from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
+from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.transition import write
+from fairlane.store.statements.whole import STATUS, with_state
 from fairlane.store.tables import AnyRow, dead_letters, jobs
 
 
@@ -94,7 +96,6 @@ def retry(
     unmet = revival.wait_for_live_parents(connection, organization, job_id)
     transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, now, later)
     write(connection, now, organization, job_id, transition, actor=actor)
-    forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
     return revival.revive_children(connection, now, organization, job_id, actor)
 
@@ -103,8 +104,8 @@ def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow |
     """The parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
     cause = (jobs.c.organization_id == dead_letters.c.organization_id) & (jobs.c.id == dead_letters.c.caused_by)
     return connection.execute(
-        select(jobs.c.id, jobs.c.job_type, jobs.c.status)
-        .select_from(dead_letters.join(jobs, cause))
+        select(jobs.c.id, jobs.c.job_type, STATUS)
+        .select_from(with_state(dead_letters.join(jobs, cause)))
         .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
     ).one_or_none()
 
@@ -155,10 +156,9 @@ def page(
     # planner would take it by turns for one decision, too, and read past the others.
     decisions = Resolution if wanted.resolution is None else (wanted.resolution,)
     each = [_newest(organization, wanted._replace(resolution=one), before).limit(limit).subquery() for one in decisions]
-    letter = union_all(*map(select, each)).subquery().c if len(each) > 1 else each[0].c
-    statement = select(*letter, jobs.c.submitted_by, jobs.c.status).where(
-        jobs.c.organization_id == organization, jobs.c.id == letter.job_id
-    )
+    letters = union_all(*map(select, each)).subquery() if len(each) > 1 else each[0]
+    letter, mine = letters.c, (jobs.c.organization_id == organization) & (jobs.c.id == letters.c.job_id)
+    statement = select(*letter, jobs.c.submitted_by, STATUS).select_from(with_state(letters.join(jobs, mine)))
     return connection.execute(statement.order_by(letter.entered_at.desc(), letter.job_id.desc()).limit(limit)).all()
 
 

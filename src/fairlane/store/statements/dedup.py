@@ -14,9 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
-from fairlane.domain.statuses import LIVE, JobStatus
+from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.tables import Instant, dedup_keys, jobs
+from fairlane.store.tables import Instant, dedup_keys, live
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ def take(
     if held is None:  # its holder was just cleaned up; the next statement sees that
         return take(connection, now, organization, key, job_id, expires_at)
     status = connection.scalars(
-        select(jobs.c.status).where(jobs.c.organization_id == organization, jobs.c.id == held.job_id)
+        select(live.c.status).where(live.c.organization_id == organization, live.c.id == held.job_id)
     ).one_or_none()
-    if held.expires_at > now and status in LIVE:
+    if held.expires_at > now and status is not None:
         return Holder(held.job_id, JobStatus(status))
     give(connection, organization, key, job_id, expires_at)
     return None
@@ -114,14 +114,13 @@ def take(
 def holder(connection: Connection, now: datetime, organization: str, key: str) -> Holder | None:
     """The live job that holds the key, as far as this connection sees; nothing is locked."""
     found = connection.execute(
-        select(jobs.c.id, jobs.c.status)
+        select(live.c.id, live.c.status)
         .select_from(dedup_keys)
-        .join(jobs, (jobs.c.organization_id == dedup_keys.c.organization_id) & (jobs.c.id == dedup_keys.c.job_id))
+        .join(live, (live.c.organization_id == dedup_keys.c.organization_id) & (live.c.id == dedup_keys.c.job_id))
         .where(
             dedup_keys.c.organization_id == organization,
             dedup_keys.c.key == key,
             dedup_keys.c.expires_at > now,
-            jobs.c.status.in_(sorted(LIVE)),
         )
     ).one_or_none()
     return Holder(found.id, JobStatus(found.status)) if found is not None else None

@@ -2,14 +2,14 @@
 
 The races, and what closes each:
 
-* *Two parents finish at once.* Each transaction takes the child's row lock, then counts its own edges: `settled` is set
+* *Two parents finish at once.* Each transaction takes the child's lock, then counts its own edges: `settled` is set
   at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
-* *A child is revived beside a finishing parent.* The revival holds the child's row lock, so the finish leaves the edge
+* *A child is revived beside a finishing parent.* The revival holds the child's lock, so the finish leaves the edge
   for `stage`; or it waits for the finish and then reads what that left.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
-  as `new`; `stage` looks at every new edge once, under the parent's row lock, and settles it or marks it `watched`.
-  From then on whoever ends the parent will see the edge, since `settle` is a statement of its own after the parent's
-  row was updated and so has a younger snapshot than the lock.
+  as `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and
+  the parent's live row `has_children`. From then on whoever ends the parent sees the edge, since `settle` is a
+  statement of its own after the parent's live row was locked, and so has a younger snapshot than the lock.
 """
 
 import json
@@ -24,8 +24,9 @@ from sqlalchemy import Connection, func, select, text, tuple_, update
 from fairlane.domain.parents import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.dialects import fixed, is_sqlite
+from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
-from fairlane.store.tables import AnyRow, job_parents, jobs
+from fairlane.store.tables import AnyRow, ended, job_parents, live
 
 _BATCH = 500
 _WAVES = 10  # generations that one transaction settles
@@ -111,7 +112,7 @@ def _settle_children(
         return []
     batch = list(dict.fromkeys(edges[:_BATCH]))
     # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
-    locked = {row.id: row for row in _lock_children(connection, organization, batch)}
+    locked = lock(connection, organization, batch, skip_locked=True)
     ended = _settle_edges(connection, organization, parents, sorted(locked))
     if len(locked) < len(batch) or len(edges) > _BATCH:
         _leave_for_stage(connection, organization, parents)
@@ -172,31 +173,13 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
     )
 
 
-def _lock_children(connection: Connection, organization: str, ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    return connection.execute(
-        select(
-            jobs.c.organization_id,
-            jobs.c.id,
-            jobs.c.job_type,
-            jobs.c.status,
-            jobs.c.on_parent_failure,
-            jobs.c.unmet_parents,
-            jobs.c.run_at,
-        )
-        .where(jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)))
-        .order_by(jobs.c.id)
-        # A host that holds one child must not hold up the ends of all jobs of this worker.
-        .with_for_update(key_share=True, skip_locked=True)
-    ).all()
-
-
 def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, int]) -> None:
     children = defaultdict[int, list[UUID]](list)
     for child, number in unmet.items():
         children[max(number, 0)].append(child)
     for number, ids in children.items():
-        mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(ids)
-        connection.execute(update(jobs).where(mine).values(unmet_parents=number))
+        mine = (live.c.organization_id == organization) & live.c.id.in_(ids)
+        connection.execute(update(live).where(mine).values(unmet_parents=number))
 
 
 def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
@@ -281,16 +264,16 @@ def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended
 
 
 def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[UUID]) -> list[Ended]:
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.job_type, jobs.c.status)
-        .where(jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)))
-        .order_by(jobs.c.id)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
+    rows = lock(connection, organization, ids, skip_locked=True).values()
     return [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
 
 
 def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) -> None:
+    """Let whoever ends these live jobs, which are locked, see their new edges."""
+    if not parent_ids:
+        return
+    mine = (live.c.organization_id == organization, live.c.id.in_(parent_ids), ~live.c.has_children)
+    connection.execute(update(live).where(*mine).values(has_children=True))
     connection.execute(
         update(job_parents)
         .where(
@@ -321,10 +304,7 @@ def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
         by_organization[edge.organization].add(edge.parent_id)
     found: list[Ended] = []
     for organization, ids in sorted(by_organization.items()):
-        rows = connection.execute(
-            select(jobs.c.id, jobs.c.job_type, jobs.c.status).where(
-                jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)), jobs.c.status.in_(sorted(TERMINAL))
-            )
-        )
+        mine = (ended.c.organization_id == organization, ended.c.id.in_(list(ids)))
+        rows = connection.execute(select(ended.c.id, ended.c.job_type, ended.c.status).where(*mine))
         found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
     return found

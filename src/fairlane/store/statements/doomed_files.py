@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_, update
 
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.tables import AnyRow, doomed_files, jobs
+from fairlane.store.tables import AnyRow, doomed_files, live
 
 # From the announcement: for how long an upload may go on after its attempt has ended, as that of a worker that was
 # given up may.
@@ -66,11 +66,11 @@ def _row(organization: str, file_id: UUID, path: str, now: datetime, due_at: dat
 def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
     """Files that are to be deleted now, and that no other cleaner will take for a while."""
     writing = (
-        select(jobs.c.id)
+        select(live.c.id)
         .where(
-            jobs.c.organization_id == doomed_files.c.organization_id,
-            jobs.c.id == doomed_files.c.job_id,
-            jobs.c.lease_token == doomed_files.c.lease_token,
+            live.c.organization_id == doomed_files.c.organization_id,
+            live.c.id == doomed_files.c.job_id,
+            live.c.lease_token == doomed_files.c.lease_token,
         )
         .exists()
     )

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
 from fairlane.store.dialects import fixed, given, insert, is_sqlite
-from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, progress
+from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
 # Each transaction that has written to the log, or an alert, holds this lock to its end, and from before it draws its
@@ -50,9 +50,9 @@ SELECT min(id), max(id) FROM (
 GROUP BY island ORDER BY 1
 """).execution_options(**_ACROSS)
 _OF_ATTEMPT: Final = and_(
-    progress.c.organization_id == jobs.c.organization_id,
-    progress.c.job_id == jobs.c.id,
-    progress.c.attempt == jobs.c.attempt,
+    progress.c.organization_id == live.c.organization_id,
+    progress.c.job_id == live.c.id,
+    progress.c.attempt == live.c.attempt,
 )
 
 
@@ -171,7 +171,7 @@ def running_progress(connection: Connection, audience: Audience, most: int) -> S
         return []
     statement = _of_running(connection)
     if not audience.everyone:
-        statement = statement.where(jobs.c.organization_id.in_(sorted(audience.organizations)))
+        statement = statement.where(live.c.organization_id.in_(sorted(audience.organizations)))
     return connection.execute(statement.limit(most)).all()
 
 
@@ -182,7 +182,7 @@ def watched_progress(connection: Connection, audience: Audience) -> Sequence[Any
     """
     if not audience.jobs:
         return []
-    return connection.execute(_of_running(connection).where(_is_watched(connection, jobs.c.id, audience))).all()
+    return connection.execute(_of_running(connection).where(_is_watched(connection, live.c.id, audience))).all()
 
 
 def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
@@ -193,8 +193,8 @@ def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
     else:
         # With OFFSET PostgreSQL can't make one join of it: from 2,000 that run, it read the whole table of progress.
         each = its.offset(literal_column("0")).lateral()
-        found = select(each).select_from(jobs.join(each, true()))
-    return found.where(jobs.c.status == fixed(JobStatus.RUNNING)).execution_options(**_ACROSS)
+        found = select(each).select_from(live.join(each, true()))
+    return found.where(live.c.status == fixed(JobStatus.RUNNING)).execution_options(**_ACROSS)
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:

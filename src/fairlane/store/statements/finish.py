@@ -1,4 +1,4 @@
-"""Ending attempts: under the row's lock and the attempt's lease, decide, write, and tell the children."""
+"""Ending attempts: under the live row's lock and the attempt's lease, decide, write, and tell the children."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -65,13 +65,13 @@ def finish(
     """
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
-    done = _complete_plain(connection, now, ordered)
+    done = _complete_plain(connection, now, ordered)  # of these none has children to tell
     completed = {one.finish.lease_token for one in done}
     others = [one for one in ordered if one.lease_token not in completed]
-    done += _finish(connection, now, others, random, are_ours=are_ours)
-    ended = [(one, one.transition.target) for one in done if one.transition is not None]
+    decided = _finish(connection, now, others, random, are_ours=are_ours)
+    ended = [(one, one.transition.target) for one in decided if one.transition is not None]
     parents = dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
-    return [one._replace(may_free=True) if _may_free(one, parents) else one for one in done]
+    return done + [one._replace(may_free=True) if _may_free(one, parents) else one for one in decided]
 
 
 def _may_free(one: Finished, parents: Collection[Key]) -> bool:
@@ -135,14 +135,14 @@ def _attempt(row: AnyRow, *, is_gone: bool) -> Attempt:
         max_retries=row.max_retries,
         deferrals=row.deferrals,
         organization_is_gone=is_gone,
-        cancel_requested_by=row.requested_by,
-        cancel_reason=row.reason or "",
+        cancel_requested_by=row.cancel_requested_by,
+        cancel_reason=row.cancel_reason or "",
     )
 
 
 def _actor(transition: Transition, row: AnyRow, actor: str) -> str:
     canceled = transition.target is JobStatus.CANCELED
-    return row.requested_by if canceled and row.requested_by else actor
+    return row.cancel_requested_by if canceled and row.cancel_requested_by else actor
 
 
 def _result(item: Finish) -> str | None:

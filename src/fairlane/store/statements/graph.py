@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from fairlane.domain.graph import Edge
+from fairlane.store.statements.whole import STATE, WHOLE
 from fairlane.store.tables import AnyRow, job_parents, jobs
 
 
@@ -23,10 +24,8 @@ def nodes(connection: Connection, organization: str, ids: Collection[UUID]) -> S
     shown = (
         jobs.c.id,
         jobs.c.job_type,
-        jobs.c.status,
-        jobs.c.attempt,
         jobs.c.created_at,
-        jobs.c.started_at,
-        jobs.c.finished_at,
+        *(STATE[name] for name in ("status", "attempt", "started_at", "finished_at")),
     )
-    return connection.execute(select(*shown).where(jobs.c.organization_id == organization, jobs.c.id.in_(ids))).all()
+    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(ids))
+    return connection.execute(select(*shown).select_from(WHOLE).where(*mine)).all()

@@ -3,37 +3,36 @@
 Lists go by `created_at`, which is by the database's clock. Ids only tell jobs of one moment apart.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     FromClause,
     String,
     Subquery,
+    Table,
     and_,
     cast,
-    exists,
     func,
     literal,
     or_,
     select,
     tuple_,
+    union_all,
 )
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
-from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, Resolution
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
-from fairlane.store.tables import DEFAULT_QUEUE, AnyRow, dead_letters, jobs, labels
-
-_PLACE: Final = (jobs.c.created_at, jobs.c.id)
+from fairlane.store.statements.whole import STATE, WHOLE
+from fairlane.store.tables import DEFAULT_QUEUE, dead_letters, ended, jobs, labels, live
 
 
 class Place(NamedTuple):
@@ -51,7 +50,8 @@ class Wanted:
     digits, at the end of ids, from the job at `words_from` on; in errors only where `in_errors` says so.
     `created_after` and `there_at` are included, `created_before` is not. `common`: those of the labels that very many
     jobs have. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
-    `retry_after`: queued jobs whose retry is due after that moment.
+    `retry_after`: queued jobs whose retry is due after that moment. `are_few`: few jobs have the job type, the user and
+    the queue, so these find the jobs, and not the statuses.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -71,6 +71,7 @@ class Wanted:
     id_end: str | None = None
     undecided: bool = False
     retry_after: datetime | None = None
+    are_few: bool = False
 
 
 class _Start(NamedTuple):
@@ -78,24 +79,6 @@ class _Start(NamedTuple):
 
     beyond: Place
     oldest_first: bool = False
-
-
-def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """A job's row with its progress and cancel request, for `rows.to_job`; None if there is none."""
-    return connection.execute(
-        select_jobs().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-    ).one_or_none()
-
-
-def get(connection: Connection, organization: str, job_id: UUID, opener: Opener) -> Job | None:
-    """Return a job; None if there is none."""
-    return next(iter(jobs_of(connection, organization, select_jobs().where(jobs.c.id == job_id), opener)), None)
-
-
-def is_there(connection: Connection, organization: str, job_id: UUID) -> bool:
-    """Whether the organization has the job."""
-    there = exists().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-    return connection.execute(select(there)).scalar_one()
 
 
 def page(
@@ -110,39 +93,39 @@ def page(
 ) -> tuple[Job, ...]:
     """Return jobs, newest first or oldest first, from just beyond one."""
     start = _Start(beyond, oldest_first) if beyond is not None else None
-    statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted, start))
-    order = _place(wanted) if oldest_first else _newest_first(wanted)
-    return jobs_of(connection, organization, statement.order_by(*order).limit(limit), opener)
+    found = _first(organization, wanted, limit, start, oldest_first=oldest_first)
+    # All else of a job is read for those of the page alone.
+    statement = select_jobs(found, and_(jobs.c.organization_id == organization, jobs.c.id == found.c.id))
+    return jobs_of(connection, organization, statement.order_by(*_in_order(found.c, oldest_first=oldest_first)), opener)
 
 
 def places(
     connection: Connection, organization: str, wanted: Wanted, *, before: Place | None, limit: int
 ) -> tuple[Place, ...]:
     """Return where the jobs of a page stand, without reading what else there is of them."""
-    chosen = _conditions(organization, wanted, _Start(before) if before is not None else None)
-    statement = select(*_PLACE).where(jobs.c.organization_id == organization, *chosen)
-    return tuple(Place(*row) for row in connection.execute(statement.order_by(*_newest_first(wanted)).limit(limit)))
+    found = _first(organization, wanted, limit, _Start(before) if before is not None else None)
+    return tuple(Place(*row) for row in connection.execute(select(found).order_by(*_in_order(found.c))))
 
 
 def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
-    """How many there are, counted no further than `up_to`."""
+    """Return how many there are, counted no further than `up_to`."""
     counted = select(func.count()).select_from(_some(organization, wanted, up_to))
     return connection.execute(counted).scalar_one()
 
 
 def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[str, int]:
-    """How many there are in each status, of no more than `up_to` in all, whichever they are."""
-    some = _some(organization, wanted, up_to, jobs.c.status)
+    """Return how many there are in each status, of no more than `up_to` in all, whichever they are."""
+    some = _some(organization, wanted, up_to, by_status=True)
     found = connection.execute(select(some.c.status, func.count().label("size")).group_by(some.c.status))
     return {row.status: row.size for row in found}
 
 
 def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
-    """How many dead letters there are, counted no further than `up_to`; and of these without a parent that is one.
+    """Return how many dead letters there are, counted no further than `up_to`, and how many without a parent that is.
 
     Those with one follow it when it is retried.
     """
-    some, letter, parent = _some(organization, wanted, up_to), dead_letters.c, jobs.alias("parent").c
+    some, letter, parent = _some(organization, wanted, up_to), dead_letters.c, ended.alias("parent").c
     # A value and not EXISTS, which PostgreSQL would make a join of all dead letters.
     follows = select(literal(1)).where(
         letter.organization_id == organization,
@@ -156,10 +139,90 @@ def count_by_themselves(connection: Connection, organization: str, wanted: Wante
     return fitting, by_themselves
 
 
-def _some(organization: str, wanted: Wanted, up_to: int, column: Column[Any] = jobs.c.id) -> Subquery:
-    """The ids, or another column, of so many that fit, whichever they are."""
-    some = select(column).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
-    return some.limit(up_to).subquery()
+def _first(
+    organization: str, wanted: Wanted, limit: int, start: _Start | None, *, oldest_first: bool = False
+) -> Subquery:
+    """Return the places of the first jobs that fit: each source's own first ones, merged."""
+    each = []
+    for one in _sources(wanted):
+        place = one.place.created_at.label("created_at"), one.place.id.label("id")
+        found = select(*place).select_from(one.rows).where(*_conditions(organization, wanted, one, start))
+        each.append(found.order_by(*_in_order(one.place, oldest_first=oldest_first)).limit(limit).subquery())
+    if len(each) == 1:
+        return each[0]
+    merged = union_all(*map(select, each)).subquery()
+    return select(merged).order_by(*_in_order(merged.c, oldest_first=oldest_first)).limit(limit).subquery()
+
+
+def _some(organization: str, wanted: Wanted, up_to: int, *, by_status: bool = False) -> Subquery:
+    """Return the ids of so many jobs that fit, whichever they are; `by_status`: also the status of each."""
+    each = []
+    for one in _sources(wanted, by_status=by_status):
+        shown = (one.base.c.id, *((one.state["status"],) if by_status else ()))
+        found = select(*shown).select_from(one.rows).where(*_conditions(organization, wanted, one))
+        each.append(select(found.limit(up_to).subquery()))
+    return (union_all(*each) if len(each) > 1 else each[0]).limit(up_to).subquery()
+
+
+def _in_order(place: Any, *, oldest_first: bool = False) -> tuple[ColumnElement[Any], ...]:
+    """Return the order of lists by these columns."""
+    columns = (place.created_at, place.id)
+    return columns if oldest_first else tuple(column.desc() for column in columns)
+
+
+class _At(NamedTuple):
+    """The columns by which a list is ordered: those of the table that finds the jobs, for its index."""
+
+    created_at: ColumnElement[datetime]
+    id: ColumnElement[UUID]
+
+
+class _Source(NamedTuple):
+    """Where jobs of a list are found.
+
+    `base` finds them. Where these are asked for, `state` has their statuses and errors, and `statuses` are those of
+    them that are found here.
+    """
+
+    base: Table
+    rows: FromClause
+    place: _At
+    state: Mapping[str, ColumnElement[Any]] = {}
+    statuses: frozenset[JobStatus] = frozenset()
+
+
+def _sources(wanted: Wanted, *, by_status: bool = False) -> Iterator[_Source]:
+    """Yield where the jobs stand: in `jobs`, unless their state is asked for. Few are found there, too, and looked up.
+
+    By statuses, each has a source of its own, whose index has the order of lists.
+    """
+    statuses = wanted.statuses
+    if not statuses and wanted.retry_after is not None:
+        statuses = frozenset({JobStatus.QUEUED})
+    elif not statuses and (wanted.words is not None or by_status):
+        statuses = LIVE | TERMINAL
+    if wanted.are_few or not statuses:
+        yield _Source(jobs, WHOLE if statuses else jobs, _place(wanted, jobs), STATE, wanted.statuses)
+        return
+    of_live = statuses - TERMINAL if wanted.retry_after is None else statuses
+    for table, part in ((live, of_live), (ended, statuses - of_live)):
+        by_label = _leading_label(wanted) is not None and part
+        for those in [part] if by_label else [frozenset({one}) for one in sorted(part)]:
+            yield _Source(table, table, _place(wanted, table), dict(table.c), those)
+
+
+def _place(wanted: Wanted, base: Table) -> _At:
+    if _leading_label(wanted) is not None:
+        return _At(labels.c.created_at, labels.c.job_id)
+    return _At(base.c.created_at, base.c.id)
+
+
+def are_few(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> bool:
+    """Whether no more jobs have the job type, the user and the queue; False where none of these is asked for."""
+    unusual = replace(wanted, queue=None) if wanted.queue == DEFAULT_QUEUE else wanted
+    equal = tuple(_equal(jobs, unusual))
+    some = select(jobs.c.id).where(jobs.c.organization_id == organization, *equal).limit(up_to + 1).subquery()
+    return bool(equal) and connection.execute(select(func.count()).select_from(some)).scalar_one() <= up_to
 
 
 def is_common(connection: Connection, organization: str, label: tuple[str, str], *, above: int) -> bool:
@@ -172,52 +235,60 @@ def is_common(connection: Connection, organization: str, label: tuple[str, str],
 
 def nth_newest(connection: Connection, organization: str, nth: int) -> Place | None:
     """Return the place of the `nth` newest job, from 1; None if there are fewer. Reads an index alone."""
-    statement = select(*_PLACE).where(jobs.c.organization_id == organization).order_by(*_newest_first(Wanted()))
+    place = _At(jobs.c.created_at, jobs.c.id)
+    statement = select(*place).where(jobs.c.organization_id == organization).order_by(*_in_order(place))
     found = connection.execute(statement.offset(nth - 1).limit(1)).one_or_none()
     return Place(*found) if found is not None else None
 
 
-def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID]) -> bool:
-    """Whether any job's id is in the range: one probe of the primary key."""
-    there = exists().where(jobs.c.organization_id == organization, jobs.c.id.between(*ids))
-    return connection.execute(select(there)).scalar_one()
-
-
 def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
     """Whether any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
-    conditions = _conditions(organization, Wanted(id_end=end, words_from=first))
-    there = exists().where(jobs.c.organization_id == organization, *conditions)
+    wanted = Wanted(id_end=end, words_from=first)
+    (source,) = _sources(wanted)
+    there = select(jobs.c.id).where(*_conditions(organization, wanted, source)).exists()
     return connection.execute(select(there)).scalar_one()
 
 
-def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) -> Iterator[ColumnElement[bool]]:
-    equal = {jobs.c.job_type: wanted.job_type, jobs.c.submitted_by: wanted.user, jobs.c.queue: wanted.queue}
-    yield from (column == value for column, value in equal.items() if value is not None)
-    if wanted.queue not in {None, DEFAULT_QUEUE}:
-        yield jobs.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
-    if wanted.statuses:
-        yield jobs.c.status.in_(sorted(wanted.statuses))
-    if wanted.retry_after is not None:
-        # The very words of the index's predicate.
-        yield jobs.c.status == fixed(JobStatus.QUEUED)
-        yield ~jobs.c.ready
-        yield jobs.c.next_retry_at > wanted.retry_after
-    yield from _labeled(organization, wanted, start)
+def _conditions(
+    organization: str, wanted: Wanted, source: _Source, start: _Start | None = None
+) -> Iterator[ColumnElement[bool]]:
+    base = source.base.c
+    yield base.organization_id == organization
+    yield from _equal(source.base, wanted)
+    yield from _of_state(wanted, source)
+    yield from _labeled(organization, wanted, source, start)
     if wanted.undecided or wanted.fingerprint is not None:
         # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,
         # all that was ever decided would be read for the few that were not.
-        yield jobs.c.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
-    yield from _within(*_place(wanted), wanted, start)
+        yield base.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
+    yield from _within(source.place, wanted, start)
     if wanted.words_from is not None and _leading_label(wanted) is not None:
         # Also of the jobs: PostgreSQL may read them before the label, and would read the whole table.
-        yield tuple_(*_PLACE) >= wanted.words_from
+        yield tuple_(base.created_at, base.id) >= wanted.words_from
     if wanted.id_end is not None:
-        yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
+        yield func.replace(cast(base.id, String), "-", "").like(f"%{wanted.id_end}")
+
+
+def _equal(base: Table, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    equal = {base.c.job_type: wanted.job_type, base.c.submitted_by: wanted.user, base.c.queue: wanted.queue}
+    yield from (column == value for column, value in equal.items() if value is not None)
+    if base is jobs and wanted.queue not in {None, DEFAULT_QUEUE}:
+        yield base.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
+
+
+def _of_state(wanted: Wanted, source: _Source) -> Iterator[ColumnElement[bool]]:
+    if source.statuses:
+        yield source.state["status"].in_(sorted(source.statuses))
+    if wanted.retry_after is not None:
+        # The very words of the index's predicate.
+        yield live.c.status == fixed(JobStatus.QUEUED)
+        yield ~live.c.ready
+        yield live.c.next_retry_at > wanted.retry_after
     if wanted.words is not None:
-        words = (jobs.c.job_type, jobs.c.error_type, jobs.c.error_message)
+        words = (source.base.c.job_type, source.state["error_type"], source.state["error_message"])
         in_type, in_error_type, in_error = (one.icontains(wanted.words, autoescape=True) for one in words)
         # Chance finds any three letters in a sealed text.
-        told = (and_(in_error, ~jobs.c.error_message.startswith(PREFIX)),) if wanted.in_errors else ()
+        told = (and_(in_error, ~words[2].startswith(PREFIX)),) if wanted.in_errors else ()
         yield or_(in_type, in_error_type, *told)
 
 
@@ -229,24 +300,24 @@ def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool
         yield letter.fingerprint == wanted.fingerprint
 
 
-def _labeled(organization: str, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
+def _labeled(organization: str, wanted: Wanted, source: _Source, start: _Start | None) -> Iterator[ColumnElement[bool]]:
     """Yield that the jobs have the labels. The leading label is joined, and gives the order of the list."""
-    leading = _leading_label(wanted)
+    leading, job = _leading_label(wanted), source.base.c
     other = labels.alias()
     for label in wanted.labels:
         if label == leading:
             yield from _has(labels, organization, label)
-            yield labels.c.job_id == jobs.c.id
+            yield labels.c.job_id == source.base.c.id
         elif label in wanted.common and leading not in wanted.common:
             # Few are found without it. A value and not EXISTS, which PostgreSQL would make a join of all that have it.
-            at_job = (other.c.created_at == jobs.c.created_at, other.c.job_id == jobs.c.id)
+            at_job = (other.c.created_at == job.created_at, other.c.job_id == job.id)
             found = select(literal(1)).where(*_has(other, organization, label), *at_job)
             yield found.scalar_subquery().is_not(None)
         else:
             # Their indexes have this order, so PostgreSQL may merge two labels that many jobs have, and few have both.
-            place = (other.c.created_at, other.c.job_id)
-            among = select(*place).where(*_has(other, organization, label), *_within(*place, wanted, start))
-            yield tuple_(*_place(wanted)).in_(among)
+            place = _At(other.c.created_at, other.c.job_id)
+            among = select(*place).where(*_has(other, organization, label), *_within(place, wanted, start))
+            yield tuple_(*source.place).in_(among)
 
 
 def _has(table: FromClause, organization: str, label: tuple[str, str]) -> tuple[ColumnElement[bool], ...]:
@@ -262,29 +333,17 @@ def _leading_label(wanted: Wanted) -> tuple[str, str] | None:
     return None if rarest in wanted.common and is_found else rarest
 
 
-def _place(wanted: Wanted) -> tuple[Column[Any], Column[Any]]:
-    """Return the columns by which the list is ordered: those of the table that finds the jobs, for its index."""
-    return (labels.c.created_at, labels.c.job_id) if _leading_label(wanted) is not None else _PLACE
-
-
-def _within(
-    moment: ColumnElement[datetime], ids: ColumnElement[UUID], wanted: Wanted, start: _Start | None
-) -> Iterator[ColumnElement[bool]]:
+def _within(place: _At, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
     """Yield which part of an index the jobs stand in."""
-    place = tuple_(moment, ids)
     if wanted.created_after is not None:
-        yield moment >= wanted.created_after
+        yield place.created_at >= wanted.created_after
     if wanted.created_before is not None:
-        yield moment < wanted.created_before
+        yield place.created_at < wanted.created_before
     if wanted.there_at is not None:
-        yield moment <= wanted.there_at
+        yield place.created_at <= wanted.there_at
     if wanted.ids is not None:
-        yield ids.between(*wanted.ids)
+        yield place.id.between(*wanted.ids)
     if wanted.words_from is not None:
-        yield place >= wanted.words_from
+        yield tuple_(*place) >= wanted.words_from
     if start is not None:
-        yield place > start.beyond if start.oldest_first else place < start.beyond
-
-
-def _newest_first(wanted: Wanted) -> tuple[ColumnElement[Any], ...]:
-    return tuple(column.desc() for column in _place(wanted))
+        yield tuple_(*place) > start.beyond if start.oldest_first else tuple_(*place) < start.beyond

@@ -13,17 +13,17 @@ from sqlalchemy import BindParameter, Connection, Integer, TextClause, TextualSe
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.tables import jobs
+from fairlane.store.tables import live
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry. Where queues
 # are named, no other is probed: who submits to queues that a worker does not serve, to however many, does not slow it.
 _SKIP_SCAN: Final = """
 WITH RECURSIVE place AS (
   SELECT its.* FROM {queues} CROSS JOIN LATERAL (
-    SELECT {found} FROM fairlane_jobs WHERE ready AND {in_queues} ORDER BY {found} LIMIT 1) AS its
+    SELECT {found} FROM fairlane_live WHERE ready AND {in_queues} ORDER BY {found} LIMIT 1) AS its
   UNION ALL
   SELECT following.* FROM place CROSS JOIN LATERAL (
-    SELECT {found} FROM fairlane_jobs WHERE ready AND {in_same}({step}) > ({step_of_place})
+    SELECT {found} FROM fairlane_live WHERE ready AND {in_same}({step}) > ({step_of_place})
     ORDER BY {found} LIMIT 1) AS following
 )
 SELECT {found} FROM place
@@ -54,7 +54,7 @@ def _skip_scan(step: Sequence[str], *, behind: Sequence[str] = (), is_named: boo
 
 # SQLite has no LATERAL, and for `(queue, organization, type) > (…)` it would read on through all entries that are
 # equal: so the next lane is looked for in the same queue and organization, then in the same queue, then in all.
-_FIRST: Final = """(SELECT rowid FROM fairlane_jobs AS following WHERE ready = 1 {beyond}
+_FIRST: Final = """(SELECT rowid FROM fairlane_live AS following WHERE ready = 1 {beyond}
       ORDER BY queue, organization_id, job_type LIMIT 1)"""
 _BEYOND: Final = (
     "AND queue = job.queue AND organization_id = job.organization_id AND job_type > job.job_type",
@@ -73,14 +73,14 @@ WITH RECURSIVE lane(job) AS (
   SELECT {begin}
   UNION ALL
   SELECT coalesce({", ".join(_FIRST.format(beyond=one) for one in _BEYOND[:number])})
-  FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
+  FROM lane JOIN fairlane_live AS job ON job.rowid = lane.job
 )
-SELECT queue, organization_id, job_type FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
+SELECT queue, organization_id, job_type FROM lane JOIN fairlane_live AS job ON job.rowid = lane.job
 """)  # noqa: S608 - a constant of ours
 
 
 _STEP: Final = ("queue", "organization_id", "job_type")
-_LANE: Final = (jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
+_LANE: Final = (live.c.queue, live.c.organization_id, live.c.job_type)
 # By whether queues are named, and by database.
 _ACTIVE: Final = {
     (is_named, sqlite): scan(is_named=is_named).columns(*_LANE).execution_options(fairlane_across="claim")
@@ -90,7 +90,7 @@ _ACTIVE: Final = {
 # The same by rung, each with its first job.
 _RUNGS: Final = {
     is_named: _skip_scan((*_STEP, "priority"), behind=("run_at", "id"), is_named=is_named)
-    .columns(*_LANE, jobs.c.priority, jobs.c.run_at, jobs.c.id)
+    .columns(*_LANE, live.c.priority, live.c.run_at, live.c.id)
     .execution_options(fairlane_across="claim")
     for is_named in (False, True)
 }
@@ -135,7 +135,7 @@ def active_rungs(connection: Connection, queues: Collection[str] | None = None) 
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.
 _RUNNING: Final = """
-SELECT worker_id, job_type, organization_id, count(*) AS number FROM fairlane_jobs
+SELECT worker_id, job_type, organization_id, count(*) AS number FROM fairlane_live
 WHERE status = :status AND worker_id {of_any}
 GROUP BY worker_id, job_type, organization_id
 """
@@ -157,7 +157,7 @@ class RunningRow(NamedTuple):
 def _running(of_any: str) -> TextualSelect:
     status: BindParameter[str] = bindparam("status", JobStatus.RUNNING.value, literal_execute=True)  # see `fixed`
     statement = text(_RUNNING.format(of_any=of_any)).bindparams(status)
-    columns = (jobs.c.worker_id, jobs.c.job_type, jobs.c.organization_id, column("number", Integer))
+    columns = (live.c.worker_id, live.c.job_type, live.c.organization_id, column("number", Integer))
     return statement.columns(*columns).execution_options(fairlane_across="claim")
 
 

@@ -14,7 +14,7 @@ from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
 from fairlane.store.dialects import fixed, given, insert, is_sqlite
 from fairlane.store.inserts import upsert
-from fairlane.store.tables import AnyRow, jobs, members, organizations
+from fairlane.store.tables import AnyRow, live, members, organizations
 
 # One, as mostly, has a statement that stands ready.
 _FIND_ONE: Final = select(organizations).where(organizations.c.id == bindparam("id"))
@@ -59,8 +59,8 @@ def wait_for_ends(connection: Connection, organization: str) -> None:
 
     Whoever ends one later locks its row after this statement, and so sees what was committed before it.
     """
-    running = (jobs.c.organization_id == organization) & (jobs.c.status == fixed(JobStatus.RUNNING))
-    connection.execute(select(jobs.c.id).where(running).order_by(jobs.c.id).with_for_update(read=True)).all()
+    running = (live.c.organization_id == organization) & (live.c.status == fixed(JobStatus.RUNNING))
+    connection.execute(select(live.c.id).where(running).order_by(live.c.id).with_for_update(read=True)).all()
 
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
@@ -98,9 +98,9 @@ def running_limits(connection: Connection) -> dict[str, int]:
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
     """Jobs of the organization that have not started, locked in id order; without those that somebody holds."""
     return connection.execute(
-        select(jobs.c.id, jobs.c.status, jobs.c.job_type)
-        .where(jobs.c.organization_id == organization, jobs.c.status.in_(sorted(WAITING)))
-        .order_by(jobs.c.id)
+        select(live.c.id, live.c.status, live.c.job_type)
+        .where(live.c.organization_id == organization, live.c.status.in_(sorted(WAITING)))
+        .order_by(live.c.id)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     ).all()

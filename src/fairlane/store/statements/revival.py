@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Uuid, bindparam, case, func, select, text, update
 
 from fairlane.domain import transitions
-from fairlane.domain.statuses import LIVE, EdgeState, JobStatus, Resolution
+from fairlane.domain.statuses import EdgeState, JobStatus, Resolution
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.transition import Change, forget_cancel_request, write_all
-from fairlane.store.tables import dead_letters, job_parents, jobs
+from fairlane.store.statements.locks import lock
+from fairlane.store.statements.transition import Change, write_all
+from fairlane.store.tables import dead_letters, ended, job_parents, jobs, live
 
 _BATCH = 500
 
@@ -64,14 +65,11 @@ def _taken_down(connection: Connection, organization: str, parents: Sequence[UUI
 
 
 def _revive(connection: Connection, now: datetime, organization: str, ids: Sequence[UUID], actor: str) -> list[UUID]:
-    # One that a person has retried by itself meanwhile is no dead letter any more.
-    locked = connection.execute(
-        select(jobs.c.id, jobs.c.status)
-        .where(jobs.c.organization_id == organization, jobs.c.id.in_(ids))
-        .order_by(jobs.c.id)
-        .with_for_update(key_share=True)
-    )
-    children = [row.id for row in locked if row.status == JobStatus.DEAD_LETTER]
+    locked = lock(connection, organization, ids)
+    # A person may have retried one by itself meanwhile, or decided that it stays a dead letter.
+    among = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(sorted(locked))
+    undecided = select(dead_letters.c.job_id).where(among, dead_letters.c.resolution == Resolution.PENDING)
+    children = sorted(connection.scalars(undecided))
     unmet = _reopen_edges(connection, organization, children)
     reason = "its parent was retried"
     changes = [
@@ -81,18 +79,17 @@ def _revive(connection: Connection, now: datetime, organization: str, ids: Seque
     write_all(connection, now, changes)
     theirs = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(children)
     connection.execute(dead_letters.delete().where(theirs))
-    forget_cancel_request(connection, organization, children)
     return children
 
 
 def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:
     """Return how many parents each child waits for, where it waits for any."""
     completed = (
-        select(jobs.c.id)
+        select(ended.c.id)
         .where(
-            jobs.c.organization_id == organization,
-            jobs.c.id == job_parents.c.parent_id,
-            jobs.c.status == JobStatus.COMPLETED,
+            ended.c.organization_id == organization,
+            ended.c.id == job_parents.c.parent_id,
+            ended.c.status == JobStatus.COMPLETED,
         )
         .exists()
     )
@@ -125,20 +122,12 @@ def wait_for_live_parents(connection: Connection, organization: str, child: UUID
     One that has ended is passed over, as the person decided: also where its edge was to be looked at yet, or the look
     would count it against those that the job waits for, and take it down again for one that was canceled.
     """
-    live = (
-        select(jobs.c.id)
-        .where(
-            jobs.c.organization_id == organization,
-            jobs.c.id == job_parents.c.parent_id,
-            jobs.c.status.in_(sorted(LIVE)),
-        )
-        .exists()
-    )
+    lives = select(live.c.id).where(live.c.organization_id == organization, live.c.id == job_parents.c.parent_id)
     # One statement, so that a parent which ends meanwhile is either waited for or passed over.
     states = connection.scalars(
         update(job_parents)
         .where(job_parents.c.organization_id == organization, job_parents.c.job_id == child)
-        .values(state=case((live, EdgeState.NEW), else_=EdgeState.SETTLED))
+        .values(state=case((lives.exists(), EdgeState.NEW), else_=EdgeState.SETTLED))
         .returning(job_parents.c.state)
     )
     return sum(state == EdgeState.NEW for state in states)

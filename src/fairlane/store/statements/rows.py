@@ -3,18 +3,18 @@
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, exists, or_, select
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
 from fairlane.store.statements.drafts import Draft
-from fairlane.store.tables import AnyRow, cancel_requests, checkpoints, job_parents, jobs, progress
+from fairlane.store.statements.whole import COLUMNS, STATE, WHOLE, select_whole, with_state
+from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, progress
 
 _EDGES: Final = (
     select(job_parents.c.job_id, job_parents.c.parent_id)
@@ -24,17 +24,25 @@ _EDGES: Final = (
     )
     .order_by(job_parents.c.job_id, job_parents.c.parent_id)
 )
-# A row of progress outlives its attempt. The next attempt begins without it, unless it resumes from a checkpoint.
-PROGRESS_OF_JOB: Final[ColumnElement[bool]] = and_(
-    progress.c.organization_id == jobs.c.organization_id,
-    progress.c.job_id == jobs.c.id,
-    or_(
-        progress.c.attempt == jobs.c.attempt,
-        select(checkpoints.c.attempt)
-        .where(checkpoints.c.organization_id == jobs.c.organization_id, checkpoints.c.job_id == jobs.c.id)
-        .exists(),
-    ),
-)
+
+
+def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[bool]:
+    """Say which row of progress is a job's.
+
+    The row outlives its attempt. The next attempt begins without it, unless it resumes from a checkpoint.
+
+    Args:
+        job: has organization_id and id.
+        attempt: the job's.
+    """
+    resumes = select(checkpoints.c.attempt).where(
+        checkpoints.c.organization_id == job.c.organization_id, checkpoints.c.job_id == job.c.id
+    )
+    return and_(
+        progress.c.organization_id == job.c.organization_id,
+        progress.c.job_id == job.c.id,
+        or_(progress.c.attempt == attempt, resumes.exists()),
+    )
 
 
 class Opener(Protocol):
@@ -63,31 +71,44 @@ class _WithoutKeys:
 WITHOUT_KEYS: Final = _WithoutKeys()
 
 
-@cache
-def select_jobs() -> Select[Any]:
-    """Jobs with their progress and cancel request. The caller adds the organization."""
-    return (
-        select(
-            jobs,
-            progress.c.percent.label("progress"),
-            progress.c.message.label("progress_message"),
-            progress.c.at.label("progress_at"),
-            cancel_requests.c.requested_at.label("cancel_requested_at"),
-        )
-        .select_from(jobs)
-        .outerjoin(progress, PROGRESS_OF_JOB)
-        .outerjoin(
-            cancel_requests,
-            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
-        )
+def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None = None) -> Select[Any]:
+    """Jobs with their state and progress. The caller adds the organization.
+
+    Args:
+        found: rows to each of which the jobs are joined that fit `on`.
+    """
+    rows = WHOLE if found is None else with_state(found.join(jobs, on))
+    told = (
+        progress.c.percent.label("progress"),
+        progress.c.message.label("progress_message"),
+        progress.c.at.label("progress_at"),
     )
+    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, STATE["attempt"])))
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return a job's row as it is now, not locked; None if there is none."""
+    """Return a job's facts and state as they are now, not locked; None if there is none."""
     return connection.execute(
-        select(jobs).where(jobs.c.organization_id == organization, jobs.c.id == job_id)
+        select_whole().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
     ).one_or_none()
+
+
+def shown(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Return a job's row with its progress, for `to_job`; None if there is none."""
+    return connection.execute(
+        select_jobs().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
+    ).one_or_none()
+
+
+def get(connection: Connection, organization: str, job_id: UUID, opener: Opener) -> Job | None:
+    """Return a job; None if there is none."""
+    return next(iter(jobs_of(connection, organization, select_jobs().where(jobs.c.id == job_id), opener)), None)
+
+
+def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID]) -> bool:
+    """Whether any job's id is in the range, from the first to the last: one probe of the primary key."""
+    there = exists().where(jobs.c.organization_id == organization, jobs.c.id.between(*ids))
+    return connection.execute(select(there)).scalar_one()
 
 
 def known(connection: Connection, organization: str, job_ids: Collection[UUID]) -> set[UUID]:

@@ -14,8 +14,10 @@ from fairlane.store.tables import (
     attempt_errors,
     checkpoints,
     dead_letters,
+    ended,
     execution_log,
     jobs,
+    live,
     log_lines,
     progress,
     results,
@@ -45,7 +47,9 @@ class Sealed(NamedTuple):
 
 COLUMNS: Final = (
     Sealed(jobs.c.parameters, Field.PARAMETERS, ("id",)),
-    Sealed(jobs.c.error_message, Field.ERROR, ("id",)),
+    # In this order: an error's text moves on with its job.
+    Sealed(live.c.error_message, Field.ERROR, ("id",)),
+    Sealed(ended.c.error_message, Field.ERROR, ("id",)),
     Sealed(schedules.c.parameters, Field.PARAMETERS, ("id",)),
     Sealed(results.c.value, Field.RESULT),
     Sealed(checkpoints.c.state, Field.CHECKPOINT),

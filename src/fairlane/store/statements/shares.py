@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Integer, TextualSelect, column, func, select,
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.fairness import Lane
 from fairlane.store.dialects import given, is_sqlite
-from fairlane.store.tables import jobs, outcomes
+from fairlane.store.tables import live, outcomes
 
 
 def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str, float]:
@@ -62,11 +62,11 @@ class InLine(NamedTuple):
 _LANES: Final = """
 SELECT given.queue, given.organization, given.job_type,
   (SELECT count(*) FROM (
-    SELECT 1 FROM fairlane_jobs AS ready
+    SELECT 1 FROM fairlane_live AS ready
     WHERE {ready} AND ready.queue = given.queue AND ready.organization_id = given.organization
       AND ready.job_type = given.job_type
     LIMIT :up_to) AS counted) AS size,
-  (SELECT coalesce(head.next_retry_at, head.run_at) FROM fairlane_jobs AS head
+  (SELECT coalesce(head.next_retry_at, head.run_at) FROM fairlane_live AS head
     WHERE {head} AND head.queue = given.queue AND head.organization_id = given.organization
       AND head.job_type = given.job_type
     ORDER BY head.priority, head.run_at, head.id LIMIT 1) AS since
@@ -88,5 +88,5 @@ def _in_line(*, sqlite: bool) -> TextualSelect:
     ready, head = ("ready.ready = 1", "head.ready = 1") if sqlite else ("ready.ready", "head.ready")
     rows = given("queue", "organization", "job_type", sqlite=sqlite)
     made = text(_LANES.format(ready=ready, head=head, given=rows))
-    since = column("since", jobs.c.run_at.type)
+    since = column("since", live.c.run_at.type)
     return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)

@@ -27,7 +27,7 @@ from fairlane.domain.statuses import EdgeState, JobStatus
 from fairlane.store.clock import Clock, beforehand
 from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.transition import Change, write_all
-from fairlane.store.tables import AnyRow, Instant, job_parents, jobs
+from fairlane.store.tables import AnyRow, Instant, job_parents, live
 
 _BATCH = 500
 
@@ -37,20 +37,20 @@ _RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND NOT read
 _SQLITE_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND ready = 0"
 # The writes prove that there is no lease. A row that has one would stand at the head of each batch.
 _DUE: Final = """
-SELECT {key} FROM fairlane_jobs
+SELECT {key} FROM fairlane_live
 WHERE {waits} AND {moment} <= :now AND lease_token IS NULL {whose}
 ORDER BY {moment} LIMIT {limit} {lock}"""
 # Two probes of the index for each organization that has such jobs, one more for each that has its turn. If more have
 # jobs that are due than fit a batch, those have it whose first job has been due for longest.
 _BY_TURNS: Final = """
 WITH RECURSIVE mine(organization_id) AS (
-  SELECT min(organization_id) FROM fairlane_jobs WHERE {waits}
+  SELECT min(organization_id) FROM fairlane_live WHERE {waits}
   UNION ALL
-  SELECT (SELECT min(organization_id) FROM fairlane_jobs WHERE {waits} AND organization_id > mine.organization_id)
+  SELECT (SELECT min(organization_id) FROM fairlane_live WHERE {waits} AND organization_id > mine.organization_id)
   FROM mine WHERE mine.organization_id IS NOT NULL
 ), first AS MATERIALIZED (
   SELECT organization_id, (
-    SELECT min({moment}) FROM fairlane_jobs AS job WHERE {waits} AND job.organization_id = mine.organization_id
+    SELECT min({moment}) FROM fairlane_live AS job WHERE {waits} AND job.organization_id = mine.organization_id
   ) AS moment FROM mine WHERE organization_id IS NOT NULL
 ), turn AS (
   SELECT organization_id FROM first WHERE moment <= :now ORDER BY moment LIMIT :limit
@@ -73,12 +73,12 @@ def look(connection: Connection, clock: Clock) -> Due:
     The database compares: one moment that Python can't hold would end the looks of all.
     """
     moment = beforehand(clock, connection)
-    now = func.clock_timestamp() if moment is None else literal(moment, jobs.c.run_at.type)
-    pending = and_(jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"))
-    retrying = and_(jobs.c.status == fixed(JobStatus.QUEUED), ~jobs.c.ready)
+    now = func.clock_timestamp() if moment is None else literal(moment, live.c.run_at.type)
+    pending = and_(live.c.status == fixed(JobStatus.PENDING), live.c.unmet_parents == literal_column("0"))
+    retrying = and_(live.c.status == fixed(JobStatus.QUEUED), ~live.c.ready)
     new = exists().where(job_parents.c.state == fixed(EdgeState.NEW))
-    scheduled = select(func.min(jobs.c.run_at)).where(pending).scalar_subquery()
-    retry = select(func.min(jobs.c.next_retry_at)).where(retrying).scalar_subquery()
+    scheduled = select(func.min(live.c.run_at)).where(pending).scalar_subquery()
+    retry = select(func.min(live.c.next_retry_at)).where(retrying).scalar_subquery()
     statement = select((scheduled <= now).label("scheduled"), (retry <= now).label("retry"), new.label("new"))
     row = connection.execute(statement.execution_options(fairlane_across="stage")).one()
     return Due(bool(row.scheduled), bool(row.retry), bool(row.new))
@@ -100,11 +100,11 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
     if not due:
         return 0
     made_ready = connection.execute(
-        update(jobs)
-        .where(tuple_(jobs.c.organization_id, jobs.c.id).in_([(row.organization_id, row.id) for row in due]))
+        update(live)
+        .where(tuple_(live.c.organization_id, live.c.id).in_([(row.organization_id, row.id) for row in due]))
         # Canceled meanwhile: then it is not for us.
-        .where(jobs.c.status == JobStatus.QUEUED)
-        .values(ready=True, run_at=jobs.c.next_retry_at)
+        .where(live.c.status == JobStatus.QUEUED)
+        .values(ready=True, run_at=live.c.next_retry_at)
     )
     return made_ready.rowcount
 
@@ -127,7 +127,7 @@ def _reads(moment: str, waits: str, *, for_sqlite: bool) -> tuple[TextualSelect,
         limit="(SELECT :limit / count(*) FROM turn)",
         **words,
     )
-    join = "JOIN fairlane_jobs AS job ON job.rowid IN" if for_sqlite else "CROSS JOIN LATERAL"
+    join = "JOIN fairlane_live AS job ON job.rowid IN" if for_sqlite else "CROSS JOIN LATERAL"
     oldest = _DUE.format(key=key, whose="", limit=":limit", **words)
     by_turns = _BY_TURNS.format(join=f"{join} ({share}) {'' if for_sqlite else 'AS job'}", **words)
     return _read(oldest), _read(by_turns)
@@ -135,4 +135,4 @@ def _reads(moment: str, waits: str, *, for_sqlite: bool) -> tuple[TextualSelect,
 
 def _read(statement: str) -> TextualSelect:
     bound = text(statement).bindparams(bindparam("now", type_=Instant), bindparam("limit", type_=Integer))
-    return bound.columns(jobs.c.organization_id, jobs.c.id).execution_options(fairlane_across="stage")
+    return bound.columns(live.c.organization_id, live.c.id).execution_options(fairlane_across="stage")

@@ -109,7 +109,17 @@ def _insert(
         for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
     ]
     unmet = Counter(edge["job_id"] for edge in edges if edge["state"] != EdgeState.SETTLED)
-    new = [submit_rows.fresh(draft, now, unmet[draft.id] if draft.parents else 0) for draft in mine]
+    # Both become visible at once, so whoever ends the parent has to see the child.
+    watched = {(edge["organization_id"], edge["parent_id"]) for edge in edges if edge["state"] == EdgeState.WATCHED}
+    new = [
+        submit_rows.fresh(
+            draft,
+            now,
+            unmet[draft.id] if draft.parents else 0,
+            has_children=(draft.organization, draft.id) in watched,
+        )
+        for draft in mine
+    ]
     _insert_jobs(connection, now, new, duplicates.replaced)
     limits.note_submissions(connection, now, mine)
     if edges:

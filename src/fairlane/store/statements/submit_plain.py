@@ -47,14 +47,16 @@ WITH granted AS (
   ON CONFLICT DO NOTHING RETURNING job_id
 ), job AS (
   INSERT INTO fairlane_jobs
-    (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, submitted_by,
-     required_permission, max_retries, timeout_seconds, on_parent_failure, unmet_parents,
-     attempt, retry_count, rescue_count, log_sequence, created_at)
-  SELECT :organization, :id, :queue, :job_type, :target, true, :priority, now, :parameters, :labels, :user,
-    :permission, :max_retries, :timeout, :on_parent_failure, 0,
-    0, 0, 0, 1, now
+    (organization_id, id, queue, job_type, parameters, labels, submitted_by, required_permission, max_retries,
+     timeout_seconds, on_parent_failure, created_at)
+  SELECT :organization, :id, :queue, :job_type, :parameters, :labels, :user, :permission, :max_retries,
+    :timeout, :on_parent_failure, now
   FROM granted WHERE :key IS NULL OR EXISTS (SELECT FROM taken)
   RETURNING created_at
+), live AS (
+  INSERT INTO fairlane_live
+    (organization_id, id, queue, job_type, submitted_by, created_at, status, ready, priority, run_at)
+  SELECT :organization, :id, :queue, :job_type, :user, created_at, :target, true, :priority, created_at FROM job
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)

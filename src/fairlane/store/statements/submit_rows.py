@@ -13,26 +13,35 @@ from fairlane.domain.transitions import SUBMITTED, Step
 from fairlane.store.inserts import insert_many, takes_json
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.transition import SYSTEM
-from fairlane.store.tables import Instant, execution_log, jobs
+from fairlane.store.tables import Instant, execution_log, jobs, live
 
 FIRST_STEPS: Final = {status: Step(None, status, SUBMITTED) for status in WAITING}
 
-# The log's rows are made of the jobs', so nothing is sent twice.
+# Nothing is sent twice: all rows are made of the same text.
 _INSERT_MANY: Final = text("""
-WITH job AS (
+WITH given AS MATERIALIZED (
+  SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given(
+    organization_id text, id uuid, queue text, job_type text, submitted_by text, parameters text, labels text,
+    required_permission text, max_retries int, timeout_seconds float8, on_parent_failure text,
+    status text, ready boolean, priority smallint, run_at timestamptz, unmet_parents int, has_children boolean)
+), job AS (
   INSERT INTO fairlane_jobs
-    (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, submitted_by,
-     required_permission, max_retries, timeout_seconds, on_parent_failure, unmet_parents,
-     attempt, retry_count, rescue_count, log_sequence, created_at)
-  SELECT organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, submitted_by,
-    required_permission, max_retries, timeout_seconds, on_parent_failure, unmet_parents,
-    0, 0, 0, 1, :now
-  FROM json_populate_recordset(NULL::fairlane_jobs, CAST(:rows AS json))
-  RETURNING organization_id, id, status, submitted_by
+    (organization_id, id, queue, job_type, parameters, labels, submitted_by, required_permission, max_retries,
+     timeout_seconds, on_parent_failure, created_at)
+  SELECT organization_id, id, queue, job_type, parameters, labels, submitted_by, required_permission, max_retries,
+    timeout_seconds, on_parent_failure, :now
+  FROM given
+), live AS (
+  INSERT INTO fairlane_live
+    (organization_id, id, queue, job_type, submitted_by, created_at, status, ready, priority, run_at, unmet_parents,
+     has_children)
+  SELECT organization_id, id, queue, job_type, submitted_by, :now, status, ready, priority, run_at, unmet_parents,
+    has_children
+  FROM given
 )
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system), :message, 0 FROM job
+SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system), :message, 0 FROM given
 """).bindparams(bindparam("now", type_=Instant))
 
 
@@ -43,13 +52,18 @@ class Fresh(NamedTuple):
     unmet_parents: int
     run_at: datetime
     status: JobStatus
+    has_children: bool
 
 
-def fresh(draft: Draft, now: datetime, unmet_parents: int) -> Fresh:
-    """The job of a draft. A moment that has passed is now: so nobody's job is due before those that came earlier."""
+def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
+    """Return the job of a draft. A moment that has passed is now, so that no job is due before those that came earlier.
+
+    Args:
+        has_children: a job that is inserted with it waits for it.
+    """
     run_at = max(draft.run_at or now + timedelta(seconds=draft.delay), now)
     waits = unmet_parents > 0 or run_at > now
-    return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED)
+    return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED, has_children)
 
 
 def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
@@ -61,37 +75,49 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     Raises:
         IntegrityError, DataError
     """
-    rows = [_row(one) for one in new]
-    if not replaced and takes_json(connection, rows):
+    if not replaced and takes_json(connection, new):
+        rows = [_facts(one.draft) | _state(one) for one in new]
         given = json.dumps(rows, default=str, ensure_ascii=False)
         values = {"rows": given, "now": now, "system": SYSTEM, "message": SUBMITTED}
         connection.execute(_INSERT_MANY, values)
         return
-    counts = {"attempt": 0, "retry_count": 0, "rescue_count": 0, "log_sequence": 1, "created_at": now}
-    insert_many(connection, jobs, [row | counts for row in rows])
+    insert_many(connection, jobs, [_facts(one.draft) | {"created_at": now} for one in new])
+    insert_many(connection, live, [_state(one) | {"created_at": now} for one in new])
     insert_many(connection, execution_log, [_first_entry(one, now, replaced.get(one.draft.id)) for one in new])
 
 
-def _row(new: Fresh) -> dict[str, Any]:
-    """What differs between new jobs."""
+def _facts(draft: Draft) -> dict[str, Any]:
+    """Return what differs between the rows of new jobs in `jobs`."""
+    return {
+        "organization_id": draft.organization,
+        "id": draft.id,
+        "queue": draft.queue,
+        "job_type": draft.job_type,
+        "submitted_by": draft.user,
+        "parameters": draft.parameters,
+        "labels": draft.labels,
+        "required_permission": draft.required_permission,
+        "max_retries": draft.max_retries,
+        "timeout_seconds": draft.timeout,
+        "on_parent_failure": draft.on_parent_failure,
+    }
+
+
+def _state(new: Fresh) -> dict[str, Any]:
+    """Return what differs between their rows in `live`."""
     draft = new.draft
     return {
         "organization_id": draft.organization,
         "id": draft.id,
         "queue": draft.queue,
         "job_type": draft.job_type,
+        "submitted_by": draft.user,
         "status": new.status,
         "ready": new.status is JobStatus.QUEUED,
         "priority": draft.priority,
         "run_at": new.run_at,
-        "parameters": draft.parameters,
-        "labels": draft.labels,
-        "submitted_by": draft.user,
-        "required_permission": draft.required_permission,
-        "max_retries": draft.max_retries,
-        "timeout_seconds": draft.timeout,
-        "on_parent_failure": draft.on_parent_failure,
         "unmet_parents": new.unmet_parents,
+        "has_children": new.has_children,
     }
 
 

@@ -28,7 +28,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, Ended, Grid
 from fairlane.store.dialects import fixed, given, is_sqlite
 from fairlane.store.statements.metrics import within
-from fairlane.store.tables import AnyRow, Instant, jobs, outcomes
+from fairlane.store.tables import AnyRow, Instant, ended, live, outcomes
 
 _MOST_RUNNING: Final = 10_000
 _COUNTS: Final = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
@@ -108,7 +108,7 @@ def _submitted(*, sqlite: bool) -> TextClause:
 _ENDED: Final = """
 SELECT given.organization, given.job_type, given.place, job.id, job.started_at, job.finished_at, job.run_at, job.attempt
 FROM {given} {join} (
-  SELECT {columns} FROM fairlane_jobs AS ended
+  SELECT {columns} FROM fairlane_ended AS ended
   WHERE ended.organization_id = given.organization AND ended.job_type = given.job_type
     AND ended.finished_at >= {since} AND ended.finished_at < {until}
   ORDER BY ended.finished_at DESC LIMIT :each) {on}
@@ -132,11 +132,16 @@ def _moments(connection: Connection, grid: Grid) -> list[str]:
 @cache
 def _ended(*, sqlite: bool) -> TextualSelect:
     rows = given("organization", "job_type", "place", "since", "until", sqlite=sqlite)
-    columns = (jobs.c.id, jobs.c.started_at, jobs.c.finished_at, jobs.c.run_at, jobs.c.attempt)
+    columns = (ended.c.id, ended.c.started_at, ended.c.finished_at, ended.c.run_at, ended.c.attempt)
     names = ", ".join(f"ended.{one.name}" for one in columns)
     bound = "AND job.organization_id = given.organization"
     parts = {
-        True: {"join": "JOIN fairlane_jobs AS job ON job.rowid IN", "columns": "ended.rowid", "on": "", "bound": bound},
+        True: {
+            "join": "JOIN fairlane_ended AS job ON job.rowid IN",
+            "columns": "ended.rowid",
+            "on": "",
+            "bound": bound,
+        },
         False: {"join": "CROSS JOIN LATERAL", "columns": names, "on": "AS job", "bound": ""},
     }[sqlite]
     since, until = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("since", "until"))
@@ -154,8 +159,8 @@ def _of(row: AnyRow) -> Ended:
 def running_since(connection: Connection, organization: str) -> list[datetime]:
     """When the jobs that run now have started, of 10,000 at most."""
     statement = (
-        select(jobs.c.started_at)
-        .where(jobs.c.organization_id == organization, jobs.c.status == fixed(JobStatus.RUNNING))
+        select(live.c.started_at)
+        .where(live.c.organization_id == organization, live.c.status == fixed(JobStatus.RUNNING))
         .limit(_MOST_RUNNING)
     )
     return [at for at in connection.scalars(statement) if at is not None]

@@ -4,36 +4,53 @@ hundred and have statements of their own: submissions, claims and, in `complete`
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, delete, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, TextualSelect, delete, select, text, tuple_, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from fairlane.domain.outcomes import ErrorReport
-from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
 from fairlane.store.inserts import insert_many, takes_json, upsert
+from fairlane.store.row_deletion import DELETE_WAITING, may_delete
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
     attempt_errors,
-    cancel_requests,
     checkpoints,
     dead_letters,
+    ended,
     execution_log,
-    jobs,
+    live,
     progress,
     results,
 )
 
 SYSTEM = "system"
 Key = tuple[str, UUID]
+# What a row has that comes into the table, where its change says nothing else.
+_OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
+    live: {
+        **dict.fromkeys(("worker_id", "lease_token", "next_retry_at", "cancel_requested_at")),
+        **dict.fromkeys(("unmet_parents", "deferrals"), 0),
+    },
+    ended: {"canceled_at": None, "canceled_by": None},
+}
+
+
+class Row(NamedTuple):
+    """The row of a job's state after its transition, as far as its log and what stands beside it need it."""
+
+    log_sequence: int
+    attempt: int
+    job_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +78,7 @@ class Change(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Of the job's row."""
+        """Of the job."""
         return self.organization, self.job_id
 
 
@@ -75,7 +92,7 @@ def write(
     actor: str = SYSTEM,
     lease_token: UUID | None = None,
     caused_by: UUID | None = None,
-) -> AnyRow | None:
+) -> Row | None:
     """Apply `transition` if the row still has its source status and, where it is running, this lease.
 
     Returns:
@@ -86,7 +103,7 @@ def write(
     return write_all(connection, now, [change]).get(change.key)
 
 
-def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, AnyRow]:
+def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, Row]:
     """Apply each job's transition if the row still has its source status and, where it is running, this lease.
 
     Args:
@@ -96,15 +113,12 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
         The rows as they now are (log_sequence, attempt, job_type), without those where somebody else was first:
         nothing of them was changed.
     """
-    alike = defaultdict[tuple[str, ...], list[Change]](list)
-    for change in changes:
-        alike[tuple(change.transition.changes)].append(change)
-    rows: dict[Key, AnyRow] = {}
-    for columns, those in alike.items():
-        if takes_json(connection, those):
-            rows |= _update_together(connection, columns, those)
+    rows: dict[Key, Row] = {}
+    for (source, target, columns), alike in _by_way(changes).items():
+        if target is source:
+            rows |= _update(connection, columns, alike)
         else:
-            rows |= _update_each(connection, those)
+            rows |= _move(connection, source, target, alike)
     written = [(change, rows[change.key]) for change in changes if change.key in rows]
     if written:
         insert_many(connection, execution_log, [entry for one in written for entry in _entries(now, *one)])
@@ -112,31 +126,79 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
     return rows
 
 
-def _update_each(connection: Connection, changes: Iterable[Change]) -> dict[Key, AnyRow]:
-    rows = {change.key: connection.execute(_update_one(change)).one_or_none() for change in changes}
-    return {key: row for key, row in rows.items() if row is not None}
+_Way: TypeAlias = tuple[Table, Table, tuple[str, ...]]
+
+
+def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
+    """Return the changes by the tables between which the row moves, and the columns that they set."""
+    found = defaultdict[_Way, list[Change]](list)
+    for change in changes:
+        transition = change.transition
+        source, target = (ended if one in TERMINAL else live for one in (transition.source, transition.target))
+        found[source, target, tuple(transition.changes)].append(change)
+    return found
+
+
+def _update(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, Row]:
+    """Change rows that stay live; all set the same columns."""
+    if takes_json(connection, changes):
+        found = connection.execute(_update_many(columns), _given(changes)).all()
+    else:
+        found = [row for change in changes for row in connection.execute(_update_one(change))]
+    return {(row.organization_id, row.id): Row(row.log_sequence, row.attempt, row.job_type) for row in found}
 
 
 def _update_one(change: Change) -> ReturningUpdate[Any]:
     transition = change.transition
-    mine = (jobs.c.organization_id == change.organization) & (jobs.c.id == change.job_id)
-    # A lease token is there while the job runs and no longer, so it says more than the status. Both together would
-    # tempt PostgreSQL into the index of live jobs.
-    running = transition.source is JobStatus.RUNNING
-    guard = jobs.c.lease_token == change.lease_token if running else jobs.c.status == transition.source
+    sequence = live.c.log_sequence + len(transition.steps)
     return (
-        update(jobs)
-        .where(mine, guard)
-        .values(
-            status=transition.target, log_sequence=jobs.c.log_sequence + len(transition.steps), **transition.changes
-        )
-        .returning(jobs.c.log_sequence, jobs.c.attempt, jobs.c.job_type)
+        update(live)
+        .where(*_guard(live, change))
+        .values(status=transition.target, log_sequence=sequence, **transition.changes)
+        .returning(live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
     )
 
 
-def _update_together(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, AnyRow]:
-    """On PostgreSQL, in one statement; all set the same columns."""
-    given = {
+def _guard(table: Table, change: Change) -> Iterator[ColumnElement[bool]]:
+    yield table.c.organization_id == change.organization
+    yield table.c.id == change.job_id
+    # A lease token is there while the job runs and no longer, so it says more than the status. Both together would
+    # tempt PostgreSQL into the index of running jobs.
+    running = change.transition.source is JobStatus.RUNNING
+    yield table.c.lease_token == change.lease_token if running else table.c.status == change.transition.source
+
+
+def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
+    """Move rows to the other table: it takes none but those that were deleted from the first."""
+    if source is live and all(one.lease_token is None for one in changes) and not may_delete(connection):
+        found = connection.execute(_DELETE_WAITING, _given(changes)).all()
+    elif takes_json(connection, changes):
+        found = connection.execute(_delete_many(source), _given(changes)).all()
+    else:
+        statements = [delete(source).where(*_guard(source, change)).returning(*source.c) for change in changes]
+        found = [row for statement in statements for row in connection.execute(statement)]
+    before = {(row.organization_id, row.id): row for row in found}
+    moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
+    if moved:
+        insert_many(connection, target, moved)
+    return {
+        (row["organization_id"], row["id"]): Row(row["log_sequence"], row["attempt"], row["job_type"]) for row in moved
+    }
+
+
+def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
+    """Return the row for the other table. What that one alone has begins as the table says, or as it is changed."""
+    columns = {**before._asdict(), **_OTHERWISE[target], **change.transition.changes}
+    if target is ended:
+        columns["lease_token"] = before.lease_token  # of the attempt that ended it
+    sequence = before.log_sequence + len(change.transition.steps)
+    columns |= {"status": change.transition.target, "log_sequence": sequence}
+    return {name: value for name, value in columns.items() if name in target.c}
+
+
+def _given(changes: Iterable[Change]) -> dict[str, Any]:
+    """Return the parameters of the statements for many: of `_update_many`, `_delete_many` and `_DELETE_WAITING`."""
+    rows = {
         f"{one.organization}/{one.job_id}": {
             **one.transition.changes,
             "status": one.transition.target,
@@ -146,35 +208,62 @@ def _update_together(connection: Connection, columns: tuple[str, ...], changes: 
         }
         for one in changes
     }
-    values = {
-        "given": json.dumps(given, default=str, ensure_ascii=False),
+    return {
+        "given": json.dumps(rows, default=str, ensure_ascii=False),
+        "organizations": [one.organization for one in changes],
         "ids": " ".join([one.job_id.hex for one in changes]),
+        "sources": " ".join([str(one.transition.source) for one in changes]),
     }
-    rows = connection.execute(_update_many(columns), values).all()
-    return {(row.organization_id, row.id): row for row in rows}
+
+
+# Each row by a probe of its own: LATERAL with a lock leaves the planner no other way, and within the statement a row
+# keeps its place. What is compared with a value of `given` tempts it into no index.
+_PLACES: Final = """
+WITH given AS (SELECT CAST(:given AS jsonb) AS rows), place AS MATERIALIZED (
+  SELECT its.place FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]))
+    AS one(organization_id, id)
+  CROSS JOIN LATERAL (SELECT ctid AS place FROM {table}
+    WHERE organization_id = one.organization_id AND id = one.id FOR UPDATE) AS its
+)
+"""
+_MINE: Final = "(SELECT rows FROM given) -> (job.organization_id || '/' || job.id)"
+_AT_PLACES: Final = f"WHERE job.ctid = ANY(ARRAY(SELECT place FROM place)) AND job.status = {_MINE} ->> 'source'"  # noqa: S608 - ours
+_UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->> 'lease' AS uuid)"
 
 
 @cache
-def _update_many(columns: tuple[str, ...]) -> TextClause:
-    """Each row takes its values from `given`, by its key.
-
-    By id from an ARRAY, and never by a join with what is given: there the planner may scan the table, or all that is
-    given for each row. What is compared with a value of `given` tempts it into no index.
-    """
+def _update_many(columns: tuple[str, ...]) -> TextualSelect:
     names = ", ".join(columns)
-    mine = "(SELECT rows FROM given) -> (job.organization_id || '/' || job.id)"
-    return text(f"""
-WITH given AS (SELECT CAST(:given AS jsonb) AS rows)
-UPDATE fairlane_jobs AS job SET (status, log_sequence, {names}) = (
-  SELECT status, job.log_sequence + log_sequence, {names}
-  FROM jsonb_populate_record(NULL::fairlane_jobs, {mine}))
-WHERE id = ANY(CAST(string_to_array(:ids, ' ') AS uuid[]))
-  AND status = {mine} ->> 'source' AND lease_token IS NOT DISTINCT FROM CAST({mine} ->> 'lease' AS uuid)
+    returned = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
+    statement = text(f"""{_PLACES.format(table=live.name)}
+UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
+  SELECT status, job.log_sequence + log_sequence, {names} FROM jsonb_populate_record(NULL::{live.name}, {_MINE}))
+{_AT_PLACES} {_UNDER_LEASE}
 RETURNING organization_id, id, log_sequence, attempt, job_type
-""").execution_options(fairlane_across="finish")  # noqa: S608 - names of ours
+""")  # noqa: S608 - names of ours
+    return statement.columns(*returned).execution_options(fairlane_across="finish")
 
 
-def _entries(now: datetime, change: Change, row: AnyRow) -> list[dict[str, Any]]:
+@cache
+def _delete_many(table: Table) -> TextualSelect:
+    under_lease = _UNDER_LEASE if table is live else ""
+    statement = text(f"""{_PLACES.format(table=table.name)}
+DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}
+RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*table.c).execution_options(fairlane_across="finish")
+
+
+# For submitters, who may delete by the function alone.
+_DELETE_WAITING: Final = text(f"""
+SELECT {", ".join(f"job.{column.name}" for column in live.c)}
+FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]), string_to_array(:sources, ' '))
+  AS one(organization_id, id, source)
+CROSS JOIN LATERAL {DELETE_WAITING}(one.organization_id, one.id, one.source) AS job
+""").columns(*live.c)  # noqa: S608 - names of ours
+
+
+def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
     """The log's."""
     steps = change.transition.steps
     first = row.log_sequence - len(steps) + 1
@@ -194,7 +283,7 @@ def _entries(now: datetime, change: Change, row: AnyRow) -> list[dict[str, Any]]
     ]
 
 
-def _record(connection: Connection, now: datetime, written: Iterable[tuple[Change, AnyRow]]) -> None:
+def _record(connection: Connection, now: datetime, written: Iterable[tuple[Change, Row]]) -> None:
     """What goes beside the rows: attempts' errors, dead letters, results."""
     errors, buried, left, completed = [], [], [], []
     for change, row in written:
@@ -224,8 +313,8 @@ def _forget_checkpoints(connection: Connection, completed: Sequence[Key]) -> Non
     resumed = [(row.organization_id, row.job_id) for row in connection.execute(forgotten)]
     if not resumed:
         return
-    attempt = select(jobs.c.attempt).where(
-        jobs.c.organization_id == progress.c.organization_id, jobs.c.id == progress.c.job_id
+    attempt = select(ended.c.attempt).where(
+        ended.c.organization_id == progress.c.organization_id, ended.c.id == progress.c.job_id
     )
     theirs = tuple_(progress.c.organization_id, progress.c.job_id).in_(resumed)
     connection.execute(update(progress).where(theirs).values(attempt=attempt.scalar_subquery()))
@@ -253,22 +342,3 @@ def _burial(burial: Burial, job_type: str, now: datetime, caused_by: UUID | None
         "resolved_by": None,
         "resolved_at": None,
     }
-
-
-def lock_job(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """The job's row, locked against every other transition until this transaction ends; None if there is none."""
-    return connection.execute(
-        select(jobs)
-        .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-        # NO KEY: a host's open foreign-key reference to the job must not block this.
-        .with_for_update(key_share=True)
-    ).one_or_none()
-
-
-def forget_cancel_request(connection: Connection, organization: str, job_ids: Iterable[UUID]) -> None:
-    """A job that starts afresh is not stopped by a cancel of its former life."""
-    connection.execute(
-        delete(cancel_requests).where(
-            cancel_requests.c.organization_id == organization, cancel_requests.c.job_id.in_(list(job_ids))
-        )
-    )

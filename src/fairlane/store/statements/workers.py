@@ -13,7 +13,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import fixed
 from fairlane.store.inserts import insert_many, upsert
-from fairlane.store.tables import AnyRow, cancel_requests, jobs, locked_organizations, workers
+from fairlane.store.tables import AnyRow, live, locked_organizations, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +124,11 @@ class Held:
 def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
     """The jobs that run under this worker's lease. What it runs beside these it has lost."""
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.lease_token, cancel_requests.c.requested_at)
-        .select_from(jobs)
-        .outerjoin(
-            cancel_requests,
-            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
-        )
+        select(live.c.id, live.c.lease_token, live.c.cancel_requested_at)
         .where(_runs_under(worker_id))
         .execution_options(fairlane_across="heartbeat")
     )
-    return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
+    return [Held(row.id, row.lease_token, row.cancel_requested_at is not None) for row in rows]
 
 
 class LostWorker(NamedTuple):
@@ -162,9 +157,9 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
 _MISSING: Final = (
     text("""
 WITH RECURSIVE holder(id) AS (
-  SELECT (SELECT worker_id FROM fairlane_jobs WHERE status = :status ORDER BY worker_id LIMIT 1)
+  SELECT (SELECT worker_id FROM fairlane_live WHERE status = :status ORDER BY worker_id LIMIT 1)
   UNION ALL
-  SELECT (SELECT worker_id FROM fairlane_jobs WHERE status = :status AND worker_id > holder.id
+  SELECT (SELECT worker_id FROM fairlane_live WHERE status = :status AND worker_id > holder.id
           ORDER BY worker_id LIMIT 1)
   FROM holder WHERE holder.id IS NOT NULL
 )
@@ -194,15 +189,15 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
     _wait_for_claim(connection, worker_id)
     return connection.execute(
         select(
-            jobs.c.organization_id,
-            jobs.c.id,
-            jobs.c.job_type,
-            jobs.c.lease_token,
-            jobs.c.rescue_count,
-            jobs.c.started_at,
+            live.c.organization_id,
+            live.c.id,
+            live.c.job_type,
+            live.c.lease_token,
+            live.c.rescue_count,
+            live.c.started_at,
         )
         .where(_runs_under(worker_id))
-        .order_by(jobs.c.rescue_count.desc(), jobs.c.organization_id, jobs.c.id)
+        .order_by(live.c.rescue_count.desc(), live.c.organization_id, live.c.id)
         .limit(limit)
         .execution_options(fairlane_across="rescue")
     ).all()
@@ -218,7 +213,7 @@ def remove(connection: Connection, worker_id: UUID) -> bool:
     # Before the delete: after its own wait it would look again at a row that was changed, but not at one that was only
     # locked, and would miss the jobs of the claim that it waited for.
     _wait_for_claim(connection, worker_id)
-    running = select(jobs.c.id).where(_runs_under(worker_id)).limit(1).exists()
+    running = (select(live.c.id).where(_runs_under(worker_id)).limit(1)).exists()
     statement = delete(workers).where(workers.c.id == worker_id, ~running)
     is_gone = connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
     if is_gone:
@@ -248,8 +243,8 @@ def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
 
 def _runs_under(worker_id: UUID) -> ColumnElement[bool]:
     """Leave out a row without a lease: no worker wrote it, and no write could end it."""
-    is_running = jobs.c.status == fixed(JobStatus.RUNNING)
-    return and_(jobs.c.worker_id == worker_id, is_running, jobs.c.lease_token.is_not(None))
+    is_running = live.c.status == fixed(JobStatus.RUNNING)
+    return and_(live.c.worker_id == worker_id, is_running, live.c.lease_token.is_not(None))
 
 
 def _is_lost(connection: Connection, clock: Clock) -> ColumnElement[bool]:

@@ -9,7 +9,6 @@ from typing import Final
 from fairlane.store.tables.attempts import (
     artifacts,
     attempt_errors,
-    cancel_requests,
     checkpoints,
     dead_letters,
     doomed_files,
@@ -32,7 +31,7 @@ from fairlane.store.tables.directory import (
     users,
 )
 from fairlane.store.tables.feed import alerts, feed_floors, feed_keys, socket_tickets
-from fairlane.store.tables.jobs import DEFAULT_QUEUE, dedup_keys, job_parents, jobs, labels
+from fairlane.store.tables.jobs import DEFAULT_QUEUE, dedup_keys, ended, job_parents, jobs, labels, live
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
 from fairlane.store.tables.schedules import schedules
 
@@ -51,11 +50,11 @@ __all__ = [
     "audit",
     "breakers",
     "bulk_actions",
-    "cancel_requests",
     "checkpoints",
     "dead_letters",
     "dedup_keys",
     "doomed_files",
+    "ended",
     "execution_log",
     "feed_floors",
     "feed_keys",
@@ -65,6 +64,7 @@ __all__ = [
     "jobs",
     "labels",
     "limits",
+    "live",
     "locked_organizations",
     "log_lines",
     "members",

@@ -91,17 +91,6 @@ Index("fairlane_dead_letters_newest", *_decided, *_newest)
 Index("fairlane_dead_letters_group", *_decided, dead_letters.c.fingerprint, *_newest)
 Index("fairlane_dead_letters_cause", dead_letters.c.organization_id, dead_letters.c.caused_by)
 
-cancel_requests = Table(
-    "fairlane_cancel_requests",
-    metadata,
-    organization_key(),
-    of_job(),
-    Column("requested_at", Instant, nullable=False),
-    Column("requested_by", NAME, nullable=False),
-    Column("reason", Text, nullable=False),
-    job_key("fairlane_cancel_requests"),
-)
-
 progress = Table(
     "fairlane_progress",
     metadata,

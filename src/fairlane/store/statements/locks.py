@@ -1,0 +1,61 @@
+"""The lock of a job: whoever holds it may change the job's state, and nobody else does so meanwhile.
+
+It is the job's row in `live`. A job that has ended has none there, so its row in `jobs` is its lock: whoever brings it
+back to life takes that first. Whoever finds no live row locks the facts, and then the job's state, wherever it stands
+by then: the job may have come back in between. Where a caller's snapshot is older than that, the lock of the state
+fails, as the caller could not see what the job has become.
+"""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, select
+
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.statements.whole import select_whole
+from fairlane.store.tables import AnyRow, ended, jobs, live
+
+
+def lock(
+    connection: Connection, organization: str, ids: Iterable[UUID], *, skip_locked: bool = False
+) -> dict[UUID, AnyRow]:
+    """Lock an organization's jobs until the transaction ends, in the order of their ids.
+
+    Args:
+        skip_locked: leave out those that somebody holds; else wait for them.
+
+    Returns:
+        The rows of `select_whole` by id, as they are under their locks; without those that are not there.
+    """
+    wanted = set(ids)
+    if is_sqlite(connection):  # whose write transaction is exclusive
+        return _read(connection, organization, wanted)
+    locked = _lock(connection, live, organization, wanted, skip_locked=skip_locked)
+    others = _lock(connection, jobs, organization, wanted - locked, skip_locked=skip_locked)
+    for table in (live, ended):
+        locked |= _lock(connection, table, organization, others - locked, skip_locked=skip_locked)
+    return _read(connection, organization, locked)
+
+
+def lock_job(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Lock one job, as `lock` does; None if there is none."""
+    return lock(connection, organization, [job_id]).get(job_id)
+
+
+def _lock(
+    connection: Connection, table: Table, organization: str, ids: Collection[UUID], *, skip_locked: bool
+) -> set[UUID]:
+    if not ids:
+        return set()
+    mine = (table.c.organization_id == organization, table.c.id.in_(sorted(ids)))
+    # NO KEY: a host's open foreign-key reference to the job must not block this.
+    locked = select(table.c.id).where(*mine).order_by(table.c.id)
+    return set(connection.scalars(locked.with_for_update(key_share=True, skip_locked=skip_locked)))
+
+
+def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> dict[UUID, AnyRow]:
+    """Read in a statement of its own: its snapshot is younger than the locks."""
+    if not ids:
+        return {}
+    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(sorted(ids)))
+    return {row.id: row for row in connection.execute(select_whole().where(*mine))}

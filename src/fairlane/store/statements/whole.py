@@ -1,0 +1,43 @@
+"""A job with all that is known of it: its facts, and its state, from whichever table that stands in.
+
+For reads by key, and for what a list has found. Nothing is found quickly by a state's column here: ask `live` or
+`ended` for that.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, FromClause, Join, Label, Select, Table, and_, func, select
+
+from fairlane.store.tables import ended, jobs, live
+
+
+def _of_job(state: Table) -> ColumnElement[bool]:
+    return and_(state.c.organization_id == jobs.c.organization_id, state.c.id == jobs.c.id)
+
+
+def with_state(found: FromClause) -> Join:
+    """Add each job's state to rows that have its facts. A statement has one snapshot, in which a job stands once."""
+    return found.outerjoin(live, _of_job(live)).outerjoin(ended, _of_job(ended))
+
+
+WHOLE: Final = with_state(jobs)
+
+
+def _state() -> Mapping[str, Label[Any]]:
+    columns: dict[str, ColumnElement[Any]] = {**ended.c, **live.c}  # a lease only where it fences: of what runs
+    shared = {name for name in columns if name in live.c and name in ended.c and name != "lease_token"}
+    columns |= {name: func.coalesce(live.c[name], ended.c[name], type_=live.c[name].type) for name in shared}
+    return {name: column.label(name) for name, column in columns.items() if name not in jobs.c}
+
+
+STATE: Final[Mapping[str, Label[Any]]] = _state()
+STATUS: Final = STATE["status"]
+
+
+COLUMNS: Final = (*jobs.c, *STATE.values())
+
+
+def select_whole() -> Select[Any]:
+    """Select jobs with all columns of their facts and of their state. The caller adds the organization."""
+    return select(*COLUMNS).select_from(WHOLE)
