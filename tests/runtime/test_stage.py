@@ -8,9 +8,10 @@ from sqlalchemy import update
 from fairlane import Job, JobContext, Snooze, Submission
 from fairlane.runtime.stage import Stage
 from fairlane.store.statements import stage
-from fairlane.store.tables import live
+from fairlane.store.tables import jobs, live
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_outages import held_job
 from tests.runtime.worker_store import nothing
 
 BATCH = 500  # jobs that a round makes ready
@@ -99,3 +100,28 @@ def test_scheduled_rows_with_a_lease_keep_no_other_job_from_its_time(fl: Engine,
     clock.advance(62)
     assert rounds(fl) == [2]
     assert all(is_ready(fl, job) for job in later)
+
+
+def test_a_child_whose_facts_a_host_holds_keeps_no_other_from_being_told(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        fl.organizations.create("rival")
+        nothing(fl)
+
+        @fl.job_type("bad", dedup_window=0, max_retries=0)
+        async def bad(ctx: JobContext) -> None:
+            raise ConnectionError("gone")
+
+        parents = [fl.give("bad", organization=one) for one in ("acme", "rival")]
+        with fl.database.engine.connect() as host:  # whose children come in when their parents have ended
+            held, free = (
+                fl.submit("work", organization=one.organization, depends_on=[one], connection=host) for one in parents
+            )
+            fl.drain()
+            host.commit()
+        service = Stage(fl.database, 1.0)
+        with held_job(fl, held, jobs):
+            assert service.run_once() == 1
+            assert service.run_once() == 0
+            assert (fl.look(held).status, fl.look(free).status) == ("pending", "dead_letter")
+        assert service.run_once() == 1
+        assert fl.look(held).status == "dead_letter"

@@ -10,9 +10,12 @@ from sqlalchemy import insert
 
 from fairlane import Job, JobContext, Submission
 from fairlane.domain.events import JobEnded, ServiceFailed, StorageLost
+from fairlane.runtime.stage import Stage
+from fairlane.store.tables import jobs as facts
 from fairlane.store.tables import results
 from tests.runtime.worker_kit import Engine, Hold, engine, running, running_jobs, started, until
 from tests.runtime.worker_outages import held_job, held_table, refusing, waiting_for_locks
+from tests.runtime.worker_store import nothing
 
 
 @pytest.mark.parametrize("keeps_checkpoint", [False, True])
@@ -103,7 +106,12 @@ def held_result(fl: Engine, job: Job) -> Iterator[None]:
         host.rollback()
 
 
-@pytest.mark.parametrize("hold_up", [held_job, held_result], ids=["the job", "its result"])
+def held_facts(fl: Engine, job: Job) -> AbstractContextManager[None]:
+    """A host holds the job's facts, which its own tables refer to."""
+    return held_job(fl, job, facts)
+
+
+@pytest.mark.parametrize("hold_up", [held_job, held_facts, held_result], ids=["the job", "its facts", "its result"])
 def test_a_row_that_somebody_holds_holds_up_no_other_job_s_end(
     postgres_url: str, hold_up: Callable[[Engine, Job], AbstractContextManager[None]]
 ) -> None:
@@ -123,6 +131,25 @@ def test_a_row_that_somebody_holds_holds_up_no_other_job_s_end(
             assert fl.ended(held).status == "completed"
         assert fl.look(held).attempt == 1
         assert fl.events.of(StorageLost) == []
+
+
+def test_a_child_whose_facts_somebody_holds_is_told_later_and_holds_up_no_end(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+
+        @fl.job_type("bad", dedup_window=0, max_retries=0)
+        async def bad(ctx: JobContext) -> None:
+            raise ConnectionError("gone")
+
+        parent = fl.give("bad")
+        child = fl.give("work", depends_on=[parent])
+        Stage(fl.database, 1.0).run_once()
+        with running(fl.worker()):
+            with held_facts(fl, child):
+                assert fl.ended(parent).status == "dead_letter"
+                assert fl.look(child).status == "pending"
+            assert fl.ended(child).status == "dead_letter"
+        assert fl.events.of(ServiceFailed) == []
 
 
 def test_however_many_ends_a_lock_holds_up_the_others_are_written(postgres_url: str) -> None:

@@ -172,6 +172,18 @@ def test_a_failed_end_whose_row_somebody_holds_is_left_alone_and_written_later(s
     assert {scene.get(one.job_id).status for one in ends} == {QUEUED}
 
 
+def test_a_result_of_a_job_whose_facts_a_host_holds_is_left_alone_and_written_later(scene: Scene, race: Race) -> None:
+    ends = [end_of(one, Completed('"x"'))._replace(has_checkpoint=False) for one in running(scene, 8, "acme", "ana")]
+    held = ends[3]
+    with race.open() as host:
+        host.execute(select(jobs.c.id).where(jobs.c.id == held.job_id).with_for_update())
+        batch = race.passes(lambda: scene.write(ending(scene, ends)))
+    left = [one.finish for one in batch.result() if one.is_locked]
+    assert left == ([] if race.serial else [held])
+    assert all(one.transition is not None for one in scene.write(ending(scene, left)))
+    assert {scene.get(one.job_id).status for one in ends} == {JobStatus.COMPLETED}
+
+
 def test_a_cancel_that_holds_the_row_is_found_when_the_end_is_written_again(scene: Scene, race: Race) -> None:
     claimed = running(scene, 8, "acme", "ana")
     ends = [end_of(one, JAMMED) for one in claimed]

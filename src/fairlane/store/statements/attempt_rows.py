@@ -25,7 +25,7 @@ class Leased(Protocol):
 # Ids travel as one text: the driver would turn each of an array's into text by itself, at several times the cost.
 # Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. The
 # token is there while the job runs and no longer; the status beside it would tempt the planner into another index.
-GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
+_GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
     CAST(string_to_array(:tokens, ' ') AS uuid[])) AS given(organization_id, id, lease_token)"""
 MINE: Final = (
     "live.organization_id = given.organization_id AND live.id = given.id AND live.lease_token = given.lease_token"
@@ -34,7 +34,7 @@ _FACTS: Final = "JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organ
 # A row that somebody holds must not hold up the others. A host may hold the facts, which errors and dead letters refer
 # to: their foreign keys would wait for it.
 _LOCK: Final = text(f"""
-SELECT mine.lease_token FROM {GIVEN} CROSS JOIN LATERAL (
+SELECT mine.lease_token FROM {_GIVEN} CROSS JOIN LATERAL (
   SELECT lease_token FROM fairlane_live AS live {_FACTS} WHERE {MINE}
   FOR NO KEY UPDATE OF live SKIP LOCKED FOR KEY SHARE OF jobs SKIP LOCKED) AS mine
 """).execution_options(fairlane_across="finish")  # noqa: S608 - a constant of ours
@@ -46,7 +46,7 @@ _COLUMNS: Final = (
 _NAMES: Final = ", ".join(str(column).removeprefix("fairlane_") for column in _COLUMNS)
 # With LIMIT the planner can't make a join of it.
 _READ: Final = f"""
-SELECT mine.* FROM {GIVEN} CROSS JOIN LATERAL (
+SELECT mine.* FROM {_GIVEN} CROSS JOIN LATERAL (
   SELECT {_NAMES} FROM fairlane_live AS live {_FACTS} WHERE {MINE} LIMIT 1) AS mine
 """  # noqa: S608 - a constant of ours
 _SQLITE_READ: Final = f"""
@@ -86,7 +86,7 @@ def read(connection: Connection, attempts: Sequence[Leased]) -> dict[UUID, AnyRo
 
 
 def ids_of(attempts: Sequence[Leased]) -> dict[str, Any]:
-    """Return the parameters of `GIVEN`."""
+    """Return the parameters of `_GIVEN`."""
     return {
         "organizations": [one.organization for one in attempts],
         "ids": " ".join([one.job_id.hex for one in attempts]),

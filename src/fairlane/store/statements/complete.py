@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain import transitions
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.attempt_rows import GIVEN, MINE, ids_of
+from fairlane.store.statements.attempt_rows import MINE, ids_of
 from fairlane.store.tables import Instant, ended, live
 
 
@@ -45,14 +45,22 @@ _VALUES: Final = ", ".join(
 _TYPED: Final = [bindparam(name, type_=ended.c[name].type) for name in _CHANGED]
 _GUARD: Final = "live.cancel_requested_at IS NULL AND NOT live.has_children"
 
+_GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
+    CAST(string_to_array(:tokens, ' ') AS uuid[]), CAST(:leave_results AS boolean[]))
+    AS given(organization_id, id, lease_token, leaves_result)"""
+# A host may hold the facts, which results refer to: the foreign key would wait for it.
+_FACTS_ARE_FREE: Final = """EXISTS (SELECT FROM fairlane_jobs AS jobs
+      WHERE jobs.organization_id = given.organization_id AND jobs.id = given.id FOR KEY SHARE SKIP LOCKED)"""
+
 # Each row by a probe of its own, locked here: what somebody holds, or has changed since this statement began, is left
 # out and goes its own way. A cancel request and children are columns of the row, so a lock that was waited for shows
 # them.
 _COMPLETE: Final = (
     text(f"""
 WITH place AS MATERIALIZED (
-  SELECT its.place FROM {GIVEN} CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM fairlane_live AS live WHERE {MINE} AND {_GUARD}
+  SELECT its.place FROM {_GIVEN} CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM fairlane_live AS live
+    WHERE {MINE} AND {_GUARD} AND (NOT given.leaves_result OR {_FACTS_ARE_FREE})
     FOR UPDATE SKIP LOCKED) AS its
 ), live AS (
   DELETE FROM fairlane_live WHERE ctid = ANY(ARRAY(SELECT place FROM place)) RETURNING *
@@ -116,8 +124,8 @@ def complete(
     """Complete these attempts' jobs.
 
     Returns:
-        Keys of those that were completed. The others have lost their lease, or somebody holds their row, or their
-        cancel was asked for, or they have children to tell: `finish` finds out which.
+        Keys of those that were completed. The others have lost their lease, or somebody holds a row of theirs, or
+        their cancel was asked for, or they have children to tell: `finish` finds out which.
     """
     transition = transitions.complete(now, None)
     (step,) = transition.steps
@@ -141,6 +149,7 @@ def _on_postgres(
         {
             **common,
             **ids_of(completions),
+            "leave_results": [one.result is not None for one in completions],
             "now": now,
             "result_organizations": [one.organization for one in left],
             "result_ids": [one.job_id for one in left],

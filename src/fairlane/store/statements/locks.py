@@ -22,7 +22,7 @@ def lock(
     """Lock an organization's jobs until the transaction ends, in the order of their ids.
 
     Args:
-        skip_locked: leave out those that somebody holds; else wait for them.
+        skip_locked: leave out those of which somebody holds the state or the facts; else wait for them.
 
     Returns:
         The rows of `select_whole` by id, as they are under their locks; without those that are not there.
@@ -30,6 +30,9 @@ def lock(
     wanted = set(ids)
     if is_sqlite(connection):  # whose write transaction is exclusive
         return _read(connection, organization, wanted)
+    if skip_locked:
+        # A host may hold the facts, which errors and dead letters refer to: their foreign keys would wait for it.
+        wanted = _lock(connection, jobs, organization, wanted, skip_locked=True, shares=True)
     locked = _lock(connection, live, organization, wanted, skip_locked=skip_locked)
     others = _lock(connection, jobs, organization, wanted - locked, skip_locked=skip_locked)
     for table in (live, ended):
@@ -43,14 +46,20 @@ def lock_job(connection: Connection, organization: str, job_id: UUID) -> AnyRow 
 
 
 def _lock(
-    connection: Connection, table: Table, organization: str, ids: Collection[UUID], *, skip_locked: bool
+    connection: Connection,
+    table: Table,
+    organization: str,
+    ids: Collection[UUID],
+    *,
+    skip_locked: bool,
+    shares: bool = False,
 ) -> set[UUID]:
     if not ids:
         return set()
     mine = (table.c.organization_id == organization, table.c.id.in_(sorted(ids)))
     # NO KEY: a host's open foreign-key reference to the job must not block this.
     locked = select(table.c.id).where(*mine).order_by(table.c.id)
-    return set(connection.scalars(locked.with_for_update(key_share=True, skip_locked=skip_locked)))
+    return set(connection.scalars(locked.with_for_update(read=shares, key_share=True, skip_locked=skip_locked)))
 
 
 def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> dict[UUID, AnyRow]:
