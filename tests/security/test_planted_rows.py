@@ -155,7 +155,7 @@ def is_planted(login: str, statement: str) -> bool:
         session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
         try:
             session.execute(statement)
-        except psycopg.errors.InsufficientPrivilege:
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
             return False
     return True
 

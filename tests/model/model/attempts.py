@@ -29,19 +29,13 @@ def claim(world: World, job_id: UUID, worker: UUID, lease: UUID) -> None:
 
 def finish(world: World, *ends: End) -> None:
     """The ends of attempts; nothing, where a lease is no longer the job's."""
-    telling = []
+    jobs = []
     for job_id, lease, outcome in ends:
         job = world.jobs.get(job_id)
         if job is not None and job.lease == lease:
-            if job.has_children or job.cancel_requested or not _is_plain(outcome):
-                telling.append(job)
             _finish(world, job, outcome)
-    settle(world, [job for job in telling if job.status in TERMINAL])
-
-
-def _is_plain(outcome: Outcome) -> bool:
-    """Whether it goes the short way: its children, who were submitted a moment ago, hear of it by `stage`."""
-    return isinstance(outcome, Completed) and outcome.result is not None
+            jobs.append(job)
+    settle(world, [job for job in jobs if job.status in TERMINAL])
 
 
 def _finish(world: World, job: Job, outcome: Outcome) -> None:

@@ -45,11 +45,6 @@ def stage(world: World) -> None:
     new = {parent for job in world.jobs.values() for parent, state in job.parents.items() if state is EdgeState.NEW}
     settle(world, [world.jobs[parent] for parent in new if world.jobs[parent].status in TERMINAL])
     for job in world.jobs.values():
-        for parent in [one for one, state in job.parents.items() if state is EdgeState.NEW]:
-            watch(world, job, parent)
-
-
-def watch(world: World, child: Job, parent: UUID) -> None:
-    """Let the end of the parent tell the child."""
-    child.parents[parent] = EdgeState.WATCHED
-    world.jobs[parent].has_children = True
+        job.parents = {
+            parent: EdgeState.WATCHED if state is EdgeState.NEW else state for parent, state in job.parents.items()
+        }

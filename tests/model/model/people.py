@@ -65,8 +65,7 @@ def _follows(child: Job, retried: set[UUID]) -> bool:
 
 
 def _revive(world: World, job: Job) -> None:
-    job.retry_count, job.rescue_count, job.ended_at = 0, 0, None
-    job.cancel_requested = job.has_children = False
+    job.retry_count, job.rescue_count, job.cancel_requested, job.ended_at = 0, 0, False, None
     if job.unmet:
         move(world, job, JobStatus.PENDING)
     else:

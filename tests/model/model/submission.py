@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fairlane import DuplicateJob, JobStatus, ParentNotFound, PermissionDenied
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, TERMINAL, WAITING, EdgeState, ParentPolicy
-from tests.model.model.dependencies import settle, watch
+from tests.model.model.dependencies import settle
 from tests.model.model.organizations import may_submit, why_not_enter, why_not_touch
 from tests.model.model.world import Asked, Job, Key, Refusal, Step, World, children_of, find, move
 
@@ -75,17 +75,17 @@ def submit(world: World, batch: Sequence[Asked]) -> list[UUID]:
 
 def _insert(world: World, asked: Asked, batch: set[UUID]) -> None:
     run_at = world.now + timedelta(seconds=asked.delay)
-    parents = {parent: _edge(world, asked, parent) for parent in asked.parents}
+    parents = {parent: _edge(world, asked, parent, batch) for parent in asked.parents}
     job = Job(asked, run_at, JobStatus.PENDING, parents)
     if not job.unmet and run_at <= world.now:
         job.status, job.ready = JobStatus.QUEUED, True
     job.log = [Step(None, job.status, 0)]
     world.jobs[asked.id] = job
-    for parent in batch.intersection(parents):  # which come first
-        watch(world, job, parent)
 
 
-def _edge(world: World, asked: Asked, parent: UUID) -> EdgeState:
+def _edge(world: World, asked: Asked, parent: UUID, batch: set[UUID]) -> EdgeState:
+    if parent in batch:
+        return EdgeState.WATCHED
     status = world.jobs[parent].status
     anyway = asked.policy is ParentPolicy.RUN_ANYWAY and status in TERMINAL
     return EdgeState.SETTLED if status is JobStatus.COMPLETED or anyway else EdgeState.NEW

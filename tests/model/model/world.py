@@ -77,10 +77,7 @@ class Asked:
 
 @dataclass
 class Job:
-    """One job. `due` is when it may be claimed again, while it is queued and not `ready`.
-
-    `has_children`: a child's edge was watched since the job came to life, so that whatever ends it tells the children.
-    """
+    """One job. `due` is when it may be claimed again, while it is queued and not `ready`."""
 
     asked: Asked
     run_at: datetime
@@ -94,7 +91,6 @@ class Job:
     lease: UUID | None = None
     worker: UUID | None = None
     cancel_requested: bool = False
-    has_children: bool = False
     ended_at: datetime | None = None
     dead_letter: DeadLetter | None = None
     log: list[Step] = field(default_factory=list)

@@ -88,6 +88,13 @@ class TestChildSubmittedBesideAFinishingParent:
         assert status(scene, child) == then
         assert look(scene) == 0
 
+    def test_a_child_that_came_a_moment_before_its_parent_s_end_is_told_by_it(self, scene: Scene):
+        parent = scene.submit()
+        (claimed,) = run(scene, parent)
+        child = scene.submit(depends_on=[parent])
+        scene.end(claimed, has_checkpoint=False)
+        assert status(scene, child) == QUEUED  # no stage has looked at the edge
+
     def test_the_child_commits_while_its_parent_s_end_is_not_committed(self, scene: Scene, race: Race):
         parent = scene.submit()
         (claimed,) = run(scene, parent)

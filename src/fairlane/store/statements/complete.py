@@ -29,9 +29,7 @@ class Completion(NamedTuple):
 
 # What the transition changes, so that a column of it that is new is written here, too; all else stays as it was.
 _CHANGED: Final = tuple(
-    name
-    for name in transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes
-    if name in ended.c and name != "lease_token"  # which tells a worker later that the end was its own
+    name for name in transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes if name in ended.c
 )
 _KEPT: Final = tuple(one.name for one in ended.c if one.name in live.c and one.name not in {*_CHANGED, "status"})
 _INTO: Final = ", ".join(("status", *_CHANGED, *_KEPT))

@@ -189,8 +189,6 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
 def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
     """Return the row for the other table. What that one alone has begins as the table says, or as it is changed."""
     columns = {**before._asdict(), **_OTHERWISE[target], **change.transition.changes}
-    if target is ended:
-        columns["lease_token"] = before.lease_token  # of the attempt that ended it
     sequence = before.log_sequence + len(change.transition.steps)
     columns |= {"status": change.transition.target, "log_sequence": sequence}
     return {name: value for name, value in columns.items() if name in target.c}

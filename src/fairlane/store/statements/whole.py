@@ -25,8 +25,8 @@ WHOLE: Final = with_state(jobs)
 
 
 def _state() -> Mapping[str, Label[Any]]:
-    columns: dict[str, ColumnElement[Any]] = {**ended.c, **live.c}  # a lease only where it fences: of what runs
-    shared = {name for name in columns if name in live.c and name in ended.c and name != "lease_token"}
+    columns: dict[str, ColumnElement[Any]] = {**ended.c, **live.c}
+    shared = {name for name in columns if name in live.c and name in ended.c}
     columns |= {name: func.coalesce(live.c[name], ended.c[name], type_=live.c[name].type) for name in shared}
     return {name: column.label(name) for name, column in columns.items() if name not in jobs.c}
 

@@ -42,7 +42,8 @@ jobs = Table(
 is_busy(jobs)
 
 # A job that waits or runs has one row here, and a job that has ended one in `ended`: never both. The lock of the live
-# row is the job's lock. No foreign key: each claim and each end would pay for it.
+# row is the job's lock. Its foreign key costs submissions alone, and refuses a row without facts, which could not end.
+# One of `ended` would cost each end.
 live = Table(
     "fairlane_live",
     metadata,
@@ -74,6 +75,12 @@ live = Table(
     Column("error_type", NAME),
     Column("error_message", Text),
     Column("started_at", Instant),
+    ForeignKeyConstraint(
+        ["organization_id", "id"],
+        ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+        name="fairlane_live_job_fk",
+        ondelete="CASCADE",
+    ),
 )
 # Room for a job's next version on its own page, so that fewer pages are written.
 is_busy(live, "fillfactor = 80")
@@ -94,8 +101,6 @@ ended = Table(
     Column("retry_count", Integer, nullable=False),
     Column("rescue_count", Integer, nullable=False),
     Column("log_sequence", Integer, nullable=False),
-    # Of the attempt that ended it: so a worker that had no answer knows its own end from another's.
-    Column("lease_token", Uuid),
     Column("cancel_requested_at", Instant),
     Column("error_type", NAME),
     Column("error_message", Text),

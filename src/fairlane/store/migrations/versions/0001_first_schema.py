@@ -133,6 +133,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("queue != 'default'"),
     )
     op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "created_at", "id"])
+    _make_key_last("fairlane_jobs")
     op.create_table(
         "fairlane_live",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -162,6 +163,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("error_message", sa.Text()),
         sa.Column("started_at", INSTANT),
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_live_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_live_job_fk",
+            ondelete="CASCADE",
+        ),
     )
     op.create_index(
         "fairlane_live_ready",
@@ -230,7 +237,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("retry_count", sa.Integer(), nullable=False),
         sa.Column("rescue_count", sa.Integer(), nullable=False),
         sa.Column("log_sequence", sa.Integer(), nullable=False),
-        sa.Column("lease_token", sa.Uuid()),
         sa.Column("cancel_requested_at", INSTANT),
         sa.Column("error_type", NAME),
         sa.Column("error_message", sa.Text()),
@@ -247,12 +253,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         postgresql_include=["job_type", "submitted_by", "queue"],
     )
     op.create_index("fairlane_ended_finished", "fairlane_ended", ["organization_id", "job_type", "finished_at", "id"])
-    if op.get_context().dialect.name == "postgresql":
-        # PostgreSQL takes the index made last of those that look alike to it. Without statistics it would look for a
-        # job by its key in the index of statuses, and read all of its organization's.
-        for table in ("fairlane_jobs", "fairlane_live", "fairlane_ended"):
-            op.drop_constraint(f"{table}_pk", table)
-            op.create_primary_key(f"{table}_pk", table, ["organization_id", "id"])
+    _make_key_last("fairlane_live", "fairlane_ended")
     op.create_table(
         "fairlane_job_parents",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -736,6 +737,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     if op.get_context().dialect.name == "postgresql":
         for table, parameters in STORAGE.items():
             op.execute(f"ALTER TABLE {table} SET ({parameters})")
+
+
+def _make_key_last(*tables: str) -> None:
+    """Make the primary keys anew, after the other indexes.
+
+    PostgreSQL takes the index made last of those that look alike to it. Without statistics it would look for a job by
+    its key in the index of statuses, and read all of its organization's.
+    """
+    if op.get_context().dialect.name == "postgresql":
+        for table in tables:
+            op.drop_constraint(f"{table}_pk", table)
+            op.create_primary_key(f"{table}_pk", table, ["organization_id", "id"])
 
 
 def downgrade() -> None:
