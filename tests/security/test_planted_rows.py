@@ -2,23 +2,26 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from threading import Event
+from random import Random
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 
 from fairlane import Fairlane, JobContext, Settings
-from fairlane.store.row_security import SETTING
+from fairlane.store.row_security import SETTING, Role
+from fairlane.store.statements.rescue import rescue_worker
+from fairlane.store.statements.workers import LostWorker, running_jobs
 from fairlane.store.tables import ended, execution_log, job_parents, jobs, live
+from fairlane.store.transaction import Database
 from tests.api.served import Api
-from tests.patience import PATIENCE
 from tests.realtime.stream import Stream
+from tests.store.as_owner import in_role
 from tests.store.logins import bound_logins, plain
+from tests.store.races.scene import Scene
 
 NEWEST: Final = 2**63 - 1
 LAST: Final = 2**31 - 1
@@ -51,6 +54,11 @@ LOST: Final = {
     "lease_token": "gen_random_uuid()",
     "started_at": "now()",
 }
+TWIN: Final = f"'{uuid4()}'"
+STATE: Final = (  # what both tables of states need
+    "organization_id, id, queue, job_type, created_at, priority, run_at, attempt, retry_count, rescue_count, "
+    "log_sequence"
+)
 WORKER: Final = "(SELECT id FROM fairlane_workers LIMIT 1)"
 ENDED: Final = {"status": "'completed'", "finished_at": "now()"}
 ENTRY: Final = "organization_id, job_id, sequence, to_status, at, actor, message, attempt"
@@ -91,7 +99,7 @@ def entry(source: str, *, sequence: str = "2", status: str = "'queued'", at: str
     return f"INSERT INTO fairlane_execution_log (id, {ENTRY}) OVERRIDING SYSTEM VALUE SELECT {number}, {given}"
 
 
-# Each finds a job of acme that is ready and one that waits.
+# Each finds a job of acme that runs, one that is ready and one that waits.
 PLANTED: Final = {
     **{f"a ready job with {name} {value}": job(**{name: value}) for name, value in (
         *(("attempt", f"{LAST}"), ("log_sequence", f"{LAST}"), ("run_at", "'-infinity'")),
@@ -112,7 +120,7 @@ PLANTED: Final = {
     "an ended parent that lives": family(ENDED | {"status": "'queued'"}),
     **{f"a lost job with {name}": job(**LOST, **{name: f"{LAST}"}) for name in ("rescue_count", "log_sequence")},
     "a lost job that ran for ever": job(**LOST | {"started_at": "'-infinity'"}),
-    **{f"a change of {change}": f"UPDATE fairlane_live SET {change}" for change in (
+    **{f"a change of {change}": f"UPDATE fairlane_live SET {change} WHERE status <> 'running'" for change in (
         *(f"log_sequence = {LAST}", "run_at = '-infinity'", "run_at = 'infinity'", "status = 'bogus'"),
         "ready = false, next_retry_at = '-infinity'",
     )},
@@ -124,6 +132,16 @@ PLANTED: Final = {
     "a job that has ended without facts": job(ended, **ENDED),
     "a job without a state": job(jobs),
     "a ready job that has ended": job(jobs, live, ended, **ENDED | {"status": "'queued'"}),
+    "a second state of a job that runs": f"""
+INSERT INTO fairlane_ended ({STATE}, status, finished_at) SELECT {STATE}, 'canceled', now()
+FROM fairlane_live WHERE status = 'running'
+""",
+    "a second state of a child whose parent has ended badly": f"""
+WITH {rows("parent", jobs, ended, **(ENDED | {"status": "'canceled'"}))},
+{rows("child", jobs, live, **(CHILD | {"id": TWIN}))}, {rows("twin", ended, **(ENDED | {"id": TWIN}))}
+INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
+SELECT 'acme', child.id, parent.id, 'new' FROM parent, child
+""",
     "a child of a parent with labels in labels": f"""
 WITH {rows("parent", jobs, ended, **ENDED, labels=DEEP)}, {rows("child", jobs, live)}
 INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
@@ -160,18 +178,34 @@ def is_planted(login: str, statement: str) -> bool:
     return True
 
 
-def run_a_job_of_rival(fl: Fairlane) -> None:
-    job = fl.submit("greet", organization="rival")
+def run_jobs_of_rival(fl: Fairlane) -> None:
+    parent = fl.submit("greet", organization="rival")
+    child = fl.submit("greet", organization="rival", depends_on=[parent])
     for _ in range(2):  # the second one runs what the first one made ready
         fl.worker().drain()
-    assert fl.get(job.id, organization="rival").status == "completed"
+    assert [fl.get(one.id, organization="rival").status for one in (parent, child)] == ["completed"] * 2
+
+
+def rescue_from(workers: Database, worker_id: UUID) -> None:
+    """Take back what the lost worker ran, as another worker does."""
+
+    def rescue(connection: Connection) -> None:
+        held = running_jobs(connection, worker_id, 10)
+        rescue_worker(connection, workers.clock, Random(1), LostWorker(worker_id, "lost"), held)
+
+    with in_role():
+        workers.write(rescue)
 
 
 def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
     postgres_url: str, logins: dict[str, str], caplog: pytest.LogCaptureFixture
 ):
     settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
-    with Fairlane(settings) as fl, psycopg.connect(plain(postgres_url), autocommit=True) as administrator:
+    with (
+        Fairlane(settings) as fl,
+        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=Role.WORKER)) as workers,
+        psycopg.connect(plain(postgres_url), autocommit=True) as administrator,
+    ):
         fl.job_type("greet", dedup_window=0)(greet)
         with Fairlane(postgres_url) as owner:
             for organization in ("acme", "rival"):
@@ -181,45 +215,37 @@ def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
             caplog.clear()
             for table in (job_parents, execution_log, live, ended, jobs):
                 administrator.execute(f"DELETE FROM {table.name}")
+            canceled = fl.submit("greet", organization="acme")
+            held = fl.submit("greet", organization="rival")
+            lost = uuid4()
+            running = ", ".join(f"{key} = {value}" for key, value in (LOST | {"worker_id": f"'{lost}'"}).items())
+            administrator.execute(f"UPDATE fairlane_live SET {running}")
+            fl.cancel(canceled.id, organization="acme")  # so that its rescue ends it
             fl.submit("greet", organization="acme")
             fl.submit("greet", organization="acme", delay=3600)
             if is_planted(logins["host"], statement):
                 try:
-                    run_a_job_of_rival(fl)
+                    run_jobs_of_rival(fl)
+                    rescue_from(workers, lost)
+                    assert fl.get(held.id, organization="rival").status == "queued"
                     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
                 except Exception as error:  # noqa: BLE001 - all that failed are told together
                     stopped[name] = f"{type(error).__name__}: {error}"[:200]
     assert stopped == {}
 
 
-@pytest.mark.slow  # the worker waits for the end that can't be written, before it leaves
-def test_a_second_state_that_the_application_plants_takes_no_slot_from_other_organizations(
-    postgres_url: str, logins: dict[str, str]
-):
-    """No end can be written of the job that stands in two tables; the worker goes on with the jobs of others."""
-    ran = {"acme": Event(), "rival": Event()}
-    settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
-    with Fairlane(settings) as fl:
-
-        @fl.job_type("tell")
-        def tell(ctx: JobContext) -> None:
-            ran[ctx.organization].set()
-
-        with Fairlane(postgres_url) as owner:
-            for organization in ran:
-                owner.organizations.create(organization)
-        twofold = fl.submit("tell", organization="acme").id
-        assert is_planted(logins["host"], job(ended, **ENDED, id=f"'{twofold}'"))
-        worker = fl.worker(concurrency=1)
-        with ThreadPoolExecutor(1) as thread:
-            running = thread.submit(worker.drain)
-            try:
-                assert ran["acme"].wait(PATIENCE)
-                fl.submit("tell", organization="rival")
-                assert ran["rival"].wait(PATIENCE)
-            finally:
-                worker.stop(at_once=True)
-                running.result(PATIENCE)
+def test_the_end_of_a_job_takes_the_place_of_one_that_the_application_has_planted(database_url: str):
+    with Scene(database_url) as scene:
+        job = scene.submit()
+        (claimed,) = scene.worker().claim()
+        planted = (
+            f"INSERT INTO fairlane_ended ({STATE}, status, finished_at, canceled_by) "
+            f"SELECT {STATE}, 'canceled', run_at, 'x' FROM fairlane_live"
+        )
+        scene.write(lambda connection: connection.exec_driver_sql(planted))
+        scene.end(claimed, has_checkpoint=False)
+        ended_as = scene.get(job)
+        assert (ended_as.status, ended_as.canceled_by) == ("completed", None)
 
 
 # Each would be a job that a worker seems to hold, and that no worker can end, rescue or make ready.

@@ -38,8 +38,10 @@ Key = tuple[str, UUID]
 # What a row has that comes into the table, where its change says nothing else.
 _OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
     live: {
-        **dict.fromkeys(("worker_id", "lease_token", "next_retry_at", "cancel_requested_at")),
+        **dict.fromkeys(("worker_id", "lease_token", "next_retry_at")),
+        **dict.fromkeys(("cancel_requested_at", "cancel_requested_by", "cancel_reason")),
         **dict.fromkeys(("unmet_parents", "deferrals"), 0),
+        "has_children": False,
     },
     ended: {"canceled_at": None, "canceled_by": None},
 }
@@ -169,8 +171,13 @@ def _guard(table: Table, change: Change) -> Iterator[ColumnElement[bool]]:
 
 
 def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
-    """Move rows to the other table: it takes none but those that were deleted from the first."""
-    if source is live and all(one.lease_token is None for one in changes) and not may_delete(connection):
+    """Move rows to the other table: it takes none but those that were deleted from the first.
+
+    A row that the application's login has planted there gives way, so that it stops no other organization's jobs. A
+    submitter may change nothing there: such a row stops the submission, which is its own organization's.
+    """
+    by_function = source is live and all(one.lease_token is None for one in changes) and not may_delete(connection)
+    if by_function:
         found = connection.execute(_DELETE_WAITING, _given(changes)).all()
     elif takes_json(connection, changes):
         found = connection.execute(_delete_many(source), _given(changes)).all()
@@ -179,8 +186,10 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
         found = [row for statement in statements for row in connection.execute(statement)]
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
-    if moved:
+    if moved and by_function:
         insert_many(connection, target, moved)
+    elif moved:
+        upsert(connection, target, *moved)
     return {
         (row["organization_id"], row["id"]): Row(row["log_sequence"], row["attempt"], row["job_type"]) for row in moved
     }
