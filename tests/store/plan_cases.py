@@ -25,6 +25,7 @@ from fairlane.store.clock import DatabaseClock
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import (
+    admission,
     audit,
     breakers,
     bulk_actions,
@@ -101,6 +102,7 @@ HOT = (
     *("active lanes", "active lanes of queues", "claim", "claim with the oldest", "claim of rungs", "what runs"),
     *("scheduled jobs", "due retries", "what there is to stage", "new edges", "children", "a worker's jobs"),
     *("a lost worker's jobs", "workers whose rows are gone", "a rescue", "lock of a job", "a cancel"),
+    *("lock of many jobs", "lock of many free jobs", "find of many jobs"),
     *("finish", "completing many", "failing many for good", "failing many for now", "a plain submission", "live jobs"),
     *("a job", "scheduled jobs by turns", "due retries by turns"),
 )
@@ -136,6 +138,7 @@ GRID = Grid(START + timedelta(seconds=500_000), timedelta(minutes=1), 60)
 LAST_HOUR = GRID._replace(start=LATER - timedelta(hours=1))
 CELLS = [Cell("big", "type1", place) for place in range(60)]
 HUNDRED = [UUID(int=number) for number in range(400_001, 400_101)]
+ENDED_AND_LIVE = [*HUNDRED, *(UUID(int=number) for number in range(500_001, 500_101))]
 WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
@@ -297,9 +300,22 @@ CASES = {
     "submissions that are old": Case(
         lambda connection: limits.forget_submissions(connection, LATER, 100), ("submissions_at",), ("submissions",)
     ),
-    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("live_pk",), ()),
+    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("live_",), ()),
     "lock of a job": Case(
         lambda connection: locks.lock_job(connection, "big", UUID(int=1)), ("live_pk", "jobs_pk"), ()
+    ),
+    "lock of many jobs": Case(
+        lambda connection: locks.lock(connection, "big", ENDED_AND_LIVE), ("live_pk", "ended_pk", "jobs_pk"), ()
+    ),
+    "lock of many free jobs": Case(
+        lambda connection: locks.lock(connection, "big", ENDED_AND_LIVE, skip_locked=True),
+        ("live_pk", "ended_pk", "jobs_pk"),
+        (),
+    ),
+    "find of many jobs": Case(
+        lambda connection: list(admission.find_jobs(connection, "big", HUNDRED, hold=True)),
+        ("live_pk", "ended_pk", "jobs_pk"),
+        (),
     ),
     "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
     "completing many": Case(

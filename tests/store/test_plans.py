@@ -60,6 +60,10 @@ LISTS = (
     "newest dead letters",
     "newest dead letters of one error",
 )
+# The line of a plan that says by which index it reads, and the condition that follows.
+BY_INDEX = re.compile(r"(?:using|on) fairlane_(\w+)(?: on .*)?  \(cost.*\n\s+Index Cond: (.*)")
+# Of a job's tables: an organization's rows are all read where its key's condition names no id.
+KEYS_OF_JOBS = frozenset({"jobs_pk", "live_pk", "ended_pk"})
 # What a line of a plan reads or sorts, and how many rows are expected.
 READS = re.compile(r"((?:Index|Seq|Bitmap|Sort).*?)  \(cost=[\d.]+ (rows=\d+)")
 
@@ -131,6 +135,9 @@ def assert_reads_by_index(database: Database, case: Case) -> None:
             assert [line for plan in found for line in scans(plan, table)] == []
         for index in case.indexes:
             assert any(f"fairlane_{index}" in plan for plan in found), found
+            if index in KEYS_OF_JOBS:
+                conditions = [one for plan in found for name, one in BY_INDEX.findall(plan) if name == index]
+                assert [one for one in conditions if not re.search(r"\bid = ", one)] == []
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

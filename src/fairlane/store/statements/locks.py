@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, select
 
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.whole import select_whole
+from fairlane.store.statements.whole import by_ids, select_whole
 from fairlane.store.tables import AnyRow, ended, jobs, live
 
 
@@ -56,15 +56,18 @@ def _lock(
 ) -> set[UUID]:
     if not ids:
         return set()
-    mine = (table.c.organization_id == organization, table.c.id.in_(sorted(ids)))
     # NO KEY: a host's open foreign-key reference to the job must not block this.
-    locked = select(table.c.id).where(*mine).order_by(table.c.id)
-    return set(connection.scalars(locked.with_for_update(read=shares, key_share=True, skip_locked=skip_locked)))
+    locked = (
+        select(table.c.id)
+        .where(table.c.organization_id == organization)
+        .with_for_update(read=shares, key_share=True, skip_locked=skip_locked)
+    )
+    return set(connection.scalars(by_ids(connection, locked, table.c.id, ids)))
 
 
 def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> dict[UUID, AnyRow]:
     """Read in a statement of its own: its snapshot is younger than the locks."""
     if not ids:
         return {}
-    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(sorted(ids)))
-    return {row.id: row for row in connection.execute(select_whole().where(*mine))}
+    whole = select_whole().where(jobs.c.organization_id == organization)
+    return {row.id: row for row in connection.execute(by_ids(connection, whole, jobs.c.id, ids))}
