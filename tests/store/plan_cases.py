@@ -456,6 +456,21 @@ CASES = {
         ("jobs_user", "ended_pk"),
         ("jobs_user",),
     ),
+    "completed jobs of a user": Case(
+        partial(page_of, user="guest", statuses=frozenset({JobStatus.COMPLETED})),
+        ("jobs_user", "ended_pk"),
+        ("jobs_user",),
+    ),
+    "completed jobs of a frequent type": Case(
+        partial(page_of, job_type="type1", statuses=frozenset({JobStatus.COMPLETED})),
+        ("jobs_type", "ended_pk"),
+        ("jobs_type",),
+    ),
+    "count of a user's completed jobs": Case(
+        partial(count_of, user="user1", statuses=frozenset({JobStatus.COMPLETED})),
+        ("jobs_user", "ended_pk"),
+        ("jobs_user",),
+    ),
     "jobs of many statuses": Case(
         partial(page_of, statuses=LIVE | TERMINAL), ("live_status", "ended_status"), ("live_status", "ended_status")
     ),

@@ -6,7 +6,7 @@ Lists go by `created_at`, which is by the database's clock. Ids only tell jobs o
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -31,7 +31,7 @@ from fairlane.domain.sealing import PREFIX
 from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, Resolution
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
-from fairlane.store.statements.whole import STATE, WHOLE
+from fairlane.store.statements.whole import STATE, STATUS, WHOLE
 from fairlane.store.tables import DEFAULT_QUEUE, dead_letters, ended, jobs, labels, live
 
 
@@ -157,7 +157,7 @@ def _first(
 def _some(organization: str, wanted: Wanted, up_to: int, *, by_status: bool = False) -> Subquery:
     """Return the ids of so many jobs that fit, whichever they are; `by_status`: also the status of each."""
     each = []
-    for one in _sources(wanted, by_status=by_status):
+    for one in _sources(wanted, in_order=False, by_status=by_status):
         shown = (one.base.c.id, *((one.state["status"],) if by_status else ()))
         found = select(*shown).select_from(one.rows).where(*_conditions(organization, wanted, one))
         each.append(select(found.limit(up_to).subquery()))
@@ -180,35 +180,70 @@ class _At(NamedTuple):
 class _Source(NamedTuple):
     """Where jobs of a list are found.
 
-    `base` finds them. Where these are asked for, `state` has their statuses and errors, and `statuses` are those of
-    them that are found here.
+    `base` finds them. Where these are asked for, `state` has their statuses and errors, and `fits` says which statuses
+    are found here.
     """
 
     base: Table
     rows: FromClause
     place: _At
     state: Mapping[str, ColumnElement[Any]] = {}
-    statuses: frozenset[JobStatus] = frozenset()
+    fits: ColumnElement[bool] | None = None
 
 
-def _sources(wanted: Wanted, *, by_status: bool = False) -> Iterator[_Source]:
+def _sources(wanted: Wanted, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
     """Yield where the jobs stand: in `jobs`, unless their state is asked for. Few are found there, too, and looked up.
 
-    By statuses, each has a source of its own, whose index has the order of lists.
+    By statuses, each has a source of its own, whose index has the order of lists. But most jobs are completed: through
+    all of these, a user whose jobs are old would be looked for.
     """
     statuses = wanted.statuses
     if not statuses and wanted.retry_after is not None:
         statuses = frozenset({JobStatus.QUEUED})
     elif not statuses and (wanted.words is not None or by_status):
         statuses = LIVE | TERMINAL
-    if wanted.are_few or not statuses:
-        yield _Source(jobs, WHOLE if statuses else jobs, _place(wanted, jobs), STATE, wanted.statuses)
+    looked_up = frozenset() if by_status else statuses & _looked_up(wanted, in_order=in_order)
+    if not statuses or (wanted.are_few and statuses != looked_up):
+        fits = STATUS.in_(sorted(wanted.statuses)) if wanted.statuses else None
+        yield _Source(jobs, WHOLE if statuses else jobs, _place(wanted, jobs), STATE, fits)
         return
+    if looked_up:
+        yield _Source(jobs, jobs, _place(wanted, jobs), fits=_IS_COMPLETED)
+        statuses -= looked_up
     of_live = statuses - TERMINAL if wanted.retry_after is None else statuses
     for table, part in ((live, of_live), (ended, statuses - of_live)):
         by_label = _leading_label(wanted) is not None and part
         for those in [part] if by_label else [frozenset({one}) for one in sorted(part)]:
-            yield _Source(table, table, _place(wanted, table), dict(table.c), those)
+            yield _Source(table, table, _place(wanted, table), dict(table.c), table.c.status.in_(sorted(those)))
+
+
+# A value and not EXISTS, which PostgreSQL may make a join of all that are completed.
+_IS_COMPLETED: Final = (
+    select(literal(1))
+    .where(
+        ended.c.organization_id == jobs.c.organization_id,
+        ended.c.id == jobs.c.id,
+        ended.c.status == fixed(JobStatus.COMPLETED),
+    )
+    .correlate(jobs)
+    .scalar_subquery()
+    .is_not(None)
+)
+
+
+def _looked_up(wanted: Wanted, *, in_order: bool) -> frozenset[JobStatus]:
+    """Return the statuses that are looked up for each job of the type, the user or the queue.
+
+    Of a type alone, only in the order of the list: without it, an index of `ended` finds them.
+    """
+    is_found = bool(_rarer(wanted if in_order else replace(wanted, job_type=None)))
+    is_in_facts = is_found and wanted.words is None and wanted.retry_after is None and _leading_label(wanted) is None
+    return frozenset({JobStatus.COMPLETED} if is_in_facts else ())
+
+
+def _rarer(wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
+    """Return what an index of `jobs` finds: most jobs are in the usual queue, which has none."""
+    return tuple(_equal(jobs, replace(wanted, queue=None) if wanted.queue == DEFAULT_QUEUE else wanted))
 
 
 def _place(wanted: Wanted, base: Table) -> _At:
@@ -219,8 +254,7 @@ def _place(wanted: Wanted, base: Table) -> _At:
 
 def are_few(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> bool:
     """Whether no more jobs have the job type, the user and the queue; False where none of these is asked for."""
-    unusual = replace(wanted, queue=None) if wanted.queue == DEFAULT_QUEUE else wanted
-    equal = tuple(_equal(jobs, unusual))
+    equal = _rarer(wanted)
     some = select(jobs.c.id).where(jobs.c.organization_id == organization, *equal).limit(up_to + 1).subquery()
     return bool(equal) and connection.execute(select(func.count()).select_from(some)).scalar_one() <= up_to
 
@@ -277,8 +311,8 @@ def _equal(base: Table, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
 
 
 def _of_state(wanted: Wanted, source: _Source) -> Iterator[ColumnElement[bool]]:
-    if source.statuses:
-        yield source.state["status"].in_(sorted(source.statuses))
+    if source.fits is not None:
+        yield source.fits
     if wanted.retry_after is not None:
         # The very words of the index's predicate.
         yield live.c.status == fixed(JobStatus.QUEUED)
