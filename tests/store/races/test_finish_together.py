@@ -86,9 +86,13 @@ def rename(scene: Scene, claimed: Claimed, job_id: UUID) -> Claimed:
     """Give a job another id."""
 
     def work(connection: Connection) -> None:
-        for table, column in ((jobs, "id"), (live, "id"), (execution_log, "job_id")):
+        facts = (jobs.c.organization_id == claimed.organization) & (jobs.c.id == claimed.id)
+        row = connection.execute(select(jobs).where(facts)).one()
+        connection.execute(jobs.insert().values({**row._asdict(), "id": job_id}))  # its live row refers to it
+        for table, column in ((live, "id"), (execution_log, "job_id")):
             mine = (table.c.organization_id == claimed.organization) & (table.c[column] == claimed.id)
             connection.execute(update(table).where(mine).values({column: job_id}))
+        connection.execute(jobs.delete().where(facts))
 
     scene.write(work)
     return claimed._replace(id=job_id)
