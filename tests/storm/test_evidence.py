@@ -181,7 +181,7 @@ class TestPlaces:
         assert sorted(self.found(fl, other)) == told
 
     def test_without_a_job_are_told(self, fl: Engine) -> None:
-        other = update(live).values(id=new_id())
+        other = update(ended).values(id=new_id())
         assert self.found(fl, other)[1:] == ["has a state, and no facts"]
 
 

@@ -190,9 +190,8 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
         insert_many(connection, target, moved)
     elif moved:
         upsert(connection, target, *moved)
-    return {
-        (row["organization_id"], row["id"]): Row(row["log_sequence"], row["attempt"], row["job_type"]) for row in moved
-    }
+    names = ("log_sequence", "attempt", "job_type")
+    return {(row["organization_id"], row["id"]): Row(*(row[name] for name in names)) for row in moved}
 
 
 def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
