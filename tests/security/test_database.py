@@ -239,8 +239,11 @@ def test_who_submits_deletes_waiting_jobs_of_organizations_that_it_has_named_and
     with psycopg.connect(plain(postgres_url), autocommit=True) as administrator, owning(postgres_url) as owner:
         for (of, status), job in ids.items():
             administrator.execute(
+                "WITH facts AS (INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, "
+                "on_parent_failure, created_at) VALUES (%s, %s, 'default', 'report', '{}', '{}', 'cancel', now()) "
+                "RETURNING organization_id, id, queue, job_type, created_at) "
                 "INSERT INTO fairlane_live (organization_id, id, queue, job_type, created_at, status, ready, priority, "
-                "run_at) VALUES (%s, %s, 'default', 'report', now(), %s, false, 0, now())",
+                "run_at) SELECT *, %s, false, 0, now() FROM facts",
                 [of, job, status],
             )
         with Fairlane(Settings(url=owner)) as fl:
