@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from tests.runtime.worker_outages import OwnServer, locked
-from tests.storm import clock, folder
+from tests.storm import clock, folder, ledger
 from tests.storm.faults import Fault, Injection, Planned
 from tests.storm.fleet import Fleet
 from tests.storm.proxy import Proxy, Silence
@@ -74,7 +74,12 @@ def inject(site: Site, planned: Planned) -> list[Injection]:
 
 
 def _kill(site: Site, planned: Planned) -> Injection:
+    """Kill it amid a handler, so that there is something to rescue; after a lease without one, also idle."""
+    waited = 0.0
     worker, process = site.fleet.up(planned.slot)
+    while waited < site.lease and process.poll() is None and not ledger.is_busy(site.directory, worker):
+        site.is_over.wait(_LOOK)
+        waited += _LOOK
     began = time.monotonic()
     process.kill()
     is_cut = process.wait() != -signal.SIGKILL  # it was about to end by itself

@@ -7,6 +7,7 @@ did. Moments are `time.monotonic()`, which all processes of a machine share and 
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -70,9 +71,15 @@ def _file(pid: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
-def read(directory: Path) -> Iterator[Entry]:
-    """All entries of all processes, by process."""
-    for path in sorted(folder.ledgers(directory).glob("*.jsonl")):
+def is_busy(directory: Path, worker: str) -> bool:
+    """Whether a handler of this worker has begun and not ended."""
+    kinds = Counter(entry.kind for entry in read(directory, worker))
+    return kinds[Kind.BEGIN] > kinds[Kind.FAIL] + kinds[Kind.EFFECT] + kinds[Kind.GIVE_UP]
+
+
+def read(directory: Path, worker: str = "*") -> Iterator[Entry]:
+    """All entries of all processes, or of those of this worker, by process."""
+    for path in sorted(folder.ledgers(directory).glob(f"{worker}-*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             # One without an end was cut off by a kill: what it was to tell was not told in time.
             for line in lines:

@@ -71,17 +71,20 @@ def test_half_of_those_that_are_told_to_end_are_told_twice(tmp_path: Path, draw:
 
 def test_a_stop_amid_which_the_worker_was_killed_comes_once_more(site: Site) -> None:
     site.lease = 1.0
-    waited, killed = site.is_over.wait, list[Injection]()
+    waited, killed = site.is_over.wait, list[str]()
 
     def wait(timeout: float | None = None) -> bool:
-        if not killed:
-            killed.append(kill(site))
-            return False
-        return waited(0.01)
+        if killed:
+            return waited(0.01)
+        worker, process = site.fleet.up(0)
+        killed.append(worker)
+        process.kill()
+        process.wait()
+        return False
 
     site.is_over.wait = wait  # type: ignore[method-assign]  # a kill has to come just then
     cut, whole = inject(site, STOP)
-    assert (cut.worker, cut.is_cut) == (killed[0].worker, True)
+    assert (cut.worker, cut.is_cut) == (killed[0], True)
     assert (whole.worker, whole.is_cut) == ("worker0-2", False)
 
 
