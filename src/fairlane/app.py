@@ -585,7 +585,7 @@ class Fairlane:
             IllegalTransition: it has not ended, a job that needs it has not, or a table of yours refers to it; the
                 message says what to do first.
         """
-        self._jobs.delete(job, organization, user=user, own=False)
+        self._jobs.delete(job, organization, user=user)
 
     def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
         """Wait until the job has ended.

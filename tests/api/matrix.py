@@ -101,10 +101,10 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "resolveDeadLetters": _BULK._replace(
         body={"ids": ["00000000-0000-7000-8000-000000000000"], "resolution": "ignored"}
     ),
-    "deleteDeadLetters": _BULK._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
+    "deleteDeadLetters": _ADMINS._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
     "retryDeadLetter": _DEAD,
     "resolveDeadLetter": _NOTED._replace(job="dead", body={"resolution": "resolved"}),
-    "deleteDeadLetter": _NOTED._replace(job="dead"),
+    "deleteDeadLetter": Within(403, 403, 204, 403, 204, job="dead"),
     "listMyOrganizations": Proved(200),
     "getAccess": _READ,
     "getOrganization": _READ,

@@ -54,6 +54,20 @@ def test_members_stop_their_own_and_admins_all(api: Api):
     assert api.as_("admin").post(f"{BASE}/{of_admin['id']}/stop").json()["state"] == "stopped"
 
 
+def test_dead_letters_are_deleted_by_whoever_may_delete_one(api: Api):
+    job = api.fl.submit("failing", organization="acme", user="member")
+    api.run()
+    _, changer = api.fl.tokens.create(organization="acme", as_user="admin", name="cut", scopes=["jobs:change"])
+    for client in (api.as_("member"), api.client(changer)):
+        answer = client.post(BASE, json={"action": "delete"})
+        assert (answer.status_code, answer.json()["detail"]) == (
+            403,
+            "This needs the right jobs:delete, which you don't have here.",
+        )
+        assert client.post("/organizations/acme/dead-letters/deletion", json={"ids": [str(job.id)]}).status_code == 403
+    assert api.as_("admin").post(BASE, json={"action": "delete"}).json()["changed"] == 1
+
+
 def test_one_ends_with_the_token_that_began_it(api: Api):
     token, secret = api.fl.tokens.create(organization="acme", as_user="member", name="leaked")
     for _ in range(3):

@@ -172,6 +172,15 @@ def test_some_are_deleted_after_a_question(enter: Callable[..., Page], site: Sit
     assert site.fl.list(organization="acme").total == 0
 
 
+def test_a_member_may_decide_about_their_own_and_delete_none(enter: Callable[..., Page], site: Site):
+    site.done(site.submit("report.fail", user="ben"))
+    page = enter("ben", LETTERS)
+    page.get_by_role("link", name="ValueError").click()
+    choose(page, 1)
+    expect(page.get_by_role("button", name="Resolve…")).to_be_visible()
+    expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
+
+
 def test_what_is_chosen_is_not_chosen_in_another_view(enter: Callable[..., Page], site: Site, letters: list[str]):
     site.fl.dead_letters.ignore(letters[0], organization="acme", user="ana")
     page = enter("ana", LETTERS)

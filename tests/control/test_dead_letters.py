@@ -235,7 +235,7 @@ class TestDecisions:
 class TestDelete:
     def test_the_job_goes_with_all_that_is_kept_of_it(self, scene: Scene):
         job, other = bury(scene, 2)
-        scene.fl.dead_letters.delete(job.id, organization="acme", user="ana")
+        scene.fl.dead_letters.delete(job.id, organization="acme", user="olga")
         with pytest.raises(JobNotFound):
             scene.get(job)
         assert ids(scene) == [other.id]

@@ -93,10 +93,13 @@ def test_one_that_has_not_ended_is_canceled_first(scene: Scene) -> None:
 
 
 def test_admins_and_the_system_may_and_nobody_else(scene: Scene) -> None:
-    job = ended(scene)
+    job = scene.dead_letter()
     for member in ("ana", "bea", "vic"):
-        with pytest.raises(PermissionDenied, match="only admins may"):
-            scene.fl.delete(job, organization="acme", user=member)
+        for verb in (scene.fl.delete, scene.fl.dead_letters.delete):
+            with pytest.raises(PermissionDenied, match="only admins may; ask an admin of acme"):
+                verb(job, organization="acme", user=member)
+        action = scene.fl.bulk.start("delete", {}, organization="acme", user=member)
+        assert (action.changed, action.refused) == (0, 1)
     strangers: list[tuple[str, str | None]] = [("acme", "rita"), ("rival", "rita"), ("rival", None)]
     for organization, user in strangers:
         with pytest.raises(JobNotFound):

@@ -219,7 +219,10 @@ class DeadLetters:
         self._decide(job, organization, Resolution.IGNORED, user, note)
 
     def delete(self, job: JobOrId, *, organization: str, user: str | None = None) -> None:
-        """Delete the job with all that is kept of it; a worker's clean-up deletes its files, soon after.
+        """Delete the job with all that is kept of it, as `Fairlane.delete`.
+
+        Args:
+            user: an admin of the organization, or an operator; None = the system.
 
         Raises:
             JobNotFound, PermissionDenied, IllegalTransition

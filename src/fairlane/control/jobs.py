@@ -25,7 +25,7 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.ids import JobOrId, job_id_of
 from fairlane.domain.jobs import Job
-from fairlane.domain.permissions import Right
+from fairlane.domain.permissions import ROLE_RIGHTS, Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
 from fairlane.domain.statuses import JobStatus, Role
@@ -159,13 +159,12 @@ class JobControl:
         *,
         user: str | None,
         same_since: datetime | None = None,
-        own: bool = True,
     ) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Args:
+            user: an admin or an operator; a member may not delete even their own.
             same_since: only if it has neither ended nor come back to life since.
-            own: whether a member may delete what is theirs, too.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
@@ -186,7 +185,7 @@ class JobControl:
             cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
 
         try:
-            self.change(job, organization, user, "delete", work, own=own)
+            self.change(job, organization, user, "delete", work, right=Right.JOBS_DELETE)
         except IntegrityError as error:  # of the statement or, where the key is deferred, of the commit
             raise IllegalTransition(
                 f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
@@ -203,19 +202,20 @@ class JobControl:
         *,
         after: Mapping[str, Any] | None = None,
         by_operators: bool = True,
-        own: bool = True,
+        right: Right = Right.JOBS_CHANGE,
     ) -> T:
-        """Run `work` under the job's lock, if the user may change it: a member their own, admins and operators all.
+        """Run `work` under the job's lock, if the user may change it.
 
-        A stranger learns nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an
-        operator may no more than their membership lets them; without `own` a member may change none.
+        Admins and operators may change all jobs, others their own if their role gives them `right`. A stranger learns
+        nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an operator may no
+        more than their membership lets them.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
         """
         key = job_id_of(job, organization)
         storable(user=user)
-        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE if own else Right.JOBS_DELETE)
+        actor = self._authority.actor(organization, user, right)
 
         def change(connection: Connection) -> T:
             with lock_timeout(connection, self._database.lock_seconds):
@@ -224,7 +224,7 @@ class JobControl:
                 if row is None or (user is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator or not by_operators:
-                    _check_right(row, user, membership, verb, own=own)
+                    _check_right(row, user, membership, verb, right)
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
                 before = {"status": row.status}
@@ -312,11 +312,11 @@ def _refuse_unless_same(connection: Connection, row: AnyRow, since: datetime | N
         raise ChangedSince(f"Job {row.id} has ended since, or was retried; look at it before you change it.")
 
 
-def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str, *, own: bool) -> None:
+def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str, right: Right) -> None:
     role = membership.role if membership is not None else None
     if user is None or role is Role.ADMIN:
         return
-    if own and role is Role.MEMBER and row.submitted_by == user:
+    if role is not None and right in ROLE_RIGHTS[role] and row.submitted_by == user:
         return
-    why = "it is not their own" if own else "only admins may"
+    why = "it is not their own" if right in ROLE_RIGHTS[Role.MEMBER] else "only admins may"
     raise PermissionDenied(f"{user} may not {verb} job {row.id}: {why}; ask an admin of {row.organization_id}.")

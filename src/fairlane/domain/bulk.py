@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.jobs import empty_filter, statuses_of
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import LIVE, JobStatus
 
 
@@ -33,6 +34,12 @@ FITTING: Final = {
     BulkVerb.CANCEL: LIVE,
     BulkVerb.RETRY: frozenset({JobStatus.DEAD_LETTER}),
     BulkVerb.DELETE: frozenset({JobStatus.DEAD_LETTER}),
+}
+# What whoever begins one needs.
+NEEDED: Final = {
+    BulkVerb.CANCEL: Right.JOBS_CHANGE,
+    BulkVerb.RETRY: Right.JOBS_CHANGE,
+    BulkVerb.DELETE: Right.JOBS_DELETE,
 }
 MOST_WORKING: Final = 10  # bulk actions of an organization at once
 

@@ -140,6 +140,7 @@ export function DeadLetterGroup() {
 }
 
 function ForChosen({ number, decided, onDeed }: { number: number; decided: Decided; onDeed: (deed: Deed) => void }) {
+  const mayDelete = useMay("jobs:delete");
   return (
     <>
       <span className="text-xs text-muted" aria-live="polite">
@@ -156,9 +157,11 @@ function ForChosen({ number, decided, onDeed }: { number: number; decided: Decid
       <Button small onClick={() => onDeed("ignored")}>
         Ignore…
       </Button>
-      <Button small onClick={() => onDeed("delete")}>
-        Delete…
-      </Button>
+      {mayDelete && (
+        <Button small onClick={() => onDeed("delete")}>
+          Delete…
+        </Button>
+      )}
     </>
   );
 }

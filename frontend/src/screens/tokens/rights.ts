@@ -6,7 +6,7 @@ export const RIGHT_NAMES: Record<Right, string> = {
   "metrics:read": "look at numbers, of no single job",
   "jobs:submit": "submit jobs",
   "jobs:change": "cancel jobs, care for dead letters",
-  "jobs:delete": "delete jobs that have ended",
+  "jobs:delete": "delete jobs that have ended, dead letters among them",
   "payload:read": "see parameters, errors and results",
   "schedules:change": "change schedules",
   "members:read": "look at members",

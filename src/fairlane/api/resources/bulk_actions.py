@@ -127,7 +127,7 @@ class BulkAction(BaseModel):
 
 @router.post("", status_code=201, operation_id="startBulkAction")
 def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
-    """Cancel, retry or delete all jobs that are there now and fit; members their own, admins all.
+    """Cancel, retry or delete all jobs that are there now and fit; members cancel and retry their own, admins do all.
 
     It works for two seconds, from the newest job to the oldest; what is left then, workers do, whoever goes away. After
     a request that got no answer, list bulk actions to see whether it has begun.
@@ -176,7 +176,10 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
 
     Raises:
         FairlaneError
+        Problem: they lack the right that it needs.
     """
+    right = domain.NEEDED[verb]
+    scope.require(right, "This")
     credential = scope.principal.credential
     try:
         action = scope.fl.bulk.start(
@@ -185,7 +188,7 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
             organization=scope.organization,
             user=scope.user,
             per_second=per_second,
-            right=Right.JOBS_CHANGE,
+            right=right,
             token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
         )
     except JobTypeNotFound as error:  # it is wrong in the body, and the address leads somewhere

@@ -29,6 +29,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead le
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+_Deleting = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_DELETE))]
 _Decided = Annotated[
     Resolution | Literal["any"], Query(description="What was decided about them; any: whatever it was.")
 ]
@@ -163,7 +164,7 @@ def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
 
 
 @router.post("/dead-letters/deletion", operation_id="deleteDeadLetters")
-def delete_some(scope: _Changing, body: Chosen) -> ChangedSome:
+def delete_some(scope: _Deleting, body: Chosen) -> ChangedSome:
     """Delete up to 1,000, each by itself; what is refused is listed, and holds up none of the others."""
     verb = scope.fl.dead_letters.delete
     refused = _each(scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user))
@@ -183,7 +184,7 @@ def resolve(scope: _Changing, job: JobPath, body: Decision) -> None:
 
 
 @router.delete("/dead-letters/{job}", status_code=204, operation_id="deleteDeadLetter")
-def delete(scope: _Changing, job: JobPath) -> None:
+def delete(scope: _Deleting, job: JobPath) -> None:
     """Delete a dead letter with all that is kept of it."""
     scope.fl.dead_letters.delete(job, organization=scope.organization, user=scope.user)
 
