@@ -28,6 +28,7 @@ class Seen(NamedTuple):
 
 NOTHING = Seen(None, None)
 EARLIER = Seen(95.0, "nearly there")
+HOUR = 3600  # seconds
 
 
 def seen(fl: Engine, job: Job) -> set[Seen]:
@@ -48,16 +49,20 @@ def snoozes(ctx: JobContext) -> None:
     raise Snooze(0)
 
 
+def snoozes_for_an_hour(ctx: JobContext) -> None:
+    raise Snooze(HOUR)
+
+
 def fails_after_a_checkpoint(ctx: JobContext) -> None:
     ctx.checkpoint({"page": 95})
     raise ConnectionError
 
 
-def twice(fl: Engine, end: Callable[[JobContext], None]) -> Gate:
+def twice(fl: Engine, end: Callable[[JobContext], None], backoff: float = 0) -> Gate:
     """The job type "work", whose first attempt ends so, and whose second one tells of no progress."""
     gate = Gate()
 
-    @fl.job_type("work", backoff=[0], dedup_window=0)
+    @fl.job_type("work", backoff=[backoff], dedup_window=0)
     def work(ctx: JobContext) -> None:
         if ctx.attempt == 1:
             ctx.progress(95, "nearly there")
@@ -94,6 +99,19 @@ def test_an_attempt_that_resumes_from_a_checkpoint_keeps_the_progress_up_to_ther
     assert seen(fl, job) == {EARLIER}
 
 
+@pytest.mark.parametrize(
+    ("end", "shown"), [(fails, NOTHING), (snoozes_for_an_hour, NOTHING), (fails_after_a_checkpoint, EARLIER)]
+)
+def test_a_job_that_waits_for_its_next_attempt_shows_what_that_begins_with(
+    fl: Engine, end: Callable[[JobContext], None], shown: Seen
+) -> None:
+    twice(fl, end, backoff=HOUR)
+    job = fl.give("work")
+    fl.drain()
+    assert (fl.look(job).status, fl.look(job).attempt) == ("queued", 1)
+    assert seen(fl, job) == {shown}
+
+
 @pytest.mark.slow
 def test_the_progress_of_a_lost_worker_s_attempt_is_not_the_next_one_s(fl: Engine) -> None:
     gate = Gate()
@@ -122,6 +140,7 @@ def test_a_dead_letter_shows_how_far_its_last_attempt_came(fl: Engine) -> None:
     assert fl.look(job).status == "dead_letter"
     assert seen(fl, job) == {EARLIER}
     fl.retry(job.id, organization="acme")
+    assert seen(fl, job) == {NOTHING}
     with running(fl.worker()):
         started(fl, job, attempt=2)
         assert seen(fl, job) == {NOTHING}

@@ -55,6 +55,12 @@ it("shows a change of status and progress before it has asked", () => {
   // What an earlier attempt still says is no news.
   apply(queries, { ...told, attempt: 0, name: "job_progress", percent: 90, message: null });
   expect(queries.getQueryData<{ items: { progress: number }[] }>(list)?.items[0]?.progress).toBe(40);
+  // A job that waits for its next attempt has none.
+  apply(queries, { ...told, ...changed, from_status: "failed", to_status: "queued", name: "job_status_changed" });
+  expect(queries.getQueryData<{ items: unknown[] }>(list)?.items[0]).toMatchObject({
+    status: "queued",
+    progress: null,
+  });
 });
 
 it("makes nothing that is shown look fresher than it is", () => {

@@ -25,6 +25,7 @@ const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = 
 const OF_JOBS = ["job", "audit", "graph"] as const;
 /** What events alone change: while they come, an answer is good until one of them touches it. */
 const KEPT: ReadonlySet<unknown> = new Set(["jobs", "job-counts", "metrics", "timeline", "job"]);
+const LIVE: ReadonlySet<string> = new Set(["pending", "queued", "running"]);
 /** Parts of a job that change without an event. */
 const LOOSE: ReadonlySet<unknown> = new Set(["explanation", "files", "lines"]);
 
@@ -136,8 +137,9 @@ export function changed(event: StatusChanged): (job: JobItem) => JobItem {
   const status = event.to_status as JobItem["status"];
   return (job) => {
     if (event.attempt < job.attempt) return job;
-    const started =
-      status === "running" ? { started_at: event.at, progress: null, progress_message: null, progress_at: null } : {};
-    return { ...job, ...started, status, attempt: event.attempt };
+    const next = { ...job, status, attempt: event.attempt };
+    if (status === "running") next.started_at = event.at;
+    // An attempt begins without progress, and a job that waits for one has none either.
+    return LIVE.has(status) ? { ...next, progress: null, progress_message: null, progress_at: null } : next;
   };
 }

@@ -19,8 +19,8 @@ class Job:
     `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
     seconds. `run_at` is since when it is due, or from when it will be: a retry moves it. `started_at` is the start of
     the attempt that runs or that ended it. `max_retries` None means unlimited. `user` None is the system. `progress` is
-    in percent, and was reported last at `progress_at`. It is that of the latest attempt; one that resumes from a
-    checkpoint begins with the progress of the one before.
+    in percent, and was reported last at `progress_at`. It is that of the latest attempt. A job that waits for its
+    next attempt has none, unless that one resumes from a checkpoint: it begins with the progress of the one before.
     """
 
     id: UUID

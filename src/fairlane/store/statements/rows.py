@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, case, exists, or_, select
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import veiled
-from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
+from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
+from fairlane.store.dialects import fixed
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.whole import COLUMNS, STATE, WHOLE, select_whole, with_state
-from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, progress
+from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
 _EDGES: Final = (
     select(job_parents.c.job_id, job_parents.c.parent_id)
@@ -27,13 +28,13 @@ _EDGES: Final = (
 
 
 def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[bool]:
-    """Say which row of progress is a job's.
+    """Return the condition for the row of progress that is a job's.
 
     The row outlives its attempt. The next attempt begins without it, unless it resumes from a checkpoint.
 
     Args:
         job: has organization_id and id.
-        attempt: the job's.
+        attempt: the one that runs or that ended the job; NULL: the job waits for its next one.
     """
     resumes = select(checkpoints.c.attempt).where(
         checkpoints.c.organization_id == job.c.organization_id, checkpoints.c.job_id == job.c.id
@@ -78,12 +79,13 @@ def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None 
         found: rows to each of which the jobs are joined that fit `on`.
     """
     rows = WHOLE if found is None else with_state(found.join(jobs, on))
+    attempt = case((live.c.status.in_(map(fixed, sorted(WAITING))), None), else_=STATE["attempt"])
     told = (
         progress.c.percent.label("progress"),
         progress.c.message.label("progress_message"),
         progress.c.at.label("progress_at"),
     )
-    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, STATE["attempt"])))
+    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, attempt)))
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
