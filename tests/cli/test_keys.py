@@ -39,8 +39,15 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
     assert "There is no key" not in run("keys", "list", "-o", "acme").stdout
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
     assert "fairlane keys enable" in run("keys", "rotate", "-o", "acme", code=1).stderr
-    assert "Version 1 of the key of acme is in use." in run("keys", "enable", "-o", "acme").stdout
-    assert run("keys", "rotate", "-o", "acme", "--json").json["version"] == 2
+    enabled = run("keys", "enable", "-o", "acme").stdout
+    assert enabled.startswith("Version 1 of the key of acme is in use. ")
+    needed = (
+        "Every process that submits, runs or shows its jobs needs the master key first in FAIRLANE_ENCRYPTION_KEYS. "
+        "A worker without it starts none of these jobs; a few seconds from now `fairlane check` names such workers.\n"
+    )
+    assert enabled.endswith(needed)
+    assert run("keys", "rotate", "-o", "acme").stdout.endswith(needed)
+    assert run("keys", "list", "-o", "acme", "--json").json[0]["version"] == 2
     assert "sealed anew" in run("keys", "reencrypt").stdout
     listed = run("keys", "list", "-o", "acme").stdout
     assert "retired" in listed

@@ -115,3 +115,8 @@ def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:
         print_json(key)
     else:
         say(f"Version {key.version} of the key of {key.organization} is in use. {more}")
+        say(
+            f"Every process that submits, runs or shows its jobs needs the master key {key.master_key} in "
+            "FAIRLANE_ENCRYPTION_KEYS. A worker without it starts none of these jobs; a few seconds from now "
+            "`fairlane check` names such workers."
+        )
