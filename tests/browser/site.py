@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fairlane import Fairlane, JobContext, Settings, WebSettings
+from fairlane import Directory, Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
 from fairlane.cli.demo.command import BackgroundWorker
 from tests.api.served import PASSWORD, QUICK, Server
@@ -28,18 +28,24 @@ class Gate:
 
 
 class Site:
-    """Acme's admin is ana, its member ben, its viewer vic; Globex's admin is gil; olga is the operator."""
+    """Acme's admin is ana, its member ben, its viewer vic; Globex's admin is gil; olga is the operator.
 
-    def __init__(self, url: str) -> None:
-        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///", progress_interval=0.05))
+    A `directory` of the application itself has to say the same.
+    """
+
+    def __init__(self, url: str, directory: Directory | None = None) -> None:
+        settings = Settings(url=url, artifacts_url="memory:///", progress_interval=0.05)
+        self.fl = Fairlane(settings, directory=directory)
         self.gate = Gate()
         _register(self.fl, self.gate)
         _register_deaf(self.fl, self.gate)
         self.fl.migrate()
         for organization, members in MEMBERS.items():
-            self.fl.organizations.create(organization, name=organization.title(), max_live_jobs=500)
+            if directory is None:
+                self.fl.organizations.create(organization, name=organization.title(), max_live_jobs=500)
             for user, role in members.items():
-                self.fl.members.add(organization, user, role=role)
+                if directory is None:
+                    self.fl.members.add(organization, user, role=role)
                 self.fl.users.create(user)
         self.fl.users.create(OPERATOR, operator=True)
         self._server = self._serve()

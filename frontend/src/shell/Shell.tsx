@@ -8,7 +8,7 @@ import { useHears, useOperatorEvents, useOrganizationEvents } from "../live/hook
 import { remember } from "../settings";
 import { Button, cx, EmptyState, ErrorState, Page, Skeleton, StatusBadge, toast } from "../ui";
 import { Account } from "./Account";
-import { useOrganization } from "./access";
+import { useIsOurs, useOrganization } from "./access";
 import { LiveMark } from "./LiveMark";
 import { Logo } from "./Logo";
 import { type Entry, OPERATOR_MENU, ORGANIZATION_MENU } from "./menu";
@@ -32,6 +32,7 @@ export function InOrganization() {
   useOrganizationEvents(organization, sayAlert);
   const hears = useHears(organization);
   useEffect(() => remember("organization", organization), [organization]);
+  const isOurs = useIsOurs();
   const rights = access.data?.rights ?? [];
   const isGone = access.data === null;
   const entries = isGone ? [] : ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
@@ -47,7 +48,7 @@ export function InOrganization() {
       {isGone ? (
         <Page title="Organization">
           <EmptyState title="There is no such organization, or you are no member of it">
-            Choose another one above, or ask an admin of it to add you.
+            {`Choose another one above, or ask ${isOurs ? "an admin of it to add you" : "where your application keeps its members"}.`}
           </EmptyState>
         </Page>
       ) : access.data && hears ? (

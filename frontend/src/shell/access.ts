@@ -1,10 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { accessQuery, meQuery, type Right } from "../api/queries";
+import { accessQuery, meQuery, mineQuery, type Right } from "../api/queries";
 
 /** The organization of the page's address. */
 export function useOrganization(): string {
   return useParams({ from: "/o/$organization" }).organization;
+}
+
+/** Whether Fairlane keeps organizations and members; else the application does, and nobody changes them here. */
+export function useIsOurs(): boolean {
+  return useQuery(mineQuery).data?.is_complete ?? false;
 }
 
 /** Whether one may do something in the page's organization. While nobody knows it, one may not. */

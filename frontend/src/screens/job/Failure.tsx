@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type Job, meQuery } from "../../api/queries";
+import { useIsOurs } from "../../shell/access";
 import { Card, Code, Time } from "../../ui";
 import { causesOf, errorOf } from "./attempts";
 import { historyQuery } from "./queries";
@@ -53,12 +54,15 @@ export function Hidden({ what }: { what: string }) {
 /** What it takes to see what is hidden. */
 export function HowToSee() {
   const { data: me } = useQuery(meQuery);
+  const isOurs = useIsOurs();
   return (
     <p className="text-sm text-muted">
       Parts of this job are hidden: they need the right <span className="font-mono text-xs">payload:read</span>, which{" "}
       {me?.is_operator
         ? "an operator who has it can give you, at Users."
-        : "an admin of the organization can give you, at Members."}
+        : isOurs
+          ? "an admin of the organization can give you, at Members."
+          : "your application can give you."}
     </p>
   );
 }

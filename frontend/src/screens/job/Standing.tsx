@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { accessQuery, type Job, mineQuery } from "../../api/queries";
+import { accessQuery, type Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
+import { useIsOurs } from "../../shell/access";
 import { Card, duration, Elapsed, ErrorState, inLocalTime, Mono, Progress, useNow } from "../../ui";
 import { endOf } from "./attempts";
 import { helpFor } from "./help";
@@ -46,8 +47,7 @@ export function Standing({ job }: { job: Job }) {
 
 /** The screen on which an operator does what a sentence says that operators can. */
 function WhereToHelp({ code }: { code: string }) {
-  const { data: mine } = useQuery(mineQuery);
-  const help = helpFor(code, mine?.is_complete ?? false);
+  const help = helpFor(code, useIsOurs());
   if (!help) return null;
   return (
     <>
