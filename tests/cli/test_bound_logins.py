@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from fairlane.store.row_advice import ROLES, what_is_missing
-from fairlane.store.row_deletion import DELETE_WAITING, SIGNATURE
+from fairlane.store.row_ending import END_WAITING, SIGNATURE
 from fairlane.store.row_security import Role
 from tests.cli.conftest import Run
 from tests.postgres import create_database, database_on, drop_database, start_postgres, stop_postgres
@@ -160,8 +160,8 @@ FAULTS = {
     "GRANT DELETE ON fairlane_jobs TO PUBLIC": "PUBLIC has DELETE on fairlane_jobs",
     "REVOKE INSERT ON fairlane_audit FROM fairlane_operator": "fairlane_operator lacks INSERT on fairlane_audit",
     "ALTER POLICY fairlane_app ON fairlane_jobs USING (true)": "the policies of fairlane_jobs were changed",
-    f"ALTER FUNCTION {DELETE_WAITING} SECURITY INVOKER": f"the function {DELETE_WAITING} is missing or was changed",
-    f"ALTER FUNCTION {DELETE_WAITING} OWNER TO jobs": f"{DELETE_WAITING} belongs to jobs",
+    f"ALTER FUNCTION {END_WAITING} SECURITY INVOKER": f"the function {END_WAITING} is missing or was changed",
+    f"ALTER FUNCTION {END_WAITING} OWNER TO jobs": f"{END_WAITING} belongs to jobs",
 }
 
 
@@ -243,7 +243,7 @@ def test_default_privileges_of_the_host_survive_migrate(run: Run, bound: Server)
             "SELECT ON fairlane_jobs, fairlane_users",
         ),
         (
-            (f"GRANT EXECUTE ON FUNCTION {DELETE_WAITING} TO {{jobs}}",),
+            (f"GRANT EXECUTE ON FUNCTION {END_WAITING} TO {{jobs}}",),
             "{jobs}",
             f"EXECUTE ON FUNCTION {SIGNATURE}",
         ),

@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDecorator, Uuid, make_url
 
 from fairlane import Fairlane, Settings
-from fairlane.store.row_deletion import DELETE_WAITING, SIGNATURE
+from fairlane.store.row_ending import END_WAITING, SIGNATURE
 from fairlane.store.row_rights import HOLD, SUBMITTERS, rights_of
 from fairlane.store.row_security import SETTING, Role, is_of_tenants
 from fairlane.store.tables import metadata, pauses
@@ -185,6 +185,9 @@ NOT_GRANTED: Final = [
     *("UPDATE fairlane_live SET priority = 0", "UPDATE fairlane_live SET lease_token = NULL"),
     *("UPDATE fairlane_ended SET status = 'completed'", "DELETE FROM fairlane_ended", "TRUNCATE fairlane_ended"),
     *("DELETE FROM fairlane_live", "TRUNCATE fairlane_live"),
+    # What a worker writes by a job's key as the job ends.
+    *(f"INSERT INTO fairlane_{one} DEFAULT VALUES" for one in ("ended", "dead_letters", "results", "attempt_errors")),
+    *("UPDATE fairlane_dead_letters SET note = note", "SELECT FROM fairlane_dead_letters FOR KEY SHARE"),
     *("UPDATE fairlane_execution_log SET actor = 'ana'", "DELETE FROM fairlane_execution_log"),
     *("CREATE TABLE public.mine ()", "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY"),
 ]
@@ -221,6 +224,22 @@ def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
                 assert may == (is_said,), (role, table.name, column.name, right)
 
 
+# How a job may end by the function, and how not: the status before and after, and the moment.
+ENDS: Final = {
+    ("pending", "canceled", "now()"): True,
+    ("pending", "dead_letter", "now()"): True,
+    ("queued", "canceled", "now()"): True,
+    ("queued", "dead_letter", "now()"): True,
+    ("queued", "completed", "now()"): False,
+    ("queued", "bogus", "now()"): False,
+    ("queued", "canceled", "'infinity'"): False,
+    ("queued", "canceled", "'-infinity'"): False,
+    ("queued", "canceled", "NULL"): False,
+    ("running", "canceled", "now()"): False,
+    ("running", "dead_letter", "now()"): False,
+}
+
+
 @pytest.mark.parametrize("names", ["", "rival,other", "acme"])
 @pytest.mark.parametrize(
     "of_owner",
@@ -231,13 +250,13 @@ def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
     ],
     ids=["bound", "inherits the worker's role", "superuser"],
 )
-def test_who_submits_deletes_waiting_jobs_of_organizations_that_it_has_named_and_no_others(
+def test_who_submits_ends_waiting_jobs_of_organizations_that_it_has_named_and_no_others(
     postgres_url: str, names: str, of_owner: str
 ):
     """Be the function's owner bound by row security, or see all by a role that it inherits, or be above it."""
-    ids = {(of, status): uuid4() for of, status in product(("acme", "rival"), ("pending", "queued", "running"))}
+    ids = {(of, *how): uuid4() for of, how in product(("acme", "rival"), ENDS)}
     with psycopg.connect(plain(postgres_url), autocommit=True) as administrator, owning(postgres_url) as owner:
-        for (of, status), job in ids.items():
+        for (of, status, *_), job in ids.items():
             administrator.execute(
                 "WITH facts AS (INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, "
                 "on_parent_failure, created_at) VALUES (%s, %s, 'default', 'report', '{}', '{}', 'cancel', now()) "
@@ -251,22 +270,31 @@ def test_who_submits_deletes_waiting_jobs_of_organizations_that_it_has_named_and
         if of_owner:
             administrator.execute(of_owner.format(make_url(owner).username))
         for role in SUBMITTERS:
-            administrator.execute(f"SET ROLE {role}")
             with administrator.transaction(force_rollback=True):
+                administrator.execute(f"SET LOCAL ROLE {role}")
                 name(administrator, names)
-                deleted = {
+                ended = {
                     key
                     for key, job in ids.items()
                     if administrator.execute(
-                        f"SELECT FROM {DELETE_WAITING}(%s, %s, %s)", [key[0], job, key[1]]
+                        f"SELECT FROM {END_WAITING}(%s, %s, %s, %s, {key[3]}, 'ana', 'x', 'x', 'x', NULL)",
+                        [key[0], job, *key[1:3]],
                     ).rowcount
                 }
-            administrator.execute("RESET ROLE")
-            assert deleted == {(of, status) for of, status in ids if of in names and status != "running"}
+                assert ended == {key for key in ids if key[0] in names and ENDS[key[1:]]}
+                administrator.execute("RESET ROLE")
+                for table, there in {
+                    "live": ids.keys() - ended,
+                    "ended": ended,
+                    "dead_letters": {key for key in ended if key[2] == "dead_letter"},
+                }.items():
+                    key = "job_id" if table == "dead_letters" else "id"
+                    found = administrator.execute(f"SELECT {key} FROM fairlane_{table}").fetchall()
+                    assert {one for (one,) in found} == {ids[one] for one in there}, table
 
 
 @pytest.mark.parametrize("role", Role)
-def test_only_who_submits_may_delete_by_the_function(postgres_url: str, role: Role):
+def test_only_who_submits_may_end_jobs_by_the_function(postgres_url: str, role: Role):
     with psycopg.connect(plain(postgres_url)) as administrator:
         asked = administrator.execute("SELECT has_function_privilege(%s, %s, 'EXECUTE')", [role, SIGNATURE])
         assert asked.fetchone() == (role in SUBMITTERS,)

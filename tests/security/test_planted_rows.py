@@ -1,8 +1,8 @@
 """Rows that the application's own login plants in its organization: they stop no other organization's jobs or feed."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from random import Random
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, Table
 
 from fairlane import Fairlane, JobContext, Settings
+from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_security import SETTING, Role
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
@@ -54,41 +55,36 @@ LOST: Final = {
     "lease_token": "gen_random_uuid()",
     "started_at": "now()",
 }
-TWIN: Final = f"'{uuid4()}'"
 STATE: Final = (  # what both tables of states need
     "organization_id, id, queue, job_type, created_at, priority, run_at, attempt, retry_count, rescue_count, "
     "log_sequence"
 )
 WORKER: Final = "(SELECT id FROM fairlane_workers LIMIT 1)"
-ENDED: Final = {"status": "'completed'", "finished_at": "now()"}
+ENDED: Final = (jobs, live, ended)
+BACK: Final = (*ENDED, live)  # a job that has ended, and one more live row of it
 ENTRY: Final = "organization_id, job_id, sequence, to_status, at, actor, message, attempt"
 
 
-def rows(name: str, *tables: Table, **values: str) -> str:
-    """Return the parts of a WITH that plant a job's row in each of the tables."""
-    given = {"id": f"'{uuid4()}'"} | JOB | values
-    parts = []
-    for table in tables:
-        names, held = zip(*((one, value) for one, value in given.items() if one in table.c), strict=True)
-        insert = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(held)}) RETURNING id"
-        parts.append(f"{name}_in_{table.name} AS ({insert})")
-    return ", ".join([*parts, f"{name} AS (SELECT CAST({given['id']} AS uuid) AS id)"])
-
-
 def job(*tables: Table, **values: str) -> str:
-    """A job in these tables; by default as it should be: its facts, and its one state."""
-    state = ended if "finished_at" in values else live
-    return f"WITH {rows('job', *(tables or (jobs, state)), **values)} SELECT FROM job"
+    """Statements that plant a job in these tables; by default as it should be: its facts, and its one state."""
+    given = {"id": f"'{uuid4()}'"} | JOB | values
+    statements = []
+    for table in tables or (jobs, live):
+        if table is ended:  # which only the function writes
+            key = f"'acme', {given['id']}, {given['status']}"
+            statements.append(f"SELECT {END_WAITING}({key}, 'canceled', now(), 'x', 'x', 'x', 'x', NULL)")
+            continue
+        names, held = zip(*((one, value) for one, value in given.items() if one in table.c), strict=True)
+        statements.append(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(held)})")
+    return "; ".join(statements)
 
 
-def family(parent: Mapping[str, str] = ENDED, **values: str) -> str:
-    """A parent, and a child of it of which stage has not looked at the edge."""
-    state = ended if "finished_at" in parent else live
-    return f"""
-WITH {rows("parent", jobs, state, **parent)}, {rows("child", jobs, live, **(CHILD | values))}
-INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
-SELECT 'acme', child.id, parent.id, 'new' FROM parent, child
-"""
+def family(parent: Sequence[Table] = ENDED, child: Sequence[Table] = (), of: Any = None, **values: str) -> str:
+    """A parent in these tables, with values `of` its own, and a child of it whose edge stage has not looked at."""
+    ids = [f"'{uuid4()}'" for _ in range(2)]
+    planted = job(*parent, id=ids[0], **(of or {})), job(*child, id=ids[1], **(CHILD | values))
+    edge = "INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)"
+    return "; ".join((*planted, f"{edge} VALUES ('acme', {ids[1]}, {ids[0]}, 'new')"))
 
 
 def entry(source: str, *, sequence: str = "2", status: str = "'queued'", at: str = "now()", number: str = "") -> str:
@@ -113,11 +109,10 @@ PLANTED: Final = {
     "a scheduled job at the end of the log": job(**PENDING, log_sequence=f"{LAST}"),
     "a child at the end of the log": family(log_sequence=f"{LAST}"),
     "a child with fewest parents": family(unmet_parents=f"{-LAST - 1}"),
-    "a child with a policy that nobody knows": family(ENDED | {"status": "'canceled'"}, on_parent_failure="'bogus'"),
-    "an ended parent with a status that nobody knows": family(ENDED | {"status": "'bogus'"}),
-    "a live parent with a status that nobody knows": family({"status": "'bogus'"}),
-    "a live parent that has ended": family({"status": "'completed'"}),
-    "an ended parent that lives": family(ENDED | {"status": "'queued'"}),
+    "a child with a policy that nobody knows": family(on_parent_failure="'bogus'"),
+    "a child of an ended parent": family(),
+    "a live parent with a status that nobody knows": family((jobs, live), of={"status": "'bogus'"}),
+    "a live parent that has ended": family((jobs, live), of={"status": "'completed'"}),
     **{f"a lost job with {name}": job(**LOST, **{name: f"{LAST}"}) for name in ("rescue_count", "log_sequence")},
     "a lost job that ran for ever": job(**LOST | {"started_at": "'-infinity'"}),
     **{f"a change of {change}": f"UPDATE fairlane_live SET {change} WHERE status <> 'running'" for change in (
@@ -129,24 +124,12 @@ PLANTED: Final = {
     "a retry that is due without facts": job(live, **DUE),
     "a scheduled job without facts": job(live, **PENDING),
     "a lost job without facts": job(live, **LOST),
-    "a job that has ended without facts": job(ended, **ENDED),
     "a job without a state": job(jobs),
-    "a ready job that has ended": job(jobs, live, ended, **ENDED | {"status": "'queued'"}),
-    "a second state of a job that runs": f"""
-INSERT INTO fairlane_ended ({STATE}, status, finished_at) SELECT {STATE}, 'canceled', now()
-FROM fairlane_live WHERE status = 'running'
-""",
-    "a second state of a child whose parent has ended badly": f"""
-WITH {rows("parent", jobs, ended, **(ENDED | {"status": "'canceled'"}))},
-{rows("child", jobs, live, **(CHILD | {"id": TWIN}))}, {rows("twin", ended, **(ENDED | {"id": TWIN}))}
-INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
-SELECT 'acme', child.id, parent.id, 'new' FROM parent, child
-""",
-    "a child of a parent with labels in labels": f"""
-WITH {rows("parent", jobs, ended, **ENDED, labels=DEEP)}, {rows("child", jobs, live)}
-INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
-SELECT 'acme', child.id, parent.id, 'settled' FROM parent, child
-""",
+    "a ready job that has ended": job(*BACK),
+    "a scheduled job that has ended": job(*BACK, **PENDING),
+    "a retry that is due of a job that has ended": job(*BACK, **DUE),
+    "a child that has ended": family(child=BACK),
+    "a child of a parent with labels in labels": family(of={"labels": DEEP}),
     "the next entry of a ready job": entry("fairlane_jobs"),
     "a log that a job begins anew": "UPDATE fairlane_live SET log_sequence = 0 WHERE ready",
     "the next numbers of the log": entry(
@@ -232,6 +215,47 @@ def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
                 except Exception as error:  # noqa: BLE001 - all that failed are told together
                     stopped[name] = f"{type(error).__name__}: {error}"[:200]
     assert stopped == {}
+
+
+RUNNING: Final = "FROM fairlane_live WHERE status = 'running'"
+# Each would hold the key of a job that runs, until the session's transaction ends.
+UNDER_WAY: Final = {
+    "a second state": f"""
+INSERT INTO fairlane_ended ({STATE}, status, finished_at) SELECT {STATE}, 'canceled', now() {RUNNING}""",
+    "a dead letter": f"""
+INSERT INTO fairlane_dead_letters
+  (organization_id, job_id, job_type, reason, error_type, fingerprint, entered_at, resolution)
+SELECT organization_id, id, job_type, 'x', 'x', 'x', now(), 'pending' {RUNNING}""",
+    "a result": f"""
+INSERT INTO fairlane_results (organization_id, job_id, value, at) SELECT organization_id, id, '1', now() {RUNNING}""",
+    "an end": f"""
+SELECT {END_WAITING}(organization_id, id, status, 'canceled', now(), 'x', 'x', 'x', 'x', NULL) {RUNNING}""",
+}
+
+
+def test_no_open_transaction_of_the_application_holds_up_the_end_of_a_job(postgres_url: str, logins: dict[str, str]):
+    settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
+    with (
+        Fairlane(settings) as fl,
+        psycopg.connect(plain(logins["host"])) as session,
+    ):
+
+        @fl.job_type("plant", max_retries=0)
+        def plant(ctx: JobContext, planted: str, fail: bool) -> None:
+            session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
+            with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(UNDER_WAY[planted])
+            if fail:
+                raise ValueError
+
+        with Fairlane(postgres_url) as owner:
+            owner.organizations.create("acme")
+        for planted in UNDER_WAY:
+            for fail in (False, True):
+                job = fl.submit("plant", parameters={"planted": planted, "fail": fail}, organization="acme")
+                fl.worker().drain()
+                status = fl.get(job.id, organization="acme").status
+                assert status == ("dead_letter" if fail else "completed")
 
 
 def test_the_end_of_a_job_takes_the_place_of_one_that_the_application_has_planted(database_url: str):

@@ -7,7 +7,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import make_url
 
-from fairlane.store.row_deletion import SIGNATURE
+from fairlane.store.row_ending import SIGNATURE
 from fairlane.store.row_security import Role
 
 BOUND = {

@@ -29,6 +29,7 @@ from fairlane import (
 )
 from fairlane.domain.haste import reading_within
 from fairlane.store import row_policies, schema
+from fairlane.store.row_ending import SIGNATURE
 from fairlane.store.row_security import EVERYONE, SETTING, Administered, Role, Scope, is_of_tenants
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
@@ -113,7 +114,9 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
     held = ("fairlane_job_types", "fairlane_jobs", "fairlane_ended")
     assert secured - {held[0]} == {table.name for table in metadata.tables.values() if is_of_tenants(table)}
     others = {(table, "fairlane_hold", "UPDATE", False) for table in held}
-    others |= {("fairlane_live", "fairlane_owner", "ALL", False)}  # by the owner's function they delete
+    # By the owner's function they end jobs.
+    others |= {("fairlane_live", "fairlane_owner", "ALL", False)}
+    others |= {(table, "fairlane_owner", "ALL", True) for table in ("fairlane_ended", "fairlane_dead_letters")}
     assert set(policies) == others | {(table, name.value, "ALL", True) for table in secured for name in Role}
 
 
@@ -627,11 +630,11 @@ def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bou
         "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
         "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
         "ALTER POLICY fairlane_owner ON fairlane_live TO public",
-        "ALTER FUNCTION fairlane_delete_waiting RESET search_path",
-        "ALTER FUNCTION fairlane_delete_waiting SECURITY INVOKER",
-        """CREATE OR REPLACE FUNCTION fairlane_delete_waiting(text, uuid, text) RETURNS SETOF fairlane_live LANGUAGE sql
-        SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'TABLE public.fairlane_live'""",
-        "DROP FUNCTION fairlane_delete_waiting",
+        "ALTER FUNCTION fairlane_end_waiting RESET search_path",
+        "ALTER FUNCTION fairlane_end_waiting SECURITY INVOKER",
+        f"""CREATE OR REPLACE FUNCTION {SIGNATURE} RETURNS SETOF fairlane_ended LANGUAGE sql
+        SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'TABLE public.fairlane_ended'""",
+        "DROP FUNCTION fairlane_end_waiting",
     ],
 )
 def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, logins: dict[str, str], change: str):
@@ -654,7 +657,7 @@ def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, 
     [
         "GRANT UPDATE ON fairlane_users TO fairlane_app",
         "GRANT SELECT ON fairlane_jobs TO PUBLIC",
-        "GRANT EXECUTE ON FUNCTION fairlane_delete_waiting TO PUBLIC",
+        "GRANT EXECUTE ON FUNCTION fairlane_end_waiting TO PUBLIC",
     ],
 )
 def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, change: str):

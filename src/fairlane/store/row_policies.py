@@ -11,12 +11,12 @@ from typing import Final
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.store import row_deletion
+from fairlane.store import row_ending
 from fairlane.store.driver_errors import was_granted_on
-from fairlane.store.row_deletion import DELETABLE, DELETE_WAITING, SIGNATURE
+from fairlane.store.row_ending import END_WAITING, OWNED, SIGNATURE
 from fairlane.store.row_rights import HOLD, SUBMITTERS, holders_of, rights_of, writable_by
 from fairlane.store.row_security import TAKING_ON, Ask, Role, is_of_tenants, policy_of
-from fairlane.store.tables import live, metadata
+from fairlane.store.tables import ended, metadata
 
 # Somebody, a right, and whether they have it and should not; else they should and have it not.
 Odd = tuple[str, str, bool]
@@ -46,7 +46,7 @@ _READ_VERSION: Final = text(
 )
 _SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
 _HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not changed
-_OWNED: Final = "fairlane_owner"  # the policy under which the owner's function deletes
+_OWNED: Final = "fairlane_owner"  # the policy under which the owner's function works
 _FUNCTION: Final = f"FUNCTION {SIGNATURE}"
 
 # Each right on a table, a column or the function: who has it, who granted it, and whether with the grant option. The
@@ -55,7 +55,7 @@ _RIGHTS: Final = f"""
 SELECT name, coalesce(quote_ident(rolname), 'PUBLIC') AS holder, privilege_type || part AS privilege, is_grantable,
   grantor::regrole::text AS giver, grantor = owner AS is_of_owner,
   grantor = owner AND (grantee = 0 OR rolname = ANY(%(roles)s)) AS is_ours
-FROM (SELECT relname AS name, relowner AS owner, '' AS part, (aclexplode(relacl)).*
+FROM (SELECT relname::text AS name, relowner AS owner, '' AS part, (aclexplode(relacl)).*
       FROM pg_class WHERE oid = ANY(%(oids)s::oid[])
       UNION ALL
       SELECT relname, relowner, ' (' || attname || ')', (aclexplode(attacl)).*
@@ -114,7 +114,7 @@ FROM tables, pg_auth_members JOIN ours ON ours.oid = roleid JOIN pg_roles AS one
   LATERAL quote_ident(one.rolname) AS name
 WHERE admin_option AND member <> owner AND NOT (one.rolsuper OR one.rolcreaterole)
 UNION ALL
-SELECT '{DELETE_WAITING} belongs to ' || quote_ident(pg_get_userbyid(proowner)),
+SELECT '{END_WAITING} belongs to ' || quote_ident(pg_get_userbyid(proowner)),
   'ALTER {_FUNCTION} OWNER TO ' || quote_ident(pg_get_userbyid(owner)), false
 FROM tables, pg_proc WHERE oid = to_regprocedure('{SIGNATURE}') AND proowner <> owner
 """  # noqa: S608 - a constant of ours
@@ -145,9 +145,9 @@ def establish(connection: Connection) -> bool:
         if not connection.scalar(is_granted, {"roles": list(Role)}):
             connection.exec_driver_sql(f"GRANT {right} TO {everybody}")
     ask = asking(connection)
-    place = row_deletion.find(ask)
+    place = row_ending.find(ask)
     if place is not None and not place.is_made:
-        row_deletion.make(connection, place)
+        row_ending.make(connection, place)
     for name, odd in sorted(_oddly_granted(ask).items()):
         _grant(connection, name, odd)
     for name in sorted(_oddly_bound(ask)):
@@ -268,9 +268,10 @@ def _bind(connection: Connection, table: Table) -> None:
             f"CREATE POLICY {_HELD} ON {table.name} AS RESTRICTIVE FOR UPDATE TO {', '.join(holders)} "
             "USING (true) WITH CHECK (false)"
         )
-    if table is live and (place := row_deletion.find(asking(connection))) is not None:
+    if table in OWNED and (place := row_ending.find(asking(connection))) is not None:
+        seen, written = OWNED[table]
         connection.exec_driver_sql(
-            f"CREATE POLICY {_OWNED} ON {table.name} TO {place.owner} USING ({DELETABLE}) WITH CHECK (false)"
+            f"CREATE POLICY {_OWNED} ON {table.name} TO {place.owner} USING ({seen}) WITH CHECK ({written})"
         )
 
 
@@ -300,7 +301,7 @@ def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
     So it does of the function.
     """
     oids = _oids(ask, list(metadata.tables))
-    there = {*oids, _FUNCTION} if live.name in oids else set(oids)
+    there = {*oids, _FUNCTION} if ended.name in oids else set(oids)
     granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(Role)})}
     wanted = {
         (name, role.value, right) for (name, role), rights in _wanted().items() for right in rights if name in there
@@ -313,8 +314,8 @@ def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
 
 
 def _functions_amiss(ask: Ask) -> list[str]:
-    place = row_deletion.find(ask)
-    return [] if place is None or place.is_made else [f"the function {DELETE_WAITING} is missing or was changed"]
+    place = row_ending.find(ask)
+    return [] if place is None or place.is_made else [f"the function {END_WAITING} is missing or was changed"]
 
 
 def _oddly_bound(ask: Ask) -> set[str]:
@@ -335,8 +336,8 @@ def _policies(table: Table) -> set[object]:
     made: set[object] = {(True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in Role}
     if holders := sorted(role.value for role in holders_of(table)):
         made.add((True, _HELD, "w", False, *holders, "true", "false"))
-    if table is live:
-        made.add((True, _OWNED, "*", True, "", _gist(DELETABLE), "false"))
+    if table in OWNED:
+        made.add((True, _OWNED, "*", True, "", *map(_gist, OWNED[table])))
     return made
 
 

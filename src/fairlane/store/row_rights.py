@@ -2,8 +2,9 @@
 
 Who submits and reads needs no DELETE, and UPDATE of a few columns only. So such a session, whatever SQL it is made to
 say, changes no organization's limits, members or credentials and no job type, and locks no table against others:
-`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table. What it has to delete
-are waiting jobs, by a function that it may execute (`row_deletion`).
+`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table. Nor does it write
+what a worker writes by a job's key as the job ends. The waiting jobs that it has to end it ends by a function that it
+may execute (`row_ending`).
 
 Nobody inserts the number of a row that the database numbers: the next rows of all organizations would meet it.
 """
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table
 
-from fairlane.domain.statuses import LIVE, PRIORITY_RANK, TERMINAL, JobStatus, ParentPolicy, Resolution
+from fairlane.domain.statuses import LIVE, PRIORITY_RANK, JobStatus, ParentPolicy
 from fairlane.store import tables as t
 from fairlane.store.row_security import Role
 
@@ -42,22 +43,17 @@ _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), 
 _REGISTER: Final[Rights] = ("SELECT", *_insert("name", "schema", "options", "registered_at"), HOLD)
 
 SUBMITTERS: Final = (Role.APP, Role.TENANT)
-# Submitting, with what it may do to a job in whose place it comes, and to that one's children: release them, or end
-# them while they wait. A job's facts stay as they are, and what has ended, too.
+# Submitting, with what it may do to a job in whose place it comes, and to that one's children: release them. A job's
+# facts stay as they are, and what has ended, too.
 _SUBMITTING: Final[Mapping[Table, Rights]] = {
     **_SECRETS,
     t.jobs: (*_ADD, HOLD),
     t.live: (*_ADD, *_update("status", "ready", "unmet_parents", "log_sequence")),
-    t.ended: (*_ADD, HOLD),
+    t.ended: (*_READ, HOLD),
     t.job_parents: (*_ADD, *_update("parent_id", "state")),
     t.labels: _ADD,
     t.dedup_keys: (*_ADD, *_update("job_id", "expires_at")),
     t.execution_log: _ADD,
-    t.dead_letters: (
-        *_ADD,
-        *_update("job_type", "reason", "error_type", "fingerprint", "caused_by", "entered_at"),
-        *_update("resolution", "note", "resolved_by", "resolved_at"),
-    ),
     t.quotas: (*_ADD, *_update("uses", "used_at")),
     t.submissions: _ADD,
     t.idempotency_keys: (*_ADD, *_update("request_hash", "job_ids", "is_answered", "created_at")),
@@ -94,22 +90,18 @@ RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
 # value that Python can't read, or that can't be counted on from, would stop them for all. A policy binds submitters
 # alone. A CHECK would bind workers, too: what is planted at its bound would stop them, and each claim would pay for it.
 # From the year 2 to before 9999, which Python knows in each time zone. In seconds: a moment's text depends on the zone.
-_MOMENTS: Final = ("to_timestamp(0 - 62104060800.0)", "to_timestamp(253370764800.0)")
+MOMENTS: Final = ("to_timestamp(0 - 62104060800.0)", "to_timestamp(253370764800.0)")
 _COUNTS: Final = ("0", "1000000000")  # half of what the columns hold
 _COUNTED: Final = (
     *(t.live.c.attempt, t.live.c.retry_count, t.live.c.rescue_count, t.live.c.deferrals),
     *(t.live.c.unmet_parents, t.live.c.log_sequence),
-    *(t.ended.c.attempt, t.ended.c.retry_count, t.ended.c.rescue_count, t.ended.c.log_sequence),
 )
 _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
     t.live.c.priority: PRIORITY_RANK.values(),
     t.live.c.status: sorted(LIVE),
-    t.ended.c.priority: PRIORITY_RANK.values(),
-    t.ended.c.status: sorted(TERMINAL),
     t.jobs.c.on_parent_failure: ParentPolicy,
     t.execution_log.c.from_status: JobStatus,
     t.execution_log.c.to_status: JobStatus,
-    t.dead_letters.c.resolution: Resolution,
 }
 # Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
@@ -129,7 +121,7 @@ def writable_by(role: Role, table: Table) -> str | None:
     """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
-    conditions = [*_within(moments, *_MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
+    conditions = [*_within(moments, *MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
     if table is t.live:
         conditions.append(_OF_NO_WORKER)
     if not conditions or role not in SUBMITTERS:

@@ -6,8 +6,8 @@ from enum import Enum
 from itertools import product
 from typing import Final, NamedTuple
 
-from fairlane.store.row_deletion import DELETE_WAITING
-from fairlane.store.tables import live, metadata
+from fairlane.store.row_ending import END_WAITING
+from fairlane.store.tables import dead_letters, ended, live, metadata
 
 
 class Touch(Enum):
@@ -79,8 +79,8 @@ def statement(text: str) -> Step | None:
 
 
 def _touched(text: str) -> Iterable[Touched]:
-    if DELETE_WAITING in text:
-        text += f" DELETE FROM {live.name}"  # as the function does
+    if END_WAITING in text:  # as the function does
+        text += f" DELETE FROM {live.name} INSERT INTO {ended.name} INSERT INTO {dead_letters.name} DO UPDATE"
     tables = set(_TABLE.findall(text)) & metadata.tables.keys()
     inserted = {name for verb, name in _CHANGED.findall(text) if verb == "INSERT INTO"}
     yield from ((name, Touch.READ) for name in tables)

@@ -8,7 +8,7 @@ import pytest
 from psycopg.errors import LockNotAvailable
 from psycopg.sql import SQL
 
-from fairlane.store.row_deletion import DELETE_WAITING
+from fairlane.store.row_ending import END_WAITING
 from tests.store.interleavings.model import HELD_UP
 from tests.store.interleavings.steps import Step, Touch, commute, statement
 
@@ -59,7 +59,12 @@ def test_the_model_waits_as_postgresql_does(waits: set[tuple[Touch, Touch]]):
     assert {(held, wish) for held, wishes in HELD_UP.items() for wish in wishes} == waits
 
 
-def test_the_function_by_which_submitters_delete_is_a_step_that_deletes():
-    step = statement(f"SELECT job.id FROM {DELETE_WAITING}('acme', NULL, 'queued') AS job")
+def test_the_function_by_which_submitters_end_jobs_is_a_step_that_deletes_and_inserts():
+    step = statement(f"SELECT job.id FROM {END_WAITING}() AS job")
     assert step is not None
-    assert ("fairlane_live", Touch.REMOVE) in step.touched
+    touched = {
+        ("fairlane_live", Touch.REMOVE),
+        ("fairlane_ended", Touch.INSERT),
+        ("fairlane_dead_letters", Touch.UPDATE),
+    }
+    assert touched <= step.touched

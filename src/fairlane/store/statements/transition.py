@@ -19,7 +19,7 @@ from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
 from fairlane.store.inserts import insert_many, takes_json, upsert
-from fairlane.store.row_deletion import DELETE_WAITING, may_delete
+from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
@@ -116,15 +116,21 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
         nothing of them was changed.
     """
     rows: dict[Key, Row] = {}
+    burials.note(connection, {one.organization for one in changes if one.transition.burial is not None})
+    waited = any(one.lease_token is None and one.transition.target in TERMINAL for one in changes)
+    submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
         if target is source:
             rows |= _update(connection, columns, alike)
+        elif submits:
+            rows |= _end_waiting(connection, now, alike)
         else:
             rows |= _move(connection, source, target, alike)
     written = [(change, rows[change.key]) for change in changes if change.key in rows]
     if written:
         insert_many(connection, execution_log, [entry for one in written for entry in _entries(now, *one)])
-        _record(connection, now, written)
+        if not submits:  # the function writes the dead letters
+            _record(connection, now, written)
     return rows
 
 
@@ -144,10 +150,8 @@ def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
 def _update(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, Row]:
     """Change rows that stay live; all set the same columns."""
     if takes_json(connection, changes):
-        found = connection.execute(_update_many(columns), _given(changes)).all()
-    else:
-        found = [row for change in changes for row in connection.execute(_update_one(change))]
-    return {(row.organization_id, row.id): Row(row.log_sequence, row.attempt, row.job_type) for row in found}
+        return _by_key(connection.execute(_update_many(columns), _given(changes)).all())
+    return _by_key(row for change in changes for row in connection.execute(_update_one(change)))
 
 
 def _update_one(change: Change) -> ReturningUpdate[Any]:
@@ -173,25 +177,19 @@ def _guard(table: Table, change: Change) -> Iterator[ColumnElement[bool]]:
 def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
     """Move rows to the other table: it takes none but those that were deleted from the first.
 
-    A row that the application's login has planted there gives way, so that it stops no other organization's jobs. A
-    submitter may change nothing there: such a row stops the submission, which is its own organization's.
+    A job has two states where the application's login has planted a live row of one that has ended. The older row gives
+    way, so that it stops no other organization's jobs.
     """
-    by_function = source is live and all(one.lease_token is None for one in changes) and not may_delete(connection)
-    if by_function:
-        found = connection.execute(_DELETE_WAITING, _given(changes)).all()
-    elif takes_json(connection, changes):
+    if takes_json(connection, changes):
         found = connection.execute(_delete_many(source), _given(changes)).all()
     else:
         statements = [delete(source).where(*_guard(source, change)).returning(*source.c) for change in changes]
         found = [row for statement in statements for row in connection.execute(statement)]
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
-    if moved and by_function:
-        insert_many(connection, target, moved)
-    elif moved:
+    if moved:
         upsert(connection, target, *moved)
-    names = ("log_sequence", "attempt", "job_type")
-    return {(row["organization_id"], row["id"]): Row(*(row[name] for name in names)) for row in moved}
+    return {(row["organization_id"], row["id"]): Row(*(row[name] for name in Row._fields)) for row in moved}
 
 
 def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
@@ -202,8 +200,23 @@ def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if name in target.c}
 
 
+def _end_waiting(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, Row]:
+    """End waiting jobs as a submitter has to."""
+    told = []
+    for change in changes:
+        transition = change.transition
+        letter = _burial(transition.burial, now, change.caused_by) if transition.burial is not None else {}
+        key = {"organization": change.organization, "id": change.job_id, "at": now}
+        told.append({**key, "source": transition.source, "target": transition.target, **transition.changes, **letter})
+    return _by_key(end_waiting(connection, told))
+
+
+def _by_key(found: Iterable[AnyRow]) -> dict[Key, Row]:
+    return {(row.organization_id, row.id): Row(row.log_sequence, row.attempt, row.job_type) for row in found}
+
+
 def _given(changes: Iterable[Change]) -> dict[str, Any]:
-    """Return the parameters of the statements for many: of `_update_many`, `_delete_many` and `_DELETE_WAITING`."""
+    """Return the parameters of the statements for many: of `_update_many` and `_delete_many`."""
     rows = {
         f"{one.organization}/{one.job_id}": {
             **one.transition.changes,
@@ -218,7 +231,6 @@ def _given(changes: Iterable[Change]) -> dict[str, Any]:
         "given": json.dumps(rows, default=str, ensure_ascii=False),
         "organizations": [one.organization for one in changes],
         "ids": " ".join([one.job_id.hex for one in changes]),
-        "sources": " ".join([str(one.transition.source) for one in changes]),
     }
 
 
@@ -260,15 +272,6 @@ RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
     return statement.columns(*table.c).execution_options(fairlane_across="finish")
 
 
-# For submitters, who may delete by the function alone.
-_DELETE_WAITING: Final = text(f"""
-SELECT {", ".join(f"job.{column.name}" for column in live.c)}
-FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]), string_to_array(:sources, ' '))
-  AS one(organization_id, id, source)
-CROSS JOIN LATERAL {DELETE_WAITING}(one.organization_id, one.id, one.source) AS job
-""").columns(*live.c)  # noqa: S608 - names of ours
-
-
 def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
     """The log's."""
     steps = change.transition.steps
@@ -298,13 +301,11 @@ def _record(connection: Connection, now: datetime, written: Iterable[tuple[Chang
         if transition.error is not None:
             errors.append({**key, "attempt": row.attempt, "at": now, **_columns_of(transition.error)})
         if transition.burial is not None:
-            buried.append({**key, **_burial(transition.burial, row.job_type, now, change.caused_by)})
+            buried.append({**key, "job_type": row.job_type, **_burial(transition.burial, now, change.caused_by)})
         if transition.result is not None:
             left.append({**key, "value": transition.result, "at": now})
         if transition.target is JobStatus.COMPLETED:
             completed.append(change.key)
-    if buried:
-        burials.note(connection, {one["organization_id"] for one in buried})
     for table, rows in ((attempt_errors, errors), (dead_letters, buried), (results, left)):
         if rows:
             upsert(connection, table, *rows)
@@ -335,9 +336,8 @@ def _columns_of(error: ErrorReport) -> dict[str, str]:
     }
 
 
-def _burial(burial: Burial, job_type: str, now: datetime, caused_by: UUID | None) -> dict[str, Any]:
+def _burial(burial: Burial, now: datetime, caused_by: UUID | None) -> dict[str, Any]:
     return {
-        "job_type": job_type,
         "reason": burial.reason,
         "error_type": burial.error_type[:NAME_LIMIT],
         "fingerprint": (burial.fingerprint or burial.error_type)[:NAME_LIMIT],

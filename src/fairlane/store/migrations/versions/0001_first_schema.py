@@ -754,7 +754,7 @@ def _make_key_last(*tables: str) -> None:
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     if op.get_context().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION IF EXISTS fairlane_delete_waiting")  # row security's, of a table's rows
+        op.execute("DROP FUNCTION IF EXISTS fairlane_end_waiting")  # row security's, of a table's rows
     for table in (
         "fairlane_bulk_actions",
         "fairlane_schedules",
