@@ -67,21 +67,23 @@ def unfrozen() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("handlers", "unfrozen")
+@pytest.mark.parametrize("verb", ["run", "drain"])
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_the_garbage_collector_is_as_it_was(*, is_frozen: bool) -> None:
+def test_the_garbage_collector_is_as_it_was(*, is_frozen: bool, verb: str) -> None:
     if is_frozen:
         gc.freeze()
-    meanwhile: list[int] = []
+    before, meanwhile = gc.get_threshold(), list[int]()
     with engine("sqlite://") as fl:
 
         @fl.job_type("look")
         def look(ctx: JobContext) -> None:
-            meanwhile.append(gc.get_freeze_count())
+            meanwhile.extend((gc.get_freeze_count(), gc.get_threshold()[0]))
             worker.stop()
 
         fl.give("look")
         worker = fl.worker()
-        worker.run()
+        getattr(worker, verb)()
     # How much is frozen is no constant: also what is frozen ends when nobody needs it any more.
     assert meanwhile[0] > 0
-    assert (gc.get_freeze_count() > 0) == is_frozen
+    assert (meanwhile[1] > before[0]) == (not is_frozen)
+    assert (gc.get_freeze_count() > 0, gc.get_threshold()) == (is_frozen, before)

@@ -97,7 +97,8 @@ class Worker:
     def drain(self) -> Drained:
         """Run until nothing is claimable and nothing runs. For tests, and for scripts that end.
 
-        Its loop is its own: where one runs in this thread, `await worker.drain_async()`.
+        Its loop is its own: where one runs in this thread, `await worker.drain_async()`. Meanwhile the garbage
+        collector leaves alone what was there before (`gc.freeze`).
 
         Returns:
             How the attempts that it ran have ended.
@@ -106,7 +107,8 @@ class Worker:
             StorageUnavailable: the database is away; what ran was stopped.
             ConfigurationError, RuntimeError: as for `run`.
         """
-        return own_loop.run(self.drain_async)
+        with frozen_heap():
+            return own_loop.run(self.drain_async)
 
     async def drain_async(self) -> Drained:
         """Do as `drain`, on the caller's loop.
