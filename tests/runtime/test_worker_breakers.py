@@ -2,12 +2,22 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
+from pydantic import AfterValidator
 
-from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, StorageUnavailable
+from fairlane import (
+    Fairlane,
+    InvalidParameters,
+    Job,
+    JobContext,
+    JobStatus,
+    PermanentError,
+    Snooze,
+    StorageUnavailable,
+)
 from fairlane.domain.breaker import REST, Outcomes, Pair
 from fairlane.domain.events import BreakerClosed, BreakerOpened
 from fairlane.runtime.breakers import Breakers, Tally
@@ -135,6 +145,41 @@ def test_a_trial_that_fails_is_the_only_one_for_another_rest(fl: Clinic) -> None
     fl.pass_time(REST - timedelta(seconds=1))
     fl.drain()
     assert fl.statuses(jobs).count(QUEUED) == 4
+
+
+def test_a_trial_whose_parameters_the_handler_does_not_take_decides_nothing(fl: Clinic) -> None:
+    def even(number: int) -> int:
+        if number % 2:
+            raise ValueError("it is odd")
+        return number
+
+    @fl.job_type("count", max_retries=0, dedup_window=0)
+    async def count(ctx: JobContext, number: Annotated[int, AfterValidator(even)]) -> None:
+        if fl.is_ill:
+            raise InvalidParameters("the handler's own error")
+
+    def submit(number: int) -> Job:
+        with Fairlane(fl.settings) as elsewhere:  # where the check is not known
+            return elsewhere.submit("count", organization="acme", parameters={"number": number}, dedup_window=0)
+
+    for _ in range(10):
+        fl.give("count", parameters={"number": 2})
+    fl.drain()
+    fl.pass_time(REST)
+    fl.give("count", parameters={"number": 2})
+    fl.drain()
+    assert len(fl.events.of(BreakerOpened)) == 2, "what the handler raises itself fails the trial"
+    fl.pass_time(REST)
+    fl.is_ill = False
+    odd, well = submit(1), submit(2)
+    fl.drain()
+    fl.give("visit")  # a worker that ends nothing that counts judges trials now and then only
+    fl.drain()
+    fl.drain()
+    assert (fl.look(odd).status, fl.look(odd).error_type) == (DEAD, "InvalidParameters")
+    assert fl.look(well).status == COMPLETED
+    assert len(fl.events.of(BreakerOpened)) == 2
+    assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "count", None)]
 
 
 def test_after_it_has_closed_only_what_ends_from_then_on_counts(fl: Clinic) -> None:

@@ -388,7 +388,9 @@ CASES = {
     ),
     "last breakers": Case(lambda connection: breakers.latest(connection, PAIRS), ("breakers_pk",), ()),
     "trials that have ended": Case(
-        breakers.ended_trials, ("breakers_open", "live_pk", "execution_log_job"), ("breakers_open", "execution_log_job")
+        breakers.ended_trials,
+        ("breakers_open", "live_pk", "execution_log_job", "attempt_errors_pk"),
+        ("breakers_open", "execution_log_job"),
     ),
     "what counts towards a breaker": Case(
         lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()

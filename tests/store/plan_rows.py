@@ -41,6 +41,10 @@ INSERT INTO fairlane_progress (organization_id, job_id, attempt, sequence, perce
 SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_live WHERE status = 'running'
 UNION ALL SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_ended
 """
+ERRORS = """
+INSERT INTO fairlane_attempt_errors (organization_id, job_id, attempt, at, error_type, message, traceback, fingerprint)
+SELECT organization_id, id, 1, created_at, 'E', '', '', 'E' FROM fairlane_ended
+"""
 # Five thousand run, and many that ended have kept their progress.
 BUSY = insert_jobs(
     """
@@ -175,6 +179,7 @@ FILLS = (
         AUDIT,
     ),
     PROGRESS,
+    ERRORS,
     SCHEDULES,
     BULK_ACTIONS,
 )

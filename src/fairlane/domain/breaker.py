@@ -101,7 +101,8 @@ class Breaker:
         """What follows from the end of its trial.
 
         Args:
-            ended: the status that the attempt came to; None if nobody knows, since the job was deleted.
+            ended: the status that the attempt came to; None if it says nothing: the job was deleted, or the handler
+                takes no such parameters.
         """
         if ended is JobStatus.COMPLETED:
             return self.closed(now)
