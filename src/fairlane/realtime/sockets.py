@@ -5,10 +5,12 @@ the client in the hub, where of progress only the latest is kept and where there
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Final
 
 import socketio
@@ -46,6 +48,9 @@ class _ClientsPacket(Packet):  # type: ignore[misc] # the library has no types
     The library takes "connect" and "disconnect" for events, too, and calls what it calls itself when a client comes or
     goes; and it keeps attachments, as many and as large as come, until all are there.
     """
+
+    # The library's own drops a packet with a number of more than 100 digits, and its sender waits for an answer.
+    json = SimpleNamespace(dumps=json.dumps, loads=partial(json.loads, parse_int=float))
 
     def decode(self, encoded_packet: str) -> int:
         """Read it."""
