@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from fairlane.control.tickets import Tickets
     from fairlane.control.tokens import Tokens
     from fairlane.control.users import Users
+    from fairlane.control.waiting import WaitingJobs
     from fairlane.control.workers import Workers
     from fairlane.domain.explain import Explanation
     from fairlane.domain.metrics import Metrics
@@ -79,9 +80,9 @@ FIRST_LOOK, SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
 class Fairlane:
     """A job engine on one database.
 
-    Its verbs trust their caller. A `user` that is passed to a verb about jobs is checked: `submit`, `cancel`, `retry`,
-    `delete`, those of `dead_letters`, and `bulk.start`. All other verbs only write their `user` to the audit. None is
-    the system, which may do all.
+    Its verbs trust their caller. A `user` that is passed to a verb about jobs is checked: `submit`, `cancel`,
+    `run_now`, `reschedule`, `prioritize`, `retry`, `delete`, those of `dead_letters`, and `bulk.start`. All other verbs
+    only write their `user` to the audit. None is the system, which may do all.
 
     Args:
         url: `sqlite:///jobs.db`, `postgresql://…`, or a `Settings`; None = from FAIRLANE_… in the environment.
@@ -130,6 +131,12 @@ class Fairlane:
         from fairlane.control.jobs import JobControl
 
         return JobControl(self.database, self.directory, self.catalogue, self.keyring, self.settings.payload_limit)
+
+    @cached_property
+    def _waiting(self) -> "WaitingJobs":
+        from fairlane.control.waiting import WaitingJobs
+
+        return WaitingJobs(self.database, self._jobs)
 
     @cached_property
     def idempotency(self) -> "Idempotency":
@@ -549,6 +556,39 @@ class Fairlane:
             IllegalTransition: it has ended.
         """
         return self._jobs.cancel(job, organization, user=user, reason=reason)
+
+    def run_now(self, job: JobOrId, *, organization: str, user: str | None = None) -> Job:
+        """Let a job that waits for its time, or for its next attempt, start at once. One that is ready stays as it is.
+
+        Pauses and limits hold for it as for every job.
+
+        Raises:
+            JobNotFound, PermissionDenied
+            IllegalTransition: it has started, or it waits for parents.
+        """
+        return self._waiting.run_now(job, organization, user=user)
+
+    def reschedule(self, job: JobOrId, run_at: datetime, *, organization: str, user: str | None = None) -> Job:
+        """Let a job that has not started, or waits for its next attempt, start no earlier than `run_at`.
+
+        Args:
+            run_at: with a time zone and in the years 1970 to 2199. A moment that has passed is now. A job with parents
+                waits for both.
+
+        Raises:
+            JobNotFound, PermissionDenied, InvalidParameters
+            IllegalTransition: it has started.
+        """
+        return self._waiting.reschedule(job, run_at, organization, user=user)
+
+    def prioritize(self, job: JobOrId, priority: Priority | str, *, organization: str, user: str | None = None) -> Job:
+        """Give a job that has not started, or waits for its next attempt, another priority.
+
+        Raises:
+            JobNotFound, PermissionDenied, InvalidParameters
+            IllegalTransition: it has started.
+        """
+        return self._waiting.prioritize(job, priority, organization, user=user)
 
     def retry(
         self,

@@ -204,7 +204,7 @@ def test_moments_are_those_of_the_reader_s_clock_and_the_log_says_of_which_attem
     site.gate.pages = 100
     waiting, done = site.submit(delay=3600), site.done(site.submit())
     page = enter("ana", f"o/acme/jobs/{waiting}", timezone_id="America/Los_Angeles", locale="en-US")
-    told = page.get_by_text("It was submitted to start no earlier than")
+    told = page.get_by_text("It starts no earlier than")
     expect(told).to_contain_text(re.compile(r"[AP]M P[SD]T"))
     expect(told).not_to_contain_text("UTC")
     page.goto(f"{site.url}/o/acme/jobs/{done}")

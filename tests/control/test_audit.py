@@ -4,7 +4,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -208,7 +208,7 @@ def _of_operators(scene: Scene) -> Verbs:
 
 def _of_jobs(scene: Scene) -> Verbs:
     fl = scene.fl
-    dead, queued = scene.dead_letter(), scene.submit()
+    dead, queued, scheduled = scene.dead_letter(), scene.submit(), scene.submit(delay=3600)
     scene.add_type("unique")
     scene.submit("unique")
     with pytest.MonkeyPatch.context() as patch:
@@ -219,6 +219,9 @@ def _of_jobs(scene: Scene) -> Verbs:
     row: Any = fl.database.read(lambda connection: bulk_actions.find(connection, "acme", ended.id), of="acme")
     return {
         "jobs.cancel": lambda: fl.cancel(queued.id, organization="acme"),
+        "jobs.prioritize": lambda: fl.prioritize(scheduled.id, "high", organization="acme"),
+        "jobs.reschedule": lambda: fl.reschedule(scheduled.id, datetime(2027, 3, 1, tzinfo=UTC), organization="acme"),
+        "jobs.run": lambda: fl.run_now(scheduled.id, organization="acme"),
         "jobs.retry": lambda: fl.retry(dead.id, organization="acme"),
         "jobs.resolve": lambda: fl.dead_letters.resolve(dead.id, organization="acme"),
         "jobs.delete": lambda: fl.dead_letters.delete(dead.id, organization="acme"),

@@ -1,7 +1,8 @@
-"""Who may cancel, retry, decide about and delete a job: a member their own, an admin all, a viewer none (R19)."""
+"""Who may change, retry, decide about and delete a job: a member their own, an admin all, a viewer none (R19)."""
 
 import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,12 +35,25 @@ from fairlane.store.statements.locks import lock_job
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Scene
 
+FIRST_OF_MARCH = datetime(2027, 3, 1, tzinfo=UTC)
 NOBODY = UUID("01900000-0000-7000-8000-000000000000")
 Verb = Callable[[Fairlane, UUID | str, str, str | None], Any]
 
 
 def cancel(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
     return fl.cancel(job_id, organization=organization, user=user)
+
+
+def run_now(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
+    return fl.run_now(job_id, organization=organization, user=user)
+
+
+def reschedule(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
+    return fl.reschedule(job_id, FIRST_OF_MARCH, organization=organization, user=user)
+
+
+def prioritize(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
+    return fl.prioritize(job_id, "high", organization=organization, user=user)
 
 
 def retry(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
@@ -63,13 +77,17 @@ def delete(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None
 
 
 VERBS = pytest.mark.parametrize(
-    "verb", [cancel, retry, retry_letter, resolve, ignore, delete], ids=lambda verb: verb.__name__
+    "verb",
+    [cancel, run_now, reschedule, prioritize, retry, retry_letter, resolve, ignore, delete],
+    ids=lambda verb: verb.__name__,
 )
 
 
 def job_for(scene: Scene, verb: Verb) -> Job:
     """A job of ana's to which the verb applies."""
-    return scene.submit() if verb is cancel else scene.dead_letter()
+    if verb in {cancel, run_now, reschedule, prioritize}:
+        return scene.submit(delay=3600)
+    return scene.dead_letter()
 
 
 @VERBS

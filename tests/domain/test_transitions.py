@@ -8,7 +8,7 @@ import pytest
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
-from fairlane.domain.statuses import ENDED_BADLY, LIVE, PASSING, TERMINAL, TRANSITIONS, WAITING, JobStatus
+from fairlane.domain.statuses import ENDED_BADLY, LIVE, PASSING, TERMINAL, TRANSITIONS, WAITING, JobStatus, Priority
 from fairlane.domain.transitions import Step, Transition, sealed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,6 +36,9 @@ SPEC = [
     ("running", "queued"),
     ("dead_letter", "queued"),
     ("dead_letter", "pending"),
+    ("pending", "pending"),
+    ("queued", "pending"),
+    ("queued", "queued"),
 ]
 # Written by inserting the row, and by the claim, which takes many rows in one statement.
 WITHOUT_CONSTRUCTOR = {(None, JobStatus.PENDING), (None, JobStatus.QUEUED), (JobStatus.QUEUED, JobStatus.RUNNING)}
@@ -61,6 +64,12 @@ BUILT = {
     "revive": transitions.revive("retried by ann", NOW),
     "revive later": transitions.revive("retried by ann", NOW, NOW),
     "revive pending": transitions.revive_pending("its parent was retried", 2),
+    "run a scheduled one now": transitions.run_now(JobStatus.PENDING, NOW),
+    "run a retry now": transitions.run_now(JobStatus.QUEUED, NOW),
+    "reschedule pending": transitions.reschedule(JobStatus.PENDING, NOW),
+    "reschedule queued": transitions.reschedule(JobStatus.QUEUED, NOW),
+    "prioritize pending": transitions.prioritize(JobStatus.PENDING, Priority.LOW, Priority.HIGH),
+    "prioritize queued": transitions.prioritize(JobStatus.QUEUED, Priority.LOW, Priority.HIGH),
 }
 every_transition = pytest.mark.parametrize("transition", BUILT.values(), ids=BUILT.keys())
 
@@ -154,7 +163,7 @@ def test_only_a_completed_job_has_a_result_r13(transition: Transition):
 
 @every_transition
 def test_what_is_queued_is_ready_now_or_has_a_time_r7(transition: Transition):
-    if transition.target is JobStatus.QUEUED:
+    if transition.target is JobStatus.QUEUED and "priority" not in transition.changes:
         assert transition.changes["ready"] is (transition.changes.get("next_retry_at") is None)
 
 

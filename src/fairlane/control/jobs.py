@@ -106,7 +106,7 @@ class JobControl:
             _refuse_unless_same(connection, row, same_since)
             now = self._database.clock.now(connection)
             cancel.cancel(connection, now, organization, row.id, actor=user or SYSTEM, reason=reason)
-            return self._read(connection, organization, row.id)
+            return self.read(connection, organization, row.id)
 
         return self.change(job, organization, user, "cancel", work)
 
@@ -143,7 +143,7 @@ class JobControl:
             moment = at(connection) if callable(at) else at
             now = self._database.clock.now(connection)  # after it, so that what is due at once is ready at once
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
-            return self._read(connection, organization, row.id)
+            return self.read(connection, organization, row.id)
 
         key = job_id_of(job, organization)
         self._tenants.require(organization, deleted_too=False)  # its jobs would only be dead letters again
@@ -297,7 +297,8 @@ class JobControl:
             return None
         return before
 
-    def _read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
+    def read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
+        """Return the job as the transaction sees it."""
         wanted = rows.select_jobs().where(jobs.c.id == job_id)
         (job,) = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
         return job

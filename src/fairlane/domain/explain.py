@@ -71,7 +71,7 @@ def _own_waits(facts: Facts) -> Iterator[Reason]:
     if job.status is JobStatus.PENDING and facts.unmet_parents:
         yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
     if job.status is JobStatus.PENDING and job.run_at > facts.now:
-        yield Reason(ReasonCode.SCHEDULED, f"It was submitted to start no earlier than {time_of(job.run_at)}.")
+        yield Reason(ReasonCode.SCHEDULED, f"It starts no earlier than {time_of(job.run_at)}.")
     if job.status is JobStatus.QUEUED and job.next_retry_at is not None and job.next_retry_at > facts.now:
         yield Reason(ReasonCode.WAITS_FOR_RETRY, _retry(facts, job.next_retry_at))
 

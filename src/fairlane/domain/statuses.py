@@ -89,7 +89,7 @@ _S = JobStatus
 TRANSITIONS: Final[dict[tuple[JobStatus | None, JobStatus], str]] = {
     (None, _S.PENDING): "submitted, to wait for parents or its time",
     (None, _S.QUEUED): "submitted",
-    (_S.PENDING, _S.QUEUED): "all parents ended as its policy asks and run_at reached",
+    (_S.PENDING, _S.QUEUED): "all parents ended as its policy asks and run_at reached, or run now by a person",
     (_S.PENDING, _S.CANCELED): "canceled",
     (_S.QUEUED, _S.CANCELED): "canceled",
     (_S.PENDING, _S.DEAD_LETTER): "a parent did not complete, organization deleted or permission lost",
@@ -107,6 +107,9 @@ TRANSITIONS: Final[dict[tuple[JobStatus | None, JobStatus], str]] = {
     (_S.RUNNING, _S.QUEUED): "worker lost, released (shutdown, or storage that did not answer) or snoozed",
     (_S.DEAD_LETTER, _S.QUEUED): "retried by a person",
     (_S.DEAD_LETTER, _S.PENDING): "revived because its parent was retried",
+    (_S.PENDING, _S.PENDING): "rescheduled, or given another priority by a person",
+    (_S.QUEUED, _S.PENDING): "rescheduled by a person",
+    (_S.QUEUED, _S.QUEUED): "run now instead of at its retry, or given another priority by a person",
 }
 
 TERMINAL: Final = frozenset({_S.COMPLETED, _S.DEAD_LETTER, _S.CANCELED})

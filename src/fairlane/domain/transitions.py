@@ -15,7 +15,7 @@ from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.reasons import time_of
 from fairlane.domain.sealing import Field, Seal
-from fairlane.domain.statuses import TERMINAL, TRANSITIONS, JobStatus
+from fairlane.domain.statuses import PRIORITY_RANK, TERMINAL, TRANSITIONS, JobStatus, Priority
 
 _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
@@ -232,6 +232,24 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
         "error_message": None,
     }
 )
+
+
+def run_now(source: JobStatus, now: datetime) -> Transition:
+    """A person lets a waiting job start at once, in place of its time or of its next retry."""
+    changes = {"ready": True, "run_at": now, "next_retry_at": None}
+    return Transition((Step(source, _S.QUEUED, "run now"),), changes)
+
+
+def reschedule(source: JobStatus, at: datetime) -> Transition:
+    """A person lets a waiting job start no earlier than `at`, in place of its time or of its next retry."""
+    changes = {"ready": False, "run_at": at, "next_retry_at": None}
+    return Transition((Step(source, _S.PENDING, f"rescheduled to {time_of(at)}"),), changes)
+
+
+def prioritize(source: JobStatus, before: Priority, priority: Priority) -> Transition:
+    """A person gives a waiting job another priority."""
+    step = Step(source, source, f"priority changed from {before} to {priority}")
+    return Transition((step,), {"priority": PRIORITY_RANK[priority]})
 
 
 def refuse_to_delete_live(job_id: UUID, status: str) -> None:

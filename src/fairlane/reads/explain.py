@@ -72,7 +72,7 @@ def explain_job(
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
     job = rows.to_job(row, depends_on, opener)
     now = clock.now(connection)
-    last_entry = log_entry(history.last_entry(connection, organization, job_id), opener)
+    last_entry = log_entry(history.last_move(connection, organization, job_id), opener)
     if not with_errors:
         job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:

@@ -7,6 +7,7 @@ job stands once, and in the end no job is lost.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import count, product
 from random import Random
@@ -28,7 +29,7 @@ from tests.store.interleavings import invariants
 from tests.store.interleavings.conftest import SEED, VARIABLE, NewOrder
 from tests.store.interleavings.order import Turn
 from tests.store.interleavings.steps import Step
-from tests.store.races.scene import BROKEN, DAY, JAMMED, LEASE, Claimed, Hand, Scene
+from tests.store.races.scene import BROKEN, DAY, JAMMED, LEASE, START, Claimed, Hand, Scene
 
 _PLAYS: Final = far(2, 30, 0)  # of each verb; 0: all
 _MOST_STEPS: Final = 40  # of a verb whose number is not known yet
@@ -145,6 +146,18 @@ VERBS: Final[Mapping[str, Verb]] = {
     "cancel": Verb(
         lambda one: one.scene.fl.cancel(one.job.id, organization="acme"),
         ("queued", "running", UNSEEN, "waiting for its retry"),
+    ),
+    "run now": Verb(
+        lambda one: one.scene.fl.run_now(one.job.id, organization="acme"),
+        ("queued", "running", "waiting for its retry"),
+    ),
+    "reschedule": Verb(
+        lambda one: one.scene.fl.reschedule(one.job.id, START + timedelta(days=1), organization="acme"),
+        ("queued", "running", "waiting for its retry"),
+    ),
+    "prioritize": Verb(
+        lambda one: one.scene.fl.prioritize(one.job.id, "critical", organization="acme"),
+        ("queued", "running", "waiting for its retry"),
     ),
     "stage": Verb(lambda one: one.scene.stage(), (UNSEEN, "waiting for its retry")),
     "rescue": Verb(lambda one: one.scene.rescue(), ("running", UNSEEN, "taken down")),

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, Select, and_, exists, select
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
@@ -32,12 +33,22 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
 
 def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow:
     """The newest row of the execution log; every job has one, written when it was submitted."""
-    return connection.execute(
+    return connection.execute(_newest_first(organization, job_id)).one()
+
+
+def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow:
+    """Return the newest row that tells of another status: another priority says nothing of why the job waits."""
+    is_move = execution_log.c.from_status.is_distinct_from(execution_log.c.to_status)
+    return connection.execute(_newest_first(organization, job_id).where(is_move)).one()
+
+
+def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
+    return (
         select(execution_log)
         .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
         .order_by(execution_log.c.sequence.desc())
         .limit(1)
-    ).one()
+    )
 
 
 def was_revived(connection: Connection, organization: str, job_id: UUID, since: datetime) -> bool:
