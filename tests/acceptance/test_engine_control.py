@@ -1,6 +1,7 @@
 """R17: what is paused waits, what runs finishes, and everything goes on afterwards."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -71,3 +72,31 @@ def test_a_job_waits_for_its_time(fl: Engine) -> None:
     assert fl.way(job) == ["pending", "queued", "running", "completed"]
     assert ended.started_at is not None
     assert ended.started_at >= job.run_at
+
+
+def test_an_idle_worker_takes_a_scheduled_job_that_is_run_now(fl: Engine) -> None:
+    @fl.job_type("work", dedup_window=0)
+    async def work(ctx: JobContext) -> None: ...
+
+    scheduled = fl.give("work", delay=3600)
+    with running(fl.worker()):
+        assert fl.ended(fl.give("work")).status == "completed"
+        assert fl.look(scheduled).status == "pending"
+        fl.run_now(scheduled, organization="acme")
+        assert fl.ended(scheduled).status == "completed"
+
+
+def test_jobs_run_in_the_order_of_their_new_priorities_and_times(fl: Engine) -> None:
+    ran = list[int]()
+
+    @fl.job_type("work", dedup_window=0)
+    def work(ctx: JobContext, n: int) -> None:
+        ran.append(n)
+
+    first, last, later, urgent = (fl.give("work", parameters={"n": n}) for n in range(4))
+    fl.prioritize(urgent, "critical", organization="acme")
+    fl.prioritize(last, "low", organization="acme")
+    fl.reschedule(later, datetime.now(UTC) + timedelta(hours=1), organization="acme")
+    fl.drain(concurrency=1)
+    assert ran == [3, 0, 1]
+    assert [fl.look(job).status for job in (first, later)] == ["completed", "pending"]

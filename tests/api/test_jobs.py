@@ -1,6 +1,7 @@
 """Jobs over HTTP: submitted, watched, canceled and retried by whoever may."""
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -170,6 +171,58 @@ def test_members_change_their_own_jobs_and_admins_all(api: Api):
     assert api.as_("member").post(f"{JOBS}/{job}/cancellation").status_code == 409
     assert api.as_("member").post(f"{JOBS}/{job}/retry").status_code == 409
     assert api.as_("viewer").post(JOBS, json={"job_type": "report"}).status_code == 403
+
+
+def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(api: Api):
+    path = f"{JOBS}/{submitted(api, delay=3600)}"
+    member, admin = api.as_("member"), api.as_("admin")
+    for _ in range(2):
+        moved = member.put(f"{path}/run-at", json={"run_at": "2199-12-31T02:00:00+01:00"})
+        assert (moved.status_code, moved.json()["run_at"]) == (200, "2199-12-31T01:00:00Z")
+        urgent = admin.put(f"{path}/priority", json={"priority": "critical"})
+        assert (urgent.status_code, urgent.json()["priority"]) == (200, "critical")
+    for _ in range(2):
+        ready = member.post(f"{path}/run-now")
+        assert (ready.status_code, ready.json()["status"], ready.json()["priority"]) == (202, "queued", "critical")
+    told = [(one["actor"], one["message"]) for one in member.get(f"{path}/history").json()["items"]]
+    assert told == [
+        ("member", "submitted"),
+        ("member", "rescheduled to 2199-12-31 01:00:00 UTC"),
+        ("admin", "priority changed from normal to critical"),
+        ("member", "run now"),
+    ]
+    api.run()
+    assert member.get(path).json()["status"] == "completed"
+    late = (
+        member.post(f"{path}/run-now"),
+        member.put(f"{path}/run-at", json={"run_at": "2199-12-31T00:00:00Z"}),
+        member.put(f"{path}/priority", json={"priority": "low"}),
+    )
+    for answer in late:
+        assert answer.status_code == 409
+        assert answer.json()["detail"].endswith("does not wait to start any more; submit it anew.")
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("run-at", {}),
+        ("run-at", {"run_at": None}),
+        ("run-at", {"run_at": 5}),
+        ("run-at", {"run_at": "2026-11-01T08:00:00"}),
+        ("run-at", {"run_at": "2200-01-01T00:00:00Z"}),
+        ("run-at", {"run_at": "2026-11-01T08:00:00Z", "delay": 5}),
+        ("priority", {}),
+        ("priority", {"priority": "urgent"}),
+        ("priority", {"priority": None}),
+    ],
+)
+def test_what_is_no_time_or_no_priority_is_refused(api: Api, what: str, body: dict[str, Any]):
+    path = f"{JOBS}/{submitted(api, delay=3600)}"
+    client = api.as_("member")
+    before = client.get(path).json()
+    assert client.put(f"{path}/{what}", json=body).status_code == 422
+    assert client.get(path).json() == before
 
 
 def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):

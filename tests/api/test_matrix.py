@@ -38,7 +38,7 @@ class World:
         self.foreign_group = a_group(api, "other", self.dead["other"][1])
         self.frozen_schedule = self.schedule("frozen")
         # Waits for ever, so that the suspended organization has something to cancel.
-        self.queued = [self.submit("frozen", "report") for _ in range(6)]
+        self.queued = [self.submit("frozen", "report") for _ in range(9)]
         revoked, secret = fl.tokens.create(organization="acme", as_user="member", name="revoked")
         frozen = api.as_("frozen-member", "frozen")
         fl.tokens.revoke(revoked.id, organization="acme")

@@ -176,7 +176,13 @@ class Change:
     who: Who
     where: Who
     job: int
-    what: Literal["jobs/{}/cancellation", "jobs/{}/retry", "dead-letters/{}/retry", "dead-letters/{}/resolution"]
+    what: Literal[
+        "jobs/{}/cancellation",
+        "jobs/{}/run-now",
+        "jobs/{}/retry",
+        "dead-letters/{}/retry",
+        "dead-letters/{}/resolution",
+    ]
 
     def do(self, two: Two) -> None:
         one = two.of(self.who)

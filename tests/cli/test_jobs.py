@@ -437,6 +437,27 @@ def test_cancel(run: Run) -> None:
     assert run("jobs", "cancel", submitted(run), "-o", "acme", "--json").json["status"] == "canceled"
 
 
+def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(run: Run) -> None:
+    job = submitted(run, "--delay", "1h", "-u", "ana")
+
+    moved = run("jobs", "reschedule", job[-8:], "2199-12-31T01:00+01:00", "-o", "acme")
+    assert moved.stdout == f"Job {job} is pending and starts no earlier than 2199-12-31 00:00:00 UTC.\n"
+    assert run("jobs", "set-priority", job, "high", "-o", "acme").stdout == f"Job {job} is pending, of priority high.\n"
+    assert run("jobs", "run-now", job, "-o", "acme", "-u", "ana").stdout == f"Job {job} is queued.\n"
+    told = run("jobs", "run-now", job, "-o", "acme", "--json").json
+    assert (told["status"], told["priority"]) == ("queued", "high")
+    run("jobs", "cancel", job, "-o", "acme")
+    for command in (("run-now",), ("reschedule", "2199-12-31"), ("set-priority", "low")):
+        refused = run("jobs", command[0], job, *command[1:], "-o", "acme", code=1).stderr
+        assert refused == f"Error: Job {job} is canceled and does not wait to start any more; submit it anew.\n"
+
+
+@pytest.mark.parametrize("command", [("reschedule", "tomorrow"), ("set-priority", "urgent")])
+def test_what_is_no_time_or_no_priority_is_refused(run: Run, command: tuple[str, str]) -> None:
+    refused = run("jobs", command[0], submitted(run, "--delay", "1h"), command[1], "-o", "acme", code=2).stderr
+    assert f"'{command[1]}' is" in " ".join(refused.replace("│", " ").split())
+
+
 def test_cancel_of_many_says_how_many_fit_asks_and_leaves_the_others(run: Run, fl: Fairlane) -> None:
     meant = [submitted(run, "-l", "doc=42") for _ in range(3)]
     other = submitted(run)
@@ -558,6 +579,7 @@ def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: 
 
     for command in (
         "jobs cancel",
+        "jobs run-now",
         "jobs retry",
         "jobs delete --yes",
         "dead-letters retry",

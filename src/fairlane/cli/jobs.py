@@ -1,4 +1,4 @@
-"""`fairlane jobs`: look at jobs, submit, cancel, retry and delete them."""
+"""`fairlane jobs`: look at jobs, submit, change, cancel, retry and delete them."""
 
 import time
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import Job, JobStatus
-from fairlane.cli import bulk, retrying, showing, submitting
+from fairlane.cli import bulk, retrying, showing, submitting, waiting
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
@@ -37,6 +37,9 @@ _ANY_WIDTH = 10_000  # columns
 
 app = typer.Typer()
 app.command("submit")(submitting.submit)
+app.command("run-now")(waiting.run_now)
+app.command("reschedule")(waiting.reschedule)
+app.command("set-priority")(waiting.set_priority)
 app.command("retry")(retrying.retry)
 app.command("show")(showing.show)
 app.command("artifact")(showing.artifact)

@@ -1,8 +1,10 @@
 """Claims beside pauses, beside each other, and beside the crash of a worker in the middle of its own."""
 
+from datetime import timedelta
+
 import pytest
 
-from fairlane import JobStatus
+from fairlane import IllegalTransition, JobStatus
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.invariants import at_most
 from tests.store.interleavings.order import Order
@@ -70,3 +72,21 @@ def test_a_cancel_beside_a_claim_ends_the_job_or_asks_its_worker_to(scene: Scene
         canceled, claimed = order.run(lambda: scene.fl.cancel(job.id, organization="acme"), scene.worker().claim)
         assert canceled.status == (JobStatus.RUNNING if claimed else JobStatus.CANCELED)
         assert (scene.get(job).cancel_requested_at is not None) is bool(claimed)
+
+
+def test_a_reschedule_beside_a_claim_is_refused_or_lets_the_job_wait(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, at = scene.submit(), scene.now + timedelta(hours=1)
+        made, claimed = order.run(lambda: scene.fl.reschedule(job, at, organization="acme"), scene.worker().claim)
+        assert isinstance(made, IllegalTransition) is bool(claimed)
+        assert scene.get(job).run_at == (job.run_at if claimed else at)
+
+
+def test_another_priority_beside_a_claim_is_refused_or_the_job_has_it(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, worker = scene.submit(), scene.worker()
+        made, claimed = order.run(lambda: scene.fl.prioritize(job, "high", organization="acme"), worker.claim)
+        assert scene.get(job).priority == ("normal" if isinstance(made, IllegalTransition) else "high")
+        assert [one.id for one in claimed or worker.claim()] == [job.id]

@@ -1,4 +1,4 @@
-"""Jobs: submit, get, list, delete; cancel and retry are resources of a job."""
+"""Jobs: submit, get, list, delete. What else is done to a job, such as a cancel, is a resource of it."""
 
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
@@ -15,10 +15,10 @@ from fairlane.api.representations import Job, ListedJob
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, alone, submit
-from fairlane.api.values import Text
+from fairlane.api.values import Moment, Text
 from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
-from fairlane.domain.statuses import WAITING
+from fairlane.domain.statuses import WAITING, Priority
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs", tags=["jobs"])
 
@@ -40,6 +40,25 @@ class Cancellation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Text = Field(default="", max_length=1000, examples=["The month was wrong."])
+
+
+class NewTime(BaseModel):
+    """When a job is to start."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_at: Moment = Field(
+        description="Start no earlier; with a time zone, in the years 1970 to 2199. A moment that has passed is now.",
+        examples=["2026-11-01T08:00:00Z"],
+    )
+
+
+class NewPriority(BaseModel):
+    """How urgent a job is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority
 
 
 class Retry(BaseModel):
@@ -146,6 +165,32 @@ def cancel_job(scope: _Changing, job: JobPath, body: Cancellation | None = None)
     """Cancel a waiting job at once, or ask a running one to stop. Members their own, admins all."""
     reason = body.reason if body is not None else ""
     made = scope.fl.cancel(job, organization=scope.organization, user=scope.user, reason=reason)
+    return Job.of(made, scope.access)
+
+
+@router.post("/{job}/run-now", status_code=202, operation_id="runJobNow", response_model=Job)
+def run_job_now(scope: _Changing, job: JobPath) -> Job:
+    """Let a job that waits for its time, or for its next attempt, start at once. Members their own, admins all."""
+    return Job.of(scope.fl.run_now(job, organization=scope.organization, user=scope.user), scope.access)
+
+
+@router.put("/{job}/run-at", operation_id="rescheduleJob", response_model=Job)
+def reschedule_job(scope: _Changing, job: JobPath, body: NewTime) -> Job:
+    """Let a job that has not started, or waits for its next attempt, start no earlier than a time.
+
+    Members their own, admins all.
+    """
+    made = scope.fl.reschedule(job, body.run_at, organization=scope.organization, user=scope.user)
+    return Job.of(made, scope.access)
+
+
+@router.put("/{job}/priority", operation_id="prioritizeJob", response_model=Job)
+def prioritize_job(scope: _Changing, job: JobPath, body: NewPriority) -> Job:
+    """Give a job that has not started, or waits for its next attempt, another priority.
+
+    Members their own, admins all.
+    """
+    made = scope.fl.prioritize(job, body.priority, organization=scope.organization, user=scope.user)
     return Job.of(made, scope.access)
 
 
