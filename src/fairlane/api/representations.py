@@ -81,7 +81,10 @@ class Job(JobItem):
 
 
 class LogEntry(BaseModel):
-    """A step of a job from one status to another. `traceback` and what its handler said in `message` are payload."""
+    """A step of a job to another status, time or priority.
+
+    `traceback` and what its handler said in `message` are payload.
+    """
 
     sequence: int
     from_status: JobStatus | None

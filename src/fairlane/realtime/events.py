@@ -36,7 +36,10 @@ class Placed(InRoom):
 
 
 class JobStatusChanged(Placed):
-    """A job went from one status to another. For details get the job anew."""
+    """A job went from one status to another, or people changed its time or its priority. For details get the job anew.
+
+    After a change of time or priority, both statuses may be the same.
+    """
 
     name: ClassVar[str] = "job_status_changed"
 

@@ -5,7 +5,7 @@ export const RIGHT_NAMES: Record<Right, string> = {
   "jobs:read": "look at jobs",
   "metrics:read": "look at numbers, of no single job",
   "jobs:submit": "submit jobs",
-  "jobs:change": "cancel jobs, care for dead letters",
+  "jobs:change": "change and cancel jobs, care for dead letters",
   "jobs:delete": "delete jobs that have ended, dead letters among them",
   "payload:read": "see parameters, errors and results",
   "schedules:change": "change schedules",

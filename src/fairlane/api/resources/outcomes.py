@@ -27,7 +27,7 @@ _OF_FILE: Final = ("ETag", "Accept-Ranges", "Content-Disposition")
 
 @router.get("/history", operation_id="getHistory")
 def get_history(scope: _Looking, job: JobPath) -> History:
-    """Get the execution log: each step from one status to another."""
+    """Get the execution log: each step to another status, time or priority."""
     entries = scope.fl.history(job, organization=scope.organization)
     sees = _sees(scope, job)
     return History(items=[LogEntry.of(one, sees=sees) for one in entries], payload_hidden=not sees)
