@@ -46,6 +46,9 @@ class RecordingChannel:
             future.set_result(None)
         return future
 
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        return iter([f"{parent_id} ".encode(), name.encode()])
+
     def of(self, kind: type[Report]) -> list[Any]:
         return [report for report in self.reports if isinstance(report, kind)]
 
@@ -76,7 +79,7 @@ def facts(parameters: Mapping[str, object] | None = None, **changes: Any) -> Att
         labels={"doc": "42"},
         timeout=30.0,
     )
-    return replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 def call(
@@ -91,18 +94,8 @@ def call(
     channel = channel or RecordingChannel()
     job_type: JobType[..., Any] = JobType("test", handler, Options(isolation=isolation), ErrorClasses(), pytest.fail)
     attempt = facts(parameters, parents=parents)
-    context = JobContext(
-        attempt,
-        channel,
-        Interrupt(),
-        blocking=job_type.isolation is not Isolation.ASYNC,
-        read_artifact=read_artifact,
-    )
+    context = JobContext(attempt, channel, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
     return Call(job_type, job_type.signature.decode(attempt.parameters), context, attempt, channel)
-
-
-def read_artifact(parent: UUID, name: str) -> Iterator[bytes]:
-    return iter([f"{parent} ".encode(), name.encode()])
 
 
 class Begun:

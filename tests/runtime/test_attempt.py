@@ -46,9 +46,6 @@ class Time:
         self.timers.append(timer)
         return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
 
-    def get_running_loop(self) -> "Time":
-        return self
-
     def go_on(self, seconds: float) -> None:
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -65,12 +62,11 @@ class Scene:
         self.outcomes: list[Outcome] = []
         self.execution: Coming | None = None
         executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
-        bench = Bench(cast("Any", SimpleNamespace(storage=None)), cast("Any", executors), 5.0, 1000)
+        bench = Bench(cast("Any", None), cast("Any", time), cast("Any", executors), 5.0, 1000)
         job_type: JobType[..., Any] = JobType(
             "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
         )
-        channel = cast("Any", SimpleNamespace(outage=None))
-        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), channel, self._on_end)
+        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), self._on_end)
         self.attempt.begin()
         self.attempt.set_deadline()
 
@@ -94,7 +90,6 @@ def work(ctx: JobContext) -> None: ...
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     time = Time()
     monkeypatch.setattr(module, "time", time)
-    monkeypatch.setattr(module, "asyncio", time)
     return Scene(time)
 
 

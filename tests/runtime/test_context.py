@@ -18,7 +18,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import track
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
-from tests.runtime.recording import RecordingChannel, facts, read_artifact
+from tests.runtime.recording import RecordingChannel, facts
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def channel() -> RecordingChannel:
 
 
 def make(channel: RecordingChannel, *, blocking: bool = True, **changes: Any) -> JobContext:
-    return JobContext(facts(**changes), channel, Interrupt(), blocking=blocking, read_artifact=read_artifact)
+    return JobContext(facts(**changes), channel, Interrupt(), blocking=blocking)
 
 
 @pytest.fixture

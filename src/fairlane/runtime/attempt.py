@@ -5,14 +5,13 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
-from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
-from fairlane.domain.errors import InvalidParameters, StorageUnavailable
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
     Completed,
@@ -25,12 +24,10 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
-from fairlane.registry.artifacts import stream_file
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
 from fairlane.runtime.accept import storable
-from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.runtime.reporter import AttemptChannel, Desk
@@ -40,6 +37,7 @@ from fairlane.runtime.reports import AttemptFacts, Interruption
 START_LIMIT: Final = 60.0
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
+_NOTHING: Final = Completed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Bench:
     """What all attempts of a worker share. Times in seconds, `result_limit` in bytes."""
 
     desk: Desk
+    loop: asyncio.AbstractEventLoop
     executors: dict[Isolation, Executor]
     stop_grace: float
     result_limit: int
@@ -57,25 +56,26 @@ class Attempt:
 
     Args:
         on_end: called once with the attempt and its outcome, maybe before `begin` returns.
-        cleaner: takes the secrets of the job out of errors.
     """
+
+    __slots__ = (
+        *("_bench", "_cut", "_execution", "_on_end", "_stopped", "_timer"),
+        *("began", "channel", "facts", "job_type"),
+    )
 
     def __init__(
         self,
         bench: Bench,
         job_type: JobType[..., object],
         facts: AttemptFacts,
-        channel: AttemptChannel,
         on_end: "Callable[[Attempt, Outcome], None]",
-        cleaner: Cleaner | None = None,
     ) -> None:
         self.facts = facts
         self.job_type = job_type
-        self.channel = channel
+        self.channel = AttemptChannel(bench.desk, facts, bench.loop)
         self.began = time.monotonic()
         self._bench = bench
         self._on_end = on_end
-        self._cleaner = cleaner or Cleaner(facts.parameters)
         self._execution: Execution | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
@@ -95,19 +95,24 @@ class Attempt:
     def begin(self) -> None:
         """Begin to run the handler; never raises for what a handler or its values do."""
         try:
-            call = self._call()
+            # A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that
+            # what can't be decoded ends the same whatever the isolation.
+            arguments = self.job_type.signature.decode(self.facts.parameters)
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
-            message = storable(self._cleaner.text(str(error)))
+            message = storable(self.channel.cleaner.text(str(error)))
             report = ErrorReport(kind, message, fingerprint=f"{kind} {self.job_type.name}")
             self._on_end(self, Failed(report, is_of_handler=False))
             return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
             self._on_end(self, self._failure(error))
             return
+        isolation = self.job_type.isolation
+        context = JobContext(self.facts, self.channel, Interrupt(), blocking=isolation is not Isolation.ASYNC)
+        call = Call(self.job_type, arguments, context, self.facts, self.channel)
         try:
-            self._execution = self._bench.executors[self.job_type.isolation].begin(call, self._on_finished)
+            self._execution = self._bench.executors[isolation].begin(call, self._on_finished)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
             self._on_end(self, self._failure(error))
 
@@ -129,9 +134,9 @@ class Attempt:
             is_late = execution.entered is not None and now - execution.entered >= START_LIMIT
             left = 0.0 if is_late else timeout
         if left > 0:
-            self._timer = asyncio.get_running_loop().call_later(left, self._keep_deadline)
+            self._timer = self._bench.loop.call_later(left, self._keep_deadline)
         elif not has_heard:
-            self._timer = asyncio.get_running_loop().call_later(HEARING, partial(self._keep_deadline, has_heard=True))
+            self._timer = self._bench.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
         else:
             self.stop(Interruption.TIMEOUT)
 
@@ -143,7 +148,9 @@ class Attempt:
         execution = self._execution
         if execution is not None and not execution.is_over:
             self._cut = reason
-            self._set_timer(asyncio.get_running_loop().call_later(self._bench.stop_grace, self._abandon))
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._bench.loop.call_later(self._bench.stop_grace, self._abandon)
             execution.interrupt(reason)
         return True
 
@@ -157,34 +164,15 @@ class Attempt:
             self._bench.desk.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
         execution.abandon()
 
-    def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
+    def _on_finished(self, value: object, error: BaseException | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = timer
-
-    def _on_finished(self, value: object, error: BaseException | None) -> None:
-        self._set_timer(None)
         try:
             outcome = self._outcome(value, error, self._cut)
         except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
             self._bench.desk.emit(ServiceFailed("attempt", mistake))
             outcome = Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
         self._on_end(self, outcome)
-
-    def _call(self) -> Call:
-        job_type, facts = self.job_type, self.facts
-        # A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that what
-        # can't be decoded ends the same whatever the isolation.
-        arguments = job_type.signature.decode(facts.parameters)
-        context = JobContext(
-            facts,
-            self.channel,
-            Interrupt(),
-            blocking=job_type.isolation is not Isolation.ASYNC,
-            # No method of this attempt: that would be a reference cycle.
-            read_artifact=partial(_read_artifact, self._bench.desk, facts),
-        )
-        return Call(job_type=job_type, arguments=arguments, context=context, facts=facts, channel=self.channel)
 
     def _outcome(self, value: object, error: BaseException | None, reason: Interruption | None) -> Outcome:
         match reason:
@@ -216,27 +204,16 @@ class Attempt:
 
     def _success(self, value: object) -> Outcome:
         try:
-            return Completed(encode_result(value, limit=self._bench.result_limit))
+            return Completed(encode_result(value, limit=self._bench.result_limit)) if value is not None else _NOTHING
         except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> Outcome:
         snooze = snooze_of(error)
         if snooze is not None:
-            return Snoozed(snooze.seconds, storable(self._cleaner.text(snooze.reason)))
+            return Snoozed(snooze.seconds, storable(self.channel.cleaner.text(snooze.reason)))
         if isinstance(error, Interrupted):
             return Stopped("the handler stopped")
         errors = self.job_type.errors
-        report = self._cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
+        report = self.channel.cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
         return Deferred(report) if report.is_storage else Failed(report)
-
-
-def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> Iterator[bytes]:
-    path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
-    try:
-        return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
-    except FileNotFoundError as error:
-        raise StorageUnavailable(
-            f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
-            "check its artifacts_url and that the volume is mounted."
-        ) from error

@@ -1,6 +1,9 @@
 """What a worker's attempts share, made for the types that it has."""
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Bench
@@ -13,14 +16,24 @@ from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.reporter import Desk
 
 
-def make_bench(parts: WorkerParts, slots: int, report_threads: ThreadPoolExecutor) -> Bench:
+def make_bench(
+    parts: WorkerParts, slots: int, report_threads: ThreadPoolExecutor, on_lost: Callable[[UUID], None]
+) -> Bench:
     """An executor for each isolation that one of the types has, and the desk of their reports.
 
     Raises:
         ConfigurationError: a handler that is to run in a process can't be imported there.
     """
     settings = parts.settings
-    desk = Desk(parts.database, parts.artifacts, report_threads, parts.emit, settings.progress_interval, parts.keyring)
+    desk = Desk(
+        parts.database,
+        parts.artifacts,
+        report_threads,
+        parts.emit,
+        settings.progress_interval,
+        on_lost,
+        parts.keyring,
+    )
     job_types = parts.catalogue.mine.values()
     isolations = {one.isolation for one in job_types}
     executors: dict[Isolation, Executor] = {}
@@ -33,4 +46,4 @@ def make_bench(parts: WorkerParts, slots: int, report_threads: ThreadPoolExecuto
             if one.isolation is Isolation.PROCESS:
                 importable_target(one.handler)  # better refused now than when its first job is there
         executors[Isolation.PROCESS] = ProcessExecutor(slots)
-    return Bench(desk, executors, settings.stop_grace, settings.result_limit)
+    return Bench(desk, asyncio.get_running_loop(), executors, settings.stop_grace, settings.result_limit)

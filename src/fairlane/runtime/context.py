@@ -119,21 +119,12 @@ class JobContext:
 
     Args:
         facts: what the attempt is.
-        channel: where reports go.
+        channel: where reports go, and what parents left comes from.
         interrupt: set by the worker to ask the handler to stop.
         blocking: whether the handler is a plain function, which waits inside the calls.
-        read_artifact: gives the bytes of a parent's artifact in pieces, by the parent's id and the artifact's name.
     """
 
-    def __init__(
-        self,
-        facts: AttemptFacts,
-        channel: Channel,
-        interrupt: Interrupt,
-        *,
-        blocking: bool,
-        read_artifact: ReadArtifact,
-    ) -> None:
+    def __init__(self, facts: AttemptFacts, channel: Channel, interrupt: Interrupt, *, blocking: bool) -> None:
         self.job_id: Final = facts.job_id
         self.organization: Final = facts.organization
         self.user: Final = facts.user
@@ -142,7 +133,6 @@ class JobContext:
         self.lease_token: Final = facts.lease_token
         self.labels: Final = facts.labels
         self.interrupt: Final = interrupt
-        self.read_artifact: Final = read_artifact
         self._facts = facts
         self._channel = channel
         self._blocking = blocking
@@ -170,7 +160,7 @@ class JobContext:
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
         """The jobs that this one depended on, the oldest first."""
-        return tuple(_parent(facts, self.read_artifact) for facts in self._facts.parents)
+        return tuple(_parent(facts, self._channel.read_artifact) for facts in self._facts.parents)
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:
         """Say how far the job is. Awaiting it gives the loop a turn, it does not wait for the database.

@@ -17,15 +17,12 @@ from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt
 from fairlane.runtime.bench import make_bench
 from fairlane.runtime.breakers import Tally
-from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.deadlines import Deadlines
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
-from fairlane.runtime.reporter import AttemptChannel
-from fairlane.runtime.reports import Interruption
+from fairlane.runtime.reports import AttemptFacts, Interruption
 from fairlane.runtime.service import in_thread, wait_until
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
@@ -63,7 +60,7 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
-        self._bench = make_bench(parts, card.slots, self._report_threads)
+        self._bench = make_bench(parts, card.slots, self._report_threads, self._on_lost)
         self._finisher = Finisher(
             FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours)
         )
@@ -73,7 +70,7 @@ class Crew:
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
         self._threads = threads
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
-        self._unclosed: deque[tuple[Ready, Attempt, Outcome]] = deque()  # those of which that was given up
+        self._unclosed: deque[tuple[Attempt, Outcome]] = deque()  # those of which that was given up
         self._nothing_runs = asyncio.Event()
         self._nothing_runs.set()
         self._grace_over = asyncio.Event()
@@ -162,19 +159,15 @@ class Crew:
 
     def begin(self, ready: Ready, *, release: bool = False) -> None:
         """Begin an attempt, or end it at once: as its checks at start say, or because the worker is stopping."""
-        claimed = ready.claimed
+        facts = ready.facts
         verdict = Released("released at shutdown") if release and ready.verdict is None else ready.verdict
         if verdict is not None:
-            self._finish(claimed, verdict, seconds=0.0)
+            self._finish(facts, verdict, seconds=0.0)
             return
-        cleaner = Cleaner(ready.facts.parameters)
-        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost, cleaner)
-        attempt = Attempt(
-            self._bench, self._job_types[claimed.job_type], ready.facts, channel, partial(self._on_end, ready), cleaner
-        )
-        self._attempts[claimed.lease_token] = attempt
+        attempt = Attempt(self._bench, self._job_types[facts.job_type], facts, self._on_end)
+        self._attempts[facts.lease_token] = attempt
         self._nothing_runs.clear()
-        self._parts.emit(JobStarted(claimed.organization, claimed.id, claimed.job_type, claimed.attempt))
+        self._parts.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
         attempt.begin()
         self._deadlines.begun(attempt)
 
@@ -247,78 +240,78 @@ class Crew:
         waited = 0.0
         for _ in range(len(self._unclosed)):
             self._unclosed.rotate(-1)  # another one is the first, the next time
-            ready, attempt, outcome = left = self._unclosed[-1]
+            attempt, outcome = left = self._unclosed[-1]
             began = self._loop.time()
             if await in_thread(self._threads, attempt.channel.write_left):
                 self._unclosed.remove(left)  # behind which others may have come
-                self._end(ready, attempt, outcome)
+                self._end(attempt, outcome)
             elif (waited := waited + self._loop.time() - began) > _MOST_WAITING:
                 return
 
     def give_up(self) -> None:
         """What is left is not written any more, which handlers that were left behind may wait for."""
-        for _, attempt, _ in self._unclosed:
+        for attempt, _ in self._unclosed:
             attempt.channel.give_up()
 
-    def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
-        attempt.channel.shut()
-        if attempt.channel.is_clear:
-            self._end(ready, attempt, outcome)
+    def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.channel.shut():
+            self._end(attempt, outcome)
             return
-        task = asyncio.create_task(self._close(ready, attempt, outcome))
+        task = asyncio.create_task(self._close(attempt, outcome))
         self._closing.add(task)
-        task.add_done_callback(partial(self._on_closed, ready, attempt, outcome))
+        task.add_done_callback(partial(self._on_closed, attempt, outcome))
 
-    def _on_closed(self, ready: Ready, attempt: Attempt, outcome: Outcome, task: asyncio.Task[None]) -> None:
+    def _on_closed(self, attempt: Attempt, outcome: Outcome, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
         if task.cancelled():  # perhaps before it began
             # The database was away for too long. It is tried again as the worker leaves; else others rescue the job.
-            self._forget(ready)
-            self._unclosed.append((ready, attempt, outcome))
+            self._forget(attempt)
+            self._unclosed.append((attempt, outcome))
 
-    async def _close(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+    async def _close(self, attempt: Attempt, outcome: Outcome) -> None:
         """The handler's last reports are written before its end is; without them it has none."""
         try:
             await attempt.channel.close()
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
             self._parts.emit(ServiceFailed("attempt", error))
             outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
-        self._end(ready, attempt, outcome)
+        self._end(attempt, outcome)
 
-    def _forget(self, ready: Ready) -> None:
-        self._attempts.pop(ready.claimed.lease_token, None)
+    def _forget(self, attempt: Attempt) -> None:
+        self._attempts.pop(attempt.facts.lease_token, None)
         self.changed.set()
         if not self._attempts:
             self._nothing_runs.set()
 
-    def _end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         # From here on the watch must not take the end that is being written for a lost lease.
-        self._forget(ready)
+        self._forget(attempt)
         if not attempt.is_lost:
-            has_checkpoint = ready.facts.checkpoint is not None or attempt.channel.has_checkpoint
-            self._finish(ready.claimed, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint, has_run=True)
+            has_checkpoint = attempt.facts.checkpoint is not None or attempt.channel.has_checkpoint
+            self._finish(attempt.facts, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint, has_run=True)
 
     def _finish(
         self,
-        claimed: Claimed,
+        facts: AttemptFacts,
         outcome: Outcome,
         *,
         seconds: float,
         has_checkpoint: bool = True,
         has_run: bool = False,
     ) -> None:
-        self._unwritten[claimed.lease_token] = seconds
+        self._unwritten[facts.lease_token] = seconds
+        backoff = self._job_types[facts.job_type].options.backoff
         self._finisher.add(
             Finish(
-                organization=claimed.organization,
-                job_id=claimed.id,
-                job_type=claimed.job_type,
-                lease_token=claimed.lease_token,
-                outcome=outcome,
-                backoff=self._job_types[claimed.job_type].options.backoff,
-                actor=self._card.name,
-                has_checkpoint=has_checkpoint,
-                has_run=has_run,
+                facts.organization,
+                facts.job_id,
+                facts.job_type,
+                facts.lease_token,
+                outcome,
+                backoff,
+                self._card.name,
+                has_checkpoint,
+                has_run,
             )
         )
 

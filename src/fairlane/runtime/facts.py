@@ -69,9 +69,7 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
 
 
 def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None, deferred: float) -> Ready:
-    if ring is None and more.trouble is None:
-        return Ready(one, _facts(one, more), verdict)
-    if verdict is not None:
+    if verdict is not None or (ring is None and more.trouble is None):
         return Ready(one, _facts(one, more), verdict)
     try:
         _check(ring, more)
@@ -82,7 +80,7 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
         return Ready(one, _facts(one, more), Released(KEY_NOT_HERE, deferred))
     except Unreadable as error:
         return Ready(one, _facts(one, more), Failed(_undecodable(one, error)))
-    return Ready(one, _facts(one, more), None)
+    return Ready(one, _facts(one, more))
 
 
 def _check(ring: Ring | None, more: Extras) -> None:
@@ -134,15 +132,15 @@ def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tupl
 
 def _facts(claimed: Claimed, more: Extras) -> AttemptFacts:
     return AttemptFacts(
-        organization=claimed.organization,
-        job_id=claimed.id,
-        job_type=claimed.job_type,
-        user=claimed.user,
-        attempt=claimed.attempt,
-        lease_token=claimed.lease_token,
-        parameters=claimed.parameters,
-        labels=json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
-        timeout=claimed.timeout,
-        checkpoint=more.checkpoint,
-        parents=more.parents,
+        claimed.organization,
+        claimed.id,
+        claimed.job_type,
+        claimed.user,
+        claimed.attempt,
+        claimed.lease_token,
+        claimed.parameters,
+        json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
+        claimed.timeout,
+        more.checkpoint,
+        more.parents,
     )

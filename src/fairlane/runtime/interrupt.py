@@ -1,8 +1,10 @@
 """The one thing that a worker tells a running handler: stop."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Any, NoReturn
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
 
 from fairlane.runtime.reports import Interruption
 
@@ -23,60 +25,61 @@ class Interrupted(BaseException):
         self.reason = reason
 
 
+# Of all of them: each holds it for a moment, and few ever do. Again by the same thread, if the garbage collector runs
+# what a handler left just then.
+_lock: Final = threading.RLock()
+
+
 class Interrupt:
-    """Whether a handler was asked to stop, and why. Safe to use from any thread."""
+    """Whether a handler was asked to stop, and why. Safe to use from any thread.
 
-    def __init__(self) -> None:
-        self._event: threading.Event | None = None  # made by the first `wait`: few handlers wait
-        self._others: list[threading.Event] = []  # of those who wait for something else as well
-        self._lock = threading.Lock()
-        self._reason: Interruption | None = None
-        self._thrown = False
+    Attributes:
+        reason: None while nobody asked.
+        was_thrown: whether the handler has felt it: `throw` was called.
+    """
 
-    @property
-    def reason(self) -> Interruption | None:
-        """Why, or None while nobody asked."""
-        return self._reason
-
-    @property
-    def was_thrown(self) -> bool:
-        """Whether the handler has felt it: `throw` was called."""
-        return self._thrown
+    # How each begins, and nearly all end: on the class, since a worker makes tens of thousands a second.
+    reason: Interruption | None = None
+    was_thrown = False
+    _waiting: tuple[threading.Event, ...] = ()
 
     def set(self, reason: Interruption) -> bool:
         """Ask the handler to stop. The first reason stands; False if this was not the first."""
-        with self._lock:
-            if self._reason is not None:
+        with _lock:
+            if self.reason is not None:
                 return False
-            self._reason = reason
-            for event in (self._event, *self._others):
-                if event is not None:
-                    event.set()
+            self.reason = reason
+            for event in self._waiting:
+                event.set()
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the handler is asked to stop, at most `timeout` seconds; False if nobody asked."""
-        with self._lock:
-            if self._reason is not None:
-                return True
-            self._event = event = self._event or threading.Event()
-        return event.wait(timeout)
+        with self._event() as event:
+            return event.wait(timeout)
 
     def wait_for(self, future: "Future[Any]") -> None:
         """Wait until the future is done, or the handler is asked to stop."""
-        either = threading.Event()
-        with self._lock:
-            if self._reason is not None:
-                return
-            self._others.append(either)
+        with self._event() as event:
+            future.add_done_callback(lambda _: event.set())
+            event.wait()
+
+    @contextmanager
+    def _event(self) -> Iterator[threading.Event]:
+        """Give an event that is set when the handler is asked to stop."""
+        event = threading.Event()
+        with _lock:
+            if self.reason is not None:
+                event.set()
+            self._waiting = (*self._waiting, event)
         try:
-            future.add_done_callback(lambda _: either.set())
-            either.wait()
+            yield event
         finally:
-            self._others.remove(either)
+            with _lock:
+                self._waiting = tuple(one for one in self._waiting if one is not event)
 
     def throw(self) -> NoReturn:
         """Raise `Interrupted`. Takes no lock, so that a signal handler may call it; `reason` must be set."""
-        assert self._reason is not None
-        self._thrown = True
-        raise Interrupted(self._reason)
+        assert self.reason is not None
+        self.was_thrown = True
+        raise Interrupted(self.reason)

@@ -9,11 +9,11 @@ artifact waits too, until it is asked to stop.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -22,16 +22,15 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, JobProgressed
 from fairlane.domain.sealing import Field, Seal
-from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file
+from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.clean import Cleaner
-from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
+from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 from fairlane.runtime.service import SOON, in_thread, next_wait
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
 
 _PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
@@ -46,23 +45,23 @@ class LeaseLostError(FairlaneError):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all channels of a worker share. `interval`: seconds between two progress writes of one job."""
+    """What all channels of a worker share.
+
+    `interval`: seconds between two progress writes of one job. `on_lost`: called from a thread, with the lease, when a
+    write finds it lost.
+    """
 
     database: Database
     storage: ArtifactStorage
     threads: Executor
     emit: Emit
     interval: float
+    on_lost: Callable[[UUID], None]
     keyring: Keyring = field(default_factory=Keyring)
 
 
 class AttemptChannel:
-    """The channel of one attempt; to be made on the loop. `send` may be called from any thread and never blocks.
-
-    Args:
-        on_lost: called from a thread, with the lease, when a write finds it lost.
-        cleaner: takes the secrets of the job out of its texts.
-    """
+    """The channel of one attempt; to be made on the loop. `send` may be called from any thread and never blocks."""
 
     # How every channel begins, and most end: on the class, since a worker makes tens of thousands a second.
     _latest: Progress | None = None
@@ -76,18 +75,10 @@ class AttemptChannel:
     _is_shut = False
     has_checkpoint = False  # sent one, whether or not it could be kept
 
-    def __init__(
-        self,
-        desk: Desk,
-        claimed: Claimed,
-        on_lost: Callable[[UUID], None],
-        cleaner: Cleaner | None = None,
-    ) -> None:
+    def __init__(self, desk: Desk, facts: AttemptFacts, loop: asyncio.AbstractEventLoop) -> None:
         self._desk = desk
-        self._claimed = claimed
-        self._on_lost = on_lost
-        self._cleaner = cleaner
-        self._loop = asyncio.get_running_loop()
+        self._facts = facts
+        self._loop = loop
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
         self._lock = threading.Lock()  # of what follows, and of what is on the class
         self._waiting: list[Waiting] = []
@@ -97,8 +88,7 @@ class AttemptChannel:
         take its place.
         """
         future: Future[Any] = Future()
-        if self._cleaner is not None:
-            report = self._cleaner.report(report)
+        report = self.cleaner.report(report)
         with self._lock:
             if self._is_shut:
                 future.set_exception(LeaseLostError("This attempt is over; nothing more is kept for it."))
@@ -111,19 +101,30 @@ class AttemptChannel:
             self._schedule()
         if isinstance(report, Progress):
             future.set_result(None)
-            job = self._claimed
-            self._desk.emit(JobProgressed(job.organization, job.id, job.job_type, report.percent, report.message))
+            job = self._facts
+            self._desk.emit(JobProgressed(job.organization, job.job_id, job.job_type, report.percent, report.message))
         return future
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces. Blocks. Raises StorageUnavailable if it is not there."""
+        desk, facts = self._desk, self._facts
+        path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
+        try:
+            return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
+        except FileNotFoundError as error:
+            raise StorageUnavailable(
+                f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
+                "check its artifacts_url and that the volume is mounted."
+            ) from error
+
+    @cached_property
+    def cleaner(self) -> Cleaner:
+        """What takes the secrets of the job out of its texts."""
+        return Cleaner(self._facts.parameters)
 
     @property
     def _lease(self) -> Lease:
-        return Lease(self._claimed.organization, self._claimed.id, self._claimed.lease_token)
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether all that was sent is written, or given up."""
-        with self._lock:
-            return not (self._waiting or self._latest or self._is_scheduled)
+        return Lease(self._facts.organization, self._facts.job_id, self._facts.lease_token)
 
     @property
     def outage(self) -> StorageUnavailable | None:
@@ -133,10 +134,11 @@ class AttemptChannel:
             waits = any(isinstance(report, Checkpoint | File) and not future.done() for report, future in left)
             return self._outage if waits else None
 
-    def shut(self) -> None:
-        """Take nothing more."""
+    def shut(self) -> bool:
+        """Take nothing more; True if all that was sent is written, or given up."""
         with self._lock:
             self._is_shut = True
+            return not (self._waiting or self._latest or self._is_scheduled)
 
     async def close(self) -> None:
         """Take nothing more, and write what is left, however long the database is away."""
@@ -239,7 +241,7 @@ class AttemptChannel:
             _tell(batch, error)
             return None
         if not is_held:
-            self._on_lost(self._claimed.lease_token)
+            self._desk.on_lost(self._facts.lease_token)
             _tell(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
             return None
         _tell(batch)
@@ -275,14 +277,14 @@ class AttemptChannel:
 
     def _announce(self) -> tuple[UUID, str]:
         """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
-        database, job, file_id = self._desk.database, self._claimed, uuid4()
-        path = path_of(job.organization, job.id, file_id)
+        database, job, file_id = self._desk.database, self._facts, uuid4()
+        path = path_of(job.organization, job.job_id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return file_id, path
 
     def _ring(self) -> Ring | None:
         """The keys that the organization has now, if it has any; outside of transactions."""
-        organization = self._claimed.organization
+        organization = self._facts.organization
         return self._desk.keyring.rings_of(self._desk.database, [organization]).get(organization)
 
     def _insert(
@@ -299,17 +301,17 @@ class AttemptChannel:
             return False
         replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
         # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
-        ring = self._desk.keyring.rings(connection, [self._claimed.organization]).get(self._claimed.organization)
+        ring = self._desk.keyring.rings(connection, [self._facts.organization]).get(self._facts.organization)
         # A large file is long on its way, and until a job has it nobody seals it anew.
         if files and (under and under.active) != (ring and ring.active):
             return None
-        seal: Seal = partial(ring.seal, self._claimed.id) if ring is not None else _left_open
+        seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else _left_open
         reports = [*stored, (progress, None)] if progress is not None else stored
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
             return False
         if files:
-            doomed_files.keep(connection, self._claimed.organization, files)
-            doomed_files.doom(connection, now, self._claimed.organization, replaced)
+            doomed_files.keep(connection, self._facts.organization, files)
+            doomed_files.doom(connection, now, self._facts.organization, replaced)
         return True
 
     def _insert_one(

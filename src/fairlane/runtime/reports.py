@@ -1,11 +1,11 @@
 """What a running handler tells its worker, as values. They cross threads and, as JSON, the process boundary."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -56,10 +56,16 @@ class Interruption(StrEnum):
 
 
 class Channel(Protocol):
-    """The way from one attempt to its worker. Safe to call from any thread; `send` never blocks."""
+    """The way from one attempt to its worker. Safe to use from any thread; `send` never blocks."""
 
     def send(self, report: Report) -> "Future[Any]":
         """Take the report; the future is done when it is durable, or fails with why it can't be."""
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces. Blocks.
+
+        Raises StorageUnavailable if the storage did not answer.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,7 @@ class ParentFacts:
     artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: where each is stored, its size
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFacts:
+class AttemptFacts(NamedTuple):
     """What an attempt is, as plain data. `timeout` in seconds; `checkpoint` and `parameters` are JSON text."""
 
     organization: str
@@ -84,8 +89,11 @@ class AttemptFacts:
     user: str | None
     attempt: int
     lease_token: UUID
-    parameters: str = field(repr=False)
+    parameters: str
     labels: Mapping[str, str]
     timeout: float | None
-    checkpoint: str | None = field(default=None, repr=False)
+    checkpoint: str | None = None
     parents: tuple[ParentFacts, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<attempt {self.attempt} of {self.job_id}>"  # what a job holds is in no log and no traceback

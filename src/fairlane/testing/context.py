@@ -59,7 +59,7 @@ class RecordingContext(JobContext):
         self.files: Final[dict[str, bytes]] = {}
         self._given_parents = tuple(parents)
         # Blocking: each report is done when the call returns, and an `async def` handler may await what it returned.
-        super().__init__(facts, _Recorder(self), Interrupt(), blocking=True, read_artifact=_nothing)
+        super().__init__(facts, _Recorder(self), Interrupt(), blocking=True)
 
     @property
     def parents(self) -> tuple[Parent, ...]:
@@ -119,6 +119,6 @@ class _Recorder:
         done.set_result(None)
         return done
 
-
-def _nothing(_parent: UUID, name: str) -> Iterator[bytes]:
-    raise FileNotFoundError(name)  # parents that a test makes bring their files along
+    def read_artifact(self, _parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Refuse: parents that a test makes bring their files along."""
+        raise FileNotFoundError(name)

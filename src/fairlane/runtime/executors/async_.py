@@ -6,22 +6,26 @@ it ends. A handler that blocks the loop is another matter, seen by `runtime.loop
 
 import asyncio
 import sys
-from collections.abc import Coroutine
 from typing import Any, Final
 
-from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd, ending, run_async
+from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd, run_async
 from fairlane.runtime.reports import Interruption
 
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
+# A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class AsyncExecution(Execution):
     """`Execution` of a task."""
 
+    __slots__ = ("_executor", "task")
+
     def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
         super().__init__(call, on_end)
         self._executor = executor
-        self.task = _start(_run(call), call.facts.job_type)
+        handler = run_async(call.job_type.handler, call.context, call.arguments)
+        self.task = asyncio.Task(handler, loop=executor.loop, name=call.facts.job_type, **_EAGER)
         if self.task.done():
             self._on_done(self.task)
         else:
@@ -50,7 +54,7 @@ class AsyncExecution(Execution):
 
 
 class AsyncExecutor:
-    """`Executor` on the running loop.
+    """`Executor` on the loop that runs when it is made.
 
     Attributes:
         running: all that has not ended.
@@ -58,6 +62,7 @@ class AsyncExecutor:
     """
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.running: set[AsyncExecution] = set()
         self.left_behind: set[AsyncExecution] = set()
 
@@ -84,19 +89,3 @@ class AsyncExecutor:
     def begin(self, call: Call, on_end: OnEnd) -> AsyncExecution:
         """Begin to run an `async def` handler."""
         return AsyncExecution(call, on_end, self)
-
-
-def _start(handler: Coroutine[Any, Any, object], name: str) -> "asyncio.Task[object]":
-    """A task, which may have ended already: one that waits for nothing, as many do, costs no turn of the loop then."""
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(handler, loop=loop, name=name, eager_start=True)
-    return loop.create_task(handler, name=name)
-
-
-async def _run(call: Call) -> object:
-    try:
-        return await run_async(call.job_type.handler, call.context, call.arguments)
-    except (SystemExit, KeyboardInterrupt) as error:
-        # A task that raises these ends the loop, and with it all other jobs.
-        raise ending(error, call.context.interrupt.reason) from error

@@ -50,6 +50,8 @@ class Execution(ABC):
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
     """
 
+    __slots__ = ("_on_end", "call", "ended", "entered", "started")
+
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
         self.entered: float | None = time.monotonic()
@@ -106,8 +108,12 @@ async def run_async(
     handler: Callable[..., Awaitable[object]], context: JobContext, arguments: Mapping[str, object]
 ) -> object:
     """Run an `async def` handler, and see what it reported through to the end."""
-    value = await handler(context, **arguments)
-    await context.settled()
+    try:
+        value = await handler(context, **arguments)
+        await context.settled()
+    except (SystemExit, KeyboardInterrupt) as error:
+        # A task that raises these ends the loop, and with it all other jobs.
+        raise ending(error, context.interrupt.reason) from error
     return value
 
 

@@ -29,11 +29,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, NoReturn
-from uuid import UUID
 
 from fairlane.registry.parameters import Signature
 from fairlane.registry.parameters_values import encode_result
-from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import ending, run_async
@@ -70,9 +68,7 @@ class Run:
         handler, parameters = _handler(self.facts.job_type, *self.target)
         arguments = parameters.decode(self.facts.parameters)
         is_async = iscoroutinefunction(handler)
-        context = JobContext(
-            self.facts, self.channel, self.interrupt, blocking=not is_async, read_artifact=self._read_artifact
-        )
+        context = JobContext(self.facts, self.channel, self.interrupt, blocking=not is_async)
         self._child.send({"begun": True, "run": self.number})
         if not is_async:
             return handler(context, **arguments)
@@ -101,17 +97,6 @@ class Run:
         # that is closed has run its task to the end.
         with suppress(IndexError, RuntimeError):
             self._cancels.pop()()
-
-    def _read_artifact(self, parent: UUID, name: str) -> Iterator[bytes]:
-        path = Path(self._child.ask({"read": [str(parent), name], "run": self.number}).result())
-        file = path.open("rb")
-        path.unlink()
-
-        def pieces() -> Iterator[bytes]:
-            with file:
-                yield from pieces_of(file)
-
-        return pieces()
 
 
 class Child:

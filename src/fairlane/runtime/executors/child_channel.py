@@ -1,10 +1,12 @@
 """The channel of a handler in a child process: its reports go over the wire to the worker."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.executors.wire import Message, pack_report, place_for_file
@@ -51,6 +53,18 @@ class WireChannel:
         taken: Future[Any] = Future()
         taken.set_result(None)
         return taken
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces, of a file that the worker has put beside this process."""
+        path = Path(self._wire.ask({"read": [str(parent_id), name], "run": self._run}).result())
+        file = path.open("rb")
+        path.unlink()
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                yield from pieces_of(file)
+
+        return pieces()
 
     def go_on(self) -> None:
         """The worker has taken the last progress: send what came since."""

@@ -197,7 +197,7 @@ class ChildProcess:
     def _read(self, call: Call, parent: UUID, name: str) -> str:
         """Put an artifact of a parent where the child can take it. The child never sees the storage's credentials."""
         path = wire.place_for_file(self._directory)
-        return str(save(call.context.read_artifact(parent, name), path))
+        return str(save(call.channel.read_artifact(parent, name), path))
 
     def _taken(self, report: File) -> None:
         # A path that the handler gave is the handler's.
