@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, delete
 
 from fairlane import Fairlane, JobContext, Settings
 from fairlane.store.row_ending import END_WAITING
@@ -270,6 +270,31 @@ def test_the_end_of_a_job_takes_the_place_of_one_that_the_application_has_plante
         scene.end(claimed, has_checkpoint=False)
         ended_as = scene.get(job)
         assert (ended_as.status, ended_as.canceled_by) == ("completed", None)
+
+
+@pytest.mark.parametrize("status", ["completed", "dead_letter", "canceled"])
+def test_a_job_that_was_planted_twice_and_without_a_log_is_explained_as_it_lives(database_url: str, status: str):
+    ended_too = (
+        f"INSERT INTO fairlane_ended ({STATE}, status, finished_at) SELECT {STATE}, '{status}', run_at "
+        "FROM fairlane_live"
+    )
+    with Scene(database_url) as scene:
+        running = scene.submit()
+        scene.worker().claim()
+        told = {
+            running.id: "Worker w1 has run it since 2026-11-01 12:00:00 UTC (attempt 1); it has reported no progress.",
+            scene.submit().id: "Nothing blocks it; it is number 1 of acme's report jobs in queue default",
+            scene.submit(delay=3600).id: "It was submitted to start no earlier than 2026-11-01 13:00:00 UTC.",
+        }
+        scene.write(lambda connection: connection.exec_driver_sql(ended_too))
+        scene.write(lambda connection: connection.execute(delete(execution_log)))
+        for job, sentence in told.items():
+            assert scene.fl.explain(job, organization="acme").summary.startswith(sentence)
+        scene.write(lambda connection: connection.execute(delete(live)))
+        for job in told:
+            assert "its log has no entry" in scene.fl.explain(job, organization="acme").summary
+        scene.write(lambda connection: connection.execute(delete(ended)))
+        scene.write(lambda connection: connection.execute(delete(jobs)))
 
 
 # Each would be a job that a worker seems to hold, and that no worker can end, rescue or make ready.

@@ -13,7 +13,7 @@ from fairlane.domain.explain_facts import Decision, Facts, Holder, LimitOn, Live
 from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.ids import job_not_found
-from fairlane.domain.jobs import Job
+from fairlane.domain.jobs import Job, LogEntry
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.payload import entry_without_payload, job_without_errors
 from fairlane.domain.reasons import LAST_PLACE
@@ -72,7 +72,8 @@ def explain_job(
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
     job = rows.to_job(row, depends_on, opener)
     now = clock.now(connection)
-    last_entry = log_entry(history.last_move(connection, organization, job_id), opener)
+    logged = history.last_move(connection, organization, job_id)
+    last_entry = log_entry(logged, opener) if logged is not None else _unlogged(job)
     if not with_errors:
         job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:
@@ -80,6 +81,11 @@ def explain_job(
     if job.status is JobStatus.RUNNING:
         return explain(_running_facts(connection, clock, row, Facts(job, now, last_entry)))
     return explain(_waiting_facts(connection, clock, row, Facts(job, now, last_entry), host))
+
+
+def _unlogged(job: Job) -> LogEntry:
+    """Return what stands for the last entry of a log that has none."""
+    return LogEntry(0, None, job.status, job.created_at, "unknown", "its log has no entry", job.attempt)
 
 
 def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) -> Facts:

@@ -151,7 +151,8 @@ class Reads:
 
     def last_sequence(self, job: JobOrId, organization: str) -> int:
         """How many transitions the job has made. Raises `JobNotFound`."""
-        return self._of_job(job, organization, lambda *key: int(history.last_entry(*key).sequence))
+        last = self._of_job(job, organization, history.last_entry)
+        return int(last.sequence) if last is not None else 0
 
     def log_lines(self, job: JobOrId, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         """What the handler wrote with `ctx.log`, oldest first.

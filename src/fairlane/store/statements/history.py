@@ -31,15 +31,18 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
     ).all()
 
 
-def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow:
-    """The newest row of the execution log; every job has one, written when it was submitted."""
-    return connection.execute(_newest_first(organization, job_id)).one()
+def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Return the newest row of the execution log; None of a job that somebody wrote into the tables by hand."""
+    return connection.execute(_newest_first(organization, job_id)).one_or_none()
 
 
-def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow:
-    """Return the newest row that tells of another status: another priority says nothing of why the job waits."""
+def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Return the newest row that tells of another status: another priority says nothing of why the job waits.
+
+    None as for `last_entry`.
+    """
     is_move = execution_log.c.from_status.is_distinct_from(execution_log.c.to_status)
-    return connection.execute(_newest_first(organization, job_id).where(is_move)).one()
+    return connection.execute(_newest_first(organization, job_id).where(is_move)).one_or_none()
 
 
 def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
