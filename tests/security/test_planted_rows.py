@@ -284,7 +284,7 @@ def test_a_job_that_was_planted_twice_and_without_a_log_is_explained_as_it_lives
         told = {
             running.id: "Worker w1 has run it since 2026-11-01 12:00:00 UTC (attempt 1); it has reported no progress.",
             scene.submit().id: "Nothing blocks it; it is number 1 of acme's report jobs in queue default",
-            scene.submit(delay=3600).id: "It was submitted to start no earlier than 2026-11-01 13:00:00 UTC.",
+            scene.submit(delay=3600).id: "It starts no earlier than 2026-11-01 13:00:00 UTC.",
         }
         scene.write(lambda connection: connection.exec_driver_sql(ended_too))
         scene.write(lambda connection: connection.execute(delete(execution_log)))
