@@ -113,6 +113,31 @@ export function Select({
   );
 }
 
+/** A moment to choose, in the reader's own time zone; `value` is in UTC. */
+export function Moment({
+  label,
+  value,
+  onChange,
+}: {
+  label: string;
+  value: string | undefined;
+  onChange: (value: string | undefined) => void;
+}) {
+  const date = value ? new Date(value) : null;
+  const local =
+    date && !Number.isNaN(date.getTime())
+      ? new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16)
+      : "";
+  return (
+    <Input
+      label={label}
+      type="datetime-local"
+      value={local}
+      onChange={(event) => onChange(event.target.value ? new Date(event.target.value).toISOString() : undefined)}
+    />
+  );
+}
+
 export function Checkbox({
   label,
   onCheck,

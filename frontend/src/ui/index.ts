@@ -4,7 +4,7 @@ export { Code, CopyButton, Kbd, Mono } from "./Code";
 export { useChosen } from "./chosen";
 export { cx } from "./cx";
 export { Confirm, Dialog } from "./Dialog";
-export { Checkbox, Input, Select, Textarea } from "./Field";
+export { Checkbox, Input, Moment, Select, Textarea } from "./Field";
 export * from "./format";
 export { Outdated, type Source, Trouble } from "./Outdated";
 export { Card, Facts, Page, STAT_LINK, Stat } from "./Page";

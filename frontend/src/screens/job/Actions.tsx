@@ -1,18 +1,21 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
 import { written } from "../../api/json";
-import { type Job, within } from "../../api/queries";
+import type { Job } from "../../api/queries";
 import { useMay, useMayChange } from "../../shell/access";
 import { Button, Confirm, CopyButton, Input, short, Textarea } from "../../ui";
 import { Decide } from "../dead-letters/Deeds";
 import { touchedByDeeds } from "../dead-letters/queries";
+import { isWaiting } from "../jobs/waits";
 import { parsed } from "../submit/parsed";
 import { SubmitDialog } from "../submit/SubmitDialog";
+import { type Changing, useChange } from "./change";
 import { curl } from "./curl";
 import { explanationQuery } from "./queries";
+import { WaitingActions } from "./Waiting";
 
 /** What can be done with the job, by whoever may. */
 export function Actions({ job }: { job: Job }) {
@@ -53,6 +56,7 @@ export function Actions({ job }: { job: Job }) {
           Retry
         </Button>
       )}
+      {mayChange && isWaiting(job) && <WaitingActions job={job} explained={explained} />}
       {isLive && mayChange && (
         <Button look="danger" disabled={job.cancel_requested_at !== null} onClick={() => setAsked("cancel")}>
           {job.cancel_requested_at ? "Stopping…" : "Cancel"}
@@ -70,31 +74,7 @@ export function Actions({ job }: { job: Job }) {
   );
 }
 
-interface Props {
-  job: Job;
-  onClose: () => void;
-}
-
-/** Something that is done to the job; the server's answer, the job as it is then, is shown at once. */
-function useChange(
-  { job: { organization, id }, onClose }: Props,
-  run: () => Promise<Job>,
-  done: string | ((made: Job) => string),
-) {
-  const queries = useQueryClient();
-  return useAct({
-    run: async () => {
-      const made = await run();
-      queries.setQueryData(within(organization, "job", id), made);
-      return made;
-    },
-    done,
-    touches: [within(organization, "job", id), within(organization, "audit")],
-    after: onClose,
-  });
-}
-
-function Cancel({ job, onClose }: Props) {
+function Cancel({ job, onClose }: Changing) {
   const [reason, setReason] = useState("");
   const cancel = useChange(
     { job, onClose },
@@ -128,7 +108,7 @@ function Cancel({ job, onClose }: Props) {
   );
 }
 
-function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
+function Retry({ job, onClose, edit = false }: Changing & { edit?: boolean }) {
   const [text, setText] = useState(() => written(job.parameters, true));
   const parameters = edit ? parsed(text) : undefined;
   const retry = useChange(
@@ -172,7 +152,7 @@ function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
   );
 }
 
-function Delete({ job: { organization, id }, onClose }: Props) {
+function Delete({ job: { organization, id }, onClose }: Changing) {
   const navigate = useNavigate();
   const remove = useAct({
     run: () =>

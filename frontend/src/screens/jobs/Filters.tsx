@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { jobTypesQuery } from "../../api/queries";
 import { useOrganization } from "../../shell/access";
-import { Button, Input, Search, Select } from "../../ui";
+import { Button, Moment, Search, Select } from "../../ui";
 import { isEmpty, type JobsSearch, SPAN_NAMES, type Span } from "./filter";
 
 interface Props {
@@ -112,30 +112,5 @@ export function Filters({ search, onChange }: Props) {
         )}
       </form>
     </search>
-  );
-}
-
-/** A moment, in the reader's own time zone; the address has it in UTC. */
-function Moment({
-  label,
-  value,
-  onChange,
-}: {
-  label: string;
-  value: string | undefined;
-  onChange: (value: string | undefined) => void;
-}) {
-  const date = value ? new Date(value) : null;
-  const local =
-    date && !Number.isNaN(date.getTime())
-      ? new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16)
-      : "";
-  return (
-    <Input
-      label={label}
-      type="datetime-local"
-      value={local}
-      onChange={(event) => onChange(event.target.value ? new Date(event.target.value).toISOString() : undefined)}
-    />
   );
 }
