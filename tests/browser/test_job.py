@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -39,6 +40,56 @@ def test_a_running_job_is_canceled_and_says_so(enter: Callable[..., Page], site:
     expect(page.get_by_text("It was canceled at")).to_contain_text("ana")
     expect(page.get_by_role("table", name="Each step")).to_contain_text("wrong month")
     expect(page.get_by_role("table", name="What people did to the job")).to_contain_text("jobs.cancel")
+
+
+def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    job = site.submit(delay=3600)
+    page = enter("ana", f"o/acme/jobs/{job}", timezone_id="America/Los_Angeles", locale="en-US")
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Reschedule…").click()
+    assert barriers(page) == []
+    dialog.get_by_label("Start no earlier than").fill("")
+    expect(dialog.get_by_role("button", name="Reschedule")).to_be_disabled()
+    dialog.get_by_label("Start no earlier than").fill("2199-12-30T16:00")
+    dialog.get_by_role("button", name="Reschedule").click()
+    expect(page.get_by_text("It starts no earlier than")).to_contain_text("Dec 30, 2199")
+    assert site.fl.get(job, organization="acme").run_at == datetime(2199, 12, 31, tzinfo=UTC)
+
+    page.get_by_role("button", name="Priority…").click()
+    assert barriers(page) == []
+    expect(dialog.get_by_role("button", name="Change the priority")).to_be_disabled()
+    dialog.get_by_label("Priority").select_option("critical")
+    dialog.get_by_role("button", name="Change the priority").click()
+    expect(page.get_by_role("definition").get_by_text("critical", exact=True)).to_be_visible()
+
+    page.get_by_role("button", name="Run now").click()
+    expect(page.get_by_label("Result")).to_contain_text('"pages": 10')
+    steps = page.get_by_role("table", name="Each step")
+    for told in ("rescheduled to", "priority changed from normal to critical", "run now"):
+        expect(steps).to_contain_text(told)
+    for name in ("Run now", "Reschedule…", "Priority…"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+
+
+def test_only_who_may_is_offered_to_change_a_job_and_only_what_may_change(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    ready = site.submit("nobody.runs")
+    child, scheduled = site.submit("nobody.runs", depends_on=ready, delay=3600), site.submit(delay=3600)
+    for user, job, run_now, other in (
+        ("ana", ready, 0, 1),
+        ("ana", child, 0, 1),
+        ("ana", scheduled, 1, 1),
+        ("ana", site.retrying(), 1, 1),
+        ("ben", scheduled, 0, 0),
+        ("vic", scheduled, 0, 0),
+    ):
+        page = enter(user, f"o/acme/jobs/{job}")
+        expect(page.get_by_role("heading", name="Details")).to_be_visible()
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+        expect(page.get_by_role("button", name="Run now")).to_have_count(run_now)
+        for name in ("Reschedule…", "Priority…"):
+            expect(page.get_by_role("button", name=name)).to_have_count(other)
 
 
 def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(enter: Callable[..., Page], site: Site):

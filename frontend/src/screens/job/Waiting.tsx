@@ -41,14 +41,15 @@ function RunNow(changing: Changing) {
 }
 
 function Reschedule({ job, onClose }: Changing) {
-  const [at, setAt] = useState<string | undefined>(job.next_retry_at ?? job.run_at);
+  const before = job.next_retry_at ?? job.run_at;
+  const [at, setAt] = useState<string | undefined>(before);
   const change = useChange(
     { job, onClose },
     () =>
       ask(
         api.PUT("/api/v1/organizations/{organization}/jobs/{job}/run-at", {
           ...path(job),
-          body: { run_at: at ?? job.run_at },
+          body: { run_at: at ?? before },
         }),
       ),
     "Rescheduled.",
@@ -60,12 +61,12 @@ function Reschedule({ job, onClose }: Changing) {
       action="Reschedule"
       busy={change.isPending}
       error={change.error}
-      disabled={at === undefined}
+      disabled={at === undefined || at === before}
       onConfirm={() => change.mutate()}
       onClose={onClose}
     >
-      <p className="text-muted">It starts no earlier than this. A time that has passed is now.</p>
       <Moment label="Start no earlier than" value={at} onChange={setAt} />
+      <p className="text-muted">A time that has passed is now. A job with parents waits for them, too.</p>
     </Confirm>
   );
 }
