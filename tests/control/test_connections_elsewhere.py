@@ -1,6 +1,7 @@
 """A connection to another database that has Fairlane's tables, too: its job would stand where nobody looks for it."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,33 @@ def test_a_file_is_not_the_database_in_memory(other_sqlite: str) -> None:
         pytest.raises(ConfigurationError, match="another database"),
     ):
         fl.submit("note", organization="acme", connection=connection)
+
+
+@pytest.mark.parametrize("main", ["", "empty.db"])
+@pytest.mark.parametrize("home", ["in memory", "in a file"])
+def test_a_connection_with_the_tables_in_an_attached_database_is_refused(
+    sqlite_url: str, other_sqlite: str, tmp_path: Path, home: str, main: str
+) -> None:
+    attached = other_sqlite if home == "in memory" else sqlite_url
+    with application(other_sqlite) as other, application("sqlite://" if home == "in memory" else sqlite_url) as fl:
+        with closing(sqlite3.connect(str(tmp_path / main) if main else ":memory:")) as connection:
+            connection.execute("ATTACH ? AS jobs", [make_url(attached).database])
+            with pytest.raises(ConfigurationError, match="another database than"):
+                fl.submit("note", organization="acme", connection=connection)
+            connection.commit()
+        assert [one.list(organization="acme").total for one in (fl, other)] == [0, 0]
+
+
+def test_a_database_that_is_attached_beside_fairlanes_own_is_no_reason_to_refuse(
+    sqlite_url: str, other_sqlite: str
+) -> None:
+    with application(other_sqlite) as other, application(sqlite_url) as fl:
+        with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as connection:
+            connection.execute("ATTACH ? AS other", [make_url(other_sqlite).database])
+            job = fl.submit("note", organization="acme", connection=connection)
+            connection.commit()
+        assert [one.id for one in fl.list(organization="acme").items] == [job.id]
+        assert not other.list(organization="acme").items
 
 
 async def test_an_asynchronous_connection_elsewhere_is_refused(postgres_url: str, other_postgres: str) -> None:

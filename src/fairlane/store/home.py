@@ -21,7 +21,12 @@ _PLACE: Final = text("""
 SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
 FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
 """)
-_FILE: Final = text("SELECT file FROM pragma_database_list WHERE name = 'main' AND file <> ''")
+# Not in an attached database: SQLite commits each file by itself, so the job could be there without the caller's rows.
+_FILE: Final = text("""
+SELECT coalesce(file, '') FROM pragma_database_list
+WHERE name = 'main' AND EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = :jobs)
+""")
+_IN_MEMORY: Final = ("in memory",)
 
 
 class Home:
@@ -41,7 +46,7 @@ class Home:
         if driver in self._known:
             return
         found = _place(theirs)
-        if found is None and is_in_memory(self._database.url):
+        if found == _IN_MEMORY and is_in_memory(self._database.url):
             return  # perhaps the very connection that the database lives in
         if found is None or found != self._place:
             self._look_again(found)
@@ -54,7 +59,7 @@ class Home:
         # Anew, since a server that was started again is at another place.
         self._place = aside(lambda: self._database.look(_place))
         if found != self._place:
-            schema = " (or its search_path to another schema)" if found is None else ""
+            schema = " (or its search_path to another schema)" if found is None and self._database.is_postgres else ""
             raise ConfigurationError(
                 f"This connection leads to another database{schema} than that of this Fairlane, where no worker and no "
                 "read of its own would find the job: pass a connection to the database of FAIRLANE_URL, or let "
@@ -63,13 +68,13 @@ class Home:
 
 
 def _place(connection: Connection) -> tuple[Any, ...] | None:
-    """Return what tells the database from others; None for one in memory, or without Fairlane's tables."""
+    """Return what tells the database from others; None without Fairlane's tables."""
     if not is_sqlite(connection):
         row = connection.execute(_PLACE, {"jobs": jobs.name}).one_or_none()
         return tuple(row) if row is not None else None
-    file = connection.scalar(_FILE)
-    if file is None:
-        return None
+    file = connection.scalar(_FILE, {"jobs": jobs.name})
+    if not file:
+        return None if file is None else _IN_MEMORY
     with suppress(OSError):  # deleted while it is open
         found = Path(file).stat()
         return found.st_dev, found.st_ino
