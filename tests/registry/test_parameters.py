@@ -1,6 +1,7 @@
 """R1, R2: parameters are checked, stored, hashed and handed over alike in every process."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, NewType, NotRequired
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
@@ -28,7 +29,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from fairlane.domain.canonical import digest
-from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermanentError
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
 from fairlane.registry.parameters import ParameterSchema, Prepared, Signature
 from fairlane.registry.parameters_values import encode_result
 
@@ -175,11 +176,24 @@ def elsewhere(schema: ParameterSchema) -> ParameterSchema:
     return ParameterSchema.from_document(json.loads(json.dumps(schema.describe())))
 
 
-def prepared_by(annotation: Any, value: object) -> Prepared:
+def schema_of(annotation: Any) -> ParameterSchema:
     def handler(ctx, value): ...
 
     handler.__annotations__["value"] = annotation
-    return elsewhere(Signature.of("test", handler).schema).prepare({"value": value})
+    return elsewhere(Signature.of("test", handler).schema)
+
+
+def prepared_by(annotation: Any, value: object) -> Prepared:
+    return schema_of(annotation).prepare({"value": value})
+
+
+def hashed_by(annotation: Any, value: object) -> str:
+    return canonical_of(schema_of(annotation), {"value": value})
+
+
+def canonical_of(schema: ParameterSchema, parameters: Mapping[str, object]) -> str:
+    """What is hashed of them."""
+    return schema.canonical(schema.prepare(parameters).plain)
 
 
 def refusal(schema: ParameterSchema, **parameters: object) -> str:
@@ -203,8 +217,52 @@ def test_a_process_without_the_handler_prepares_exactly_alike(arguments):
     schema, other = EVERYTHING.schema, elsewhere(EVERYTHING.schema)
     prepared = schema.prepare(arguments)
     assert other.prepare(arguments) == prepared
+    assert other.canonical(prepared.plain) == schema.canonical(prepared.plain)
     # What REST and the command line send is the JSON form of the same values.
     assert other.prepare(json.loads(prepared.text)) == prepared
+
+
+class Grown(str):
+    __slots__ = ()
+
+
+FLAT_NAMES = st.sampled_from(["text", "number", "day", "either", "choice", "tone", "password", "more", "$secret"])
+FLAT = st.dictionaries(
+    FLAT_NAMES | st.text(max_size=3) | st.integers(0, 1),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.floats(allow_nan=True)
+    | st.sampled_from(
+        ["2026-11-01", "dark", "[redacted]", "\0", "\ud800", '\x7f\x1f"\\', r"\u0000", Grown("a"), Tone.DARK]
+    )
+    | st.sampled_from([1 << 63, 1 << 14_001, -(1 << 13_990), "é" * 3000, date(2026, 11, 1), [1]]),
+    max_size=5,
+)
+
+
+def outcome(schema: ParameterSchema, given: Mapping[str, object], limit: int) -> object:
+    try:
+        prepared = schema.prepare(given, limit=limit)
+    except (InvalidParameters, PayloadTooLarge) as error:
+        return type(error), str(error)
+    return prepared, list(prepared.plain), [*map(type, prepared.plain.values())], schema.canonical(prepared.plain)
+
+
+@given(FLAT, st.sampled_from([10, 40, 8000, 1_000_000]))
+@example({"number": 1 << 14_001}, 8000)
+@example({"text": "\ud800"}, 8000)
+@example({"text": "\0", r"\u0000": "a"}, 8000)
+def test_a_dict_of_plain_values_is_prepared_as_any_other_mapping_is(given, limit):
+    def strict(ctx, text: str, number: int = 1, day: date | None = None, choice: Literal[1, "a", True] = 1): ...
+    def loose(
+        ctx, text=None, number: float = 1, either: str | date = "", tone: Tone = Tone.DARK, *, password=1, **more
+    ): ...
+
+    for handler in (strict, loose):
+        schema = Signature.of("test", handler).schema
+        assert outcome(schema, given, limit) == outcome(schema, MappingProxyType(given), limit)
 
 
 @given(JSON)
@@ -254,12 +312,12 @@ def test_values_without_annotation_are_stored_and_hashed_as_their_json_form():
     ],
 )
 def test_equal_values_have_one_canonical_text(annotation, one, other):
-    assert prepared_by(annotation, one).canonical == prepared_by(annotation, other).canonical
+    assert hashed_by(annotation, one) == hashed_by(annotation, other)
 
 
 def test_a_naive_datetime_hashes_apart_from_an_aware_one():
     naive, aware = datetime(2026, 11, 1), datetime(2026, 11, 1, tzinfo=UTC)  # noqa: DTZ001
-    assert prepared_by(datetime, naive).canonical != prepared_by(datetime, aware).canonical
+    assert hashed_by(datetime, naive) != hashed_by(datetime, aware)
 
 
 def test_the_offset_that_was_given_is_stored():
@@ -271,7 +329,8 @@ def test_a_default_that_is_left_out_is_hashed_and_not_stored():
     prepared = SMALL.prepare({"month": date(2026, 11, 1)})
     plain = {"month": "2026-11-01"}
     filled = '{"copies":1,"month":date(2026-11-01),"template":"monthly"}'
-    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}', filled)
+    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}')
+    assert SMALL.canonical(plain) == filled
 
 
 @dataclass
@@ -322,15 +381,14 @@ def printing(
 def test_a_default_that_is_left_out_hashes_as_the_one_that_is_given(given):
     schema = Signature.of("print", printing).schema
     least: dict[str, object] = {"book": {}}
-    assert schema.prepare(least | given).canonical == schema.prepare(least).canonical
-    assert elsewhere(schema).prepare(least | given).canonical == schema.prepare(least).canonical
+    assert canonical_of(schema, least | given) == canonical_of(schema, least)
+    assert canonical_of(elsewhere(schema), least | given) == canonical_of(schema, least)
 
 
 def test_the_defaults_of_each_member_of_a_list_are_hashed():
     schema = elsewhere(Signature.of("print", printing).schema)
-    short = schema.prepare({"book": {"chapters": [{}]}})
-    long = schema.prepare({"book": {"chapters": [{"name": "new", "ink": "red"}]}})
-    assert short.canonical == long.canonical
+    long = {"book": {"chapters": [{"name": "new", "ink": "red"}]}}
+    assert canonical_of(schema, {"book": {"chapters": [{}]}}) == canonical_of(schema, long)
 
 
 def test_another_value_than_the_default_hashes_apart():
@@ -338,7 +396,7 @@ def test_another_value_than_the_default_hashes_apart():
     least: dict[str, object] = {"book": {}}
     others: list[dict[str, object]] = [{"price": 2}, {"book": {"page": {"size": "a5"}}}, {"day": "2026-11-01"}]
     for other in others:
-        assert schema.prepare(least | other).canonical != schema.prepare(least).canonical
+        assert canonical_of(schema, least | other) != canonical_of(schema, least)
 
 
 def test_what_a_function_makes_anew_is_not_hashed():
@@ -373,8 +431,9 @@ def test_defaults_that_nobody_can_give_or_see_are_left_to_the_handler():
 
     signature = Signature.of("test", handler)
     document = json.dumps(signature.schema.describe())
-    assert signature.schema.prepare({}) == Prepared({}, {}, "{}", "{}")
-    assert signature.schema.prepare({"login": {}}).canonical == '{"login":{"name":"ana"}}'
+    assert signature.schema.prepare({}) == Prepared({}, {}, "{}")
+    assert canonical_of(signature.schema, {}) == "{}"
+    assert canonical_of(signature.schema, {"login": {}}) == '{"login":{"name":"ana"}}'
     assert "changeit" not in document
     assert "hush-hush" not in document
     assert signature.decode("{}") == {}
@@ -384,7 +443,7 @@ def test_a_parameter_may_have_any_name_beside_its_default():
     def handler(ctx, default: int = 1, fields: int = 2, schema: int = 3, kind: int = 4): ...
 
     schema = elsewhere(Signature.of("test", handler).schema)
-    assert schema.prepare({}).canonical == '{"default":1,"fields":2,"kind":4,"schema":3}'
+    assert canonical_of(schema, {}) == '{"default":1,"fields":2,"kind":4,"schema":3}'
     assert schema.prepare({}).text == "{}"
 
 
@@ -394,9 +453,9 @@ def test_the_text_is_compact_and_keeps_unicode():
 
 
 def test_the_hash_of_a_schema_s_output_is_golden():
-    prepared = SMALL.prepare({"template": "a", "month": date(2026, 11, 1)})
+    text = canonical_of(SMALL, {"template": "a", "month": date(2026, 11, 1)})
     expected = "3eec85f6cbc50d43e48b9cd00e243070fe855586c209b379e427036ed17685f5"
-    assert digest("acme", "report.pdf", prepared.canonical) == expected
+    assert digest("acme", "report.pdf", text) == expected
 
 
 def test_a_wrong_and_an_unknown_parameter_are_named_with_what_was_expected():
@@ -522,7 +581,7 @@ def test_a_value_that_contains_itself_is_refused():
 
 def test_a_union_refuses_what_would_be_read_back_as_another_member():
     """A date given to `str | date` would arrive as text, since JSON has no dates."""
-    assert prepared_by(date | str, date(2026, 11, 1)).canonical == '{"value":date(2026-11-01)}'
+    assert hashed_by(date | str, date(2026, 11, 1)) == '{"value":date(2026-11-01)}'
     with pytest.raises(InvalidParameters, match="'value' is ambiguous"):
         prepared_by(str | date, date(2026, 11, 1))
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
@@ -34,6 +36,11 @@ from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 _MOST_LABELS: Final = 50
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
+# What makes submissions of one kind: all but what each job has of its own.
+_shared_by: Final = attrgetter(
+    *("organization", "job_type", "user", "queue", "priority", "on_parent_failure", "run_at", "delay"),
+    *("max_retries", "timeout", "dedup_window", "on_duplicate"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +115,30 @@ class Payload:
     The transaction takes the outcome. It checks them again only if the type was registered anew since.
     """
 
+    __slots__ = ("_hash", "_limit", "_organization", "_outcome", "_schema", "given")
+
     def __init__(self, organization: str, given: Mapping[str, Any], limit: float) -> None:
         self.given = given
         self._organization = organization
         self._limit = limit
         self._schema: ParameterSchema | None = None
-        self._outcome: tuple[Prepared, str] | FairlaneError
+        self._outcome: Prepared | FairlaneError
+        self._hash: str | None = None
 
     def check(self, job_type: RegisteredType) -> bool:
         """Check them by the type's schema and the handler's own types, unless it was done; return whether they fit."""
         if self._schema is not job_type.schema:
-            self._schema = job_type.schema
+            self._schema, self._hash = job_type.schema, None
             try:
-                prepared = job_type.schema.prepare(self.given, limit=self._limit)
+                self._outcome = job_type.schema.prepare(self.given, limit=self._limit)
                 if job_type.judge is not None:
-                    job_type.judge(prepared.text)
-                self._outcome = prepared, digest(self._organization, job_type.name, prepared.canonical)
+                    job_type.judge(self._outcome.text)
             except FairlaneError as error:
                 self._outcome = error
         return not isinstance(self._outcome, FairlaneError)
 
-    def by(self, job_type: RegisteredType) -> tuple[Prepared, str]:
-        """Return what the type's schema makes of them, and their hash.
+    def by(self, job_type: RegisteredType) -> Prepared:
+        """Return what the type's schema makes of them.
 
         Raises:
             InvalidParameters, PayloadTooLarge
@@ -138,6 +147,17 @@ class Payload:
         if isinstance(self._outcome, FairlaneError):
             raise self._outcome
         return self._outcome
+
+    def hash_by(self, job_type: RegisteredType) -> str:
+        """Return the hash that is the same for the same parameters; it is made once.
+
+        Raises:
+            InvalidParameters, PayloadTooLarge
+        """
+        prepared = self.by(job_type)
+        if self._hash is None:
+            self._hash = digest(self._organization, job_type.name, job_type.schema.canonical(prepared.plain))
+        return self._hash
 
 
 class Ready(NamedTuple):
@@ -150,18 +170,57 @@ class Ready(NamedTuple):
     payloads: Sequence[Payload]
 
 
-def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload: Payload) -> Draft:
-    """Return the checked form of a submission.
+class Drafting:
+    """Turn the submissions of a batch into drafts. What many of them have in common is checked once.
 
-    Raises:
-        SubmissionError: what is wrong with it, and what to do.
+    Args:
+        answers: what the directory said of their organizations and users.
     """
-    organization, options = submission.organization, job_type.options
-    standing = answers.check_organization(organization)
-    answers.check_user(organization, submission.user, job_type.name, options.requires_permission)
-    prepared, parameters_hash = payload.by(job_type)
-    labels = _labels(submission.labels)
-    try:
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._alike: dict[object, Draft] = {}
+
+    def draft(self, submission: Submission, job_type: RegisteredType, payload: Payload) -> Draft:
+        """Return the checked form of a submission.
+
+        Raises:
+            SubmissionError: what is wrong with it, and what to do.
+        """
+        values = _shared_by(submission)
+        kind: object = (values, tuple(map(type, values)))  # True is refused where 1 is not
+        try:
+            like = self._alike.get(kind)
+        except TypeError:  # what can't be hashed is refused below
+            like, kind = None, submission.id
+        if like is None:
+            self._answers.check_organization(submission.organization)
+            self._answers.check_user(
+                submission.organization, submission.user, job_type.name, job_type.options.requires_permission
+            )
+        prepared = payload.by(job_type)
+        labels = _labels(submission.labels)
+        try:
+            if like is None:
+                like = self._alike[kind] = self._first_of_kind(submission, job_type)
+            return like._replace(
+                id=submission.id,
+                parameters=prepared.text,
+                plain_parameters=prepared.shown,
+                labels=json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
+                label_items=tuple(sorted(labels.items())),
+                parents=_parents(submission) if submission.depends_on != () else (),
+                dedup=Dedup(_key(submission, job_type, payload), like.dedup.window, submission.dedup_key)
+                if like.dedup is not None
+                else None,
+            )
+        except ConfigurationError as error:
+            raise InvalidParameters(f"{job_type.name}: {error}") from error
+
+    def _first_of_kind(self, submission: Submission, job_type: RegisteredType) -> Draft:
+        """Return a draft of which all holds for its kind but its id, parameters, labels, parents and key."""
+        organization, options = submission.organization, job_type.options
+        window = _window(submission, job_type)
         return Draft(
             id=submission.id,
             organization=organization,
@@ -169,25 +228,23 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             user=submission.user,
             queue=queue_name(submission.queue if submission.queue is not None else options.queue),
             priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
-            parameters=prepared.text,
-            plain_parameters=prepared.shown,
-            labels=json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
-            label_items=tuple(sorted(labels.items())),
-            parents=_parents(submission),
+            parameters="",
+            plain_parameters={},
+            labels="",
+            label_items=(),
+            parents=(),
             on_parent_failure=choice(ParentPolicy, "on_parent_failure", submission.on_parent_failure),
             run_at=_run_at(submission),
             delay=_delay(submission),
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
             timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
             required_permission=options.requires_permission,
-            dedup=_dedup(submission, job_type, parameters_hash),
+            dedup=Dedup("", min(window, _LONGEST_WAIT)) if window else None,
             on_duplicate=_on_duplicate(submission),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
-            max_live_jobs=standing.max_live_jobs,
-            may_replace_all=answers.may_cancel_all(organization, submission.user),
+            max_live_jobs=self._answers.check_organization(organization).max_live_jobs,
+            may_replace_all=self._answers.may_cancel_all(organization, submission.user),
         )
-    except ConfigurationError as error:
-        raise InvalidParameters(f"{job_type.name}: {error}") from error
 
 
 def sealed(plain: Draft, ring: Ring) -> Draft:
@@ -214,16 +271,23 @@ def _parents(submission: Submission) -> tuple[UUID, ...]:
     return tuple(dict.fromkeys(parent for parent in parents if isinstance(parent, UUID)))
 
 
-def _dedup(submission: Submission, job_type: RegisteredType, parameters_hash: str) -> Dedup | None:
-    window = job_type.options.dedup_window
-    if submission.dedup_window is not INHERIT:
-        window = seconds("dedup_window", submission.dedup_window)
-    if window == 0:
-        return None
-    key = parameters_hash
-    if submission.dedup_key is not None:
-        key = digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
-    return Dedup(key, min(window, _LONGEST_WAIT), submission.dedup_key)
+def is_hashed(submission: Submission, job_type: RegisteredType) -> bool:
+    """Return True if the job is deduplicated by its parameters."""
+    with suppress(ConfigurationError):
+        return submission.dedup_key is None and _window(submission, job_type) > 0
+    return False
+
+
+def _window(submission: Submission, job_type: RegisteredType) -> float:
+    if submission.dedup_window is INHERIT:
+        return job_type.options.dedup_window
+    return seconds("dedup_window", submission.dedup_window)
+
+
+def _key(submission: Submission, job_type: RegisteredType, payload: Payload) -> str:
+    if submission.dedup_key is None:
+        return payload.hash_by(job_type)
+    return digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
 
 
 def _on_duplicate(submission: Submission) -> str:
@@ -251,6 +315,8 @@ def _run_at(submission: Submission) -> datetime | None:
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if labels == {}:
+        return {}
     if not isinstance(labels, Mapping):
         raise InvalidParameters(f"labels must be a mapping, such as {{'sample': '42'}}, not {labels!r:.80}.")
     if len(labels) > _MOST_LABELS:

@@ -260,8 +260,8 @@ class JobControl:
         known = self._catalogue.known(edited.row.job_type) if edited is not None else None
         if edited is not None and known is not None:
             for payload in (edited.new, edited.old):
-                if isinstance(payload, Payload):
-                    payload.check(known.type)
+                if isinstance(payload, Payload) and payload.check(known.type):
+                    payload.hash_by(known.type)
         return edited
 
     def _edit(self, connection: Connection, row: AnyRow, edited: _Edited | None) -> Edit:
@@ -270,13 +270,13 @@ class JobControl:
         if isinstance(edited.new, FairlaneError):
             raise edited.new
         job_type = self._catalogue.find(connection, [row.job_type])[row.job_type]
-        prepared, key = edited.new.by(job_type)
+        prepared, key = edited.new.by(job_type), edited.new.hash_by(job_type)
         names: Sequence[str] = ("all",)
         old_keys: set[str] = set()
         if edited.before is not None and edited.old is not None:
             names = changed(edited.before, prepared.plain)
             with suppress(InvalidParameters):  # what the type takes no more, nobody submits again
-                old_keys = {edited.old.by(job_type)[1]}
+                old_keys = {edited.old.hash_by(job_type)}
         ring = self._keyring.rings(connection, [row.organization_id]).get(row.organization_id)
         if ring is None:
             return Edit(prepared.text, names, key, old_keys)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
-from fairlane.control.drafting import Answers, Payload, Ready, draft, sealed
+from fairlane.control.drafting import Answers, Drafting, Payload, Ready, is_hashed, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -97,7 +97,7 @@ class Submitter:
             database: where to read types that this process does not know yet; None = the transaction reads them.
         """
         answers = self._ask_host(submissions)
-        known = {one.job_type: self._catalogue.known(one.job_type) for one in submissions}
+        known = {name: self._catalogue.known(name) for name in {one.job_type for one in submissions}}
         unknown = {name for name, found in known.items() if found is None}
         if database is not None and unknown:
             database.look(lambda connection: self._catalogue.learn(connection, unknown))
@@ -107,6 +107,8 @@ class Submitter:
             found = known[one.job_type]
             if found is not None and not payload.check(found.type):
                 break  # the transaction comes no further
+            if found is not None and is_hashed(one, found.type):
+                payload.hash_by(found.type)
         return Ready(answers, payloads)
 
     def submit_within(
@@ -196,7 +198,7 @@ class Submitter:
         if known is None or granted is None:
             return None
         try:
-            plain = draft(submission, known.type, granted, ready.payloads[0])
+            plain = Drafting(granted).draft(submission, known.type, ready.payloads[0])
         except FairlaneError:
             return None  # Of several refusals it is the general way that knows which comes first.
         if not submit_plain.is_plain(plain):
@@ -294,15 +296,15 @@ class Submitter:
     def _drafts(
         self, connection: Connection, submissions: Sequence[Submission], ready: Ready, look: Look | None = None
     ) -> list[Draft]:
-        drafts = []
         answers = ready.answers or Answers.asked(connection, _organizations(submissions), _pairs(submissions))
         with at() as position:
             for position.index, submission in enumerate(submissions):
                 answers.check_organization(submission.organization)
         found = self._types(connection, submissions)
+        drafting, drafts = Drafting(answers), []
         with at() as position:
             for position.index, (submission, payload) in enumerate(zip(submissions, ready.payloads, strict=True)):
-                drafts.append(draft(submission, found[submission.job_type], answers, payload))
+                drafts.append(drafting.draft(submission, found[submission.job_type], payload))
         rings = (look or self._keyring.rings)(connection, _organizations(submissions))
         return [sealed(one, rings[one.organization]) if one.organization in rings else one for one in drafts]
 

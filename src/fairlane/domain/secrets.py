@@ -41,7 +41,8 @@ class Secret:
 
 
 _CONTAINERS: Final = frozenset({dict, list})
-_is_secret_name = lru_cache(4096)(is_secret_name)
+# Names repeat from job to job.
+is_hidden_name = lru_cache(4096)(is_secret_name)
 
 
 def is_marked(value: object) -> bool:
@@ -74,7 +75,7 @@ def veiled(plain: Any, *, by_name: bool = True) -> Any:
 
 def _hides(name: object, value: object) -> bool:
     """Whether the name makes a secret of the value; nothing and yes or no are none."""
-    return value is not None and not isinstance(value, bool) and isinstance(name, str) and _is_secret_name(name)
+    return value is not None and not isinstance(value, bool) and isinstance(name, str) and is_hidden_name(name)
 
 
 def bare(plain: Any) -> Any:

@@ -36,11 +36,11 @@ from pydantic_core import ErrorDetails, SchemaValidator
 from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge
 from fairlane.domain.redact import REDACTED, is_secret_name
-from fairlane.domain.secrets import bare, left_out, veiled
+from fairlane.domain.secrets import bare, is_hidden_name, left_out, veiled
 from fairlane.registry.parameters_constraints import Node
 from fairlane.registry.parameters_document import REQUIRED, DocumentBuilder
 from fairlane.registry.parameters_validator import filling, holds_secret, kinds, validator_of, words
-from fairlane.registry.parameters_values import dressed, dumps, json_form, lift
+from fairlane.registry.parameters_values import dressed, dumps, json_form, lift, stored_as_given
 
 VERSION: Final = 1
 # Long values and long lists of mistakes help nobody, and end in logs.
@@ -51,13 +51,12 @@ _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 class Prepared(NamedTuple):
-    """Checked parameters: as `plain` JSON values, as they are `shown`, without secrets, the `text` of the plain ones,
-    stored, and the `canonical` text, hashed, which has the defaults, too."""
+    """Checked parameters: as `plain` JSON values, as they are `shown`, without secrets, and the `text` of the plain
+    ones, stored."""
 
     plain: Mapping[str, Any]
     shown: Mapping[str, Any]
     text: str
-    canonical: str
 
 
 class ParameterSchema:
@@ -88,12 +87,15 @@ class ParameterSchema:
         return self._document
 
     def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> Prepared:
-        """Check `parameters` and give the texts to be stored and hashed.
+        """Check `parameters` and give the text to be stored.
 
         Typed values may be given as Python objects or in their JSON form. Raises InvalidParameters with a sentence for
         each one that is missing, unknown or of the wrong type, or that can't be stored. Raises PayloadTooLarge if the
         JSON of what was given, or of what would be stored, has more than `limit` bytes.
         """
+        flat = stored_as_given(self._validator, parameters, limit)
+        if flat is not None and not any(map(is_hidden_name, flat[0])):
+            return Prepared(flat[0], *flat)
         try:
             lifted = lift(parameters, "parameters", limit=limit)
         except InvalidParameters as error:
@@ -111,10 +113,14 @@ class ParameterSchema:
                 f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
                 "give its value"
             )
-        prepared = Prepared(plain, shown, text, canonical(self._typed(lifted, self._hashed)))
+        prepared = Prepared(plain, shown, text)
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared
+
+    def canonical(self, plain: Mapping[str, Any]) -> str:
+        """Return the text that is hashed of prepared parameters: that of their typed values, with the defaults."""
+        return canonical(self._typed(plain, self._hashed))
 
     def read(self, text: str) -> dict[str, Any]:
         """Stored parameters as a typed tree, objects as dicts. Raises InvalidParameters if they no longer fit."""

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaValidator, to_json
 
 from fairlane.domain.canonical import (
     ITEM,
@@ -46,6 +47,9 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, dict})
 # What needs no opening.
 _PLAIN: Final = _SIMPLE | _CONTAINERS
+_AS_GIVEN: Final = frozenset({str, int, bool, type(None)})
+_FEW: Final = 4000  # bytes; no whole number in them has too many digits
+_NUL: Final = rb"\u0000"
 _COLLECTIONS: Final = (Mapping, list, tuple, set, frozenset)
 
 
@@ -111,6 +115,24 @@ class _Lifting:
         self._left -= more
         if self._left < 0:
             raise PayloadTooLarge(f"more than {self._limit:,} bytes as JSON")
+
+
+def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> tuple[dict[str, Any], str] | None:
+    """Return a checked dict, and its text, of what most jobs have: a few texts, whole numbers and bools.
+
+    None: something in it is stored in another form, or is refused; the general way says why.
+    """
+    if type(given) is not dict or not {str}.issuperset(map(type, given)):
+        return None
+    if not _AS_GIVEN.issuperset(map(type, given.values())):
+        return None
+    try:
+        typed = validator.validate_python(given)
+        data = to_json(typed)
+    except ValueError:
+        return None
+    is_same = typed == given and _AS_GIVEN.issuperset(map(type, typed.values()))
+    return (typed, data.decode()) if is_same and len(data) <= min(limit, _FEW) and _NUL not in data else None
 
 
 def unordered(members: Iterable[object]) -> Unordered:
