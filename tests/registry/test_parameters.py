@@ -253,6 +253,7 @@ def outcome(schema: ParameterSchema, given: Mapping[str, object], limit: int) ->
 @given(FLAT, st.sampled_from([10, 40, 8000, 1_000_000]))
 @example({"number": 1 << 14_001}, 8000)
 @example({"text": "\ud800"}, 8000)
+@example({"choice": "\0"}, 8000)
 @example({"text": "\0", r"\u0000": "a"}, 8000)
 def test_a_dict_of_plain_values_is_prepared_as_any_other_mapping_is(given, limit):
     def strict(ctx, text: str, number: int = 1, day: date | None = None, choice: Literal[1, "a", True] = 1): ...

@@ -129,7 +129,7 @@ def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> 
     try:
         typed = validator.validate_python(given)
         data = to_json(typed)
-    except ValueError:
+    except (ValueError, InvalidParameters):
         return None
     is_same = typed == given and _AS_GIVEN.issuperset(map(type, typed.values()))
     return (typed, data.decode()) if is_same and len(data) <= min(limit, _FEW) and _NUL not in data else None
