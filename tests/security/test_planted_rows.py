@@ -3,20 +3,22 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from random import Random
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Table, delete
+from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, select, text
 
-from fairlane import Fairlane, JobContext, Settings
+from fairlane import Fairlane, JobContext, Settings, Submission
 from fairlane.store.row_ending import END_WAITING
+from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Role
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
-from fairlane.store.tables import ended, execution_log, job_parents, jobs, live
+from fairlane.store.tables import ended, execution_log, job_parents, job_types, jobs, live, metadata
 from fairlane.store.transaction import Database
 from tests.api.served import Api
 from tests.realtime.stream import Stream
@@ -258,18 +260,69 @@ def test_no_open_transaction_of_the_application_holds_up_the_end_of_a_job(postgr
                 assert status == ("dead_letter" if fail else "completed")
 
 
-def test_the_end_of_a_job_takes_the_place_of_one_that_the_application_has_planted(database_url: str):
+@pytest.mark.parametrize("has_checkpoint", [False, True], ids=["plain end", "decided end"])
+def test_a_job_that_has_ended_stays_as_it_ended_where_a_planted_live_row_of_it_ends(
+    database_url: str, has_checkpoint: bool
+):
     with Scene(database_url) as scene:
-        job = scene.submit()
-        (claimed,) = scene.worker().claim()
-        planted = (
+        job, other = scene.submit(), scene.submit()
+        claimed = scene.worker().claim(2)
+        end = (
             f"INSERT INTO fairlane_ended ({STATE}, status, finished_at, canceled_by) "
-            f"SELECT {STATE}, 'canceled', run_at, 'x' FROM fairlane_live"
+            f"SELECT {STATE}, 'canceled', run_at, 'ana' FROM fairlane_live WHERE organization_id = 'acme' AND id = :id"
         )
-        scene.write(lambda connection: connection.exec_driver_sql(planted))
-        scene.end(claimed, has_checkpoint=False)
+        scene.write(lambda connection: connection.execute(text(end).bindparams(bindparam("id", job.id, type_=Uuid))))
+        scene.end(*claimed, has_checkpoint=has_checkpoint)
         ended_as = scene.get(job)
-        assert (ended_as.status, ended_as.canceled_by) == ("completed", None)
+        assert (ended_as.status, ended_as.canceled_by) == ("canceled", "ana")
+        assert scene.get(other).status == "completed"
+        assert scene.write(lambda connection: connection.scalar(select(func.count()).select_from(live))) == 0
+        for key in (execution_log.c.job_id, ended.c.id, jobs.c.id):  # its log tells of two ends
+            gone = delete(key.table).where(key.table.c.organization_id == "acme", key == job.id)
+            scene.write(partial(Connection.execute, statement=gone))
+
+
+# What the application's session may lock. Job types are all organizations' (a known limit).
+HOLDABLE: Final = [
+    table
+    for table in metadata.sorted_tables
+    if table is not job_types and any(right == HOLD or "UPDATE" in right for right in rights_of(Role.APP, table))
+]
+
+
+@pytest.mark.parametrize("table", HOLDABLE, ids=str)
+def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
+    postgres_url: str, logins: dict[str, str], caplog: pytest.LogCaptureFixture, table: Table
+):
+    settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
+    with (
+        Fairlane(settings) as fl,
+        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=Role.WORKER)) as workers,
+        psycopg.connect(plain(postgres_url), autocommit=True) as administrator,
+        psycopg.connect(plain(logins["host"])) as session,
+    ):
+        fl.job_type("greet", dedup_window=0)(greet)
+        with Fairlane(postgres_url) as owner:
+            for organization in ("acme", "rival"):
+                owner.organizations.create(organization)
+        lost = uuid4()
+        for organization in ("acme", "rival"):
+            parent = Submission("greet", organization=organization)
+            fl.submit_many([parent, Submission("greet", organization=organization, depends_on=parent)])
+        assert is_planted(logins["host"], job(*BACK))
+        # Canceled, so that their rescue ends them and tells their children.
+        held = LOST | {"worker_id": f"'{lost}'", "cancel_requested_at": "now()", "cancel_requested_by": "'ana'"}
+        running = ", ".join(f"{key} = {value}" for key, value in held.items())
+        administrator.execute(f"UPDATE fairlane_live SET {running} WHERE status = 'queued'")
+        fl.submit("greet", organization="acme", depends_on=fl.submit("greet", organization="acme"))
+        assert is_planted(logins["host"], job(*BACK))
+        session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
+        session.execute(f"SELECT FROM {table.name} FOR UPDATE")
+        run_jobs_of_rival(fl)
+        rescue_from(workers, lost)
+        statuses = {one.status for one in fl.list(organization="rival").items}
+        assert statuses == {"completed", "canceled", "dead_letter"}
+        assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize("status", ["completed", "dead_letter", "canceled"])

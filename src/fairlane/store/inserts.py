@@ -63,6 +63,20 @@ def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> No
         connection.execute(_or_update(insert(connection, table), table, names), rows)
 
 
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, as `insert_many` does, but for those whose primary key is there: these stay as they are."""
+    if takes_json(connection, rows):
+        statement, values = rows_from_json(table, rows)
+        connection.execute(_or_nothing(statement), values)
+    else:
+        connection.execute(_or_nothing(insert(connection, table)), rows)
+
+
+@cache
+def _or_nothing(statement: postgresql.Insert) -> postgresql.Insert:
+    return statement.on_conflict_do_nothing()
+
+
 @cache
 def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
     keys = [column.name for column in table.primary_key.columns]

@@ -40,10 +40,8 @@ _VALUES: Final = ", ".join(
         *(f"live.{name}" + (" + 1" if name == "log_sequence" else "") for name in _KEPT),
     )
 )
-# A row that the application's login has planted there gives way: it stops nobody's end.
-_WINS: Final = "ON CONFLICT (organization_id, id) DO UPDATE SET " + ", ".join(
-    f"{one.name} = excluded.{one.name}" for one in ended.c if not one.primary_key
-)
+# The application's login may have planted a live row of a job that has ended. Its end stays, and it stops nobody's.
+_UNLESS_ENDED: Final = "ON CONFLICT (organization_id, id) DO NOTHING"
 _TYPED: Final = [bindparam(name, type_=ended.c[name].type) for name in _CHANGED]
 _GUARD: Final = "live.cancel_requested_at IS NULL AND NOT live.has_children"
 
@@ -67,7 +65,7 @@ WITH place AS MATERIALIZED (
 ), live AS (
   DELETE FROM fairlane_live WHERE ctid = ANY(ARRAY(SELECT place FROM place)) RETURNING *
 ), done AS (
-  INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES} FROM live {_WINS}
+  INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES} FROM live {_UNLESS_ENDED}
   RETURNING organization_id, id, log_sequence, attempt
 ), logged AS (
   INSERT INTO fairlane_execution_log
@@ -94,7 +92,7 @@ _SQLITE_COMPLETE: Final = (
 INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES}
 FROM json_each(:given) AS given JOIN fairlane_live AS live
   ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
-WHERE {_GUARD} {_WINS}
+WHERE {_GUARD} {_UNLESS_ENDED}
 RETURNING organization_id, id
 """)  # noqa: S608 - names of ours
     .bindparams(*_TYPED)

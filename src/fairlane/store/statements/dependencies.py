@@ -14,7 +14,7 @@ The races, and what closes each:
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -30,6 +30,7 @@ from fairlane.store.tables import AnyRow, ended, job_parents, live
 
 _BATCH = 500
 _WAVES = 10  # generations that one transaction settles
+_UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
 
 # One probe of the index per parent: with a LIMIT in a LATERAL the planner has no other way.
 _WITH_CHILDREN: Final = text("""
@@ -144,17 +145,7 @@ def _settle_edges(
     connection: Connection, organization: str, parents: dict[UUID, Ended], children: Sequence[UUID]
 ) -> dict[UUID, list[Ended]]:
     """Mark these edges settled; which of its parents that newly tells each child. Once per edge, whoever races."""
-    edges = connection.execute(
-        update(job_parents)
-        .where(
-            job_parents.c.organization_id == organization,
-            job_parents.c.parent_id.in_(list(parents)),
-            job_parents.c.job_id.in_(children),
-            job_parents.c.state != EdgeState.SETTLED,
-        )
-        .values(state=EdgeState.SETTLED)
-        .returning(job_parents.c.job_id, job_parents.c.parent_id)
-    )
+    edges = _turn(connection, organization, parents, _UNSETTLED, EdgeState.SETTLED, children)
     told: dict[UUID, list[Ended]] = defaultdict(list)
     for edge in edges:
         told[edge.job_id].append(parents[edge.parent_id])
@@ -162,15 +153,32 @@ def _settle_edges(
 
 
 def _leave_for_stage(connection: Connection, organization: str, parents: Iterable[UUID]) -> None:
-    connection.execute(
-        update(job_parents)
-        .where(
-            job_parents.c.organization_id == organization,
-            job_parents.c.parent_id.in_(list(parents)),
-            job_parents.c.state == EdgeState.WATCHED,
-        )
-        .values(state=EdgeState.NEW)
+    _turn(connection, organization, parents, [EdgeState.WATCHED], EdgeState.NEW)
+
+
+def _turn(
+    connection: Connection,
+    organization: str,
+    parents: Iterable[UUID],
+    before: Collection[EdgeState],
+    after: EdgeState,
+    children: Sequence[UUID] | None = None,
+) -> Sequence[AnyRow]:
+    """Set the state of edges from these parents, to all children or to these, and return the edges.
+
+    An edge that somebody holds stays as it is: only a session of the application holds one without its child.
+    """
+    edge = job_parents.alias("edge")
+    free = select(edge.c.job_id, edge.c.parent_id).where(
+        edge.c.organization_id == organization, edge.c.parent_id.in_(list(parents)), edge.c.state.in_(before)
     )
+    if children is not None:
+        free = free.where(edge.c.job_id.in_(children))
+    if not is_sqlite(connection):
+        free = free.with_for_update(key_share=True, skip_locked=True)
+    key = job_parents.c.job_id, job_parents.c.parent_id
+    mine = (job_parents.c.organization_id == organization) & tuple_(*key).in_(free)
+    return connection.execute(update(job_parents).where(mine).values(state=after).returning(*key)).all()
 
 
 def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, int]) -> None:
@@ -274,15 +282,7 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) ->
         return
     mine = (live.c.organization_id == organization, live.c.id.in_(parent_ids), ~live.c.has_children)
     connection.execute(update(live).where(*mine).values(has_children=True))
-    connection.execute(
-        update(job_parents)
-        .where(
-            job_parents.c.organization_id == organization,
-            job_parents.c.parent_id.in_(parent_ids),
-            job_parents.c.state == EdgeState.NEW,
-        )
-        .values(state=EdgeState.WATCHED)
-    )
+    _turn(connection, organization, parent_ids, [EdgeState.NEW], EdgeState.WATCHED)
 
 
 def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:

@@ -18,7 +18,7 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
-from fairlane.store.inserts import insert_many, takes_json, upsert
+from fairlane.store.inserts import insert_many, insert_missing, takes_json, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.tables import (
     NAME_LIMIT,
@@ -177,8 +177,8 @@ def _guard(table: Table, change: Change) -> Iterator[ColumnElement[bool]]:
 def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
     """Move rows to the other table: it takes none but those that were deleted from the first.
 
-    A job has two states where the application's login has planted a live row of one that has ended. The older row gives
-    way, so that it stops no other organization's jobs.
+    A job has two states where the application's login has planted a live row of one that has ended. The row that is
+    there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
     if takes_json(connection, changes):
         found = connection.execute(_delete_many(source), _given(changes)).all()
@@ -188,7 +188,7 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
     if moved:
-        upsert(connection, target, *moved)
+        insert_missing(connection, target, moved)
     return {(row["organization_id"], row["id"]): Row(*(row[name] for name in Row._fields)) for row in moved}
 
 
