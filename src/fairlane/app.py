@@ -423,7 +423,7 @@ class Fairlane:
         return None if connection is OWN else self._transactions.choose(connection)
 
     def get(self, job: JobOrId, *, organization: str) -> Job:
-        """A job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
+        """Return a job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
         return self.reads.get(job, organization)
 
     def list(
@@ -463,19 +463,19 @@ class Fairlane:
         )
 
     def history(self, job: JobOrId, *, organization: str) -> tuple[LogEntry, ...]:
-        """The job's execution log, oldest first. Raises `JobNotFound`."""
+        """Return the job's execution log, oldest first. Raises `JobNotFound`."""
         return self.reads.history(job, organization)
 
     def log_lines(self, job: JobOrId, *, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
-        """What the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
+        """Return what the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
         return self.reads.log_lines(job, organization, after=after, limit=limit)
 
     def explain(self, job: JobOrId, *, organization: str) -> "Explanation":
-        """Why the job is not running, or how it ended. Raises `JobNotFound`."""
+        """Say why the job is not running, or how it ended. Raises `JobNotFound`."""
         return self.reads.explain(job, organization)
 
     def result(self, job: JobOrId, *, organization: str) -> Result:
-        """The handler's value and the job's artifacts; the value of a job that did not complete is None.
+        """Return the handler's value and the job's artifacts; the value of a job that did not complete is None.
 
         Raises:
             JobNotFound
@@ -524,7 +524,7 @@ class Fairlane:
         return save(pieces, path)
 
     def list_artifacts(self, job: JobOrId, *, organization: str) -> Result:
-        """A job's artifacts, also of one that runs still; the value is None.
+        """Return a job's artifacts, also while it runs; the value is None.
 
         Raises:
             JobNotFound
@@ -534,7 +534,7 @@ class Fairlane:
         return Result(None, self.reads.result(job, organization).artifacts)
 
     def find_artifact(self, job: JobOrId, name: str, *, organization: str) -> Artifact:
-        """What is known of an artifact, to hand it out in pieces.
+        """Return what is known of an artifact, to hand it out in pieces.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -650,7 +650,7 @@ class Fairlane:
             look = min(look * 1.5, SLOWEST_LOOK)
 
     def metrics(self, *, organization: str | None = None, minutes: int = 60) -> "Metrics":
-        """Counts and ages, and how jobs went within the last minutes.
+        """Return counts and ages, and how jobs went within the last minutes.
 
         Args:
             organization: whose; None = over all organizations, for operators.
@@ -669,7 +669,7 @@ class Fairlane:
         name: str | None = None,
         subscribers: Iterable[Emit] = (),
     ) -> "Worker":
-        """A worker for this process's job types.
+        """Make a worker for this process's job types.
 
         Args:
             queues: which to serve; None = all.
@@ -706,7 +706,7 @@ class Fairlane:
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
     def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
-        """What does bulk actions; by default on the application's connections."""
+        """Make what does bulk actions; by default on the application's connections."""
         from fairlane.control.bulk_steps import BulkSteps
         from fairlane.control.bulk_work import BulkWork
         from fairlane.control.jobs import JobControl

@@ -103,7 +103,9 @@ class Settings(_FromEnvironment):
 
     @classmethod
     def load(cls, url: str | None = None) -> Self:
-        """Settings from the environment; a `url` that is given is alone, without the environment's other logins.
+        """Read the settings from the environment.
+
+        A `url` that is given stands alone, without the environment's other logins.
 
         Raises:
             ConfigurationError: a value is wrong; the message says which and what it must be.
@@ -200,12 +202,12 @@ class WebSettings(_FromEnvironment):
 
     @property
     def takes_jwt(self) -> bool:
-        """Whether an identity provider's tokens are taken."""
+        """Return True if an identity provider's tokens are taken."""
         return self.jwt_issuer is not None
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting is not to be shown."""
+    """Return True if a setting must not be shown."""
     field = (Settings.model_fields | WebSettings.model_fields)[name]
     return SecretStr in get_args(field.annotation)
 
@@ -217,7 +219,7 @@ def meant(name: str, known: Collection[str]) -> str:
 
 
 def what_is_wrong(name: str, text: str) -> str | None:
-    """Why a setting can't be what the environment says; None: it can."""
+    """Say why a setting can't be what the environment says; None if it can."""
     if name in WebSettings.model_fields:
         try:
             WebSettings.model_validate({name: text})

@@ -37,7 +37,7 @@ class Verbs(Generic[S_co]):
 
 
 def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
-    """The verb, to be awaited, with the same arguments."""
+    """Make the verb awaitable, with the same arguments."""
 
     @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:

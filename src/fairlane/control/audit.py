@@ -51,7 +51,7 @@ class Audit:
         return tuple(map(_entry, rows))
 
     def export(self, *, organization: str | None) -> Iterator[AuditEntry]:
-        """All entries, newest first, read a page at a time."""
+        """Yield all entries, newest first, read a page at a time."""
         before = None
         while page := self.list(organization=organization, before=before, limit=_LARGEST_PAGE):
             yield from page

@@ -19,7 +19,7 @@ from fairlane.store.tables import AnyRow
 
 
 def operator_rights(row: AnyRow) -> frozenset[Right] | None:
-    """What a row of users, or of a session with its user, gives in every organization."""
+    """Return what a row of users, or of a session with its user, gives in every organization."""
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
 
 
@@ -31,11 +31,11 @@ class Authority:
 
     @property
     def is_of_host(self) -> bool:
-        """Whether it is the application's own directory that knows the members."""
+        """Return True if the application's own directory knows the members."""
         return not isinstance(self._directory, StoredDirectory)
 
     def actor(self, organization: str | None, user: str | None, right: Right | None) -> "Actor":
-        """Somebody to be asked about in their change's transaction.
+        """Return somebody who is asked about in the transaction of their change.
 
         A host's directory is asked at once: it may take long, and no row is locked yet.
 
@@ -52,7 +52,7 @@ class Authority:
         return Actor(organization, user, right, self.membership(organization, user))
 
     def membership(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
-        """To be asked in a transaction: what somebody is there, and stays until it ends; None: they are no member.
+        """Return a question for a transaction: what somebody is there, and stays until it ends; None: no member.
 
         A host's directory is asked at once, as for `actor`.
         """
@@ -72,7 +72,7 @@ class Actor:
     membership: Callable[[Connection], Membership | None]
 
     def is_operator(self, connection: Connection) -> bool:
-        """Whether they are an operator, and act as one here."""
+        """Return True if they are an operator, and act as one here."""
         return self.user is not None and _rights_everywhere(credentials.find_rights(connection, self.user)) is not None
 
     def refuse_unless_may(self, connection: Connection, *, full: bool = False) -> None:
@@ -119,7 +119,7 @@ def refuse_unless_operator(
 
 
 def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:
-    """What they may in every organization, as an operator; None: they are none, or don't act as one here."""
+    """Return what they may in every organization, as an operator; None if they are none, or don't act as one here."""
     if holder is None or _is_disabled(holder) or not acts_as_operator():
         return None
     return operator_rights(holder)

@@ -91,7 +91,7 @@ def _check_id(given: object) -> None:
 
 
 def refuse_cycles(submissions: Sequence[Submission]) -> None:
-    """A batch's own dependencies must be a graph without cycles; jobs outside of it can't depend on it.
+    """Refuse dependencies that are no graph without cycles within the batch; jobs outside can't depend on it.
 
     Raises:
         CyclicDependency: its `index` is that of a submission in the cycle.
@@ -122,7 +122,7 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
 
 
 def parent_ids(submission: Submission) -> list[UUID | str]:
-    """The ids of a submission's parents, however they were named; text that is no id stays as it is, to be refused.
+    """Return the ids of a submission's parents, however they were named; what is no id stays, to be refused.
 
     Raises:
         ParentNotFound: something else than jobs and ids.

@@ -19,7 +19,7 @@ _MOMENTS: Final = ("created_after", "created_before", "there_at", "retry_after")
 
 
 def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:
-    """The public value of a row."""
+    """Return the public value of a row."""
     return BulkAction(
         id=row.id,
         organization=row.organization_id,
@@ -40,7 +40,7 @@ def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:
 
 
 def kept_filters(filters: Mapping[str, Any]) -> str:
-    """Those that were given, to be told; where it is about jobs of certain statuses, as a list."""
+    """Return the filters that were given, to be told; statuses as a list."""
     given = {name: value for name, value in filters.items() if value is not None and name != "in_errors"}
     if isinstance(given.get("label"), tuple):
         given["label"] = dict([given["label"]])
@@ -48,7 +48,7 @@ def kept_filters(filters: Mapping[str, Any]) -> str:
 
 
 def kept_wanted(wanted: Wanted) -> str:
-    """Which jobs, as JSON."""
+    """Write as JSON which jobs are wanted."""
     kept = asdict(wanted)
     if wanted.words_from is not None:
         kept["words_from"] = encode_cursor(*wanted.words_from)
@@ -60,7 +60,7 @@ class OfNewerRelease(ConfigurationError):
 
 
 def wanted_of(text: str) -> Wanted:
-    """Which jobs they were.
+    """Read which jobs were wanted.
 
     Raises:
         OfNewerRelease: without what is not known here it would be about other jobs, too.
@@ -87,7 +87,7 @@ def wanted_of(text: str) -> Wanted:
 
 
 def unknown(organization: str, action: object) -> BulkActionNotFound:
-    """The error for a bulk action that is not there."""
+    """Return the error for a bulk action that is not there."""
     return BulkActionNotFound(
         f"Organization {organization} has no bulk action {action!s:.80}, or it ended more than a day ago."
     )

@@ -50,7 +50,7 @@ class BulkSteps:
         self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:
-        """A step of one that is due, unless somebody else is at it; 1 if it is done.
+        """Do a step of one that is due, unless somebody else is at it; return 1 if it is done.
 
         Raises:
             StorageUnavailable: a job is held by somebody, or the database is away; it is tried again, later.
@@ -65,7 +65,7 @@ class BulkSteps:
         return int(row is not None)
 
     def step(self, row: AnyRow, token: UUID) -> None:
-        """A step of one that was taken under this token. What it raises, `go_on` says."""
+        """Do a step of one that was taken under this token. What it raises, `go_on` says."""
         with acting_from(row.origin, as_operator=row.as_operator):
             try:
                 problem = self._problem(row)
@@ -83,7 +83,7 @@ class BulkSteps:
             self._keep(row, token, worked)
 
     def _problem(self, row: AnyRow) -> str | None:
-        """Why it must not go on: whoever began it may not do so any more. None: they may."""
+        """Say why it must not go on: whoever began it may not do so any more. None if they may."""
         needed = Right(row.needs) if row.needs is not None else None
         actor = self._authority.actor(row.organization_id, row.user_id, needed)
 
@@ -106,7 +106,10 @@ class BulkSteps:
         return Order(BulkVerb(row.verb), row.organization_id, wanted, row.user_id, row.created_at, due)
 
     def _due(self, row: AnyRow, token: UUID, connection: Connection) -> datetime:
-        """When the next job of a retry with a pace is due: kept with that job, and taken by whoever goes on alone."""
+        """Return when the next job of a retry with a pace is due.
+
+        The moment is kept with that job, and whoever goes on alone takes it.
+        """
         found = self._mine(connection, row, token)
         if found is None:
             raise StorageUnavailable(f"Bulk action {row.id} was held for too long; somebody else goes on with it.")
@@ -169,7 +172,7 @@ class BulkSteps:
 
 
 def _sum(row: AnyRow, worked: Worked) -> dict[str, Any]:
-    """What was done before and now."""
+    """Add what was done now to what was done before."""
     told = [*json.loads(row.refusals), *([str(one.job), one.detail] for one in worked.refusals)]
     return {
         "changed": row.changed + worked.changed,

@@ -168,6 +168,6 @@ class _Tally:
             self.refusals.append(Refusal(job, detail))
 
     def worked(self, before: Place | None) -> Worked:
-        """So far, from the newest job to just after `before`; None: of all."""
+        """Return what was done so far, from the newest job to just after `before`; None: of all."""
         next_cursor = encode_cursor(*before) if before is not None else None
         return Worked(self.changed, self.passed_over, self.refused, tuple(self.refusals), next_cursor)

@@ -111,7 +111,7 @@ class DeadLetters:
         )
 
     def groups_of_all(self, *, limit: int = 20, cursor: str | None = None) -> Page[DeadLetterGroup]:
-        """Unresolved dead letters of all organizations, by organization and error, the newest first. For operators.
+        """Return unresolved dead letters of all organizations by organization and error, newest first. For operators.
 
         An error that several job types have is one group here: its `job_type` and `reason` are those of its newest.
         Each is counted to 10,000 and no further, and of an organization 1,000 groups are told.

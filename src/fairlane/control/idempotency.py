@@ -147,7 +147,7 @@ class Idempotency:
         idempotency.answer(connection, *key, kept.job_ids, json.dumps([str(one.id) for one in made]))
 
     def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
-        """The jobs of these ids, in their order; None if one is missing."""
+        """Return the jobs of these ids, in their order; None if one is missing."""
         chosen = rows.select_jobs().where(jobs.c.id.in_(sorted(set(ids))))
         found = self._database.read(
             lambda c: rows.jobs_of(c, organization, chosen, self._keyring.shown(c)), of=organization
@@ -157,7 +157,7 @@ class Idempotency:
 
 
 def _with_ids(submissions: Sequence[Submission], ids: Sequence[UUID]) -> list[Submission]:
-    """The same submissions under other ids, also where they name each other as parents."""
+    """Return the same submissions under other ids, also where they name each other as parents."""
     drawn: dict[UUID | str, UUID] = {one.id: given for one, given in zip(submissions, ids, strict=True)}
     return [
         replace(one, id=drawn[one.id], depends_on=[drawn.get(parent, parent) for parent in parent_ids(one)])

@@ -273,7 +273,7 @@ class JobTypes(Pauses):
         return was_set
 
     def limits(self, *, name: str | None = None) -> tuple[JobTypeLimit, ...]:
-        """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
+        """Return what of each type, or of one, may run: of all organizations together, then of each with its own limit.
 
         Raises:
             JobTypeNotFound
@@ -334,7 +334,7 @@ def _types_and_overrides(connection: Connection) -> tuple[Sequence[AnyRow], Over
 
 
 def _limits(row: AnyRow, overrides: Overrides, own: Iterable[LimitSubject]) -> tuple[JobTypeLimit, ...]:
-    """What of a type may run: of all together, then of those of these subjects for which something was set."""
+    """Return what of a type may run: of all together, then of those subjects for which something was set."""
     every = LimitSubject(None, row.name)
     subjects = (every, *(one for one in own if one != every and one in overrides))
     return tuple(_limit(one, row.options, overrides.get(one, {})) for one in subjects)

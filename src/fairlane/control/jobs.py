@@ -285,7 +285,7 @@ class JobControl:
         return Edit(ring.seal(row.id, Field.PARAMETERS, prepared.text), names, ring.hidden(key), hidden)
 
     def _parameters_of(self, connection: Connection, row: AnyRow) -> Mapping[str, Any] | None:
-        """As they are stored, secrets and all; None if they can't be opened."""
+        """Return the parameters as they are stored, secrets and all; None if they can't be opened."""
         shown = self._keyring.shown(connection)
         try:
             before: Mapping[str, Any] = json.loads(

@@ -115,12 +115,12 @@ class Keys:
         return self._changed(organization, work)
 
     def list(self, *, organization: str) -> tuple[OrganizationKey, ...]:
-        """The versions of the organization's key, the newest first; none where it has no encryption."""
+        """Return the versions of the organization's key, the newest first; none where it has no encryption."""
         rows = self._tenants.read(lambda connection: statements.of(connection, [organization]), of=organization)
         return tuple(self._key(row) for row in reversed(rows) if row.version != SECRET_VERSION)
 
     def missing(self) -> dict[str, str]:
-        """The organizations whose key can't be used in this process, each with why. For operators."""
+        """Return the organizations whose key can't be used in this process, each with why. For operators."""
         organizations = self._database.read(statements.sealed_organizations, of=EVERYONE)
         rings = self._keyring.rings_of(self._database, organizations)
         return {
@@ -221,7 +221,7 @@ class Keys:
         outlast_writers(self._database, organizations, max(0.0, -seconds), on_wait)
 
     def _usable(self, organization: str) -> Ring:
-        """The keys as they are now.
+        """Return the keys as they are now.
 
         Raises:
             ConfigurationError: there is none, or it can't be used here.
@@ -234,7 +234,7 @@ class Keys:
         return ring
 
     def _reencrypt(self, organization: str, user: str | None) -> tuple[int, SealedFiles]:
-        """How many texts, and which files."""
+        """Seal anew; return how many texts, and which files."""
         ring = self._usable(organization)
         assert ring.active is not None
         self._wrap_anew(organization, user, ring.active)
@@ -323,7 +323,7 @@ class Keys:
 
 
 def _active(rows: Sequence[AnyRow]) -> int | None:
-    """The version that seals."""
+    """Return the version that seals."""
     found: Iterator[int] = (
         row.version for row in rows if row.state == KeyState.ACTIVE and row.version != SECRET_VERSION
     )

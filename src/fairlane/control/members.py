@@ -95,7 +95,7 @@ class Members:
         return tuple(map(_member, rows))
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
-        """The organizations that a user belongs to, by id; None: the application's own directory can't say."""
+        """Return the organizations that a user belongs to, by id; None if the application's own directory can't say."""
         if self._authority.is_of_host:
             return None
         storable(user=user)

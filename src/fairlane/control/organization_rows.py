@@ -17,7 +17,7 @@ FIRST: Final[Mapping[str, Any]] = {
 
 
 def of_ours(row: AnyRow, paused: frozenset[str]) -> Organization:
-    """The public value of a row."""
+    """Return the public value of a row."""
     return Organization(
         id=row.id,
         name=row.name,
@@ -32,7 +32,7 @@ def of_ours(row: AnyRow, paused: frozenset[str]) -> Organization:
 
 
 def of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
-    """The public value of an organization that the application's own directory keeps, with what is kept of it here."""
+    """Return the public value of an organization of the application's own directory, with what is kept of it here."""
     return Organization(
         id=organization,
         name=kept.name if kept is not None else organization,

@@ -114,7 +114,7 @@ class Organizations:
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
-        """One organization. The application's own directory says how its organizations stand, and their limits.
+        """Return one organization. The application's own directory says how its organizations stand, and their limits.
 
         Raises:
             OrganizationNotFound
@@ -127,13 +127,16 @@ class Organizations:
         return organizations[0]
 
     def list(self) -> tuple[Organization, ...]:
-        """All organizations, by id; of those of the application's own directory the ones of which something is kept."""
+        """Return all organizations, by id.
+
+        Of those of the application's own directory these are the ones of which something is kept.
+        """
         kept = {row.id: row for row in self._database.read(statements.everyone, of=EVERYONE)}
         paused = () if self._host is None else self._pauses.names()
         return self._organizations({**dict.fromkeys(paused), **kept})
 
     def _organizations(self, kept: Mapping[str, AnyRow | None]) -> tuple[Organization, ...]:
-        """Those of these that there are, by id, each with what is kept of it."""
+        """Return those of these that there are, by id, each with what is kept of it."""
         paused = self._pauses.names()
         if self._host is None:
             return tuple(of_ours(row, paused) for row in kept.values() if row is not None)

@@ -17,7 +17,7 @@ _NOBODY: Final = "$argon2id$v=19$m=65536,t=3,p=4$qpfNz7c7eL2nzK8SVHtmvw$oPJeCQAn
 
 
 def hashed(password: object) -> str:
-    """What is kept of a password.
+    """Return what is kept of a password.
 
     Raises:
         ConfigurationError: it is too short or too long, or argon2 is not installed.
@@ -32,7 +32,7 @@ def hashed(password: object) -> str:
 
 
 def fits(kept: str | None, password: object) -> bool:
-    """Whether a password is the one that is kept. It takes as long where none is, so that time tells nobody."""
+    """Return True if a password is the one that is kept. It takes as long where none is, so that time tells nobody."""
     from argon2.exceptions import InvalidHashError, VerificationError  # noqa: PLC0415 - an extra
 
     tried = password if isinstance(password, str) and len(password) <= LONGEST else ""

@@ -103,7 +103,7 @@ class Pauses:
         """Refuse a name that nothing of this kind has."""
 
     def names(self) -> frozenset[str]:
-        """What is paused."""
+        """Return what is paused."""
         return frozenset(self._pauses())
 
     def _pauses(self) -> dict[str, PauseView]:

@@ -35,7 +35,7 @@ class ScheduleDraft:
     labels: Mapping[str, str]
 
     def timetable(self, start: datetime) -> Timetable:
-        """Its ticks; `start` where none is given.
+        """Return its ticks; `start` where none is given.
 
         Raises:
             ConfigurationError
@@ -43,7 +43,7 @@ class ScheduleDraft:
         return domain.timetable(cron=self.cron, every=self.every, time_zone=self.time_zone, start=self.start or start)
 
     def submission(self, tick: datetime | None, job_id: UUID, parameters: Mapping[str, Any]) -> Submission:
-        """The job of a tick, or one beside them."""
+        """Return the job of a tick, or one beside them."""
         return submission(
             self.organization,
             self.name,
@@ -56,7 +56,7 @@ class ScheduleDraft:
         )
 
     def columns(self, times: Timetable) -> dict[str, Any]:
-        """Its columns, but for parameters and what it has come to."""
+        """Return its columns, but for parameters and what it has come to."""
         options = {"priority": self.priority, "queue": self.queue, "labels": dict(self.labels)}
         return {
             "job_type": self.job_type,
@@ -77,7 +77,7 @@ class ScheduleDraft:
         *,
         keeps: bool,
     ) -> Mapping[str, Any]:
-        """The parameters, with those, or the secrets, that were left out; none of another type's handler.
+        """Return the parameters with those, or the secrets, that were left out; none of another type's handler.
 
         Args:
             keeps: whether secrets that are `[redacted]` in those given stay as they were.

@@ -16,7 +16,7 @@ _SHOWN: Final = 5  # of the next ticks
 
 
 def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
-    """The public value of a row; its parameters as people see them."""
+    """Return the public value of a row; its parameters as people see them."""
     options = json.loads(row.options)
     return Schedule(
         id=row.id,
@@ -48,7 +48,7 @@ def is_same(row: AnyRow | None, seen: AnyRow | None) -> bool:
 
 
 def after_last(row: AnyRow, now: datetime) -> datetime:
-    """Whose next tick is one that was not before, also where the clock was set back."""
+    """Return the moment after which its next tick comes: not before its last one, also where the clock was set back."""
     return max(now, row.last_tick) if row.last_tick is not None else now
 
 
@@ -58,11 +58,11 @@ def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
 
 
 def told(row: AnyRow) -> dict[str, Any]:
-    """What the audit keeps of a schedule: no parameters."""
+    """Return what the audit keeps of a schedule: no parameters."""
     names = ("job_type", "user_id", "cron", "every_seconds", "time_zone", "start", "missed")
     return {**{name: getattr(row, name) for name in names}, **json.loads(row.options)}
 
 
 def unknown(organization: str, name: str) -> ScheduleNotFound:
-    """The error for a schedule that is not there."""
+    """Return the error for a schedule that is not there."""
     return ScheduleNotFound(f"Organization {organization} has no schedule {name!r:.220}.")

@@ -128,7 +128,7 @@ class Submitter:
             return self._submit(connection, submissions, ready)
 
     def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
-        """A submission as it would be stored, having passed all checks that need no other job's row.
+        """Return a submission as it would be stored, once it has passed all checks that need no other job's row.
 
         Raises:
             SubmissionError, ConfigurationError
@@ -155,7 +155,7 @@ class Submitter:
     def _look_for(
         self, submissions: Sequence[Submission], made: tuple[list[Job], list[Live]], error: CommitUnanswered
     ) -> tuple[list[Job], list[Live]]:
-        """What was submitted, after a commit without an answer. Ids were drawn before: all jobs are there, or none.
+        """Return all that was submitted, after a commit without an answer, or nothing; ids were drawn before.
 
         Args:
             made: the jobs as they were to be committed; none where one statement made the only one.
@@ -229,7 +229,7 @@ class Submitter:
             raise
 
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """The keys of now: at repeatable read the caller's snapshot may be from before there was one.
+        """Return the keys of now: at repeatable read the caller's snapshot may be from before there was one.
 
         On SQLite who has such a snapshot can't write; and a database in memory has no second connection.
         """
@@ -238,7 +238,7 @@ class Submitter:
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
     def _earlier_jobs(self, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
-        """At repeatable read the caller's snapshot may hide the jobs that have taken the keys; ours shows them.
+        """Return the jobs that have taken the keys; the caller's snapshot may hide them at repeatable read.
 
         Raises:
             DuplicateJob, StorageUnavailable: as `admission.earlier_jobs` says.
@@ -319,7 +319,7 @@ class Submitter:
             raise
 
     def _jobs_of(self, connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
-        """The drafts' jobs; only those are read that are not just as they were inserted."""
+        """Return the drafts' jobs; only those are read that are not just as they were inserted."""
         found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
         unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
         by_key: dict[tuple[str, UUID], Job] = {}
@@ -337,7 +337,7 @@ class Submitter:
 
 
 def _roles_for(permission: str | None) -> list[Role]:
-    """The roles that may submit what requires the permission, whatever other permissions a member has."""
+    """Return the roles that may submit what requires the permission, whatever other permissions a member has."""
     return [role for role in Role if Membership(role).may_submit(permission)]
 
 

@@ -29,7 +29,7 @@ class Tickets:
         self._database = database
 
     def create(self, credential: Credential) -> str:
-        """A ticket that is as good as the credential; kept is only its hash."""
+        """Create a ticket that is as good as the credential; kept is only its hash."""
         secret = token_urlsafe(_SECRET_BYTES)
 
         def work(connection: Connection) -> None:
@@ -42,7 +42,7 @@ class Tickets:
         return secret
 
     def redeem(self, secret: str) -> Principal | None:
-        """Whose ticket this is; None if it is none, was used or has expired, or its credential is no longer good."""
+        """Return whose ticket this is; None if it was used or has expired, or its credential is no longer good."""
         hashed = hash_of(secret)
         # Else whoever invents some would hold up all writers of a SQLite database.
         if not self._database.look(lambda connection: credentials.has_ticket(connection, hashed), of=EVERYONE):
@@ -57,7 +57,7 @@ class Tickets:
         return self.principals([credential]).get(credential) if credential is not None else None
 
     def principals(self, those: Collection[Credential]) -> dict[Credential, Principal]:
-        """Whom those of the credentials prove that are still good, with what they may now."""
+        """Return whom those of the credentials prove that are still good, with what they may now."""
         return self._database.read(lambda connection: self._principals(connection, those), of=EVERYONE)
 
     def _principals(self, connection: Connection, those: Collection[Credential]) -> dict[Credential, Principal]:

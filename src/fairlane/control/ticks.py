@@ -91,7 +91,7 @@ def submission(
     options: Mapping[str, Any],
     **more: Any,
 ) -> Submission:
-    """A job of a schedule.
+    """Return a job of a schedule.
 
     Args:
         tick: whose it is; None = it is beside them.
@@ -114,7 +114,7 @@ def submission(
 
 
 def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str, Any]:
-    """The parameters as they are stored, secrets and all.
+    """Return the parameters as they are stored, secrets and all.
 
     Raises:
         InstallationError: they can't be opened: this process lacks the master key, or the key was destroyed.

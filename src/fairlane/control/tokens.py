@@ -148,7 +148,7 @@ class Tokens:
         return _token(row) if row is not None else None
 
     def is_empty(self) -> bool:
-        """Whether nobody, in whichever organization, has a token that is good."""
+        """Return True if nobody, in whichever organization, has a token that is good."""
         return not self._database.read(
             lambda connection: credentials.has_tokens(connection, self._database.clock.now(connection)), of=EVERYONE
         )
@@ -178,7 +178,7 @@ class Tokens:
         return self._tenants.write(work, organization, of=_changed(organization))
 
     def principal(self, secret: str) -> Principal | None:
-        """Whose token this is; None if it is none, was revoked or has expired."""
+        """Return whose token this is; None if it is none, was revoked or has expired."""
         if not secret.startswith(PREFIX):
             return None
 
@@ -230,7 +230,7 @@ def _check_holder(
 
 
 def _lock_maker(connection: Connection, principal: Principal | None, now: datetime) -> AnyRow | None:
-    """The token that proved a principal, which stays as it is until this transaction ends; None: it was none.
+    """Lock the token that proved a principal until this transaction ends; None if it was none.
 
     Raises:
         PermissionDenied: the token, or the session, that proved them has ended.
@@ -248,7 +248,7 @@ def _lock_maker(connection: Connection, principal: Principal | None, now: dateti
 
 
 def of_token(row: AnyRow) -> Principal:
-    """Whom a token's row, with its user's columns if there are any, proves."""
+    """Return whom a token's row, with its user's columns if there are any, proves."""
     scopes = json.loads(row.scopes)
     return Principal(
         user=row.user_id,

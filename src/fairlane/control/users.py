@@ -86,11 +86,11 @@ class Users:
         return self._database.write(work, of=EVERYONE)
 
     def list(self) -> tuple[User, ...]:
-        """All users, by id."""
+        """Return all users, by id."""
         return tuple(map(user_of, self._database.read(credentials.all_users, of=EVERYONE)))
 
     def get(self, user_id: str) -> User:
-        """One user. Raises `ConfigurationError`: there is none of this id."""
+        """Return one user. Raises `ConfigurationError`: there is none of this id."""
         storable(user_id=user_id)
         return self._database.read(lambda connection: found_user(connection, user_id), of=EVERYONE)
 
@@ -181,7 +181,7 @@ class Users:
         return self._by_password(user_id, password, work)
 
     def _by_password(self, user_id: str, password: str, work: Callable[[Connection, AnyRow, datetime], str]) -> str:
-        """What `work` gives for a user who has proved their password, and is not disabled."""
+        """Return what `work` gives for a user who has proved their password, and is not disabled."""
         row = (
             self._database.read(lambda c: credentials.find_user(c, user_id), of=EVERYONE)
             if is_user_id(user_id)
@@ -229,7 +229,7 @@ class Users:
         return self._by_password(user_id, current, work)
 
     def link(self, user_id: str, *, user: str | None = None) -> str:
-        """A secret to be exchanged for a session, once, within ten minutes.
+        """Return a secret to be exchanged for a session, once, within ten minutes.
 
         Args:
             user: who asks for it; None = the system.
@@ -271,7 +271,7 @@ class Users:
         self._database.write(lambda connection: credentials.end_session(connection, hash_of(secret)), of=EVERYONE)
 
     def principal(self, secret: str) -> Principal | None:
-        """Whose session this is; None if it is none, or has ended."""
+        """Return whose session this is; None if it is none, or has ended."""
 
         def look(connection: Connection) -> AnyRow | None:
             return credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
@@ -280,7 +280,7 @@ class Users:
         return of_session(row) if row is not None else None
 
     def identified(self, user_id: str, *, until: datetime | None = None, as_operator: bool = False) -> Principal | None:
-        """The principal that an identity provider has proved `user_id` to be; None: they are disabled here.
+        """Return the principal that an identity provider has proved `user_id` to be; None if they are disabled here.
 
         Args:
             until: when the proof ends.
@@ -300,12 +300,12 @@ def _opened(connection: Connection, now: datetime, user: str, length: timedelta,
 
 
 def hash_of(secret: str) -> str:
-    """What is kept of a secret of 256 random bits, in hex."""
+    """Return what is kept of a secret of 256 random bits, in hex."""
     return sha256(secret.encode(errors="replace")).hexdigest()
 
 
 def of_session(row: AnyRow) -> Principal | None:
-    """Whom a session's row, with its user's columns, proves; None: it is a link."""
+    """Return whom a session's row, with its user's columns, proves; None if it is a link."""
     if row.is_link:
         return None
     credential = Credential(CredentialKind.SESSION, row.id)
@@ -313,7 +313,7 @@ def of_session(row: AnyRow) -> Principal | None:
 
 
 def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
-    """Whom a JWT proves. `user`: the row of that name, if there is one; None: they are disabled here."""
+    """Return whom a JWT proves. `user`: the row of that name, if there is one; None: they are disabled here."""
     if user is not None and user.disabled_at is not None:
         return None
     may_operate = credential.kind is CredentialKind.OPERATOR_JWT
