@@ -8,7 +8,7 @@ from fairlane.domain.texts import is_storable
 
 
 def access_of(fl: Fairlane, principal: Principal, organization: str) -> Access | None:
-    """What is open to the principal in the organization now; None: nothing, as if it were not there."""
+    """Return what is open to the principal in the organization now; None: nothing, as if it were not there."""
     # What no organization can be called is not asked for: a database may not even store it.
     if not is_organization_id(organization) or not is_storable(organization) or not is_user_id(principal.user):
         return None

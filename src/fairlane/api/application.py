@@ -65,7 +65,7 @@ _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Co
 def create_app(
     fl: Fairlane, settings: WebSettings | None = None, *, dashboard: bool = False, fetch: Fetch = fetch
 ) -> FastAPI:
-    """The REST API of `fl` as an ASGI application: serve it, or mount it in another application.
+    """Make the REST API of `fl`, an ASGI application: serve it, or mount it in another application.
 
     It starts nothing and closes nothing: `fl` stays the caller's.
 
@@ -102,7 +102,7 @@ def create_app(
 
 
 def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
-    """From the outside in."""
+    """Return the layers, from the outside in."""
     settings = web.settings
     provider = IdentityProvider(settings, fetch) if settings.takes_jwt else None
     sockets = Sockets(web.live, web.door)

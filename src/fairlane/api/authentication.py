@@ -71,7 +71,7 @@ class Authenticator:
         return self.rates.count_all(secret, address) if secret else None
 
     def principal(self, headers: Headers, counted: str | None = None) -> Principal:
-        """Whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
+        """Return whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
 
         Args:
             counted: what `count` gave.
@@ -163,7 +163,7 @@ class Authentication:
             await self._app(scope, receive, send)
 
     async def _prove(self, scope: Scope, headers: Headers) -> Principal:
-        """The principal, in its turn; what the layers within need of it goes into the request's state.
+        """Prove the principal, in its turn, and put what the layers within need of it into the request's state.
 
         Raises:
             Problem: there is none, or too many requests were sent.
@@ -182,7 +182,7 @@ class Authentication:
         return principal
 
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
-        """Only a cookie goes along without the page's doing, so only then another site's page could act."""
+        """Refuse another site's page that uses a cookie: a cookie alone goes along without the page's doing."""
         by_cookie = "authorization" not in headers
         if not by_cookie or scope["method"] in SAFE_METHODS:
             return
@@ -197,7 +197,7 @@ async def refuse_socket(receive: Receive, send: Send, reason: str) -> None:
 
 
 def path_of(scope: Scope) -> str:
-    """The path below where the application is mounted."""
+    """Return the path below where the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
@@ -208,13 +208,16 @@ def _organization_in(path: str) -> str | None:
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
-    """From which address a request came."""
+    """Return the address from which a request came."""
     client = scope.get("client")
     return str(client[0]) if client else "an unknown address"
 
 
 def network_of(scope: Mapping[str, Any]) -> str:
-    """By what to count who has proved nothing: the address; of IPv6 its first 64 bits, as a client has all the rest."""
+    """Return by what to count who has proved nothing: the address, of IPv6 its first 64 bits.
+
+    A client of IPv6 has all the other bits for itself.
+    """
     address = address_of(scope)
     with suppress(ValueError):
         parsed = ip_address(address)
@@ -224,12 +227,12 @@ def network_of(scope: Mapping[str, Any]) -> str:
 
 
 def session_of(headers: Headers) -> str | None:
-    """The secret of a session, from its cookie."""
+    """Return the secret of a session, from its cookie."""
     return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def _bearer_of(headers: Headers) -> str | None:
-    """The credential of the header, however it is written; None: it is of another scheme."""
+    """Return the credential of the header, however it is written; None if it is of another scheme."""
     scheme, _, secret = headers["authorization"].strip().partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 

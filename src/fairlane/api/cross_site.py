@@ -14,7 +14,7 @@ _OWN: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookm
 
 
 def comes_from_elsewhere(headers: Headers, allowed: Collection[str], *, scheme: str, must_say: bool) -> bool:
-    """Whether another site's page sent it.
+    """Return True if another site's page sent it.
 
     Args:
         allowed: origins that may.

@@ -36,7 +36,7 @@ ABSENT: Final = (
 
 
 def is_built() -> bool:
-    """Whether there is anything to serve."""
+    """Return True if there is anything to serve."""
     return (FOLDER / _PAGE).is_file()
 
 
@@ -49,7 +49,7 @@ class _File:
     media_type: str
 
     def response(self, headers: Headers, caching: str) -> Response:
-        """Its answer; 304 where the browser has it."""
+        """Return its answer; 304 where the browser has it."""
         tag = f'"{sha256(self.body).hexdigest()[:32]}"'
         answer = {"Cache-Control": caching, "ETag": tag, "Vary": "Accept-Encoding", "Content-Security-Policy": POLICY}
         if headers.get("if-none-match") == tag:

@@ -20,7 +20,10 @@ class Part(NamedTuple):
 
 
 def disposition(name: str) -> str:
-    """Content-Disposition: an attachment under a name without folders, in ASCII and, for newer clients, whole."""
+    """Return the Content-Disposition of an attachment.
+
+    Its name is without folders, in ASCII and, for newer clients, whole.
+    """
     last = re.split(r"[/\\]", name)[-1].strip(" .")
     clean = "".join(one for one in last if one.isprintable() and one not in '<>:"|?*')[:_LONGEST].strip(" .")
     shown = clean if clean and clean not in {".", ".."} else "artifact"
@@ -29,13 +32,16 @@ def disposition(name: str) -> str:
 
 
 def media_type(given: str) -> str:
-    """The type if it is one and harmless; else that of plain bytes."""
+    """Return the type if it is one and harmless; else that of plain bytes."""
     kind = given.partition(";")[0].strip().lower()
     return kind if _TYPE.fullmatch(kind) and not _ACTIVE.search(kind) else _UNKNOWN
 
 
 def part_of(header: str | None, size: int) -> Part | None:
-    """What a Range header asks for of so many bytes: all, where we serve no such range; None: nothing is there."""
+    """Return what a Range header asks for of so many bytes.
+
+    It is all, where we serve no such range; None: nothing is there.
+    """
     asked = _RANGE.fullmatch(header.strip()) if header is not None else None
     if asked is None or asked[1] == asked[2] == "":
         return Part(0, size)

@@ -31,7 +31,7 @@ OTHERS: Final = "others, together"
 
 
 def exposition(fl: Fairlane, hub: Hub) -> bytes:
-    """All metrics at this moment, in Prometheus' text format.
+    """Return all metrics at this moment, in Prometheus' text format.
 
     Args:
         hub: of the node that answers.
@@ -57,7 +57,7 @@ class _Numbers(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        """All of it."""
+        """Yield all of it."""
         return self._metrics
 
 
@@ -71,7 +71,7 @@ def _counts(metrics: Metrics) -> Iterator[Metric]:
 
 
 def _recent(metrics: Metrics) -> Iterator[Metric]:
-    """How jobs went within the last minutes. Figures of which there are none have no series."""
+    """Tell how jobs went within the last minutes. Figures of which there are none have no series."""
     of_late = f"within the last {metrics.minutes} minutes"
     rate = metrics.throughput_per_minute
     yield GaugeMetricFamily("fairlane_attempts_per_minute", f"Attempts that ended {of_late}.", value=rate)
@@ -104,7 +104,7 @@ def _figures(told: Spread) -> dict[str, float]:
 
 
 def _live(live: LiveJobs) -> Iterator[Metric]:
-    """Live jobs by where they are: three views of the same."""
+    """Count live jobs by where they are: three views of the same."""
     for label in ("organization", "queue", "job_type"):
         sizes = {status: Counter[str]() for status in sorted(LIVE)}
         for status, lanes in live.by_status.items():
@@ -128,7 +128,7 @@ def _largest(sizes: Iterable[Counter[str]]) -> set[str]:
 
 
 def _bounded(counts: Counter[str], named: set[str]) -> Counter[str]:
-    """The same with all but the named ones under one name."""
+    """Return the same with all but the named ones under one name."""
     found = Counter[str]()
     for name, size in counts.items():
         found[name if name in named else OTHERS] += size
@@ -149,7 +149,7 @@ def _maintenance(*, is_on: bool) -> Metric:
 
 
 def _watching(hub: Hub) -> Iterator[Metric]:
-    """Of this node alone."""
+    """Count who watches at this node."""
     clients = len(hub.clients)
     yield GaugeMetricFamily("fairlane_realtime_clients", "Open sockets and streams of this node.", value=clients)
     yield CounterMetricFamily(

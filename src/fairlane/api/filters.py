@@ -40,7 +40,7 @@ class Filters:
     ] = None
 
     def given(self, scope: Scope) -> Given:
-        """The filters as the read service takes them.
+        """Return the filters as the read service takes them.
 
         Raises:
             Problem: a label is no pair.

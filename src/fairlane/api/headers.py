@@ -37,7 +37,7 @@ def headers_told(*names: str) -> dict[str, Any]:
 
 
 def is_same(tag: str, if_none_match: str | None) -> bool:
-    """Whether a weak ETag is among those of an If-None-Match; compared weakly, as RFC 9110 has it."""
+    """Return True if a weak ETag is among those of an If-None-Match; compared weakly, as RFC 9110 has it."""
     given = [one.strip() for one in (if_none_match or "").split(",")]
     return given == ["*"] or tag in {one if one.startswith("W/") else f"W/{one}" for one in given}
 

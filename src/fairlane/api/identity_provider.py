@@ -44,7 +44,7 @@ class _Straight(HTTPRedirectHandler):
 
 
 def fetch(url: str) -> bytes:
-    """What is published there, and not where that leads."""
+    """Return what is published there, and not where that leads."""
     request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - its scheme was checked
     with build_opener(_Straight).open(request, timeout=_TIMEOUT) as answer:
         return bytes(answer.read(_LARGEST))
@@ -86,7 +86,7 @@ class IdentityProvider:
         self._fetching = Lock()
 
     def proof_of(self, token: str) -> Proof | None:
-        """Whom the token names, and until when; None: it proves nothing.
+        """Return whom the token names, and until when; None if it proves nothing.
 
         Raises:
             IdentityProviderUnavailable: there are no keys yet, or they are too old, and the issuer does not answer.

@@ -74,7 +74,7 @@ _PLACES: Final = 8  # below so many paths an application is mounted at once
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The document; made once."""
+    """Return the document; it is made once."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     made = get_openapi(
@@ -127,7 +127,10 @@ def _drop_defaults(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def route_of(app: FastAPI) -> Callable[[Request], Response]:
-    """The route that sends the document. Anybody may ask for it, so what is sent is made once for each place."""
+    """Return the route that sends the document.
+
+    Anybody may ask for it, so what is sent is made once for each place.
+    """
     making = Lock()  # it takes most of a second: whoever comes meanwhile waits for it
 
     @lru_cache(_PLACES)
@@ -154,7 +157,7 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """An example for the body and each answer: its own, or put together from those of their fields."""
+    """Add an example for the body and each answer: its own, or put together from those of their fields."""
     if (own := EXAMPLES.get(operation["operationId"])) is not None:
         operation["responses"]["200"]["content"]["application/json"]["example"] = own
     for part in (operation.get("requestBody", {}), *operation["responses"].values()):
@@ -164,7 +167,7 @@ def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def example_of(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> Any:
-    """A value that fits: its own example or default, else one of its kind."""
+    """Return a value that fits: its own example or default, else one of its kind."""
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth + 1)
     for name in ("examples", "enum"):

@@ -37,7 +37,7 @@ class Counted(Items[T], Generic[T]):
 
 
 def after_of(cursor: str | None) -> str | None:
-    """The key after which a page begins; None: with the first.
+    """Return the key after which a page begins; None: with the first.
 
     Raises:
         InvalidParameters: it is no cursor of ours.
@@ -46,13 +46,13 @@ def after_of(cursor: str | None) -> str | None:
 
 
 def page_from(found: Sequence[T], key: Callable[[T], str], limit: int) -> Items[T]:
-    """A page of what was found after a cursor, one more than the page has if there are more."""
+    """Return a page of what was found after a cursor; one more than the page has says that there are more."""
     shown = list(found[:limit])
     return Items(items=shown, next_cursor=_encode(key(shown[-1])) if len(found) > limit else None)
 
 
 def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, limit: int) -> Items[T]:
-    """A page of what is known as a whole and stands in the order of its keys.
+    """Return a page of what is known as a whole and stands in the order of its keys.
 
     Raises:
         InvalidParameters: it is no cursor of ours.

@@ -28,7 +28,7 @@ class Places:
         self._lock = Lock()
 
     def of(self, credential: str | None, organization: str | None, address: str) -> str:
-        """The place of a request: an organization, or the user or the address that nothing more is known of.
+        """Return the place of a request: an organization, or the user or the address that nothing more is known of.
 
         Args:
             credential: its hash; None: there is none.
@@ -41,24 +41,24 @@ class Places:
             return self._kept.get((credential, organization), owner)
 
     def is_proved(self, credential: str) -> bool:
-        """Whether the credential was good when it was used last."""
+        """Return True if the credential was good when it was used last."""
         with self._lock:
             return (credential, None) in self._kept
 
     def prove(self, credential: str, principal: Principal | None) -> None:
-        """Whom the credential proves now; None: nobody."""
+        """Note whom the credential proves now; None: nobody."""
         if principal is None:
             self._keep(credential, None, None)
         else:
             self._keep(credential, None, place_of(principal))
 
     def has_opened(self, credential: str, organization: str) -> bool:
-        """Whether the credential opened the organization to a member when it was used there last."""
+        """Return True if the credential opened the organization to a member when it was used there last."""
         with self._lock:
             return (credential, organization) in self._kept
 
     def open(self, credential: str, organization: str, *, is_member: bool) -> None:
-        """Whether the credential opens the organization to a member now."""
+        """Note whether the credential opens the organization to a member now."""
         self._keep(credential, organization, _place(organization) if is_member else None)
 
     def _keep(self, credential: str, organization: str | None, place: str | None) -> None:
@@ -72,17 +72,17 @@ class Places:
 
 
 def place_of(principal: Principal) -> str:
-    """Where somebody belongs, whatever they ask for: the organization of their token, or they themselves."""
+    """Return where somebody belongs, whatever they ask for: the organization of their token, or they themselves."""
     return _place(principal.organization) if principal.organization is not None else f"user {principal.user}"
 
 
 def place_in(access: Access) -> str:
-    """Where somebody belongs in an organization that is open to them: to it, if they are a member."""
+    """Return where somebody belongs in an organization that is open to them: to it, if they are a member."""
     return f"user {access.user}" if access.is_operator else _place(access.organization)
 
 
 def is_organization(place: str) -> bool:
-    """Whether a place is an organization, and not a user or an address."""
+    """Return True if a place is an organization, and not a user or an address."""
     return place.startswith(_ORGANIZATION)
 
 

@@ -93,11 +93,11 @@ class Problem(Exception):
 
     @property
     def type(self) -> str:
-        """What kind of problem it is, as a URI."""
+        """Return what kind of problem it is, as a URI."""
         return _URN + self.kind
 
     def document(self) -> dict[str, Any]:
-        """What clients are told."""
+        """Return what clients are told."""
         return {
             "type": self.type,
             "title": HTTPStatus(self.status).phrase,
@@ -108,23 +108,23 @@ class Problem(Exception):
         }
 
     def response(self) -> Response:
-        """The answer."""
+        """Return the answer."""
         return JSONResponse(self.document(), status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def unauthenticated(detail: str, *, given: bool = False) -> Problem:
-    """Nobody is proved. `given`: there was a credential."""
+    """Return the problem of a request that proves nobody. `given`: there was a credential."""
     challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
 def no_longer_good() -> Problem:
-    """The credential proves nothing, or no more."""
+    """Return the problem of a credential that proves nothing, or no more."""
     return unauthenticated("The credential is wrong, was revoked or has expired; get another one.", given=True)
 
 
 def of(error: BaseException) -> Problem:
-    """The problem that an error is to whoever sent the request."""
+    """Return the problem that an error is to whoever sent the request."""
     if isinstance(error, Problem):
         return error
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
@@ -206,7 +206,10 @@ def on_http(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> set[str]:
-    """All methods that the address takes: each is a route of its own, of the same path as the first that fits."""
+    """Return all methods that the address takes.
+
+    Each is a route of its own, of the same path as the first that fits.
+    """
     routes = [one for one in request.app.state.routes if isinstance(one, Route)]
     path = next((one.path for one in routes if one.matches(request.scope)[0] is not Match.NONE), None)
     return {method for one in routes if one.path == path for method in one.methods or ()}

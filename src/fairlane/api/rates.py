@@ -143,7 +143,7 @@ class Rates:
 
 
 def whose(principal: Principal) -> str:
-    """Under whom a principal's requests are counted. No organization has a slash in its id."""
+    """Return under whom a principal's requests are counted. No organization has a slash in its id."""
     return f"{principal.organization or ''}/{principal.user}"
 
 

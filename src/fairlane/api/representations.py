@@ -56,7 +56,7 @@ class JobItem(BaseModel):
 
     @classmethod
     def of(cls, job: domain.Job, access: Access, **more: object) -> Self:
-        """The job as they may see it."""
+        """Return the job as they may see it."""
         given = {one.name: getattr(job, one.name) for one in fields(job)}
         sees = access.sees_payload(job.user)
         hidden: Mapping[str, Any] = {} if sees else {"error_message": None, "parameters": None}
@@ -98,7 +98,7 @@ class LogEntry(BaseModel):
 
     @classmethod
     def of(cls, entry: domain.LogEntry, *, sees: bool) -> Self:
-        """The entry as they may see it."""
+        """Return the entry as they may see it."""
         shown = entry if sees else entry_without_payload(entry)
         return cls.model_validate(shown, from_attributes=True)
 
@@ -150,7 +150,7 @@ class Result(BaseModel):
 
     @classmethod
     def of(cls, result: domain.Result, *, sees: bool) -> Self:
-        """The result as they may see it."""
+        """Return the result as they may see it."""
         if not sees:
             return cls(value=None, artifacts=None, payload_hidden=True)
         artifacts = [Artifact.model_validate(one) for one in result.artifacts]
@@ -199,7 +199,7 @@ class DeadLetter(BaseModel):
 
     @classmethod
     def of(cls, letter: domain.DeadLetter, access: Access) -> Self:
-        """The dead letter as they may see it."""
+        """Return the dead letter as they may see it."""
         reason = letter.reason if access.sees_payload(letter.user) else without_quotes(letter.reason)
         return cls.model_validate(letter).model_copy(update={"reason": reason})
 
@@ -221,7 +221,7 @@ class DeadLetterGroup(BaseModel):
 
     @classmethod
     def of(cls, group: domain.DeadLetterGroup, rights: frozenset[Right]) -> Self:
-        """The group as whoever has these rights may see it."""
+        """Return the group as whoever has these rights may see it."""
         # It does not say whose the job is, so that of one's own is cut, too; the list of the group's jobs shows it.
         reason = group.reason if Right.PAYLOAD_READ in rights else without_quotes(group.reason)
         return cls.model_validate(group).model_copy(update={"reason": reason})

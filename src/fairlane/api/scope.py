@@ -54,12 +54,12 @@ class Scope:
 
     @property
     def organization(self) -> str:
-        """Whose objects the request may touch."""
+        """Return whose objects the request may touch."""
         return self.access.organization
 
     @property
     def user(self) -> str:
-        """Who acts."""
+        """Return who acts."""
         return self.principal.user
 
     def require(self, right: Right, why: str) -> None:
@@ -90,7 +90,7 @@ class Operation:
 
     @property
     def user(self) -> str:
-        """Who acts."""
+        """Return who acts."""
         return self.principal.user
 
 
@@ -107,7 +107,7 @@ class InOrganization:
     unscoped: bool = False
 
     def __call__(self, request: Request, organization: OrganizationPath) -> Scope:
-        """The scope.
+        """Return the scope.
 
         Raises:
             Problem: too many requests, no such organization, or the right is missing.
@@ -126,7 +126,9 @@ class InOrganization:
 
 
 def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str, organization: str) -> Access | None:
-    """What is open there, counted for the organization if it is open to a member: others take nothing of its allowance.
+    """Return what is open there, counted for the organization if it is open to a member.
+
+    Others take nothing of its allowance.
 
     Whoever was let in before is counted before the database is asked.
     """
@@ -154,7 +156,7 @@ class ByOperator:
     unscoped: bool = False
 
     def __call__(self, request: Request) -> Operation:
-        """The operation.
+        """Return the operation.
 
         Raises:
             Problem: too many requests, or they are no operator with this right.
@@ -180,7 +182,7 @@ def _refuse_cut(principal: Principal) -> None:
 
 
 def _refuse_unknown(request: Request) -> None:
-    """A slip in a filter's name must not look like an answer to the filter.
+    """Refuse an unknown query parameter: a slip in a filter's name must not look like an answer to the filter.
 
     Raises:
         Problem
@@ -197,19 +199,22 @@ def _refuse_unknown(request: Request) -> None:
 
 
 def query_names(route: APIRoute) -> frozenset[str]:
-    """Which query parameters a route takes, as it says itself: the OpenAPI document takes most of a second to make."""
+    """Return which query parameters a route takes, as it says itself.
+
+    The OpenAPI document takes most of a second to make.
+    """
     return frozenset(one.alias for one in get_flat_params(route.dependant) if isinstance(one.field_info, params.Query))
 
 
 def web_of(request: Request) -> Web:
-    """What all routes share."""
+    """Return what all routes share."""
     web = request.app.state.web
     assert isinstance(web, Web)
     return web
 
 
 def principal_of(request: Request) -> Principal:
-    """Who acts, as `authentication` has proved.
+    """Return who acts, as `authentication` has proved.
 
     If that was a while ago it is proved again, as far as the credential and its user go: a body may take a minute to
     come, and what was revoked meanwhile is not to be used.
@@ -227,7 +232,7 @@ def principal_of(request: Request) -> Principal:
 
 
 def _proved_again(fl: Fairlane, principal: Principal) -> Principal:
-    """The principal, as their credential proves them now. Raises `Problem`: it has ended."""
+    """Return the principal, as their credential proves them now. Raises `Problem`: it has ended."""
     if principal.credential is None:
         return principal
     found = fl.tickets.principals([principal.credential]).get(principal.credential)

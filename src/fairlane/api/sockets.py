@@ -59,7 +59,7 @@ class SocketDoor:
             await self._sockets(scope, taken, send)
 
     async def _count(self, scope: Scope) -> None:
-        """One that begins. It is kept without any connection, and for a while: so there is a bound.
+        """Count one that begins. It is kept without any connection, and for a while: so there is a bound.
 
         Where that is reached, the oldest make room. Who has a ticket shows it at once; to refuse the new ones would
         close the door to all while somebody fills it.
@@ -72,7 +72,9 @@ class SocketDoor:
             await self._sockets.drop_ticketless()
 
     async def _whole(self, scope: Scope, receive: Receive, sid: str | None) -> Receive | None:
-        """What receives the whole body, which Socket.IO would wait for whatever its size; None: who sends it is gone.
+        """Return what receives the whole body, which Socket.IO would wait for whatever its size.
+
+        None: who sends it is gone.
 
         Raises:
             Problem: it is too large, or takes too long to come.
@@ -85,13 +87,13 @@ class SocketDoor:
 
 
 def _named_in(scope: Scope) -> str | None:
-    """Whose request it is; None: its socket's first. Read as Engine.IO does: an empty name is none."""
+    """Return whose request it is; None: its socket's first. Read as Engine.IO does: an empty name is none."""
     names = parse_qs(scope["query_string"].decode("latin-1")).get("sid")
     return names[0] if names else None
 
 
 def _unknown() -> Problem:
-    """Before a body is read, as anybody can name a socket."""
+    """Return the problem of an unknown socket. It is told before a body is read: anybody can name a socket."""
     detail = "There is no such socket, or no longer; connect again."
     return Problem(400, "unknown-socket", detail, headers={"Connection": "close"})
 

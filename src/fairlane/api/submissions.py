@@ -74,7 +74,7 @@ class NewJob(BaseModel):
     labels: Labels = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:
-        """The same, by the scope's user in its organization.
+        """Return the same, by the scope's user in its organization.
 
         Raises:
             Problem: they may not replace a job.
@@ -122,7 +122,7 @@ class Batch(BaseModel):
     jobs: list[BatchMember] = Field(min_length=1, max_length=LARGEST_BATCH)
 
     def submissions(self, scope: Scope) -> list[Submission]:
-        """The same, by the scope's user in its organization.
+        """Return the same, by the scope's user in its organization.
 
         Raises:
             Problem: a position is none, or there are too many parents.

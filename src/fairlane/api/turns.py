@@ -52,16 +52,16 @@ class Line(Generic[T]):
 
     @property
     def begun(self) -> Counter[str]:
-        """How many are worked on, by place."""
+        """Count what is worked on, by place."""
         return self._begun
 
     @property
     def waiting(self) -> Counter[str]:
-        """How many wait, by place."""
+        """Count who wait, by place."""
         return Counter({place: len(line) for place, line in self._waiting.items()})
 
     def come(self, place: str, one: T) -> bool:
-        """One comes to a place; whether it begins at once, or waits until `go` names it.
+        """Add one at a place; return True if it begins at once, else it waits until `go` names it.
 
         Raises:
             LineFull: it may not even wait.
@@ -77,7 +77,7 @@ class Line(Generic[T]):
         return False
 
     def go(self, place: str, *, is_quick: bool = True) -> T | None:
-        """One that was worked on at a place is done.
+        """End one that was worked on at a place.
 
         Args:
             is_quick: it has not lingered.
@@ -93,7 +93,7 @@ class Line(Generic[T]):
         return self._next()
 
     def linger(self, place: str) -> T | None:
-        """The quick one at a place has taken long by now; who begins beside it."""
+        """Note that the quick one at a place has taken long by now; return who begins beside it."""
         self._quick.remove(place)
         return self._next()
 
@@ -118,7 +118,7 @@ class Line(Generic[T]):
         return one
 
     def leave(self, place: str, one: T) -> None:
-        """One that waits at a place does not want to any more."""
+        """Remove one that waits at a place and does not want to any more."""
         line = self._waiting[place]
         line.remove(one)
         if not line:
@@ -139,7 +139,7 @@ class Turns:
 
     @asynccontextmanager
     async def at(self, place: str) -> AsyncIterator[None]:
-        """A turn of the place, for as long as the block runs.
+        """Hold a turn of the place, for as long as the block runs.
 
         Raises:
             Problem: too many wait there.
@@ -182,7 +182,7 @@ class Turn:
         self._timer = get_running_loop().call_later(_LONG, self._linger)
 
     def end(self) -> None:
-        """It is over; to say so again does nothing."""
+        """End it; to say so again does nothing."""
         if not self._is_over:
             self._is_over = True
             self._timer.cancel()

@@ -53,7 +53,7 @@ class JobSnapshot(BaseModel):
 
 
 def live_of(fl: Fairlane, read_timeout: float) -> Live:
-    """The realtime side of an application.
+    """Make the realtime side of an application.
 
     Args:
         read_timeout: seconds that the database may take for a look, of a client or of the feed.
@@ -83,7 +83,7 @@ class Door:
         self._rates.count_ticket(network_of(connection))
 
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Whose ticket it is; it is good once. Only one that is none stays counted."""
+        """Return whose ticket it is; it is good once. Only one that is none stays counted."""
         is_none = False
         try:
             principal = self._fl.tickets.redeem(ticket)
@@ -94,11 +94,11 @@ class Door:
         return principal
 
     def place(self, principal: Principal) -> str:
-        """Whose turn `open` takes."""
+        """Return whose turn `open` takes."""
         return place_of(principal)
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
-        """The room that somebody wants.
+        """Return the room that somebody wants.
 
         Raises:
             Problem, FairlaneError
@@ -119,7 +119,7 @@ class Door:
         return self.open_for(found, asked.job)
 
     def open_for(self, access: Access, job: str | None) -> Opened:
-        """The room of an organization, or of its job, for whoever may see the organization.
+        """Return the room of an organization, or of its job, for whoever may see the organization.
 
         Raises:
             JobNotFound
@@ -132,7 +132,7 @@ class Door:
         return Opened(room, partial(self._job, access, room), place_in(access))
 
     def open_all(self, principal: Principal) -> Opened:
-        """The room of all jobs.
+        """Return the room of all jobs.
 
         Raises:
             Problem: they are no operator.
@@ -142,7 +142,7 @@ class Door:
         return Opened(EVERYTHING, partial(self._overview, None), self.place(principal))
 
     def problem(self, error: Exception) -> dict[str, Any]:
-        """The same object as REST answers with."""
+        """Return the same object as REST answers with."""
         return problems.of(error).document()
 
     def _job(self, access: Access, room: Room) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Windows:
         self._lock = Lock()
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return how many keys are remembered."""
         return len(self._hits)
 
     def hit(self, key: str, limit: int) -> float:

@@ -59,14 +59,14 @@ def _is_good(fl: Fairlane, principal: Principal) -> bool:
 
 
 def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry]:
-    """A page of entries; a full one may have others behind it."""
+    """Return a page of entries; a full one may have others behind it."""
     return Items[AuditEntry](items=list(found), next_cursor=str(found[-1].id) if len(found) == limit else None)
 
 
 def exported(
     entries: Iterable[AuditEntry], fl: Fairlane, principal: Principal, is_open: Callable[[], bool] = lambda: True
 ) -> StreamingResponse:
-    """Entries as lines of JSON, read while they are sent, as long as the reader may see them.
+    """Yield entries as lines of JSON, read while they are sent, as long as the reader may see them.
 
     Args:
         is_open: whether the principal, whose credential is still good, may.

@@ -114,7 +114,7 @@ class BulkAction(BaseModel):
 
     @classmethod
     def of(cls, action: domain.BulkAction, access: Access) -> Self:
-        """How far it has come, as they may see it."""
+        """Return how far it has come, as they may see it."""
         told = [Refusal(id=one.job, detail=one.detail) for one in action.refusals]
         own = ("id", "state", "user", "per_second", "changed", "passed_over", "refused", "is_waiting")
         ends = ("created_at", "ended_at", "stopped_by", "problem")
@@ -197,7 +197,7 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
 
 
 def _filters(scope: Scope, body: NewBulkAction) -> Given:
-    """The filters as the read service takes them; whoever may change only their own asks for these.
+    """Return the filters as the read service takes them; whoever may change only their own asks for these.
 
     Raises:
         Problem: they ask for somebody else's.

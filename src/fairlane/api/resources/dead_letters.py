@@ -190,7 +190,7 @@ def delete(scope: _Deleting, job: JobPath) -> None:
 
 
 def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
-    """Writes the decision down."""
+    """Return the verb that writes the decision down."""
     verbs = scope.fl.dead_letters
     return verbs.resolve if decision.resolution == "resolved" else verbs.ignore
 

@@ -52,7 +52,7 @@ class EventStream(StreamingResponse):
         self._stream = stream
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Answer by ASGI."""
         try:
             await super().__call__(scope, receive, send)
         finally:

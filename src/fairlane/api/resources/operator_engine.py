@@ -60,7 +60,7 @@ class LimitChange(BaseModel):
     execution_rate_window: Number = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
 
     def given(self) -> dict[str, Any]:
-        """What was not left out."""
+        """Return what was not left out."""
         return self.model_dump(exclude_unset=True)
 
 

@@ -34,7 +34,7 @@ class OrganizationLimits(BaseModel):
     retention: Number | None = Field(default=None, gt=0, le=CENTURY)
 
     def given(self) -> dict[str, Any]:
-        """What was not left out."""
+        """Return what was not left out."""
         return self.model_dump(exclude_unset=True)
 
 

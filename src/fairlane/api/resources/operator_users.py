@@ -36,7 +36,7 @@ class UserChange(BaseModel):
     disabled: Flag = False
 
     def given(self) -> dict[str, Any]:
-        """What was not left out."""
+        """Return what was not left out."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
@@ -134,7 +134,7 @@ def _refuse_more(operation: Operation, rights: list[Right]) -> None:
 
 
 def _may_be_member(operation: Operation, user: str, password: str | None) -> bool:
-    """Whether this operator may give a member of an organization a password, by which to read there what they may."""
+    """Return True if this operator may give a member a password, by which to read what the member may."""
     may = Right.PAYLOAD_READ in operation.rights
     if password is not None and not may and operation.fl.members.of(user) is None:
         raise Problem(

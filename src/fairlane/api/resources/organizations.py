@@ -45,7 +45,7 @@ class OpenBreaker(BaseModel):
 
     @classmethod
     def of(cls, breaker: Breaker) -> Self:
-        """What members are told of it."""
+        """Return what members are told of it."""
         trial = breaker.trial.job_id if breaker.trial is not None else None
         return cls(job_type=breaker.job_type, opened_at=breaker.opened_at, until=breaker.until, trial=trial)
 

@@ -94,7 +94,7 @@ class Schedule(BaseModel):
 
     @classmethod
     def of(cls, schedule: domain.Schedule, access: Access) -> Self:
-        """The schedule as they may see it."""
+        """Return the schedule as they may see it."""
         sees = access.sees_payload(schedule.user)
         times = schedule.timetable
         own = ("name", "job_type", "user", "missed", "priority", "queue", "labels", "paused_at", "paused_by")
@@ -191,7 +191,9 @@ def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
 
 
 def _refuse_to_act_for(scope: Scope, user: str | None) -> None:
-    """Operators are no admins here: one who is a member, too, has jobs submitted as themselves.
+    """Refuse a schedule that acts for others.
+
+    Operators are no admins here: one who is a member, too, has jobs submitted as themselves.
 
     Raises:
         Problem

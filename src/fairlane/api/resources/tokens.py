@@ -87,7 +87,7 @@ def revoke_token(scope: _Changing, token: TokenPath) -> None:
 
 
 def newest(tokens: Sequence[Token], cursor: str | None, limit: int) -> Items[Token]:
-    """A page of tokens that stand newest first; their ids tell which is older.
+    """Return a page of tokens that stand newest first; their ids tell which is older.
 
     Raises:
         InvalidParameters: it is no cursor of ours.
@@ -97,7 +97,7 @@ def newest(tokens: Sequence[Token], cursor: str | None, limit: int) -> Items[Tok
 
 
 def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:
-    """The scopes of a new token: a credential that is cut to some rights makes none that opens more.
+    """Return the scopes of a new token: a credential that is cut to some rights makes none that opens more.
 
     Raises:
         Problem
