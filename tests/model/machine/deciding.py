@@ -1,13 +1,15 @@
-"""Rules: people cancel, retry, decide about dead letters, and look."""
+"""Rules: people cancel, change, retry, decide about dead letters, and look."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from fairlane import JobNotFound, JobStatus, OrganizationNotFound, OrganizationSuspended, Resolution
+from fairlane import JobNotFound, JobStatus, OrganizationNotFound, OrganizationSuspended, Priority, Resolution
 from fairlane.domain.statuses import TERMINAL
 from tests.model.machine.base import ADMIN, MEMBER, PLACES, Machine, jobs, places
 from tests.model.model import people as model
@@ -16,12 +18,19 @@ from tests.model.model.submission import why_not_submit
 from tests.model.model.world import Asked, Job, WhyNot, World, find
 
 people = st.sampled_from([MEMBER, MEMBER, ADMIN])
+LATER: Final = 60.0  # seconds
 
 
 class Deciding(Machine):
     """Those of the organization, and strangers."""
 
-    @rule(job=jobs, verb=st.sampled_from(["cancel", "retry", "resolve", "ignore", "discard"]), who=people)
+    @rule(
+        job=jobs,
+        verb=st.sampled_from(
+            ["cancel", "run now", "reschedule", "bring forward", "prioritize", "retry", "resolve", "ignore", "discard"]
+        ),
+        who=people,
+    )
     def change(self, job: UUID, verb: str, who: Mapping[str, str]) -> None:
         """By a member or an admin; to those of another organization the job does not exist."""
         do, why_not, then = self.verbs()[verb]
@@ -56,8 +65,25 @@ class Deciding(Machine):
 
     def verbs(self) -> dict[str, tuple[Callable[..., object], WhyNot, Callable[[World, Job], None]]]:
         letters = self.fl.dead_letters
+        later, past = (self.world.now + timedelta(seconds=seconds) for seconds in (LATER, -LATER))
         return {
             "cancel": (self.fl.cancel, model.why_not_cancel, model.cancel),
+            "run now": (self.fl.run_now, model.why_not_run_now, model.run_now),
+            "reschedule": (
+                partial(self.fl.reschedule, run_at=later),
+                model.why_not_change,
+                partial(model.reschedule, seconds=LATER),
+            ),
+            "bring forward": (
+                partial(self.fl.reschedule, run_at=past),
+                model.why_not_change,
+                partial(model.reschedule, seconds=-LATER),
+            ),
+            "prioritize": (
+                partial(self.fl.prioritize, priority="high"),
+                model.why_not_change,
+                partial(model.prioritize, priority=Priority.HIGH),
+            ),
             "retry": (self.fl.retry, model.why_not_retry, model.retry),
             "resolve": (letters.resolve, model.why_not_decide, partial(model.decide, resolution=Resolution.RESOLVED)),
             "ignore": (letters.ignore, model.why_not_decide, partial(model.decide, resolution=Resolution.IGNORED)),

@@ -1,13 +1,14 @@
 """What people do with jobs: R8, R10, R19."""
 
+from datetime import timedelta
 from uuid import UUID
 
-from fairlane import IllegalTransition, JobNotFound, JobStatus, OrganizationNotFound
-from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState, Resolution
+from fairlane import IllegalTransition, JobNotFound, JobStatus, OrganizationNotFound, PermissionDenied, Priority, Role
+from fairlane.domain.statuses import LIVE, TERMINAL, WAITING, EdgeState, Resolution
 from tests.model.model.dependencies import settle
 from tests.model.model.organizations import why_not_touch
 from tests.model.model.retention import delete, is_needed
-from tests.model.model.world import Job, Refusal, World, move, queue
+from tests.model.model.world import Job, Refusal, Step, World, move, queue
 
 
 def why_not_cancel(world: World, job: Job, user: str) -> Refusal:
@@ -22,6 +23,42 @@ def cancel(world: World, job: Job) -> None:
         return
     move(world, job, JobStatus.CANCELED)
     settle(world, [job])
+
+
+def why_not_change(world: World, job: Job, user: str) -> Refusal:
+    """Of a job that has started."""
+    return why_not_touch(world, job, user) or (None if job.status in WAITING else IllegalTransition)
+
+
+def why_not_run_now(world: World, job: Job, user: str) -> Refusal:
+    """Of a job that has started, or waits for parents."""
+    return why_not_change(world, job, user) or (IllegalTransition if job.unmet else None)
+
+
+def run_now(world: World, job: Job) -> None:
+    """It is ready, as it may be already."""
+    if not job.ready:
+        queue(world, job)
+        job.run_at = world.now
+
+
+def reschedule(world: World, job: Job, seconds: float) -> None:
+    """It waits for so many seconds; where these have passed, it waits for its parents alone."""
+    at = world.now + timedelta(seconds=seconds)
+    if job.status is JobStatus.PENDING and job.run_at == at:
+        return
+    if seconds > 0 or job.unmet:
+        move(world, job, JobStatus.PENDING)
+        job.run_at = max(at, world.now)
+    else:
+        run_now(world, job)
+
+
+def prioritize(world: World, job: Job, priority: Priority) -> None:
+    """It is as urgent as that: it may start before others, and nothing else changes."""
+    if job.priority is not priority:
+        job.priority = priority
+        job.log.append(Step(job.status, job.status, job.attempt))
 
 
 def why_not_retry(world: World, job: Job, user: str) -> Refusal:
@@ -84,11 +121,14 @@ def decide(world: World, job: Job, resolution: Resolution) -> None:
 
 
 def why_not_discard(world: World, job: Job, user: str) -> Refusal:
-    """Of what never was a dead letter; while it lives, or somebody needs it."""
+    """By whoever is no admin; of what never was a dead letter; while it lives, or somebody needs it."""
     if job.dead_letter is None:
         return JobNotFound
-    must_stay = job.status not in TERMINAL or is_needed(world, job)
-    return why_not_touch(world, job, user) or (IllegalTransition if must_stay else None)
+    if refusal := why_not_touch(world, job, user):
+        return refusal
+    if world.members[job.asked.organization, user].role is not Role.ADMIN:
+        return PermissionDenied
+    return IllegalTransition if job.status not in TERMINAL or is_needed(world, job) else None
 
 
 def discard(world: World, job: Job) -> None:

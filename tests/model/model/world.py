@@ -17,7 +17,7 @@ from fairlane import FairlaneError, JobStatus, OnDuplicate
 from fairlane.domain.breaker import Pair
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome
-from fairlane.domain.statuses import TERMINAL, TRANSITIONS, EdgeState, ParentPolicy, Resolution, Role
+from fairlane.domain.statuses import TERMINAL, TRANSITIONS, EdgeState, ParentPolicy, Priority, Resolution, Role
 
 Refusal = type[FairlaneError] | None
 Hold = tuple[str, str]  # "suspension", "organization", "queue" or "job_type", and its name
@@ -84,6 +84,7 @@ class Job:
     status: JobStatus
     parents: dict[UUID, EdgeState]
     ready: bool = False
+    priority: Priority = Priority.NORMAL
     due: Span | None = None
     attempt: int = 0
     retry_count: int = 0
