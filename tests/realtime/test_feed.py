@@ -96,6 +96,16 @@ def test_a_row_is_told_as_soon_as_it_is_there(fl: Fairlane, feed: Feed):
     assert everything.position.gaps == ()
 
 
+def test_a_job_that_is_changed_while_it_waits_is_told(fl: Fairlane, feed: Feed):
+    job = fl.submit("report", organization="acme", delay=3600)
+    feed.look(ACME)
+    fl.prioritize(job, "high", organization="acme")
+    fl.reschedule(job, NOW.replace(year=2199), organization="acme")
+    fl.run_now(job, organization="acme")
+    told = [(row.sequence, row.from_status, row.to_status) for row in feed.look(ACME).entries]
+    assert told == [(2, "pending", "pending"), (3, "pending", "pending"), (4, "pending", "queued")]
+
+
 @pytest.mark.parametrize("failing", ["entries", "running_progress", "watched_progress", "progress_of", "alerts_after"])
 def test_a_look_that_fails_on_its_way_loses_nothing(
     fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch, failing: str
