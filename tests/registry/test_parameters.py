@@ -681,6 +681,65 @@ def test_stored_text_that_no_longer_fits_is_refused(text):
         Signature.of("report.pdf", small).decode(text)
 
 
+def flat(
+    ctx,
+    text: str,
+    number: Annotated[int, Field(ge=-5)],
+    ratio: float = 1.5,
+    flag: bool = False,
+    nothing: None = None,
+    maybe: int | None = None,
+    rows: list[list[float | None]] = [],  # noqa: B006 - nobody changes it
+): ...
+def deep(
+    ctx,
+    text: str,
+    number: Annotated[int, Field(ge=-5)],
+    ratio: float = 1.5,
+    flag: bool = False,
+    nothing: None = None,
+    maybe: int | None = None,
+    rows: list[list[float | None]] = [],  # noqa: B006 - nobody changes it
+    then: date = date.min,
+): ...
+
+
+FLAT, DEEP = Signature.of("test", flat), Signature.of("test", deep)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**400), 10**400)
+FITTING = {
+    "text": st.text(),
+    "number": st.integers(-5),
+    "ratio": NUMBERS,
+    "flag": st.booleans(),
+    "nothing": st.none(),
+    "maybe": st.none() | st.integers(),
+    "rows": st.lists(st.lists(st.none() | NUMBERS, max_size=3), max_size=3),
+}
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text() | st.sampled_from(["1", "true", "2026-11-01", 1.0, -0.0]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(
+    st.fixed_dictionaries({}, optional=FITTING), st.dictionaries(st.sampled_from([*FITTING, "x"]), ANYTHING), st.data()
+)
+def test_flat_parameters_are_read_in_one_step_as_they_are_read_in_many(fitting, wrong, data):
+    given = {"text": "", "number": 1} | fitting | data.draw(st.sampled_from([{}, wrong]))
+    text = json.dumps(given, ensure_ascii=False)
+    text = data.draw(st.sampled_from([text, text, text, text[:-1], json.dumps(wrong)]))
+
+    assert read(FLAT, text) == read(DEEP, text)
+
+
+def read(signature: Signature, text: str) -> str:
+    try:
+        return repr(signature.decode(text))
+    except InvalidParameters as error:
+        return str(error)
+
+
 def test_a_result_is_stored_as_json():
     result = {"at": date(2026, 11, 1), "of": {3, 10}, "point": Point(1), "folder": Folder(title="a", tone=Tone.DARK)}
     assert encode_result(result, limit=1000) == (

@@ -88,6 +88,8 @@ _WORDS: Final = {
     "secret_bytes": "bytes (as base64)",
 }
 _SECRETS: Final = frozenset({"secret", "secret_bytes"})
+# The kinds of which a validator makes the same of JSON text as of the values in it.
+FLAT: Final = frozenset({"null", "bool", "int", "float", "str", "optional", "list", "object"})
 
 
 def holds_secret(node: object, definitions: Node) -> bool:
@@ -139,7 +141,7 @@ _SCALARS: Final[dict[str, _Scalar]] = {
     "null": _Scalar("null", core_schema.none_schema),
     "bool": _Scalar("a bool", core_schema.bool_schema),
     "int": _Scalar("an int", core_schema.int_schema),
-    "float": _Scalar("a float", core_schema.float_schema),
+    "float": _Scalar("a float", partial(core_schema.float_schema, allow_inf_nan=False)),
     "str": _Scalar("a string", core_schema.str_schema),
     "bytes": _Scalar("bytes (as base64)", core_schema.bytes_schema, lambda text: b64decode(text, validate=True)),
     "datetime": _Scalar("a datetime", _DATETIME, _datetime),
