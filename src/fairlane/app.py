@@ -41,7 +41,7 @@ from fairlane.store.hints import Hints
 from fairlane.store.row_security import Role as DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
-from fairlane.telemetry.logs import log_event
+from fairlane.telemetry.logs import EventLog
 
 # What only some processes use is imported where it is used: most commands need one group of verbs.
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Fairlane:
         self.database = _database(settings, clock)  # first, as it refuses what is no URL with a sentence
         self._transactions = OpenTransactions(settings.url, connection_of)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
-        self.emit = Fanout((log_event, self._alerts, *subscribers))
+        self.emit = Fanout((EventLog(), self._alerts, *subscribers))
         self.database.alarm = DeadLetterAlarm(self.database, settings.dead_letter_alert, self.emit)
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send

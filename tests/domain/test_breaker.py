@@ -18,7 +18,6 @@ from fairlane.domain.breaker import (
     Trial,
     counted_from,
     opened,
-    outcome_of,
 )
 from fairlane.domain.statuses import PASSING, JobStatus
 
@@ -45,17 +44,6 @@ def test_r16_another_failure_never_keeps_it_closed(completions: int, failures: i
 
     assert after.open_a_breaker >= before.open_a_breaker
     assert not before.open_a_breaker or before.attempts >= FEWEST_ATTEMPTS
-
-
-@given(st.lists(st.sampled_from(JobStatus)))
-def test_r16_only_ends_that_the_handler_is_to_blame_for_count(ends: list[JobStatus]) -> None:
-    total = Outcomes()
-    for end in ends:
-        total = total.plus(outcome_of(end, 2.0) or Outcomes())
-
-    assert total.completions == ends.count(JobStatus.COMPLETED)
-    assert total.failures == sum(end in PASSING for end in ends)
-    assert total.seconds == 2.0 * total.attempts
 
 
 @given(MOMENTS)

@@ -704,7 +704,7 @@ def deep(
 ): ...
 
 
-FLAT, DEEP = Signature.of("test", flat), Signature.of("test", deep)
+IN_ONE_STEP, IN_MANY = Signature.of("test", flat), Signature.of("test", deep)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**400), 10**400)
 FITTING = {
     "text": st.text(),
@@ -730,7 +730,7 @@ def test_flat_parameters_are_read_in_one_step_as_they_are_read_in_many(fitting, 
     text = json.dumps(given, ensure_ascii=False)
     text = data.draw(st.sampled_from([text, text, text, text[:-1], json.dumps(wrong)]))
 
-    assert read(FLAT, text) == read(DEEP, text)
+    assert read(IN_ONE_STEP, text) == read(IN_MANY, text)
 
 
 def read(signature: Signature, text: str) -> str:

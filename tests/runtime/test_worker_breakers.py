@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import AfterValidator
 
 from fairlane import (
@@ -20,6 +22,7 @@ from fairlane import (
 )
 from fairlane.domain.breaker import REST, Outcomes, Pair
 from fairlane.domain.events import BreakerClosed, BreakerOpened
+from fairlane.domain.statuses import PASSING
 from fairlane.runtime.breakers import Breakers, Tally
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.statements import outcomes
@@ -236,6 +239,19 @@ def test_a_worker_that_goes_on_sees_it_by_itself(fl: Clinic) -> None:
 
 def service(fl: Clinic, tally: Tally) -> Breakers:
     return Breakers(fl.database, uuid4(), tally, fl.emit)
+
+
+@given(st.lists(st.sampled_from(JobStatus)))
+def test_r16_only_ends_that_the_handler_is_to_blame_for_count(ends: list[JobStatus]) -> None:
+    tally = Tally()
+    for end in ends:
+        tally.add("acme", "operate", end, 2.0)
+
+    total = tally.take().get(Pair("acme", "operate"), Outcomes())
+    assert total.completions == ends.count(JobStatus.COMPLETED)
+    assert total.failures == sum(end in PASSING for end in ends)
+    assert total.seconds == 2.0 * total.attempts
+    assert tally.take() == {}
 
 
 def ends(number: int, status: JobStatus) -> Tally:

@@ -41,6 +41,10 @@ class Alerts:
         except FairlaneError:
             return
 
+    def hears(self, kind: type[Event]) -> bool:
+        """Return True for alerts."""
+        return kind in (DeadLetterAlert, QueueLimitWarning)
+
     def close(self) -> None:
         """Close the connection."""
         self._database.close()

@@ -55,16 +55,6 @@ class Outcomes(NamedTuple):
         return self.attempts >= FEWEST_ATTEMPTS and self.failures >= FAILED_SHARE * self.attempts
 
 
-def outcome_of(status: JobStatus, seconds: float) -> Outcomes | None:
-    """What an attempt counts for that ended as `status`; None for an end that says nothing about the handler.
-
-    Cancels, releases, snoozes, lost workers and refusals at start are such.
-    """
-    if status is JobStatus.COMPLETED:
-        return Outcomes(completions=1, seconds=seconds)
-    return Outcomes(failures=1, seconds=seconds) if status in PASSING else None
-
-
 @dataclass(frozen=True, slots=True)
 class Trial:
     """The attempt that decides."""

@@ -273,3 +273,12 @@ Event = (
     | ServiceFailed
 )
 Emit = Callable[[Event], None]
+
+
+def hears(emit: Emit, kind: type[Event]) -> bool:
+    """Return False if nobody wants to be told of such events, so that none need be made.
+
+    Who wants only some has a method `hears` that says so of a kind.
+    """
+    ask: Callable[[type[Event]], bool] | None = getattr(emit, "hears", None)
+    return ask is None or ask(kind)

@@ -248,6 +248,13 @@ class DocumentBuilder:
         return _object(fields, kind)
 
 
+def is_read_as_it_is(annotation: Any) -> bool:
+    """Return True if a value of this type is what its JSON is read as."""
+    if get_origin(annotation) in (list, Union, types.UnionType):
+        return all(map(is_read_as_it_is, get_args(annotation)))
+    return annotation in (str, int, float, bool, types.NoneType)
+
+
 def _has_own_init(kind: Any) -> bool:
     """Return True if code of the class's own runs when one is made: `__post_init__`, or a model's `model_post_init`."""
     of_models = getattr(kind, "model_post_init", BaseModel.model_post_init)

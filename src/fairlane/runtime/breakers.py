@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.breaker import FEWEST_ATTEMPTS, Outcomes, Pair, counted_from, minute_of, opened, outcome_of
+from fairlane.domain.breaker import FEWEST_ATTEMPTS, Outcomes, Pair, counted_from, minute_of, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
 from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.store.statements import breakers, outcomes
@@ -27,31 +27,36 @@ class Tally:
     """How attempts ended on this worker since it was last taken."""
 
     def __init__(self) -> None:
-        self._counts: dict[Pair, Outcomes] = {}
+        self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
         self._lock = threading.Lock()
 
     def add(self, organization: str, job_type: str, ended: JobStatus, seconds: float) -> None:
-        """Count an end, if it counts; from any thread."""
-        outcome = outcome_of(ended, seconds)
-        if outcome is not None:
-            with self._lock:
-                self._add(Pair(organization, job_type), outcome)
+        """Count an end, if it says something about the handler; from any thread.
+
+        Cancels, releases, snoozes, lost workers and refusals at start say nothing.
+        """
+        if ended is JobStatus.COMPLETED:
+            self._add((organization, job_type), 1, 0, seconds)
+        elif ended in PASSING:
+            self._add((organization, job_type), 0, 1, seconds)
 
     def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
         """Count these."""
-        with self._lock:
-            for pair, count in counts.items():
-                self._add(pair, count)
+        for pair, count in counts.items():
+            self._add(pair, *count)
 
-    def _add(self, pair: Pair, count: Outcomes) -> None:
-        before = self._counts.get(pair)
-        self._counts[pair] = count if before is None else before.plus(count)
+    def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
+        with self._lock:
+            count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
+            count[0] += completions
+            count[1] += failures
+            count[2] += seconds
 
     def take(self) -> dict[Pair, Outcomes]:
         """All that was counted; from here on it counts from zero."""
         with self._lock:
             taken, self._counts = self._counts, {}
-        return taken
+        return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Breakers:

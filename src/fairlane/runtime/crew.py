@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -10,14 +10,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFailed, WorkerStopping
+from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFailed, WorkerStopping, hears
 from fairlane.domain.outcomes import Deferred, ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt
 from fairlane.runtime.bench import make_bench
 from fairlane.runtime.breakers import Tally
-from fairlane.runtime.deadlines import Deadlines
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
@@ -27,6 +26,8 @@ from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
+_MOMENT: Final = 0.1  # seconds
+_SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
 _MOST_WAITING: Final = 1.0  # seconds for rows that somebody holds, in one of its last tries
 
 
@@ -39,7 +40,7 @@ class Crew:
     """Begins attempts, stops them, and hands their ends to the finisher. On the loop's thread, if not said otherwise.
 
     `changed` is set whenever an attempt has ended or its end is written, and when jobs were found under the worker's
-    lease that it does not know; `released` counts those given back unfinished.
+    lease that it does not know; `released` counts those given back unfinished, `ended` how attempts ended.
 
     Args:
         on_written: called when an end is written, and told whether that may have made a job ready.
@@ -66,7 +67,7 @@ class Crew:
         )
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
-        self._deadlines = Deadlines(self._attempts.values())
+        self._sets_deadlines = False
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
         self._threads = threads
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
@@ -77,6 +78,7 @@ class Crew:
         self.on_broken: Callable[[], object] = bool  # called when no end is written here any more
         self.changed = asyncio.Event()
         self.released = 0
+        self.ended: Counter[JobStatus] = Counter()
 
     async def start(self) -> None:
         """Start the executors and the finisher."""
@@ -167,9 +169,21 @@ class Crew:
         attempt = Attempt(self._bench, self._job_types[facts.job_type], facts, self._on_end)
         self._attempts[facts.lease_token] = attempt
         self._nothing_runs.clear()
-        self._parts.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
+        if hears(self._parts.emit, JobStarted):
+            self._parts.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
         attempt.begin()
-        self._deadlines.begun(attempt)
+        timeout = facts.timeout
+        if timeout is not None and timeout < _SHORT:
+            attempt.set_deadline()
+        elif not self._sets_deadlines:
+            self._sets_deadlines = True
+            self._loop.call_later(_MOMENT, self._set_deadlines)
+
+    def _set_deadlines(self) -> None:
+        """Set them a moment late, when most attempts have ended: a timer for each would cost more than such a job."""
+        self._sets_deadlines = False
+        for attempt in self._attempts.values():
+            attempt.set_deadline()
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
         """Ask one attempt to stop, if it still runs."""
@@ -301,19 +315,8 @@ class Crew:
     ) -> None:
         self._unwritten[facts.lease_token] = seconds
         backoff = self._job_types[facts.job_type].options.backoff
-        self._finisher.add(
-            Finish(
-                facts.organization,
-                facts.job_id,
-                facts.job_type,
-                facts.lease_token,
-                outcome,
-                backoff,
-                self._card.name,
-                has_checkpoint,
-                has_run,
-            )
-        )
+        key = facts.organization, facts.job_id, facts.job_type, facts.lease_token
+        self._finisher.add(Finish(*key, outcome, backoff, self._card.name, has_checkpoint, has_run))
 
     def _on_finished(self, finished: Finished) -> None:
         item, transition = finished.finish, finished.transition
@@ -331,9 +334,11 @@ class Crew:
         if not isinstance(item.outcome, Failed) or item.outcome.is_of_handler:
             self._tally.add(item.organization, item.job_type, first, seconds)
         ended = first if transition.target is JobStatus.QUEUED else transition.target
-        self._parts.emit(
-            JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds, transition.failed)
-        )
+        self.ended[ended] += 1
+        if error is not None or hears(self._parts.emit, JobEnded):
+            self._parts.emit(
+                JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds, transition.failed)
+            )
 
     def _on_lost(self, lease: UUID) -> None:
         """From any thread."""

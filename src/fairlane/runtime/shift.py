@@ -74,6 +74,7 @@ class Shift:
         database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
         self._crew = Crew(parts, card, self._threads, tally, self._on_written)
+        self.ended = self._crew.ended
         self._crew.on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)

@@ -8,13 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from types import FrameType
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.domain.events import Emit, Event, JobEnded
 from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import own_loop
 from fairlane.runtime.heap import frozen_heap
@@ -116,14 +115,7 @@ class Worker:
         Raises:
             StorageUnavailable, ConfigurationError: as for `drain`.
         """
-        ended: Counter[JobStatus] = Counter()
-
-        def count(event: Event) -> None:
-            if isinstance(event, JobEnded):
-                ended[event.status] += 1
-            self._parts.emit(event)
-
-        await self._run(until_idle=True, emit=count)
+        ended = await self._run(until_idle=True)
         return Drained(
             completed=ended[JobStatus.COMPLETED],
             retried=ended[JobStatus.FAILED] + ended[JobStatus.TIMED_OUT],
@@ -145,18 +137,19 @@ class Worker:
         else:
             await self._run(until_idle=False)
 
-    async def _run(self, *, until_idle: bool, emit: Emit | None = None) -> None:
+    async def _run(self, *, until_idle: bool) -> Counter[JobStatus]:
+        """Return how many attempts ended how."""
         if not self._card.job_types:
             raise ConfigurationError("This worker has no job types; import the modules with your handlers first.")
-        parts = replace(self._parts, emit=emit) if emit is not None else self._parts
-        self._shift = Shift(parts, self._card, self._replace_me)
+        shift = self._shift = Shift(self._parts, self._card, self._replace_me)
         if self._stop_asked:
-            self._shift.stop()
+            shift.stop()
         try:
-            await self._shift.run(until_idle=until_idle)
+            await shift.run(until_idle=until_idle)
         finally:
             self._shift = None
             self._stop_asked = False
+        return shift.ended
 
     def _on_signal(self) -> None:
         self._signals += 1

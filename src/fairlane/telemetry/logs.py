@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from typing import Final
 
 from fairlane.domain import events as e
 from fairlane.domain.breaker import Pair
@@ -12,18 +13,27 @@ from fairlane.domain.texts import printable
 _log = logging.getLogger("fairlane")
 
 
-def log_event(event: Event) -> None:
-    """Write the event's line, at the level that fits; the record has the event itself as its `event`."""
-    # Of these there are tens of thousands a second, mostly for nobody to read.
-    if isinstance(event, e.JobStarted) and not _log.isEnabledFor(logging.DEBUG):
-        return
-    if isinstance(event, e.JobEnded) and event.error_type is None and not _log.isEnabledFor(logging.INFO):
-        return
-    line = _line(event)
-    if line is not None:
-        level, text = line
-        error = event.error if isinstance(event, e.ServiceFailed) else None
-        _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
+# Of these there are tens of thousands a second, mostly for nobody to read. Of ends only those that went well.
+_LEVELS: Final[dict[type[Event], int]] = {e.JobStarted: logging.DEBUG, e.JobEnded: logging.INFO}
+
+
+class EventLog:
+    """A subscriber that writes each event's line, at the level that fits; the record has the event as its `event`."""
+
+    def __call__(self, event: Event) -> None:
+        """Write the line, if the event has one."""
+        if not self.hears(type(event)) and not (isinstance(event, e.JobEnded) and event.error_type is not None):
+            return
+        line = _line(event)
+        if line is not None:
+            level, text = line
+            error = event.error if isinstance(event, e.ServiceFailed) else None
+            _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Return False if no such event is logged at the level that is set now; of ends, none that went well."""
+        level = _LEVELS.get(kind)
+        return level is None or _log.isEnabledFor(level)
 
 
 def _line(event: Event) -> tuple[int, str] | None:
