@@ -10,7 +10,7 @@ INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
 
 
 def print_version() -> None:
-    """What `fairlane --version` prints."""
+    """Print what `fairlane --version` prints."""
     from importlib.metadata import version
 
     print(f"fairlane {version('fairlane')}")

@@ -91,7 +91,7 @@ def _print(findings: list[Finding]) -> None:
 
 
 def _settings() -> Iterator[Finding]:
-    """The settings in the environment, and names there that nothing reads."""
+    """Check the settings in the environment, and names there that nothing reads."""
     settings = {f"{_PREFIX}{name.upper()}": name for name in (*Settings.model_fields, *WebSettings.model_fields)}
     for name in sorted(os.environ.keys() & (settings.keys() | _OWN)):
         is_hidden = name in settings and is_secret(settings[name])
@@ -108,7 +108,7 @@ def _settings() -> Iterator[Finding]:
 
 
 def _together() -> Iterator[Finding]:
-    """What is wrong only beside others: some of what belongs together is missing."""
+    """Find what is wrong only beside others: some of what belongs together is missing."""
     try:
         WebSettings()
     except ConfigurationError as error:
@@ -117,7 +117,7 @@ def _together() -> Iterator[Finding]:
 
 
 def _findings(context: typer.Context) -> Iterator[Finding]:
-    """One after the other, as far as the ones before allow it."""
+    """Yield one finding after the other, as far as the ones before allow it."""
     app = target_of(context).app
     try:
         fl = engine(context)
@@ -153,7 +153,7 @@ def _directory(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
-    """The schema, and if it is right what it holds; `start` is the command that starts a worker."""
+    """Check the schema, and if it is right what it holds; `start` is the command that starts a worker."""
     bound = _row_security(fl)
     if bound is not None:
         yield bound
@@ -189,7 +189,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
 
 
 def _row_security(fl: Fairlane) -> Finding | None:
-    """Whether it is on and binds this login; None where there are no tables yet, and on SQLite."""
+    """Say whether it is on and binds this login; None where there are no tables yet, and on SQLite."""
     if not fl.database.is_postgres:
         return None
     missing = schema.lacks_row_security(fl.database)
@@ -210,7 +210,7 @@ def _row_security(fl: Fairlane) -> Finding | None:
 
 
 def _keys(fl: Fairlane) -> Iterator[Finding]:
-    """Organizations whose jobs wait, since this process can't open what they hold, and those with some left open."""
+    """Find organizations whose jobs wait, as this process can't open what they hold, and those with some left open."""
     for sentence in fl.keys.missing().values():
         yield Finding("keys", Grade.WRONG, sentence)
     if left := fl.database.read(sealed_texts.left_open, of=EVERYONE):
@@ -219,7 +219,7 @@ def _keys(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _keys_of_workers(fl: Fairlane) -> Iterator[Finding]:
-    """Organizations whose jobs workers leave alone, since they can't open what these hold."""
+    """Find organizations whose jobs workers leave alone, since they can't open what these hold."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for organization, names in fl.reads.lacking_keys().items():
         alike.setdefault(names, []).append(organization)
@@ -319,7 +319,7 @@ def _job_types(fl: Fairlane, start: str) -> Iterator[Finding]:
 
 
 def _workers(fl: Fairlane, start: str) -> Finding:
-    """No worker is wrong only if somebody waits for one."""
+    """Find that no worker is alive; it is wrong only if somebody waits for one."""
     alive = fl.reads.workers()
     if alive:
         slots = number_of(sum(one.slots for one in alive), "slot")
@@ -333,7 +333,7 @@ def _workers(fl: Fairlane, start: str) -> Finding:
 
 
 def _stranded(fl: Fairlane, start: str) -> Iterator[Finding]:
-    """Jobs that wait although there are workers, since none of these may claim them."""
+    """Find jobs that wait although there are workers, since none of these may claim them."""
     if not fl.reads.workers():
         return
     for one in fl.reads.stranded():

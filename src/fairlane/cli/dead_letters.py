@@ -79,7 +79,7 @@ def list_letters(
 
 
 def _decision(letter: DeadLetter) -> str | Text:
-    """Who has decided what, and why."""
+    """Say who has decided what, and why."""
     if letter.resolution is Resolution.PENDING:
         return ""
     return cell(f"{letter.resolution} by {letter.resolved_by}" + (f": {letter.note}" if letter.note else ""))

@@ -121,7 +121,7 @@ class _Bound:
 
 
 def _bounds(one: "JobTypeLimit", use: LimitUse) -> list[_Bound]:
-    """What is limited, and what somebody said is not to be; where it is neither, that nothing is."""
+    """Say what is limited, and what somebody said is not to be; where it is neither, that nothing is."""
     running, started = "max_running" in one.changed, {"execution_rate", "execution_rate_window"} & {*one.changed}
     found = []
     if one.max_running is not None or running:
@@ -149,7 +149,7 @@ def _limit(one: "JobTypeLimit") -> Limit:
 
 
 def _remark_on_others(fl: "Fairlane", job_type: str) -> None:
-    """Who takes back a limit shall not take it for the last one that is left."""
+    """Name the other limits: who takes back a limit shall not take it for the last one that is left."""
     own = [one.organization for one in fl.job_types.limits(name=job_type) if one.organization is not None]
     if own:
         remark(

@@ -28,7 +28,7 @@ class NoSuchGroup(FairlaneError):
 
 
 def find(fl: "Fairlane", text: str, organization: str) -> Job:
-    """The job that is meant.
+    """Return the job that is meant.
 
     Raises:
         JobNotFound: the organization has none.
@@ -51,12 +51,12 @@ def find(fl: "Fairlane", text: str, organization: str) -> Job:
 
 
 def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
-    """The id of the job that is meant, as `find`."""
+    """Return the id of the job that is meant, as `find`."""
     return UUID(text) if _is_id(text) else find(fl, text, organization).id
 
 
 def find_fingerprint(fl: "Fairlane", text: str, organization: str) -> str:
-    """The error group that is meant, by its whole fingerprint or by the code at its end, as `groups` shows it.
+    """Return the whole fingerprint that is meant, by itself or by the code at its end, as `groups` shows it.
 
     Raises:
         NoSuchGroup: the organization has none.
@@ -74,13 +74,13 @@ def find_fingerprint(fl: "Fairlane", text: str, organization: str) -> str:
 
 
 def fingerprint_code(fingerprint: str) -> str:
-    """What to type for a fingerprint: the code at its end, before which the error's type stands; else all, quoted."""
+    """Return what to type for a fingerprint: the code at its end, after the error's type; else all, quoted."""
     found = re.fullmatch(r".* ([0-9a-f]{16})", fingerprint)
     return found[1] if found is not None else shlex.quote(fingerprint)
 
 
 def refuse_unknown(fl: "Fairlane", organization: str) -> None:
-    """For lists that are empty: a slip in the organization's id must not look like an organization without jobs.
+    """Refuse an unknown organization whose list is empty: a slip in its id must not look like having no jobs.
 
     Raises:
         OrganizationNotFound
@@ -91,7 +91,9 @@ def refuse_unknown(fl: "Fairlane", organization: str) -> None:
 
 
 def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None:
-    """For commands that act as a user. To an application a job is unknown to a stranger; the operator may know why.
+    """Refuse to act as a user who is no member.
+
+    To an application a job is unknown to a stranger; the operator may know why.
 
     Raises:
         PermissionDenied
@@ -103,7 +105,7 @@ def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None
 
 
 def acting(context: typer.Context, user: str | None) -> "Fairlane":
-    """The engine, for what operators do: a slip in who does it must not be what the audit names.
+    """Return the engine, for what operators do: a slip in who does it must not be what the audit names.
 
     Raises:
         ConfigurationError: there is no such user, and no member either, as far as that can be known.
@@ -115,12 +117,12 @@ def acting(context: typer.Context, user: str | None) -> "Fairlane":
 
 
 def orgs_create(organization: str) -> str:
-    """The command that creates the organization."""
+    """Return the command that creates the organization."""
     return f"fairlane orgs create {shlex.quote(organization)}"
 
 
 def keeps_people(fl: "Fairlane") -> bool:
-    """Whether organizations and members are Fairlane's, and not those of the application's own directory."""
+    """Return True if organizations and members are Fairlane's, and not those of the application's directory."""
     from fairlane.registry.directory import StoredDirectory
 
     return isinstance(fl.directory, StoredDirectory)

@@ -48,12 +48,15 @@ complete_queues = _completion(lambda fl: (one.queue for one in fl.reads.queues()
 
 
 def of_one(what: str) -> Any:
-    """-o of a command that is about one organization."""
+    """Make the -o of a command that is about one organization."""
     return _organization(what, _refuse_empty, _VARIABLE)
 
 
 def of_one_or_all(what: str, *, envvar: str | None = _VARIABLE) -> Any:
-    """-o of a command that is about all organizations where it is left out, or undone: no organization is called so."""
+    """Make the -o of a command that is about all organizations where it is left out.
+
+    The value that undoes it is the id of no organization.
+    """
     undone = f" -o {_ALL} undoes {envvar}." if envvar is not None else ""
     return _organization(f"{what}{undone}", _one_or_all, envvar)
 
@@ -115,7 +118,7 @@ Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the pa
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
-    """`key=value` in two."""
+    """Split `key=value` in two."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise typer.BadParameter(f"{text!r} is not of the form key=value.", param_hint=option)
@@ -155,7 +158,7 @@ def _json(option: str, text: str) -> Any:
 
 
 def duration(option: str, text: str) -> timedelta:
-    """`90`, `90s`, `5m`, `1h30m`, `2d`; a number alone is seconds."""
+    """Read `90`, `90s`, `5m`, `1h30m`, `2d`; a number alone is seconds."""
     found = _DURATION.fullmatch(text)
     if not text or found is None:
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m, 1h30m or 2d.", param_hint=option)
@@ -164,7 +167,7 @@ def duration(option: str, text: str) -> timedelta:
 
 
 def bound(option: str, text: str | None) -> int | None:
-    """A limit; None = unlimited."""
+    """Read a limit; None = unlimited."""
     if text is None or text == "unlimited":
         return None
     if not text.isdecimal():
@@ -173,12 +176,12 @@ def bound(option: str, text: str | None) -> int | None:
 
 
 def changed_bound(option: str, text: str | None) -> int | Inheriting | None:
-    """The same, where an option that is left out changes nothing."""
+    """Read the same, where an option that is left out changes nothing."""
     return INHERIT if text is None else bound(option, text)
 
 
 def local_time(option: str, text: str) -> datetime:
-    """An ISO time; without a zone it is meant in that of this machine, though what is printed is in UTC."""
+    """Read an ISO time; without a zone it is in that of this machine, though what is printed is in UTC."""
     try:
         value = datetime.fromisoformat(text)
         return value if value.tzinfo is not None else value.astimezone()
@@ -189,7 +192,7 @@ def local_time(option: str, text: str) -> datetime:
 
 
 def optional(convert: Callable[[str, str], T], option: str, text: str | None) -> T | None:
-    """The converted text; None if the option was left out."""
+    """Convert the text; None if the option was left out."""
     return None if text is None else convert(option, text)
 
 

@@ -300,7 +300,7 @@ def remove_member(context: typer.Context, user: UserArgument, organization: o.Or
 
 
 def _get(fl: "Fairlane", organization: str) -> Organization:
-    """As `fl.organizations.get`, with the command that creates it."""
+    """Do as `fl.organizations.get`, with the command that creates it."""
     try:
         return fl.organizations.get(organization)
     except OrganizationNotFound:

@@ -42,7 +42,7 @@ _NAMED: Final = 5
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
-    """A console on standard output or error, as it is now, or on a file."""
+    """Return a console on standard output or error, as it is now, or on a file."""
     made = Console(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPE_WIDTH
@@ -50,19 +50,19 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def say(text: str, *, whole: bool = False) -> None:
-    """A sentence on standard output, wrapped where a terminal is narrower; one to copy from is left `whole`."""
+    """Print a sentence on standard output, wrapped where a terminal is narrower; one to copy from is left `whole`."""
     out = console()
     out.print(Text(plain(text)), soft_wrap=whole or not out.is_terminal)
 
 
 def complain(text: str) -> None:
-    """A sentence on standard error."""
+    """Print a sentence on standard error."""
     out = console(stderr=True)
     out.print(Text.assemble(("Error: ", "bold red"), plain(text)), soft_wrap=not out.is_terminal)
 
 
 def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None:
-    """A sentence on standard error that is no error of the command's own; one to copy from is left `whole`.
+    """Print a sentence on standard error that is no error of the command's own; one to copy from is left `whole`.
 
     Args:
         on: the console of a live display, which makes room for it above; any other would write into its last line.
@@ -72,34 +72,37 @@ def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None
 
 
 def print_json(document: object) -> None:
-    """One JSON document, and nothing else."""
+    """Print one JSON document, and nothing else."""
     from pydantic_core import to_jsonable_python
 
     print(json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=2))
 
 
 def table(*columns: str | Column) -> Table:
-    """A table without lines. Columns given as text keep their width; one that may shrink or wrap is a `Column`."""
+    """Make a table without lines.
+
+    Columns given as text keep their width; one that may shrink or wrap is a `Column`.
+    """
     made = [one if isinstance(one, Column) else Column(one, no_wrap=True) for one in columns]
     return Table(*made, box=None, pad_edge=False, header_style="bold")
 
 
 def plain(text: str) -> str:
-    """The text without control characters; a line break or a tab becomes a space."""
+    """Return the text without control characters; a line break or a tab becomes a space."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else (" " if one in "\n\t" else "�") for one in text.strip())
 
 
 def plain_lines(text: str) -> Text:
-    """The same for a text whose lines matter, such as a traceback: each on a line of its own, indented."""
+    """Return the same for a text whose lines matter, such as a traceback: each on a line of its own, indented."""
     lines = (line.expandtabs().rstrip() for line in text.splitlines())
     safe = ("".join(one if one.isprintable() else "�" for one in line) for line in lines)
     return Text("\n".join(f"  {line}" if line else "" for line in safe))
 
 
 def cell(value: object) -> Text:
-    """A value as it stands in a table: nothing for None, a list with commas."""
+    """Return a value as it stands in a table: nothing for None, a list with commas."""
     if value is None:
         return Text("")
     if isinstance(value, str):
@@ -118,7 +121,9 @@ def cell(value: object) -> Text:
 
 
 def one_line(value: object) -> Text:
-    """A cell that is cut where its column has no room, rather than wrapped; the column itself must not be `no_wrap`.
+    """Return a cell that is cut where its column has no room, rather than wrapped.
+
+    The column itself must not be `no_wrap`.
 
     Of columns that are `no_wrap`, rich takes room from the last ones until they are gone.
     """
@@ -138,22 +143,22 @@ def status_text(status: JobStatus, progress: float | None = None, retry_at: date
 
 
 def short(job_id: UUID) -> str:
-    """The end of an id: its beginning is a time, the same for jobs that were submitted together."""
+    """Return the end of an id: its beginning is a time, the same for jobs that were submitted together."""
     return str(job_id)[-_SHORT:]
 
 
 def moment(value: datetime) -> str:
-    """A date and time in UTC, as logs, histories and explanations have it: one zone in all that is printed."""
+    """Return a date and time in UTC, as logs, histories and explanations have it: one zone in all that is printed."""
     return time_of(value.astimezone(UTC))
 
 
 def time_of_day() -> str:
-    """The time now, in UTC, to stand at the beginning of a line."""
+    """Return the time now, in UTC, to stand at the beginning of a line."""
     return f"{datetime.now(UTC):%H:%M:%S}Z"
 
 
 def breaker_state(breaker: "Breaker") -> str:
-    """What an open breaker waits for."""
+    """Say what an open breaker waits for."""
     if breaker.trial is not None:
         return f"tries job {short(breaker.trial.job_id)}"
     return f"tries a job from {moment(breaker.until)} on"
@@ -166,7 +171,7 @@ def maintenance_text(state: "PauseView") -> str:
 
 
 def age(value: datetime | None) -> str:
-    """How long ago, in one unit: `14s`, `3m`, `5h`, `12d`."""
+    """Say how long ago, in one unit: `14s`, `3m`, `5h`, `12d`."""
     if value is None:
         return ""
     return brief(seconds_since(value))
@@ -178,7 +183,7 @@ def seconds_since(moment: datetime) -> float:
 
 
 def brief(seconds: float) -> str:
-    """A duration in its largest unit."""
+    """Return a duration in its largest unit."""
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds // size:.0f}{unit}"
@@ -186,24 +191,24 @@ def brief(seconds: float) -> str:
 
 
 def unlimited(bound: int | None) -> str:
-    """A limit as a person reads it."""
+    """Return a limit as a person reads it."""
     return "unlimited" if bound is None else f"{bound:,}"
 
 
 def rate_text(limit: "JobTypeLimit") -> str:
-    """How many starts in which time."""
+    """Say how many starts in which time."""
     if limit.execution_rate is None:
         return "unlimited"
     return f"{limit.execution_rate:,} in {limit.execution_rate_window:g}s"
 
 
 def limit_text(limit: "JobTypeLimit") -> str:
-    """What of a job type may run, in a line."""
+    """Say what of a job type may run, in a line."""
     return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
 
 
 def recent_facts(metrics: "Metrics") -> Iterator[tuple[str, str]]:
-    """How jobs went of late, and those of the types with most attempts."""
+    """Return how jobs went of late, and those of the types with most attempts."""
     time = f"last {metrics.minutes} min"
     for name, told in (("waited", metrics.wait_seconds), ("ran", metrics.processing_seconds)):
         yield f"{name}, {time}", ", ".join(_figures(told))
@@ -219,7 +224,7 @@ def _figures(told: "Spread") -> list[str]:
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
-    """Names and values below each other; what has no value is left out."""
+    """Return names and values below each other; what has no value is left out."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -231,11 +236,11 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The names, of many the first few and how many more there are."""
+    """Return the names, of many the first few and how many more there are."""
     more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
     return ", ".join([*names[:_NAMED], *more])
 
 
 def number_of(count: int, what: str) -> str:
-    """`1 job`, `2 jobs`."""
+    """Return `1 job`, `2 jobs`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

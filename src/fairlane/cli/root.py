@@ -115,16 +115,16 @@ class Root(TyperGroup):
         self.commands: Any = Commands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """As usual, without an import of each."""
+        """Do as usual, without an import of each."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _PLACES.items()])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As usual, with the global options moved to the front."""
+        """Do as usual, with the global options moved to the front."""
         return super().parse_args(ctx, hoisted(args))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As usual; where only groups have a command of this name, they are named."""
+        """Do as usual; where only groups have a command of this name, they are named."""
         if args and args[0] not in self.commands:
             groups = [name for name, group in self.commands.items() if args[0] in getattr(group, "commands", ())]
             if groups and not ctx.resilient_parsing:
@@ -172,7 +172,10 @@ def _command(found: re.Match[str]) -> str:
 
 
 def hoisted(args: list[str]) -> list[str]:
-    """The arguments with the global options first: `fairlane worker --app x` is `fairlane --app x worker`."""
+    """Return the arguments with the global options first.
+
+    `fairlane worker --app x` is `fairlane --app x worker`.
+    """
     first: list[str] = []
     rest: list[str] = []
     left = iter(args)

@@ -19,7 +19,7 @@ _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 def when(times: Timetable) -> str:
-    """A timetable in a line."""
+    """Return a timetable in a line."""
     if times.every is None:
         return f"{times.cron} {times.time_zone}"
     parts, left = [], times.every
@@ -33,7 +33,7 @@ def when(times: Timetable) -> str:
 
 
 def state_of(schedule: Schedule) -> str:
-    """How it stands, in a word."""
+    """Say how it stands, in a word."""
     if schedule.paused_at is not None:
         return "paused"
     if schedule.problem is not None:
@@ -42,7 +42,7 @@ def state_of(schedule: Schedule) -> str:
 
 
 def print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
-    """All of it, then its next ticks, then what keeps it from going on."""
+    """Print all of it, then its next ticks, then what keeps it from going on."""
     out = console()
     out.print(facts(_facts(fl, schedule)))
     if schedule.next_ticks:
@@ -93,7 +93,7 @@ def _last_job(fl: "Fairlane", schedule: Schedule) -> str | None:
 
 
 def _remedies(fl: "Fairlane", schedule: Schedule) -> Iterator[str]:
-    """The commands that may help, each with what it does."""
+    """Yield the commands that may help, each with what it does."""
     whose = f"-o {shlex.quote(schedule.organization)}"
     match _kind(schedule.problem or ""):
         case "PermissionDenied" if schedule.user is not None and keeps_people(fl):

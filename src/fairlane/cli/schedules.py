@@ -231,7 +231,7 @@ def delete(
 
 
 def _get(fl: "Fairlane", organization: str, name: str) -> Schedule:
-    """As `fl.schedules.get`, with the command that says which there are."""
+    """Do as `fl.schedules.get`, with the command that says which there are."""
     try:
         return fl.schedules.get(name, organization=organization)
     except ScheduleNotFound as error:

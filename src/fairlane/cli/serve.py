@@ -94,7 +94,7 @@ def _has_passwords(fl: Fairlane) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections already, so that the link works as soon as it is printed."""
+    """Return a socket that takes connections already, so that the link works as soon as it is printed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -105,7 +105,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def link_to(fl: Fairlane, user: str, address: str) -> str:
-    """A link that logs a user in, once; in a browser it leads to the dashboard."""
+    """Make a link that logs a user in, once; in a browser it leads to the dashboard."""
     return f"{address}/login?link={quote(fl.users.link(user))}"
 
 

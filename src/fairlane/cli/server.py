@@ -41,12 +41,12 @@ class _ReadProtocol(asyncio.Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """More waits to be read than is kept for anybody."""
+        """Note that more waits to be read than is kept for anybody."""
         super().pause_writing()
         self._look_later(None)
 
     def resume_writing(self) -> None:
-        """It was read."""
+        """Note that it was read."""
         self._look_no_more()
         super().resume_writing()
 

@@ -37,18 +37,18 @@ def leave_out_logins() -> None:
 
 
 def target_of(context: typer.Context) -> Target:
-    """The global options of the command line that `context` belongs to."""
+    """Return the global options of the command line that `context` belongs to."""
     target = context.find_root().obj
     return target if isinstance(target, Target) else Target(None, None)
 
 
 def start_of(target: Target) -> str:
-    """The command that starts a worker: of the application that was named, else an example."""
+    """Return the command that starts a worker: of the application that was named, else an example."""
     return APP_EXAMPLE if target.app is None else f"fairlane --app {shlex.quote(target.app)} worker"
 
 
 def engine(context: typer.Context, *, may_be_missing: bool = False) -> "Fairlane":
-    """The engine to work on, closed when the command ends: the application's, or one by the URL alone.
+    """Return the engine to work on, closed when the command ends: the application's, or one by the URL alone.
 
     Args:
         may_be_missing: the command makes the database if it is not there.
@@ -97,7 +97,10 @@ def load(target: Target) -> "Fairlane":
 
 
 def _refuse_contradictions(code: "Settings", target: Target) -> None:
-    """What the code says goes before the environment: whoever set it there would wait for an effect in vain."""
+    """Refuse settings of the environment that the code contradicts.
+
+    What the code says goes before the environment: whoever set it there would wait for an effect in vain.
+    """
     from fairlane import Settings
     from fairlane.config import OTHER_LOGINS
 

@@ -92,7 +92,7 @@ def artifact(
 
 
 def _parents(fl: "Fairlane", job: Job) -> list[str]:
-    """The job's parents, each with its status, and which job it stands for, if it replaced the one that was named."""
+    """Return the job's parents, each with its status; one that replaced another says which."""
     from fairlane.domain.explain import NAMED_PARENTS
     from fairlane.domain.transitions import SUBMITTED
 

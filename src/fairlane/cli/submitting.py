@@ -128,7 +128,7 @@ def given_parameters(
     document: str | None,
     otherwise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The object that --parameters gives, or `otherwise` without it, with what each -p says in place of its own."""
+    """Return the object that --parameters gives, or `otherwise`, with what each -p says in place of its own."""
     given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
     texts = _names_of_texts(fl, job_type) if pairs else ()
     for key, text in (o.pair("--parameter", one) for one in pairs):
@@ -255,7 +255,7 @@ def _told_end(fl: "Fairlane", job: Job, waited: float) -> Job:
 
 
 def _explanations(waited: float) -> int:
-    """How often a wait of so many seconds is to be explained."""
+    """Return how often a wait of so many seconds is to be explained."""
     return 1 + int((waited - _LONG_WAIT) / _EXPLAINED_EVERY) if waited > _LONG_WAIT else 0
 
 

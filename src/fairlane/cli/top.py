@@ -118,7 +118,7 @@ def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float, inte
 
 
 def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
-    """The tables below each other; `height` None: as long as they are."""
+    """Return the tables below each other; `height` None: as long as they are."""
     jobs = sum(one.running for one in snapshot.queues)
     busy = sum(one.running for one in snapshot.workers)
     slots = sum(one.slots for one in snapshot.workers)
@@ -147,7 +147,7 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
 
 
 def _rows(snapshot: Snapshot, height: int | None) -> tuple[int, int]:
-    """For how many organizations and running jobs there is room; half of it for either, if both need it."""
+    """Return for how many organizations and running jobs there is room; half of it for either, if both need it."""
     organizations, jobs = len(snapshot.organizations), len(snapshot.running)
     if height is None:
         return organizations, jobs

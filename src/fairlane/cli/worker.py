@@ -131,7 +131,10 @@ def _end_where_stuck(display: "WorkerDisplay | None", event: "Event") -> None:
 
 
 def _end_now(display: "WorkerDisplay | None") -> None:
-    """Both the log line and the display may hang, on a pipe that nobody reads or a terminal that shows nothing more."""
+    """End the process without its log and display.
+
+    Both may hang, on a pipe that nobody reads or a terminal that shows nothing more.
+    """
     time.sleep(_SAYING)
     if display is not None:
         with suppress(RuntimeError):
@@ -165,7 +168,7 @@ def _refuse_schema(fl: "Fairlane") -> None:
 
 
 def _command(context: typer.Context, queues: list[str], concurrency: int, log_level: LogLevel) -> list[str]:
-    """A child's command line. The URL, which may hold a password, is in the environment.
+    """Return a child's command line. The URL, which may hold a password, is in the environment.
 
     Several displays on one terminal would overwrite each other.
     """
@@ -177,7 +180,7 @@ def _command(context: typer.Context, queues: list[str], concurrency: int, log_le
 
 
 def _named(command: list[str], name: str | None, number: int) -> list[str]:
-    """Each child has a name of its own: host and process id, or what was given, its number and its process id."""
+    """Return a name for each child: host and process id, or what was given, its number and its process id."""
     return [*command, "--name", f"{name}-{number}"] if name is not None else command
 
 

@@ -137,7 +137,7 @@ class WorkerDisplay:
             self._console.print(line)
 
     def render(self) -> RenderableType:
-        """The running jobs as of now, and a last line about the worker."""
+        """Render the running jobs as of now, and a last line about the worker."""
         with self._lock:
             running = list(self._running.values())
             foot = f"{self._head} · {self._totals()}"

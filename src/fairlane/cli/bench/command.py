@@ -34,7 +34,7 @@ def _known(names: list[str] | None) -> list[str]:
 
 
 def _chosen(names: list[str], deep: int) -> list[str]:
-    """All of them without names, those that need a depth only with one."""
+    """Return all of them without names; those that need a depth only with one."""
     if missing := [name for name in names if MEASURES[name].is_deep and not deep]:
         raise typer.BadParameter(f"{missing[0]} needs --deep N, the number of jobs that wait beside it.")
     return names or [name for name, measure in MEASURES.items() if deep or not measure.is_deep]
@@ -104,7 +104,7 @@ def bench(
 
 
 def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, Any]:
-    """The document: where it was measured, and all figures with the runs that they are medians of."""
+    """Return the document: where it was measured, and all figures with the runs that they are medians of."""
     out = console(stderr=True)
     with fresh_site(place) as site:
         database = facts(site.fl.database)

@@ -12,7 +12,7 @@ _CPU_LINE: Final = "model name"
 
 
 def machine() -> dict[str, Any]:
-    """This machine, and what runs on it."""
+    """Describe this machine, and what runs on it."""
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "processor": _processor(),
@@ -31,7 +31,7 @@ def _processor() -> str:
 
 
 def described(document: Mapping[str, Any]) -> Iterator[str]:
-    """The machine, the database and the sizes, for people."""
+    """Yield sentences on the machine, the database and the sizes, for people."""
     this, database = document["machine"], dict(document["database"])
     yield (
         f"{this['cores']} cores, {this['processor']}, {this['system']}, "

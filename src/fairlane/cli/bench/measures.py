@@ -57,7 +57,7 @@ class Size:
 
     @property
     def slow(self) -> str:
-        """What the high percentile of so few is to be called."""
+        """Return what the high percentile of so few is to be called."""
         return "p99" if self.samples >= _FEWEST_FOR_P99 else f"slowest of {self.samples}"
 
 
@@ -79,7 +79,7 @@ class Measure:
 
 
 def bulk(site: Site, size: Size) -> Mapping[str, float]:
-    """Jobs accepted per second by `submit_many`, a thousand at a time, one call after the other, no worker running."""
+    """Measure jobs accepted per second by `submit_many`, a thousand a call, one call at a time, without a worker."""
     site.fl.organizations.create(_ONE)
     batches = list(_batches(NOOP, [_ONE], size.jobs))
     began = time.monotonic()
@@ -89,7 +89,7 @@ def bulk(site: Site, size: Size) -> Mapping[str, float]:
 
 
 def single(site: Site, size: Size) -> Mapping[str, float]:
-    """Jobs accepted per second by `submit`, each one committed before the next, no worker running."""
+    """Measure jobs accepted per second by `submit`, each committed before the next, without a worker."""
     site.fl.organizations.create(_ONE)
     jobs = list(islice(submissions(NOOP, [_ONE]), min(size.jobs, _LONGEST_SINGLES)))
     began = time.monotonic()
@@ -99,7 +99,7 @@ def single(site: Site, size: Size) -> Mapping[str, float]:
 
 
 def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size], Mapping[str, float]]:
-    """A measure of how many jobs per second one worker process gets done.
+    """Return a measure of how many jobs per second one worker process gets done.
 
     All are submitted before the worker starts. The time is that from the last look at the database that shows none of
     them claimed to the first that shows all of them ended. There are at most as many organizations as jobs.
@@ -119,8 +119,10 @@ def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size]
 
 
 def compute(site: Site, size: Size) -> Mapping[str, float]:
-    """The drain of handlers in threads that compute for 5 ms, with one worker process and with two, as
-    `fairlane worker --processes 2` has them; of four slots each."""
+    """Measure the drain of handlers in threads that compute for 5 ms, with one worker process and with two.
+
+    The two are as `fairlane worker --processes 2` has them, with four slots each.
+    """
     found: dict[str, float] = {}
     jobs = max(size.jobs // _COMPUTE_PART, 1)
     for processes in (1, 2):
@@ -138,9 +140,12 @@ def compute(site: Site, size: Size) -> Mapping[str, float]:
 def deep_drain(
     name: str, job_type: str, *, delay: float | None = None, is_behind: bool = False
 ) -> Callable[[Site, Size], Mapping[str, float]]:
-    """The same for one organization that has many more jobs: of the same type behind them, or before them some that are
-    not due for a day, or some of a type whose limit is reached. To look at them all takes long, so that the time is the
-    one in the ended rows: from the first start to the last of as many ends."""
+    """Measure the same for one organization that has many more jobs.
+
+    They stand behind them and are of the same type; or before them, not due for a day or of a type whose limit is
+    reached. To look at them all takes long. So the time is the one in the ended rows, from the first start to the last
+    of as many ends.
+    """
 
     def run(site: Site, size: Size) -> Mapping[str, float]:
         site.fl.organizations.create(_ONE)
@@ -157,8 +162,10 @@ def deep_drain(
 
 
 def pickup(site: Site, size: Size) -> Mapping[str, float]:
-    """How long it takes from the call of `submit` to the first line of the handler, in a worker that has nothing else
-    to do; one job at a time, with pauses of random length."""
+    """Measure the time from the call of `submit` to the first line of the handler, in a worker with nothing else to do.
+
+    It is one job at a time, with pauses of random length.
+    """
     site.fl.organizations.create(_ONE)
     with site.worker() as worker:
         _first_start(site, worker, _ONE)
@@ -167,8 +174,11 @@ def pickup(site: Site, size: Size) -> Mapping[str, float]:
 
 
 def neighbour(site: Site, size: Size) -> Mapping[str, float]:
-    """How long it takes from the call of `submit` to the first line of the handler for an organization with a job now
-    and then, while another has a backlog of one-millisecond jobs in the same queue that is kept at its length."""
+    """Measure the time from the call of `submit` to the first line of the handler beside another's backlog.
+
+    The organization has a job now and then. The other's backlog, of one-millisecond jobs in the same queue, is kept at
+    its length.
+    """
     for one in (NOISY, _QUIET):
         site.fl.organizations.create(one)
     with site.process("feeder", size.jobs) as feeder:
@@ -193,7 +203,7 @@ def _batches(
 
 
 def _seconds_until_done(site: Site, worker: Beside, jobs: int, others: int = 0) -> float:
-    """Until no more than the `others` are left."""
+    """Wait until no more than the `others` are left; return the seconds."""
     began = progressed = time.monotonic()
     before = left = jobs
     while left > 0:
@@ -213,7 +223,7 @@ def _seconds_until_done(site: Site, worker: Beside, jobs: int, others: int = 0) 
 
 
 def _seconds_in_rows(site: Site, jobs: int) -> float:
-    """From the first start to the end of so many."""
+    """Return the seconds from the first start to the end of so many."""
     ended: list[Job] = []
     page = site.fl.list(organization=_ONE, status=JobStatus.COMPLETED, limit=_PAGE)
     while True:
@@ -231,7 +241,7 @@ def _first_start(site: Site, worker: Beside, organization: str) -> None:
 
 
 def _delay_of_start(site: Site, worker: Beside, organization: str, number: int, pauses: tuple[float, float]) -> float:
-    """Milliseconds from the call of `submit` to the start of the handler."""
+    """Return the milliseconds from the call of `submit` to the start of the handler."""
     time.sleep(random.uniform(*pauses))  # noqa: S311 - no secret
     called = time.monotonic()
     job = site.fl.submit(MARK, organization=organization, parameters={"number": number})

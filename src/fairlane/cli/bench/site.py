@@ -26,7 +26,7 @@ class BenchmarkFailed(FairlaneError):
 
 @contextmanager
 def database_place(url: str | None, *, postgres: bool) -> Iterator[str]:
-    """The URL beside which databases are made: the one given, or one in a temporary folder of our own.
+    """Yield the URL beside which databases are made: the one given, or one in a temporary folder of our own.
 
     Args:
         postgres: a PostgreSQL server of its own, with its default settings, in place of SQLite.
@@ -81,7 +81,7 @@ class Site:
 
 @contextmanager
 def fresh_site(place: str) -> Iterator[Site]:
-    """A site on a database of its own beside `place`."""
+    """Yield a site on a database of its own beside `place`."""
     with scratch_database(place) as url, application(url) as fl:
         fl.migrate()
         yield Site(fl, url)

@@ -35,16 +35,19 @@ _FULL_PAUSE: Final = 0.02  # seconds before the feeder looks again
 
 
 def application(url: str | None = None) -> Fairlane:
-    """An application with the handlers that are measured. Deduplication is on, so each job has another number."""
+    """Make an application with the handlers that are measured.
+
+    Deduplication is on, so each job has another number.
+    """
     fl = Fairlane(url)
 
     @fl.job_type(NOOP)
     async def noop(ctx: JobContext, number: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     @fl.job_type(THREAD)
     def thread(ctx: JobContext, number: int) -> None:
-        """Does nothing, in a thread."""
+        """Do nothing, in a thread."""
 
     @fl.job_type(MARK)
     async def mark(ctx: JobContext, number: int) -> float:
@@ -53,7 +56,7 @@ def application(url: str | None = None) -> Fairlane:
 
     @fl.job_type(LIMITED, max_running=0)
     async def limited(ctx: JobContext, number: int) -> None:
-        """Never runs: its limit is reached from the beginning."""
+        """Do nothing: its limit is reached from the beginning, so it never runs."""
 
     @fl.job_type(COMPUTE)
     def compute(ctx: JobContext, number: int) -> None:
@@ -71,7 +74,7 @@ def application(url: str | None = None) -> Fairlane:
 def submissions(
     job_type: str, organizations: list[str], *, first: int = 0, delay: float | None = None
 ) -> Iterator[Submission]:
-    """Endless submissions, by turns for the organizations, no two alike: the numbers go on from `first`."""
+    """Yield endless submissions, by turns for the organizations, no two alike: the numbers go on from `first`."""
     return (
         Submission(
             job_type,
@@ -84,7 +87,7 @@ def submissions(
 
 
 def live_jobs(fl: Fairlane) -> int:
-    """How many jobs have not ended, as the database shows them."""
+    """Count the jobs that have not ended, as the database shows them."""
     return sum(one.live for one in fl.reads.queues())
 
 
@@ -107,7 +110,7 @@ def _end_with_parent() -> None:
 
 
 def main(role: str, number: str) -> None:
-    """Be a worker or a feeder until the parent is gone or says stop."""
+    """Run as a worker or a feeder until the parent is gone or says stop."""
     logging.basicConfig(level=logging.WARNING)
     _end_with_parent()
     with application() as fl:

@@ -57,7 +57,7 @@ def begun_at(jobs: Iterable[Job]) -> datetime:
 
 
 def board_on(console: Console, planned: Sequence[Planned], names: Mapping[str, str]) -> Board:
-    """The board that suits the console. `names` of the organizations, by id."""
+    """Return the board that suits the console. `names` of the organizations, by id."""
     return LiveBoard(console, planned, names) if console.is_terminal else LineBoard(console, planned)
 
 
@@ -114,7 +114,7 @@ def _bars(steps: Iterable[tuple[str, Job]]) -> Table:
 
 
 def _told(job: Job) -> Text:
-    """What goes on, in a few words."""
+    """Say what goes on, in a few words."""
     if job.status is JobStatus.RUNNING:
         return Text(plain(job.progress_message)) if job.progress_message else Text(job.status, "dim")
     if job.status is JobStatus.QUEUED and job.retry_count:
@@ -144,7 +144,7 @@ class LineBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to put back."""
+        """Put nothing back."""
 
     def show(self, jobs: Mapping[UUID, Job]) -> None:
         """Print what is new."""
@@ -158,7 +158,7 @@ class LineBoard:
                 self._console.print(f"{after:5.1f} s  {one.organization:<16}  {one.name:<{_NAME}}  {told}")
 
     def _told(self, job: Job) -> str | None:
-        """Nothing about a first wait: that it ended is seen when the job starts."""
+        """Say nothing about a first wait: that it ended is seen when the job starts."""
         if job.status is JobStatus.RUNNING:
             return f"{job.status}, attempt {job.attempt}" if job.attempt > 1 else job.status
         waits = job.status not in TERMINAL and not job.retry_count

@@ -92,7 +92,7 @@ def demo(
 
 
 def _run(fl: Fairlane, example: Example, place: Place, out: Console, site: Site | None, *, stay: bool) -> Sequence[str]:
-    """All of it; the sentences of the verdict."""
+    """Run all of it; return the sentences of the verdict."""
     names = {firm.id: firm.name for firm in example.plan.FIRMS}
     say(f"Three firms submit their jobs to {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'} …")
     if site is not None:
@@ -136,7 +136,7 @@ def _say_commands(site: Site, planned: Any) -> None:
 
 
 def _stay(out: Console, site: Site) -> None:
-    """Until Ctrl-C, which is how this ends."""
+    """Stay until Ctrl-C, which is how this ends."""
     served = "dashboard is" if site.has_dashboard else "REST API is"
     out.print()
     out.print(f"The {served} still served, and a worker runs what you submit or retry there. Ctrl-C ends it.")

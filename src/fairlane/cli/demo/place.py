@@ -31,7 +31,7 @@ class Place:
 
     @property
     def output(self) -> Path:
-        """Where the reports go."""
+        """Return where the reports go."""
         return self.directory / "output"
 
 
@@ -49,7 +49,9 @@ def require(*, postgres: bool) -> None:
 
 @contextmanager
 def prepared(directory: Path, *, postgres: bool, keep: bool) -> Iterator[Place]:
-    """A fresh database in the directory; a PostgreSQL server ends with the demo, unless it is to be kept.
+    """Prepare a fresh database in the directory.
+
+    A PostgreSQL server ends with the demo, unless it is to be kept.
 
     Raises:
         ConfigurationError: the directory is somebody's, or PostgreSQL can't run there.
@@ -96,7 +98,7 @@ class Example:
 
 
 def example_in(place: Place) -> Example:
-    """The example application, on the database of the place.
+    """Return the example application, on the database of the place.
 
     Raises:
         ConfigurationError: it is neither in the working directory nor installed.
@@ -114,7 +116,7 @@ def example_in(place: Place) -> Example:
 
 
 def _package() -> str:
-    """Its name: from the repository's root, from the wheel, or from the repository that is installed editable."""
+    """Return its name: from the repository's root, from the wheel, or from the repository that is installed."""
     repository = Path(__file__).parents[4]
     if _is_repository(Path.cwd()):
         make_importable(Path.cwd())

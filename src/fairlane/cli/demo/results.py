@@ -55,7 +55,7 @@ def print_summary(console: Console, jobs: Mapping[UUID, Job], names: Mapping[str
 
 
 def print_dead_letters(console: Console, fl: Fairlane, names: Mapping[str, str]) -> None:
-    """Each with its reason: of the job that no retry can save."""
+    """Print each with its reason: of the job that no retry can save."""
     for organization in names:
         for letter in fl.dead_letters.list(organization=organization).items:
             head = Text("dead letter", "red").append(f"  {organization}, {letter.job_type} {short(letter.job_id)}: ")
@@ -63,13 +63,13 @@ def print_dead_letters(console: Console, fl: Fairlane, names: Mapping[str, str])
 
 
 def print_files(console: Console, written: Sequence[Path]) -> None:
-    """Where the reports are."""
+    """Print where the reports are."""
     for path in written:
         console.print(Text(str(shown(path))), soft_wrap=True)
 
 
 def print_next_steps(console: Console, place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Job]) -> None:
-    """Commands that work now."""
+    """Print commands that work now."""
     console.print(Text("Try next", "bold"))
     for command in _next_steps(place, planned, jobs):
         console.print(Text(f"  {command}", "cyan"), soft_wrap=True)
@@ -100,7 +100,7 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
 
 
 def _program() -> str:
-    """What to type to run this command line again."""
+    """Return what to type to run this command line again."""
     if shutil.which("fairlane") is not None:
         return "fairlane"
     typed = Path(sys.argv[0])
@@ -112,6 +112,6 @@ def _shown_url(place: Place) -> str:
 
 
 def shown(path: Path) -> Path:
-    """The path as seen from the working directory, if it is below it."""
+    """Return the path as seen from the working directory, if it is below it."""
     absolute = path.absolute()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute

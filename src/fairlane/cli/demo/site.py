@@ -36,13 +36,13 @@ class Site:
         return f"Watch them in a browser; this link logs you in, once: {self.new_link()}"
 
     def new_link(self) -> str:
-        """A link to the dashboard, which logs an operator in, once."""
+        """Make a link to the dashboard, which logs an operator in, once."""
         from fairlane.cli.serve import link_to
 
         return link_to(self.fl, _OPERATOR, self.address)
 
     def commands(self, organization: str, user: str) -> tuple[str, str]:
-        """What submits a job as a member, and what watches the jobs of the organization, ready to be typed."""
+        """Return what submits a job as a member, and what watches the jobs of the organization, ready to be typed."""
         _, secret = self.fl.tokens.create(organization=organization, as_user=user, name="demo")
         proof, place = f'-H "Authorization: Bearer {secret}"', f"{self.address}/organizations/{organization}"
         return (
