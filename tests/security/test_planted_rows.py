@@ -10,16 +10,17 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
 
 from fairlane import Fairlane, JobContext, Settings, Submission
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
-from fairlane.store.row_security import SETTING, Role
+from fairlane.store.row_security import SETTING, Administered, Role
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
 from fairlane.store.tables import ended, execution_log, job_parents, job_types, jobs, live, metadata
 from fairlane.store.transaction import Database
+from tests.api.routes import routes
 from tests.api.served import Api
 from tests.realtime.stream import Stream
 from tests.store.as_owner import in_role
@@ -405,3 +406,32 @@ def test_rows_that_the_application_plants_silence_no_other_organization_s_feed(p
             is_planted(logins["host"], statement)
             job = api.fl.submit("report", organization="other")
             others.wait_for(str(job.id))
+
+
+def test_facts_without_a_state_are_no_job_to_anybody(database_url: str):
+    with Api(database_url) as api:
+        first = api.fl.submit("report", organization="acme")
+        api.fl.submit("report", organization="acme", depends_on=first)
+        planted = uuid4()
+        facts = select(*(literal(planted, Uuid) if one is jobs.c.id else one for one in jobs.c)).where(
+            jobs.c.organization_id == "acme", jobs.c.id == first.id
+        )
+        edges = update(job_parents).where(job_parents.c.organization_id == "acme").values(parent_id=planted)
+        for statement in (insert(jobs).from_select([one.name for one in jobs.c], facts), edges):
+            api.fl.database.write(partial(Connection.execute, statement=statement), of=Administered("acme"))
+        admin = api.as_("admin")
+        told: dict[str, object] = {}
+        for route in routes(api):
+            if (
+                route.method == "GET"
+                and set(route.parameters) <= {"organization", "job"}
+                and "events" not in route.path
+            ):
+                path = route.path.format(organization="acme", job=planted).removeprefix("/api/v1")
+                answer = admin.get(path)
+                if answer.status_code != 404 if "job" in route.parameters else answer.is_server_error:
+                    told[path] = answer.text
+        assert told == {}
+        assert planted not in {one.id for one in api.fl.list(organization="acme").items}
+        child = admin.post("/organizations/acme/jobs", json={"job_type": "report", "depends_on": [f"{planted}"]})
+        assert child.json()["type"].endswith("parent-not-found")

@@ -18,7 +18,7 @@ from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.transition import SYSTEM, Ended, write
-from fairlane.store.statements.whole import STATUS, WHOLE, by_ids
+from fairlane.store.statements.whole import HAS_STATE, STATUS, WHOLE, by_ids
 from fairlane.store.tables import jobs
 
 _MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
@@ -159,9 +159,8 @@ def find_jobs(connection: Connection, organization: str, ids: Collection[UUID], 
     """
     ordered = sorted(ids)
     for start in range(0, len(ordered), _MOST_IDS):
-        found = (
-            select(jobs.c.id, jobs.c.job_type, STATUS).select_from(WHOLE).where(jobs.c.organization_id == organization)
-        )
+        mine = (jobs.c.organization_id == organization, HAS_STATE)
+        found = select(jobs.c.id, jobs.c.job_type, STATUS).select_from(WHOLE).where(*mine)
         if hold:
             # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
             found = found.with_for_update(read=True, key_share=True, of=jobs)

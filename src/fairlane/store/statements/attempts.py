@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
 
 from fairlane.store.dialects import insert
-from fairlane.store.statements.whole import STATUS, with_state
+from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
 
@@ -117,7 +117,7 @@ def parents_of(connection: Connection, organization: str, job_id: UUID) -> Seque
     return connection.execute(
         select(jobs.c.id, jobs.c.job_type, STATUS, jobs.c.labels, results.c.value)
         .select_from(with_state(job_parents.join(jobs, parent)).outerjoin(results, its_result))
-        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == job_id)
+        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == job_id, HAS_STATE)
         .order_by(jobs.c.id)
     ).all()
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from fairlane.domain.graph import Edge
-from fairlane.store.statements.whole import STATE, WHOLE
+from fairlane.store.statements.whole import HAS_STATE, STATE, WHOLE
 from fairlane.store.tables import AnyRow, job_parents, jobs
 
 
@@ -27,5 +27,5 @@ def nodes(connection: Connection, organization: str, ids: Collection[UUID]) -> S
         jobs.c.created_at,
         *(STATE[name] for name in ("status", "attempt", "started_at", "finished_at")),
     )
-    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(ids))
+    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(ids), HAS_STATE)
     return connection.execute(select(*shown).select_from(WHOLE).where(*mine)).all()

@@ -14,7 +14,7 @@ from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.drafts import Draft
-from fairlane.store.statements.whole import COLUMNS, STATE, WHOLE, select_whole, with_state
+from fairlane.store.statements.whole import COLUMNS, HAS_STATE, STATE, WHOLE, select_whole, with_state
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
 _EDGES: Final = (
@@ -85,7 +85,7 @@ def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None 
         progress.c.message.label("progress_message"),
         progress.c.at.label("progress_at"),
     )
-    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, attempt)))
+    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, attempt))).where(HAS_STATE)
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -115,8 +115,8 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
 
 def known(connection: Connection, organization: str, job_ids: Collection[UUID]) -> set[UUID]:
     """Return those of the ids that the organization's jobs have."""
-    named = select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id.in_(sorted(job_ids)))
-    return set(connection.scalars(named))
+    named = (jobs.c.organization_id == organization, jobs.c.id.in_(sorted(job_ids)))
+    return set(connection.scalars(select(jobs.c.id).select_from(WHOLE).where(*named, HAS_STATE)))
 
 
 def jobs_of(

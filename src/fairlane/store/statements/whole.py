@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    or_,
     select,
     true,
 )
@@ -40,6 +41,8 @@ def with_state(found: FromClause) -> Join:
 
 
 WHOLE: Final = with_state(jobs)
+# The application's session may plant facts without a state. They are no job.
+HAS_STATE: Final = or_(live.c.id.is_not(None), ended.c.id.is_not(None))
 
 
 def _state() -> Mapping[str, Label[Any]]:
@@ -58,7 +61,7 @@ COLUMNS: Final = (*jobs.c, *STATE.values())
 
 def select_whole() -> Select[Any]:
     """Select jobs with all columns of their facts and of their state. The caller adds the organization."""
-    return select(*COLUMNS).select_from(WHOLE)
+    return select(*COLUMNS).select_from(WHOLE).where(HAS_STATE)
 
 
 def by_ids(connection: Connection, found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) -> Select[Any]:
