@@ -49,7 +49,7 @@ class Charts:
         self._tenants = tenants
 
     def timeline(self, organization: str | None, *, minutes: int = 60, step: int | None = None) -> Timeline:
-        """What came in, started and ended, in steps.
+        """Return what came in, started and ended, in steps.
 
         A million jobs cost no more than ten thousand: ends are counted by workers anyway, submissions are counted by
         the primary key to 10,000 a step, and seconds are told by a sample of 5,000 jobs that ended last.
@@ -76,7 +76,7 @@ class Charts:
         return self._tenants.read(read, of=organization if organization is not None else EVERYONE)
 
     def shares(self, *, minutes: int = 60) -> Shares:
-        """Which organizations use the workers, by minute, and who waits now. For operators.
+        """Return which organizations use the workers, by minute, and who waits now. For operators.
 
         Raises:
             InvalidParameters
@@ -123,7 +123,7 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
 
 
 def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, Standing]:
-    """What each organization has at work and in line."""
+    """Return what each organization has at work and in line."""
     at_work = lanes.running(connection)
     running: Counter[str] = Counter()
     for (_, organization), size in at_work.items():
@@ -152,7 +152,7 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
 def _held(
     connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[tuple[str, str], int]
 ) -> Counter[Lane]:
-    """How many jobs of each lane wait for nobody else: they are paused, at a limit, or held by a breaker."""
+    """Count the jobs of each lane that wait for nobody else: paused, at a limit, or held by a breaker."""
     ready = Counter({one.lane: one.size for one in lines})
     held = numbers.held(
         connection, clock, numbers.LiveJobs(ready=ready), running, organizations.running_limits(connection)
@@ -167,7 +167,10 @@ def _held(
 
 
 def _taken(connection: Connection, clock: Clock, lines: Sequence[InLine]) -> dict[Lane, float]:
-    """Which part of the slots that a lane's jobs could have is taken, by whomever; without those no worker serves."""
+    """Return which part of the slots that a lane's jobs could have is taken, by whomever.
+
+    Those that no worker serves are not among them.
+    """
     alive, lacking = numbers.workers_of(connection, clock), numbers.lacking_keys(connection, clock)
     serving = {
         pair: [one for one in alive if one.claims(*pair)]
@@ -189,7 +192,7 @@ def _share(name: str, now: Standing, counts: Mapping[tuple[str, datetime], Outco
 
 
 def _rest(connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, Standing]) -> Share:
-    """All organizations that are not shown, together."""
+    """Return all organizations that are not shown, together."""
     names = {one.organization for one in shown}
     totals = steps.ends_of_all(connection, grid)
     ended, seconds = [], []

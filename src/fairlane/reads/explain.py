@@ -57,7 +57,7 @@ def explain_job(
     opener: rows.Opener,
     with_errors: bool = True,
 ) -> Explanation:
-    """Why the job is not running, or how it runs, or how it ended.
+    """Say why the job is not running, or how it runs, or how it ended.
 
     Args:
         host: None = Fairlane keeps the organizations itself.
@@ -181,7 +181,7 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
 
 
 def _live_workers(connection: Connection, clock: Clock, job: Job) -> tuple[LiveWorker, ...]:
-    """The live workers, as they stand to the job."""
+    """Return the live workers, as they stand to the job."""
     running, lacking = metrics.running_by_worker(connection), workers.lacking_key_of(connection, job.organization)
     return tuple(
         live_worker(row, running[row.id], lacks_key=row.id in lacking) for row in workers.all_workers(connection, clock)
@@ -189,7 +189,7 @@ def _live_workers(connection: Connection, clock: Clock, job: Job) -> tuple[LiveW
 
 
 def live_worker(row: AnyRow, running: int = 0, *, lacks_key: bool) -> LiveWorker:
-    """A live worker, as it stands to an organization."""
+    """Return a live worker, as it stands to an organization."""
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,

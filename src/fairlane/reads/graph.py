@@ -15,7 +15,7 @@ _EDGES: Final = 5000  # read for one level: a parent may have a million children
 
 
 def graph_of(connection: Connection, organization: str, job: UUID) -> Graph:
-    """The graph around a job that the organization has."""
+    """Return the graph around a job that the organization has."""
     known, edges = {job: None}, dict[Edge, None]()  # in the order in which they were found
     fresh, is_capped = [job], False
     for _ in range(_FARTHEST):

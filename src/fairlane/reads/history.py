@@ -8,7 +8,7 @@ from fairlane.store.tables import AnyRow
 
 
 def log_entry(row: AnyRow, opener: Opener) -> LogEntry:
-    """A row of the execution log, with the attempt's error where the statement joined it."""
+    """Return a row of the execution log, with the attempt's error where the statement joined it."""
     mine = (row.organization_id, row.job_id)
     return LogEntry(
         sequence=row.sequence,
@@ -24,13 +24,13 @@ def log_entry(row: AnyRow, opener: Opener) -> LogEntry:
 
 
 def log_line(row: AnyRow, opener: Opener) -> LogLine:
-    """One line that a handler wrote."""
+    """Return one line that a handler wrote."""
     message = opener.text(row.organization_id, row.job_id, Field.LOG_LINE, row.message) or ""
     return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=message)
 
 
 def artifact(row: AnyRow) -> Artifact:
-    """What is known of an artifact."""
+    """Return what is known of an artifact."""
     return Artifact(
         name=row.name,
         size=row.size,

@@ -82,7 +82,7 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
 
 
 def check_limit(limit: object) -> int:
-    """The limit of a page.
+    """Return the limit of a page.
 
     Raises:
         InvalidParameters: it is not within 1 to 1000.
@@ -104,7 +104,7 @@ def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetim
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Names and values that a job must all have.
+    """Return names and values that a job must all have.
 
     Raises:
         InvalidParameters: it is neither one of them nor a mapping of several.
@@ -142,7 +142,7 @@ def check(wanted: Wanted) -> None:
 
 
 def search_of(text: str | None) -> str | None:
-    """The text to search for; None if there is none.
+    """Return the text to search for; None if there is none.
 
     Raises:
         InvalidParameters: it is too long, or no stored text can hold it.
@@ -172,7 +172,7 @@ def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wa
 
 
 def narrow(connection: Connection, organization: str, search: str) -> Wanted:
-    """A search as ids or words.
+    """Return a search as ids or words.
 
     Hex digits are the beginning of an id if any of the organization's begins so, or, from eight on, the end of one, as
     lists show it; else they are a word: "feed" and "decade" are hex digits, too.
@@ -188,7 +188,10 @@ def narrow(connection: Connection, organization: str, search: str) -> Wanted:
 
 
 def id_range(prefix: str) -> tuple[UUID, UUID] | None:
-    """The first and the last id that begin with these hex digits, with or without dashes; None if they are none."""
+    """Return the first and the last id that begin with these hex digits; None if they are none.
+
+    Dashes may stand among the digits.
+    """
     digits = prefix.replace("-", "")
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", digits):
         return None
@@ -205,7 +208,7 @@ def page_of(
     limit: int,
     oldest_first: bool,
 ) -> Page[Job]:
-    """A page of what is wanted, and how many there are."""
+    """Return a page of what is wanted, and how many there are."""
     # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
     items = job_list.page(
         connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first

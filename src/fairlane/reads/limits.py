@@ -13,7 +13,7 @@ from fairlane.store.statements import job_types, running_limits
 def limits_of(
     connection: Connection, pairs: Iterable[tuple[str, str]], max_running: Mapping[str, int | None]
 ) -> dict[Subject, Limit]:
-    """All that limits these (job type, organization).
+    """Return all that limits these (job type, organization).
 
     Args:
         max_running: of the organizations; one that is not among them has no limit of its own.
@@ -35,7 +35,7 @@ def limits_of(
 def uses_of(
     connection: Connection, clock: Clock, limits: Mapping[Subject, Limit], running: Mapping[tuple[str, str], int]
 ) -> dict[Subject, LimitUse]:
-    """How far these limits are used.
+    """Return how far these limits are used.
 
     Args:
         running: how many jobs run, by (job type, organization).

@@ -34,7 +34,7 @@ class Matching:
         self._tenants = tenants
 
     def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
-        """How many there are in each status, or in those asked for.
+        """Count how many there are in each status, or in those asked for.
 
         Each is counted to 10,000 and no further, so that it costs the same whatever there is. Of dead letters that
         a retry takes there may be more where more than 10,000 fit, though most of these follow a parent.
@@ -51,7 +51,7 @@ class Matching:
         return self._read(organization, filters, read)
 
     def resolved(self, organization: str, **filters: Unpack[Filters]) -> Wanted:
-        """What is asked for, with a text as what it stands for now: a part of an id, or a word."""
+        """Return what is asked for, with a text as what it stands for now: a part of an id, or a word."""
         return self._read(organization, filters, lambda _, wanted: wanted)
 
     def places(
@@ -81,7 +81,7 @@ class Matching:
 
 
 def _to_retry(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
-    """How many of the wanted jobs a retry takes: of the first beyond the cap those that nobody else takes with them."""
+    """Count the wanted jobs that a retry takes: of the first beyond the cap those that nobody else takes with them."""
     letters = frozenset({JobStatus.DEAD_LETTER})
     wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
     fitting, size = 0, 0

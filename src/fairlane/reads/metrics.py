@@ -44,7 +44,7 @@ _SAMPLED: Final = 2_000  # jobs
 
 
 def metrics_of(connection: Connection, clock: Clock, organization: str | None, minutes: int) -> Metrics:
-    """The numbers of an organization; None = of all, for operators."""
+    """Return the numbers of an organization; None = of all, for operators."""
     plan_for_values(connection)
     ready = statements.ready_by_priority(connection, organization)
     depth = {PRIORITY_OF_RANK[row.priority]: row.size for row in ready}
@@ -69,7 +69,7 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None, m
 
 
 def by_status(connection: Connection, organization: str | None) -> dict[JobStatus, int]:
-    """How many jobs rest in each status, zeros too; None = of all organizations."""
+    """Count how many jobs rest in each status, zeros too; None = of all organizations."""
     sizes = statements.jobs_by_status(connection, organization)
     return {status: sizes.get(status, 0) for status in JobStatus if status not in PASSING}
 
@@ -89,7 +89,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
 
 
 def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
-    """How many of the wanted jobs rest in each status, each counted to the cap and no further.
+    """Count how many of the wanted jobs rest in each status, each counted to the cap and no further.
 
     By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are
     looked up one by one: where few fit, one look finds all of them.
@@ -114,7 +114,7 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
 
 
 def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> tuple[WorkerView, ...]:
-    """Workers with a valid lease, by name, and how many jobs each runs; with those that are `lost`, if asked for."""
+    """Return workers with a valid lease, by name, and how many jobs each runs; also those `lost`, if asked for."""
     sizes = statements.running_by_worker(connection)
     now, lease_now = clock.now(connection), clock.lease_seconds(connection)
     lacking = workers.lacking_keys(connection)
@@ -127,7 +127,7 @@ def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> t
 
 
 def lacking_keys(connection: Connection, clock: Clock) -> dict[str, tuple[str, ...]]:
-    """Organizations whose key some live worker can't use, each with the names of these workers."""
+    """Return organizations whose key some live worker can't use, each with the names of these workers."""
     lacking = workers.lacking_keys(connection)
     found: dict[str, tuple[str, ...]] = {}
     for row in workers.all_workers(connection, clock):
@@ -160,7 +160,7 @@ def _worker(row: AnyRow, running: int, lacks_keys: int, now: datetime, lease_now
 def running_jobs(
     connection: Connection, organization: str | None, limit: int, opener: Opener
 ) -> tuple[RunningJob, ...]:
-    """What runs, the longest-running first."""
+    """Return what runs, the longest-running first."""
     return tuple(
         RunningJob(
             id=row.id,
@@ -180,7 +180,7 @@ def running_jobs(
 
 
 def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
-    """What is queued without a worker for it, by queue and type. One that is stopping claims no more."""
+    """Return what is queued without a worker for it, by queue and type. One that is stopping claims no more."""
     alive = [one for one in workers_of(connection, clock) if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
     for row in statements.live_by_lane(connection):
@@ -206,11 +206,11 @@ class LiveJobs:
         return bool(self.by_status)
 
     def lanes(self) -> set[Lane]:
-        """Those that have any."""
+        """Return those that have any."""
         return {lane for sizes in self.by_status.values() for lane in sizes}
 
     def running(self) -> Counter[tuple[str, str]]:
-        """How many run, by (job type, organization)."""
+        """Count what runs, by (job type, organization)."""
         found: Counter[tuple[str, str]] = Counter()
         for lane, size in self.by_status[JobStatus.RUNNING].items():
             found[lane.job_type, lane.organization] += size
@@ -218,7 +218,7 @@ class LiveJobs:
 
 
 def live_jobs(connection: Connection, organization: str | None = None) -> LiveJobs:
-    """Live jobs, counted; None = those of all organizations."""
+    """Count live jobs; None = those of all organizations."""
     found = LiveJobs()
     for row in statements.live_by_lane(connection, organization):
         lane = Lane(row.queue, row.organization, row.job_type)
@@ -236,7 +236,7 @@ class Held:
     paused: Mapping[tuple[str, str], PauseView]
 
     def is_paused(self, lane: Lane) -> bool:
-        """Whether nothing of the lane starts, as its queue, type or organization is paused."""
+        """Return True if nothing of the lane starts, as its queue, type or organization is paused."""
         return not self.paused.keys().isdisjoint(pauses_on(lane))
 
 
@@ -247,7 +247,7 @@ def held(
     running_now: Mapping[tuple[str, str], int],
     max_running: Mapping[str, int | None],
 ) -> Held:
-    """What keeps these ready jobs.
+    """Say what keeps these ready jobs.
 
     Args:
         running_now: what runs of all organizations, by (job type, organization).
@@ -265,7 +265,7 @@ def held(
 
 
 def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | None = None) -> tuple[QueueView, ...]:
-    """Queues with live jobs, and paused ones, by name. `holds`: what keeps all jobs of a lane."""
+    """Return queues with live jobs, and paused ones, by name. `holds`: what keeps all jobs of a lane."""
     kept = _holds_by_queue(live, holds or {})
     queued, ready, limited = (
         _by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, held.limited)
@@ -290,7 +290,7 @@ def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | N
 
 
 def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[str, tuple[QueueHold, ...]]:
-    """Of each queue, the largest first, and of those of one size by name."""
+    """Return the holds of each queue, the largest first, and of those of one size by name."""
     queued, running = live.by_status[JobStatus.QUEUED], live.by_status[JobStatus.RUNNING]
     sizes: defaultdict[str, Counter[ReasonCode]] = defaultdict(Counter)
     types: defaultdict[tuple[str, ReasonCode], set[str]] = defaultdict(set)
@@ -312,7 +312,7 @@ def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[st
 def organization_views(
     connection: Connection, clock: Clock, live: LiveJobs, held: Held
 ) -> tuple[OrganizationView, ...]:
-    """Organizations with something running or in line, the busiest first: by what runs, then by what is in line."""
+    """Return organizations with something running or in line, by what runs, then by what is in line."""
     now = clock.now(connection)
     running, ready, limited, waits = Counter[str](), Counter[str](), Counter[str](), dict[str, float]()
     for found, sizes in ((running, live.by_status[JobStatus.RUNNING]), (ready, live.ready), (limited, held.limited)):
@@ -330,7 +330,7 @@ def organization_views(
 def overview(
     connection: Connection, clock: Clock, max_running: Mapping[str, int | None], limit: int, opener: Opener
 ) -> Overview:
-    """Everything at once, with the `limit` jobs that run longest. `max_running` is as for `held`."""
+    """Return everything at once, with the `limit` jobs that run longest. `max_running` is as for `held`."""
     live = live_jobs(connection)
     kept = held(connection, clock, live, live.running(), max_running)
     return Overview(

@@ -60,7 +60,7 @@ class Reads:
         self.waiting = Waiting(database)
 
     def get(self, job: JobOrId, organization: str) -> Job:
-        """A job. Raises `JobNotFound`."""
+        """Return a job. Raises `JobNotFound`."""
         key = job_id_of(job, organization)
         found = self._tenants.read(
             lambda connection: rows.get(connection, organization, key, self._keyring.shown(connection)),
@@ -139,7 +139,7 @@ class Reads:
         )
 
     def history(self, job: JobOrId, organization: str) -> tuple[LogEntry, ...]:
-        """The execution log, oldest first, with the error of each attempt that ended badly. Raises `JobNotFound`."""
+        """Return the execution log, oldest first, with errors of attempts. Raises `JobNotFound`."""
         return self._of_job(
             job,
             organization,
@@ -150,12 +150,12 @@ class Reads:
         )
 
     def last_sequence(self, job: JobOrId, organization: str) -> int:
-        """How many transitions the job has made. Raises `JobNotFound`."""
+        """Return how many transitions the job has made. Raises `JobNotFound`."""
         last = self._of_job(job, organization, history.last_entry)
         return int(last.sequence) if last is not None else 0
 
     def log_lines(self, job: JobOrId, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
-        """What the handler wrote with `ctx.log`, oldest first.
+        """Return what the handler wrote with `ctx.log`, oldest first.
 
         Args:
             after: how many lines the reader has already.
@@ -175,7 +175,7 @@ class Reads:
         )
 
     def explain(self, job: JobOrId, organization: str, *, with_errors: bool = True) -> Explanation:
-        """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
+        """Say why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
 
         Args:
             with_errors: whether to quote what its handler said of errors.
@@ -198,7 +198,7 @@ class Reads:
         )
 
     def graph(self, job: JobOrId, organization: str) -> Graph:
-        """The jobs around a job that it depends on or that depend on it, the nearest first, 500 at most.
+        """Return the jobs around a job that it depends on or that depend on it, the nearest first, 500 at most.
 
         Raises:
             JobNotFound
@@ -206,7 +206,7 @@ class Reads:
         return self._of_job(job, organization, graph_of)
 
     def result(self, job: JobOrId, organization: str) -> Result:
-        """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
+        """Return what the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
 
         The caller has checked that the organization is not suspended, which locks results (R5).
 
@@ -225,7 +225,7 @@ class Reads:
         )
 
     def metrics(self, organization: str | None = None, *, minutes: int = 60) -> Metrics:
-        """Counts and ages, and how jobs went within the last `minutes`; None = over all organizations, for operators.
+        """Return counts and ages, and how jobs went within the last `minutes`; None = over all, for operators.
 
         Raises:
             InvalidParameters: `minutes` is not 1 to 1440.
@@ -237,19 +237,19 @@ class Reads:
         )
 
     def by_status(self, organization: str | None = None) -> Mapping[JobStatus, int]:
-        """How many jobs rest in each status; None = over all organizations, for operators."""
+        """Count how many jobs rest in each status; None = over all organizations, for operators."""
         return self._tenants.read(lambda c: numbers.by_status(c, organization), of=_scope(organization))
 
     def live_jobs(self) -> numbers.LiveJobs:
-        """Live jobs of all organizations, counted by lane. For operators."""
+        """Count live jobs of all organizations by lane. For operators."""
         return self._database.read(numbers.live_jobs, of=EVERYONE)
 
     def workers(self, *, lost: bool = False) -> tuple[WorkerView, ...]:
-        """Live workers, by name; with those that are `lost`, until their jobs were taken back. For operators."""
+        """Return live workers, by name; with those that are `lost`, until their jobs were taken back. For operators."""
         return self._database.read(lambda c: numbers.workers_of(c, self._database.clock, lost=lost), of=EVERYONE)
 
     def lacking_keys(self) -> Mapping[str, tuple[str, ...]]:
-        """Organizations whose key some live worker can't use, each with the names of these workers. For operators.
+        """Return organizations whose key some live worker can't use, each with these workers' names. For operators.
 
         A worker finds out when it comes to a job that is sealed, and says so with its next heartbeat.
         """
@@ -258,14 +258,14 @@ class Reads:
         )
 
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
-        """What runs, the longest-running first; None = in all organizations, for operators."""
+        """Return what runs, the longest-running first; None = in all organizations, for operators."""
         return self._tenants.read(
             lambda connection: numbers.running_jobs(connection, organization, limit, self._keyring.shown(connection)),
             of=_scope(organization),
         )
 
     def queues(self, organization: str | None = None) -> tuple[QueueView, ...]:
-        """Queues with live jobs of the organization, by name; None = of all, and paused ones, for operators.
+        """Return queues with live jobs of the organization, by name; None = of all, and paused ones, for operators.
 
         While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
         """
@@ -285,7 +285,7 @@ class Reads:
         return tuple(one for one in views if organization is None or one.queue in mine)
 
     def overview(self, limit: int = 1000) -> Overview:
-        """Queues, organizations, so many running jobs, and workers in one look. For operators."""
+        """Return queues, organizations, so many running jobs, and workers in one look. For operators."""
         # Asked before, as the host's own database is none of this transaction's.
         theirs = self._host_limits({lane.organization for lane in self.live_jobs().ready}) if self._host else None
 
@@ -298,7 +298,7 @@ class Reads:
         return self._database.read(read, of=EVERYONE)
 
     def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
-        """How far these limits are used now. For operators."""
+        """Return how far these limits are used now. For operators."""
         clock = self._database.clock
         return self._database.read(
             lambda connection: uses_of(connection, clock, limits, lanes.running(connection)),
@@ -306,13 +306,13 @@ class Reads:
         )
 
     def stranded(self) -> tuple[Stranded, ...]:
-        """Queued jobs for which there is no live worker, by queue and job type. For operators."""
+        """Return queued jobs for which there is no live worker, by queue and job type. For operators."""
         return self._database.read(
             lambda connection: numbers.stranded_jobs(connection, self._database.clock), of=EVERYONE
         )
 
     def _host_limits(self, ids: Collection[str]) -> Mapping[str, int | None] | None:
-        """How many jobs the host lets its organizations run; None if Fairlane keeps the organizations itself."""
+        """Return how many jobs the host lets its organizations run; None if Fairlane keeps the organizations itself."""
         if self._host is None:
             return None
         with suppress(FairlaneError):

@@ -24,7 +24,7 @@ class Waiting:
         self._database = database
 
     def holds(self, organization: str, types: Collection[str]) -> Holds:
-        """What holds the organization's jobs of these types back now; of what a host keeps of it nothing is asked."""
+        """Say what holds the organization's jobs of these types back now; nothing is asked of what a host keeps."""
         # Pauses, limits and workers are everybody's.
         return self._database.read(
             lambda connection: _holds(connection, self._database.clock, organization, types), of=EVERYONE
@@ -54,7 +54,7 @@ def holds_on(
     paused: Collection[tuple[str, str]],
     organization: str | None,
 ) -> dict[Lane, ReasonCode]:
-    """What holds back all jobs of each of these lanes: a pause, an open breaker, or that there is no worker for them.
+    """Say what holds back all jobs of each of these lanes: a pause, an open breaker, or no worker for them.
 
     Args:
         organization: whose lanes they are; None = of all, and then of no worker is asked which keys it lacks.

@@ -64,10 +64,10 @@ class ArtifactStorage(Protocol):
         """Store bytes, in one piece or in several, or a file's content, whole or not at all."""
 
     def get(self, path: str) -> bytes:
-        """The bytes at `path`. Raises FileNotFoundError."""
+        """Return the bytes at `path`. Raises FileNotFoundError."""
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to but without `stop`, in pieces. Raises FileNotFoundError, at once."""
+        """Yield the bytes from `start` up to but without `stop`, in pieces. Raises FileNotFoundError, at once."""
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error."""
@@ -108,7 +108,7 @@ class ObjectStorage:
             raise _unavailable("take a file", error) from error
 
     def get(self, path: str) -> bytes:
-        """The bytes at `path`.
+        """Return the bytes at `path`.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -118,7 +118,7 @@ class ObjectStorage:
             return bytes(obstore.get(self._store, path).bytes())
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to but without `stop`, in pieces of about a megabyte.
+        """Yield the bytes from `start` up to but without `stop`, in pieces of about a megabyte.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -175,7 +175,7 @@ def _open(url: str) -> obstore.store.ObjectStore:
 
 
 def folder_of(url: str) -> Path | None:
-    """The folder that a file:// URL names, in which a space may be written as %20; None for a URL of another kind.
+    """Return the folder that a file:// URL names, in which a space may be %20; None for a URL of another kind.
 
     Raises:
         ConfigurationError: it names a machine, as with two slashes where three were meant.
@@ -189,7 +189,7 @@ def folder_of(url: str) -> Path | None:
 
 
 def default_url(database_url: str) -> str:
-    """A folder beside a SQLite file, else one in the working directory."""
+    """Return a folder beside a SQLite file, else one in the working directory."""
     parsed = make_url(database_url)
     if parsed.get_backend_name() != "sqlite":
         return (Path.cwd() / "fairlane-artifacts").as_uri()
@@ -200,7 +200,7 @@ def default_url(database_url: str) -> str:
 
 
 def path_of(organization: str, job_id: UUID, file_id: UUID) -> str:
-    """Where a file is to be put: nothing that a handler named is part of it.
+    """Return where a file is to be put: nothing that a handler named is part of it.
 
     Each upload has an id and so a path of its own: none overwrites another, however late it comes, and a path that is
     deleted is never used again.
@@ -209,7 +209,7 @@ def path_of(organization: str, job_id: UUID, file_id: UUID) -> str:
 
 
 def _folder(organization: str) -> str:
-    """A name that any storage takes, for each organization another."""
+    """Return a name that any storage takes, for each organization another."""
     quoted = quote(organization, safe="")
     if organization in {".", ".."}:
         return quoted.replace(".", "%2E")
@@ -252,7 +252,7 @@ def stream_file(  # noqa: PLR0917 - whose file it is, and which bytes
     start: int,
     stop: int,
 ) -> Iterator[bytes]:
-    """The bytes of an organization's file from `start` up to but without `stop`, in pieces.
+    """Yield the bytes of an organization's file from `start` up to but without `stop`, in pieces.
 
     Of a sealed file only the chunks that they are in are read. To be called outside of transactions.
 

@@ -63,12 +63,12 @@ class Catalogue:
 
     @property
     def mine(self) -> dict[str, JobType[..., Any]]:
-        """The types whose handlers this process has."""
+        """Return the types whose handlers this process has."""
         return dict(self._mine)
 
     @property
     def has_news(self) -> bool:
-        """Whether `write` has anything to write."""
+        """Return True if `write` has anything to write."""
         return any(self._written.get(name) != one.documents for name, one in self._mine.items())
 
     def write(self, connection: Connection, *, anew: bool = False) -> Callable[[], None]:
@@ -88,7 +88,7 @@ class Catalogue:
         return lambda: self._written.update(written)
 
     def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:
-        """What is needed to submit these types. This process's own definition goes before the registered one.
+        """Return what is needed to submit these types. This process's own definition goes before the registered one.
 
         One that this process had registered and somebody deleted since is registered again, in this transaction.
 
@@ -118,7 +118,7 @@ class Catalogue:
         return found
 
     def known(self, name: str) -> Known | None:
-        """What `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
+        """Return what `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
         mine = self._mine.get(name)
         return Known(_own(mine), None) if mine is not None else self._read.get(name)
 

@@ -22,7 +22,7 @@ class Membership:
     permissions: frozenset[str] = frozenset()
 
     def may_submit(self, permission: str | None) -> bool:
-        """Whether this member may submit a type that requires `permission`."""
+        """Return True if this member may submit a type that requires `permission`."""
         if self.role is Role.VIEWER:
             return False
         return permission is None or self.role is Role.ADMIN or permission in self.permissions
@@ -49,10 +49,10 @@ class Directory(Protocol):
     """
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Those of the organizations that exist, with how they stand."""
+        """Return those of the organizations that exist, with how they stand."""
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """Those of the (organization, user) pairs that are members."""
+        """Return those of the (organization, user) pairs that are members."""
 
 
 class StoredDirectory:
@@ -62,18 +62,18 @@ class StoredDirectory:
         self._database = database
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Those of the organizations that exist and are not deleted."""
+        """Return those of the organizations that exist and are not deleted."""
         return self._database.look(lambda connection: standings(connection, ids), of=set(ids))
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """Those of the (organization, user) pairs that are members."""
+        """Return those of the (organization, user) pairs that are members."""
         return self._database.look(
             lambda connection: memberships(connection, pairs), of={organization for organization, _ in pairs}
         )
 
 
 def refuse_suspended(directory: Directory, organization: str) -> None:
-    """Results of a suspended organization are locked (R5).
+    """Refuse results of a suspended organization, which are locked (R5).
 
     Raises:
         OrganizationSuspended
@@ -86,7 +86,7 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
-    """`StoredDirectory.organizations` in a transaction that is open already."""
+    """Do as `StoredDirectory.organizations` in a transaction that is open already."""
     return {
         row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
         for row in statements.find(connection, ids)
@@ -95,13 +95,13 @@ def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standin
 
 
 def locked_membership(connection: Connection, organization: str, user: str) -> Membership | None:
-    """A membership that stays as it is until this transaction ends; None: they are no member."""
+    """Return a membership that stays as it is until this transaction ends; None if they are no member."""
     row = statements.lock_member(connection, organization, user)
     return _membership(row) if row is not None else None
 
 
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
-    """`StoredDirectory.members` in a transaction that is open already."""
+    """Do as `StoredDirectory.members` in a transaction that is open already."""
     return {(row.organization_id, row.user_id): _membership(row) for row in statements.find_members(connection, pairs)}
 
 

@@ -37,7 +37,7 @@ def check_context(job_type: str, handler: Callable[..., object], context: type) 
 
 
 def _annotation(handler: Callable[..., object], parameter: Parameter) -> Any:
-    """Its annotation; `Any` where there is none, or one that only type checkers can resolve."""
+    """Return its annotation; `Any` where there is none, or one that only type checkers can resolve."""
     if parameter.annotation is Parameter.empty:
         return Any
     try:
@@ -48,7 +48,7 @@ def _annotation(handler: Callable[..., object], parameter: Parameter) -> Any:
 
 
 def _may_be(context: type, annotation: Any) -> bool:
-    """Whether a context is what the annotation says: a protocol of one's own may stand for it."""
+    """Return True if a context is what the annotation says: a protocol of one's own may stand for it."""
     if get_origin(annotation) in {Union, UnionType}:
         return any(_may_be(context, one) for one in get_args(annotation))
     kind = get_origin(annotation) or annotation

@@ -36,11 +36,11 @@ class HostDirectory:
         self._members: _Kept[tuple[str, str], Membership] = _Kept(host, "members", _refuse_membership, monotonic)
 
     def organizations(self, ids: Collection[str], max_age: float = 0.0) -> dict[str, Standing]:
-        """Those of the organizations that exist; an answer may be `max_age` seconds old."""
+        """Return those of the organizations that exist; an answer may be `max_age` seconds old."""
         return self._organizations.ask({one for one in ids if is_organization_id(one)}, max_age)
 
     def members(self, pairs: Collection[tuple[str, str]], max_age: float = 0.0) -> dict[tuple[str, str], Membership]:
-        """Those of the (organization, user) pairs that are members; an answer may be `max_age` seconds old."""
+        """Return those of the (organization, user) pairs that are members; an answer may be `max_age` seconds old."""
         possible = {(one, user) for one, user in pairs if is_organization_id(one) and is_user_id(user)}
         return self._members.ask(possible, max_age)
 
@@ -123,7 +123,7 @@ def _is_no(value: object) -> bool:
 
 
 def _refuse_standing(value: Any) -> str | None:
-    """What is wrong with it; None = nothing."""
+    """Say what is wrong with it; None = nothing."""
     if not isinstance(value, Standing):
         return f"a {type(value).__name__} where a Standing belongs"
     status: object = value.status
@@ -141,7 +141,7 @@ def _refuse_standing(value: Any) -> str | None:
 
 
 def _refuse_membership(value: Any) -> str | None:
-    """What is wrong with it; None = nothing."""
+    """Say what is wrong with it; None = nothing."""
     if not isinstance(value, Membership):
         return f"a {type(value).__name__} where a Membership belongs"
     role: object = value.role

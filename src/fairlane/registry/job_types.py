@@ -83,7 +83,10 @@ class JobType(Generic[P, R]):
 
 
 def _by_name(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's arguments by parameter name, without the context; those of unknown names too, which submit refuses."""
+    """Return a call's arguments by parameter name, without the context.
+
+    Those of unknown names are there too; submit refuses them.
+    """
     call = signature(handler)
     context = next(iter(call.parameters))
     more = next((p.name for p in call.parameters.values() if p.kind is p.VAR_KEYWORD), None)

@@ -42,7 +42,7 @@ class Keyring:
         self._kept: dict[str, tuple[float, Ring | None]] = {}
 
     def rings(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """Those of the organizations that have keys, with them.
+        """Return those of the organizations that have keys, with them.
 
         A snapshot, of a read or of somebody else's transaction, may show what was long ago. What it shows is not kept,
         as whoever writes would go by it.
@@ -54,7 +54,7 @@ class Keyring:
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
-        """The same, to be called outside of transactions."""
+        """Return the same, to be called outside of transactions."""
         found = self._known(organizations)
         if unknown := set(organizations) - found.keys():
             found |= database.look(lambda connection: self._keep(connection, unknown), of=unknown)
@@ -70,7 +70,7 @@ class Keyring:
         self._kept.pop(organization, None)
 
     def shown(self, connection: Connection) -> "Shown":
-        """Stored texts as people see them, with keys read by this connection."""
+        """Return stored texts as people see them, with keys read by this connection."""
         return Shown(self, connection)
 
     def _keep(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
@@ -119,7 +119,7 @@ class Shown:
         self._rings: dict[str, Ring | None] = {}  # asked for once, not for each text
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
-        """A job's parameters."""
+        """Return a job's parameters."""
         try:
             shown: Mapping[str, Any] = veiled(json.loads(self.opened(organization, job_id, Field.PARAMETERS, text)))
         except Unreadable as error:
@@ -127,7 +127,7 @@ class Shown:
         return shown
 
     def value(self, organization: str, job_id: UUID, field: Field, text: str | None) -> Any:
-        """What a JSON text says."""
+        """Return what a JSON text says."""
         if text is None:
             return None
         try:
@@ -136,7 +136,7 @@ class Shown:
             return error.mark
 
     def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
-        """A text, if there is one."""
+        """Return a text, if there is one."""
         if text is None or not is_sealed(text):
             return text
         try:
@@ -146,7 +146,7 @@ class Shown:
             return error.mark if self._ring(organization) is not None else text
 
     def opened(self, organization: str, job_id: UUID, field: Field, text: str) -> str:
-        """A text with all that is in it.
+        """Return a text with all that is in it.
 
         Raises:
             Unreadable

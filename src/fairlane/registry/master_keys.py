@@ -24,7 +24,7 @@ class MasterKeys:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Those of the setting; None = none.
+        """Return those of the setting; None = none.
 
         Raises:
             ConfigurationError: the message says which is wrong, and never what it is.
@@ -48,7 +48,7 @@ class MasterKeys:
         return cls(keys)
 
     def wrap(self, organization: str, version: int, key: bytes) -> str:
-        """A key of an organization's, to be stored.
+        """Wrap a key of an organization's, to be stored.
 
         Raises:
             ConfigurationError: there is no master key.
@@ -59,7 +59,7 @@ class MasterKeys:
         return f"{PREFIX}{self.newest}:{b64encode(data).decode()}"
 
     def unwrap(self, organization: str, version: int, wrapped: str) -> bytes:
-        """The key that was wrapped.
+        """Return the key that was wrapped.
 
         Raises:
             KeyNotHere: the master key is missing, or is another one.
@@ -80,7 +80,7 @@ class MasterKeys:
         return key
 
     def opens(self, organization: str, version: int, wrapped: str) -> bool:
-        """Whether a stored key can be used here."""
+        """Return True if a stored key can be used here."""
         try:
             self.unwrap(organization, version, wrapped)
         except KeyNotHere:
@@ -88,10 +88,10 @@ class MasterKeys:
         return True
 
     def wrapped_by_newest(self, wrapped: str) -> bool:
-        """Whether a stored key needs no older master key."""
+        """Return True if a stored key needs no older master key."""
         return self.name_in(wrapped) == self.newest
 
     @staticmethod
     def name_in(wrapped: str) -> str:
-        """The name of the master key that a stored key is wrapped under."""
+        """Return the name of the master key that a stored key is wrapped under."""
         return wrapped.removeprefix(PREFIX).partition(":")[0]

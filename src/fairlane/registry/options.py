@@ -67,16 +67,16 @@ class Options:
 
     @property
     def limit(self) -> Limit:
-        """What of the type may run."""
+        """Return what of the type may run."""
         return Limit(self.max_running, self.execution_rate, self.execution_rate_window)
 
     def to_json(self) -> str:
-        """The registered form."""
+        """Write the registered form."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, document: str) -> Self:
-        """From the registered form; what a newer version added is left out."""
+        """Read the registered form; what a newer version added is left out."""
         known: dict[str, Any] = {name: value for name, value in json.loads(document).items() if name in cls.__slots__}
         backoff = known.pop("backoff", None) or {}
         options = cls(**known)
@@ -89,7 +89,7 @@ class Options:
 
 
 def seconds(name: str, value: object) -> float:
-    """A duration in seconds.
+    """Return a duration in seconds.
 
     Raises:
         ConfigurationError: it is negative or no number.
@@ -101,7 +101,7 @@ def seconds(name: str, value: object) -> float:
 
 
 def timeout_seconds(value: object) -> float | None:
-    """A timeout in seconds; None = unlimited.
+    """Return a timeout in seconds; None = unlimited.
 
     Raises:
         ConfigurationError: it is 0 or less: such a job could never run.
@@ -115,7 +115,7 @@ def timeout_seconds(value: object) -> float | None:
 
 
 def count(name: str, value: object) -> int | None:
-    """A limit: None = unlimited, 0 = none allowed.
+    """Return a limit: None = unlimited, 0 = none allowed.
 
     Raises:
         ConfigurationError: it is negative or no whole number.
@@ -130,7 +130,7 @@ def count(name: str, value: object) -> int | None:
 
 
 def text(name: str, value: object) -> str:
-    """A name or a key: of a queue, a permission, a label.
+    """Return a name or a key: of a queue, a permission, a label.
 
     Raises:
         ConfigurationError: it is empty, too long, or has a character that is not printable.
@@ -143,7 +143,7 @@ def text(name: str, value: object) -> str:
 
 
 def queue_name(value: object) -> str:
-    """The name of a queue.
+    """Return the name of a queue.
 
     Raises:
         ConfigurationError: it is no such `text`, or is `.` or `..`, which no address of the REST API reaches.
@@ -157,7 +157,7 @@ def queue_name(value: object) -> str:
 
 
 def choice(kind: type[E], name: str, value: object) -> E:
-    """One of an enumeration's values.
+    """Return one of an enumeration's values.
 
     Raises:
         ConfigurationError: it is none of them.
@@ -171,7 +171,7 @@ def choice(kind: type[E], name: str, value: object) -> E:
 
 
 def exceptions(name: str, value: object) -> tuple[type[BaseException], ...]:
-    """Exception classes.
+    """Return exception classes.
 
     Raises:
         ConfigurationError: it is no list of them.
@@ -183,7 +183,7 @@ def exceptions(name: str, value: object) -> tuple[type[BaseException], ...]:
 
 
 def rate_window(name: str, value: object) -> float:
-    """The window of a rate, in seconds.
+    """Return the window of a rate, in seconds.
 
     Raises:
         ConfigurationError: it is 0 or above a day.
@@ -195,7 +195,7 @@ def rate_window(name: str, value: object) -> float:
 
 
 def window_of(name: str, number: int | None, window: object) -> float:
-    """The window of the rate `name`, as `rate_window`.
+    """Return the window of the rate `name`, as `rate_window`.
 
     Raises:
         ConfigurationError: it is none, or one of a rate that was left out, which would hold back nothing.
@@ -207,7 +207,7 @@ def window_of(name: str, number: int | None, window: object) -> float:
 
 
 def backoff_of(value: object) -> Backoff:
-    """A `Backoff`, or an explicit list of waits.
+    """Return a `Backoff`, or an explicit list of waits.
 
     Raises:
         ConfigurationError: it is neither, a wait is negative, or the list is empty.

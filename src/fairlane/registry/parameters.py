@@ -73,7 +73,7 @@ class ParameterSchema:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """The schema that `describe` gave to some other process.
+        """Return the schema that `describe` gave to some other process.
 
         Raises ConfigurationError if a newer version of Fairlane wrote it.
         """
@@ -85,7 +85,7 @@ class ParameterSchema:
         return cls(dict(document))
 
     def describe(self) -> Node:
-        """The document: plain JSON, to be registered in the database."""
+        """Return the document: plain JSON, to be registered in the database."""
         return self._document
 
     def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> Prepared:
@@ -125,7 +125,7 @@ class ParameterSchema:
         return canonical(self._typed(plain, self._hashed))
 
     def read(self, text: str) -> dict[str, Any]:
-        """Stored parameters as a typed tree, objects as dicts. Raises InvalidParameters if they no longer fit."""
+        """Read stored parameters as a typed tree, objects as dicts. Raises InvalidParameters if they no longer fit."""
         try:
             if self.is_flat:
                 flat: dict[str, Any] = self._validator.validate_json(text)
@@ -162,7 +162,7 @@ class ParameterSchema:
         )
 
     def refusal(self, errors: list[ErrorDetails]) -> InvalidParameters:
-        """One error with a sentence for each of pydantic's `errors`."""
+        """Return one error with a sentence for each of pydantic's `errors`."""
         sentences = [self._sentence(error) for error in errors[:_SHOWN_ERRORS]]
         if len(errors) > _SHOWN_ERRORS:
             sentences.append(f"and {len(errors) - _SHOWN_ERRORS} more")
@@ -184,7 +184,7 @@ class ParameterSchema:
         return f"{subject}{colon} {message} (got {got})"
 
     def _may_be_secret(self, location: tuple[int | str, ...]) -> bool:
-        """Whether what is there, or in it, is not to be shown: a sentence of ours ends in logs."""
+        """Return True if what is there, or in it, must not be shown: a sentence of ours ends in logs."""
         if not location or any(isinstance(step, str) and is_secret_name(step) for step in location):
             return True
         fields = self._document["parameters"]["fields"]
@@ -206,8 +206,7 @@ class Signature:
 
     @classmethod
     def of(cls, job_type: str, handler: Callable[..., object]) -> Self:
-        """The signature of `handler`: its first parameter is the context (`handlers.check_context` sees to that), the
-        others are the job's parameters.
+        """Read the signature of `handler`: behind the context, which was checked before, all are the job's parameters.
 
         Raises ConfigurationError if it takes parameters that have no name, or of types that pydantic can't read.
         """
@@ -245,7 +244,7 @@ class Signature:
             return
 
     def decode(self, text: str) -> dict[str, object]:
-        """The handler's keyword arguments from stored `text`; only those that were given.
+        """Return the handler's keyword arguments from stored `text`; only those that were given.
 
         Raises InvalidParameters if the text does not fit the handler, by its types or its own validators.
         """
@@ -287,7 +286,7 @@ def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter
 def _typing(
     job_type: str, handler: Callable[..., object], parameter: Parameter, builder: DocumentBuilder
 ) -> tuple[Node, _Adapter]:
-    """Its node of the document, and what makes a value of its type."""
+    """Return its node of the document, and what makes a value of its type."""
     if parameter.annotation is Parameter.empty:
         return {"kind": "any"}, None
     try:
@@ -320,7 +319,7 @@ def _put_defaults(builder: DocumentBuilder) -> None:
 
 
 def resolved(handler: Callable[..., object], annotation: object) -> Any:
-    """An annotation of the handler's, text or not, as a type.
+    """Return an annotation of the handler's, text or not, as a type.
 
     One by one: that of the context, which is often imported for type checkers only, need not be resolved.
     """

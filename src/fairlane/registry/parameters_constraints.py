@@ -35,7 +35,7 @@ CONSTRAINTS: Final[dict[str, frozenset[str]]] = {
 
 
 def flattened(metadata: Iterable[object]) -> list[object]:
-    """What stands beside a type, with the content of each `Field(…)` in its place."""
+    """Return what stands beside a type, with the content of each `Field(…)` in its place."""
     flat: list[object] = []
     for item in metadata:
         flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
@@ -43,7 +43,7 @@ def flattened(metadata: Iterable[object]) -> list[object]:
 
 
 def constrain(node: Node, metadata: Iterable[object]) -> Node:
-    """`node` with the simple constraints among `metadata`; all others are left to the worker."""
+    """Return `node` with the simple constraints among `metadata`; all others are left to the worker."""
     target = node
     while target["kind"] == "optional":
         target = target["of"]
@@ -61,7 +61,7 @@ def constrain(node: Node, metadata: Iterable[object]) -> Node:
 
 
 def _portable(pattern: str | re.Pattern[str]) -> str | None:
-    """The text of a pattern that pydantic's own engine reads; it has no flags and no look-around."""
+    """Return the text of a pattern that pydantic's own engine reads; it has no flags and no look-around."""
     if isinstance(pattern, re.Pattern):
         if pattern.flags & ~re.UNICODE:
             return None

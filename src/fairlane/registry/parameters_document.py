@@ -114,7 +114,7 @@ class DocumentBuilder:
         self._names: dict[Any, str] = {}
 
     def node(self, annotation: Any, metadata: Iterable[object] = ()) -> Node:
-        """The node for a resolved `annotation`, with the `metadata` that pydantic keeps beside it.
+        """Return the node for a resolved `annotation`, with the `metadata` that pydantic keeps beside it.
 
         Raises ConfigurationError for a type that can't be read back from JSON.
         """
@@ -206,7 +206,7 @@ class DocumentBuilder:
         return {"kind": "ref", "name": self._names[key]}
 
     def _model(self, model: Any) -> Node:
-        """A pydantic model or pydantic dataclass."""
+        """Describe a pydantic model or pydantic dataclass."""
         fields: dict[str, FieldInfo] = model.__pydantic_fields__
         decorators = model.__pydantic_decorators__
         own_schema = "__get_pydantic_core_schema__" in vars(model)

@@ -42,7 +42,7 @@ _CHANGES: Final = frozenset({"strip_whitespace", "to_lower", "to_upper"})
 
 
 def json_schema(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a job type's parameters, from its registered document.
+    """Return the JSON Schema of a job type's parameters, from its registered document.
 
     Of a kind that this version does not know it says nothing, so that a list of types survives a newer worker.
     """

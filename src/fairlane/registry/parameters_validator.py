@@ -26,7 +26,7 @@ from fairlane.registry.parameters_values import json_form, unordered
 
 
 def validator_of(document: Node) -> SchemaValidator:
-    """The validator of a whole document. Raises ConfigurationError for a kind that this version does not know."""
+    """Return the validator of a whole document. Raises ConfigurationError for a kind that is unknown here."""
     # Each in a chain of one: the name goes to the chain, since what it holds may be a reference to another name.
     definitions: list[CoreSchema] = [
         core_schema.chain_schema([_schema(node)], ref=name) for name, node in document["definitions"].items()
@@ -56,7 +56,7 @@ def _filled(field: Node) -> Node:
 
 
 def words(node: Node) -> str:
-    """What a node accepts, for messages: "a date", "one of 'a', 'b'"."""
+    """Say what a node accepts, for messages: "a date", "one of 'a', 'b'"."""
     kind = node["kind"]
     if kind in _SCALARS:
         return _SCALARS[kind].words
@@ -70,7 +70,7 @@ def words(node: Node) -> str:
 
 
 def kinds(node: object) -> Iterator[str]:
-    """Every kind in a document, at any depth."""
+    """Yield every kind in a document, at any depth."""
     if isinstance(node, dict):
         if isinstance(node.get("kind"), str):
             yield node["kind"]
@@ -93,7 +93,7 @@ FLAT: Final = frozenset({"null", "bool", "int", "float", "str", "optional", "lis
 
 
 def holds_secret(node: object, definitions: Node) -> bool:
-    """Whether values of a node are secret, or may have secrets in them, by its kind or by its definition's."""
+    """Return True if values of a node are secret, or may have secrets in them, by its kind or definition."""
     seen: set[str] = set()
     waiting = [node]
     while waiting:

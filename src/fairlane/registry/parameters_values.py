@@ -136,7 +136,7 @@ def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> 
 
 
 def unordered(members: Iterable[object]) -> Unordered:
-    """A set of lifted `members`: each canonical value once, numbers first and by size, the others by their text."""
+    """Return a set of lifted `members`: each canonical value once, numbers first and by size, the others by text."""
     distinct = {canonical(member): member for member in members}
     return Unordered(distinct[text] for text in sorted(distinct, key=lambda text: _rank(distinct[text], text)))
 
@@ -166,12 +166,12 @@ def encoded(value: object, what: str, limit: int) -> str:
 
 
 def dumps(tree: object) -> str:
-    """Compact JSON text of a tree of plain JSON values."""
+    """Return compact JSON text of a tree of plain JSON values."""
     return _ENCODER.encode(tree)
 
 
 def json_form(value: Any) -> Any:
-    """A lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
+    """Return a lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
     if type(value) in _SIMPLE:
         return value
     if isinstance(value, (list, tuple)):
@@ -219,7 +219,7 @@ def _(value: Secret) -> Any:
 
 
 def dressed(value: Any) -> Any:
-    """A typed tree with its secrets as pydantic's own types, for the handler's annotations."""
+    """Return a typed tree with its secrets as pydantic's own types, for the handler's annotations."""
     if isinstance(value, Secret):
         return SecretStr(value.value) if isinstance(value.value, str) else SecretBytes(value.value)
     if isinstance(value, dict):
@@ -230,14 +230,14 @@ def dressed(value: Any) -> Any:
 
 
 def wire_names(name: str, field: FieldInfo) -> list[str]:
-    """The keys that a model itself reads a field from; the first is the one under which it is stored."""
+    """Return the keys that a model itself reads a field from; it is stored under the first."""
     alias = field.alias if field.validation_alias is None else field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     return [choice for choice in choices if isinstance(choice, str)] or [name]
 
 
 def _opened(value: object) -> object:
-    """An Enum member's value, a dataclass or a model as a dict (all its fields); everything else as it is."""
+    """Return an Enum member's value, a dataclass or a model as a dict (all its fields), everything else as it is."""
     if type(value) in _PLAIN:
         return (
             Secret(value[MARK])

@@ -42,7 +42,7 @@ class _Opener(NamedTuple):
 
 
 def version_of(head: bytes) -> int | None:
-    """Under which version of its organization's key a file is sealed; None: under none, or it is cut.
+    """Return under which version of its organization's key a file is sealed; None: under none, or it is cut.
 
     Args:
         head: the first `LONGEST_HEAD` bytes of what is stored.
@@ -53,12 +53,15 @@ def version_of(head: bytes) -> int | None:
 
 
 def is_sealed_file(data: bytes) -> bool:
-    """Whether a stored file may be a sealed one; files of organizations without keys begin as they like."""
+    """Return True if a stored file may be a sealed one.
+
+    Files of organizations without keys begin as they like.
+    """
     return data.startswith(_HEAD)
 
 
 def sealed_chunks(ring: Ring, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
-    """The sealed file, to be stored at `path`.
+    """Yield the sealed file, to be stored at `path`.
 
     Args:
         data: the content, where it is, or pieces of it.
@@ -88,7 +91,7 @@ def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
     stop: int,
     fetch: Callable[[int, int], Iterable[bytes]],
 ) -> Iterator[bytes]:
-    """The bytes of a sealed file from `start` up to but without `stop`, chunk by chunk; no other chunk is read.
+    """Yield the bytes of a sealed file from `start` up to but without `stop`; no other chunk is read.
 
     Args:
         head: the first `LONGEST_HEAD` bytes of what is stored.

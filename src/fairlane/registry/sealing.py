@@ -39,7 +39,7 @@ class KeyNotHere(Unreadable):
 
 
 def cipher(key: bytes) -> Any:
-    """AES-GCM under a key of 32 bytes.
+    """Return AES-GCM under a key of 32 bytes.
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -52,18 +52,18 @@ def cipher(key: bytes) -> Any:
 
 
 def place(*parts: object) -> bytes:
-    """What is authenticated with a text: no choice of names moves the border between two parts."""
+    """Return what is authenticated with a text: no choice of names moves the border between two parts."""
     return _SEPARATOR.join(map(str, parts)).encode()
 
 
 def encrypt(key: Any, data: bytes, bound_to: bytes) -> bytes:
-    """Nonce and ciphertext."""
+    """Return nonce and ciphertext."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + bytes(key.encrypt(nonce, data, bound_to))
 
 
 def decrypt(key: Any, data: bytes, bound_to: bytes) -> bytes | None:
-    """What was encrypted; None if it was by another key, for another place, or was changed."""
+    """Return what was encrypted; None if it was by another key, for another place, or was changed."""
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
 
     try:
@@ -73,7 +73,7 @@ def decrypt(key: Any, data: bytes, bound_to: bytes) -> bytes | None:
 
 
 def derived(secret: bytes, purpose: str) -> bytes:
-    """A key of its own for each purpose: HKDF-SHA256 without salt, as the secret is random."""
+    """Return a key of its own for each purpose: HKDF-SHA256 without salt, as the secret is random."""
     extracted = hmac.digest(bytes(sha256().digest_size), secret, "sha256")
     return hmac.digest(extracted, purpose.encode() + b"\x01", "sha256")
 
@@ -110,12 +110,12 @@ class Ring:
 
     @property
     def is_destroyed(self) -> bool:
-        """Whether its keys were destroyed, and no new one was made since."""
+        """Return True if its keys were destroyed, and no new one was made since."""
         return self.active is None
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be sealed here; None: it can."""
+        """Say why nothing can be sealed here; None: it can."""
         if self.active is None:
             return (
                 f"The encryption keys of organization {self.organization} were destroyed; "
@@ -125,7 +125,7 @@ class Ring:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this process lacks the master key."""
+        """Return True if this process lacks the master key."""
         return self.active is not None and self.problem is not None
 
     def check_usable(self) -> None:
@@ -150,12 +150,14 @@ class Ring:
             raise InstallationError(self.problem)
 
     def knows(self, text: str) -> bool:
-        """Whether the sealed text's version of the key was there when these keys were read, or it is no sealed text."""
+        """Return True if the sealed text's version was there when these keys were read, or it is no sealed text."""
         version = text.removeprefix(PREFIX).partition(":")[0]
         return not version.isdecimal() or int(version) in self._versions
 
     def seal(self, job_id: UUID, field: Field, text: str) -> str:
-        """The sealed text; what reads as `[erased]` where the keys were destroyed: nothing is kept open in its stead.
+        """Return the sealed text.
+
+        Where the keys were destroyed it reads as `[erased]`: nothing is kept open in its stead.
 
         Raises:
             ConfigurationError: the key can't be used here.
@@ -168,7 +170,7 @@ class Ring:
         return f"{PREFIX}{self.active}:{b64encode(data).decode()}"
 
     def open(self, job_id: UUID, field: Field, text: str) -> str:
-        """What was sealed.
+        """Return what was sealed.
 
         Raises:
             Unreadable
@@ -180,7 +182,7 @@ class Ring:
         return opened.decode()
 
     def cipher_of(self, version: int) -> Any:
-        """The cipher under one version of the key.
+        """Return the cipher under one version of the key.
 
         Raises:
             Unreadable
@@ -189,7 +191,7 @@ class Ring:
         return self._ciphers[version]
 
     def key_of(self, version: int) -> bytes:
-        """One version of the key, to derive others from.
+        """Return one version of the key, to derive others from.
 
         Raises:
             Unreadable
@@ -201,7 +203,7 @@ class Ring:
         raise Unreadable(f"version {version} of its organization's encryption key was destroyed.", ERASED)
 
     def hidden(self, digest: str) -> str:
-        """A hash of what was submitted that tells nothing without the keys; the same under all their versions.
+        """Return a hash of what was submitted that tells nothing without the keys; the same under all their versions.
 
         Raises:
             ConfigurationError: the keys can't be used here.
@@ -212,12 +214,12 @@ class Ring:
         return f"{HIDDEN}{hidden.decode()}"
 
     def fingerprint(self, digest: str) -> str:
-        """Of a file: in the place of its SHA-256, which would tell whoever has the like."""
+        """Return what stands for a file in the place of its SHA-256, which would tell whoever has the like."""
         return hmac.digest(self._files, digest.encode(), "sha256").hex() if self._files is not None else ""
 
 
 def _parts(text: str) -> tuple[int, bytes]:
-    """Version, nonce and ciphertext of a sealed text.
+    """Return version, nonce and ciphertext of a sealed text.
 
     Raises:
         Unreadable: it is none.

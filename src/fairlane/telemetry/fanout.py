@@ -31,5 +31,5 @@ class Fanout:
         return False
 
     def and_also(self, *more: Emit) -> "Fanout":
-        """The same with more subscribers, which are told first: none of the others holds them up."""
+        """Return the same with more subscribers, which are told first: none of the others holds them up."""
         return Fanout((*more, *self._subscribers))

@@ -27,13 +27,13 @@ class ManualClock:
             self._lease += seconds
 
     def now(self, connection: Connection) -> datetime:
-        """The moment."""
+        """Return the moment."""
         return self._now
 
     def lease_seconds(self, connection: Connection) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return self._lease
 
     def boot_id(self, connection: Connection) -> str:
-        """Always the same boot."""
+        """Return always the same boot."""
         return ""

@@ -63,11 +63,11 @@ class RecordingContext(JobContext):
 
     @property
     def parents(self) -> tuple[Parent, ...]:
-        """The jobs that this one depended on."""
+        """Return the jobs that this one depended on."""
         return self._given_parents
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Takes no time. Raises Interrupted in a handler that was asked to stop."""
+        """Take no time. Raises Interrupted in a handler that was asked to stop."""
         return super().sleep(0)
 
     def cancel(self) -> None:
@@ -86,7 +86,7 @@ class RecordingContext(JobContext):
         labels: Mapping[str, str] | None = None,
         files: Mapping[str, bytes] | None = None,
     ) -> Parent:
-        """A parent that has ended, for `parents=[…]`.
+        """Return a parent that has ended, for `parents=[…]`.
 
         Args:
             result: what its handler returned, as JSON gives it back: a Decimal is text, a tuple a list.
