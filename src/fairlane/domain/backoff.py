@@ -21,7 +21,7 @@ class Backoff:
     delays: tuple[float, ...] = ()
 
     def seconds(self, retry: int, random: Random) -> float:
-        """The wait before retry number `retry` (from 1)."""
+        """Return the wait before retry number `retry` (from 1)."""
         if self.delays:
             nominal = self.delays[min(retry, len(self.delays)) - 1]
         else:
@@ -31,5 +31,5 @@ class Backoff:
 
     @classmethod
     def of(cls, delays: Sequence[float]) -> "Backoff":
-        """An explicit list of waits, in seconds."""
+        """Make one of an explicit list of waits, in seconds."""
         return cls(delays=tuple(delays))

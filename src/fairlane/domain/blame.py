@@ -46,7 +46,7 @@ class Verdict:
 
 
 def judge(lost: Sequence[LostAttempt], random: Random) -> list[Verdict]:
-    """A verdict for each job that a lost worker held, in their order."""
+    """Return a verdict for each job that a lost worker held, in their order."""
     suspects = [place for place, one in enumerate(lost) if one.rescue_count + 1 >= SUSPECT_AT]
     verdicts = [Verdict()] * len(lost)
     if not suspects:
@@ -67,6 +67,6 @@ def judge(lost: Sequence[LostAttempt], random: Random) -> list[Verdict]:
 
 
 def _waits(size: int, step: float) -> list[float]:
-    """When each of so many jobs starts, in groups of about one size."""
+    """Return when each of so many jobs starts, in groups of about one size."""
     groups = min(size, max(_FEWEST_GROUPS, int(_LONGEST_WAIT // step) + 1))
     return [step * (place * groups // size) for place in range(size)]

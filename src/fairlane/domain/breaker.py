@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
     @property
     def close_command(self) -> str:
-        """What an operator types to close its breaker."""
+        """Return what an operator types to close its breaker."""
         return f"fairlane types close-breaker {shlex.quote(self.job_type)} -o {shlex.quote(self.organization)}"
 
 
@@ -39,19 +39,19 @@ class Outcomes(NamedTuple):
     seconds: float = 0.0
 
     def plus(self, other: "Outcomes") -> "Outcomes":
-        """Both together."""
+        """Add both together."""
         return Outcomes(
             self.completions + other.completions, self.failures + other.failures, self.seconds + other.seconds
         )
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """Return how many there were."""
         return self.completions + self.failures
 
     @property
     def open_a_breaker(self) -> bool:
-        """Whether so much has failed that nothing more should start for a while."""
+        """Return True if so much has failed that nothing more should start for a while."""
         return self.attempts >= FEWEST_ATTEMPTS and self.failures >= FAILED_SHARE * self.attempts
 
 
@@ -80,15 +80,15 @@ class Breaker:
 
     @property
     def pair(self) -> Pair:
-        """What it is about."""
+        """Return what it is about."""
         return Pair(self.organization, self.job_type)
 
     def lets_try(self, now: datetime) -> bool:
-        """Whether one job, and only one, may start."""
+        """Return True if one job, and only one, may start."""
         return self.closed_at is None and self.trial is None and self.until <= now
 
     def after_trial(self, ended: JobStatus | None, now: datetime) -> "Breaker":
-        """What follows from the end of its trial.
+        """Return what follows from the end of its trial.
 
         Args:
             ended: the status that the attempt came to; None if it says nothing: the job was deleted, or the handler
@@ -99,17 +99,19 @@ class Breaker:
         return replace(self, trial=None, until=now + REST if ended in PASSING else self.until)
 
     def closed(self, now: datetime) -> "Breaker":
-        """The same once it holds back nothing more."""
+        """Return the same once it holds back nothing more."""
         return replace(self, trial=None, closed_at=now)
 
 
 def opened(pair: Pair, now: datetime) -> Breaker:
-    """A breaker that opens now."""
+    """Return a breaker that opens now."""
     return Breaker(*pair, opened_at=now, until=now + REST)
 
 
 def counted_from(now: datetime, breaker: Breaker | None) -> datetime:
-    """From which minute on outcomes count at `now`; they are kept by the minute in which they were written.
+    """Return from which minute on outcomes count at `now`.
+
+    They are kept by the minute in which they were written.
 
     Args:
         breaker: the pair's last one. The minute in which it closed still has what opened it.
@@ -121,5 +123,5 @@ def counted_from(now: datetime, breaker: Breaker | None) -> datetime:
 
 
 def minute_of(moment: datetime) -> datetime:
-    """The beginning of its minute."""
+    """Return the beginning of its minute."""
     return moment.replace(second=0, microsecond=0)

@@ -86,14 +86,14 @@ class BulkAction:
 
     @property
     def state(self) -> BulkState:
-        """Whether it goes on, has come to its end, or was stopped before."""
+        """Say whether it goes on, has come to its end, or was stopped before."""
         if self.ended_at is None:
             return BulkState.WORKING
         return BulkState.STOPPED if self.stopped_by is not None else BulkState.DONE
 
 
 def verb_of(given: object) -> BulkVerb:
-    """The verb of this name.
+    """Return the verb of this name.
 
     Raises:
         InvalidParameters: there is none.

@@ -46,7 +46,7 @@ class Unordered(tuple[object, ...]):
 
 
 def digest(organization: str, job_type: str, canonical_parameters: str) -> str:
-    """The deduplication hash of a submission by its parameters, as 64 hexadecimal digits.
+    """Return the deduplication hash of a submission by its parameters, as 64 hexadecimal digits.
 
     `canonical_parameters` is what `canonical` made of them.
     """
@@ -54,13 +54,13 @@ def digest(organization: str, job_type: str, canonical_parameters: str) -> str:
 
 
 def digest_of_key(organization: str, job_type: str, key: str) -> str:
-    """The deduplication hash of a submission by the caller's own `key`; never equal to one made of parameters."""
+    """Return the deduplication hash of a submission by the caller's own `key`; no parameters have the same."""
     check_scalar(key, "dedup_key")
     return _sha256("key", organization, job_type, key)
 
 
 def canonical(value: object, place: Place = "parameters") -> str:
-    """The one text of `value`; equal texts mean equal values. Dataclasses and models are to be dicts already.
+    """Return the one text of `value`; equal texts mean equal values. Dataclasses and models are to be dicts already.
 
     Raises InvalidParameters, naming what is wrong below `place`, for NaN and infinity, for text with NUL or lone
     surrogates, for keys that are not text and for objects of other types.
@@ -102,7 +102,7 @@ def check_scalar(value: object, place: Place) -> None:
 
 
 def written(place: Place) -> str:
-    """A place in words, such as `parameters.items[3]`; keys are escaped and cut, since a key may be anything."""
+    """Return a place in words, such as `parameters.items[3]`; keys are escaped and cut, as a key may be anything."""
     if isinstance(place, str):
         return place
     form, origin, step = place

@@ -94,7 +94,7 @@ class _Rules:
 def classify(
     error: BaseException, *, transient: Types = (), permanent: Types = (), now: datetime | None = None
 ) -> ErrorReport:
-    """What is kept of an exception, and whether its job is tried again. Raises nothing, whatever the exception does.
+    """Return what is kept of an exception, and whether its job is tried again; raise nothing, whatever it does.
 
     A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first that
     met Fairlane's storage, else of the first one; the traceback is the whole group's.
@@ -126,14 +126,14 @@ def classify(
 
 
 def snooze_of(error: BaseException) -> errors.Snooze | None:
-    """The snooze that a handler asked for; of a group of nothing else the longest, which comes too early for none."""
+    """Return the snooze that a handler asked for; of a group of nothing else the longest."""
     snoozes = [leaf for leaf in leaves(error) if isinstance(leaf, errors.Snooze)]
     is_all = len(snoozes) == sum(1 for _ in leaves(error))
     return max(snoozes, key=lambda one: one.seconds) if is_all else None
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group and in the groups in it; of another exception itself."""
+    """Yield the exceptions in a group and in the groups in it; of another exception itself."""
     waiting = [error]
     while waiting:
         one = waiting.pop()
@@ -156,7 +156,7 @@ def _judge(error: BaseException, rules: _Rules) -> Ruling:
 
 
 def _ruling(error: BaseException, rules: _Rules) -> Ruling | None:
-    """What the rules say of this exception alone; None if nothing is known."""
+    """Return what the rules say of this exception alone; None if nothing is known."""
     lineage = _lineage(error)
     wait = _retry_after(error, rules.now)
     declared = _by_nearest(lineage, rules.transient, rules.permanent)
@@ -191,7 +191,7 @@ def _by_errno(error: BaseException) -> bool | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that the exception carries, if it is one of an error."""
+    """Return the HTTP status that the exception carries, if it is one of an error."""
     if not isinstance(error, Exception):
         return None  # `SystemExit.code` is none
     for source in _http_sources(error):
@@ -203,7 +203,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _retry_after(error: BaseException, now: datetime | None) -> float | None:
-    """The wait that the exception or the response in it asks for, in seconds."""
+    """Return the wait that the exception or the response in it asks for, in seconds."""
     wait = _seconds(read(error, "retry_after"), now)
     for source in _http_sources(error):
         for name in HEADERS_NAMES:
@@ -237,7 +237,7 @@ def _from_header(text: str, now: datetime | None) -> float | timedelta | None:
 
 
 def _date(text: object) -> datetime | None:
-    """An HTTP date."""
+    """Read an HTTP date."""
     try:
         date = parsedate_to_datetime(text) if isinstance(text, str) else None
     except (IndexError, OverflowError, TypeError, ValueError):
@@ -251,7 +251,7 @@ def _http_sources(error: BaseException) -> tuple[object, ...]:
 
 
 def read(source: object, name: str) -> object:
-    """An item of a mapping or an attribute; None if there is none or it can't be read."""
+    """Return an item of a mapping or an attribute; None if there is none or it can't be read."""
     try:
         get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
         item = get(name) if callable(get) else None
@@ -261,12 +261,12 @@ def read(source: object, name: str) -> object:
 
 
 def _lineage(error: BaseException) -> tuple[str, ...]:
-    """The qualified names of the exception's classes, the nearest first."""
+    """Return the qualified names of the exception's classes, the nearest first."""
     return _remote_lineage(error) or tuple(map(name_of, type(error).__mro__))
 
 
 def _remote_lineage(error: BaseException) -> tuple[str, ...]:
-    """The names that an exception from another process brings along; empty for one of this process."""
+    """Return the names that an exception from another process brings along; empty for one of this process."""
     names = read(error, "lineage")
     kind = type(error)
     if not isinstance(names, tuple) or names[:1] != (f"{kind.__module__}:{kind.__qualname__}",):
@@ -303,7 +303,7 @@ def _raw_traceback(error: BaseException) -> str:
 
 
 def _fingerprint(error: BaseException) -> str:
-    """The key by which errors count as the same: their type and where in the application they were raised.
+    """Return the key by which errors count as the same: their type and where the application raised them.
 
     The line's number is not in it, so that an edit above does not make a new error of an old one.
     """
@@ -313,7 +313,7 @@ def _fingerprint(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where in the application the exception was raised, as module:function; empty if it never was."""
+    """Return where in the application the exception was raised, as module:function; empty if it never was."""
     frames = [
         (frame.f_code.co_filename, f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
         for frame, _ in traceback.walk_tb(error.__traceback__)
@@ -331,7 +331,7 @@ def _is_application(file: str) -> bool:
 
 
 def _storable(text: str) -> str:
-    """Without what PostgreSQL's text or UTF-8 can't hold."""
+    """Return the text without what PostgreSQL's text or UTF-8 can't hold."""
     return _NOT_STORABLE.sub("\ufffd", text)
 
 
@@ -340,7 +340,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _cut_middle(text: str, limit: int) -> str:
-    """At most `limit` bytes: the head says where it began, the longer tail what happened."""
+    """Return at most `limit` bytes: the head says where it began, the longer tail what happened."""
     data = text.encode()
     if len(data) <= limit:
         return text

@@ -8,12 +8,12 @@ from fairlane.domain.errors import InvalidParameters
 
 
 def encode_cursor(at: datetime, last: UUID) -> str:
-    """The cursor of the page after this row."""
+    """Return the cursor of the page after this row."""
     return urlsafe_b64encode(f"{at.isoformat()} {last}".encode()).decode()
 
 
 def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """The row that a cursor stands for.
+    """Return the row that a cursor stands for.
 
     Raises:
         InvalidParameters: it is no cursor of ours.

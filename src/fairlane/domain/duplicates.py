@@ -4,7 +4,7 @@ from fairlane.domain.statuses import WAITING, JobStatus
 
 
 def may_replace(status: JobStatus, submitted_by: str | None, *, user: str | None, may_replace_all: bool) -> bool:
-    """Whether an identical job may be canceled for a new one: it has not started, and is theirs to cancel.
+    """Return True if an identical job may be canceled for a new one: it has not started, and is theirs to cancel.
 
     Args:
         status: of the earlier job, whose user is `submitted_by`.

@@ -18,13 +18,16 @@ _E = TypeVar("_E", bound=FairlaneError)
 
 
 def remedied(error: _E, call: str) -> _E:
-    """The error with the call that mends what it says, as a note: tracebacks show it, and its sentence is for all."""
+    """Add to the error the call that mends what it says.
+
+    It is a note: tracebacks show it, and the error's sentence is for all.
+    """
     error.add_note(call)
     return error
 
 
 def calls_of(error: BaseException) -> tuple[str, ...]:
-    """The calls that mend what an error says, as `remedied` notes them."""
+    """Return the calls that mend what an error says, as `remedied` notes them."""
     return tuple(getattr(error, "__notes__", ()))
 
 
@@ -180,7 +183,7 @@ class QueueFull(SubmissionError):
 
 
 def _of_submissions(kind: type[FairlaneError]) -> type[SubmissionError]:
-    """The class, under the same name, of the `kind` errors that submissions raise."""
+    """Return the class, under the same name, of the `kind` errors that submissions raise."""
 
     def reduce(self: FairlaneError) -> tuple[object, ...]:
         return refusal, (kind(*self.args),), self.__dict__
@@ -202,7 +205,7 @@ REFUSALS: Final[tuple[type[FairlaneError], ...]] = (SubmissionError, *_OF_SUBMIS
 
 
 def refusal(error: FairlaneError) -> SubmissionError:
-    """One of REFUSALS as a submission raises it: a `SubmissionError` that is still of its own kind."""
+    """Return one of REFUSALS as a submission raises it: a `SubmissionError` that is still of its own kind."""
     if isinstance(error, SubmissionError):
         return error
     made = _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)

@@ -50,7 +50,7 @@ def explain(facts: Facts) -> Explanation:
 
 
 def still_waiting(job_id: UUID, told: Explanation, seconds: float) -> str:
-    """What to tell who has waited so many seconds for the end of a job that has not ended."""
+    """Say what to tell who has waited so many seconds for the end of a job that has not ended."""
     sentence = f"Job {job_id} is still {told.status} after {seconds:g} s."
     return " ".join([sentence, *(one.advice for one in told.reasons)])
 
@@ -66,7 +66,7 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
-    """Parents, `run_at`, the retry time."""
+    """Yield parents, `run_at`, the retry time."""
     job = facts.job
     if job.status is JobStatus.PENDING and facts.unmet_parents:
         yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
@@ -172,7 +172,7 @@ _TO_MEND: Final = {
 
 
 def _workers(facts: Facts) -> Iterator[Reason]:
-    """That no worker may claim it; else, of a job that is ready, that none has a slot for it."""
+    """Say that no worker may claim it; else, of a job that is ready, that none has a slot for it."""
     job = facts.job
     missing = missing_worker(facts.workers, job.queue, job.job_type)
     if missing is not None:
@@ -183,7 +183,7 @@ def _workers(facts: Facts) -> Iterator[Reason]:
 
 
 def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:
-    """Whether the workers that could run it have a slot for it."""
+    """Say if none of the workers that could run it has a slot for it."""
     if not any(worker.has_room for worker in able):
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
@@ -225,7 +225,7 @@ def _running(facts: Facts) -> Iterator[Reason]:
 
 
 def _silent(facts: Facts, holder: Holder) -> str:
-    """More, where it has missed a heartbeat (there are three in a lease) and is not lost yet."""
+    """Say more, where it has missed a heartbeat (there are three in a lease) and is not lost yet."""
     if holder.lease_left is None or not 0 <= holder.lease_left < holder.silent:
         return ""
     then = "a worker takes the job back"
@@ -301,6 +301,6 @@ def _error(job: Job) -> str:
 
 
 def _quote(text: str) -> str:
-    """The first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
+    """Return the first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
     line = text.strip().partition("\n")[0].rstrip(" .\r")
     return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 1]}…"

@@ -68,11 +68,11 @@ class LiveWorker:
 
     @property
     def has_room(self) -> bool:
-        """Whether it may claim now."""
+        """Return True if it may claim now."""
         return self.free_slots > 0 and not self.stopping
 
     def serves(self, queue: str) -> bool:
-        """Whether it claims from the queue."""
+        """Return True if it claims from the queue."""
         return self.queues is None or queue in self.queues
 
 
@@ -90,7 +90,7 @@ class Holder:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the lease has run out."""
+        """Return True if the lease has run out."""
         return self.lease_left is None or self.lease_left < 0
 
 

@@ -16,7 +16,10 @@ from fairlane.domain.statuses import JobStatus
 
 
 def limit_reasons(facts: Facts) -> Iterator[Reason]:
-    """Limits that let nothing start: those that allow none, and, of a job that is ready, those that are reached."""
+    """Yield limits that let nothing start.
+
+    They are those that allow none, and, of a job that is ready, those that are reached.
+    """
     is_ready = facts.place_in_lane is not None
     for one in facts.limits:
         most, rate = one.limit.max_running, one.limit.execution_rate
@@ -27,7 +30,7 @@ def limit_reasons(facts: Facts) -> Iterator[Reason]:
 
 
 def max_running_code(subject: Subject) -> ReasonCode:
-    """What a limit on what runs at once is called as a reason."""
+    """Return what a limit on what runs at once is called as a reason."""
     if subject.organization is None:
         return ReasonCode.JOB_TYPE_MAX_RUNNING
     if subject.job_type is None:
@@ -36,7 +39,7 @@ def max_running_code(subject: Subject) -> ReasonCode:
 
 
 def execution_rate_code(subject: Subject) -> ReasonCode:
-    """What a limit on what starts in a window is called as a reason."""
+    """Return what a limit on what starts in a window is called as a reason."""
     if subject.organization is None:
         return ReasonCode.JOB_TYPE_EXECUTION_RATE
     return ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION
@@ -79,7 +82,7 @@ def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
 
 
 def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str, ...]]:
-    """Who can raise the limit, and the commands that do."""
+    """Say who can raise the limit, and the commands that do."""
     whose = shlex.quote(subject.organization or "")
     if subject.job_type is None:
         if facts.is_hosted:
@@ -91,14 +94,14 @@ def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str
 
 
 def breaker_reasons(facts: Facts) -> Iterator[Reason]:
-    """An open breaker: until when, or whose trial it waits for."""
+    """Yield an open breaker: until when, or whose trial it waits for."""
     breaker = facts.breaker
     if breaker is not None and _is_due_before(breaker.until, facts):
         yield breaker_reason(breaker, facts.now)
 
 
 def breaker_reason(breaker: Breaker, now: datetime) -> Reason:
-    """What a breaker that is open at `now` does to all that is ready."""
+    """Say what a breaker that is open at `now` does to all that is ready."""
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
     close, commands = "An operator can let all start now.", (breaker.pair.close_command,)
     if breaker.trial is not None:
@@ -117,7 +120,7 @@ def breaker_reason(breaker: Breaker, now: datetime) -> Reason:
 
 
 def _is_due_before(moment: datetime, facts: Facts) -> bool:
-    """Whether it is ready, or its retry comes before this moment."""
+    """Return True if it is ready, or its retry comes before this moment."""
     retry_at = facts.job.next_retry_at if facts.job.status is JobStatus.QUEUED else None
     return facts.place_in_lane is not None or (retry_at is not None and retry_at < moment)
 

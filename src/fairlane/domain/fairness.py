@@ -301,7 +301,7 @@ def lane_rooms(
     started: Mapping[str, int],
     passed: Collection[Lane] = (),
 ) -> dict[Lane, int]:
-    """What each limited lane may start, so that no limit is passed whatever the lanes hold.
+    """Return what each limited lane may start, so that no limit is passed whatever the lanes hold.
 
     A job type's room is shared among its organizations, those with the fewest running jobs of it first; what is for an
     organization goes to its lanes of that type (there are several if the type is in several queues).

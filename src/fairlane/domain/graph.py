@@ -52,7 +52,9 @@ class Graph:
 
 
 def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -> UUID | None:
-    """The ancestor that ended without completing and took others down, none of its own ancestors having failed.
+    """Return the ancestor that ended without completing and took others down.
+
+    None of its own ancestors has failed.
 
     Of several it is the one that ended first.
     """
@@ -66,7 +68,7 @@ def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -
 
 
 def _above(job: UUID, parents: Mapping[UUID, Collection[UUID]]) -> set[UUID]:
-    """All ancestors of a job; not the job itself."""
+    """Return all ancestors of a job; not the job itself."""
     found: set[UUID] = set()
     fresh = set(parents.get(job, ()))
     while fresh:

@@ -11,13 +11,13 @@ _seconds: ContextVar[float | None] = ContextVar("fairlane_read_seconds", default
 
 
 def read_seconds() -> float | None:
-    """How long a look may take here; None: as long as it takes."""
+    """Return how long a look may take here; None: as long as it takes."""
     return _seconds.get()
 
 
 @contextmanager
 def reading_within(seconds: float) -> Iterator[None]:
-    """Within the block, what the database does longer for a look is stopped, with `StatementTooSlow`."""
+    """Stop, within the block, what the database does longer for a look, with `StatementTooSlow`."""
     token = _seconds.set(seconds)
     try:
         yield

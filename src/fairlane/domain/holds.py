@@ -48,7 +48,7 @@ class Holds:
     workers: Sequence[LiveWorker] = ()
 
     def on(self, job: Job) -> ReasonCode | None:
-        """The first thing that holds a job back, whatever else it waits for; None: nothing of these."""
+        """Return the first thing that holds a job back, whatever else it waits for; None: nothing of these."""
         if job.status not in WAITING:
             return None
         if MAINTENANCE in self.paused:
@@ -76,7 +76,7 @@ def held_lanes(
     resting: Collection[Pair],
     workers: Sequence[LiveWorker],
 ) -> dict[Lane, ReasonCode]:
-    """The first thing that holds back all jobs of each of these lanes, but for limits; without those nothing holds.
+    """Return the first thing that holds back all jobs of each of these lanes, but for limits; some have none.
 
     Args:
         paused: pairs of what is paused and its name.
@@ -95,7 +95,7 @@ def held_lanes(
 
 
 def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> ReasonCode | None:
-    """The first thing that is missing on the way from any worker to one that may claim them; None: there is one."""
+    """Return the first thing that is missing on the way to a worker that may claim them; None: there is one."""
     serving = [worker for worker in workers if worker.serves(queue)]
     able = [worker for worker in serving if job_type in worker.job_types]
     claiming = [worker for worker in able if not worker.stopping]

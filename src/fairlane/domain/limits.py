@@ -24,11 +24,11 @@ class Limit:
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether it limits nothing."""
+        """Return True if it limits nothing."""
         return self.max_running is None and self.execution_rate is None
 
     def room(self, running: int, started: int) -> int:
-        """How many more may start, with so many running and so many started within the window; not for unlimited."""
+        """Return how many more may start, with so many running and started within the window; not for unlimited."""
         rooms = []
         if self.max_running is not None:
             rooms.append(self.max_running - running)
@@ -45,7 +45,7 @@ class Subject(NamedTuple):
 
 
 def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subject]:
-    """How many jobs of each subject run.
+    """Count how many jobs of each subject run.
 
     Args:
         running: by (job type, organization).
@@ -58,7 +58,7 @@ def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subjec
 
 
 def subjects_of(organization: str, job_type: str) -> tuple[Subject, Subject, Subject]:
-    """All that may limit the jobs of a type in an organization."""
+    """Return all that may limit the jobs of a type in an organization."""
     return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
 
 
@@ -70,7 +70,7 @@ def limits_on(
     own: Limit,
     overrides: Mapping[Subject, Mapping[str, Any]],
 ) -> dict[Subject, Limit]:
-    """All that limits the jobs of a type in an organization.
+    """Return all that limits the jobs of a type in an organization.
 
     Args:
         max_running: of the organization.
@@ -94,7 +94,7 @@ class LimitUse(NamedTuple):
 
 
 def beyond_limits(ready: Mapping[Lane, int], left: Mapping[Subject, int]) -> dict[Lane, int]:
-    """How many of each lane's ready jobs wait at a limit: those beyond what all limits on the lane leave.
+    """Count the ready jobs of each lane that wait at a limit: those beyond what all limits on the lane leave.
 
     Lanes under the same limit take of its room one after the other; which of them it will be, the next claims decide.
 
@@ -112,7 +112,7 @@ def beyond_limits(ready: Mapping[Lane, int], left: Mapping[Subject, int]) -> dic
 
 
 def next_start(limit: Limit, starts: Iterable[tuple[datetime, int]], now: datetime) -> datetime | None:
-    """When an execution rate lets another job start; None if it does now, or never since the rate is 0.
+    """Return when an execution rate lets another job start; None if it does now, or never since the rate is 0.
 
     Args:
         starts: moments and how many jobs started then, the newest first; no more of them are looked at than needed.

@@ -95,17 +95,17 @@ class WorkerView:
 
     @property
     def is_silent(self) -> bool:
-        """Whether more than half of its lease is over: one that works sends a heartbeat long before."""
+        """Return True if more than half of its lease is over: one that works sends a heartbeat long before."""
         return self.silent > self.lease_left
 
     def claims(self, queue: str | None, job_type: str) -> bool:
-        """Whether it goes on claiming jobs of this type from this queue; None = from each."""
+        """Return True if it goes on claiming jobs of this type from this queue; None = from each."""
         goes_on = not (self.stopping or self.drain_requested)
         return goes_on and job_type in self.job_types and (self.queues is None or queue in self.queues)
 
 
 def are_stood_in_for(workers: Collection[WorkerView], others: Collection[WorkerView]) -> bool:
-    """Whether, of all that these workers claim, each is claimed by one of the others as well."""
+    """Return True if, of all that these workers claim, each is claimed by one of the others as well."""
     claimed = {(queue, name) for one in workers for queue in one.queues or [None] for name in one.job_types}
     return all(any(other.claims(*what) for other in others) for what in claimed)
 
@@ -177,7 +177,7 @@ class QueueView:
 
     @property
     def live(self) -> int:
-        """All that have not ended."""
+        """Return all that have not ended."""
         return self.ready + self.limited + self.retrying + self.running + self.pending
 
 

@@ -15,18 +15,18 @@ _as_operator: ContextVar[bool] = ContextVar("fairlane_as_operator", default=True
 
 
 def origin() -> str:
-    """Where what happens here comes from: "library", "command line", "token 01928f3a from 203.0.113.9"."""
+    """Return where what happens here comes from: "library", "command line", "token 01928f3a from 203.0.113.9"."""
     return _origin.get()
 
 
 def acts_as_operator() -> bool:
-    """Whether who acts here and is an operator does so as one; not by a credential that makes a member of them."""
+    """Return True if an operator acts here as one, and not by a credential that makes a member of them."""
     return _as_operator.get()
 
 
 @contextmanager
 def acting_from(text: str, *, as_operator: bool = True) -> Iterator[None]:
-    """Within the block, whatever is audited comes from there.
+    """Name, within the block, where whatever is audited comes from.
 
     Args:
         as_operator: whether an operator acts as one there: see `acts_as_operator`.

@@ -28,7 +28,7 @@ class Fate(NamedTuple):
 def fate(
     policy: ParentPolicy, ended: Sequence[EndedParent], *, unmet: int, run_at: datetime, now: datetime
 ) -> Fate | None:
-    """What becomes of a pending child; None: it waits on, for others or for its time.
+    """Return what becomes of a pending child; None: it waits on, for others or for its time.
 
     Args:
         ended: parents that have just ended.

@@ -10,15 +10,15 @@ from fairlane.domain.jobs import Job, LogEntry
 
 
 def without_quotes(message: str) -> str:
-    """A message without what its handler said."""
+    """Return a message without what its handler said."""
     return message.partition(": ")[0]
 
 
 def entry_without_payload(entry: LogEntry) -> LogEntry:
-    """An entry of the execution log without what its handler said."""
+    """Return an entry of the execution log without what its handler said."""
     return replace(entry, message=without_quotes(entry.message), traceback=None)
 
 
 def job_without_errors(job: Job) -> Job:
-    """A job without what its handler said of its error."""
+    """Return a job without what its handler said of its error."""
     return replace(job, error_message=None)

@@ -100,7 +100,7 @@ class Principal:
 
     @property
     def is_operator(self) -> bool:
-        """Whether they may look across organizations."""
+        """Return True if they may look across organizations."""
         return self.operator_rights is not None and self.organization is None
 
 
@@ -118,14 +118,14 @@ class Access:
     is_operator: bool
 
     def sees_payload(self, submitted_by: str | None) -> bool:
-        """Whether they may see parameters, error texts and results of a job that `submitted_by` submitted."""
+        """Return True if they may see parameters, error texts and results of a job that `submitted_by` submitted."""
         return Right.PAYLOAD_READ in self.rights or (submitted_by == self.user and Right.JOBS_READ in self.rights)
 
 
 def access(
     principal: Principal, organization: str, role: Role | None, permissions: Collection[str] = ()
 ) -> Access | None:
-    """What is open to the principal in the organization; None: nothing, as if it were not there.
+    """Return what is open to the principal in the organization; None: nothing, as if it were not there.
 
     Args:
         role: theirs there now; None = they are no member.
@@ -147,7 +147,7 @@ def access(
 
 
 def permission_name(name: str) -> str:
-    """A name that members may have as a permission, and that job types may require.
+    """Return a name that members may have as a permission, and that job types may require.
 
     Raises:
         ConfigurationError: it is that of a right which only roles give, and so it would not give what it says.
@@ -162,7 +162,7 @@ def permission_name(name: str) -> str:
 
 
 def rights_of(names: Iterable[str]) -> frozenset[Right]:
-    """The rights of these names.
+    """Return the rights of these names.
 
     Raises:
         ConfigurationError: one is no right.

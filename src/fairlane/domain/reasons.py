@@ -57,18 +57,18 @@ class Reason:
 
     @property
     def advice(self) -> str:
-        """The sentence and its commands, for who has a command line."""
+        """Return the sentence and its commands, for who has a command line."""
         if not self.commands:
             return self.sentence
         return f"{self.sentence.removesuffix('.')}: {', '.join(f'`{command}`' for command in self.commands)}."
 
 
 def number_in_lane(job: Job, place: int) -> str:
-    """A job's place in its lane within a sentence, without the word, which no reader of it has been told."""
+    """Return a job's place in its lane within a sentence, without the word, which its readers do not know."""
     number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
     return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
 
 def time_of(moment: datetime) -> str:
-    """A moment within a sentence."""
+    """Return a moment within a sentence."""
     return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

@@ -58,28 +58,28 @@ class Recent:
 
     @property
     def minutes(self) -> int:
-        """How far back it goes."""
+        """Return how far back it goes."""
         return int((self.grid.end - self.grid.start).total_seconds()) // 60
 
     @property
     def throughput_per_minute(self) -> float:
-        """Attempts that ended, of the time that is over: the minute that is now has only begun."""
+        """Return how many attempts ended a minute, of the time that is over: the minute that is now has begun."""
         over = (self.now - self.grid.start).total_seconds() / 60
         return round(sum(one.attempts for one in self.by_type.values()) / max(over, 1.0), 3)
 
     @property
     def wait_seconds(self) -> Spread:
-        """Of jobs."""
+        """Return the seconds that jobs waited."""
         return _spread([(one.waited, weight) for one, weight in self._weighted() if one.waited is not None])
 
     @property
     def processing_seconds(self) -> Spread:
-        """Of jobs."""
+        """Return the processing time of jobs."""
         return _spread([(one.ran, weight) for one, weight in self._weighted()])
 
     @property
     def attempts_by_type(self) -> dict[str, int]:
-        """How many completed, failed or timed out."""
+        """Count how many completed, failed or timed out."""
         return {name: one.attempts for name, one in self._told()}
 
     @property
@@ -92,7 +92,7 @@ class Recent:
 
     @property
     def failure_rate_by_type(self) -> dict[str, float]:
-        """Which part of the attempts failed or timed out, 0 to 1."""
+        """Return which part of the attempts failed or timed out, 0 to 1."""
         return {name: one.failures / one.attempts for name, one in self._told()}
 
     @property
@@ -113,12 +113,12 @@ class Recent:
 
 
 def recent_grid(now: datetime, minutes: int) -> Grid:
-    """The steps in which the last minutes are looked at: few, and of whole minutes, as ends are counted."""
+    """Return the steps in which the last minutes are looked at: few, and of whole minutes, as ends are counted."""
     return grid_of(now, minutes=minutes, step=-(-minutes // _STEPS))
 
 
 def _spread(values: Sequence[tuple[float, float]]) -> Spread:
-    """Of values with their weights."""
+    """Return the spread of values with their weights."""
     if not values:
         return Spread(None, None)
     average = sum(value * weight for value, weight in values) / sum(weight for _, weight in values)

@@ -83,7 +83,7 @@ _HEADER: Final = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text with `[redacted]` in the place of each secret; a second call changes nothing.
+    """Return the text with `[redacted]` in the place of each secret; a second call changes nothing.
 
     Keys, separators, quotes and the user in a URL stay, so that the reader sees what was there. Time grows with the
     length of the text only.
@@ -97,17 +97,17 @@ def redact(text: str) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what is called so is a secret: `password`, `stripe_api_key`, `refreshToken`."""
+    """Return True if what is called so is a secret: `password`, `stripe_api_key`, `refreshToken`."""
     return _NAME.search(name) is not None
 
 
 def safe_url(url: str) -> str:
-    """A URL as it was written, with `***` in place of its password."""
+    """Return a URL as it was written, with `***` in place of its password."""
     return _PASSWORD_OF_QUERY.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***@", url, count=1))
 
 
 def _without_token(match: re.Match[str]) -> str:
-    """`Basic configuration` is prose, `Basic dXNlcjpwYXNz` is not."""
+    """Tell prose, such as `Basic configuration`, from a token, such as `Basic dXNlcjpwYXNz`."""
     scheme, space, token = match.groups()
     word = token.rstrip(".")
     if len(word) < 20 and not any(c.isdigit() for c in word) and word in {word.lower(), word.upper(), word.title()}:

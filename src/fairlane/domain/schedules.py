@@ -57,7 +57,7 @@ class Timetable:
     start: datetime
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """The ticks after a moment, each later than the one before, in UTC.
+        """Yield the ticks after a moment, each later than the one before, in UTC.
 
         Where clocks are put forward, a tick in the hour that is left out comes at its end; where they are put back, one
         in the hour that comes twice comes once, at first. Where the field of minutes or hours begins with `*`, ticks
@@ -74,11 +74,11 @@ class Timetable:
                 yield tick
 
     def next(self, moment: datetime) -> datetime | None:
-        """The first tick after a moment; None: there is none any more."""
+        """Return the first tick after a moment; None: there is none any more."""
         return next(self.after(moment), None)
 
     def latest(self, first: datetime, now: datetime) -> datetime:
-        """The latest tick up to now, of those from `first` on, which is one and is due."""
+        """Return the latest tick up to now, of those from `first` on, which is one and is due."""
         if self.every is not None:
             step = timedelta(seconds=self.every)
             return max(first, self.start + (now - self.start) // step * step)
@@ -144,7 +144,7 @@ class Schedule:
 def timetable(
     *, cron: str | None = None, every: float | None = None, time_zone: str = "UTC", start: datetime
 ) -> Timetable:
-    """A timetable that has ticks. A nickname of cron's, such as "@daily", becomes its five fields.
+    """Return a timetable that has ticks. A nickname of cron's, such as "@daily", becomes its five fields.
 
     Raises:
         ConfigurationError: what is wrong with it, and what to write.
@@ -163,7 +163,7 @@ def timetable(
 
 
 def zone(name: object) -> ZoneInfo:
-    """The time zone of this name.
+    """Return the time zone of this name.
 
     Raises:
         ConfigurationError
@@ -175,7 +175,7 @@ def zone(name: object) -> ZoneInfo:
 
 
 def due(times: Timetable, tick: datetime, now: datetime, missed: Missed) -> Due:
-    """What becomes of a schedule whose next tick was at `tick`, which is not after now."""
+    """Return what becomes of a schedule whose next tick was at `tick`, which is not after now."""
     if missed is Missed.ALL:
         return Due(tick, times.next(tick))
     latest = times.latest(tick, now)

@@ -40,5 +40,5 @@ BROKEN: Final = "[unreadable]"  # it was not sealed for this place, or was chang
 
 
 def is_sealed(text: str) -> bool:
-    """Whether a stored text is a sealed one."""
+    """Return True if a stored text is a sealed one."""
     return text.startswith(PREFIX)

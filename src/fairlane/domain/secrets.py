@@ -46,12 +46,12 @@ is_hidden_name = lru_cache(4096)(is_secret_name)
 
 
 def is_marked(value: object) -> bool:
-    """Whether a plain JSON value is `{"$secret": …}`."""
+    """Return True if a plain JSON value is `{"$secret": …}`."""
     return isinstance(value, dict) and len(value) == 1 and MARK in value
 
 
 def veiled(plain: Any, *, by_name: bool = True) -> Any:
-    """Plain JSON with `[redacted]` in the place of each secret; the very same object if, and only if, there is none.
+    """Return plain JSON with `[redacted]` in the place of each secret; the very same object only if there is none.
 
     Args:
         by_name: whether names make secrets, as those of parameters do; marks do in any case.
@@ -74,19 +74,19 @@ def veiled(plain: Any, *, by_name: bool = True) -> Any:
 
 
 def _hides(name: object, value: object) -> bool:
-    """Whether the name makes a secret of the value; nothing and yes or no are none."""
+    """Return True if the name makes a secret of the value; nothing and yes or no are none."""
     return value is not None and not isinstance(value, bool) and isinstance(name, str) and is_hidden_name(name)
 
 
 def bare(plain: Any) -> Any:
-    """Plain JSON with each marked secret as its value: what the handler is given as JSON."""
+    """Return plain JSON with each marked secret as its value: what the handler is given as JSON."""
     if isinstance(plain, dict):
         return plain[MARK] if is_marked(plain) else {name: bare(item) for name, item in plain.items()}
     return [bare(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def restored(edited: Any, before: Any) -> Any:
-    """Edited parameters, with the secret that was there `before` wherever `[redacted]` was left in its place.
+    """Return edited parameters, with the secret that was there `before` wherever `[redacted]` was left.
 
     Raises:
         InvalidParameters: it was left in a list, of which so much was changed that it is not clear whose it was.
@@ -104,7 +104,10 @@ def restored(edited: Any, before: Any) -> Any:
 
 
 def _restored_items(edited: Sequence[Any], before: list[Any]) -> Iterator[Any]:
-    """Those of a list that held secrets. Only its place says whose one was, so it has to be the old one in all else."""
+    """Return those of a list that held secrets.
+
+    Only its place says whose one was, so it has to be the old one in all else.
+    """
     is_as_long = len(edited) == len(before)
     for place, new in enumerate(edited):
         if not _holds_redacted(new):
@@ -125,7 +128,7 @@ def _holds_redacted(plain: Any) -> bool:
 
 
 def _is_same(new: Any, old: Any) -> bool:
-    """As JSON: `True` is not 1."""
+    """Compare as JSON: `True` is not 1."""
     if isinstance(new, Mapping) and isinstance(old, Mapping):
         return new.keys() == old.keys() and all(_is_same(item, old[name]) for name, item in new.items())
     if isinstance(new, list | tuple) and isinstance(old, list):
@@ -138,13 +141,13 @@ def _was_hidden(name: str, value: object) -> bool:
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the parameters that differ."""
+    """Return the names of the parameters that differ."""
     both = before.keys() & after.keys()
     return tuple(sorted(name for name in {**before, **after} if name not in both or before[name] != after[name]))
 
 
 def left_out(plain: Any) -> bool:
-    """Whether `[redacted]` stands in the place of a secret: somebody copied what they were shown."""
+    """Return True if `[redacted]` stands in the place of a secret: somebody copied what they were shown."""
     if isinstance(plain, dict):
         if is_marked(plain):
             return bool(plain[MARK] == REDACTED)
@@ -153,7 +156,7 @@ def left_out(plain: Any) -> bool:
 
 
 def secret_values(text: str) -> tuple[str, ...]:
-    """The secrets in a job's stored parameters, as they may stand in a text: the longest first.
+    """Return the secrets in a job's stored parameters, as they may stand in a text: the longest first.
 
     Args:
         text: JSON; of what is none nothing is known, and it has no handler that could tell.
@@ -182,14 +185,14 @@ def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
 
 
 def _as_bytes(value: object) -> Iterator[str]:
-    """What the base64 of secret bytes stands for, if it is text: the handler has it as that."""
+    """Return what the base64 of secret bytes stands for, if it is text: the handler has it as that."""
     if isinstance(value, str):
         with suppress(ValueError):
             yield b64decode(value, validate=True).decode()
 
 
 def without(text: str, values: tuple[str, ...]) -> str:
-    """The text with `[redacted]` in the place of each of these values, the longest of which come first."""
+    """Return the text with `[redacted]` in the place of each of these values, the longest of which come first."""
     for value in values:
         text = text.replace(value, REDACTED)
     return text

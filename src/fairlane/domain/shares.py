@@ -85,7 +85,7 @@ class Shares:
 
 
 def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
-    """Who has at least half of all that runs, while others have waited for slots for a second or more."""
+    """Return who has at least half of all that runs, while others have waited for slots for a second or more."""
     largest, others = _largest(standings), waiting(standings)
     if largest is None or others is None:
         return None
@@ -94,7 +94,10 @@ def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
 
 
 def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
-    """Who has waited for slots for a second or more, but for the one that has most itself: that waits for its own."""
+    """Return who has waited for slots for a second or more.
+
+    The one that has most itself is left out: that waits for its own.
+    """
     largest = _largest(standings)
     waits = [one.behind_seconds or 0.0 for name, one in standings.items() if name != largest]
     long = [one for one in waits if one >= _SHORTEST_WAIT]
@@ -102,14 +105,14 @@ def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
 
 
 def _largest(standings: Mapping[str, Standing]) -> str | None:
-    """The only one with half of all that runs, as a line holds no slots."""
+    """Return the only one with half of all that runs, as a line holds no slots."""
     total = sum(one.running for one in standings.values())
     found = [name for name, one in standings.items() if one.running > 0 and one.running >= _LARGE * total]
     return found[0] if len(found) == 1 else None
 
 
 def together(standings: Sequence[Standing]) -> Standing:
-    """Several organizations as one."""
+    """Return several organizations as one."""
     waits = [one.waiting_seconds for one in standings if one.waiting_seconds is not None]
     behind = [one.behind_seconds for one in standings if one.behind_seconds is not None]
     return Standing(
@@ -123,7 +126,7 @@ def together(standings: Sequence[Standing]) -> Standing:
 
 
 def largest(standings: Mapping[str, Standing], spent: Mapping[str, float], number: int) -> list[str]:
-    """The organizations to show: those that run most, used most of the time or have most in line, in this order."""
+    """Return the organizations to show: those that run most, used most of the time or have most in line."""
     nothing = Standing()
 
     def key(name: str) -> tuple[float, float, int, str]:

@@ -23,15 +23,18 @@ class Position(NamedTuple):
 
     @property
     def first_missing(self) -> int:
-        """The lowest number that was not read."""
+        """Return the lowest number that was not read."""
         return self.gaps[0][0] if self.gaps else self.high + 1
 
     def has_read(self, number: int) -> bool:
-        """Whether this number was read, or can no longer come."""
+        """Return True if this number was read, or can no longer come."""
         return number <= self.high and not any(first <= number <= last for first, last in self.gaps)
 
     def within(self, gaps: int) -> "Position":
-        """The same with no more than so many gaps: less far, so that something may be read again, and nothing never."""
+        """Return the same with no more than so many gaps.
+
+        It is less far, so that something may be read again, and nothing is missed.
+        """
         if len(self.gaps) <= gaps:
             return self
         return Position(self.gaps[gaps][0] - 1, self.gaps[:gaps])
@@ -57,7 +60,7 @@ class Taken:
     gaps: tuple[Range, ...]  # that are left
 
     def after(self, number: int) -> Position:
-        """Where a reader stands who has read this look's rows, in ascending order, up to this number."""
+        """Return where a reader stands who has read this look's rows, in ascending order, up to this number."""
         if number > self.before:
             return Position(number, tuple(gap for gap in self.gaps if gap[0] < number))
         # What came late and lies above is still to be read.
@@ -78,19 +81,19 @@ class Tail:
         self._gaps: list[_Gap] = []
 
     def copy(self) -> "Tail":
-        """One that stands where this one does: what either takes then, the other does not know of."""
+        """Return one that stands where this one does: what either takes then, the other does not know of."""
         other = Tail(self.high)
         other._gaps = list(self._gaps)
         return other
 
     @property
     def gaps(self) -> tuple[Range, ...]:
-        """What is missing and may still come, ascending."""
+        """Return what is missing and may still come, ascending."""
         return tuple((gap.first, gap.last) for gap in self._gaps)
 
     @property
     def position(self) -> Position:
-        """Where it stands."""
+        """Return where it stands."""
         return Position(self.high, self.gaps)
 
     def take(self, came: Sequence[int], fresh: Iterable[Range], *, is_all: bool = True) -> Taken:

@@ -66,5 +66,5 @@ def printable(text: str) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether a database can store, and so find, the text."""
+    """Return True if a database can store, and so find, the text."""
     return _UNSTORABLE.search(text) is None

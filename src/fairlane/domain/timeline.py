@@ -73,22 +73,22 @@ class Grid(NamedTuple):
 
     @property
     def end(self) -> datetime:
-        """Of the last step."""
+        """Return the end of the last step."""
         return self.start + self.number * self.step
 
     @property
     def beginnings(self) -> list[datetime]:
-        """Of all steps, and the end of the last."""
+        """Return the beginnings of all steps, and the end of the last."""
         return [self.start + place * self.step for place in range(self.number + 1)]
 
     def place(self, at: datetime) -> int | None:
-        """In which step a moment lies; None: in none of them."""
+        """Return in which step a moment lies; None: in none of them."""
         found = (at - self.start) // self.step
         return found if 0 <= found < self.number else None
 
 
 def grid_of(now: datetime, *, minutes: int, step: int) -> Grid:
-    """The steps of so many minutes each that cover the last `minutes`."""
+    """Return the steps of so many minutes each that cover the last `minutes`."""
     number = -(-minutes // step)
     end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return Grid(end - timedelta(minutes=number * step), timedelta(minutes=step), number)
@@ -123,7 +123,10 @@ class Ended(NamedTuple):
 
 
 def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
-    """Where to look for jobs that ended. An end is counted up to a second late, so maybe in the minute after it."""
+    """Return where to look for jobs that ended.
+
+    An end is counted up to a second late, so maybe in the minute after it.
+    """
     found = {one._replace(place=place) for one in ends for place in (one.place - 1, one.place) if place >= 0}
     return sorted(found)
 
@@ -149,13 +152,13 @@ def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
 
 
 def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[Ended]) -> dict[Cell, float]:
-    """For how many ends each job of a cell's sample stands; at least for itself."""
+    """Return for how many ends each job of a cell's sample stands; at least for itself."""
     sizes = Counter(one.cell for one in sample)
     return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sizes.items()}
 
 
 def percentile(values: Iterable[tuple[float, float]], share: float) -> float | None:
-    """The least value up to which `share` of the weight lies; `values` are pairs of a value and its weight."""
+    """Return the least value up to which `share` of the weight lies; `values` are pairs of value and weight."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -183,7 +186,7 @@ class Findings:
 
 
 def timeline(found: Findings, *, cap: int) -> Timeline:
-    """The steps of what was found."""
+    """Return the steps of what was found."""
     seen = _Seen(found)
     submitted = found.submitted or {}
     is_told = found.submitted is not None

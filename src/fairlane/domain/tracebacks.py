@@ -10,7 +10,7 @@ _OURS: Final = Path(__file__).parents[1]
 
 
 def traceback_of(error: BaseException) -> str:
-    """Without the frames by which Fairlane came to the handler.
+    """Return the traceback without the frames by which Fairlane came to the handler.
 
     Where it never came to one, as with a result that can't be stored, the error's own words say all that helps.
     """

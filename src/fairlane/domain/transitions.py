@@ -70,17 +70,17 @@ class Transition:
 
     @property
     def source(self) -> JobStatus | None:
-        """The status that the row must have."""
+        """Return the status that the row must have."""
         return self.steps[0].source
 
     @property
     def target(self) -> JobStatus:
-        """The status that the row will have."""
+        """Return the status that the row will have."""
         return self.steps[-1].target
 
 
 def sealed(transition: Transition, seal: Seal) -> Transition:
-    """The same, with each text that may quote what the job holds as `seal` makes it."""
+    """Return the same, with each text that may quote what the job holds as `seal` makes it."""
     changes = dict(transition.changes)
     if isinstance(changes.get("error_message"), str):
         changes["error_message"] = seal(Field.ERROR, str(changes["error_message"]))
@@ -106,7 +106,7 @@ def _ended(now: datetime, **more: object) -> Mapping[str, object]:
 
 
 def complete(now: datetime, result: str | None, note: str = "") -> Transition:
-    """The handler returned."""
+    """Complete the job: the handler returned."""
     step = Step(_S.RUNNING, _S.COMPLETED, "handler returned" + (f"; {note}" if note else ""))
     return Transition((step,), _ended(now, error_type=None, error_message=None), result=result)
 
@@ -130,7 +130,7 @@ def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime, why
 
 
 def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, now: datetime) -> Transition:
-    """The attempt failed or timed out, and no other follows."""
+    """End the job: the attempt failed or timed out, and no other follows."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
         Step(outcome, _S.DEAD_LETTER, reason),
@@ -146,7 +146,10 @@ def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, no
 
 
 def refuse(source: JobStatus, reason: str, now: datetime, detail: str = "") -> Transition:
-    """A check forbids that the job runs. `detail` is told, but does not keep it from the group of its `reason`."""
+    """End the job: a check forbids that it runs.
+
+    `detail` is told, but does not keep it from the group of its `reason`.
+    """
     told = f"{reason}: {detail}" if detail else reason
     return _bury(source, Burial(told, REFUSED, f"{REFUSED} {reason}"), now)
 
@@ -160,7 +163,7 @@ def refuse_another(transition: Transition, now: datetime) -> Transition:
 
 
 def take_down(parent_type: str, reason: str, now: datetime) -> Transition:
-    """A parent ended without completing, and the job is not to run without it."""
+    """End the job: a parent ended without completing, and it must not run without that one."""
     return _bury(_S.PENDING, Burial(reason, "ParentEnded", f"ParentEnded {parent_type}"), now)
 
 
@@ -170,7 +173,7 @@ def _bury(source: JobStatus, burial: Burial, now: datetime) -> Transition:
 
 
 def bury_poison(reason: str, now: datetime) -> Transition:
-    """The job took down its worker too often."""
+    """End the job: it took down its worker too often."""
     changes = _ended(now, error_type="WorkerLost", error_message=reason)
     error = ErrorReport("WorkerLost", reason, permanent=True, fingerprint="WorkerLost")
     step = Step(_S.RUNNING, _S.DEAD_LETTER, reason)
@@ -178,13 +181,13 @@ def bury_poison(reason: str, now: datetime) -> Transition:
 
 
 def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transition:
-    """The job was canceled before it started, or its cancel took effect."""
+    """Cancel the job before it started, or once its cancel took effect."""
     changes = _ended(now, canceled_at=now, canceled_by=actor)
     return Transition((Step(source, _S.CANCELED, reason),), changes)
 
 
 def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: ErrorReport | None = None) -> Transition:
-    """A running job goes back unfinished, to be claimed at once or from `ready_at`; no retry is spent."""
+    """Give a running job back unfinished, to be claimed at once or from `ready_at`; no retry is spent."""
     changes = {**_BACK, "ready": ready_at is None, "next_retry_at": ready_at, "rescue_count": rescue_count}
     return Transition((Step(_S.RUNNING, _S.QUEUED, reason),), changes, error=error)
 
@@ -204,18 +207,18 @@ def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datet
 
 
 def release(reason: str = "all parents ended and its time has come") -> Transition:
-    """A pending job may be claimed."""
+    """Let a pending job be claimed."""
     return Transition((Step(_S.PENDING, _S.QUEUED, reason),), {"ready": True})
 
 
 def revive(reason: str, now: datetime, ready_at: datetime | None = None) -> Transition:
-    """A person retried a dead letter: it may be claimed at once or from `ready_at`, its retries start afresh."""
+    """Let a dead letter be claimed that a person retried, at once or from `ready_at`; its retries start afresh."""
     changes = {**_AFRESH, "ready": ready_at is None, "next_retry_at": ready_at, "run_at": now}
     return Transition((Step(_S.DEAD_LETTER, _S.QUEUED, reason),), changes)
 
 
 def revive_pending(reason: str, unmet_parents: int) -> Transition:
-    """A dead letter waits for parents again: that which took it down was retried, or others have not ended."""
+    """Let a dead letter wait for parents again: that which took it down was retried, or others have not ended."""
     changes = {**_AFRESH, "ready": False, "unmet_parents": unmet_parents}
     return Transition((Step(_S.DEAD_LETTER, _S.PENDING, reason),), changes)
 
@@ -235,19 +238,19 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
 
 
 def run_now(source: JobStatus, now: datetime) -> Transition:
-    """A person lets a waiting job start at once, in place of its time or of its next retry."""
+    """Let a waiting job start at once, in place of its time or of its next retry, as a person wishes."""
     changes = {"ready": True, "run_at": now, "next_retry_at": None}
     return Transition((Step(source, _S.QUEUED, "run now"),), changes)
 
 
 def reschedule(source: JobStatus, at: datetime) -> Transition:
-    """A person lets a waiting job start no earlier than `at`, in place of its time or of its next retry."""
+    """Let a waiting job start no earlier than `at`, in place of its time or of its next retry, as a person wishes."""
     changes = {"ready": False, "run_at": at, "next_retry_at": None}
     return Transition((Step(source, _S.PENDING, f"rescheduled to {time_of(at)}"),), changes)
 
 
 def prioritize(source: JobStatus, before: Priority, priority: Priority) -> Transition:
-    """A person gives a waiting job another priority."""
+    """Give a waiting job another priority, as a person wishes."""
     step = Step(source, source, f"priority changed from {before} to {priority}")
     return Transition((step,), {"priority": PRIORITY_RANK[priority]})
 

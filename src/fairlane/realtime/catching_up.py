@@ -30,7 +30,7 @@ class Missed:
 
 
 def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here: Position) -> Missed | None:
-    """What the holder of a cursor has missed of a room; None: it can't be told.
+    """Return what the holder of a cursor has missed of a room; None: it can't be told.
 
     Args:
         here: where the room is. What comes behind it the room will be told, each with its own cursor; told here as

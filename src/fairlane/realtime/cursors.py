@@ -33,13 +33,16 @@ class Cursors:
         self._cipher = AESGCM(bytes.fromhex(key))
 
     def seal(self, position: Position) -> str:
-        """The cursor of a position; of one with many gaps, of one before it, from which some is told again."""
+        """Return the cursor of a position.
+
+        Of one with many gaps it is that of one before, from which some is told again.
+        """
         nonce = urandom(_NONCE)
         sealed = self._cipher.encrypt(nonce, _plain(position), _PURPOSE)
         return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def open(self, cursor: str) -> Position | None:
-        """The position of a cursor; None: it is none of ours."""
+        """Return the position of a cursor; None: it is none of ours."""
         if len(cursor) > _LONGEST or not cursor.isascii():
             return None
         try:
@@ -62,18 +65,18 @@ class Vague(Cursors):
     """Makes cursors where nobody knows what their holders miss: whoever comes back with one begins anew."""
 
     def seal(self, position: Position) -> str:
-        """One that says nothing of the position."""
+        """Return one that says nothing of the position."""
         return super().seal(_BEYOND)
 
 
 def _plain(position: Position) -> bytes:
-    """With as many gaps as there is room for."""
+    """Return the bytes with as many gaps as there is room for."""
     tries = (_packed(_spelled(position.within(gaps))) for gaps in range(_GAPS, -1, -1))
     return next(packed for packed in tries if len(packed) <= _PLAIN).ljust(_PLAIN, b"\0")
 
 
 def _spelled(position: Position) -> Iterator[int]:
-    """Its numbers, of gaps how far each begins behind the one before, and how long it is: mostly small ones."""
+    """Return its numbers, mostly small ones: of gaps how far each begins behind the one before, and its length."""
     yield position.high
     before = 0
     for first, last in position.gaps:
@@ -83,7 +86,7 @@ def _spelled(position: Position) -> Iterator[int]:
 
 
 def _packed(numbers: Iterable[int]) -> bytes:
-    """Seven bits in each byte, the lowest first; the eighth says that there are more."""
+    """Return seven bits in each byte, the lowest first; the eighth says that there are more."""
     packed = bytearray()
     for number in numbers:
         rest = number

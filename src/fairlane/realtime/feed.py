@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def key(self) -> Key:
-        """Of the job."""
+        """Return that of the job."""
         return self.organization, self.job_id
 
 
@@ -89,19 +89,25 @@ class Feed:
 
     @property
     def cursors(self) -> Cursors:
-        """Those of all nodes; until it is warm, vague ones, as what lies below where it began may still come."""
+        """Return those of all nodes.
+
+        Until it is warm they are vague, as what lies below where it began may still come.
+        """
         cursors = self._cursors if self.is_warm else self._vague
         assert cursors is not None, "it was started"
         return cursors
 
     @property
     def position(self) -> Position:
-        """Where it stands."""
+        """Return where it stands."""
         return self._known.tail.position
 
     @property
     def is_warm(self) -> bool:
-        """Whether no transaction from before its start is open: what those write below where it began it can't see."""
+        """Return True once no transaction from before its start is open.
+
+        It can't see what those write below where it began.
+        """
         return not self._known.strangers
 
     def start(self) -> None:
@@ -118,13 +124,13 @@ class Feed:
         self._forget_strangers(self._database.look(statements.writers, of=EVERYONE))
 
     def _forget_strangers(self, writers: frozenset[str]) -> bool:
-        """All but those who are writing still; whether one has ended."""
+        """Forget all but those who are writing still; return True if one has ended."""
         before = self._known.strangers
         self._known = replace(self._known, strangers=before & writers)
         return self._known.strangers != before
 
     def look(self, audience: Audience) -> Look:
-        """What came since the last look, for an audience."""
+        """Return what came since the last look, for an audience."""
         self._settle()
         look, known = self._database.read(lambda connection: self._read(connection, audience), of=EVERYONE)
         is_lost, self._known, self._is_lost = look.is_lost or self._is_lost, known, False
@@ -175,7 +181,7 @@ class Feed:
     def _progress(
         self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]
     ) -> tuple[list[Progress], Mapping[Key, tuple[int, int]]]:
-        """What changed, and all that there is. Of attempts that just ended, too: their last one counts."""
+        """Return what changed, and all that there is. Of attempts that just ended, too: their last one counts."""
         ended = {
             ((row.organization_id, row.job_id), row.attempt) for row in entries if row.from_status == JobStatus.RUNNING
         }
@@ -225,7 +231,7 @@ class Feed:
 
 
 def _alerts(connection: Connection) -> Tail:
-    """All that are there are told; what is missing right below the newest may still come."""
+    """Return all alerts that are there; what is missing right below the newest may still come."""
     tail = Tail(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
     tail.take((), _ranges(statements.alerts_after(connection, tail.position, _IN_FLIGHT)))
     return tail

@@ -42,7 +42,7 @@ class Room(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As clients know it."""
+        """Return the name that clients know it by."""
         match self.kind:
             case RoomKind.ORGANIZATION:
                 return f"org:{self.organization}"
@@ -113,7 +113,7 @@ class Client:
         self._wake()
 
     def take(self, most: int) -> list[Message]:
-        """The next messages, which wait no longer."""
+        """Take the next messages, which wait no longer."""
         keys = [key for key, _ in zip(self._waiting, range(most), strict=False)]
         return [self._waiting.pop(key) for key in keys]
 
@@ -133,7 +133,7 @@ class Client:
             self.put(message)
 
     def leave(self, room: Room) -> None:
-        """Be told of the room no more."""
+        """Leave the room, to be told of it no more."""
         self.rooms.discard(room)
         self._held.pop(room, None)
 
@@ -155,7 +155,7 @@ class Client:
         self._wake()
 
     def _shorten(self) -> None:
-        """Who reads slowly misses some, but is not sent away."""
+        """Shorten what waits: who reads slowly misses some, but is not sent away."""
         placed = [one for one in self._waiting.values() if "cursor" in one.data]
         ((room, _),) = Counter(one.room for one in placed).most_common(1)
         reset = _reset_after([one for one in placed if one.room == room][-1])
@@ -184,15 +184,15 @@ class Hub:
 
     @property
     def rooms(self) -> Collection[Room]:
-        """Those that somebody is in."""
+        """Return those that somebody is in."""
         return self._rooms.keys()
 
     def rooms_of(self, organization: str) -> Iterator[Room]:
-        """Those of an organization that somebody is in."""
+        """Return those of an organization that somebody is in."""
         return (room for room in self._rooms if room.organization == organization)
 
     def audience(self) -> Audience:
-        """Whose rows somebody listens to."""
+        """Return whose rows somebody listens to."""
         if self._audience is None:
             self._audience = Audience(
                 frozenset(room.organization for room in self._rooms if room.kind is RoomKind.ORGANIZATION),
@@ -202,7 +202,7 @@ class Hub:
         return self._audience
 
     def add(self, client: Client) -> None:
-        """A client that is in no room yet.
+        """Add a client that is in no room yet.
 
         Raises:
             RateLimited: its user has so many already.
@@ -259,7 +259,7 @@ class Hub:
         self._audience = None
 
     def remove(self, client: Client) -> None:
-        """A client is gone."""
+        """Remove a client that is gone."""
         for room in list(client.rooms):
             self.leave(client, room)
         self.clients.pop(client, None)
@@ -299,11 +299,14 @@ class Hub:
 
 
 def _reset_after(message: Message) -> Message:
-    """What stands for all that was told in a room, up to this message."""
+    """Return what stands for all that was told in a room, up to this message."""
     assert message.room is not None
     return Message(message.room, Reset(room=message.room.name, cursor=message.data["cursor"]))
 
 
 def _whose(client: Client) -> tuple[str | None, str]:
-    """With whom it is counted. The admins of an organization enroll whom they like, and make tokens for them."""
+    """Return with whom it is counted.
+
+    The admins of an organization enroll whom they like, and make tokens for them.
+    """
     return client.principal.organization, client.principal.user

@@ -54,16 +54,16 @@ class Doorkeeper(Protocol):
         """
 
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Whose ticket it is; it is good once."""
+        """Return whose ticket it is; it is good once."""
 
     def place(self, principal: Principal) -> str:
-        """Whose turn `open` takes."""
+        """Return whose turn `open` takes."""
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":
-        """The room that somebody wants, if they may see it. Raises whatever `problem` tells of."""
+        """Return the room that somebody wants, if they may see it. Raises whatever `problem` tells of."""
 
     def problem(self, error: Exception) -> dict[str, Any]:
-        """An error as clients are told."""
+        """Return an error as clients are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ class Live:
         return look
 
     async def _pause(self, seconds: float) -> None:
-        """Until a hint, but not before a moment has passed."""
+        """Wait until a hint, but not before a moment has passed."""
         await asyncio.sleep(min(seconds, _SOONEST))
         self._hint.clear()
         if seconds > _SOONEST:
@@ -326,5 +326,5 @@ class Live:
 
 
 def _turn(now: float) -> int:
-    """How many parts of the clients have had a heartbeat, or should have, since the clock began."""
+    """Return how many parts of the clients have had a heartbeat, or should have, since the clock began."""
     return int(now * _PARTS / _BEAT)

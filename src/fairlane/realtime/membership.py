@@ -57,17 +57,17 @@ class Membership:
         self.memberships_checked = 0.0
 
     def is_fresh(self, now: float) -> bool:
-        """Whether the last answers still stand; while they don't, nobody is told anything."""
+        """Return True if the last answers still stand; while they don't, nobody is told anything."""
         longest = _FRESH_FROM_HOST if self._is_hosts else _FRESH
         return now - self.credentials_checked < _FRESH and now - self.memberships_checked < longest
 
     def principals(self, those: Iterable[Principal]) -> Mapping[Credential | None, Principal]:
-        """Whom the credentials prove now that are still good."""
+        """Return whom the credentials prove now that are still good."""
         found = self._ask({one.credential for one in those if one.credential is not None})
         return {one.credential: one for one in found.values()}
 
     def those_who_may(self, asked: Collection[tuple[Principal, Room]]) -> MaySee:
-        """Tells of these principals and rooms who may still see them."""
+        """Return the check of who may still see: of these principals and rooms."""
         pairs = {(room.organization, one.user) for one, room in asked if room != EVERYTHING}
         standings = self._organizations({organization for organization, _ in pairs})
         members = self._members(pairs)
@@ -100,7 +100,7 @@ class Membership:
 
 
 def is_operator(principal: Principal) -> bool:
-    """Whether they may watch the jobs of all organizations."""
+    """Return True if they may watch the jobs of all organizations."""
     rights = principal.operator_rights if principal.is_operator else None
     is_cut = principal.scopes is not None and Right.JOBS_READ not in principal.scopes
     return rights is not None and Right.JOBS_READ in rights and not is_cut
@@ -114,14 +114,14 @@ class Silence:
         self._said = -math.inf
 
     def lasts(self, now: float) -> None:
-        """There is none, by the monotonic clock."""
+        """Note that it lasts, at this moment of the monotonic clock."""
         self._since = now if self._since is None else self._since
         if now - self._since > _STANDS and now - self._said > _SAYS_AGAIN:
             self._said = now
             _log.warning(STANDING)
 
     def ends(self) -> None:
-        """There is one again."""
+        """Note that there is a fresh answer again."""
         self._since = None
 
 

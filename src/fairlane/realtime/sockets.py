@@ -91,7 +91,7 @@ class Sockets:
         self._watching: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI."""
+        """Answer by ASGI."""
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
         await self._server.handle_request(scope, receive, send)
@@ -100,16 +100,16 @@ class Sockets:
         return len(self._clients)
 
     def has(self, eio_sid: str) -> bool:
-        """Whether there is a connection of this name."""
+        """Return True if there is a connection of this name."""
         return eio_sid in self._server.eio.sockets
 
     def has_let_in(self, eio_sid: str) -> bool:
-        """Whether somebody was let in by the connection."""
+        """Return True if somebody was let in by the connection."""
         return self._server.manager.sid_from_eio_sid(eio_sid, "/") in self._clients
 
     @property
     def ticketless(self) -> int:
-        """How many connections there are that have shown no ticket, or none that is good."""
+        """Return how many connections there are that have shown no ticket, or none that is good."""
         return len(self._server.eio.sockets) - len(self._clients) - len(self._asking)
 
     async def drop_ticketless(self) -> None:
@@ -155,7 +155,10 @@ class Sockets:
         socket.poll = partial(_next_packets, socket)
 
     async def _admit(self, eio_sid: str, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Whose ticket it is. Whoever waits for that makes room for nobody: others who come back would wait in vain."""
+        """Return whose ticket it is.
+
+        Whoever waits for that makes room for nobody: others who come back would wait in vain.
+        """
         if len(self._asking) >= _MOST_ASKING:
             raise Refused(_UNAVAILABLE)
         self._asking.add(eio_sid)
@@ -260,7 +263,7 @@ class Sockets:
             await socket.close(wait=False)  # it may never take what it was given
 
     async def _watch(self) -> None:
-        """As long as there are connections."""
+        """Watch as long as there are connections."""
         first_seen: dict[str, float] = {}
         looked_at = 0.0
         while self._server.eio.sockets:
@@ -280,7 +283,7 @@ class Sockets:
             self._forget_closed()
 
     def _forget_closed(self) -> None:
-        """The library would keep those that poll for a minute and more."""
+        """Forget those that poll and are closed: the library would keep them for a minute and more."""
         sockets = self._server.eio.sockets
         for eio_sid in [one for one, socket in sockets.items() if socket.closed]:
             del sockets[eio_sid]
@@ -306,14 +309,14 @@ class _Connection:
 
 
 def _packet(message: Message) -> EnginePacket:
-    """The message as it is sent; one for all who get it, as it keeps its text once that is made."""
+    """Return the message as it is sent; one for all who get it, as it keeps its text once that is made."""
     if message.sent_as is None:
         message.sent_as = EnginePacket(MESSAGE, Packet(EVENT, [message.name, message.data]).encode())
     return message.sent_as
 
 
 async def _next_packets(socket: AsyncSocket) -> list[EnginePacket]:
-    """What is to be sent next; none: it is to be closed.
+    """Return what is to be sent next; none: it is to be closed.
 
     The library's own sets a clock for each packet, so that a poll is answered in time. That takes as long as all else
     that it does for a packet, and a websocket need not be answered.

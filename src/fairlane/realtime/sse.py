@@ -44,7 +44,7 @@ class Stream:
         self._live.hub.remove(self._client)
 
     async def lines(self, first: dict[str, Any]) -> AsyncIterator[str]:
-        """The events as text, until the client may see nothing any more."""
+        """Yield the events as text, until the client may see nothing any more."""
         yield f"retry: {_RETRY}\n\n" + _event(SUBSCRIBED, first)
         client = self._client
         while client.is_open:
@@ -64,7 +64,7 @@ class Stream:
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
-        """Whoever does not take a line in time gets no other; where it is stuck, nobody comes back from its `yield`."""
+        """Give who does not take a line in time no other; where it is stuck, nobody comes back from its `yield`."""
         late = asyncio.get_running_loop().call_later(STALLED, self._live.hub.drop, self._client)
         try:
             yield

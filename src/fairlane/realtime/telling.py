@@ -24,13 +24,13 @@ _AT_ONCE: Final = 50  # rows, before those who read may take some of it
 
 
 def rooms_of(organization: str, job_id: Any = None) -> tuple[Room, ...]:
-    """Where something of the organization, or of its job, is told."""
+    """Return where something of the organization, or of its job, is told."""
     of_job = (Room(RoomKind.JOB, organization, job_id),) if job_id is not None else ()
     return (Room(RoomKind.ORGANIZATION, organization), *of_job, EVERYTHING)
 
 
 def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
-    """A row of the log as a room is told."""
+    """Return a row of the log as a room is told."""
     event = JobStatusChanged(
         room=room.name,
         cursor=cursor,
