@@ -32,7 +32,7 @@ class Fault(NamedTuple):
     @property
     def may_be_kept(self) -> bool:
         """Whether what the transaction did is there, although its answer was lost."""
-        is_by_itself = "Submitter._submit_plain" in self.calls
+        is_by_itself = "Submitter._submit_at_once" in self.calls
         # Before it submits, it looks for the organization's keys; and after a lost answer, for what was submitted.
         is_a_look = "Submitter._find" in self.calls or self.statement.startswith("SELECT")
         return self.has_effect and (self.is_commit or is_by_itself) and not is_a_look

@@ -47,6 +47,7 @@ from fairlane.store.statements import (
     limits,
     locks,
     metrics,
+    new_jobs,
     outcomes,
     rescue,
     revival,
@@ -55,7 +56,6 @@ from fairlane.store.statements import (
     sealed_texts,
     shares,
     stage,
-    submit_plain,
     timeline,
     workers,
 )
@@ -66,8 +66,8 @@ from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
+from fairlane.store.statements.new_jobs import Granted
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
-from fairlane.store.statements.submit_plain import Granted
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import LostWorker, WorkerCard
 
@@ -221,7 +221,7 @@ def submission_of(connection: Connection) -> None:
         *(UUID(int=1), "small1", "type1", "ana", "default", 2, "{}", {}, "{}", (), (), ParentPolicy.DEAD_LETTER),
         *(None, 0.0, None, None, None, None, "reject", None, None),
     )
-    submit_plain.submit(connection, CLOCK, draft, Granted(None, list(Role), is_host_s=False))
+    new_jobs.submit(connection, CLOCK, draft, Granted(None, list(Role), is_host_s=False))
 
 
 def rescue_of(connection: Connection) -> None:

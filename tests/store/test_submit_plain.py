@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 from sqlalchemy import event
 
 from fairlane import Fairlane, InvalidParameters, JobContext, JobStatus, OrganizationSuspended
@@ -45,6 +46,12 @@ def test_it_takes_one_statement(scene: Scene, job_type: str, user: str | None):
         job = scene.submit(job_type, user=user, parameters={"n": 7})
     assert len(seen) == 1
     assert assert_log_agrees(scene.fl, job) == job
+
+
+def test_the_driver_keeps_how_it_reads_the_statement(scene: Scene):
+    with statements(scene.fl) as seen:
+        scene.submit()
+    assert len(seen[0]) <= MAX_CACHED_STATEMENT_LENGTH
 
 
 def test_a_key_that_was_taken_and_ended_is_taken_over(scene: Scene):

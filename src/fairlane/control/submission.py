@@ -27,12 +27,12 @@ from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.driver_errors import is_lost_race
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import admission, rows, submit_plain
+from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
+from fairlane.store.statements.new_jobs import Granted
 from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
-from fairlane.store.statements.submit_plain import Granted
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
 
@@ -147,7 +147,7 @@ class Submitter:
             return made
 
         try:
-            plain = self._submit_plain(submissions[0], ready) if len(submissions) == 1 else None
+            plain = self._submit_at_once(submissions[0], ready) if len(submissions) == 1 else None
             return ([plain], []) if plain is not None else self._database.write(work, of=_organizations(submissions))
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
@@ -184,7 +184,7 @@ class Submitter:
             )
         return None
 
-    def _submit_plain(self, submission: Submission, ready: Ready) -> Job | None:
+    def _submit_at_once(self, submission: Submission, ready: Ready) -> Job | None:
         """Submit in one statement, which proves what is taken for granted here: that nothing is in the way.
 
         Returns:
@@ -201,7 +201,7 @@ class Submitter:
             plain = Drafting(granted).draft(submission, known.type, ready.payloads[0])
         except FairlaneError:
             return None  # Of several refusals it is the general way that knows which comes first.
-        if not submit_plain.is_plain(plain):
+        if not new_jobs.is_plain(plain):
             return None
         proof = Granted(known.documents, _roles_for(known.type.options.requires_permission), granted.of_host)
 
@@ -209,7 +209,7 @@ class Submitter:
             # Asked when the connection is there: keys grow old while it is waited for.
             ring = self._keyring.rings(ours, [plain.organization]).get(plain.organization)
             stored = sealed(plain, ring) if ring is not None else plain
-            return submit_plain.submit(ours, self._database.clock, stored, proof)
+            return new_jobs.submit(ours, self._database.clock, stored, proof)
 
         return self._database.write_one(work, of=submission.organization)
 

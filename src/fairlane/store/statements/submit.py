@@ -16,10 +16,10 @@ from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.inserts import insert_many
-from fairlane.store.statements import admission, dependencies, limits, rows, submit_rows
+from fairlane.store.statements import admission, dependencies, limits, new_jobs, rows
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, at
-from fairlane.store.statements.submit_rows import Fresh
+from fairlane.store.statements.new_jobs import Fresh
 from fairlane.store.statements.transition import Ended
 from fairlane.store.tables import job_parents
 from fairlane.store.tables import labels as label_table
@@ -68,7 +68,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
 
 def _as_inserted(new: Fresh, now: datetime) -> Job | None:
     # Parents that are settled already are read with the job.
-    return rows.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
+    return rows.new_job(new.draft, now, new.status, new.run_at or now) if not new.draft.parents else None
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
@@ -112,7 +112,7 @@ def _insert(
     # Both become visible at once, so whoever ends the parent has to see the child.
     watched = {(edge["organization_id"], edge["parent_id"]) for edge in edges if edge["state"] == EdgeState.WATCHED}
     new = [
-        submit_rows.fresh(
+        new_jobs.fresh(
             draft,
             now,
             unmet[draft.id] if draft.parents else 0,
@@ -136,7 +136,7 @@ def _insert(
 
 def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
     try:
-        submit_rows.insert(connection, now, new, replaced)
+        new_jobs.insert(connection, now, new, replaced)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise

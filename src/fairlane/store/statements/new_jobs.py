@@ -1,0 +1,302 @@
+"""Insert new jobs: their facts, their live rows and the first entries of their logs.
+
+On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's.
+
+A job of its own that may run at once, of which nothing is limited, takes nothing else: the statement is then its whole
+submission, in one round trip, commit included. Nothing is asked before: the statement opens itself to the organization,
+proves what the caller took for granted, and takes the key. If something does not hold, or somebody has had the key, it
+does nothing; `submit` then goes step by step and says why.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Boolean, Connection, Float, String, bindparam, text
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from fairlane.domain.jobs import Job
+from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
+from fairlane.domain.transitions import SUBMITTED, Step
+from fairlane.store.clock import Clock, beforehand
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.driver_errors import is_retryable, is_unique_violation
+from fairlane.store.inserts import insert_many
+from fairlane.store.row_security import OPENS_ITSELF, SETTING, named
+from fairlane.store.statements import rows
+from fairlane.store.statements.drafts import Draft
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import Instant, execution_log, jobs, live
+
+_FIRST_STEPS: Final = {status: Step(None, status, SUBMITTED) for status in WAITING}
+
+# A column of all jobs is one text, which costs far less than an array of the driver's: names hold no line break, nor do
+# ids, numbers, sealed texts and compact JSON.
+_BREAK: Final = "\n"
+_COLUMNS: Final = {
+    "organization_id": "text",
+    "id": "uuid",
+    "queue": "text",
+    "job_type": "text",
+    "submitted_by": "text",
+    "parameters": "text",
+    "labels": "text",
+    "required_permission": "text",
+    "max_retries": "int",
+    "timeout_seconds": "float8",
+    "on_parent_failure": "text",
+    "status": "text",
+    "priority": "smallint",
+    "run_at": "timestamptz",
+    "unmet_parents": "int",
+    "has_children": "boolean",
+    "earlier": "text",
+}
+_TEXTS: Final = ("scope", "type", "documents", "user", "roles", "key", "active", "ready", "system", "message")
+_GIVEN: Final = ", ".join(
+    f"CAST(string_to_array(:{name}, chr({ord(_BREAK)}), '') AS {kind}[])" for name, kind in _COLUMNS.items()
+)
+# OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
+# The key is taken by an insert that waits for whoever is taking it, as dedup.take does; it never takes one over.
+_INSERT: Final = text(f"""
+WITH scope AS MATERIALIZED (
+  SELECT CASE WHEN :scope IS NOT NULL THEN set_config('{SETTING}', :scope, true) END AS organization
+), proof AS MATERIALIZED (
+  SELECT FROM scope CROSS JOIN fairlane_job_types AS type
+  WHERE type.name = :type AND type.enabled AND (:documents IS NULL OR type.schema || type.options = :documents)
+    AND (:is_host_s OR EXISTS (
+      SELECT FROM fairlane_organizations
+      WHERE id = scope.organization AND status = :active AND max_live_jobs IS NULL OFFSET 0))
+    AND (:is_host_s OR :user IS NULL OR EXISTS (
+      SELECT FROM fairlane_members
+      WHERE organization_id = scope.organization AND user_id = :user AND role = ANY(string_to_array(:roles, ' '))
+      OFFSET 0))
+  FOR KEY SHARE OF type
+), granted AS MATERIALIZED (
+  SELECT coalesce(:now, clock_timestamp()) AS now FROM scope WHERE :is_proved OR EXISTS (SELECT FROM proof)
+), given AS MATERIALIZED (
+  SELECT * FROM granted CROSS JOIN unnest({_GIVEN}) AS given({", ".join(_COLUMNS)})
+), taken AS (
+  INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
+  SELECT organization_id, :key, id, now + make_interval(secs => :window) FROM given WHERE :key IS NOT NULL
+  ON CONFLICT DO NOTHING RETURNING job_id
+), new AS MATERIALIZED (
+  SELECT * FROM given WHERE :key IS NULL OR EXISTS (SELECT FROM taken)
+), job AS (
+  INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, submitted_by,
+    required_permission, max_retries, timeout_seconds, on_parent_failure, created_at)
+  SELECT organization_id, id, queue, job_type, parameters, labels, submitted_by,
+    required_permission, max_retries, timeout_seconds, on_parent_failure, now FROM new
+), live AS (
+  INSERT INTO fairlane_live (organization_id, id, queue, job_type, submitted_by, created_at,
+    status, ready, priority, run_at, unmet_parents, has_children)
+  SELECT organization_id, id, queue, job_type, submitted_by, now,
+    status, status = :ready, priority, coalesce(run_at, now), unmet_parents, has_children FROM new
+), logged AS (
+  INSERT INTO fairlane_execution_log
+    (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+  SELECT organization_id, id, 1, NULL, status, now, coalesce(submitted_by, :system),
+    concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
+)
+SELECT now FROM new LIMIT 1
+""").bindparams(  # noqa: S608 - constants of ours
+    *(bindparam(name, type_=String) for name in (*_COLUMNS, *_TEXTS)),
+    *(bindparam(name, type_=Boolean) for name in ("is_host_s", "is_proved")),
+    bindparam("window", type_=Float(53)),
+    bindparam("now", type_=Instant),
+)
+_CONSTANTS: Final = {
+    "active": OrganizationStatus.ACTIVE,
+    "ready": JobStatus.QUEUED,
+    "system": SYSTEM,
+    "message": SUBMITTED,
+}
+# Of jobs whose submission has gone all steps before.
+_PROVED: Final = {
+    **dict.fromkeys(_TEXTS),
+    **_CONSTANTS,
+    "is_host_s": True,
+    "is_proved": True,
+    "window": 0.0,
+}
+
+
+class Fresh(NamedTuple):
+    """A job to be inserted: its draft, how many parents it waits for, and what follows from both.
+
+    `run_at` None: at once, whenever that is.
+    """
+
+    draft: Draft
+    unmet_parents: int
+    run_at: datetime | None
+    status: JobStatus
+    has_children: bool
+
+
+class Granted(NamedTuple):
+    """What was taken for granted of a draft, for the statement to prove.
+
+    `documents` is what the registered type's schema and options must be, None = anything. `roles` may submit it. Where
+    the directory `is_host_s`, it was asked before: nothing is to be proved of organization and member.
+    """
+
+    documents: str | None
+    roles: Collection[Role]
+    is_host_s: bool
+
+
+def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
+    """Return the job of a draft. A moment that has passed is now, so that no job is due before those that came earlier.
+
+    Args:
+        has_children: a job that is inserted with it waits for it.
+    """
+    run_at = max(draft.run_at or now + timedelta(seconds=draft.delay), now)
+    waits = unmet_parents > 0 or run_at > now
+    return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED, has_children)
+
+
+def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
+    """Insert the jobs and their logs.
+
+    Args:
+        replaced: which job a new one replaces, for its log: children of the earlier one knew it by that id.
+
+    Raises:
+        IntegrityError, DataError
+    """
+    if is_sqlite(connection):
+        insert_many(connection, jobs, [_facts(one.draft) | {"created_at": now} for one in new])
+        insert_many(connection, live, [_state(one) | {"created_at": now} for one in new])
+        insert_many(connection, execution_log, [_first_entry(one, now, replaced.get(one.draft.id)) for one in new])
+    else:
+        connection.execute(_INSERT, {**_PROVED, "now": now, **_columns(new, replaced)})
+
+
+def is_plain(draft: Draft) -> bool:
+    """Return True if the statement has all that the draft needs."""
+    waits = draft.parents or draft.delay or draft.run_at is not None
+    is_limited = draft.rate is not None or draft.max_live_jobs is not None
+    return not (waits or is_limited or draft.label_items)
+
+
+def submit(connection: Connection, clock: Clock, draft: Draft, granted: Granted) -> Job | None:
+    """Insert a plain draft, on a connection of Fairlane's to PostgreSQL that commits each statement.
+
+    Returns:
+        None if something does not hold: nothing was done.
+    """
+    values = {
+        **_CONSTANTS,
+        **_columns([Fresh(draft, 0, None, JobStatus.QUEUED, has_children=False)], {}),
+        "scope": named([draft.organization]),
+        "type": draft.job_type,
+        "documents": granted.documents,
+        "is_host_s": granted.is_host_s,
+        "user": draft.user,
+        "roles": " ".join(granted.roles),
+        "is_proved": False,
+        "now": beforehand(clock, connection),
+        "key": draft.dedup.key if draft.dedup else None,
+        "window": draft.dedup.window if draft.dedup else 0.0,
+    }
+    try:
+        now = connection.exec_driver_sql(_as_psycopg_has_it(), values, execution_options=OPENS_ITSELF).scalar()
+    except DBAPIError as error:
+        if is_unique_violation(error) or is_retryable(error):
+            return None  # `submit` has a sentence for an id that is taken, and its transaction is run again
+        raise
+    return rows.new_job(draft, now, JobStatus.QUEUED, run_at=now) if now is not None else None
+
+
+@cache
+def _as_psycopg_has_it() -> str:
+    # To look a statement up and to turn its values over takes SQLAlchemy as long as all else that a submission does.
+    return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
+
+
+def _columns(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, str]:
+    """Return the columns as the statement has them. What is empty is NULL."""
+    drafts = [one.draft for one in new]
+    columns: dict[str, list[str]] = {
+        "organization_id": [draft.organization for draft in drafts],
+        "id": [draft.id.hex for draft in drafts],
+        "queue": [draft.queue for draft in drafts],
+        "job_type": [draft.job_type for draft in drafts],
+        "submitted_by": [draft.user or "" for draft in drafts],
+        "parameters": [draft.parameters for draft in drafts],
+        "labels": [draft.labels for draft in drafts],
+        "required_permission": [draft.required_permission or "" for draft in drafts],
+        "max_retries": [_number(draft.max_retries) for draft in drafts],
+        "timeout_seconds": [_number(draft.timeout) for draft in drafts],
+        "on_parent_failure": [draft.on_parent_failure for draft in drafts],
+        "status": [one.status for one in new],
+        "priority": [str(draft.priority) for draft in drafts],
+        "run_at": ["" if one.run_at is None else one.run_at.isoformat() for one in new],
+        "unmet_parents": [str(one.unmet_parents) for one in new],
+        "has_children": ["t" if one.has_children else "f" for one in new],
+        "earlier": [str(replaced.get(draft.id, "")) for draft in drafts] if replaced else [""] * len(drafts),
+    }
+    texts = {name: _BREAK.join(column) for name, column in columns.items()}
+    for name, joined in texts.items():
+        if joined.count(_BREAK) != len(new) - 1:
+            raise ValueError(f"The {name} of a job has a line break; the rows after it would have others' values.")
+    return texts
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _facts(draft: Draft) -> dict[str, Any]:
+    """Return what differs between the rows of new jobs in `jobs`."""
+    return {
+        "organization_id": draft.organization,
+        "id": draft.id,
+        "queue": draft.queue,
+        "job_type": draft.job_type,
+        "submitted_by": draft.user,
+        "parameters": draft.parameters,
+        "labels": draft.labels,
+        "required_permission": draft.required_permission,
+        "max_retries": draft.max_retries,
+        "timeout_seconds": draft.timeout,
+        "on_parent_failure": draft.on_parent_failure,
+    }
+
+
+def _state(new: Fresh) -> dict[str, Any]:
+    """Return what differs between their rows in `live`."""
+    draft = new.draft
+    return {
+        "organization_id": draft.organization,
+        "id": draft.id,
+        "queue": draft.queue,
+        "job_type": draft.job_type,
+        "submitted_by": draft.user,
+        "status": new.status,
+        "ready": new.status is JobStatus.QUEUED,
+        "priority": draft.priority,
+        "run_at": new.run_at,
+        "unmet_parents": new.unmet_parents,
+        "has_children": new.has_children,
+    }
+
+
+def _first_entry(new: Fresh, now: datetime, earlier: UUID | None) -> dict[str, Any]:
+    step = _FIRST_STEPS[new.status]
+    return {
+        "organization_id": new.draft.organization,
+        "job_id": new.draft.id,
+        "sequence": 1,
+        "from_status": step.source,
+        "to_status": step.target,
+        "at": now,
+        "actor": new.draft.user or SYSTEM,
+        "message": step.message if earlier is None else f"{step.message} in place of {earlier}",
+        "attempt": 0,
+    }
