@@ -33,7 +33,7 @@ class Answers:
 
 @contextmanager
 def answered_within(seconds: float) -> Iterator[None]:
-    """Within the block bounded connections wait no longer than this, if they would."""
+    """Bound, within the block, how long bounded connections wait."""
     token = _here.set(seconds)
     try:
         yield
@@ -59,7 +59,7 @@ def bound(engine: Engine, answers: Answers) -> None:
 def _given_up(
     gen: "PQGen[RV]", connection: "Connection[Any]", answers: Answers, error: "type[OperationalError]"
 ) -> "PQGen[RV]":
-    """What psycopg waits for, looked at whenever it has waited for a tenth of a second in vain."""
+    """Give up what psycopg waits for: look whenever it has waited for a tenth of a second in vain."""
     since = time.monotonic()
     try:
         wanted = next(gen)

@@ -69,7 +69,7 @@ _SAVEPOINT: Final = _Frame(
 
 @contextmanager
 def borrow(connection: object) -> Iterator[Connection]:
-    """A SQLAlchemy connection that works on the caller's connection, within the caller's transaction.
+    """Yield a SQLAlchemy connection that works on the caller's connection, within the caller's transaction.
 
     Leaving normally keeps what was done, for the caller to commit; an exception takes it back. In autocommit mode, and
     with no transaction open, it is committed at once. A Session's pending objects are neither flushed nor expired.
@@ -134,7 +134,7 @@ def _set(connection: Connection, timeout: str, organizations: str, role: str, pa
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
-    """Whether `value` is of one of these classes of a module that is imported only by those who use it.
+    """Return True if `value` is of one of these classes of a module that only those import who use it.
 
     Whoever has such an object has imported its module. We need not: SQLAlchemy's ORM and its asyncio extension are a
     third of the time in which a process that only runs jobs starts.
@@ -225,7 +225,7 @@ def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
 
 
 def _is_open(connection: Connection) -> bool:
-    """Whether the database, as opposed to SQLAlchemy, has a transaction open."""
+    """Return True if the database, as opposed to SQLAlchemy, has a transaction open."""
     driver: Any = connection.connection.driver_connection
     if is_sqlite(connection):
         return bool(driver.in_transaction)
@@ -235,7 +235,7 @@ def _is_open(connection: Connection) -> bool:
 
 
 def _autocommits(connection: Connection) -> bool:
-    """Whether a statement outside a transaction takes effect at once."""
+    """Return True if a statement outside a transaction takes effect at once."""
     driver: Any = connection.connection.dbapi_connection
     if is_sqlite(connection):
         # From Python 3.12; -1, the legacy mode, leaves it to isolation_level, as older Pythons do.

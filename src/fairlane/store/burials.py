@@ -22,7 +22,7 @@ class Alarm(Protocol):
     threshold: int
 
     def ring(self, before: Mapping[str, int]) -> None:
-        """A transaction has committed that buried jobs of these organizations, which had so many dead letters."""
+        """Hear of a commit that buried jobs of these organizations, which had so many dead letters before."""
 
 
 def watch(connection: Connection, threshold: int | None) -> dict[str, int]:
@@ -37,7 +37,7 @@ def watch(connection: Connection, threshold: int | None) -> dict[str, int]:
 
 
 def note(connection: Connection, organizations: Collection[str]) -> None:
-    """These will have dead letters that they have not yet."""
+    """Note that these will have dead letters that they have not yet."""
     if (watching := connection.info.get(_KEY)) is None:
         return
     threshold, before = watching
@@ -46,7 +46,7 @@ def note(connection: Connection, organizations: Collection[str]) -> None:
 
 
 def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
-    """How many dead letters nobody has looked at, of each of these organizations, counted no further than `up_to`."""
+    """Count the dead letters of each of these organizations that nobody has looked at, no further than `up_to`."""
     sqlite = is_sqlite(connection)
     # In the order of an index: the first that it finds end the count; else the planner may read the table for them.
     counts = text(f"""

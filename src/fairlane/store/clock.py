@@ -17,13 +17,13 @@ class Clock(Protocol):
     """Tells the time of one database."""
 
     def now(self, connection: Connection) -> datetime:
-        """The moment, taken once per group of statements; aware."""
+        """Return the moment, taken once per group of statements; aware."""
 
     def lease_seconds(self, connection: Connection) -> float:
-        """Seconds on a clock that leases are compared by; its zero is arbitrary."""
+        """Return the seconds on a clock that leases are compared by; its zero is arbitrary."""
 
     def boot_id(self, connection: Connection) -> str:
-        """Within which boot `lease_seconds` compare; the same everywhere on PostgreSQL."""
+        """Return within which boot `lease_seconds` compare; the same everywhere on PostgreSQL."""
 
 
 class DatabaseClock:
@@ -33,25 +33,28 @@ class DatabaseClock:
     """
 
     def now(self, connection: Connection) -> datetime:
-        """The moment, aware, in UTC."""
+        """Return the moment, aware, in UTC."""
         if is_sqlite(connection):
             return datetime.now(UTC)
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(UTC)
 
     def lease_seconds(self, connection: Connection) -> float:
-        """PostgreSQL: its epoch seconds. SQLite: the machine's monotonic seconds, which no set clock moves."""
+        """Return PostgreSQL's epoch seconds; on SQLite the machine's monotonic seconds, which no set clock moves."""
         if is_sqlite(connection):
             return time.monotonic()
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def boot_id(self, connection: Connection) -> str:
-        """On SQLite the machine's boot: monotonic seconds of another boot mean nothing."""
+        """Return the machine's boot on SQLite: monotonic seconds of another boot mean nothing."""
         return _machine_boot_id() if is_sqlite(connection) else ""
 
 
 def beforehand(clock: Clock, connection: Connection) -> datetime | None:
-    """The moment; None where only PostgreSQL knows it, whose statement then says `clock_timestamp()` itself."""
+    """Return the moment.
+
+    None where only PostgreSQL knows it, whose statement then says `clock_timestamp()` itself.
+    """
     if isinstance(clock, DatabaseClock) and not is_sqlite(connection):
         return None
     return clock.now(connection)

@@ -51,12 +51,12 @@ class NoConnection(ConfigurationError):
 
 
 def is_sqlite(connection: Connection) -> bool:
-    """Whether the connection's database is SQLite."""
+    """Return True if the connection's database is SQLite."""
     return connection.dialect.name == "sqlite"
 
 
 def fixed(value: str) -> BindParameter[str]:
-    """A constant of ours, written into the SQL text instead of bound.
+    """Write a constant of ours into the SQL text instead of binding it.
 
     A partial index serves a query only where the planner sees its predicate. In a prepared statement whose plan fits
     any parameters (PostgreSQL's generic plan) it doesn't see `status = 'pending'` in `status = $1`.
@@ -68,7 +68,7 @@ def fixed(value: str) -> BindParameter[str]:
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:
-    """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
+    """Return an INSERT that knows ON CONFLICT; both dialects spell it alike."""
     return _insert(table, for_sqlite=is_sqlite(connection))
 
 
@@ -81,7 +81,9 @@ def _insert(table: Table, *, for_sqlite: bool) -> postgresql.Insert:
 
 
 def given(*columns: str, sqlite: bool) -> str:
-    """A FROM item `given` with these columns of text: the rows in the parameter `given`, as JSON, a list for each.
+    """Return a FROM item `given` with these columns of text.
+
+    It is the rows in the parameter `given`, as JSON, a list for each.
 
     However many rows there are, the statement stays the same.
     """
@@ -93,7 +95,7 @@ def given(*columns: str, sqlite: bool) -> str:
 def make_engine(
     url: str, *, pool_size: int, lock_seconds: float, answers: Answers | None = None, is_default: bool = False
 ) -> Engine:
-    """An engine of our own for `sqlite:///…` or `postgresql://…`.
+    """Make an engine of our own for `sqlite:///…` or `postgresql://…`.
 
     Args:
         answers: how long to wait for PostgreSQL's; None = as long as it takes.
@@ -133,14 +135,16 @@ def make_engine(
 
 
 def is_in_memory(url: str) -> bool:
-    """Whether the database is SQLite's in memory."""
+    """Return True if the database is SQLite's in memory."""
     parsed = make_url(url)
     return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a SQLite database. None for one in memory, for a `file:` URI, which has a mode of its own, and for
-    PostgreSQL."""
+    """Return the file of a SQLite database.
+
+    None for one in memory, for a `file:` URI, which has a mode of its own, and for PostgreSQL.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database is None or is_in_memory(url):
         return None
@@ -274,7 +278,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
 
 
 def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
-    """What our sessions set; what the URL sets goes before it, or would be lost."""
+    """Return what our sessions set; what the URL sets goes before it, or would be lost."""
     theirs = [of_url] if isinstance(of_url, str) else of_url
     ours = (
         # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.

@@ -27,7 +27,7 @@ _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined tab
 
 
 def is_retryable(error: DBAPIError) -> bool:
-    """Whether the transaction was certainly rolled back and may succeed when run again."""
+    """Return True if the transaction was certainly rolled back and may succeed when run again."""
     return _sqlstate(error) in _RETRYABLE_STATES
 
 
@@ -49,7 +49,7 @@ def is_lost_race(error: StorageUnavailable) -> bool:
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:
-    """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
+    """Return True if somebody else's transaction held a lock for too long, on PostgreSQL."""
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE
 
 
@@ -59,18 +59,18 @@ def was_granted_on(error: DBAPIError) -> bool:
 
 
 def is_held_up(error: Exception) -> bool:
-    """The same of one of our errors."""
+    """Return the same of one of our errors."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
 
 
 def is_stopped(error: DBAPIError) -> bool:
-    """Whether the database was told to stop the statement, by a timeout or by a progress handler of SQLite's."""
+    """Return True if the database was told to stop the statement, by a timeout or by SQLite's progress handler."""
     return _sqlstate(error) == _CANCELED or str(error.orig) == "interrupted"
 
 
 def is_unanswered(error: DBAPIError) -> bool:
-    """Whether it is open, after a COMMIT that ended with this error, if the transaction was committed.
+    """Return True if a COMMIT that ended with this error may have taken effect or not.
 
     A database that answers with an error of its own has rolled it back. Without an answer it may have done either.
     """
@@ -81,7 +81,7 @@ def is_unanswered(error: DBAPIError) -> bool:
 
 
 def translate(error: DBAPIError, where: str, role: Role | None = None) -> FairlaneError | None:
-    """Our error for a driver's; None where it is neither the database's absence nor its schema's age.
+    """Return our error for a driver's; None where it is neither the database's absence nor its schema's age.
 
     Args:
         where: which database, for whoever looks at the wrong one.
@@ -132,8 +132,10 @@ def _not_granted(text: str, where: str, role: Role | None) -> str:
 
 
 def is_of_values(error: Exception) -> bool:
-    """Whether it is the values that were refused, by the database or, before it was asked, by its driver: they would be
-    refused again, while any other error may be the database's own, and gone the next time."""
+    """Return True if the values were refused, by the database or, before it was asked, by its driver.
+
+    They would be refused again, while any other error may be the database's own, and gone the next time.
+    """
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError) or _sqlstate(error)[:2] in _OF_VALUES_CLASSES
     return isinstance(error, InvalidParameters | UnicodeError)

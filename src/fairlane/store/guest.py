@@ -29,7 +29,7 @@ ACCEPTED: Final = (
 
 
 def receive(connection: object) -> "Guest":
-    """The guest for a caller's DB-API connection or Django connection.
+    """Return the guest for a caller's DB-API connection or Django connection.
 
     Raises:
         ConfigurationError: it is neither, or in a mode that can't take our statements.
@@ -70,7 +70,7 @@ class Guest(PoolProxiedConnection):
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A SQLAlchemy connection over the caller's. Leaving it, in whatever way, leaves the caller's as it is."""
+        """Yield a SQLAlchemy connection over the caller's. Leaving it, in any way, leaves the caller's as it is."""
         engine = _engine(self.drivername, self.server_version)
         # A transaction in SQLAlchemy's books only: BEGIN is the driver's, and its commit and rollback come to nothing.
         with Connection(engine, self) as connection, connection.begin():
@@ -78,26 +78,26 @@ class Guest(PoolProxiedConnection):
 
     @property
     def server_version(self) -> tuple[int, ...]:
-        """The database's version, as the driver knows it without asking."""
+        """Return the database's version, as the driver knows it without asking."""
         return divmod(int(self.owned.info.server_version), 10_000)
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> DBAPICursor:
-        """A cursor with the driver's plain rows and types, whatever the caller has set for its own."""
+        """Return a cursor with the driver's plain rows and types, whatever the caller has set for its own."""
         raise NotImplementedError
 
     @property
     def is_valid(self) -> bool:
-        """False once the driver found the connection broken."""
+        """Return False once the driver found the connection broken."""
         return self._valid
 
     def commit(self) -> None:
-        """Nothing: the caller commits."""
+        """Do nothing: the caller commits."""
 
     def rollback(self) -> None:
-        """Nothing: the caller rolls back."""
+        """Do nothing: the caller rolls back."""
 
     def close(self) -> None:
-        """Nothing: the caller closes."""
+        """Do nothing: the caller closes."""
 
     def invalidate(self, _error: BaseException | None = None, _soft: bool = False) -> None:
         """Send nothing more; the caller finds out for itself and reconnects."""
@@ -111,12 +111,12 @@ class SQLiteGuest(Guest):
 
     @property
     def server_version(self) -> tuple[int, ...]:
-        """The version of the library that this process has loaded."""
+        """Return the version of the library that this process has loaded."""
         return sqlite3.sqlite_version_info
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """As in `Guest`, and text arrives as str: unlike rows, it can be chosen per connection only."""
+        """Yield one as in `Guest`, where text arrives as str: unlike rows, it can be chosen per connection only."""
         text_factory, self.owned.text_factory = self.owned.text_factory, str
         try:
             with super().connect() as connection:
@@ -125,7 +125,7 @@ class SQLiteGuest(Guest):
             self.owned.text_factory = text_factory
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> DBAPICursor:
-        """A cursor of plain tuples."""
+        """Return a cursor of plain tuples."""
         cursor = self.owned.cursor(sqlite3.Cursor)
         cursor.row_factory = None
         return cast(DBAPICursor, cursor)
@@ -148,7 +148,7 @@ class PsycopgGuest(Guest):
             )
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> DBAPICursor:
-        """A cursor of plain tuples and with psycopg's own types (Django's JSON and time zones are adapters, too)."""
+        """Return a cursor of plain tuples with psycopg's own types (Django's JSON and time zones are adapters, too)."""
         return cast(DBAPICursor, _psycopg_cursor_class()(self.owned))
 
 
@@ -158,7 +158,7 @@ class Psycopg2Guest(Guest):
     drivername = "postgresql+psycopg2"
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> DBAPICursor:
-        """A cursor of plain tuples and with psycopg2's own types."""
+        """Return a cursor of plain tuples and with psycopg2's own types."""
         import psycopg2.extras  # noqa: PLC0415 - an optional driver; here it is the caller's
 
         cursor = self.owned.cursor(cursor_factory=psycopg2.extensions.cursor)

@@ -26,7 +26,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
-    """Whether one statement with all these rows as JSON is quicker than one for each."""
+    """Return True if one statement with all these rows as JSON is quicker than one for each."""
     return len(rows) >= _MANY and not is_sqlite(connection)
 
 
@@ -37,7 +37,7 @@ def _plain_insert(table: Table) -> Insert:
 
 
 def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
-    """INSERT … SELECT of rows that are sent as one JSON text, in their order; and its parameter."""
+    """Return an INSERT … SELECT of rows that are sent as one JSON text, in their order; and its parameter."""
     return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
 
 

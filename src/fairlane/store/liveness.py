@@ -79,7 +79,7 @@ def replace_all(engine: Engine) -> None:
 
 
 def close_all(engine: Engine) -> None:
-    """The same for good: what is still made is closed when it is given back."""
+    """Close all for good: what is still made is closed when it is given back."""
     _ages[engine] = None
     engine.dispose()
 

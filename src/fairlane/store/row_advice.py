@@ -23,7 +23,7 @@ FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner WHERE pg_class.oid 
 
 
 def what_is_missing(ask: Ask) -> str | None:
-    """Why row security is off and what to do, in sentences; None where it is on, or Fairlane's tables are not there.
+    """Say why row security is off and what to do; None where it is on, or Fairlane's tables are not there.
 
     Everybody may ask this: it is read from catalogs that the server hides from nobody.
     """

@@ -68,12 +68,12 @@ class Login:
 
     @property
     def needs(self) -> str:
-        """What gives it Fairlane's roles."""
+        """Say what gives it Fairlane's roles."""
         return f"The login {self.name} may not take on Fairlane's roles. {grant(ROLES, self.name)}"
 
     @property
     def needs_tenant(self) -> str:
-        """What lets it be the tenant, and no more."""
+        """Say what lets it be the tenant, and no more."""
         return (
             f"The login {self.name} may not take on {Role.TENANT}, so lists of large organizations take long. "
             f"{grant(Role.TENANT, self.name)} Then start applications and workers anew."
@@ -81,7 +81,7 @@ class Login:
 
     @property
     def lack(self) -> str | None:
-        """What it can't do if it only submits and reads, and what lets it; None: it looks across organizations."""
+        """Say what it can't do if it only submits and reads, and what lets it; None: it looks across organizations."""
         if Role.APP not in self.may_be or Role.OPERATOR in self.may_be:
             return None
         lacking = [role for role in _CAN if role not in self.may_be]
@@ -92,7 +92,7 @@ class Login:
 
 
 def login_of(ask: Ask, role: Role) -> Login:
-    """Who is logged in, in a session that is meant to have the role's eyes."""
+    """Return who is logged in, in a session that is meant to have the role's eyes."""
     seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
     values = {"seeing": seeing, "roles": list(Role), "jobs": jobs.name}
     ((name, is_above, is_owner, inherits, may_be, has_tables, reads),) = ask(_LOGIN, values)
@@ -107,7 +107,7 @@ def login_of(ask: Ask, role: Role) -> Login:
 
 
 def of_application(connection: Connection) -> Login:
-    """The login of the application's session, on PostgreSQL."""
+    """Return the login of the application's session, on PostgreSQL."""
     return login_of(asking(connection), Role.APP)
 
 
@@ -141,7 +141,9 @@ def role_for(
 
 
 def guard(role: Role) -> Callable[[Any, str | None], None]:
-    """A check for the connections of one engine: raises `NoConnection` where row security would not bind them.
+    """Return a check for the connections of one engine.
+
+    It raises `NoConnection` where row security would not bind them.
 
     That is for a superuser, for the tables' owner, for who has a role's eyes without taking it on, where the role is
     not there, and, asked at the first connection, where the policies or the roles are not as we made them.
@@ -178,7 +180,10 @@ def _unfit(above: str) -> str:
 
 
 def _without_role(ask: Ask, login: Login) -> str:
-    """A role can't be taken on where it is not granted to the login, and where the tables are not granted to it."""
+    """Say what is wrong without the role.
+
+    It can't be taken on where it is not granted to the login, and where the tables are not granted to it.
+    """
     if not login.has_tables:
         return (
             "The database has no Fairlane schema yet, or one that this login can't see; run `fairlane migrate` as the "

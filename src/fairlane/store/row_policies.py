@@ -156,17 +156,17 @@ def establish(connection: Connection) -> bool:
 
 
 def is_on(connection: Connection) -> bool:
-    """Whether the roles, their rights and the policies are as `establish` makes them, no more and no less."""
+    """Return True if the roles, their rights and the policies are as `establish` makes them, no more and no less."""
     return is_complete(asking(connection))
 
 
 def is_complete(ask: Ask) -> bool:
-    """The same, of whoever can ask the database."""
+    """Return the same, of whoever can ask the database."""
     return bool(_oids(ask, _SECRET)) and not roles_amiss(ask) and not tables_amiss(ask)
 
 
 def is_sound(ask: Ask) -> bool:
-    """Whether row security binds our roles on each table with an organization's rows that is there."""
+    """Return True if row security binds our roles on each table with an organization's rows that is there."""
     return not any(one.lets_past for one in roles_amiss(ask)) and not _oddly_bound(ask) and not _functions_amiss(ask)
 
 
@@ -212,7 +212,7 @@ def _have_roles(connection: Connection) -> bool:
 
 
 def _create_role(connection: Connection, role: Role) -> None:
-    """Roles are the whole server's: whoever migrates another database may create them at this moment."""
+    """Create a role. It is the whole server's: whoever migrates another database may do so at this moment."""
     there = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
     if connection.scalar(there, {"role": role}):
         return
@@ -276,7 +276,7 @@ def _bind(connection: Connection, table: Table) -> None:
 
 
 def _rows(role: Role, table: Table) -> tuple[str, str]:
-    """Which rows of the table the role sees, and which it may write."""
+    """Return which rows of the table the role sees, and which it may write."""
     seen, writable = policy_of(table, role), writable_by(role, table)
     return seen, seen if writable is None else f"({seen}) AND {writable}"
 
@@ -291,7 +291,7 @@ def _wanted() -> dict[tuple[str, Role], list[str]]:
 
 
 def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
-    """Those of the tables that are there."""
+    """Return those of the tables that are there."""
     return {row[0]: row[1] for row in ask(_OIDS, {"names": list(names)})}
 
 
@@ -319,7 +319,7 @@ def _functions_amiss(ask: Ask) -> list[str]:
 
 
 def _oddly_bound(ask: Ask) -> set[str]:
-    """The tables that are there, hold an organization's rows, and have other policies than `_bind` makes."""
+    """Return the tables that are there, hold an organization's rows, and have other policies than by `_bind`."""
     oids = _oids(ask, _SECRET)
     found: dict[str, set[object]] = {name: set() for name in oids}
     for table, is_forced, name, command, is_permissive, roles, using, check in ask(
@@ -330,8 +330,9 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 
 def _policies(table: Table) -> set[object]:
-    """One for each role, which is called as the role: other roles see nothing; one for who locks rows alone; and one
-    of the owner, who is written as "" since another role may have any name.
+    """Return a policy for each role, which is called as the role: other roles see nothing.
+
+    One is for who locks rows alone, and one of the owner, who is written as "" since another role may have any name.
     """
     made: set[object] = {(True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in Role}
     if holders := sorted(role.value for role in holders_of(table)):
@@ -342,5 +343,5 @@ def _policies(table: Table) -> set[object]:
 
 
 def _gist(condition: str | None) -> str | None:
-    """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets and casts."""
+    """Return a policy's condition without what PostgreSQL adds as it writes it out: brackets and casts."""
     return condition and re.sub(r"[()\s]|::(character varying|double precision|\w+)(\[\])?", "", condition)

@@ -130,7 +130,7 @@ def writable_by(role: Role, table: Table) -> str | None:
 
 
 def _within(columns: Sequence[str], lowest: str, end: str) -> Iterator[str]:
-    """All at once: PostgreSQL looks up each comparison for each statement, and these pass over nulls."""
+    """Compare all at once: PostgreSQL looks up each comparison for each statement, and these pass over nulls."""
     if columns:
         yield f"LEAST({', '.join(columns)}) >= {lowest}"
         yield f"GREATEST({', '.join(columns)}) < {end}"

@@ -100,12 +100,12 @@ _BECOME: Final = "SELECT set_config('role', %(role)s, false)"
 
 
 def is_of_tenants(table: Table) -> bool:
-    """Whether the table holds rows of organizations."""
+    """Return True if the table holds rows of organizations."""
     return "organization_id" in table.c or table in _OWN
 
 
 def policy_of(table: Table, role: Role) -> str:
-    """Which rows of a table of tenants a transaction may see and write that has taken the role on."""
+    """Return which rows of a table of tenants a transaction may see and write that has taken the role on."""
     whose = _WHOSE.get(role) if is_of_tenants(table) else None
     return "true" if whose is None else _OWN.get(table, "organization_id {whose}").format(whose=whose)
 
@@ -153,14 +153,14 @@ def open_to(connection: Connection, scope: Scope | None, *, seconds: float | Non
 
 
 def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
-    """The same for a connection without transactions: it holds for each statement by itself."""
+    """Open a connection without transactions in the same way: it holds for each statement by itself."""
     settings = _settings(connection, scope, seconds)
     if settings:
         connection.execution_options(**{_SCOPE: settings})
 
 
 def named(scope: Collection[str]) -> str:
-    """The value of the setting that names these organizations."""
+    """Return the value of the setting that names these organizations."""
     # What can be no id is nobody's; with a comma in it, it would name others.
     return ",".join(sorted(filter(is_organization_id, scope)))
 
@@ -181,7 +181,7 @@ def _refuse(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
 
 
 def _settings(connection: Connection, scope: Scope | None, seconds: float | None) -> tuple[str, ...]:
-    """What to set for a transaction: names, each with its value behind it."""
+    """Return what to set for a transaction: names, each with its value behind it."""
     if scope is None:
         _refuse_tenant_data(connection)
     settings = _setting(scope, connection.info[_MAY_BE]) if connection.info.get(_ROLE_OF) == Role.APP else ()

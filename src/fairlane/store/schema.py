@@ -104,7 +104,7 @@ def migrate(database: Database, url: str | None = None) -> tuple[str | None, str
 
 
 def state(database: Database) -> SchemaState:
-    """How the database's schema stands to this code.
+    """Say how the database's schema stands to this code.
 
     Raises:
         ConfigurationError: SQLite's file is not there.
@@ -114,7 +114,7 @@ def state(database: Database) -> SchemaState:
 
 
 def lacks_row_security(database: Database, url: str | None = None) -> str | None:
-    """Why PostgreSQL does not hold the tenant boundary below the code, and what to do; None where it does.
+    """Say why PostgreSQL does not hold the tenant boundary below the code, and what to do; None where it does.
 
     None, too, where there are no tables yet, and on SQLite.
 
@@ -162,7 +162,7 @@ def check(database: Database) -> None:
 
 
 def comparison(connection: Connection) -> dict[str, Any]:
-    """Alembic's options for comparing a database with `store.tables`: nothing but our own tables is looked at."""
+    """Return Alembic's options for comparing a database with `store.tables`: only our own tables are looked at."""
     return {
         "version_table": _VERSION_TABLE,
         "target_metadata": metadata,
@@ -185,7 +185,7 @@ def _ignore_identity(
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
-    """For SQLite, where the write transaction keeps a second migration out."""
+    """Upgrade SQLite, where the write transaction keeps a second migration out."""
     found, missing = _missing(connection)
     for revision in missing:
         _run(connection, revision)
@@ -193,7 +193,7 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _upgrade_online(database: Database) -> tuple[str | None, str]:
-    """For PostgreSQL: no lock is held, nor waited for, longer than a moment."""
+    """Upgrade PostgreSQL: no lock is held, nor waited for, longer than a moment."""
     deadline = time.monotonic() + _PATIENCE
     with database.translated(), database.engine.connect() as connection, _alone(connection, deadline):
         # Only now, alone, does the revision stay as it is read.
@@ -252,7 +252,7 @@ def _secure(connection: Connection) -> None:
 
 
 def _missing(connection: Connection) -> tuple[SchemaState, list[str]]:
-    """The database's state, and the revisions that it lacks.
+    """Return the database's state, and the revisions that it lacks.
 
     Raises ConfigurationError if the schema is too new.
     """
@@ -281,7 +281,7 @@ def _state(connection: Connection) -> SchemaState:
 
 @cache
 def _revisions() -> list[str]:
-    """This code's revisions in their order, by their files' names: each is called <number>_<what>.py."""
+    """Return this code's revisions in their order, by their files' names: each is called <number>_<what>.py."""
     names = (file.name for file in files("fairlane.store.migrations.versions").iterdir())
     return sorted(name.split("_")[0] for name in names if name[0].isdigit() and name.endswith(".py"))
 

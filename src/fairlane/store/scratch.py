@@ -23,7 +23,7 @@ _SQLITE_SYNCHRONOUS: Final = ("off", "normal", "full", "extra")
 
 @contextmanager
 def scratch_database(url: str) -> Iterator[str]:
-    """The URL of a fresh and empty database beside the one that `url` names; it is deleted at the end.
+    """Yield the URL of a fresh and empty database beside the one that `url` names, deleted at the end.
 
     On PostgreSQL it is another database of the same server, on SQLite a file in a folder of its own beside the file.
 
@@ -76,7 +76,7 @@ def _administer(url: str, statement: str) -> None:
 
 
 def facts(database: Database) -> dict[str, str]:
-    """The database's kind and version, what a commit waits for, and the role and row security of its statements."""
+    """Return the database's kind and version, what a commit waits for, and the role and row security of statements."""
     return database.read(_facts, of=())
 
 

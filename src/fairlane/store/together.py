@@ -28,7 +28,7 @@ class Moment(NamedTuple):
 def together(
     connection: Connection, clock: Clock, *questions: Question, across: str, values: Mapping[str, Any]
 ) -> tuple[Moment, list[Rows]]:
-    """The moment, and the rows of each question.
+    """Return the moment, and the rows of each question.
 
     On PostgreSQL they come as JSON, by one statement and from one snapshot: what was committed while a question waited
     for a lock, another doesn't see. SQLite, to which there is no way to go, is asked in turn.
@@ -67,7 +67,7 @@ def _combined(questions: tuple[Question, ...], across: str) -> Select[*tuple[Any
 
 
 def _read(question: Question, rows: Rows) -> Rows:
-    """The values as the question's own columns would have them."""
+    """Return the values as the question's own columns would have them."""
     readers = [_reader(column.type) for column in question.selected_columns]
     if not any(readers):
         return [tuple(row) for row in rows]
@@ -78,7 +78,7 @@ def _read(question: Question, rows: Rows) -> Rows:
 
 
 def _reader(kind: TypeEngine[Any]) -> Callable[[str], object] | None:
-    """How a value is read that JSON has as text."""
+    """Return how a value is read that JSON has as text."""
     match kind:
         case Uuid():
             return UUID

@@ -202,7 +202,9 @@ class Database:
         role: Role | None = None,
         answers: Answers | None = None,
     ) -> "Database":
-        """The same database through connections of its own, so that whoever uses up these can't hold up those.
+        """Return the same database through connections of its own.
+
+        Whoever uses up these can't hold up those.
 
         A database in memory lives in its one connection, so it is its own sibling.
 
@@ -252,7 +254,7 @@ class Database:
 
 
 def _of_commit(error: StorageUnavailable) -> StorageUnavailable:
-    """The same error, or the one that says that nobody knows whether the commit was done."""
+    """Return the same error, or the one that says that nobody knows whether the commit was done."""
     cause = error.__cause__
     is_open = isinstance(cause, DBAPIError) and is_unanswered(cause)
     return CommitUnanswered(_UNANSWERED) if is_open else error
@@ -269,7 +271,7 @@ def _scrub(connection: Connection, table: str) -> None:
 
 
 def _no_hint() -> None:
-    """Workers poll."""
+    """Do nothing: workers poll."""
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(String(32) if dialect.name == "sqlite" else DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """To the database; a naive value is a bug of ours."""
+        """Convert it for the database; a naive value is a bug of ours."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -51,7 +51,7 @@ class Instant(TypeDecorator[datetime]):
         return value.isoformat(timespec="microseconds") if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """From the database, always in UTC."""
+        """Convert it from the database, always in UTC."""
         if value is None:
             return None
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -79,17 +79,17 @@ def is_busy(table: Table, *more: str) -> None:
 
 
 def organization_key() -> Column[str]:
-    """The first column of the primary key of tenant data."""
+    """Return the first column of the primary key of tenant data."""
     return Column("organization_id", ORGANIZATION, primary_key=True)
 
 
 def of_job(name: str = "job_id", *, primary_key: bool = True) -> Column[Any]:
-    """A column that names a job."""
+    """Return a column that names a job."""
     return Column(name, Uuid, primary_key=primary_key, nullable=False)
 
 
 def job_key(table: str) -> ForeignKeyConstraint:
-    """What is a job's goes with it."""
+    """Return a foreign key by which what is a job's goes with it."""
     return ForeignKeyConstraint(
         ["organization_id", "job_id"],
         ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
