@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
 
 from fairlane import Fairlane, JobContext, Settings, Submission
+from fairlane.registry.artifacts import ObjectStorage
+from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, Role
@@ -283,6 +285,9 @@ def test_a_job_that_has_ended_stays_as_it_ended_where_a_planted_live_row_of_it_e
             scene.write(partial(Connection.execute, statement=gone))
 
 
+OLD_KEY: Final = """
+INSERT INTO fairlane_idempotency_keys (organization_id, user_id, key, request_hash, job_ids, created_at)
+VALUES ('acme', 'ana', 'x', 'x', '[]', now() - interval '2 days')"""
 # What the application's session may lock. Job types are all organizations' (a known limit).
 HOLDABLE: Final = [
     table
@@ -316,13 +321,16 @@ def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
         running = ", ".join(f"{key} = {value}" for key, value in held.items())
         administrator.execute(f"UPDATE fairlane_live SET {running} WHERE status = 'queued'")
         fl.submit("greet", organization="acme", depends_on=fl.submit("greet", organization="acme"))
-        assert is_planted(logins["host"], job(*BACK))
+        assert is_planted(logins["host"], "; ".join((job(*BACK), job(*ENDED), OLD_KEY)))
         session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
         session.execute(f"SELECT FROM {table.name} FOR UPDATE")
         run_jobs_of_rival(fl)
         rescue_from(workers, lost)
         statuses = {one.status for one in fl.list(organization="rival").items}
         assert statuses == {"completed", "canceled", "dead_letter"}
+        with in_role():
+            Cleanup(workers, ObjectStorage("memory:///"), retention=0.0, interval=60.0).run_once()
+        assert fl.list(organization="rival", status="completed").total == 0
         assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 

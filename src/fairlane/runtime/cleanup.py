@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.runtime.file_sweep import FileSweep
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import (
     breakers,
     bulk_actions,
@@ -32,6 +34,7 @@ _BATCH = 2_000
 _BATCH_ON_SQLITE = 500
 _ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
+_PATIENCE = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 # Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
@@ -94,12 +97,12 @@ class Cleanup:
         """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
 
         Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
-        one alone, which is passed over from then on.
+        one alone, which is passed over from then on. A page of which somebody holds a row comes again in the next turn.
         """
         page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
         ids = [row.id for row in page if row.id not in self._kept]
         try:
-            deleted = self._database.write(lambda c: self._delete(c, shelf.organization, ids, moment)) if ids else 0
+            deleted = self._write(lambda c: self._delete(c, shelf.organization, ids, moment)) if ids else 0
         except IntegrityError:
             if len(ids) > 1:
                 self._size = len(ids) // 2
@@ -108,10 +111,17 @@ class Cleanup:
                 self._kept.clear()  # those that still have to stay are found anew
             self._kept.update(ids)
             deleted = 0
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            deleted = 0
         is_last = len(page) < self._size
         self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
         self._size = min(2 * self._size, self._most)
         return deleted
+
+    def _write(self, work: Callable[[Connection], int]) -> int:
+        return self._database.write(work, lock_seconds=_PATIENCE if self._database.is_postgres else None)
 
     def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
         expired = statements.lock_expired(connection, organization, ids, moment)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, tuple_, update
 
 from fairlane.store.dialects import insert
 from fairlane.store.tables import AnyRow, idempotency_keys
@@ -55,8 +55,10 @@ def renew(
 
 
 def forget(connection: Connection, before: datetime) -> int:
-    """Delete keys from before; returns how many."""
-    statement = delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
+    """Delete keys from before, but for those that somebody holds; return how many."""
+    key = (idempotency_keys.c.organization_id, idempotency_keys.c.user_id, idempotency_keys.c.key)
+    free = select(*key).where(idempotency_keys.c.created_at < before).with_for_update(skip_locked=True)
+    statement = delete(idempotency_keys).where(tuple_(*key).in_(free.correlate(None)))
     return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount
 
 
