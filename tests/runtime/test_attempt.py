@@ -62,7 +62,7 @@ class Scene:
         self.outcomes: list[Outcome] = []
         self.execution: Coming | None = None
         executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
-        bench = Bench(cast("Any", None), cast("Any", time), cast("Any", executors), 5.0, 1000)
+        bench = Bench(cast("Any", SimpleNamespace(loop=time)), cast("Any", executors), 5.0, 1000)
         job_type: JobType[..., Any] = JobType(
             "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
         )

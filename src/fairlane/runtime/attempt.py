@@ -5,10 +5,12 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
@@ -31,7 +33,7 @@ from fairlane.runtime.accept import storable
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.runtime.reporter import AttemptChannel, Desk
-from fairlane.runtime.reports import AttemptFacts, Interruption
+from fairlane.runtime.reports import AttemptFacts, Interruption, Report
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
 START_LIMIT: Final = 60.0
@@ -45,7 +47,6 @@ class Bench:
     """What all attempts of a worker share. Times in seconds, `result_limit` in bytes."""
 
     desk: Desk
-    loop: asyncio.AbstractEventLoop
     executors: dict[Isolation, Executor]
     stop_grace: float
     result_limit: int
@@ -59,8 +60,8 @@ class Attempt:
     """
 
     __slots__ = (
-        *("_bench", "_cut", "_execution", "_on_end", "_stopped", "_timer"),
-        *("began", "channel", "facts", "job_type"),
+        *("_bench", "_channel", "_cut", "_execution", "_is_shut", "_on_end", "_stopped", "_timer"),
+        *("began", "facts", "job_type", "seconds"),
     )
 
     def __init__(
@@ -72,10 +73,12 @@ class Attempt:
     ) -> None:
         self.facts = facts
         self.job_type = job_type
-        self.channel = AttemptChannel(bench.desk, facts, bench.loop)
         self.began = time.monotonic()
+        self.seconds = 0.0
         self._bench = bench
         self._on_end = on_end
+        self._channel: AttemptChannel | None = None
+        self._is_shut = False
         self._execution: Execution | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
@@ -87,10 +90,35 @@ class Attempt:
         return self._stopped is Interruption.LEASE_LOST
 
     @property
-    def seconds(self) -> float:
-        """How long it took to its end, or has taken to now."""
-        ended = self._execution.ended if self._execution is not None else None
-        return (time.monotonic() if ended is None else ended) - self.began
+    def channel(self) -> AttemptChannel:
+        """The way of its reports, made for the first of them; from any thread."""
+        channel = self._channel or AttemptChannel(self._bench.desk, self.facts)
+        with self._bench.desk.opening:
+            if self._channel is None:
+                if self._is_shut:
+                    channel.shut()
+                self._channel = channel
+            return self._channel
+
+    def send(self, report: Report) -> "Future[Any]":
+        """Take a report, as a `Channel` does; from any thread."""
+        return self.channel.send(report)
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces, as a `Channel` does; from any thread."""
+        return self.channel.read_artifact(parent_id, name)
+
+    def shut(self) -> bool:
+        """Take no more reports; True if all are written, or given up."""
+        with self._bench.desk.opening:
+            self._is_shut = True
+        return self._channel is None or self._channel.shut()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there may be one, of this attempt or of those before it."""
+        has_sent = self._channel is not None and self._channel.has_checkpoint
+        return has_sent or self.facts.checkpoint is not None
 
     def begin(self) -> None:
         """Begin to run the handler; never raises for what a handler or its values do."""
@@ -109,12 +137,15 @@ class Attempt:
             self._on_end(self, self._failure(error))
             return
         isolation = self.job_type.isolation
-        context = JobContext(self.facts, self.channel, Interrupt(), blocking=isolation is not Isolation.ASYNC)
-        call = Call(self.job_type, arguments, context, self.facts, self.channel)
+        context = JobContext(self.facts, self, Interrupt(), blocking=isolation is not Isolation.ASYNC)
+        call = Call(self.job_type, arguments, context, self.facts, self)
         try:
-            self._execution = self._bench.executors[isolation].begin(call, self._on_finished)
+            execution = self._bench.executors[isolation].begin(call, self._on_finished)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
             self._on_end(self, self._failure(error))
+            return
+        if not execution.is_over:
+            self._execution = execution
 
     def set_deadline(self) -> None:
         """Have a timer stop it when its timeout is over, unless it has one or needs none."""
@@ -134,9 +165,9 @@ class Attempt:
             is_late = execution.entered is not None and now - execution.entered >= START_LIMIT
             left = 0.0 if is_late else timeout
         if left > 0:
-            self._timer = self._bench.loop.call_later(left, self._keep_deadline)
+            self._timer = self._bench.desk.loop.call_later(left, self._keep_deadline)
         elif not has_heard:
-            self._timer = self._bench.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
+            self._timer = self._bench.desk.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
         else:
             self.stop(Interruption.TIMEOUT)
 
@@ -150,14 +181,13 @@ class Attempt:
             self._cut = reason
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._bench.loop.call_later(self._bench.stop_grace, self._abandon)
+            self._timer = self._bench.desk.loop.call_later(self._bench.stop_grace, self._abandon)
             execution.interrupt(reason)
         return True
 
     def _abandon(self) -> None:
         execution = self._execution
-        assert execution is not None
-        if execution.is_over:
+        if execution is None or execution.is_over:
             return
         if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
             facts = self.facts
@@ -167,11 +197,14 @@ class Attempt:
     def _on_finished(self, value: object, error: BaseException | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        ended = self._execution.ended if self._execution is not None else None
+        self.seconds = (time.monotonic() if ended is None else ended) - self.began
         try:
             outcome = self._outcome(value, error, self._cut)
         except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
             self._bench.desk.emit(ServiceFailed("attempt", mistake))
             outcome = Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
+        self._execution = None  # which refers to this attempt, and no circle shall be left
         self._on_end(self, outcome)
 
     def _outcome(self, value: object, error: BaseException | None, reason: Interruption | None) -> Outcome:
@@ -191,7 +224,7 @@ class Attempt:
 
     def _held_up(self) -> Outcome | None:
         """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
-        met = self.channel.outage
+        met = self._channel.outage if self._channel is not None else None
         outcome = self._failure(met) if met is not None else None
         return outcome if isinstance(outcome, Deferred) else None
 

@@ -32,6 +32,7 @@ def make_bench(
         parts.emit,
         settings.progress_interval,
         on_lost,
+        asyncio.get_running_loop(),
         parts.keyring,
     )
     job_types = parts.catalogue.mine.values()
@@ -46,4 +47,4 @@ def make_bench(
             if one.isolation is Isolation.PROCESS:
                 importable_target(one.handler)  # better refused now than when its first job is there
         executors[Isolation.PROCESS] = ProcessExecutor(slots)
-    return Bench(desk, asyncio.get_running_loop(), executors, settings.stop_grace, settings.result_limit)
+    return Bench(desk, executors, settings.stop_grace, settings.result_limit)

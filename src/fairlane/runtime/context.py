@@ -136,7 +136,7 @@ class JobContext:
         self._facts = facts
         self._channel = channel
         self._blocking = blocking
-        self._unsettled: set[Future[Any]] = set()
+        self._unsettled: dict[Future[Any], None] = {}
         self._unread: list[Callable[[], Awaitable[None]]] = []  # reads an async iterator, and stores what it gave
 
     @property
@@ -269,7 +269,7 @@ class JobContext:
         while self._unread:
             await self._unread[0]()
         while self._unsettled:
-            await self._durable(self._unsettled.pop())
+            await self._durable(next(iter(self._unsettled)))
 
     def _stop_if_asked(self) -> None:
         if self._blocking:
@@ -290,7 +290,7 @@ class JobContext:
                 self._stop_unless_told()
             future.result()
             return Receipt(_turn)
-        self._unsettled.add(future)
+        self._unsettled[future] = None
         return Receipt(lambda: self._durable(future))
 
     def _stop_unless_told(self) -> None:
@@ -299,7 +299,7 @@ class JobContext:
             self.raise_if_interrupted()
 
     async def _durable(self, future: "Future[Any]") -> None:
-        self._unsettled.discard(future)
+        self._unsettled.pop(future, None)
         # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
         # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
         kept = asyncio.wrap_future(future)

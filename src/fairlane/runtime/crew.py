@@ -268,7 +268,7 @@ class Crew:
             attempt.channel.give_up()
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
-        if attempt.channel.shut():
+        if attempt.shut():
             self._end(attempt, outcome)
             return
         task = asyncio.create_task(self._close(attempt, outcome))
@@ -301,8 +301,9 @@ class Crew:
         # From here on the watch must not take the end that is being written for a lost lease.
         self._forget(attempt)
         if not attempt.is_lost:
-            has_checkpoint = attempt.facts.checkpoint is not None or attempt.channel.has_checkpoint
-            self._finish(attempt.facts, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint, has_run=True)
+            self._finish(
+                attempt.facts, outcome, seconds=attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
+            )
 
     def _finish(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_YOUNG: Final = 10_000  # objects made, less those dropped, from one look of the collector to the next
+_YOUNG: Final = 50_000  # objects made, less those dropped, from one look of the collector to the next
 
 
 @contextmanager

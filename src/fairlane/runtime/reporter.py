@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -48,7 +48,8 @@ class Desk:
     """What all channels of a worker share.
 
     `interval`: seconds between two progress writes of one job. `on_lost`: called from a thread, with the lease, when a
-    write finds it lost.
+    write finds it lost. `opening`: held for a moment as an attempt gets its
+    channel, or ends.
     """
 
     database: Database
@@ -57,31 +58,28 @@ class Desk:
     emit: Emit
     interval: float
     on_lost: Callable[[UUID], None]
+    loop: asyncio.AbstractEventLoop
     keyring: Keyring = field(default_factory=Keyring)
+    opening: threading.Lock = field(default_factory=threading.Lock)
 
 
 class AttemptChannel:
-    """The channel of one attempt; to be made on the loop. `send` may be called from any thread and never blocks."""
+    """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks."""
 
-    # How every channel begins, and most end: on the class, since a worker makes tens of thousands a second.
-    _latest: Progress | None = None
-    _writing: Sequence[Waiting] = ()
-    _outage: StorageUnavailable | None = None  # how the last write failed
-    _wait = 0.0  # seconds to the next try in an outage
-    _last_progress = float("-inf")
-    _not_before = float("-inf")
-    _is_scheduled = False
-    _has_timer = False
-    _is_shut = False
-    has_checkpoint = False  # sent one, whether or not it could be kept
-
-    def __init__(self, desk: Desk, facts: AttemptFacts, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, desk: Desk, facts: AttemptFacts) -> None:
+        self.cleaner = Cleaner(facts.parameters)
+        self.has_checkpoint = False  # sent one, whether or not it could be kept
         self._desk = desk
         self._facts = facts
-        self._loop = loop
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
-        self._lock = threading.Lock()  # of what follows, and of what is on the class
+        self._lock = threading.Lock()  # of what follows
         self._waiting: list[Waiting] = []
+        self._writing: Sequence[Waiting] = ()
+        self._latest: Progress | None = None
+        self._outage: StorageUnavailable | None = None  # how the last write failed
+        self._wait = 0.0  # seconds to the next try in an outage
+        self._last_progress = self._not_before = float("-inf")
+        self._is_scheduled = self._has_timer = self._is_shut = False
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
@@ -116,11 +114,6 @@ class AttemptChannel:
                 f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
                 "check its artifacts_url and that the volume is mounted."
             ) from error
-
-    @cached_property
-    def cleaner(self) -> Cleaner:
-        """What takes the secrets of the job out of its texts."""
-        return Cleaner(self._facts.parameters)
 
     @property
     def _lease(self) -> Lease:
@@ -158,7 +151,7 @@ class AttemptChannel:
             self._desk.threads.submit(self.write_waiting)
         elif not self._has_timer:
             self._has_timer = True
-            self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
+            self._desk.loop.call_soon_threadsafe(self._desk.loop.call_later, wait, self._on_time)
 
     def _progress_due(self) -> float:
         return self._last_progress + self._desk.interval
