@@ -32,7 +32,7 @@ _REFUSALS: Final[dict[str, Any]] = {
 
 
 def document() -> dict[str, Any]:
-    """The document."""
+    """Return the document."""
     models: list[type[BaseModel]] = [*EVENTS, *(model for model, _ in _REQUESTS.values()), *_ANSWERS]
     _, schemas = models_json_schema(
         [(one, "serialization") for one in models], ref_template="#/components/schemas/{model}"
@@ -79,7 +79,7 @@ def document() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as it is committed."""
+    """Return the document as it is committed."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

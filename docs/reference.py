@@ -61,14 +61,14 @@ Makers = dict[str, Callable[[], Iterator[str]]]
 
 
 def brief() -> str:
-    """The page as it is in the repository, its generated parts made anew."""
+    """Return the page as it is in the repository, its generated parts made anew."""
     return _filled(
         {"api": brief_api, **_TABLES, "commands": brief_commands}, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->"
     )
 
 
 def full() -> str:
-    """The page as it is on the site."""
+    """Return the page as it is on the site."""
     return _filled({"api": api, **_TABLES, "commands": commands}, "{made}")
 
 
@@ -96,7 +96,7 @@ def _class(path: str) -> griffe.Class:
 
 
 def api() -> Iterator[str]:
-    """The public classes, those that are met without an import, and what verbs return."""
+    """Yield the public classes, those that are met without an import, and what verbs return."""
     for title, made in _classes():
         yield from _describe(title, made)
     for one in _functions():
@@ -104,7 +104,7 @@ def api() -> Iterator[str]:
 
 
 def brief_api() -> Iterator[str]:
-    """The same, each with its signatures and a sentence."""
+    """Yield the same, each with its signatures and a sentence."""
     for title, made in _classes():
         place = f"../src/{made.relative_package_filepath.as_posix()}"
         yield f"### `{title}`\n\n[`{made.name}`]({place}): {_sentence(made)}\n"
@@ -172,7 +172,7 @@ def _describe(title: str, made: griffe.Class) -> Iterator[str]:
 
 
 def _fields(made: griffe.Class) -> Iterator[str]:
-    """The fields of a dataclass, the members of an enumeration; other classes have none to set."""
+    """Yield the fields of a dataclass, the members of an enumeration; other classes have none to set."""
     if not ("dataclass" in made.labels or "StrEnum" in map(str, made.bases)):
         return
     for one in made.attributes.values():
@@ -231,14 +231,14 @@ def _split(parameters: str) -> Iterator[str]:
 
 
 def _sentence(thing: griffe.Object) -> str:
-    """The first sentence of a docstring."""
+    """Return the first sentence of a docstring."""
     text = _plain(thing.docstring.value) if thing.docstring is not None else ""
     first = " ".join(text.partition("\n\n")[0].split())
     return re.split(r"(?<=\.) (?=[A-Z])", first)[0]
 
 
 def _prose(thing: griffe.Object) -> str:
-    """A docstring as Markdown: its sections Args, Raises, Returns and Attributes become lists."""
+    """Return a docstring as Markdown: its sections Args, Raises, Returns and Attributes become lists."""
     if thing.docstring is None:
         return ""
     lines: list[str] = []
@@ -270,12 +270,12 @@ def _plain(text: str) -> str:
 
 
 def settings() -> Iterator[str]:
-    """A table of the settings."""
+    """Yield a table of the settings."""
     yield from _settings_of(Settings)
 
 
 def web_settings() -> Iterator[str]:
-    """A table of the settings of the REST API."""
+    """Yield a table of the settings of the REST API."""
     yield from _settings_of(WebSettings)
 
 
@@ -288,7 +288,7 @@ def _settings_of(settings: type[Settings | WebSettings]) -> Iterator[str]:
 
 
 def errors() -> Iterator[str]:
-    """A table of the errors, each below what it derives from."""
+    """Yield a table of the errors, each below what it derives from."""
     yield "| error | is a | when |\n|---|---|---|"
     for name, one in _package()["domain.errors"].classes.items():
         if one.is_alias:
@@ -298,7 +298,7 @@ def errors() -> Iterator[str]:
 
 
 def rights() -> Iterator[str]:
-    """A table of the rights, and who has them."""
+    """Yield a table of the rights, and who has them."""
     holders = [*((str(role), rights) for role, rights in ROLE_RIGHTS.items()), ("operator", OPERATOR_RIGHTS)]
     yield f"| right | lets one | {' | '.join(name for name, _ in holders)} |\n|---|---|{'---|' * len(holders)}"
     for right, meaning in MEANINGS.items():
@@ -307,7 +307,7 @@ def rights() -> Iterator[str]:
 
 
 def database_rights() -> Iterator[str]:
-    """A table of what each role may do with each table; a part of a table's columns is a number."""
+    """Yield a table of what each role may do with each table; a part of a table's columns is a number."""
     yield f"| table | {' | '.join(f'`{role}`' for role in Role)} |\n|{'---|' * (len(Role) + 1)}"
     for table in metadata.sorted_tables:
         cells = (_of_a_role(database_rights_of(role, table)) for role in Role)
@@ -330,7 +330,7 @@ _TABLES: Final[Makers] = {
 
 
 def brief_commands() -> Iterator[str]:
-    """A table of the commands, with the first sentence of their help."""
+    """Yield a table of the commands, with the first sentence of their help."""
     yield "| command | |\n|---|---|"
     groups: list[tuple[str, Any]] = [("fairlane", typer.main.get_command(app))]
     for name, group in groups:
@@ -343,7 +343,7 @@ def brief_commands() -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    """What `--help` says, of every command."""
+    """Yield what `--help` says, of every command."""
     command = [sys.executable, "-m", "typer", "fairlane.cli.root", "utils", "docs", "--name", "fairlane"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     text = re.sub(r"^#", "###", text, flags=re.MULTILINE)

@@ -18,7 +18,7 @@ asked for raises `IllegalTransition` and changes nothing. Each transition leaves
 
 
 def page() -> str:
-    """The page, as Markdown."""
+    """Return the page, as Markdown."""
     return "\n".join([_INTRO, *_diagram(), "", "## Transitions", "", *_table(), "", "## Sets", "", *_sets(), ""])
 
 

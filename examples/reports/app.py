@@ -27,7 +27,7 @@ fl = Fairlane()
 
 @contextmanager
 def demo_extra() -> Iterator[None]:
-    """Around the late imports: only those who render need reportlab, pypdfium2 and pillow."""
+    """Refuse a failed late import by the name of the extra: only those who render need its packages."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -35,7 +35,7 @@ def demo_extra() -> Iterator[None]:
 
 
 def artifact_of_parents(ctx: JobContext, name: str) -> bytes:
-    """The artifact of this name that a parent left."""
+    """Return the artifact of this name that a parent left."""
     for parent in ctx.parents:
         if name in parent.artifacts:
             return parent.artifact(name)
@@ -59,7 +59,7 @@ def import_csv(ctx: JobContext, file: str) -> dict[str, object]:
 
 
 def watched_slopes(ctx: JobContext, series: Series) -> Iterator[float]:
-    """The resampled slopes, as the first half of a report's progress."""
+    """Yield the resampled slopes, as the first half of a report's progress."""
     for number, slope in enumerate(resampled_slopes(series)):
         if number % 250 == 0:  # now and then: also where a cancel gets through
             ctx.progress(50 * number // RESAMPLES, f"trend, {number} of {RESAMPLES} resamples")

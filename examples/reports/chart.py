@@ -13,7 +13,7 @@ PALE: Final = HexColor("#e3e7eb")
 
 
 def line_chart(series: Series, accent: str, width: float, height: float) -> Drawing:
-    """The series over its years; `width` and `height` in points."""
+    """Draw the series over its years; `width` and `height` in points."""
     plot = LinePlot()
     plot.x, plot.y, plot.width, plot.height = 40, 24, width - 56, height - 52
     plot.data = [[(row.years, row.value) for row in series.rows]]

@@ -21,7 +21,10 @@ class ServiceUnavailable(Exception):
 
 
 def fetch_rates(url: str, timeout: float = 5) -> dict[str, float]:
-    """The rates at `url`, waiting `timeout` seconds at most. `ServiceUnavailable` on 503, else what urllib raises."""
+    """Return the rates at `url`, waiting `timeout` seconds at most.
+
+    Raise `ServiceUnavailable` on 503, else what urllib raises.
+    """
     if not url.startswith("http://"):  # urllib would open file:// too, and `url` is a job's parameter
         raise ValueError(f"{url!r} is not an http address")
     try:
@@ -58,11 +61,11 @@ class FlakyService:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def url_for(self, key: str) -> str:
-        """The address of one key's rates; a key may be any text."""
+        """Return the address of one key's rates; a key may be any text."""
         return f"{self.url}/{quote(key, safe='')}"
 
     def requests(self, key: str) -> int:
-        """How often the key has been asked for."""
+        """Return how often the key has been asked for."""
         with self._lock:
             return self._requests[quote(key, safe="")]
 
@@ -94,4 +97,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: standard error belongs to the demo's display."""
+        """Log nothing: standard error belongs to the demo's display."""

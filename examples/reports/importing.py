@@ -40,7 +40,10 @@ class Checked:
 
 
 def read_data(file: str) -> bytes:
-    """The bytes of one of the example's files. A name is looked up, never joined to a path: `../` gets nowhere."""
+    """Return the bytes of one of the example's files.
+
+    A name is looked up, never joined to a path: `../` gets nowhere.
+    """
     files = {path.name: path for path in DATA.glob("*.csv")}
     if file not in files:
         raise ValueError(f"there is no file {file!r}; there are {', '.join(sorted(files))}")
@@ -48,7 +51,10 @@ def read_data(file: str) -> bytes:
 
 
 def read_records(data: bytes) -> tuple[str, list[Record]]:
-    """The measure's name from the header, and the records below it. Undecodable bytes end up in a bad row's reason."""
+    """Return the measure's name from the header, and the records below it.
+
+    Undecodable bytes end up in a bad row's reason.
+    """
     reader = csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
     header = next(reader, [])
     records, line = [], reader.line_num + 1
@@ -75,7 +81,7 @@ def check(measure: str, records: Iterable[Record]) -> Checked:
 
 
 def why_unusable(checked: Checked) -> str | None:
-    """Why nothing can be made of the file, in a sentence; None if something can."""
+    """Say in a sentence why nothing can be made of the file; None if something can."""
     if checked.series.rows:
         return None
     if not checked.bad:

@@ -23,13 +23,13 @@ class Entry:
 
 
 def safe_name(name: str) -> str:
-    """A name that leads nowhere but into its folder on any system, whatever a user called it."""
+    """Return a name that leads nowhere but into its folder on any system, whatever a user called it."""
     kept = _UNSAFE.sub("_", name)[-_LONGEST:].strip(". ")
     return kept or "unnamed"
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
-    """The entries as a ZIP, in order. Of two with the same name the second becomes `name-2`."""
+    """Pack the entries as a ZIP, in order. Of two with the same name the second becomes `name-2`."""
     archive, taken = io.BytesIO(), set[str]()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
         for entry in entries:
@@ -42,7 +42,7 @@ def pack(entries: Iterable[Entry]) -> bytes:
 
 
 def _free(path: str, taken: set[str]) -> str:
-    """`path`, numbered if it is taken. Case does not tell files apart on every system."""
+    """Return `path`, numbered if it is taken. Case does not tell files apart on every system."""
     original, number = PurePosixPath(path), 2
     while path.lower() in taken:
         path = str(original.with_stem(f"{original.stem}-{number}"))

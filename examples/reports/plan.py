@@ -78,7 +78,7 @@ FIRMS: Final = (
 
 
 def steps(firm: Firm, rates_url: str) -> Iterator[Step]:
-    """The firm's jobs, parents before their children."""
+    """Return the firm's jobs, parents before their children."""
     chief = firm.members[0]
     yield Step("rates", "rates.fetch", chief, {"url": rates_url}, priority=Priority.HIGH)
     if firm.scans_archive:

@@ -48,7 +48,10 @@ class Report:
 
 
 def render_pdf(report: Report, on_page: OnPage = lambda _page, _pages: None) -> bytes:
-    """The PDF of a report of at least one row. `on_page` is called as each page begins; what it raises ends it all."""
+    """Render a report of at least one row as PDF.
+
+    `on_page` is called as each page begins; what it raises ends it all.
+    """
 
     def title(canvas: Canvas, _document: SimpleDocTemplate) -> None:
         on_page(1, report.pages)
@@ -89,7 +92,7 @@ def _draw_title_page(canvas: Canvas, report: Report) -> None:
 
 
 def _draw_frame(canvas: Canvas, report: Report, page: int) -> None:
-    """The head and foot of every page but the first."""
+    """Draw the head and foot of every page but the first."""
     width, height = A4
     canvas.setFont("Helvetica", 8)
     canvas.setFillColor(GREY)
@@ -122,7 +125,7 @@ def _data_pages(report: Report) -> list[Flowable]:
 
 
 def _side_by_side(rows: tuple[Row, ...]) -> list[list[str]]:
-    """Rows in columns of `LINES`, read downwards as in a newspaper; what is missing of the last column is blank."""
+    """Arrange rows in columns of `LINES`, read downwards as in a newspaper; the rest of the last column is blank."""
     pairs = [(row.period, f"{row.value:,.2f}") for row in rows]
     lines = min(LINES, len(pairs))
     pairs += [("", "")] * (COLUMNS * lines - len(pairs))

@@ -7,10 +7,13 @@ BLOCK_BYTES: Final = 256 * 1024  # under a millisecond of hashing, so the event 
 
 
 def block(number: int) -> bytes:
-    """A block of the pretended archive: generated, always the same, and not compressible."""
+    """Return a block of the pretended archive: generated, always the same, and not compressible."""
     return hashlib.shake_128(f"block {number}".encode()).digest(BLOCK_BYTES)
 
 
 def chained(checksum: str, data: bytes) -> str:
-    """The checksum of all blocks so far and `data`. Unlike a running SHA-256 it is plain text, so it can be stored."""
+    """Return the checksum of all blocks so far and `data`.
+
+    Unlike a running SHA-256 it is plain text, so it can be stored.
+    """
     return hashlib.sha256(checksum.encode() + data).hexdigest()

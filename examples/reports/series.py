@@ -21,7 +21,7 @@ class Row:
 
     @property
     def years(self) -> float:
-        """The period on a number line: 1958-07 is 1958.5."""
+        """Return the period on a number line: 1958-07 is 1958.5."""
         year, _, month = self.period.partition("-")
         return int(year) + (int(month) - 1) / 12 if month else float(year)
 
@@ -39,14 +39,14 @@ class Series:
 
 
 def parse_row(fields: list[str]) -> Row:
-    """The row that two CSV fields hold; ValueError with the reason in words if they hold none."""
+    """Return the row that two CSV fields hold; raise ValueError with the reason in words if they hold none."""
     if len(fields) != 2:
         raise ValueError(f"{len(fields)} field{'s' * (len(fields) != 1)} where 2 are expected")
     return Row(_parse_period(fields[0].strip()), _parse_value(fields[1].strip()))
 
 
 def to_csv(series: Series) -> bytes:
-    """The series as UTF-8 CSV with a header line."""
+    """Return the series as UTF-8 CSV with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["period", series.measure])
@@ -55,7 +55,7 @@ def to_csv(series: Series) -> bytes:
 
 
 def from_csv(data: bytes) -> Series:
-    """The inverse of `to_csv`; ValueError on a row that is not valid."""
+    """Return the series of `to_csv`; raise ValueError on a row that is not valid."""
     header, *records = csv.reader(io.StringIO(data.decode()))
     return Series(header[1], tuple(parse_row(fields) for fields in records))
 

@@ -10,7 +10,7 @@ YEARS_PER_DECADE: Final = 10
 
 
 def summary_table(series: Series, trend: Trend) -> list[tuple[str, str]]:
-    """The figures of a series of at least one row, as pairs of label and text."""
+    """Return the figures of a series of at least one row, as pairs of label and text."""
     rows, values = series.rows, series.values
     slope, low, high = (YEARS_PER_DECADE * rate for rate in (trend.slope, trend.low, trend.high))
     return [

@@ -12,13 +12,13 @@ _OVERSIZE: Final = 4  # drawn so much larger, then shrunk: hairlines and small p
 
 
 def page_count(pdf: bytes) -> int:
-    """The number of pages of a PDF."""
+    """Return the number of pages of a PDF."""
     with pypdfium2.PdfDocument(pdf) as document:
         return len(document)
 
 
 def thumbnails(pdf: bytes, width: int = WIDTH) -> Iterator[bytes]:
-    """A PNG of each page in turn, `width` pixels wide, the height in proportion."""
+    """Yield a PNG of each page in turn, `width` pixels wide, the height in proportion."""
     with pypdfium2.PdfDocument(pdf) as document:
         for page in document:
             scale = width / page.get_width()

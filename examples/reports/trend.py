@@ -28,7 +28,7 @@ class Trend:
 
 
 def trend(series: Series, resampled: Iterable[float]) -> Trend:
-    """The trend of a series whose slopes were resampled. A series too short for a line has trend 0."""
+    """Return the trend of a series whose slopes were resampled. A series too short for a line has trend 0."""
     slopes = list(resampled)
     if not slopes:
         return Trend(0.0, 0.0, 0.0)
@@ -38,7 +38,7 @@ def trend(series: Series, resampled: Iterable[float]) -> Trend:
 
 
 def resampled_slopes(series: Series, resamples: int = RESAMPLES) -> Iterator[float]:
-    """The slopes of `resamples` shuffled copies of the series, one by one; none for fewer than three rows."""
+    """Yield the slopes of `resamples` shuffled copies of the series; none for fewer than three rows."""
     years, values = [row.years for row in series.rows], series.values
     if len(values) < 3:
         return
@@ -54,7 +54,10 @@ def resampled_slopes(series: Series, resamples: int = RESAMPLES) -> Iterator[flo
 
 
 def _in_blocks(deviations: list[float], chance: random.Random) -> Iterator[float]:
-    """As many deviations or some more, in blocks from anywhere. The root of their number is a customary length."""
+    """Draw as many deviations or some more, in blocks from anywhere.
+
+    The root of their number is a customary length.
+    """
     count = len(deviations)
     length = math.isqrt(count)
     places = count - length + 1

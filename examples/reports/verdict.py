@@ -39,13 +39,16 @@ class Planned:
 
 
 def verdict(planned: Iterable[Planned], jobs: Iterable[JobView]) -> list[str]:
-    """A sentence for each job that did not end as planned; no sentence, all well."""
+    """Return a sentence for each job that did not end as planned; no sentence, all well."""
     found = {job.id: job for job in jobs}
     return [sentence for plan in planned if (sentence := _mismatch(plan, found.get(plan.job_id)))]
 
 
 def due_for_cancel(planned: Iterable[Planned], jobs: Iterable[JobView]) -> list[Planned]:
-    """The jobs that have got as far as the plan lets them. A job stays in the list until its status changes."""
+    """Return the jobs that have got as far as the plan lets them.
+
+    A job stays in the list until its status changes.
+    """
     found = {job.id: job for job in jobs}
     return [plan for plan in planned if plan.cancel_at is not None and _reached(plan.cancel_at, found.get(plan.job_id))]
 
