@@ -172,7 +172,7 @@ def _calling(faults: Faults) -> dict[str, Callable[..., Any]]:
     """What an application's calls go through, made again after faults."""
 
     def calling(call: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, work, **scope: faults.call(partial(call, self, work, **scope))
+        return lambda self, work, *values, **scope: faults.call(partial(call, self, work, *values, **scope))
 
     return {name: calling(getattr(Database, name)) for name in ("write", "write_one", "read", "look")}
 

@@ -40,15 +40,12 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         nonlocal writes
-        options = context.root_connection.get_execution_options()
-        is_by_itself = options.get(WRITE, False) and options.get("isolation_level") == "AUTOCOMMIT"
+        is_by_itself = context is None and "pg_notify" not in statement
         commits = is_by_itself and not of_transaction
         writes += commits
         if arrives or not commits or writes > 1:
             execute(cursor, statement, parameters, context)
         if commits and writes == 1:
-            with cursor.connection.pipeline() as sent:  # it stands in one with its scope
-                sent.sync()
             cut(cursor.connection)
 
     def cut(driver: Any) -> NoReturn:

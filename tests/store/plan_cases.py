@@ -221,7 +221,8 @@ def submission_of(connection: Connection) -> None:
         *(UUID(int=1), "small1", "type1", "ana", "default", 2, "{}", {}, "{}", (), (), ParentPolicy.DEAD_LETTER),
         *(None, 0.0, None, None, None, None, "reject", None, None),
     )
-    new_jobs.submit(connection, CLOCK, draft, Granted(None, list(Role), is_host_s=False))
+    values = new_jobs.values_at_once(draft, Granted(None, list(Role), is_host_s=False), None)
+    connection.exec_driver_sql(new_jobs.at_once(), values)
 
 
 def rescue_of(connection: Connection) -> None:

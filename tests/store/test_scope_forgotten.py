@@ -28,7 +28,7 @@ def fl(database_url: str) -> Iterator[Fairlane]:
 
 
 def verbs(database: Database) -> list[Callable[..., object]]:
-    return [database.write, database.write_one, database.read, database.look]
+    return [database.write, database.read, database.look]
 
 
 @pytest.mark.parametrize(

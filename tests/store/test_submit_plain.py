@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
-from sqlalchemy import event
 
 from fairlane import Fairlane, InvalidParameters, JobContext, JobStatus, OrganizationSuspended
 from fairlane.domain.statuses import Role
@@ -27,16 +27,19 @@ def scene(postgres_url: str) -> Iterator[Scene]:
 def statements(fl: Fairlane) -> Iterator[list[str]]:
     """Those that are executed meanwhile."""
     seen: list[str] = []
+    dialect: Any = fl.database.engine.dialect
+    send = dialect.do_execute
 
-    def note(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+    def note(cursor: Any, sql: str, *rest: Any) -> None:
         if "notify" not in sql.lower():
             seen.append(sql)
+        send(cursor, sql, *rest)
 
-    event.listen(fl.database.engine, "before_cursor_execute", note)
+    dialect.do_execute = note
     try:
         yield seen
     finally:
-        event.remove(fl.database.engine, "before_cursor_execute", note)
+        del dialect.do_execute
 
 
 @pytest.mark.parametrize("job_type", ["report", "monthly"])

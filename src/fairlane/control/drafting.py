@@ -247,12 +247,14 @@ class Drafting:
         )
 
 
-def sealed(plain: Draft, ring: Ring) -> Draft:
-    """Return the draft as it is stored if the organization has a key.
+def sealed(plain: Draft, ring: Ring | None) -> Draft:
+    """Return the draft as it is stored: sealed if the organization has a key.
 
     Raises:
         ConfigurationError: the key can't be used here, or was destroyed.
     """
+    if ring is None:
+        return plain
     ring.check()
     parameters = ring.seal(plain.id, Field.PARAMETERS, plain.parameters)
     dedup = plain.dedup._replace(key=ring.hidden(plain.dedup.key)) if plain.dedup is not None else None

@@ -1,7 +1,8 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,12 +19,12 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
-from fairlane.domain.statuses import Role
 from fairlane.registry.catalogue import Catalogue, RegisteredType
-from fairlane.registry.directory import Directory, Membership, StoredDirectory
+from fairlane.registry.directory import Directory, StoredDirectory, roles_for
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
+from fairlane.store.clock import DatabaseClock
 from fairlane.store.driver_errors import is_lost_race
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
@@ -179,9 +180,8 @@ class Submitter:
 
     def _find(self, organization: str, job_id: UUID) -> Job | None:
         with suppress(StorageUnavailable):
-            return next(
-                iter(self._database.read(lambda ours: self._read(ours, organization, {job_id}), of=organization)), None
-            )
+            found = self._database.read(lambda ours: self._read(ours, organization, {job_id}), of=organization)
+            return found[0] if found else None
         return None
 
     def _submit_at_once(self, submission: Submission, ready: Ready) -> Job | None:
@@ -203,15 +203,20 @@ class Submitter:
             return None  # Of several refusals it is the general way that knows which comes first.
         if not new_jobs.is_plain(plain):
             return None
-        proof = Granted(known.documents, _roles_for(known.type.options.requires_permission), granted.of_host)
+        proof = Granted(known.documents, roles_for(known.type.options.requires_permission), granted.of_host)
 
-        def work(ours: Connection) -> Job | None:
-            # Asked when the connection is there: keys grow old while it is waited for.
-            ring = self._keyring.rings(ours, [plain.organization]).get(plain.organization)
-            stored = sealed(plain, ring) if ring is not None else plain
-            return new_jobs.submit(ours, self._database.clock, stored, proof)
+        organization, clock = plain.organization, self._database.clock
+        now = None if isinstance(clock, DatabaseClock) else self._database.look(clock.now, of=())
+        self._keyring.rings_of(self._database, [organization])
 
-        return self._database.write_one(work, of=submission.organization)
+        def values() -> Mapping[str, Any] | None:
+            # When the connection is there: keys grow old while it is waited for.
+            kept = self._keyring.kept([organization])
+            stored = sealed(plain, kept.get(organization))
+            return new_jobs.values_at_once(stored, proof, now) if kept else None
+
+        done = self._database.write_one(new_jobs.at_once(), values)
+        return new_jobs.job_at_once(plain, *done[0]) if done else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
@@ -306,7 +311,7 @@ class Submitter:
             for position.index, (submission, payload) in enumerate(zip(submissions, ready.payloads, strict=True)):
                 drafts.append(drafting.draft(submission, found[submission.job_type], payload))
         rings = (look or self._keyring.rings)(connection, _organizations(submissions))
-        return [sealed(one, rings[one.organization]) if one.organization in rings else one for one in drafts]
+        return [sealed(one, rings.get(one.organization)) for one in drafts]
 
     def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:
         try:
@@ -334,11 +339,6 @@ class Submitter:
     def _read(self, connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[Job]:
         wanted = rows.select_jobs().where(jobs.c.id.in_(sorted(ids)))
         return rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
-
-
-def _roles_for(permission: str | None) -> list[Role]:
-    """Return the roles that may submit what requires the permission, whatever other permissions a member has."""
-    return [role for role in Role if Membership(role).may_submit(permission)]
 
 
 def _organizations(submissions: Sequence[Submission]) -> Collection[str]:

@@ -28,6 +28,11 @@ class Membership:
         return permission is None or self.role is Role.ADMIN or permission in self.permissions
 
 
+def roles_for(permission: str | None) -> list[Role]:
+    """Return the roles that may submit what requires the permission, whatever other permissions a member has."""
+    return [role for role in Role if Membership(role).may_submit(permission)]
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How an organization stands, its share beside others' (1 or more), and its limits: None = unlimited, 0 = none."""

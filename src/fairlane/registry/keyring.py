@@ -47,7 +47,7 @@ class Keyring:
         A snapshot, of a read or of somebody else's transaction, may show what was long ago. What it shows is not kept,
         as whoever writes would go by it.
         """
-        found = self._known(organizations)
+        found = self.kept(organizations)
         if unknown := set(organizations) - found.keys():
             sees_newest = connection.get_execution_options().get(WRITE, False)
             found |= self._keep(connection, unknown) if sees_newest else self._read(connection, unknown)
@@ -55,12 +55,13 @@ class Keyring:
 
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
         """Return the same, to be called outside of transactions."""
-        found = self._known(organizations)
+        found = self.kept(organizations)
         if unknown := set(organizations) - found.keys():
             found |= database.look(lambda connection: self._keep(connection, unknown), of=unknown)
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
-    def _known(self, organizations: Collection[str]) -> dict[str, Ring | None]:
+    def kept(self, organizations: Collection[str]) -> dict[str, Ring | None]:
+        """Return those answers that are kept and young; None: the organization has no key."""
         earliest = time.monotonic() - self._max_age
         kept = ((one, self._kept.get(one)) for one in organizations)
         return {one: known[1] for one, known in kept if known is not None and known[0] > earliest}

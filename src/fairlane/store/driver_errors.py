@@ -1,8 +1,11 @@
 """What an error of a database's driver means, whichever database and driver it is."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
@@ -24,6 +27,16 @@ _SET_ROLE: Final = re.compile('permission denied to set role "([^"]+)"')
 _USER: Final = re.compile(r"[a-z0-9+]+://([a-z_][a-z0-9_]*)[:@]")
 _OF_VALUES_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
+
+
+@contextmanager
+def by_sqlalchemy(engine: Engine) -> Iterator[None]:
+    """Give an error that comes from the driver itself the class that SQLAlchemy gives it."""
+    base = engine.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except base as error:
+        raise DBAPIError.instance(None, None, error, base, hide_parameters=True, dialect=engine.dialect) from error
 
 
 def is_retryable(error: DBAPIError) -> bool:

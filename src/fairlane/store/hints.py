@@ -24,7 +24,7 @@ from fairlane.store.transaction import Database
 
 _CHANNEL: Final = "fairlane_ready"
 # PostgreSQL writes a commit record for it; nobody has to wait until that is on the disk.
-_NOTIFY: Final = text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')")
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')"
 _DEBOUNCE: Final = 0.02  # seconds between two hints of a process
 _LOOK: Final = 0.01  # seconds between two hints that are heard, and two looks at data_version: 0.2 % of a core
 _RECONNECT: Final = 1.0  # seconds; whoever waits out an outage hears by this that it is over
@@ -72,7 +72,7 @@ class Hints:
         while asked.wait() and not stopped.is_set():
             asked.clear()
             try:
-                self._database.look(lambda connection: connection.execute(_NOTIFY))
+                self._database.write_one(_NOTIFY, dict)
                 pause = _DEBOUNCE
             except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
                 pause = _RECONNECT

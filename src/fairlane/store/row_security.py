@@ -72,7 +72,6 @@ Scope = str | Collection[str] | Everyone | Administered
 _ROLE_OF: Final = "fairlane_role"  # in a connection's info: the role that its session has taken on
 _MAY_BE: Final = "fairlane_roles"  # in a connection's info: the roles that its session may take on
 _SCOPE: Final = "fairlane_scope"  # execution option: what to set for a statement outside of transactions
-OPENS_ITSELF: Final[Mapping[str, Any]] = {_SCOPE: None}  # options of a statement that sets its scope itself
 EYES: Final = "fairlane_eyes"  # execution option of an engine: the role that its sessions are meant to have
 SETTING: Final = "fairlane.organizations"
 _NAMES: Final = f"current_setting('{SETTING}', true)"

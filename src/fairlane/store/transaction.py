@@ -3,12 +3,12 @@
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import CommitUnanswered, ConfigurationError, InstallationError, StorageUnavailable
@@ -19,7 +19,7 @@ from fairlane.store.answers import Answers
 from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
-from fairlane.store.driver_errors import is_lost_race, is_unanswered, translate
+from fairlane.store.driver_errors import by_sqlalchemy, is_lost_race, is_unanswered, is_unique_violation, translate
 from fairlane.store.haste import stopped_after
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.row_security import Role, Scope
@@ -93,7 +93,6 @@ class Database:
             self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
         )
         self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
-        self._writing_one = self._looking.execution_options(**{WRITE: True})
 
     def create(self) -> None:
         """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
@@ -148,10 +147,19 @@ class Database:
             self.alarm.ring(before)
         return done
 
-    def write_one(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
-        """Run `work`, a single statement that writes, without BEGIN and COMMIT around it: its answer is the commit's.
+    def write_one(
+        self, statement: str, values: Callable[[], Mapping[str, Any] | None]
+    ) -> Sequence[tuple[Any, ...]] | None:
+        """Run a single statement that writes, and says itself whose rows it is open to; its answer is the commit's.
 
-        Before it, `work` may look at something. For PostgreSQL. It is not run again.
+        For PostgreSQL. The statement is as psycopg has it, and goes to the driver: SQLAlchemy would take twice as long
+        as all else that a plain submission does. It is not run again.
+
+        Args:
+            values: of its parameters, asked when the connection is there; None = it is not run.
+
+        Returns:
+            Its rows; None: it was not run, or another transaction came first, and nothing was done.
 
         Raises:
             CommitUnanswered: the connection broke before the answer, so it may have been done.
@@ -159,12 +167,23 @@ class Database:
         """
         is_sent = False
         try:
-            with self.translated(), self._writing_one.connect() as connection:
-                row_security.open_each_to(connection, of)
+            with self.translated(), by_sqlalchemy(self.engine), _autocommitting(self.engine) as pooled:
+                given = values()
+                if given is None:
+                    return None
+                cursor = pooled.cursor()
                 is_sent = True
-                return work(connection)
+                # As SQLAlchemy sends what it sends, so that tests can have it fail.
+                self.engine.dialect.do_execute(cursor, statement, given)
+                return cursor.fetchall()
         except StorageUnavailable as error:
+            if is_lost_race(error):
+                return None
             raise _of_commit(error) if is_sent else error from error.__cause__
+        except IntegrityError as error:
+            if is_unique_violation(error):
+                return None
+            raise
 
     def read(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
@@ -251,6 +270,21 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections, and what is in use when it is given back."""
         close_all(self.engine)
+
+
+@contextmanager
+def _autocommitting(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """Lend a pooled connection on which each statement is a transaction of its own."""
+    pooled = engine.pool.connect()
+    driver: Any = pooled.driver_connection
+    try:
+        driver.autocommit = True
+        yield pooled
+        driver.autocommit = False
+    except BaseException:
+        pooled.invalidate()  # whatever state it is in
+        raise
+    pooled.close()
 
 
 def _of_commit(error: StorageUnavailable) -> StorageUnavailable:

@@ -9,23 +9,20 @@ does nothing; `submit` then goes step by step and says why.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Boolean, Connection, Float, String, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
-from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
 from fairlane.domain.transitions import SUBMITTED, Step
-from fairlane.store.clock import Clock, beforehand
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.driver_errors import is_retryable, is_unique_violation
-from fairlane.store.inserts import insert_many
-from fairlane.store.row_security import OPENS_ITSELF, SETTING, named
+from fairlane.store.inserts import insert_many, texts_of, unnest_texts
+from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import rows
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.transition import SYSTEM
@@ -33,9 +30,6 @@ from fairlane.store.tables import Instant, execution_log, jobs, live
 
 _FIRST_STEPS: Final = {status: Step(None, status, SUBMITTED) for status in WAITING}
 
-# A column of all jobs is one text, which costs far less than an array of the driver's: names hold no line break, nor do
-# ids, numbers, sealed texts and compact JSON.
-_BREAK: Final = "\n"
 _COLUMNS: Final = {
     "organization_id": "text",
     "id": "uuid",
@@ -56,9 +50,6 @@ _COLUMNS: Final = {
     "earlier": "text",
 }
 _TEXTS: Final = ("scope", "type", "documents", "user", "roles", "key", "active", "ready", "system", "message")
-_GIVEN: Final = ", ".join(
-    f"CAST(string_to_array(:{name}, chr({ord(_BREAK)}), '') AS {kind}[])" for name, kind in _COLUMNS.items()
-)
 # OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
 # The key is taken by an insert that waits for whoever is taking it, as dedup.take does; it never takes one over.
 _INSERT: Final = text(f"""
@@ -78,7 +69,7 @@ WITH scope AS MATERIALIZED (
 ), granted AS MATERIALIZED (
   SELECT coalesce(:now, clock_timestamp()) AS now FROM scope WHERE :is_proved OR EXISTS (SELECT FROM proof)
 ), given AS MATERIALIZED (
-  SELECT * FROM granted CROSS JOIN unnest({_GIVEN}) AS given({", ".join(_COLUMNS)})
+  SELECT * FROM granted CROSS JOIN {unnest_texts(_COLUMNS)}
 ), taken AS (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
   SELECT organization_id, :key, id, now + make_interval(secs => :window) FROM given WHERE :key IS NOT NULL
@@ -184,13 +175,19 @@ def is_plain(draft: Draft) -> bool:
     return not (waits or is_limited or draft.label_items)
 
 
-def submit(connection: Connection, clock: Clock, draft: Draft, granted: Granted) -> Job | None:
-    """Insert a plain draft, on a connection of Fairlane's to PostgreSQL that commits each statement.
+@cache
+def at_once() -> str:
+    """Return the statement as psycopg has it."""
+    return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
-    Returns:
-        None if something does not hold: nothing was done.
+
+def values_at_once(draft: Draft, granted: Granted, now: datetime | None) -> dict[str, Any]:
+    """Return what the statement is given for a plain draft, by itself. It returns the moment, or nothing was done.
+
+    Args:
+        now: None = by PostgreSQL's clock.
     """
-    values = {
+    return {
         **_CONSTANTS,
         **_columns([Fresh(draft, 0, None, JobStatus.QUEUED, has_children=False)], {}),
         "scope": named([draft.organization]),
@@ -200,52 +197,42 @@ def submit(connection: Connection, clock: Clock, draft: Draft, granted: Granted)
         "user": draft.user,
         "roles": " ".join(granted.roles),
         "is_proved": False,
-        "now": beforehand(clock, connection),
+        "now": now,
         "key": draft.dedup.key if draft.dedup else None,
         "window": draft.dedup.window if draft.dedup else 0.0,
     }
-    try:
-        now = connection.exec_driver_sql(_as_psycopg_has_it(), values, execution_options=OPENS_ITSELF).scalar()
-    except DBAPIError as error:
-        if is_unique_violation(error) or is_retryable(error):
-            return None  # `submit` has a sentence for an id that is taken, and its transaction is run again
-        raise
-    return rows.new_job(draft, now, JobStatus.QUEUED, run_at=now) if now is not None else None
 
 
-@cache
-def _as_psycopg_has_it() -> str:
-    # To look a statement up and to turn its values over takes SQLAlchemy as long as all else that a submission does.
-    return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
+def job_at_once(draft: Draft, at: datetime) -> Job:
+    """Return the job that was inserted by itself at this moment."""
+    now = at.astimezone(UTC)  # the session may have any time zone
+    return rows.new_job(draft, now, JobStatus.QUEUED, run_at=now)
 
 
 def _columns(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, str]:
     """Return the columns as the statement has them. What is empty is NULL."""
     drafts = [one.draft for one in new]
-    columns: dict[str, list[str]] = {
-        "organization_id": [draft.organization for draft in drafts],
-        "id": [draft.id.hex for draft in drafts],
-        "queue": [draft.queue for draft in drafts],
-        "job_type": [draft.job_type for draft in drafts],
-        "submitted_by": [draft.user or "" for draft in drafts],
-        "parameters": [draft.parameters for draft in drafts],
-        "labels": [draft.labels for draft in drafts],
-        "required_permission": [draft.required_permission or "" for draft in drafts],
-        "max_retries": [_number(draft.max_retries) for draft in drafts],
-        "timeout_seconds": [_number(draft.timeout) for draft in drafts],
-        "on_parent_failure": [draft.on_parent_failure for draft in drafts],
-        "status": [one.status for one in new],
-        "priority": [str(draft.priority) for draft in drafts],
-        "run_at": ["" if one.run_at is None else one.run_at.isoformat() for one in new],
-        "unmet_parents": [str(one.unmet_parents) for one in new],
-        "has_children": ["t" if one.has_children else "f" for one in new],
-        "earlier": [str(replaced.get(draft.id, "")) for draft in drafts] if replaced else [""] * len(drafts),
-    }
-    texts = {name: _BREAK.join(column) for name, column in columns.items()}
-    for name, joined in texts.items():
-        if joined.count(_BREAK) != len(new) - 1:
-            raise ValueError(f"The {name} of a job has a line break; the rows after it would have others' values.")
-    return texts
+    return texts_of(
+        {
+            "organization_id": [draft.organization for draft in drafts],
+            "id": [draft.id.hex for draft in drafts],
+            "queue": [draft.queue for draft in drafts],
+            "job_type": [draft.job_type for draft in drafts],
+            "submitted_by": [draft.user or "" for draft in drafts],
+            "parameters": [draft.parameters for draft in drafts],
+            "labels": [draft.labels for draft in drafts],
+            "required_permission": [draft.required_permission or "" for draft in drafts],
+            "max_retries": [_number(draft.max_retries) for draft in drafts],
+            "timeout_seconds": [_number(draft.timeout) for draft in drafts],
+            "on_parent_failure": [draft.on_parent_failure for draft in drafts],
+            "status": [one.status for one in new],
+            "priority": [str(draft.priority) for draft in drafts],
+            "run_at": ["" if one.run_at is None else one.run_at.isoformat() for one in new],
+            "unmet_parents": [str(one.unmet_parents) for one in new],
+            "has_children": ["t" if one.has_children else "f" for one in new],
+            "earlier": [str(replaced.get(draft.id, "")) for draft in drafts] if replaced else [""] * len(drafts),
+        }
+    )
 
 
 def _number(value: float | None) -> str:
