@@ -16,7 +16,7 @@ systems accept duplicates.
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from hashlib import sha256
 from json.encoder import encode_basestring
 from math import isfinite
@@ -35,6 +35,7 @@ MEMBER: Final = "{}.{}"
 ITEM: Final = "{}[{}]"
 OF_SET: Final = "{}{{}}"
 KEY: Final = "the key {}.{}"
+_HASHED: Final = "the deduplication key"
 # Up to here every Python writes decimal digits: the interpreter's limit can be set, but not below 640 digits.
 _DECIMAL_BITS: Final = 2048
 
@@ -115,6 +116,8 @@ def _text(value: str, place: Place) -> str:
 
 
 def _check_text(text: str, place: Place) -> None:
+    if text.isprintable():
+        return
     if "\0" in text:
         raise InvalidParameters(f"{written(place)} contains a NUL character (U+0000): remove it, or pass bytes")
     try:
@@ -125,10 +128,14 @@ def _check_text(text: str, place: Place) -> None:
         ) from None
 
 
-def _sha256(*parts: str) -> str:
+def _sha256(kind: str, organization: str, job_type: str, text: str) -> str:
+    return sha256(f"{_beginning(kind, organization, job_type)},{_text(text, _HASHED)}]".encode()).hexdigest()
+
+
+@lru_cache(1024)
+def _beginning(*parts: str) -> str:
     # The canonical text of a list: each part is quoted, so no choice of names can move the border between two of them.
-    quoted = ",".join([_text(part, "the deduplication key") for part in parts])
-    return sha256(f"[{quoted}]".encode()).hexdigest()
+    return "[" + ",".join([_text(part, _HASHED) for part in parts])
 
 
 def _object(value: dict[object, object], place: Place) -> str:

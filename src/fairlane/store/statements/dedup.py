@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
+from sqlalchemy import Connection, String, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.inserts import texts_of, unnest_texts
 from fairlane.store.tables import Instant, dedup_keys, live
 
 
@@ -43,18 +44,20 @@ ON CONFLICT DO NOTHING RETURNING job_id
 """).bindparams(bindparam("job_id", type_=Uuid), bindparam("expires_at", type_=Instant))
 
 
+_KEYS: Final = {"organization_id": "text", "key": "text", "job_id": "uuid", "expires_at": "timestamptz"}
 # It tells which were not free, as mostly all are.
-_TAKE_FREE: Final = text("""
-WITH given AS (
-  SELECT organization_id, key, job_id, expires_at
-  FROM json_populate_recordset(NULL::fairlane_dedup_keys, CAST(:keys AS json))
-), taken AS (
+_TAKE_FREE: Final = text(f"""
+WITH given AS MATERIALIZED (
+  SELECT * FROM {unnest_texts(_KEYS)}
+), taken AS MATERIALIZED (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
   SELECT organization_id, key, job_id, expires_at FROM given
   ON CONFLICT DO NOTHING RETURNING organization_id, key
 )
-SELECT organization_id, key FROM given EXCEPT SELECT organization_id, key FROM taken
-""")
+SELECT organization_id, key FROM given
+WHERE (SELECT count(*) FROM taken) < (SELECT count(*) FROM given)
+  AND (organization_id, key) NOT IN (SELECT organization_id, key FROM taken)
+""").bindparams(*(bindparam(name, type_=String) for name in _KEYS))  # noqa: S608 - names of ours
 _SQLITE_TAKE_FREE: Final = text("""
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
 SELECT value ->> 'organization_id', value ->> 'key', value ->> 'job_id', value ->> 'expires_at'
@@ -69,20 +72,18 @@ def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str
     Returns:
         Those that were not taken.
     """
-    rows = [
-        {
-            "organization_id": one.organization,
-            "key": one.key,
-            "job_id": one.job_id.hex,
-            "expires_at": one.expires_at.astimezone(UTC).isoformat(timespec="microseconds"),
-        }
-        for one in keys
-    ]
+    columns = {
+        "organization_id": [one.organization for one in keys],
+        "key": [one.key for one in keys],
+        "job_id": [one.job_id.hex for one in keys],
+        "expires_at": [one.expires_at.astimezone(UTC).isoformat(timespec="microseconds") for one in keys],
+    }
+    if not is_sqlite(connection):
+        return {(organization, key) for organization, key in connection.execute(_TAKE_FREE, texts_of(columns))}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     given = {"keys": json.dumps(rows, ensure_ascii=False)}
-    if is_sqlite(connection):
-        taken = {(organization, key) for organization, key in connection.execute(_SQLITE_TAKE_FREE, given)}
-        return {(one.organization, one.key) for one in keys} - taken
-    return {(organization, key) for organization, key in connection.execute(_TAKE_FREE, given)}
+    taken = {(organization, key) for organization, key in connection.execute(_SQLITE_TAKE_FREE, given)}
+    return {(one.organization, one.key) for one in keys} - taken
 
 
 def take(
