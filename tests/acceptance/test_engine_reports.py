@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from fairlane import Job, JobContext, PermanentError, StorageUnavailable
+from fairlane import FairlaneError, Job, JobContext, PermanentError, StorageUnavailable
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.statements import organizations
@@ -34,6 +34,24 @@ def writes(fl: Engine, job: Job) -> int:
 
 def lines(fl: Engine, job: Job) -> list[tuple[int, str, str]]:
     return [(line.attempt, line.level, line.message) for line in fl.log_lines(job.id, organization="acme")]
+
+
+@pytest.mark.parametrize("has_reported", [False, True])
+def test_what_comes_after_the_attempt_is_refused(fl: Engine, *, has_reported: bool) -> None:
+    contexts: list[JobContext] = []
+
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        contexts.append(ctx)
+        if has_reported:
+            ctx.checkpoint("in time")
+
+    job = fl.give("work")
+    fl.drain()
+
+    assert fl.look(job).status == "completed"
+    with pytest.raises(FairlaneError, match=r"^This attempt is over; nothing more is kept for it\.$"):
+        contexts[0].checkpoint("too late")
 
 
 def test_the_first_progress_is_written_at_once_and_the_last_always(fl: Engine) -> None:

@@ -275,10 +275,14 @@ Event = (
 Emit = Callable[[Event], None]
 
 
-def hears(emit: Emit, kind: type[Event]) -> bool:
-    """Return False if nobody wants to be told of such events, so that none need be made.
+def hears(emit: Emit) -> Callable[[type[Event]], bool]:
+    """Return what says whether anybody wants to be told of events of a kind now: if nobody does, none need be made.
 
-    Who wants only some has a method `hears` that says so of a kind.
+    Who wants only some has such a method `hears`.
     """
-    ask: Callable[[type[Event]], bool] | None = getattr(emit, "hears", None)
-    return ask is None or ask(kind)
+    ask: Callable[[type[Event]], bool] = getattr(emit, "hears", _hears_all)
+    return ask
+
+
+def _hears_all(_kind: type[Event]) -> bool:
+    return True

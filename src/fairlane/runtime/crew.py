@@ -55,6 +55,7 @@ class Crew:
         on_written: Callable[[bool], None],
     ) -> None:
         self._parts = parts
+        self._hears = hears(parts.emit)
         self._tally = tally
         self._card = card
         self._on_written = on_written
@@ -169,7 +170,7 @@ class Crew:
         attempt = Attempt(self._bench, self._job_types[facts.job_type], facts, self._on_end)
         self._attempts[facts.lease_token] = attempt
         self._nothing_runs.clear()
-        if hears(self._parts.emit, JobStarted):
+        if self._hears(JobStarted):
             self._parts.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
         attempt.begin()
         timeout = facts.timeout
@@ -336,7 +337,7 @@ class Crew:
             self._tally.add(item.organization, item.job_type, first, seconds)
         ended = first if transition.target is JobStatus.QUEUED else transition.target
         self.ended[ended] += 1
-        if error is not None or hears(self._parts.emit, JobEnded):
+        if error is not None or self._hears(JobEnded):
             self._parts.emit(
                 JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds, transition.failed)
             )

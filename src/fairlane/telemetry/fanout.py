@@ -14,6 +14,7 @@ class Fanout:
 
     def __init__(self, subscribers: Sequence[Emit]) -> None:
         self._subscribers = tuple(subscribers)
+        self._asks = tuple(map(hears, self._subscribers))
 
     def __call__(self, event: Event) -> None:
         """Emit."""
@@ -25,8 +26,8 @@ class Fanout:
 
     def hears(self, kind: type[Event]) -> bool:
         """Return True if any of them wants to be told of such events now."""
-        for one in self._subscribers:  # noqa: SIM110 - asked for each job, and `any` takes three times as long
-            if hears(one, kind):
+        for asks in self._asks:  # noqa: SIM110 - asked for each job, and `any` takes three times as long
+            if asks(kind):
                 return True
         return False
 

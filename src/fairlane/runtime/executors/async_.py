@@ -47,7 +47,8 @@ class AsyncExecution(Execution):
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
         self._executor.running.discard(self)
-        self._executor.left_behind.discard(self)
+        if self.is_over:
+            self._executor.left_behind.discard(self)
         # Asked for in any case: an exception that nobody looked at is logged by asyncio.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
         self.tell(None if raised else task.result(), raised)
