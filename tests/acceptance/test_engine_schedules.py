@@ -342,6 +342,25 @@ def test_a_tick_that_the_busy_database_kept_waiting_is_tried_again_within_second
     assert len(ticks(fl)) == 5
 
 
+def test_a_row_that_somebody_holds_is_waited_for_once_in_a_round(postgres_url: str, clock: ManualClock) -> None:
+    names = [f"s{number}" for number in range(5)]
+    with engine(postgres_url, clock=clock) as fl:
+        register(fl)
+        fl.organizations.create("rival")
+        fl.organizations.update("acme", max_live_jobs=10)
+        for name in names:
+            hourly(fl, name)
+        for organization in ("acme", "rival"):
+            hourly(fl, organization=organization)
+        clock.advance(HOUR)
+        with fl.database.engine.begin() as host:  # that submits in a transaction of its own
+            fl.submit("report", organization="acme", connection=host)
+            assert scheduler(fl).run_once() == 2
+        problems = [fl.schedules.get(name, organization="acme").problem for name in (*names, "hourly")]
+        assert sum(one is not None for one in problems) == 1
+        assert ticks(fl, organization="rival") == [at(1)]
+
+
 def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")
     fl.organizations.update("acme", max_live_jobs=0)

@@ -16,6 +16,7 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, ServiceFailed, TickRefused
 from fairlane.domain.schedules import Missed, due
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -64,10 +65,14 @@ class Scheduler:
         self._emit = emit
         self._on_ready = on_ready
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
+        self._held: set[str] = set()  # in this round: organizations of which somebody holds a row
         self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
-        """See to schedules that are due, a tick of each; organizations take turns. Return how many were seen to."""
+        """See to schedules that are due, a tick of each; organizations take turns. Return how many were seen to.
+
+        Once somebody's row has been waited for, the others of its organization have their turn in a later round.
+        """
         database = self._database
         soonest = database.look(statements.next_look)
         if soonest is None:
@@ -76,10 +81,11 @@ class Scheduler:
         if soonest > now:
             return 0
         self._complained.clear()
+        self._held.clear()
         found = database.look(lambda connection: statements.due(connection, now, after=self._last_turn))
         if found:
             self._last_turn = found[-1].organization_id
-        done = sum(map(self._see_to, found))
+        done = sum(self._see_to(one) for one in found if one.organization_id not in self._held)
         if done:
             self._on_ready()
         return done
@@ -95,6 +101,8 @@ class Scheduler:
         except FairlaneError as error:
             # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
             # seldom as ever: each question may take long, and the others wait behind it.
+            if is_held_up(error):
+                self._held.add(schedule.organization_id)
             return self._refuse(schedule, error, was_busy=was_prepared and isinstance(error, StorageUnavailable))
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
             self._emit(ServiceFailed(self.name, error))
