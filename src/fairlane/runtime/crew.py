@@ -22,6 +22,7 @@ from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reports import AttemptFacts, Interruption
 from fairlane.runtime.service import in_thread, wait_until
+from fairlane.store.line import Line
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
@@ -53,6 +54,7 @@ class Crew:
         threads: ThreadPoolExecutor,
         tally: Tally,
         on_written: Callable[[bool], None],
+        line: Line | None,
     ) -> None:
         self._parts = parts
         self._hears = hears(parts.emit)
@@ -64,7 +66,7 @@ class Crew:
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = make_bench(parts, card.slots, self._report_threads, self._on_lost)
         self._finisher = Finisher(
-            FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours)
+            FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours, line)
         )
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -21,7 +22,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.outcomes import ErrorReport, Failed, Released, Snoozed
 from fairlane.registry.keyring import Keyring
@@ -30,14 +31,15 @@ from fairlane.runtime.facts import KEY_NOT_HERE
 from fairlane.runtime.service import SOON, Outage, in_thread, wait_until
 from fairlane.runtime.verdict import DEFERRED
 from fairlane.store.driver_errors import is_held_up, is_of_values
-from fairlane.store.statements.finish import Finish, Finished, finish
+from fairlane.store.line import Line
+from fairlane.store.statements.finish import Finish, Finished, complete_all, finish, tell_children
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500  # plain completions
 _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 # Meanwhile no other end is written, so it is short; so is the time that splitting may take altogether.
-_PATIENCE: Final = 0.1  # seconds for a lock beside a live row
+PATIENCE: Final = 0.1  # seconds for a lock beside a live row
 _MOST_WAITS: Final = 12  # enough to find one among a thousand
 _HELD_WAIT: Final = 1.0  # seconds before an end that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
@@ -60,6 +62,7 @@ class FinisherParts:
     on_finished: Callable[[Finished], None]
     keyring: Keyring = field(default_factory=Keyring)
     are_ours: bool = True  # whether organizations are in Fairlane's own directory
+    line: Line | None = None  # for plain completions, on PostgreSQL
 
 
 class Turns:
@@ -113,7 +116,7 @@ class Finisher:
             await self._wake.wait()
             plain, self._plain = self._plain[:_BATCH], self._plain[_BATCH:]
             if plain:
-                await self._write(plain)
+                await self._complete(plain)
             others = self._others.take(_FEW)
             if others:
                 await self._write(others)
@@ -158,6 +161,30 @@ class Finisher:
                     self._parts.emit(ServiceFailed("finisher", error))
         return not self._unwritten
 
+    async def _complete(self, batch: Sequence[Finish]) -> None:
+        """Write plain ends by one statement on the loop; what it can't write goes the way of the others."""
+        line, rings = self._parts.line, self._parts.keyring.kept({one.organization for one in batch})
+        if line is None or rings is None:
+            await self._write(batch)
+            return
+        sealed = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
+        try:
+            done = await complete_all(line, [one for one in sealed if one.is_plain])
+        except Exception:  # noqa: BLE001 - whatever it is, the other way finds out for which ends, and tells
+            done = []
+        if with_child := [one for one in done if one.may_free]:
+            with suppress(FairlaneError):  # then `stage` tells them
+                await in_thread(self._parts.threads, partial(self._tell_children, with_child))
+        self._tell(done)
+        written = {one.finish.lease_token for one in done}
+        if left := [one for one in batch if one.lease_token not in written]:
+            await self._write(left)
+
+    def _tell_children(self, done: Sequence[Finished]) -> None:
+        """In a thread."""
+        database = self._parts.database
+        database.write(lambda connection: tell_children(connection, database.clock.now(connection), done))
+
     async def _write(self, batch: Sequence[Finish]) -> None:
         parts, waits = [batch], 0
         while parts:
@@ -188,7 +215,7 @@ class Finisher:
             return finish(connection, now, items, self._random, are_ours=self._parts.are_ours)
 
         # SQLite has one lock for all, so nothing is won by splitting.
-        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
+        return database.write(work, lock_seconds=PATIENCE if database.is_postgres else None)
 
     def _smaller(self, part: Sequence[Finish], error: Exception) -> list[Sequence[Finish]]:
         """What to write instead of a part that could not be written."""

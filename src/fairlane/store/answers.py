@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Engine, event
 
 if TYPE_CHECKING:
-    from psycopg import Connection, OperationalError
+    from psycopg import AsyncConnection, BaseConnection, Connection, OperationalError
     from psycopg.abc import RV, PQGen
 
 UNLIMITED: Final = math.inf
@@ -56,8 +56,21 @@ def bound(engine: Engine, answers: Answers) -> None:
     event.listen(engine, "do_connect", connect)
 
 
+def on_loop(connection: "Connection[Any]", answers: Answers | None) -> "AsyncConnection[tuple[Any, ...]]":
+    """Return the connection as one to await, which is given up as it would be."""
+    import psycopg  # noqa: PLC0415 - optional
+
+    bounds = answers or Answers()
+
+    class Bounded(psycopg.AsyncConnection[tuple[Any, ...]]):
+        async def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
+            return await super().wait(_given_up(gen, self, bounds, psycopg.OperationalError), *args, **options)
+
+    return Bounded(connection.pgconn)
+
+
 def _given_up(
-    gen: "PQGen[RV]", connection: "Connection[Any]", answers: Answers, error: "type[OperationalError]"
+    gen: "PQGen[RV]", connection: "BaseConnection[Any]", answers: Answers, error: "type[OperationalError]"
 ) -> "PQGen[RV]":
     """Give up what psycopg waits for: look whenever it has waited for a tenth of a second in vain."""
     since = time.monotonic()

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
-_FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
+FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
 _SINCE: Final = "fairlane_idle_since"
 _AGE: Final = "fairlane_age"
 # The default one makes a kernel object each time; poll is not to be had everywhere.
@@ -36,7 +36,7 @@ def ask_idle_connections(engine: Engine) -> None:
             return
         driver_error = engine.dialect.loaded_dbapi.Error
         try:
-            if time.monotonic() - since > _FRESH or _has_news(connection.fileno()):
+            if time.monotonic() - since > FRESH or has_news(connection.fileno()):
                 engine.dialect.do_ping(connection)
         except driver_error as error:
             # The others have mostly met the same end.
@@ -95,7 +95,8 @@ if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has n
     os.register_at_fork(after_in_child=_leave_connections)
 
 
-def _has_news(socket: int) -> bool:
+def has_news(socket: int) -> bool:
+    """Return True if the server has sent something that nobody asked for, as one does that closes the connection."""
     with _Selector() as selector:
         selector.register(socket, selectors.EVENT_READ)
         return bool(selector.select(timeout=0))

@@ -142,7 +142,7 @@ class Database:
                 is_committing = True
                 self.commits += 1  # before it, so that who sees the commit sees the number, too
         except StorageUnavailable as error:
-            raise _of_commit(error) if is_committing else error from error.__cause__
+            raise of_commit(error) if is_committing else error from error.__cause__
         if before and self.alarm is not None:
             self.alarm.ring(before)
         return done
@@ -179,7 +179,7 @@ class Database:
         except StorageUnavailable as error:
             if is_lost_race(error):
                 return None
-            raise _of_commit(error) if is_sent else error from error.__cause__
+            raise of_commit(error) if is_sent else error from error.__cause__
         except IntegrityError as error:
             if is_unique_violation(error):
                 return None
@@ -287,7 +287,7 @@ def _autocommitting(engine: Engine) -> Iterator[PoolProxiedConnection]:
     pooled.close()
 
 
-def _of_commit(error: StorageUnavailable) -> StorageUnavailable:
+def of_commit(error: StorageUnavailable) -> StorageUnavailable:
     """Return the same error, or the one that says that nobody knows whether the commit was done."""
     cause = error.__cause__
     is_open = isinstance(cause, DBAPIError) and is_unanswered(cause)

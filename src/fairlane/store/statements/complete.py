@@ -13,7 +13,9 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain import transitions
+from fairlane.domain.statuses import EdgeState
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.line import Line
 from fairlane.store.statements.attempt_rows import MINE, ids_of
 from fairlane.store.tables import Instant, ended, live
 
@@ -27,22 +29,34 @@ class Completion(NamedTuple):
     result: str | None
 
 
+class Done(NamedTuple):
+    """A job that was completed, and when. `has_child`: one was submitted a moment ago, and is to be told."""
+
+    at: datetime
+    has_child: bool
+
+
 # What the transition changes, so that a column of it that is new is written here, too; all else stays as it was.
-_CHANGED: Final = tuple(
-    name for name in transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes if name in ended.c
-)
+_SAMPLE: Final = transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes
+_CHANGED: Final = tuple(name for name in _SAMPLE if name in ended.c)
 _KEPT: Final = tuple(one.name for one in ended.c if one.name in live.c and one.name not in {*_CHANGED, "status"})
 _INTO: Final = ", ".join(("status", *_CHANGED, *_KEPT))
-_VALUES: Final = ", ".join(
-    (
-        ":target",
-        *(f":{name}" for name in _CHANGED),
-        *(f"live.{name}" + (" + 1" if name == "log_sequence" else "") for name in _KEPT),
+# PostgreSQL tells the moment in the statement, if the caller does not: `now`.
+_VALUES, _SQLITE_VALUES = (
+    ", ".join(
+        (
+            ":target",
+            *(now if isinstance(_SAMPLE[name], datetime) else f":{name}" for name in _CHANGED),
+            *(f"live.{name}" + (" + 1" if name == "log_sequence" else "") for name in _KEPT),
+        )
     )
+    for now in ("moment.now", ":now")
 )
 # The application's login may have planted a live row of a job that has ended. Its end stays, and it stops nobody's.
 _UNLESS_ENDED: Final = "ON CONFLICT (organization_id, id) DO NOTHING"
-_TYPED: Final = [bindparam(name, type_=ended.c[name].type) for name in _CHANGED]
+_TYPED: Final = [
+    bindparam(name, type_=ended.c[name].type) for name in _CHANGED if not isinstance(_SAMPLE[name], datetime)
+]
 _GUARD: Final = "live.cancel_requested_at IS NULL AND NOT live.has_children"
 
 _GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
@@ -57,7 +71,9 @@ _FACTS_ARE_FREE: Final = """EXISTS (SELECT FROM fairlane_jobs AS jobs
 # them.
 _COMPLETE: Final = (
     text(f"""
-WITH place AS MATERIALIZED (
+WITH moment AS MATERIALIZED (
+  SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+), place AS MATERIALIZED (
   SELECT its.place FROM {_GIVEN} CROSS JOIN LATERAL (
     SELECT ctid AS place FROM fairlane_live AS live
     WHERE {MINE} AND {_GUARD} AND (NOT given.leaves_result OR {_FACTS_ARE_FREE})
@@ -65,21 +81,25 @@ WITH place AS MATERIALIZED (
 ), live AS (
   DELETE FROM fairlane_live WHERE ctid = ANY(ARRAY(SELECT place FROM place)) RETURNING *
 ), done AS (
-  INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES} FROM live {_UNLESS_ENDED}
-  RETURNING organization_id, id, log_sequence, attempt
+  INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES} FROM live CROSS JOIN moment {_UNLESS_ENDED}
+  RETURNING organization_id, id, log_sequence, attempt, finished_at
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization_id, id, log_sequence, :source, :target, :now, :actor, :message, attempt FROM done
+  SELECT organization_id, id, log_sequence, :source, :target, finished_at, :actor, :message, attempt FROM done
 ), kept AS (
   INSERT INTO fairlane_results (organization_id, job_id, value, at)
-  SELECT done.organization_id, done.id, given.value, :now
+  SELECT done.organization_id, done.id, given.value, done.finished_at
   FROM unnest(CAST(:result_organizations AS text[]), CAST(:result_ids AS uuid[]), CAST(:results AS text[]))
     AS given(organization_id, id, value)
   JOIN done ON done.organization_id = given.organization_id AND done.id = given.id
   ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at = excluded.at
 )
-SELECT organization_id, id FROM done
+SELECT organization_id, id, finished_at, EXISTS (
+  SELECT FROM fairlane_job_parents AS edge
+  WHERE edge.organization_id = done.organization_id AND edge.parent_id = done.id
+    AND edge.state = '{EdgeState.NEW}')
+FROM done
 """)  # noqa: S608 - names of ours
     .bindparams(*_TYPED)
     .execution_options(fairlane_across="finish")
@@ -89,7 +109,7 @@ SELECT organization_id, id FROM done
 # the results follow.
 _SQLITE_COMPLETE: Final = (
     text(f"""
-INSERT INTO fairlane_ended ({_INTO}) SELECT {_VALUES}
+INSERT INTO fairlane_ended ({_INTO}) SELECT {_SQLITE_VALUES}
 FROM json_each(:given) AS given JOIN fairlane_live AS live
   ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
 WHERE {_GUARD} {_UNLESS_ENDED}
@@ -127,36 +147,47 @@ def complete(
         Keys of those that were completed. The others have lost their lease, or somebody holds a row of theirs, or
         their cancel was asked for, or they have children to tell: `finish` finds out which.
     """
-    transition = transitions.complete(now, None)
+    if is_sqlite(connection):
+        return _on_sqlite(connection, now, completions, _common(actor))
+    rows = connection.execute(_COMPLETE, {**_arrays(completions, actor), "now": now})
+    return {(organization, job_id) for organization, job_id, _, _ in rows.all()}
+
+
+async def complete_on(line: Line, completions: Sequence[Completion], actor: str) -> dict[tuple[str, UUID], Done]:
+    """Do as `complete`, on the event loop.
+
+    Returns:
+        By the keys of those that were completed.
+
+    Raises:
+        FairlaneError: as `Line.fetch`.
+    """
+    rows = await line.fetch(_COMPLETE, _arrays(completions, actor))
+    return {(organization, job_id): Done(at, has_child) for organization, job_id, at, has_child in rows}
+
+
+def _common(actor: str) -> dict[str, object]:
+    transition = transitions.complete(datetime.min.replace(tzinfo=UTC), None)
     (step,) = transition.steps
-    common: dict[str, object] = {
-        **{name: transition.changes[name] for name in _CHANGED},
+    return {
+        **{name: value for name, value in transition.changes.items() if name in ended.c},
         "source": step.source,
         "target": step.target,
         "message": step.message,
         "actor": actor,
     }
-    write = _on_sqlite if is_sqlite(connection) else _on_postgres
-    return write(connection, now, completions, common)
 
 
-def _on_postgres(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: Mapping[str, object]
-) -> set[tuple[str, UUID]]:
+def _arrays(completions: Sequence[Completion], actor: str) -> dict[str, object]:
     left = [one for one in completions if one.result is not None]
-    rows = connection.execute(
-        _COMPLETE,
-        {
-            **common,
-            **ids_of(completions),
-            "leave_results": [one.result is not None for one in completions],
-            "now": now,
-            "result_organizations": [one.organization for one in left],
-            "result_ids": [one.job_id for one in left],
-            "results": [one.result for one in left],
-        },
-    )
-    return {(organization, job_id) for organization, job_id in rows.all()}
+    return {
+        **_common(actor),
+        **ids_of(completions),
+        "leave_results": [one.result is not None for one in completions],
+        "result_organizations": [one.organization for one in left],
+        "result_ids": [one.job_id for one in left],
+        "results": [one.result for one in left],
+    }
 
 
 def _on_sqlite(

@@ -15,8 +15,9 @@ from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
+from fairlane.store.line import Line
 from fairlane.store.statements import attempt_rows, dependencies, organizations
-from fairlane.store.statements.complete import Completion, complete
+from fairlane.store.statements.complete import Completion, complete, complete_on
 from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow
 
@@ -51,6 +52,30 @@ class Finished(NamedTuple):
     transition: Transition | None
     is_locked: bool = False
     may_free: bool = False
+
+
+async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]:
+    """Complete plain ends of one actor by one statement on the event loop; those that it leaves out are `finish`'s.
+
+    Where `may_free`, a child of the job was submitted a moment ago and is to be told by `tell_children`.
+
+    Raises:
+        FairlaneError: as `Line.fetch`.
+    """
+    if not finishes:
+        return []
+    given = [Completion(one.organization, one.job_id, one.lease_token, _result(one)) for one in finishes]
+    done = await complete_on(line, given, finishes[0].actor)
+    if not done:
+        return []
+    transition = transitions.complete(next(iter(done.values())).at, None)
+    found = ((one, done.get((one.organization, one.job_id))) for one in finishes)
+    return [Finished(one, transition, may_free=how.has_child) for one, how in found if how is not None]
+
+
+def tell_children(connection: Connection, now: datetime, done: Sequence[Finished]) -> None:
+    """Tell the children of jobs that have completed."""
+    dependencies.settle(connection, now, [_ended(one, JobStatus.COMPLETED) for one in done])
 
 
 def finish(

@@ -1,0 +1,116 @@
+"""A connection to PostgreSQL on the event loop: one statement, one round trip, no thread and no transaction around it.
+
+The engine makes it in a thread. So it logs in, takes its role on and gives up silent servers as all others do.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, TextClause
+from sqlalchemy.exc import DBAPIError
+
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.store.answers import on_loop
+from fairlane.store.clock import beforehand
+from fairlane.store.liveness import FRESH, has_news
+from fairlane.store.transaction import Database, of_commit
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+_SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
+
+
+class Line:
+    """One connection, made when it is first used and again when it broke. One task at a time may use it.
+
+    Args:
+        threads: one of which makes the connection.
+        settings: what its session sets, such as `lock_timeout`.
+    """
+
+    def __init__(self, database: Database, threads: Executor, settings: Mapping[str, str]) -> None:
+        self._database = database
+        self._threads = threads
+        self._settings = settings
+        self._texts: dict[TextClause, str] = {}
+        self._driver: AsyncConnection[tuple[Any, ...]] | None = None
+        self._session: Connection | None = None  # kept, or its connection would be closed
+        self._used = 0.0
+
+    async def fetch(self, statement: TextClause, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement, whose answer is its commit's, and return its rows.
+
+        Args:
+            values: of its parameters, but for `now` and `lease_now`: None, or what a clock not of PostgreSQL says.
+
+        Raises:
+            CommitUnanswered: the connection broke before the answer, so it may have been done.
+            StorageUnavailable, ConfigurationError: as for `Database.write`.
+        """
+        text = self._texts.get(statement)
+        if text is None:
+            text = self._texts[statement] = str(statement.compile(dialect=self._database.engine.dialect))
+        driver = await self._living()
+        try:
+            with self._translated():
+                rows = await (await driver.execute(text, {**values, **self._moment()})).fetchall()
+        except StorageUnavailable as error:
+            raise of_commit(error) from error.__cause__
+        finally:
+            self._used = time.monotonic()
+            if driver.closed:
+                self._driver = None
+        return rows
+
+    def _moment(self) -> dict[str, object]:
+        clock, session = self._database.clock, self._session
+        assert session is not None
+        now = beforehand(clock, session)
+        return {"now": now, "lease_now": None if now is None else clock.lease_seconds(session)}
+
+    async def close(self) -> None:
+        """Close the connection; the next statement makes another."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await driver.close()
+
+    async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
+        """Return the connection, or another where it was idle and turns out to be dead."""
+        driver = self._driver
+        if driver is not None and (time.monotonic() - self._used > FRESH or has_news(driver.fileno())):
+            with suppress(StorageUnavailable), self._translated():
+                await driver.execute("")
+            if driver.closed:
+                driver = None
+        if driver is None:
+            with self._translated():
+                loop = asyncio.get_running_loop()
+                self._driver = driver = await loop.run_in_executor(self._threads, self._connected)
+                await driver.set_autocommit(True)
+                for name, value in self._settings.items():
+                    await driver.execute(_SETTING, {"name": name, "value": value})
+        return driver
+
+    def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":
+        """In a thread: a connection of the engine's, which its pool forgets."""
+        self._session = session = self._database.engine.connect()
+        driver = session.connection.driver_connection
+        assert driver is not None
+        session.detach()
+        return on_loop(driver, self._database.answers)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Give the driver's errors our names, as everywhere."""
+        from psycopg import Error  # noqa: PLC0415 - optional
+
+        with self._database.translated():
+            try:
+                yield
+            except Error as error:
+                raise DBAPIError.instance(None, None, error, Error, hide_parameters=True) from error
