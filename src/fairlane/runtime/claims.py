@@ -1,8 +1,11 @@
 """One claim round: look at the lanes → lock what is limited → share the slots → claim → what the jobs need to begin."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -25,11 +28,13 @@ from fairlane.runtime.facts import NO_EXTRAS, Ready, extras, ready
 from fairlane.runtime.headcount import Headcount
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
-from fairlane.runtime.rooms import Turns, note_starts
+from fairlane.runtime.rooms import Turns, View, note_starts, started
+from fairlane.runtime.service import in_thread
 from fairlane.runtime.standstill import Standstill
 from fairlane.runtime.verdict import DEFERRED, is_gone, verdict
+from fairlane.store.line import Line
 from fairlane.store.statements import breakers, claim, claim_round, lanes, running_limits, workers
-from fairlane.store.statements.claim import Claimed, Wanted
+from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import Running, RunningRow
@@ -58,7 +63,7 @@ class _Round(NamedTuple):
 
 @dataclass(slots=True)
 class Claims:
-    """Claims for one worker. `claim_round` is called from a thread, never twice at once.
+    """Claims for one worker: `claim` on the loop, `claim_round` from a thread, never two at once.
 
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
@@ -72,6 +77,9 @@ class Claims:
     outlooks: Outlooks
     keyring: Keyring = field(default_factory=Keyring)
     emit: Emit = field(default=lambda _event: None)
+    threads: Executor | None = None
+    line: Line | None = None  # on PostgreSQL
+    _looking: asyncio.Task[None] | None = field(default=None, init=False)
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
@@ -86,6 +94,10 @@ class Claims:
         self._headcount = Headcount(self.card.id)
         self._standstill = Standstill(self.database, self.directory, self.card.queues)
 
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
     def locked(self) -> frozenset[str]:
         """The organizations that have nothing claimed here, since their keys are not here; from any thread."""
         return self._locked
@@ -93,6 +105,46 @@ class Claims:
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
         self.is_unsure = True
+
+    async def claim(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
+        """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
+
+        Args:
+            known: the leases that the worker has already.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        outlook, line = self.outlooks.last(), self.line
+        wanted = self._simple(outlook, slots, known) if outlook is not None and line is not None else None
+        if wanted is None or outlook is None or line is None:
+            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+        if self.outlooks.is_due() and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self.outlooks.look(self.threads))
+        self.is_unsure = True
+        claimed = await claim_on(line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours)
+        self._remember(_Round(wanted, claimed, self.outlooks.moment(outlook).timestamp()), outlook)
+        prepare = partial(self._prepare, claimed, outlook.standings)
+        ready = prepare() if self._are_bare(claimed) else await in_thread(self.threads, prepare)
+        self.is_unsure = False
+        return ready
+
+    def _simple(self, outlook: Outlook, slots: int, known: frozenset[UUID]) -> Wanted | None:
+        """Return what to claim; None where that takes more than one statement."""
+        if slots <= 0 or self.is_unsure or self._locked or self._standstill.is_watched or not outlook.is_simple:
+            return None
+        began = Beginning(self.outlooks.moment(outlook), outlook.paused, self._headcount.running(outlook, known))
+        self._turns.share.ended(known, began.now.timestamp())
+        lanes = _allowed(outlook, outlook.paused, frozenset())
+        view = self._turns.view(began, outlook, lanes, started={}, subjects=(), trials=())
+        wanted = self._wanted(outlook, lanes, view, slots)
+        return wanted if any(wanted.rows()) else None
+
+    def _are_bare(self, claimed: Sequence[Claimed]) -> bool:
+        """Whether these begin with what their claim says: no user to ask for, no checkpoint, no parents, no key."""
+        return self.keyring.kept({one.organization for one in claimed}) == {} and not any(
+            one.user is not None or one.attempt > 1 or one.has_parents or is_sealed(one.parameters) for one in claimed
+        )
 
     def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
         """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
@@ -121,11 +173,12 @@ class Claims:
             return []
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
-        running = self._headcount.running(outlook, known)
+        count = self._headcount.running(outlook, known)
+        running = count if outlook.rungs else None  # else it is cheap to count what runs
         done = self.database.write(lambda connection: self._claim(connection, outlook, running, slots, known))
         claimed = done.claimed
-        self._remember(done)
-        if done.is_counted:
+        self._remember(done, outlook)
+        if done.is_counted and outlook.rungs:
             self._counted_for = outlook.running
         is_blocked = done.is_blocked and not self.is_held_up and not self.outlooks.is_dear()
         self._standstill.ended(outlook, seen, is_blocked=is_blocked)
@@ -168,7 +221,7 @@ class Claims:
             for row in strays
         ]
         now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
-        return finish(connection, now, ends, random, are_ours=isinstance(self.directory, StoredDirectory))
+        return finish(connection, now, ends, random, are_ours=self._are_ours)
 
     def _claim(
         self,
@@ -179,9 +232,8 @@ class Claims:
         known: frozenset[UUID],
     ) -> _Round:
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
-        are_ours = isinstance(self.directory, StoredDirectory)
         began = claim_round.begin(
-            connection, self.database.clock, self.card.id, lease=self.lease, suspended=are_ours, running=running
+            connection, self.database.clock, self.card.id, lease=self.lease, suspended=self._are_ours, running=running
         )
         if began is None:
             return _Round(Wanted((), {}, {}), [], 0.0)
@@ -196,15 +248,25 @@ class Claims:
         if locked:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
-        view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials)
-        # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
-        most = _SHORT_ROUND if self.outlooks.is_expecting() else slots
-        quotas = self._turns.share.quotas(view.contenders, free=min(slots, most))
-        wanted = Wanted(open_lanes, view.rooms, quotas, outlook.rungs)
+        view = self._turns.view(
+            began,
+            outlook,
+            open_lanes,
+            started=started(connection, began, outlook, locked),
+            subjects=locked,
+            trials=trials,
+        )
+        wanted = self._wanted(outlook, open_lanes, view, slots)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
         return _Round(wanted, claimed, view.now.timestamp(), is_counted=bool(locked), is_blocked=not any(wanted.rows()))
+
+    def _wanted(self, outlook: Outlook, lanes: Sequence[Lane], view: View, slots: int) -> Wanted:
+        # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
+        most = _SHORT_ROUND if self.outlooks.is_expecting() else slots
+        quotas = self._turns.share.quotas(view.contenders, free=min(slots, most))
+        return Wanted(lanes, view.rooms, quotas, outlook.rungs)
 
     def _lock_limits(
         self,
@@ -226,7 +288,14 @@ class Claims:
         organizations = {lane.organization for lane in limited}
         turns = iter(organizations)
         if len(organizations) > slots:
-            view = self._turns.view(connection, began, outlook, allowed, subjects=outlook.limits, trials=trials)
+            view = self._turns.view(
+                began,
+                outlook,
+                allowed,
+                started=started(connection, began, outlook, outlook.limits),
+                subjects=outlook.limits,
+                trials=trials,
+            )
             turns = (name for name in self._turns.share.in_turn(view.contenders, free=slots) if name in organizations)
         found: list[Lane] = []
         locked: frozenset[Subject] = frozenset()
@@ -243,20 +312,20 @@ class Claims:
         self.outlooks.missed(held)
         return [lane for lane in allowed if not outlook.limited[lane]] + found, locked
 
-    def _remember(self, done: _Round) -> None:
+    def _remember(self, done: _Round, outlook: Outlook) -> None:
         """Whose turn it was, and which lanes turned out to be empty."""
         wanted, claimed = done.wanted, done.claimed
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in claimed)
         by_organization = Counter(one.organization for one in claimed)
         self._turns.took(wanted, by_lane)
         self._turns.share.started({one.lease_token: one.organization for one in claimed}, done.at)
-        self.outlooks.claimed(claimed)
         self._headcount.claimed(claimed)
-        self.outlooks.forget(
+        empty = (
             lane
             for lane, room, quota in wanted.rows()
             if by_lane[lane] < room and by_organization[lane.organization] < quota.jobs
         )
+        self.outlooks.claimed(outlook, claimed, empty)
 
     def _ask_again(
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]

@@ -22,14 +22,12 @@ class Headcount:
         """These run here, too."""
         self._mine |= {one.lease_token: (one.job_type, one.organization) for one in jobs}
 
-    def running(self, outlook: Outlook, known: frozenset[UUID]) -> Running | None:
-        """What runs; None where it is cheap to count.
+    def running(self, outlook: Outlook, known: frozenset[UUID]) -> Running:
+        """Return what runs here now, and what ran elsewhere when it was looked at.
 
         Args:
             known: the leases of the worker; its other jobs have ended.
         """
         self._mine = {lease: pair for lease, pair in self._mine.items() if lease in known}
-        if outlook.running is None:
-            return None
         mine = [(self.worker_id, *pair, number) for pair, number in Counter(self._mine.values()).items()]
         return lanes.counted([*(row for row in outlook.running if row.worker != self.worker_id), *mine])

@@ -13,18 +13,23 @@ What must not be late (pauses, limits' counts) is read in the claim's own transa
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import inf
 from typing import Final
 
 from fairlane.domain.breaker import Pair
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.registry.directory import Directory, Standing
+from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
+from fairlane.runtime.service import in_thread
 from fairlane.store.statements import claim_round, lanes, running_limits
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.claim_round import Sight
@@ -39,18 +44,26 @@ class Outlook:
 
     `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
     one job may start, if its breaker lets it still.
-    `rungs`: where claims begin in each lane; `running`: what ran; empty and None if both are cheap to find.
+    `rungs`: where claims begin in each lane; empty if that is cheap to find.
     `organizations`: whose standings were asked for, of suspended ones, too.
+    `paused`, `running`: what was paused or suspended, and what ran, at `at`, by the database's clock.
     """
 
+    at: datetime
     lanes: tuple[Lane, ...]
     standings: Mapping[str, Standing]
     limits: Mapping[Subject, Limit]
     limited: Mapping[Lane, tuple[Subject, ...]]
     trials: frozenset[Pair]
     rungs: Mapping[Lane, Sequence[Rung]]
-    running: Sequence[RunningRow] | None
+    running: Sequence[RunningRow]
     organizations: frozenset[str]
+    paused: frozenset[tuple[str, str]]
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a claim has nothing to lock but jobs: no limit, no trial, no organization that is gone."""
+        return not (self.limits or self.trials) and self.standings.keys() >= self.organizations
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
@@ -69,7 +82,9 @@ class Outlook:
         return replace(self, rungs={**self.rungs, **moved})
 
 
-_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, None, frozenset())
+_NOTHING: Final = Outlook(
+    datetime.min.replace(tzinfo=UTC), (), {}, {}, {}, frozenset(), {}, (), frozenset(), frozenset()
+)
 _LATELY: Final = 0.2  # seconds
 # Seconds, and for each lane (a scan of a thousand takes 15 ms, ten times as long on a busy machine); after a skip scan
 # that took longer, the next ones spare claims what took them so long.
@@ -78,6 +93,7 @@ _DEAR: Final = 0.1  # seconds; a look that takes longer leaves most of the time 
 _REST: Final = 4  # this many times what it took
 # Seconds at most, after one look that took so long: the process may have been stopped, or the machine busy.
 _LONGEST: Final = 2.0
+_LATE: Final = 1.0  # seconds that claims go by an outlook, while the next one is read
 _MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 
 
@@ -95,6 +111,7 @@ class Outlooks:
     kept: float = 0.1
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
+    _drops: int = field(default=0, init=False)
     _took: float = field(default=0.0, init=False)  # by the last look
     _took_before: float = field(default=0.0, init=False)
     _is_felt: bool = field(default=False, init=False)
@@ -108,11 +125,33 @@ class Outlooks:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        if self._kept is None or not self._kept.lanes or time.monotonic() - self._read_at > self._keeps():
-            self._is_hinted = False  # before the look: what is told of from here on, it may miss
-            self._kept = self._read()
-            self._read_at = time.monotonic()
+        if self._kept is None or not self._kept.lanes or self.is_due():
+            self.keep(self.read(), self._drops)
         return self._kept
+
+    def last(self) -> Outlook | None:
+        """Return the last outlook, if it has a lane and is not too old to claim by while the next one is read."""
+        is_usable = self.kept > 0 and time.monotonic() - self._read_at <= self._keeps() + _LATE
+        return self._kept if is_usable and self._kept is not None and self._kept.lanes else None
+
+    def is_due(self) -> bool:
+        """Whether it is time for the next look."""
+        return time.monotonic() - self._read_at > self._keeps()
+
+    async def look(self, threads: Executor | None) -> None:
+        """Have the next one read in a thread, and go by it; after an error by the last one, for a while."""
+        drops = self._drops
+        with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell
+            self.keep(await in_thread(threads, self.read), drops)
+
+    def keep(self, outlook: Outlook | None, drops: int) -> None:
+        """Go by this outlook, unless what was known has been dropped since it was begun."""
+        if drops == self._drops:
+            self._kept, self._read_at = outlook, time.monotonic()
+
+    def moment(self, outlook: Outlook) -> datetime:
+        """Return what time it is by the database's clock, as far as the last outlook tells."""
+        return outlook.at + timedelta(seconds=time.monotonic() - self._read_at)
 
     def _keeps(self) -> float:
         """Seconds for which the last look holds."""
@@ -134,15 +173,15 @@ class Outlooks:
         """Whether jobs are coming in: there was a hint lately."""
         return time.monotonic() - self._hinted_at < _LATELY
 
-    def forget(self, empty: Iterable[Lane]) -> None:
-        """Leave these lanes out until the next look."""
-        if self._kept is not None:
-            self._kept = self._kept.without(empty)
+    def claimed(self, by: Outlook, jobs: Sequence[Claimed], empty: Iterable[Lane]) -> None:
+        """Until the next look leave out these lanes, and begin behind these jobs where a claim begins at a place.
 
-    def claimed(self, jobs: Sequence[Claimed]) -> None:
-        """Begin behind these from now on, where claims begin at a place that was looked for."""
-        if self._kept is not None and self._kept.rungs:
-            self._kept = self._kept.beyond(jobs)
+        Args:
+            by: the outlook that the claim went by. One that was read meanwhile may have seen more.
+        """
+        if self._kept is not None and self._kept.at == by.at:
+            left = self._kept.without(empty)
+            self._kept = left.beyond(jobs) if left.rungs else left
 
     def missed(self, subjects: Iterable[Subject]) -> None:
         """These limits could not be locked: another claim has them, or clean-up took their quota rows. Make sure."""
@@ -151,16 +190,25 @@ class Outlooks:
     def drop(self) -> None:
         """Look afresh the next time."""
         self._kept = None
+        self._drops += 1
 
-    def _read(self) -> Outlook | None:
+    def read(self) -> Outlook | None:
+        """Look; None while the directory can't be asked.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        self._is_hinted = False  # before the look: what is told of from here on, it may miss
         began = time.monotonic()
         active, rungs = self._active()
         served = [lane for lane in active if lane.job_type in self.card.job_types]
         if not served:
             self._note(time.monotonic() - began)
             return _NOTHING
-        running = self.database.look(lanes.running_rows) if rungs else None
-        seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock))
+        are_ours = isinstance(self.directory, StoredDirectory)
+        seen = self.database.look(
+            lambda connection: claim_round.look(connection, self.database.clock, suspended=are_ours)
+        )
         self._note(time.monotonic() - began)
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
@@ -179,7 +227,7 @@ class Outlooks:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, trials, rungs, running, names)
+        return Outlook(seen.now, open_, standings, limits, limited, trials, rungs, seen.running, names, seen.paused)
 
     def _note(self, took: float) -> None:
         self._took_before, self._took = self._took, took

@@ -42,11 +42,11 @@ class Turns:
 
     def view(
         self,
-        connection: Connection,
         began: Beginning,
         outlook: Outlook,
         open_lanes: Sequence[Lane],
         *,
+        started: Mapping[Subject, int],
         subjects: Iterable[Subject],
         trials: Iterable[Pair],
     ) -> View:
@@ -54,11 +54,11 @@ class Turns:
 
         Args:
             began: the time, and what runs; counted under the locks, where there are some.
+            started: how many jobs of the subjects have started within their windows, where they have any.
             trials: of each of these pairs one job may start.
         """
         running, now = began.running, began.now
         limits = {subject: outlook.limits[subject] for subject in subjects}
-        started = running_limits.started(connection, now, _windows(limits))
         by_subject = running_by_subject(running)
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
@@ -71,6 +71,13 @@ class Turns:
     def took(self, wanted: Wanted, by_lane: Mapping[Lane, int]) -> None:
         """Count what was really claimed of what is limited."""
         self._rooms.took(wanted.rooms, by_lane)
+
+
+def started(
+    connection: Connection, began: Beginning, outlook: Outlook, subjects: Iterable[Subject]
+) -> Mapping[Subject, int]:
+    """Count the starts of these subjects for `Turns.view`."""
+    return running_limits.started(connection, began.now, _windows({one: outlook.limits[one] for one in subjects}))
 
 
 def note_starts(connection: Connection, now: datetime, claimed: Iterable[Claimed], outlook: Outlook) -> None:

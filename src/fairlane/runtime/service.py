@@ -116,8 +116,8 @@ async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(wait)
 
 
-async def in_thread(threads: Executor, work: Callable[[], T]) -> T:
-    """Run blocking work in one of `threads`. Cancelling does not interrupt it: what it began it ends."""
+async def in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
+    """Run blocking work in one of `threads`, None: the loop's own. Cancelling does not interrupt what has begun."""
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 

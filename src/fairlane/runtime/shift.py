@@ -27,7 +27,6 @@ from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
-from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import PATIENCE
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.loop_watch import LoopWatch
@@ -45,6 +44,7 @@ from fairlane.store.statements.workers import WorkerCard
 
 # What the session of ends sets: tables may never have been analyzed, and then a scan looks cheap.
 _OF_ENDS: Final = {"lock_timeout": f"{PATIENCE}s", "enable_seqscan": "off"}
+_OF_STARTS: Final = {"enable_sort": "off", "enable_seqscan": "off"}
 _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
@@ -94,7 +94,18 @@ class Shift:
         )
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
-        self._claims = Claims(database, parts.directory, card, settings.lease, outlooks, parts.keyring, parts.emit)
+        self._starts = Line(database, self._threads, _OF_STARTS) if database.is_postgres else None
+        self._claims = Claims(
+            database,
+            parts.directory,
+            card,
+            settings.lease,
+            outlooks,
+            parts.keyring,
+            parts.emit,
+            self._threads,
+            self._starts,
+        )
         self._heartbeat.locked = self._claims.locked
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
@@ -180,8 +191,8 @@ class Shift:
             steps.callback(self._crew.give_up)
             steps.push_async_callback(self._leave)
             steps.push_async_callback(self._write_left)
-            if self._ends is not None:
-                steps.push_async_callback(self._ends.close)
+            for line in filter(None, (self._starts, self._ends)):
+                steps.push_async_callback(line.close)
             steps.push_async_callback(self._crew.stop)
             steps.push_async_callback(end_services, upkeep, ended)
             steps.push_async_callback(self._crew.finish_all)
@@ -294,9 +305,8 @@ class Shift:
         slots = self._crew.free_slots
         if slots <= 0 and not self._claims.is_unsure:
             return 0
-        work = partial(self._claims.claim_round, slots, self._crew.known_leases())
         began = monotonic()
-        ready: list[Ready] = await in_thread(self._threads, work)
+        ready = await self._claims.claim(slots, self._crew.known_leases())
         # Claimed while the stop came in: they are this worker's, so it must give them back.
         stopped = self._stopping.is_set()
         if ready and not stopped and not self._heartbeat.has_kept_lease(began):

@@ -37,6 +37,11 @@ class Standstill:
     _names: frozenset[str] = field(default=frozenset(), init=False)  # whose jobs the last round found held back
     _known: Sighting | None = field(default=None, init=False)  # by which it did
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether the last round was held back, so that the next one looks at what holds it."""
+        return bool(self._names)
+
     def look(self, locked: frozenset[str]) -> Sighting | None:
         """What holds back jobs now; None: the last round was not held back, or nobody can say."""
         if not self._names:

@@ -9,11 +9,12 @@ from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
-from sqlalchemy import Boolean, Connection, column, text
+from sqlalchemy import Boolean, Connection, TextClause, column, text
 
 from fairlane.domain.fairness import Lane, Quota
-from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
+from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus, OrganizationStatus
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.line import Line
 from fairlane.store.statements.lanes import Rung
 from fairlane.store.tables import AnyRow, Instant, jobs, live
 
@@ -24,6 +25,7 @@ AGED: Final = timedelta(minutes=1)
 _RANKS: Final = sorted(PRIORITY_RANK.values())
 # In place of a lane's rungs: all of it.
 _WHOLE: Final[Sequence[Sequence[object]]] = ((None, None, None),)
+_Rows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
 
 
 class Claimed(NamedTuple):
@@ -72,13 +74,15 @@ class Wanted:
 # two workers share a lane. The update goes by the places of the picked rows, which hold within the statement: joined to
 # the table, the planner may scan it. LIMIT keeps the facts from becoming such a join.
 _CLAIM: Final = """
-WITH lane AS (
+WITH moment AS MATERIALIZED (
+  SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+){held}, lane AS (
   SELECT queue, organization_id, job_type, room, quota, oldest, coalesce(rung, {top}) AS top,
     coalesce(rung, {bottom}) AS bottom, coalesce(run_at, '-infinity') AS first_run_at,
     coalesce(id, '00000000-0000-0000-0000-000000000000') AS first_id
   FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]), CAST(:rooms AS int[]),
               CAST(:quotas AS int[]), CAST(:oldest AS int[]), CAST(:rungs AS int[]), CAST(:run_ats AS timestamptz[]),
-              CAST(:ids AS uuid[])) AS l(queue, organization_id, job_type, room, quota, oldest, rung, run_at, id)
+              CAST(:ids AS uuid[])) AS l(queue, organization_id, job_type, room, quota, oldest, rung, run_at, id){guard}
 ), urgent AS (
   SELECT lane.*, j.tid, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
     SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
@@ -93,13 +97,15 @@ WITH lane AS (
   WHERE place <= quota
 ), claimed AS (
   UPDATE fairlane_live SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
-    lease_token = gen_random_uuid(), started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
+    lease_token = gen_random_uuid(), started_at = (SELECT now FROM moment), next_retry_at = NULL,
+    log_sequence = log_sequence + 1
   WHERE ctid = ANY(ARRAY(SELECT tid FROM picked))
-  RETURNING organization_id, id, job_type, queue, submitted_by, attempt, lease_token, log_sequence, priority, run_at
+  RETURNING organization_id, id, job_type, queue, submitted_by, attempt, lease_token, log_sequence, priority, run_at,
+    started_at
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization_id, id, log_sequence, :queued, :running, :now, :actor, :message, attempt FROM claimed
+  SELECT organization_id, id, log_sequence, :queued, :running, started_at, :actor, :message, attempt FROM claimed
 )
 SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
   timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
@@ -118,7 +124,8 @@ _OLDEST: Final = """, old AS (
   CROSS JOIN LATERAL (
     SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
-      AND priority = level.priority AND run_at < :aged AND (run_at, id) >= (lane.first_run_at, lane.first_id)
+      AND priority = level.priority AND run_at < (SELECT now FROM moment) - {aged}
+      AND (run_at, id) >= (lane.first_run_at, lane.first_id)
     ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
 ), either AS (
   SELECT DISTINCT ON (organization_id, id) * FROM (
@@ -131,12 +138,39 @@ _OLDEST: Final = """, old AS (
     FROM either) AS by_lane
   WHERE place_in_lane <= room
 )"""
-_CLAIM_URGENT, _CLAIM_EITHER = (
-    text(_CLAIM.format(top=_RANKS[0], bottom=_RANKS[-1], oldest=oldest, candidates=candidates)).execution_options(
-        fairlane_across="claim"
-    )
-    for oldest, candidates in (("", "urgent"), (_OLDEST, "candidate"))
-)
+# What a claim that stands alone has to see for itself: that its worker was not given up, and what was paused or
+# suspended since the worker looked. KEY SHARE lets the heartbeat through. It keeps out rescuers, who lock FOR UPDATE.
+_HELD: Final = """, me AS MATERIALIZED (
+  SELECT FROM fairlane_workers
+  WHERE id = :worker_id AND lease_expires > coalesce(:lease_now, extract(epoch FROM clock_timestamp())) FOR KEY SHARE
+)"""
+_GUARD: Final = f"""
+  CROSS JOIN me
+  WHERE NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'queue' AND name = l.queue)
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'job_type' AND name = l.job_type)
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'organization' AND name = l.organization_id)
+    AND NOT (:are_ours AND EXISTS (
+      SELECT FROM fairlane_organizations AS own
+      WHERE own.id = l.organization_id AND own.status = '{OrganizationStatus.SUSPENDED}'))"""  # noqa: S608 - ours
+_AGED: Final = f"interval '{AGED.total_seconds():g} s'"
+
+
+def _statement(*, is_plain: bool, stands_alone: bool) -> TextClause:
+    return text(
+        _CLAIM.format(
+            top=_RANKS[0],
+            bottom=_RANKS[-1],
+            oldest="" if is_plain else _OLDEST.format(aged=_AGED),
+            candidates="urgent" if is_plain else "candidate",
+            held=_HELD if stands_alone else "",
+            guard=_GUARD if stands_alone else "",
+        )
+    ).execution_options(fairlane_across="claim")
+
+
+# By whether only the urgent ones are wanted, of whole lanes.
+_IN_TRANSACTION: Final = {is_plain: _statement(is_plain=is_plain, stands_alone=False) for is_plain in (False, True)}
+_ALONE: Final = {is_plain: _statement(is_plain=is_plain, stands_alone=True) for is_plain in (False, True)}
 
 
 def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
@@ -147,28 +181,52 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     rows = list(wanted.rows())
     if not rows:
         return []
-    values = {
+    values = _common(worker_id, worker)
+    if is_sqlite(connection):
+        return _on_sqlite(connection, now, rows, values)
+    is_plain = _is_plain(rows, wanted)
+    arrays = _arrays(rows, wanted, is_plain=is_plain)
+    claimed = connection.execute(_IN_TRANSACTION[is_plain], {**values, **arrays, "now": now})
+    return [Claimed._make(row) for row in claimed.all()]
+
+
+async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> list[Claimed]:
+    """Do as `claim`, on the event loop, in one statement that begins by itself.
+
+    Nothing is claimed for a worker that was given up, nor of what was paused or suspended meanwhile.
+
+    Args:
+        are_ours: whether the organizations are in Fairlane's own directory.
+
+    Raises:
+        FairlaneError: as `Line.fetch`.
+    """
+    rows = list(wanted.rows())
+    is_plain = _is_plain(rows, wanted)
+    arrays = _arrays(rows, wanted, is_plain=is_plain)
+    claimed = await line.fetch(_ALONE[is_plain], {**_common(worker_id, worker), **arrays, "are_ours": are_ours})
+    return [Claimed._make(row) for row in claimed]
+
+
+def _common(worker_id: UUID, worker: str) -> dict[str, object]:
+    return {
         "worker_id": worker_id,
         "queued": JobStatus.QUEUED,
         "running": JobStatus.RUNNING,
         "actor": worker,
         "message": _MESSAGE.format(worker=worker),
     }
-    if is_sqlite(connection):
-        return _on_sqlite(connection, now, rows, values)
-    is_plain = not wanted.rungs and not any(quota.oldest for _, _, quota in rows)
-    claimed = connection.execute(
-        _CLAIM_URGENT if is_plain else _CLAIM_EITHER,
-        {**values, "now": now}
-        | _by_rung(rows, wanted.rungs)
-        | ({} if is_plain else {"aged": now - AGED, "ranks": _RANKS}),
-    )
-    return [Claimed._make(row) for row in claimed.all()]
 
 
-def _by_rung(
-    rows: Sequence[tuple[Lane, int, Quota]], rungs: Mapping[Lane, Sequence[Sequence[object]]]
-) -> dict[str, list[object]]:
+def _is_plain(rows: _Rows, wanted: Wanted) -> bool:
+    return not wanted.rungs and not any(quota.oldest for _, _, quota in rows)
+
+
+def _arrays(rows: _Rows, wanted: Wanted, *, is_plain: bool) -> dict[str, object]:
+    return {**_by_rung(rows, wanted.rungs), **({} if is_plain else {"ranks": _RANKS})}
+
+
+def _by_rung(rows: _Rows, rungs: Mapping[Lane, Sequence[Sequence[object]]]) -> dict[str, list[object]]:
     """The columns of `lane`."""
     names = ("queues", "organizations", "types", "rooms", "quotas", "oldest", "rungs", "run_ats", "ids")
     table = [
@@ -242,9 +300,7 @@ _URGENT_IN_LANES, _AGED_IN_LANES = (
 _Candidates: TypeAlias = Mapping[Lane, Sequence[AnyRow]]
 
 
-def _on_sqlite(
-    connection: Connection, now: datetime, rows: Sequence[tuple[Lane, int, Quota]], values: Mapping[str, object]
-) -> list[Claimed]:
+def _on_sqlite(connection: Connection, now: datetime, rows: _Rows, values: Mapping[str, object]) -> list[Claimed]:
     urgent = _in_lanes(connection, ((room, lane) for lane, room, _ in rows))
     by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
     aged = Instant().process_bind_param(now - AGED, connection.dialect)

@@ -15,7 +15,7 @@ from fairlane.store.clock import Clock
 from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.tables import organizations, workers
-from fairlane.store.together import Question, together
+from fairlane.store.together import Question, Rows, together
 
 # KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
 # between their look at its jobs and their delete.
@@ -38,20 +38,28 @@ _HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
 
 
 class Sight(NamedTuple):
-    """What restricts a claim. `options` are those of all types, as JSON text."""
+    """What restricts a claim, and what runs. `options` are those of all types, as JSON text; `paused` as in a
+    `Beginning`.
+    """
 
     now: datetime
+    paused: frozenset[tuple[str, str]]
+    running: list[lanes.RunningRow]
     breakers: list[Breaker]
     options: Mapping[str, str]
     overrides: Mapping[Subject, Mapping[str, Any]]
 
 
-def look(connection: Connection, clock: Clock) -> Sight:
-    """Look at all that a worker goes by where it has lanes to claim from."""
-    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES)
-    moment, (open_, options, overrides) = together(connection, clock, *questions, across="claim", values={})
+def look(connection: Connection, clock: Clock, *, suspended: bool) -> Sight:
+    """Look at all that a worker goes by where it has lanes to claim from; `suspended`: as for `begin`."""
+    pauses = _restrictions(suspended=suspended)
+    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, lanes.who_runs(connection), *pauses)
+    moment, found = together(connection, clock, *questions, across="claim", values={})
+    open_, options, overrides, running, *paused = found
     return Sight(
         moment.now,
+        _held(paused),
+        [lanes.RunningRow(*row) for row in running],
         [breakers.breaker_of(row) for row in open_],
         dict(options),
         running_limits.overrides_of(overrides),
@@ -121,7 +129,7 @@ def begin(
         suspended: also pause organizations that are suspended in Fairlane's own directory.
         running: what runs, as far as is known; None = count it.
     """
-    restrictions = (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
+    restrictions = _restrictions(suspended=suspended)
     # By itself, and first: what is read below is then read after whatever the lock has waited for.
     hold = _HOLD if is_sqlite(connection) else _HOLD_ON_POSTGRES
     values = {"worker": worker_id, "pause": f"{ceil(min(lease, _DAY))}s"}
@@ -132,5 +140,13 @@ def begin(
     moment, found = together(connection, clock, *restrictions, *counts, across="claim", values={})
     if lease_expires <= moment.lease_seconds:
         return None
-    held = frozenset((subject, name) for rows in found[: len(restrictions)] for subject, name in rows)
+    held = _held(found[: len(restrictions)])
     return Beginning(moment.now, held, lanes.counted(found[-1]) if running is None else running)
+
+
+def _restrictions(*, suspended: bool) -> tuple[Question, ...]:
+    return (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
+
+
+def _held(found: Iterable[Rows]) -> frozenset[tuple[str, str]]:
+    return frozenset((subject, name) for rows in found for subject, name in rows)
