@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, KeyMissed
 from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
@@ -37,7 +39,7 @@ from fairlane.store.statements import breakers, claim, claim_round, lanes, runni
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
-from fairlane.store.statements.lanes import Running, RunningRow
+from fairlane.store.statements.lanes import Running, RunningRow, running_rows_on
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -79,6 +81,7 @@ class Claims:
     emit: Emit = field(default=lambda _event: None)
     threads: Executor | None = None
     line: Line | None = None  # on PostgreSQL
+    looks: Line | None = None  # the same, for what is looked at beside the claims
     _looking: asyncio.Task[None] | None = field(default=None, init=False)
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
@@ -115,12 +118,27 @@ class Claims:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        outlook, line = self.outlooks.last(), self.line
-        wanted = self._simple(outlook, slots, known) if outlook is not None and line is not None else None
-        if wanted is None or outlook is None or line is None:
+        line = self.line
+        if line is None or slots <= 0 or self.is_unsure or self._locked or self._standstill.is_watched:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
-        if self.outlooks.is_due() and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self.outlooks.look(self.threads))
+        self.is_held_up = False
+        outlook = self.outlooks.last()
+        if outlook is None:
+            await self.outlooks.look(self.looks, self.threads)
+            outlook = self.outlooks.current
+            if outlook is None or not outlook.lanes:
+                self.is_hungry = False
+                self._standstill.ended(outlook, None, is_blocked=not self.outlooks.is_dear())
+                return []
+        elif self.outlooks.is_due() and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look())
+        running = outlook.running
+        if self._is_shared(outlook):
+            running = await running_rows_on(line)
+        wanted = self._simple(outlook, slots, known, running)
+        if wanted is None:
+            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+        self.is_hungry = True
         self.is_unsure = True
         claimed = await claim_on(line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours)
         self._remember(_Round(wanted, claimed, self.outlooks.moment(outlook).timestamp()), outlook)
@@ -129,11 +147,22 @@ class Claims:
         self.is_unsure = False
         return ready
 
-    def _simple(self, outlook: Outlook, slots: int, known: frozenset[UUID]) -> Wanted | None:
+    async def _look(self) -> None:
+        with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell
+            await self.outlooks.look(self.looks, self.threads)
+
+    def _is_shared(self, outlook: Outlook) -> bool:
+        """Whether others' jobs on other workers count for whose turn it is."""
+        is_of_many = any(lane.organization != outlook.lanes[0].organization for lane in outlook.lanes)
+        return is_of_many and any(row.worker != self.card.id for row in outlook.running)
+
+    def _simple(
+        self, outlook: Outlook, slots: int, known: frozenset[UUID], running: Sequence[RunningRow]
+    ) -> Wanted | None:
         """Return what to claim; None where that takes more than one statement."""
-        if slots <= 0 or self.is_unsure or self._locked or self._standstill.is_watched or not outlook.is_simple:
+        if not outlook.is_simple:
             return None
-        began = Beginning(self.outlooks.moment(outlook), outlook.paused, self._headcount.running(outlook, known))
+        began = Beginning(self.outlooks.moment(outlook), outlook.paused, self._headcount.running(running, known))
         self._turns.share.ended(known, began.now.timestamp())
         lanes = _allowed(outlook, outlook.paused, frozenset())
         view = self._turns.view(began, outlook, lanes, started={}, subjects=(), trials=())
@@ -173,7 +202,7 @@ class Claims:
             return []
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
-        count = self._headcount.running(outlook, known)
+        count = self._headcount.running(outlook.running, known)
         running = count if outlook.rungs else None  # else it is cheap to count what runs
         done = self.database.write(lambda connection: self._claim(connection, outlook, running, slots, known))
         claimed = done.claimed

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from fairlane.runtime.outlook import Outlook
 from fairlane.store.statements import lanes
 from fairlane.store.statements.claim import Claimed
-from fairlane.store.statements.lanes import Running
+from fairlane.store.statements.lanes import Running, RunningRow
 
 
 @dataclass(slots=True)
@@ -22,12 +21,13 @@ class Headcount:
         """These run here, too."""
         self._mine |= {one.lease_token: (one.job_type, one.organization) for one in jobs}
 
-    def running(self, outlook: Outlook, known: frozenset[UUID]) -> Running:
+    def running(self, seen: Iterable[RunningRow], known: frozenset[UUID]) -> Running:
         """Return what runs here now, and what ran elsewhere when it was looked at.
 
         Args:
+            seen: what ran then.
             known: the leases of the worker; its other jobs have ended.
         """
         self._mine = {lease: pair for lease, pair in self._mine.items() if lease in known}
         mine = [(self.worker_id, *pair, number) for pair, number in Counter(self._mine.values()).items()]
-        return lanes.counted([*(row for row in outlook.running if row.worker != self.worker_id), *mine])
+        return lanes.counted([*(row for row in seen if row.worker != self.worker_id), *mine])

@@ -14,15 +14,13 @@ What must not be late (pauses, limits' counts) is read in the claim's own transa
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from typing import Final
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.statuses import OrganizationStatus
@@ -30,6 +28,7 @@ from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
 from fairlane.runtime.service import in_thread
+from fairlane.store.line import NOTHING, Line
 from fairlane.store.statements import claim_round, lanes, running_limits
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.claim_round import Sight
@@ -134,15 +133,37 @@ class Outlooks:
         is_usable = self.kept > 0 and time.monotonic() - self._read_at <= self._keeps() + _LATE
         return self._kept if is_usable and self._kept is not None and self._kept.lanes else None
 
+    @property
+    def current(self) -> Outlook | None:
+        """What the last look saw; None: the directory could not be asked."""
+        return self._kept
+
     def is_due(self) -> bool:
         """Whether it is time for the next look."""
         return time.monotonic() - self._read_at > self._keeps()
 
-    async def look(self, threads: Executor | None) -> None:
-        """Have the next one read in a thread, and go by it; after an error by the last one, for a while."""
+    async def look(self, line: Line | None, threads: Executor | None) -> None:
+        """Read the next one, and go by it: on the loop by one statement, if that will do.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
         drops = self._drops
-        with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell
-            self.keep(await in_thread(threads, self.read), drops)
+        if line is None or self._is_felt or not self._are_ours:
+            outlook = await in_thread(threads, self.read)
+        else:
+            began = self._begun()
+            seen = await claim_round.look_on(line, self.card.queues, suspended=True)
+            took = self._note(began)
+            if took > _felt_from(len(seen.lanes)):
+                # Perhaps not the scan but the way to the database: ask next to nothing.
+                began = time.monotonic()
+                await line.fetch(NOTHING, {})
+                self._is_felt = took - (time.monotonic() - began) > _felt_from(len(seen.lanes))
+            outlook, new = self._outlook(seen, {}, _standings(seen))
+            if new:
+                await in_thread(threads, partial(self._prepare, new))
+        self.keep(outlook, drops)
 
     def keep(self, outlook: Outlook | None, drops: int) -> None:
         """Go by this outlook, unless what was known has been dropped since it was begun."""
@@ -198,63 +219,85 @@ class Outlooks:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        self._is_hinted = False  # before the look: what is told of from here on, it may miss
-        began = time.monotonic()
-        active, rungs = self._active()
-        served = [lane for lane in active if lane.job_type in self.card.job_types]
-        if not served:
-            self._note(time.monotonic() - began)
-            return _NOTHING
-        are_ours = isinstance(self.directory, StoredDirectory)
+        began, queues = self._begun(), self.card.queues
+        rungs = self.database.look(lambda connection: lanes.active_rungs(connection, queues)) if self._is_felt else {}
+        served = () if self._is_felt else queues
         seen = self.database.look(
-            lambda connection: claim_round.look(connection, self.database.clock, suspended=are_ours)
+            lambda connection: claim_round.look(connection, self.database.clock, served, suspended=self._are_ours)
         )
-        self._note(time.monotonic() - began)
+        took, places = self._note(began), sum(map(len, rungs.values())) or len(seen.lanes)
+        self._is_felt = self.kept > 0 and self.database.is_postgres and self._is_felt_in(took, places)
+        try:
+            standings = self._stored_or_hosts(seen, rungs)
+        except DirectoryAway:
+            return None
+        outlook, new = self._outlook(seen, rungs, standings)
+        if new:
+            self._prepare(new)
+        return outlook
+
+    def _stored_or_hosts(self, seen: Sight, rungs: Mapping[Lane, Sequence[Rung]]) -> Mapping[str, Standing]:
+        if self._are_ours and not rungs:
+            return _standings(seen)
+        names = frozenset(lane.organization for lane in rungs or seen.lanes if lane.job_type in self.card.job_types)
+        return self.directory.organizations(names) if names else {}
+
+    def _outlook(
+        self, seen: Sight, rungs: Mapping[Lane, Sequence[Rung]], standings: Mapping[str, Standing]
+    ) -> tuple[Outlook, frozenset[Subject]]:
+        """Return it, and the limits whose rows have to be prepared."""
+        served = [lane for lane in rungs or seen.lanes if lane.job_type in self.card.job_types]
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
         found = [lane for lane in served if pair_of(lane) not in held]
         names = frozenset(lane.organization for lane in found)
-        try:
-            standings = self.directory.organizations(names)
-        except DirectoryAway:
-            return None
         open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
         trials = frozenset(pair_of(lane) for lane in found) & breakers.keys()
         limits = _limits(open_, standings, seen)
         if len(self._prepared) > _MOST_PREPARED:
             self._prepared &= limits.keys()
-        if new := limits.keys() - self._prepared:
-            self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
-            self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(seen.now, open_, standings, limits, limited, trials, rungs, seen.running, names, seen.paused)
+        outlook = Outlook(seen.now, open_, standings, limits, limited, trials, rungs, seen.running, names, seen.paused)
+        return outlook, frozenset(limits.keys() - self._prepared)
 
-    def _note(self, took: float) -> None:
-        self._took_before, self._took = self._took, took
+    def _prepare(self, new: frozenset[Subject]) -> None:
+        self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
+        self._prepared |= new
 
-    def _active(self) -> tuple[Sequence[Lane], Mapping[Lane, Sequence[Rung]]]:
-        """The lanes of the worker's queues that have something; and where it begins, if the look before took long."""
-        began = time.monotonic()
-        if self._is_felt:
-            rungs = self.database.look(lambda connection: lanes.active_rungs(connection, self.card.queues))
-            active = list(rungs)
-        else:
-            rungs = {}
-            active = self.database.look(lambda connection: lanes.active_lanes(connection, self.card.queues))
-        took = time.monotonic() - began
-        places = sum(map(len, rungs.values())) or len(active)
-        self._is_felt = self.kept > 0 and self.database.is_postgres and self._is_felt_in(took, places)
-        return active, rungs
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
+    def _begun(self) -> float:
+        """Begin a look: what is told of from here on, it may miss."""
+        self._is_hinted = False
+        return time.monotonic()
+
+    def _note(self, began: float) -> float:
+        self._took_before, self._took = self._took, time.monotonic() - began
+        return self._took
 
     def _is_felt_in(self, took: float, places: int) -> bool:
-        """Whether a scan took longer than one of so many places should."""
-        longest = _FELT + _FELT_EACH * places
-        if took <= longest:
+        """Whether a look took longer than one of so many places should."""
+        if took <= _felt_from(places):
             return False
         # Perhaps not the scan but the way to the database, or a connection that was waited for: ask next to nothing.
         began = time.monotonic()
         self.database.look(self.database.clock.now)
-        return took - (time.monotonic() - began) > longest
+        return took - (time.monotonic() - began) > _felt_from(places)
+
+
+def _felt_from(places: int) -> float:
+    return _FELT + _FELT_EACH * places
+
+
+def _standings(seen: Sight) -> dict[str, Standing]:
+    """Those of the organizations that are there."""
+    return {
+        lane.organization: Standing(OrganizationStatus(own.status), max_running=own.max_running, weight=own.weight)
+        for lane, own in seen.lanes.items()
+        if own is not None and own.status != OrganizationStatus.DELETED
+    }
 
 
 def pair_of(lane: Lane) -> Pair:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection, Select, TextClause, TextualSelect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import StorageUnavailable
@@ -22,6 +23,8 @@ from fairlane.store.transaction import Database, of_commit
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
+Statement: TypeAlias = TextClause | TextualSelect | Select[*tuple[Any, ...]]
+NOTHING: Final = text("SELECT")  # asks next to nothing
 _SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
 
 
@@ -37,12 +40,12 @@ class Line:
         self._database = database
         self._threads = threads
         self._settings = settings
-        self._texts: dict[TextClause, str] = {}
+        self._compiled: dict[Statement, tuple[str, dict[str, Any]]] = {}
         self._driver: AsyncConnection[tuple[Any, ...]] | None = None
         self._session: Connection | None = None  # kept, or its connection would be closed
         self._used = 0.0
 
-    async def fetch(self, statement: TextClause, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    async def fetch(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a statement, whose answer is its commit's, and return its rows.
 
         Args:
@@ -52,13 +55,13 @@ class Line:
             CommitUnanswered: the connection broke before the answer, so it may have been done.
             StorageUnavailable, ConfigurationError: as for `Database.write`.
         """
-        text = self._texts.get(statement)
-        if text is None:
-            text = self._texts[statement] = str(statement.compile(dialect=self._database.engine.dialect))
+        text, constants = self._compiled.get(statement) or self._compile(statement)
         driver = await self._living()
+        now, lease_now = self.moment() or (None, None)
+        given = {**constants, **values, "now": now, "lease_now": lease_now}
         try:
             with self._translated():
-                rows = await (await driver.execute(text, {**values, **self._moment()})).fetchall()
+                rows = await (await driver.execute(text, given)).fetchall()
         except StorageUnavailable as error:
             raise of_commit(error) from error.__cause__
         finally:
@@ -67,11 +70,23 @@ class Line:
                 self._driver = None
         return rows
 
-    def _moment(self) -> dict[str, object]:
+    def _compile(self, statement: Statement) -> tuple[str, dict[str, Any]]:
+        """Return its text, and the values of its own that stand in parameters."""
+        dialect = self._database.engine.dialect
+        if isinstance(statement, TextClause):
+            made = str(statement.compile(dialect=dialect)), dict[str, Any]()
+        else:
+            compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+            made = str(compiled), dict(compiled.params)
+        self._compiled[statement] = made
+        return made
+
+    def moment(self) -> tuple[datetime, float] | None:
+        """Return the time, and the seconds that leases are compared by, of a clock other than PostgreSQL's."""
         clock, session = self._database.clock, self._session
-        assert session is not None
+        assert session is not None, "there is a connection"
         now = beforehand(clock, session)
-        return {"now": now, "lease_now": None if now is None else clock.lease_seconds(session)}
+        return None if now is None else (now, clock.lease_seconds(session))
 
     async def close(self) -> None:
         """Close the connection; the next statement makes another."""

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.line import Line
 from fairlane.store.tables import Instant
 
 Question: TypeAlias = Select[*tuple[Any, ...]] | TextualSelect
@@ -45,6 +46,15 @@ def together(
     moment = Moment(now.astimezone(UTC), seconds)
     if not isinstance(clock, DatabaseClock):
         moment = Moment(clock.now(connection), clock.lease_seconds(connection))
+    return moment, [_read(one, json.loads(rows or "[]")) for one, rows in zip(questions, found, strict=True)]
+
+
+async def together_on(
+    line: Line, *questions: Question, across: str, values: Mapping[str, Any]
+) -> tuple[Moment, list[Rows]]:
+    """Do as `together`, on the event loop."""
+    ((now, seconds, *found),) = await line.fetch(_combined(questions, across), values)
+    moment = Moment(*(line.moment() or (now.astimezone(UTC), seconds)))
     return moment, [_read(one, json.loads(rows or "[]")) for one, rows in zip(questions, found, strict=True)]
 
 

@@ -10,12 +10,14 @@ from uuid import UUID
 from sqlalchemy import Connection, String, bindparam, func, select, text
 
 from fairlane.domain.breaker import Breaker
+from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.line import Line
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.tables import organizations, workers
-from fairlane.store.together import Question, Rows, together
+from fairlane.store.together import Moment, Question, Rows, together, together_on
 
 # KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
 # between their look at its jobs and their delete.
@@ -37,12 +39,21 @@ _HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
 )
 
 
+class OwnStanding(NamedTuple):
+    """How an organization stands in Fairlane's own directory."""
+
+    status: str
+    max_running: int | None
+    weight: int
+
+
 class Sight(NamedTuple):
     """What restricts a claim, and what runs. `options` are those of all types, as JSON text; `paused` as in a
-    `Beginning`.
+    `Beginning`. `lanes`: those with a ready job, each with how its organization stands in Fairlane's own directory.
     """
 
     now: datetime
+    lanes: dict[Lane, OwnStanding | None]
     paused: frozenset[tuple[str, str]]
     running: list[lanes.RunningRow]
     breakers: list[Breaker]
@@ -50,14 +61,39 @@ class Sight(NamedTuple):
     overrides: Mapping[Subject, Mapping[str, Any]]
 
 
-def look(connection: Connection, clock: Clock, *, suspended: bool) -> Sight:
-    """Look at all that a worker goes by where it has lanes to claim from; `suspended`: as for `begin`."""
-    pauses = _restrictions(suspended=suspended)
-    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, lanes.who_runs(connection), *pauses)
-    moment, found = together(connection, clock, *questions, across="claim", values={})
-    open_, options, overrides, running, *paused = found
+def look(connection: Connection, clock: Clock, queues: Collection[str] | None, *, suspended: bool) -> Sight:
+    """Look at all that a worker goes by.
+
+    Args:
+        queues: that it serves; None = all.
+        suspended: as for `begin`.
+    """
+    questions = _questions(is_named=queues is not None, suspended=suspended, sqlite=is_sqlite(connection))
+    return _seen(*together(connection, clock, *questions, across="claim", values=lanes.named(queues)))
+
+
+async def look_on(line: Line, queues: Collection[str] | None, *, suspended: bool) -> Sight:
+    """Do as `look`, on the event loop."""
+    questions = _questions(is_named=queues is not None, suspended=suspended, sqlite=False)
+    return _seen(*await together_on(line, *questions, across="claim", values=lanes.named(queues)))
+
+
+def _questions(*, is_named: bool, suspended: bool, sqlite: bool) -> tuple[Question, ...]:
+    return (
+        lanes.active_with_standing(is_named=is_named, sqlite=sqlite),
+        breakers.OPEN,
+        job_types.OPTIONS,
+        running_limits.OVERRIDES,
+        lanes.WHO_RUNS[sqlite],
+        *_restrictions(suspended=suspended),
+    )
+
+
+def _seen(moment: Moment, found: list[Rows]) -> Sight:
+    active, open_, options, overrides, running, *paused = found
     return Sight(
         moment.now,
+        {Lane(*row[:3]): OwnStanding(*row[3:]) if row[3] is not None else None for row in active},
         _held(paused),
         [lanes.RunningRow(*row) for row in running],
         [breakers.breaker_of(row) for row in open_],

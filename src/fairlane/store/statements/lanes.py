@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Integer, TextClause, TextualSelect, bindparam, column, text
+from sqlalchemy import BindParameter, Connection, Integer, String, TextClause, TextualSelect, bindparam, column, text
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.tables import live
+from fairlane.store.line import Line
+from fairlane.store.tables import live, organizations
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry. Where queues
 # are named, no other is probed: who submits to queues that a worker does not serve, to however many, does not slow it.
@@ -82,11 +83,12 @@ SELECT queue, organization_id, job_type FROM lane JOIN fairlane_live AS job ON j
 _STEP: Final = ("queue", "organization_id", "job_type")
 _LANE: Final = (live.c.queue, live.c.organization_id, live.c.job_type)
 # By whether queues are named, and by database.
-_ACTIVE: Final = {
-    (is_named, sqlite): scan(is_named=is_named).columns(*_LANE).execution_options(fairlane_across="claim")
+_SCANS: Final = {
+    (is_named, sqlite): scan(is_named=is_named)
     for sqlite, scan in ((False, partial(_skip_scan, _STEP)), (True, _skip_scan_on_sqlite))
     for is_named in (False, True)
 }
+_ACTIVE: Final = {key: scan.columns(*_LANE).execution_options(fairlane_across="claim") for key, scan in _SCANS.items()}
 # The same by rung, each with its first job.
 _RUNGS: Final = {
     is_named: _skip_scan((*_STEP, "priority"), behind=("run_at", "id"), is_named=is_named)
@@ -94,6 +96,27 @@ _RUNGS: Final = {
     .execution_options(fairlane_across="claim")
     for is_named in (False, True)
 }
+
+
+# The same lanes, each with how its organization stands in Fairlane's own directory.
+_WITH_STANDING: Final = {
+    (is_named, sqlite): text(f"""
+SELECT lane.queue, lane.organization_id, lane.job_type, own.status, own.max_running, own.weight
+FROM ({scan.text}) AS lane LEFT JOIN fairlane_organizations AS own ON own.id = lane.organization_id
+""")  # noqa: S608 - constants of ours
+    .bindparams(*([bindparam("queues", None, String())] if is_named else []))
+    .columns(*_LANE, organizations.c.status, organizations.c.max_running, organizations.c.weight)
+    .execution_options(fairlane_across="claim")
+    for (is_named, sqlite), scan in _SCANS.items()
+}
+
+
+def active_with_standing(*, is_named: bool, sqlite: bool) -> TextualSelect:
+    """Ask for the lanes with a ready job, of all queues or of those that `named` gives, and how each stands.
+
+    Its cost goes by the number of these lanes.
+    """
+    return _WITH_STANDING[is_named, sqlite]
 
 
 def active(connection: Connection, queues: Collection[str] | None) -> TextualSelect:
@@ -180,6 +203,11 @@ def running(connection: Connection) -> Running:
 def running_rows(connection: Connection) -> list[RunningRow]:
     """All jobs that run, for `counted`."""
     return [RunningRow(*row) for row in connection.execute(who_runs(connection))]
+
+
+async def running_rows_on(line: Line) -> list[RunningRow]:
+    """Return all jobs that run, for `counted`; on the event loop."""
+    return [RunningRow(*row) for row in await line.fetch(WHO_RUNS[False], {})]
 
 
 def counted(rows: Iterable[Iterable[Any]]) -> Running:
