@@ -5,6 +5,10 @@ from types import FrameType
 from typing import Final, NamedTuple
 
 _PACKAGES: Final = ("fairlane.runtime.", "fairlane.control.", "fairlane.reads.")
+# What speaks to PostgreSQL on a worker's loop, and the calls above it there say nothing.
+ON_THE_LOOP: Final = ("Outlooks.look", "Claims.claim", "Finisher._complete")
+# What sends statements without BEGIN and COMMIT around them.
+_BY_ITSELF: Final = frozenset({"Submitter._submit_at_once", *ON_THE_LOOP})
 
 
 class Fault(NamedTuple):
@@ -32,7 +36,7 @@ class Fault(NamedTuple):
     @property
     def may_be_kept(self) -> bool:
         """Whether what the transaction did is there, although its answer was lost."""
-        is_by_itself = "Submitter._submit_at_once" in self.calls
+        is_by_itself = not _BY_ITSELF.isdisjoint(self.calls)
         # Before it submits, it looks for the organization's keys; and after a lost answer, for what was submitted.
         is_a_look = "Submitter._find" in self.calls or self.statement.startswith("SELECT")
         return self.has_effect and (self.is_commit or is_by_itself) and not is_a_look
@@ -40,7 +44,8 @@ class Fault(NamedTuple):
     @property
     def place(self) -> str:
         """Which service or verb met it."""
-        return self.calls[-1] if self.calls else "other"
+        on_the_loop = (name for name in ON_THE_LOOP if name in self.calls)
+        return next(on_the_loop, self.calls[-1] if self.calls else "other")
 
     def __str__(self) -> str:
         when = "after it took effect" if self.has_effect else "before it took effect"

@@ -20,7 +20,7 @@ import hashlib
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,9 +31,10 @@ import psycopg
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.engine.default import DefaultDialect
 
-from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.runtime import reporter, service
 from fairlane.store import hints
+from fairlane.store.line import Line
 from fairlane.store.transaction import Database
 from tests.faults.fault import Fault, calls
 
@@ -91,6 +92,18 @@ class Faults:
         """Let a transaction be committed, or not, or only its answer be lost."""
         self._meet(driver, f"COMMIT after {self._here.statement}", commit)
 
+    async def line(self, line: Line, statement: str, fetch: Callable[[], Awaitable[T]]) -> T:
+        """Let a statement of a worker's loop be executed, or not, or only its answer be lost."""
+        fault, _ = self._drawn(statement, is_a_workers=True)
+        if fault is None:
+            return await fetch()
+        if fault.has_effect:
+            await fetch()
+        with self._lock:
+            self.injected.append(fault)
+        await line.close()
+        raise CommitUnanswered(_LOST)
+
     def call(self, call: Callable[[], T]) -> T:
         """Let an application call; again if that met a fault which left nothing behind."""
         if _is_a_workers() or self._here.is_called:
@@ -110,7 +123,9 @@ class Faults:
         raise AssertionError(f"a call met {_TRIES} faults in a row")
 
     def _meet(self, driver: Any, statement: str, execute: Callable[[], None], cursor: Any = None) -> None:
-        fault, dice = self._drawn(statement) if _is_a_workers() or self._here.is_called else (None, b"")
+        is_a_workers = _is_a_workers()
+        is_hit = is_a_workers or self._here.is_called
+        fault, dice = self._drawn(statement, is_a_workers=is_a_workers) if is_hit else (None, b"")
         if fault is None:
             execute()
             return
@@ -123,7 +138,7 @@ class Faults:
             self.injected.append(fault)
         _lose(driver, dice)
 
-    def _drawn(self, statement: str) -> tuple[Fault | None, bytes]:
+    def _drawn(self, statement: str, *, is_a_workers: bool) -> tuple[Fault | None, bytes]:
         with self._lock:
             self._sent[statement] += 1
             number = self._sent[statement]
@@ -131,7 +146,7 @@ class Faults:
         if int.from_bytes(dice[:8]) >= self.rate * 2**64:
             return None, dice
         fault = Fault(calls(), statement, number, has_effect=bool(dice[8] & 1))
-        is_open = fault.may_be_kept and not (_is_a_workers() or fault.is_of_a_submission)
+        is_open = fault.may_be_kept and not (is_a_workers or fault.is_of_a_submission)
         return (None if is_open or self.spares(fault) else fault), dice[9:]
 
 
@@ -143,6 +158,7 @@ def injecting(faults: Faults) -> Iterator[Faults]:
         for name, replacement in (_sending(faults) | _calling(faults)).items():
             owner = Database if hasattr(Database, name) else DefaultDialect
             patches.enter_context(patch.object(owner, name, replacement))
+        patches.enter_context(patch.object(Line, "fetch", _fetching(faults)))
         patches.enter_context(patch.object(service, "_FIRST_WAIT", 0.01))
         patches.enter_context(patch.object(service, "_LONGEST_WAIT", 0.1))
         patches.enter_context(patch.object(reporter, "SOON", 0.05))
@@ -166,6 +182,11 @@ def _sending(faults: Faults) -> dict[str, Callable[..., None]]:
 
     names = ("do_execute", "do_executemany", "do_execute_no_params")
     return {"do_commit": do_commit} | {name: sending(getattr(dialect, name)) for name in names}
+
+
+def _fetching(faults: Faults) -> Callable[..., Awaitable[Any]]:
+    fetch = Line.fetch
+    return lambda self, statement, values: faults.line(self, str(statement), partial(fetch, self, statement, values))
 
 
 def _calling(faults: Faults) -> dict[str, Callable[..., Any]]:

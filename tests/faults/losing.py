@@ -55,7 +55,7 @@ class Losing(Faults):
         self.loss = loss
         self.sent: Counter[Kind] = Counter()
 
-    def _drawn(self, statement: str) -> tuple[Fault | None, bytes]:
+    def _drawn(self, statement: str, *, is_a_workers: bool) -> tuple[Fault | None, bytes]:
         loss, text = self.loss, _skeleton(statement)
         # To look at the stack takes longer than many a statement.
         if loss is not None and (self.injected or text != loss.kind.text):

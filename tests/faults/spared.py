@@ -35,15 +35,15 @@ LEFT_OUT: Final = {
 
 def lost_claim(fault: Fault) -> bool:
     """What was claimed is given back, and that attempt counts."""
-    if "Claims.claim_round" not in fault.calls or "Claims.give_back" in fault.calls:
+    if not {"Claims.claim", "Claims.claim_round"} & {*fault.calls} or "Claims.give_back" in fault.calls:
         return False
-    return (fault.is_commit and fault.has_effect) or "Claims._prepare" in fault.calls
+    return fault.may_be_kept or "Claims._prepare" in fault.calls
 
 
 def lost_end(fault: Fault) -> bool:
     """An event may be missing, and an end may count for the circuit breaker twice or not at all."""
-    is_answer = fault.is_commit and fault.has_effect
-    return is_answer and fault.place in {"Finisher._finish", "Rescue.run_once", "Breakers.run_once"}
+    places = {"Finisher._finish", "Rescue.run_once", "Breakers.run_once"}
+    return fault.may_be_kept and (fault.place in {*places, "Finisher._complete"})
 
 
 def lost_line(fault: Fault) -> bool:

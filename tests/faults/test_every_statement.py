@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.depth import far
+from tests.faults.fault import ON_THE_LOOP
 from tests.faults.losing import Kind, Losing, Loss
 from tests.faults.play import play
 from tests.runtime.worker_kit import Engine, another, engine
@@ -44,6 +45,9 @@ PLACES: Final = (
     "Submitter.submit_many",
     "Watch.run_once",
 )
+# What a worker on PostgreSQL has threads do for its loop.
+FOR_THE_LOOP: Final = ("Claims._prepare", "Outlooks._prepare")
+FELT: Final = "Outlooks.read"  # the same, where a look on the loop took long
 HINTS: Final = "other"  # what no part above the store asks for; on PostgreSQL
 VARIABLE: Final = "FAIRLANE_TEST_LOSS"
 OPTIONS: Final[Mapping[str, Any]] = {"lease": 60.0, "cleanup_interval": 0.05}
@@ -123,9 +127,17 @@ def test_no_job_is_lost_whichever_statement_is(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("place", [*ON_THE_LOOP, *FOR_THE_LOOP])
+def test_no_job_is_lost_whichever_statement_on_the_loop_is(
+    place: str, plays: Play, sent: list[Kind], request: pytest.FixtureRequest
+) -> None:
+    play_losses(place, plays, sent, request.node.nodeid)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_no_job_is_lost_whichever_hint_is(plays: Play, sent: list[Kind], request: pytest.FixtureRequest) -> None:
     play_losses(HINTS, plays, sent, request.node.nodeid)
 
 
 def test_all_that_is_sent_comes_from_these_places(sent: list[Kind]) -> None:
-    assert {kind.place for kind in sent} <= {*PLACES, HINTS}
+    assert {kind.place for kind in sent} <= {*PLACES, *ON_THE_LOOP, *FOR_THE_LOOP, FELT, HINTS}
