@@ -101,6 +101,7 @@ class Case:
 # What goes on all day: it must go well before statistics are gathered, too.
 HOT = (
     *("active lanes", "active lanes of queues", "claim", "claim with the oldest", "claim of rungs", "what runs"),
+    *("claim that stands alone", "lanes and how their organizations stand"),
     *("scheduled jobs", "due retries", "what there is to stage", "new edges", "children", "a worker's jobs"),
     *("a lost worker's jobs", "workers whose rows are gone", "a rescue", "lock of a job", "a cancel"),
     *("lock of many jobs", "lock of many free jobs", "find of many jobs"),
@@ -213,6 +214,19 @@ def claim_of(connection: Connection, wanted: Wanted) -> None:
     claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
 
 
+def lanes_of(connection: Connection) -> None:
+    beginning_of(connection)  # which makes a scan look dear, as the session on a worker's loop does
+    connection.execute(lanes.active_with_standing(is_named=False, sqlite=is_sqlite(connection)))
+
+
+def claim_alone(connection: Connection, wanted: Wanted) -> None:
+    """As on a worker's loop. SQLite has no such statement."""
+    beginning_of(connection)
+    if not is_sqlite(connection):
+        statement, values = claim.alone(wanted, worker_id=WORKER, worker="w", are_ours=True)
+        connection.execute(statement, {**values, "now": LATER, "lease_now": 0.0})
+
+
 def submission_of(connection: Connection) -> None:
     """A plain one, of a member; there is no such job type, so nothing is inserted. SQLite has no such statement."""
     if is_sqlite(connection):
@@ -245,6 +259,7 @@ def cancel_of(connection: Connection) -> None:
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("live_ready",)),
     "active lanes of queues": Case(lambda connection: lanes.active_lanes(connection, QUEUES), ("live_ready",)),
+    "lanes and how their organizations stand": Case(lanes_of, ("live_ready",)),
     "claim": Case(
         lambda connection: claim_of(connection, WANTED),
         ("live_ready", "jobs_pk"),
@@ -259,6 +274,11 @@ CASES = {
         lambda connection: claim_of(connection, WITH_RUNGS),
         ("live_ready", "jobs_pk"),
         sqlite_indexes=("live_ready",),
+    ),
+    "claim that stands alone": Case(
+        lambda connection: claim_alone(connection, WANTED),
+        ("live_ready", "jobs_pk"),
+        sqlite_indexes=("live_running",),
     ),
     "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "live_running")),
     "what each worker runs": Case(metrics.running_by_worker, ("live_running",)),

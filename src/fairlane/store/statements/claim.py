@@ -201,11 +201,16 @@ async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, 
     Raises:
         FairlaneError: as `Line.fetch`.
     """
+    statement, values = alone(wanted, worker_id=worker_id, worker=worker, are_ours=are_ours)
+    return [Claimed._make(row) for row in await line.fetch(statement, values)]
+
+
+def alone(wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> tuple[TextClause, dict[str, object]]:
+    """Return the statement of `claim_on`, and the values of its parameters but the time."""
     rows = list(wanted.rows())
     is_plain = _is_plain(rows, wanted)
     arrays = _arrays(rows, wanted, is_plain=is_plain)
-    claimed = await line.fetch(_ALONE[is_plain], {**_common(worker_id, worker), **arrays, "are_ours": are_ours})
-    return [Claimed._make(row) for row in claimed]
+    return _ALONE[is_plain], {**_common(worker_id, worker), **arrays, "are_ours": are_ours}
 
 
 def _common(worker_id: UUID, worker: str) -> dict[str, object]:
