@@ -123,7 +123,9 @@ class Claims:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
         self.is_held_up = False
         outlook = self.outlooks.last()
-        if outlook is None:
+        if outlook is None or self.outlooks.is_missing_some():
+            if self._looking is not None and not self._looking.done():
+                await self._looking  # it has the line, and perhaps began before the hint
             await self.outlooks.look(self.looks, self.threads)
             outlook = self.outlooks.current
             if outlook is None or not outlook.lanes:
@@ -146,6 +148,14 @@ class Claims:
         ready = prepare() if self._are_bare(claimed) else await in_thread(self.threads, prepare)
         self.is_unsure = False
         return ready
+
+    async def close(self) -> None:
+        """Look no more, and close the connections of the loop."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        for line in filter(None, (self.line, self.looks)):
+            await line.close()
 
     async def _look(self) -> None:
         with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell

@@ -138,6 +138,10 @@ class Outlooks:
         """What the last look saw; None: the directory could not be asked."""
         return self._kept
 
+    def is_missing_some(self) -> bool:
+        """Whether a hint has come since the last look, which may be of somebody new, and it is time for the next."""
+        return self._is_hinted and self.is_due()
+
     def is_due(self) -> bool:
         """Whether it is time for the next look."""
         return time.monotonic() - self._read_at > self._keeps()

@@ -94,8 +94,7 @@ class Shift:
         )
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
-        self._starts = Line(database, self._threads, _OF_STARTS) if database.is_postgres else None
-        self._looks = Line(database, self._threads, _OF_STARTS) if database.is_postgres else None
+        starts, looks = (Line(database, self._threads, _OF_STARTS) if database.is_postgres else None for _ in range(2))
         self._claims = Claims(
             database,
             parts.directory,
@@ -105,8 +104,8 @@ class Shift:
             parts.keyring,
             parts.emit,
             self._threads,
-            self._starts,
-            self._looks,
+            starts,
+            looks,
         )
         self._heartbeat.locked = self._claims.locked
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -193,8 +192,9 @@ class Shift:
             steps.callback(self._crew.give_up)
             steps.push_async_callback(self._leave)
             steps.push_async_callback(self._write_left)
-            for line in filter(None, (self._starts, self._looks, self._ends)):
-                steps.push_async_callback(line.close)
+            steps.push_async_callback(self._claims.close)
+            if self._ends is not None:
+                steps.push_async_callback(self._ends.close)
             steps.push_async_callback(self._crew.stop)
             steps.push_async_callback(end_services, upkeep, ended)
             steps.push_async_callback(self._crew.finish_all)

@@ -98,7 +98,7 @@ WITH moment AS MATERIALIZED (
 SELECT organization_id, id, finished_at, EXISTS (
   SELECT FROM fairlane_job_parents AS edge
   WHERE edge.organization_id = done.organization_id AND edge.parent_id = done.id
-    AND edge.state = '{EdgeState.NEW}')
+    AND edge.state <> '{EdgeState.SETTLED}')
 FROM done
 """)  # noqa: S608 - names of ours
     .bindparams(*_TYPED)
