@@ -37,7 +37,7 @@ def lost_claim(fault: Fault) -> bool:
     """What was claimed is given back, and that attempt counts."""
     if not {"Claims.claim", "Claims.claim_round"} & {*fault.calls} or "Claims.give_back" in fault.calls:
         return False
-    return fault.may_be_kept or "Claims._prepare" in fault.calls
+    return fault.may_be_kept or "Preparation.prepare" in fault.calls
 
 
 def lost_end(fault: Fault) -> bool:

@@ -46,7 +46,7 @@ PLACES: Final = (
     "Watch.run_once",
 )
 # What a worker on PostgreSQL has threads do for its loop.
-FOR_THE_LOOP: Final = ("Claims._prepare", "Outlooks._prepare")
+FOR_THE_LOOP: Final = ("Preparation.prepare", "Outlooks._prepare")
 FELT: Final = "Outlooks.read"  # the same, where a look on the loop took long
 HINTS: Final = "other"  # what no part above the store asks for; on PostgreSQL
 VARIABLE: Final = "FAIRLANE_TEST_LOSS"

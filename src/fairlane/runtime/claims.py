@@ -2,51 +2,44 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.domain.events import Emit, KeyMissed
+from fairlane.domain.events import Emit
 from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import Subject
-from fairlane.domain.outcomes import Released
-from fairlane.domain.sealing import is_sealed
-from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealing import Ring
-from fairlane.runtime.facts import NO_EXTRAS, Ready, extras, ready
+from fairlane.runtime import strays
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.headcount import Headcount
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
-from fairlane.runtime.patience import DirectoryAway, ask_members
+from fairlane.runtime.preparing import Preparation
 from fairlane.runtime.rooms import Turns, View, note_starts, started
 from fairlane.runtime.service import in_thread
 from fairlane.runtime.standstill import Standstill
-from fairlane.runtime.verdict import DEFERRED, is_gone, verdict
+from fairlane.runtime.verdict import is_gone
 from fairlane.store.line import Line
-from fairlane.store.statements import breakers, claim, claim_round, lanes, running_limits, workers
+from fairlane.store.statements import breakers, claim, claim_round, lanes, running_limits
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
-from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import Running, RunningRow, running_rows_on
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
-_BATCH = 500
-# Why jobs that run under a worker's lease are given back; the log says so.
-_CUT_OFF = "its claim was cut off"
-_LEFT = "its worker left before its end was written"
+# What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
+_SESSION = {"enable_sort": "off", "enable_seqscan": "off"}
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
 
 
@@ -80,8 +73,8 @@ class Claims:
     keyring: Keyring = field(default_factory=Keyring)
     emit: Emit = field(default=lambda _event: None)
     threads: Executor | None = None
-    line: Line | None = None  # on PostgreSQL
-    looks: Line | None = None  # the same, for what is looked at beside the claims
+    _line: Line | None = field(default=None, init=False)  # on PostgreSQL
+    _looks: Line | None = field(default=None, init=False)  # the same, for what is looked at beside the claims
     _looking: asyncio.Task[None] | None = field(default=None, init=False)
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
@@ -90,12 +83,15 @@ class Claims:
     _headcount: Headcount = field(init=False)
     _standstill: Standstill = field(init=False)
     _counted_for: Sequence[RunningRow] | None = field(default=None, init=False)  # of the outlook, for what is limited
-    _locked: frozenset[str] = field(default=frozenset(), init=False)  # organizations whose keys are not here
+    _preparation: Preparation = field(init=False)
 
     def __post_init__(self) -> None:
         self._turns = Turns()
         self._headcount = Headcount(self.card.id)
         self._standstill = Standstill(self.database, self.directory, self.card.queues)
+        self._preparation = Preparation(self.database, self.directory, self.keyring, self.emit)
+        if self.threads is not None and self.database.is_postgres:
+            self._line, self._looks = (Line(self.database, self.threads, _SESSION) for _ in range(2))
 
     @property
     def _are_ours(self) -> bool:
@@ -103,7 +99,7 @@ class Claims:
 
     def locked(self) -> frozenset[str]:
         """The organizations that have nothing claimed here, since their keys are not here; from any thread."""
-        return self._locked
+        return self._preparation.locked
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
@@ -118,15 +114,15 @@ class Claims:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        line = self.line
-        if line is None or slots <= 0 or self.is_unsure or self._locked or self._standstill.is_watched:
+        line = self._line
+        if line is None or slots <= 0 or self.is_unsure or self._preparation.locked or self._standstill.is_watched:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
         self.is_held_up = False
         outlook = self.outlooks.last()
         if outlook is None or self.outlooks.is_missing_some():
             if self._looking is not None and not self._looking.done():
                 await self._looking  # it has the line, and perhaps began before the hint
-            await self.outlooks.look(self.looks, self.threads)
+            await self.outlooks.look(self._looks, self.threads)
             outlook = self.outlooks.current
             if outlook is None or not outlook.lanes:
                 self.is_hungry = False
@@ -134,9 +130,7 @@ class Claims:
                 return []
         elif self.outlooks.is_due() and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look())
-        running = outlook.running
-        if self._is_shared(outlook):
-            running = await running_rows_on(line)
+        running = await running_rows_on(line) if self._is_shared(outlook) else outlook.running
         wanted = self._simple(outlook, slots, known, running)
         if wanted is None:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
@@ -144,8 +138,8 @@ class Claims:
         self.is_unsure = True
         claimed = await claim_on(line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours)
         self._remember(_Round(wanted, claimed, self.outlooks.moment(outlook).timestamp()), outlook)
-        prepare = partial(self._prepare, claimed, outlook.standings)
-        ready = prepare() if self._are_bare(claimed) else await in_thread(self.threads, prepare)
+        prepare = partial(self._preparation.prepare, claimed, outlook.standings)
+        ready = prepare() if self._preparation.are_bare(claimed) else await in_thread(self.threads, prepare)
         self.is_unsure = False
         return ready
 
@@ -154,12 +148,12 @@ class Claims:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
-        for line in filter(None, (self.line, self.looks)):
+        for line in filter(None, (self._line, self._looks)):
             await line.close()
 
     async def _look(self) -> None:
         with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell
-            await self.outlooks.look(self.looks, self.threads)
+            await self.outlooks.look(self._looks, self.threads)
 
     def _is_shared(self, outlook: Outlook) -> bool:
         """Whether others' jobs on other workers count for whose turn it is."""
@@ -179,12 +173,6 @@ class Claims:
         wanted = self._wanted(outlook, lanes, view, slots)
         return wanted if any(wanted.rows()) else None
 
-    def _are_bare(self, claimed: Sequence[Claimed]) -> bool:
-        """Whether these begin with what their claim says: no user to ask for, no checkpoint, no parents, no key."""
-        return self.keyring.kept({one.organization for one in claimed}) == {} and not any(
-            one.user is not None or one.attempt > 1 or one.has_parents or is_sealed(one.parameters) for one in claimed
-        )
-
     def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
         """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
 
@@ -199,9 +187,9 @@ class Claims:
         if slots <= 0:
             return []
         self.is_held_up = False
-        if self._locked:
-            self._look_for_keys()
-        if (seen := self._standstill.look(self._locked)) is not None:
+        if self._preparation.locked:
+            self._preparation.look_for_keys()
+        if (seen := self._standstill.look(self._preparation.locked)) is not None:
             if self._standstill.goes_on(seen):
                 return []
             self.outlooks.drop()
@@ -221,46 +209,18 @@ class Claims:
             self._counted_for = outlook.running
         is_blocked = done.is_blocked and not self.is_held_up and not self.outlooks.is_dear()
         self._standstill.ended(outlook, seen, is_blocked=is_blocked)
-        ready = self._prepare(claimed, outlook.standings) if claimed else []
+        ready = self._preparation.prepare(claimed, outlook.standings) if claimed else []
         self.is_unsure = was_unsure
         return ready
 
     def give_back(self, known: frozenset[UUID]) -> int:
-        """Release the jobs that run under this worker's lease but are not `known`; how many.
-
-        They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
-        """
-        done = self.database.write(lambda connection: self._give_back(connection, known, _CUT_OFF))
-        self.is_unsure = any(one.is_locked for one in done)
-        return _changed(done)
+        """Release the jobs that run under this worker's lease but are not `known`; how many."""
+        number, self.is_unsure = strays.give_back(self.database, self.card, known, are_ours=self._are_ours)
+        return number
 
     def leave(self) -> int:
-        """Give back whatever still runs under this worker's lease, and remove the worker; how many jobs that were.
-
-        Their claim was cut off, or their end could not be written: they begin anew.
-
-        In one transaction, so that a claim that is still on its way, since `run_async` was cancelled, finds no worker.
-        """
-
-        def work(connection: Connection) -> int:
-            number = 0
-            while done := _changed(self._give_back(connection, frozenset(), _LEFT)):
-                number += done  # a batch at a time
-            workers.remove(connection, self.card.id)
-            return number
-
-        return self.database.write(work)
-
-    def _give_back(self, connection: Connection, known: frozenset[UUID], reason: str) -> list[Finished]:
-        mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
-        strays = [row for row in mine if row.lease_token not in known]
-        lost = Released(reason)
-        ends = [
-            Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
-            for row in strays
-        ]
-        now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
-        return finish(connection, now, ends, random, are_ours=self._are_ours)
+        """Give back whatever still runs under this worker's lease, and remove the worker; how many jobs that were."""
+        return strays.leave(self.database, self.card, are_ours=self._are_ours)
 
     def _claim(
         self,
@@ -278,7 +238,7 @@ class Claims:
             return _Round(Wanted((), {}, {}), [], 0.0)
         self._turns.share.ended(known, began.now.timestamp())
         trials = breakers.lock_due(connection, began.now, outlook.trials)
-        locked_out = frozenset(("organization", one) for one in self._locked)
+        locked_out = frozenset(("organization", one) for one in self._preparation.locked)
         allowed = _allowed(outlook, _pauses(began, outlook) | locked_out, trials)
         if self._counted_for is not None and self._counted_for is outlook.running:
             # Limits are counted exactly, which is dear: what has any had its round after this look.
@@ -287,14 +247,8 @@ class Claims:
         if locked:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
-        view = self._turns.view(
-            began,
-            outlook,
-            open_lanes,
-            started=started(connection, began, outlook, locked),
-            subjects=locked,
-            trials=trials,
-        )
+        counted = started(connection, began, outlook, locked)
+        view = self._turns.view(began, outlook, open_lanes, started=counted, subjects=locked, trials=trials)
         wanted = self._wanted(outlook, open_lanes, view, slots)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
@@ -327,14 +281,9 @@ class Claims:
         organizations = {lane.organization for lane in limited}
         turns = iter(organizations)
         if len(organizations) > slots:
-            view = self._turns.view(
-                began,
-                outlook,
-                allowed,
-                started=started(connection, began, outlook, outlook.limits),
-                subjects=outlook.limits,
-                trials=trials,
-            )
+            limits = outlook.limits
+            counted = started(connection, began, outlook, limits)
+            view = self._turns.view(began, outlook, allowed, started=counted, subjects=limits, trials=trials)
             turns = (name for name in self._turns.share.in_turn(view.contenders, free=slots) if name in organizations)
         found: list[Lane] = []
         locked: frozenset[Subject] = frozenset()
@@ -365,66 +314,6 @@ class Claims:
             if by_lane[lane] < room and by_organization[lane.organization] < quota.jobs
         )
         self.outlooks.claimed(outlook, claimed, empty)
-
-    def _ask_again(
-        self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
-    ) -> Mapping[str, Standing] | None:
-        """How these jobs' organizations stand: a no ends jobs, so an outlook's is asked again. None: no answer."""
-        gone = {one.organization for one in claimed if is_gone(standings.get(one.organization))}
-        if not gone:
-            return standings
-        try:
-            return {
-                **{one: each for one, each in standings.items() if one not in gone},
-                **self.directory.organizations(gone),
-            }
-        except DirectoryAway:
-            return None
-
-    def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
-        members, stand = self._ask_members(claimed), self._ask_again(claimed, standings)
-        with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
-        rings = self._rings(claimed)
-        more = self.database.read(lambda connection: extras(connection, self.keyring, with_more)) if with_more else {}
-        return [
-            ready(
-                one,
-                more.get(one.lease_token, NO_EXTRAS),
-                verdict(one, stand, members),
-                rings.get(one.organization),
-                DEFERRED,
-            )
-            for one in claimed
-        ]
-
-    def _rings(self, claimed: Sequence[Claimed]) -> Mapping[str, Ring]:
-        """The keys of those organizations that have any; those that are not here keep their lanes shut from now on."""
-        rings = self.keyring.rings_of(self.database, {one.organization for one in claimed})
-        for one in claimed:
-            ring = rings.get(one.organization)
-            if is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters)):
-                self.keyring.forget(one.organization)  # what was kept is from before the key was made
-                rings |= self.keyring.rings_of(self.database, [one.organization])
-        locked = {organization for organization, ring in rings.items() if ring.is_locked}
-        for organization in sorted(locked - self._locked):
-            self.emit(KeyMissed(organization, rings[organization].problem or ""))
-        self._locked |= locked
-        return rings
-
-    def _look_for_keys(self) -> None:
-        rings = self.keyring.rings_of(self.database, self._locked)
-        self._locked = frozenset(one for one in self._locked if one in rings and rings[one].is_locked)
-
-    def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
-        needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
-        try:
-            return ask_members(self.directory, needs) if needs else {}
-        except DirectoryAway:
-            return None
-
-
-def _changed(done: Iterable[Finished]) -> int:
-    return sum(one.transition is not None for one in done)
 
 
 def _allowed(outlook: Outlook, paused: frozenset[tuple[str, str]], trials: frozenset[Pair]) -> list[Lane]:

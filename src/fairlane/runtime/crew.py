@@ -22,7 +22,6 @@ from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reports import AttemptFacts, Interruption
 from fairlane.runtime.service import in_thread, wait_until
-from fairlane.store.line import Line
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
@@ -54,7 +53,6 @@ class Crew:
         threads: ThreadPoolExecutor,
         tally: Tally,
         on_written: Callable[[bool], None],
-        line: Line | None,
     ) -> None:
         self._parts = parts
         self._hears = hears(parts.emit)
@@ -66,7 +64,7 @@ class Crew:
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = make_bench(parts, card.slots, self._report_threads, self._on_lost)
         self._finisher = Finisher(
-            FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours, line)
+            FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours)
         )
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
@@ -94,6 +92,7 @@ class Crew:
         """Stop them; nothing runs any more."""
         async with AsyncExitStack() as steps:  # whatever cancels one of them
             steps.callback(self._report_threads.shutdown, wait=False, cancel_futures=True)
+            steps.push_async_callback(self._finisher.close)
             steps.push_async_callback(self._end_tasks)
             for executor in self._bench.executors.values():
                 steps.push_async_callback(executor.stop)

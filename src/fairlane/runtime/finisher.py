@@ -39,7 +39,7 @@ _BATCH: Final = 500  # plain completions
 _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 # Meanwhile no other end is written, so it is short; so is the time that splitting may take altogether.
-PATIENCE: Final = 0.1  # seconds for a lock beside a live row
+_PATIENCE: Final = 0.1  # seconds for a lock beside a live row
 _MOST_WAITS: Final = 12  # enough to find one among a thousand
 _HELD_WAIT: Final = 1.0  # seconds before an end that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
@@ -62,7 +62,6 @@ class FinisherParts:
     on_finished: Callable[[Finished], None]
     keyring: Keyring = field(default_factory=Keyring)
     are_ours: bool = True  # whether organizations are in Fairlane's own directory
-    line: Line | None = None  # for plain completions, on PostgreSQL
 
 
 class Turns:
@@ -104,6 +103,9 @@ class Finisher:
         self._failed: set[UUID] = set()  # leases whose end could not be written by a mistake
         self._written = asyncio.Event()  # something was
         self._outage = Outage("finisher", parts.emit, SOON)
+        # For plain completions. New tables were never analyzed, and then a scan looks cheap.
+        session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
+        self._line = Line(parts.database, parts.threads, session) if parts.database.is_postgres else None
 
     def add(self, item: Finish) -> None:
         """Have it written."""
@@ -124,6 +126,11 @@ class Finisher:
                 await self._write([self._held.popleft()])
             if not (self._plain or self._others or self._held):
                 self._wake.clear()
+
+    async def close(self) -> None:
+        """Close the connection of the loop; nothing is completed any more."""
+        if self._line is not None:
+            await self._line.close()
 
     def _put(self, item: Finish) -> None:
         if item.is_plain:
@@ -163,7 +170,7 @@ class Finisher:
 
     async def _complete(self, batch: Sequence[Finish]) -> None:
         """Write plain ends by one statement on the loop; what it can't write goes the way of the others."""
-        line, rings = self._parts.line, self._parts.keyring.kept({one.organization for one in batch})
+        line, rings = self._line, self._parts.keyring.kept({one.organization for one in batch})
         if line is None or rings is None:
             await self._write(batch)
             return
@@ -215,7 +222,7 @@ class Finisher:
             return finish(connection, now, items, self._random, are_ours=self._parts.are_ours)
 
         # SQLite has one lock for all, so nothing is won by splitting.
-        return database.write(work, lock_seconds=PATIENCE if database.is_postgres else None)
+        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
 
     def _smaller(self, part: Sequence[Finish], error: Exception) -> list[Sequence[Finish]]:
         """What to write instead of a part that could not be written."""

@@ -27,7 +27,6 @@ from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
-from fairlane.runtime.finisher import PATIENCE
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.loop_watch import LoopWatch
 from fairlane.runtime.outlook import Outlooks
@@ -39,12 +38,8 @@ from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
 from fairlane.store.hints import Listener
-from fairlane.store.line import Line
 from fairlane.store.statements.workers import WorkerCard
 
-# What the session of ends sets: tables may never have been analyzed, and then a scan looks cheap.
-_OF_ENDS: Final = {"lock_timeout": f"{PATIENCE}s", "enable_seqscan": "off"}
-_OF_STARTS: Final = {"enable_sort": "off", "enable_seqscan": "off"}
 _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
@@ -77,8 +72,7 @@ class Shift:
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
-        self._ends = Line(database, self._threads, _OF_ENDS) if database.is_postgres else None
-        self._crew = Crew(parts, card, self._threads, tally, self._on_written, self._ends)
+        self._crew = Crew(parts, card, self._threads, tally, self._on_written)
         self.ended = self._crew.ended
         self._crew.on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self._breakers = Breakers(database, card.id, tally, parts.emit)
@@ -94,18 +88,8 @@ class Shift:
         )
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
-        starts, looks = (Line(database, self._threads, _OF_STARTS) if database.is_postgres else None for _ in range(2))
         self._claims = Claims(
-            database,
-            parts.directory,
-            card,
-            settings.lease,
-            outlooks,
-            parts.keyring,
-            parts.emit,
-            self._threads,
-            starts,
-            looks,
+            database, parts.directory, card, settings.lease, outlooks, parts.keyring, parts.emit, self._threads
         )
         self._heartbeat.locked = self._claims.locked
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -193,8 +177,6 @@ class Shift:
             steps.push_async_callback(self._leave)
             steps.push_async_callback(self._write_left)
             steps.push_async_callback(self._claims.close)
-            if self._ends is not None:
-                steps.push_async_callback(self._ends.close)
             steps.push_async_callback(self._crew.stop)
             steps.push_async_callback(end_services, upkeep, ended)
             steps.push_async_callback(self._crew.finish_all)
