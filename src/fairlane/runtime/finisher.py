@@ -170,11 +170,12 @@ class Finisher:
 
     async def _complete(self, batch: Sequence[Finish]) -> None:
         """Write plain ends by one statement on the loop; what it can't write goes the way of the others."""
-        line, rings = self._line, self._parts.keyring.kept({one.organization for one in batch})
-        if line is None or rings is None:
+        organizations = {one.organization for one in batch}
+        line, rings = self._line, self._parts.keyring.kept(organizations)
+        if line is None or len(rings) < len(organizations):
             await self._write(batch)
             return
-        sealed = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
+        sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
         try:
             done = await complete_all(line, [one for one in sealed if one.is_plain])
         except Exception:  # noqa: BLE001 - whatever it is, the other way finds out for which ends, and tells

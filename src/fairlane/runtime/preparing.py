@@ -27,9 +27,14 @@ class Preparation:
 
     def are_bare(self, claimed: Sequence[Claimed]) -> bool:
         """Whether these begin with what their claim says: no user to ask for, no checkpoint, no parents, no key."""
-        return self.keyring.kept({one.organization for one in claimed}) == {} and not any(
+        return self._have_no_key({one.organization for one in claimed}) and not any(
             one.user is not None or one.attempt > 1 or one.has_parents or is_sealed(one.parameters) for one in claimed
         )
+
+    def _have_no_key(self, organizations: set[str]) -> bool:
+        """Whether that is known without a look."""
+        rings = self.keyring.kept(organizations)
+        return len(rings) == len(organizations) and not any(rings.values())
 
     def _ask_again(
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]

@@ -5,18 +5,18 @@ The engine makes it in a thread. So it logs in, takes its role on and gives up s
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Select, TextClause, TextualSelect, text
-from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.answers import on_loop
 from fairlane.store.clock import beforehand
+from fairlane.store.driver_errors import by_sqlalchemy
 from fairlane.store.liveness import FRESH, has_news
 from fairlane.store.transaction import Database, of_commit
 
@@ -60,7 +60,7 @@ class Line:
         now, lease_now = self.moment() or (None, None)
         given = {**constants, **values, "now": now, "lease_now": lease_now}
         try:
-            with self._translated():
+            with self._database.translated(), by_sqlalchemy(self._database.engine):
                 rows = await (await driver.execute(text, given)).fetchall()
         except StorageUnavailable as error:
             raise of_commit(error) from error.__cause__
@@ -98,12 +98,12 @@ class Line:
         """Return the connection, or another where it was idle and turns out to be dead."""
         driver = self._driver
         if driver is not None and (time.monotonic() - self._used > FRESH or has_news(driver.fileno())):
-            with suppress(StorageUnavailable), self._translated():
+            with suppress(StorageUnavailable), self._database.translated(), by_sqlalchemy(self._database.engine):
                 await driver.execute("")
             if driver.closed:
                 driver = None
         if driver is None:
-            with self._translated():
+            with self._database.translated(), by_sqlalchemy(self._database.engine):
                 loop = asyncio.get_running_loop()
                 self._driver = driver = await loop.run_in_executor(self._threads, self._connected)
                 await driver.set_autocommit(True)
@@ -118,14 +118,3 @@ class Line:
         assert driver is not None
         session.detach()
         return on_loop(driver, self._database.answers)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Give the driver's errors our names, as everywhere."""
-        from psycopg import Error  # noqa: PLC0415 - optional
-
-        with self._database.translated():
-            try:
-                yield
-            except Error as error:
-                raise DBAPIError.instance(None, None, error, Error, hide_parameters=True) from error
