@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine.default import DefaultDialect
 
 from fairlane import FairlaneError
 from fairlane.store.dialects import WRITE
@@ -152,15 +153,16 @@ class Order:
 
     def _before_begin(self, connection: Connection) -> None:
         if self._observer is None and connection.get_execution_options().get(WRITE, False):
-            self._stop(connection, _BEGIN)
+            self._stop(lambda: connection.connection.driver_connection, _BEGIN)
 
     def _before_statement(self, connection: Connection, _cursor: object, text: str, *_: object) -> None:
+        is_by_itself = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        self._before_text(lambda: connection.connection.driver_connection, text, is_by_itself=is_by_itself)
+
+    def _before_text(self, driver: Callable[[], Any], text: str, *, is_by_itself: bool) -> None:
         step = statement(text)
-        if step is None:
-            return
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT" and step.writes:
-            step = step._replace(ends=True)
-        self._stop(connection, step)
+        if step is not None:
+            self._stop(driver, step._replace(ends=True) if is_by_itself and step.writes else step)
 
     def _before_commit(self, connection: Connection) -> None:
         self._before_end(connection, "COMMIT")
@@ -171,17 +173,16 @@ class Order:
     def _before_end(self, connection: Connection, text: str) -> None:
         me = self._by_thread.get(threading.get_ident())
         if me is not None and me.touched:
-            self._stop(connection, Step(text, me.touched, ends=True))
+            self._stop(lambda: connection.connection.driver_connection, Step(text, me.touched, ends=True))
             me.touched, me.is_writing = frozenset(), False
 
-    def _stop(self, connection: Connection, step: Step) -> None:
+    def _stop(self, driver: Callable[[], Any], step: Step) -> None:
         me = self._by_thread.get(threading.get_ident())
         if me is None or me.has_crashed:
             return
         with self._news:
             if self._observer is not None:
-                driver: Any = connection.connection.driver_connection
-                me.pid = driver.info.backend_pid
+                me.pid = driver().info.backend_pid
             me.step, me.moves = step, False
             self._news.notify_all()
             assert self._news.wait_for(lambda: me.moves, DEADLINE), "it never was its turn"
@@ -198,6 +199,17 @@ _playing: list[Order] = []
 def _before_statement(*given: Any) -> None:
     for one in _playing:
         one._before_statement(*given[:3])
+
+
+def _sending(dialect: Any, cursor: Any, text: str, parameters: Any, context: Any = None) -> None:
+    if context is None:  # it goes straight to the driver
+        for one in _playing:
+            one._before_text(lambda: cursor.connection, text, is_by_itself=True)
+    _send(dialect, cursor, text, parameters, context)
+
+
+_send: Final[Callable[..., None]] = DefaultDialect.do_execute
+DefaultDialect.do_execute = _sending  # type: ignore[method-assign]
 
 
 @event.listens_for(Engine, "begin")
