@@ -25,24 +25,18 @@ def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
             raise PermanentError("no paper")
 
         fl.organizations.create("acme")
-        jobs = [
-            fl.submit(name, organization="acme", parameters=parameters)
-            for name, parameters in (
-                ("work", {"level": logging.WARNING}),
-                ("fail", {}),
-                ("work", {"level": logging.DEBUG}),
-                ("work", {"level": logging.INFO}),
-            )
-        ]
-        drained = fl.worker(concurrency=1).drain()
 
-    assert (drained.completed, drained.dead_letters) == (3, 1)
-    told = [line for line in caplog.messages if "of acme" in line]
-    first, failed, second, third = (job.id for job in jobs)
-    assert not any(str(first) in line for line in told)
-    assert [line.partition(" after ")[0] for line in told] == [
-        f"fail {failed} of acme: dead_letter (PermanentError)",
-        f"work {second} of acme: completed",
-        f"work {third} of acme: attempt 1 starts.",
-        f"work {third} of acme: completed",
+        def run(name: str, **parameters: object) -> str:
+            job = fl.submit(name, organization="acme", parameters=parameters)
+            fl.worker().drain()
+            return f"{name} {job.id} of acme: "
+
+        run("work", level=logging.WARNING)
+        failed, second, third = run("fail"), run("work", level=logging.DEBUG), run("work", level=logging.INFO)
+
+    assert [line.partition(" after ")[0] for line in caplog.messages if "of acme: " in line] == [
+        f"{failed}dead_letter (PermanentError)",
+        f"{second}completed",
+        f"{third}attempt 1 starts.",
+        f"{third}completed",
     ]
