@@ -5,7 +5,7 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,8 @@ from fairlane.runtime.reports import AttemptFacts, Interruption, Report
 START_LIMIT: Final = 60.0
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
+_MOMENT: Final = 0.1  # seconds
+_SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
 _NOTHING: Final = Completed()
 
 
@@ -250,3 +252,39 @@ class Attempt:
         errors = self.job_type.errors
         report = self.channel.cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
         return Deferred(report) if report.is_storage else Failed(report)
+
+
+class Deadlines:
+    """Sets the timers of timeouts for attempts that have run for a moment: most have ended by then.
+
+    A timer for each would be one of the dearest things that a worker does for a job that takes a millisecond.
+
+    Args:
+        attempts: all that run, the oldest first, kept up to date by the caller.
+    """
+
+    def __init__(self, attempts: Collection[Attempt], loop: asyncio.AbstractEventLoop) -> None:
+        self._attempts = attempts
+        self._loop = loop
+        self._is_waiting = False
+
+    def begun(self, attempt: Attempt) -> None:
+        """This attempt has begun."""
+        timeout = attempt.facts.timeout
+        if timeout is not None and timeout < _SHORT:
+            attempt.set_deadline()
+        elif not self._is_waiting:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._is_waiting = True
+        self._loop.call_later(_MOMENT, self._set)
+
+    def _set(self) -> None:
+        self._is_waiting = False
+        before = time.monotonic() - _MOMENT
+        for attempt in self._attempts:
+            if attempt.began > before:
+                self._wait()
+                break
+            attempt.set_deadline()

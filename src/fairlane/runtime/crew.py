@@ -14,7 +14,7 @@ from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFaile
 from fairlane.domain.outcomes import Deferred, ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
-from fairlane.runtime.attempt import Attempt
+from fairlane.runtime.attempt import Attempt, Deadlines
 from fairlane.runtime.bench import make_bench
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.facts import Ready
@@ -26,8 +26,6 @@ from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
-_MOMENT: Final = 0.1  # seconds
-_SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
 _MOST_WAITING: Final = 1.0  # seconds for rows that somebody holds, in one of its last tries
 
 
@@ -68,7 +66,7 @@ class Crew:
         )
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
-        self._sets_deadlines = False
+        self._deadlines = Deadlines(self._attempts.values(), self._loop)
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
         self._threads = threads
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
@@ -174,18 +172,7 @@ class Crew:
         if self._hears(JobStarted):
             self._parts.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
         attempt.begin()
-        timeout = facts.timeout
-        if timeout is not None and timeout < _SHORT:
-            attempt.set_deadline()
-        elif not self._sets_deadlines:
-            self._sets_deadlines = True
-            self._loop.call_later(_MOMENT, self._set_deadlines)
-
-    def _set_deadlines(self) -> None:
-        """Set them a moment late, when most attempts have ended: a timer for each would cost more than such a job."""
-        self._sets_deadlines = False
-        for attempt in self._attempts.values():
-            attempt.set_deadline()
+        self._deadlines.begun(attempt)
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
         """Ask one attempt to stop, if it still runs."""
