@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -28,9 +29,10 @@ class Membership:
         return permission is None or self.role is Role.ADMIN or permission in self.permissions
 
 
-def roles_for(permission: str | None) -> list[Role]:
+@lru_cache(1024)
+def roles_for(permission: str | None) -> tuple[Role, ...]:
     """Return the roles that may submit what requires the permission, whatever other permissions a member has."""
-    return [role for role in Role if Membership(role).may_submit(permission)]
+    return tuple(role for role in Role if Membership(role).may_submit(permission))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, dict})
 # What needs no opening.
 _PLAIN: Final = _SIMPLE | _CONTAINERS
+_TEXT: Final = frozenset({str})
 _AS_GIVEN: Final = frozenset({str, int, bool, type(None)})
 _FEW: Final = 4000  # bytes; no whole number in them has too many digits
 _NUL: Final = rb"\u0000"
@@ -122,16 +123,14 @@ def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> 
 
     None: something in it is stored in another form, or is refused; the general way says why.
     """
-    if type(given) is not dict or not {str}.issuperset(map(type, given)):
-        return None
-    if not _AS_GIVEN.issuperset(map(type, given.values())):
+    if type(given) is not dict or not set(map(type, given)) <= _TEXT or not set(map(type, given.values())) <= _AS_GIVEN:
         return None
     try:
         typed = validator.validate_python(given)
         data = to_json(typed)
     except (ValueError, InvalidParameters):
         return None
-    is_same = typed == given and _AS_GIVEN.issuperset(map(type, typed.values()))
+    is_same = typed == given and set(map(type, typed.values())) <= _AS_GIVEN
     return (typed, data.decode()) if is_same and len(data) <= min(limit, _FEW) and _NUL not in data else None
 
 
