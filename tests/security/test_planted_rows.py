@@ -359,6 +359,19 @@ def test_a_job_that_was_planted_twice_and_without_a_log_is_explained_as_it_lives
         scene.write(lambda connection: connection.execute(delete(jobs)))
 
 
+def test_a_child_whose_edge_was_held_learns_of_its_parent_s_end_by_the_clean_up(postgres_url: str):
+    with Scene(postgres_url) as scene, psycopg.connect(plain(postgres_url)) as session:
+        parent = Submission("report", organization="acme")
+        _, child = scene.fl.submit_many([parent, Submission("report", organization="acme", depends_on=parent)])
+        session.execute("SELECT FROM fairlane_job_parents FOR UPDATE")
+        scene.end(*scene.worker().claim())
+        scene.stage()
+        assert scene.get(child).status == "pending"
+        session.rollback()
+        assert scene.cleaner().run_once() == 1
+        assert scene.get(child).status == "queued"
+
+
 # Each would be a job that a worker seems to hold, and that no worker can end, rescue or make ready.
 HELD: Final = {
     **{f"a running job with {name} {value}": job(**LOST | {"worker_id": WORKER, name: value}) for name, value in (
