@@ -55,8 +55,9 @@ class FairShare:
     """
 
     def __init__(self) -> None:
-        # Who has a job here, by its lease; since when; and what a second of it adds to what they were served.
+        # Who has a job here, by lease, the oldest first; since when; what a second of it adds to what they were served.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
+        self._here: Counter[str] = Counter()  # how many of these
         self._served: dict[str, float] = {}  # seconds of slots here, per weight
         self._least = 0.0  # served to each that can start something
         self._longest = 0.0  # seconds, of the jobs that run here or have just ended
@@ -70,9 +71,9 @@ class FairShare:
             known: the leases of the jobs that run here still.
             now: seconds of the clock that `started` is told, too.
         """
-        self._longest = now - min((since for _, since, _ in self._jobs.values()), default=now)
-        for lease in self._jobs.keys() - known:
-            name, since, per_second = self._jobs.pop(lease)
+        self._longest = now - next((since for _, since, _ in self._jobs.values()), now)
+        for name, since, per_second in [self._jobs.pop(lease) for lease in self._jobs.keys() - known]:
+            self._here[name] -= 1
             served = self._served.get(name, self._least)
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
@@ -103,14 +104,14 @@ class FairShare:
     def started(self, jobs: Mapping[UUID, str], now: float) -> None:
         """Count what was really claimed: whose jobs, by lease."""
         for name, number in Counter(jobs.values()).items():
+            self._here[name] += number
             served = self._served.get(name, self._least)
             self._served[name] = served + number * LEAST / self._weights.get(name, 1)
         self._jobs |= {lease: (name, now, 1 / self._weights.get(name, 1)) for lease, name in jobs.items()}
 
     def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
         self._welcome(contenders)
-        here = Counter(name for name, _, _ in self._jobs.values())
-        return _Order(contenders, free, here, self._served, are_short=self._longest <= LEAST)
+        return _Order(contenders, free, self._here, self._served, are_short=self._longest <= LEAST)
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
         able = [self._served[name] for name, one in contenders.items() if one.room != 0 and name in self._served]
@@ -121,6 +122,7 @@ class FairShare:
             if one.room == 0 or name not in known:
                 known[name] = max(known.get(name, 0.0), self._least)
         self._served = known
+        self._here = +self._here  # without those that have none
         self._weights = {name: one.weight for name, one in contenders.items()}
         self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
 
