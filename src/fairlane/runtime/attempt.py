@@ -6,7 +6,7 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -31,7 +31,12 @@ from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
 from fairlane.runtime.accept import storable
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
+from fairlane.runtime.executors.async_ import AsyncExecutor
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
+from fairlane.runtime.executors.process import ProcessExecutor
+from fairlane.runtime.executors.target import importable_target
+from fairlane.runtime.executors.thread import ThreadExecutor
+from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import AttemptFacts, Interruption, Report
 
@@ -52,6 +57,40 @@ class Bench:
     executors: dict[Isolation, Executor]
     stop_grace: float
     result_limit: int
+
+
+def make_bench(
+    parts: WorkerParts, slots: int, report_threads: ThreadPoolExecutor, on_lost: Callable[[UUID], None]
+) -> Bench:
+    """An executor for each isolation that one of the types has, and the desk of their reports.
+
+    Raises:
+        ConfigurationError: a handler that is to run in a process can't be imported there.
+    """
+    settings = parts.settings
+    desk = Desk(
+        parts.database,
+        parts.artifacts,
+        report_threads,
+        parts.emit,
+        settings.progress_interval,
+        on_lost,
+        asyncio.get_running_loop(),
+        parts.keyring,
+    )
+    job_types = parts.catalogue.mine.values()
+    isolations = {one.isolation for one in job_types}
+    executors: dict[Isolation, Executor] = {}
+    if Isolation.ASYNC in isolations:
+        executors[Isolation.ASYNC] = AsyncExecutor()
+    if Isolation.THREAD in isolations:
+        executors[Isolation.THREAD] = ThreadExecutor()
+    if Isolation.PROCESS in isolations:
+        for one in job_types:
+            if one.isolation is Isolation.PROCESS:
+                importable_target(one.handler)  # better refused now than when its first job is there
+        executors[Isolation.PROCESS] = ProcessExecutor(slots)
+    return Bench(desk, executors, settings.stop_grace, settings.result_limit)
 
 
 class Attempt:

@@ -14,8 +14,7 @@ from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFaile
 from fairlane.domain.outcomes import Deferred, ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
-from fairlane.runtime.attempt import Attempt, Deadlines
-from fairlane.runtime.bench import make_bench
+from fairlane.runtime.attempt import Attempt, Deadlines, make_bench
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import Finisher, FinisherParts
