@@ -78,11 +78,12 @@ def limits_on(
         overrides: what was set beyond that, by the names of `Limit`'s fields.
     """
     everything, every, pair = subjects_of(organization, job_type)
-    found = {
-        everything: Limit(max_running),
-        every: replace(own, **overrides.get(every, {})),
-        pair: Limit(**overrides.get(pair, {})),
-    }
+    # Mostly there is none, and a worker asks for each of a thousand lanes.
+    found = {every: replace(own, **overrides[every]) if every in overrides else own}
+    if max_running is not None:
+        found[everything] = Limit(max_running)
+    if pair in overrides:
+        found[pair] = Limit(**overrides[pair])
     return {subject: limit for subject, limit in found.items() if not limit.is_unlimited}
 
 

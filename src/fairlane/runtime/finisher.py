@@ -184,9 +184,9 @@ class Finisher:
             with suppress(FairlaneError):  # then `stage` tells them
                 await in_thread(self._parts.threads, partial(self._tell_children, with_child))
         self._tell(done)
-        written = {one.finish.lease_token for one in done}
-        if left := [one for one in batch if one.lease_token not in written]:
-            await self._write(left)
+        if len(done) < len(batch):
+            written = {one.finish.lease_token for one in done}
+            await self._write([one for one in batch if one.lease_token not in written])
 
     def _tell_children(self, done: Sequence[Finished]) -> None:
         """In a thread."""
@@ -257,7 +257,8 @@ class Finisher:
             if one.is_locked:
                 self._later(one.finish, _LOCKED_WAIT)
                 continue
-            self._failed.discard(one.finish.lease_token)
+            if self._failed:
+                self._failed.discard(one.finish.lease_token)
             try:
                 self._parts.on_finished(one)
             except Exception as error:  # noqa: BLE001 - it is written, and those behind it have to be, too

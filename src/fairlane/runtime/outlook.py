@@ -260,7 +260,9 @@ class Outlooks:
         limits = _limits(open_, standings, seen)
         if len(self._prepared) > _MOST_PREPARED:
             self._prepared &= limits.keys()
-        limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
+        limited = {
+            lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) if limits else () for lane in open_
+        }
         outlook = Outlook(seen.now, open_, standings, limits, limited, trials, rungs, seen.running, names, seen.paused)
         return outlook, frozenset(limits.keys() - self._prepared)
 

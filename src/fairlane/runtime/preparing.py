@@ -64,7 +64,7 @@ class Preparation:
         return [
             ready(
                 one,
-                more.get(one.lease_token, NO_EXTRAS),
+                more.get(one.lease_token, NO_EXTRAS) if more else NO_EXTRAS,
                 verdict(one, stand, members),
                 rings.get(one.organization),
                 DEFERRED,

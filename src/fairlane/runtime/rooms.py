@@ -59,10 +59,12 @@ class Turns:
         """
         running, now = began.running, began.now
         limits = {subject: outlook.limits[subject] for subject in subjects}
-        by_subject = running_by_subject(running)
+        by_subject = running_by_subject(running) if limits else Counter[Subject]()
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
-        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running}
+        at_work = Counter[str]()
+        for (_, organization), number in running.items():
+            at_work[organization] += number
         rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
