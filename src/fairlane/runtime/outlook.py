@@ -28,7 +28,7 @@ from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
 from fairlane.runtime.service import in_thread
-from fairlane.store.line import NOTHING, Line
+from fairlane.store.line import Line
 from fairlane.store.statements import claim_round, lanes, running_limits
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.claim_round import Sight
@@ -158,12 +158,8 @@ class Outlooks:
         else:
             began = self._begun()
             seen = await claim_round.look_on(line, self.card.queues, suspended=True)
-            took = self._note(began)
-            if took > _felt_from(len(seen.lanes)):
-                # Perhaps not the scan but the way to the database: ask next to nothing.
-                began = time.monotonic()
-                await line.fetch(NOTHING, {})
-                self._is_felt = took - (time.monotonic() - began) > _felt_from(len(seen.lanes))
+            if self._note(began) > _felt_from(len(seen.lanes)):
+                self._is_felt = await in_thread(threads, partial(self._is_scan_felt, len(seen.lanes)))
             outlook, new = self._outlook(seen, {}, _standings(seen))
             if new:
                 await in_thread(threads, partial(self._prepare, new))
@@ -224,13 +220,17 @@ class Outlooks:
             StorageUnavailable, ConfigurationError
         """
         began, queues = self._begun(), self.card.queues
-        rungs = self.database.look(lambda connection: lanes.active_rungs(connection, queues)) if self._is_felt else {}
-        served = () if self._is_felt else queues
+        was_felt = self._is_felt
+        rungs = self.database.look(lambda connection: lanes.active_rungs(connection, queues)) if was_felt else {}
+        took, served = time.monotonic() - began, () if was_felt else queues
         seen = self.database.look(
             lambda connection: claim_round.look(connection, self.database.clock, served, suspended=self._are_ours)
         )
-        took, places = self._note(began), sum(map(len, rungs.values())) or len(seen.lanes)
-        self._is_felt = self.kept > 0 and self.database.is_postgres and self._is_felt_in(took, places)
+        places = sum(map(len, rungs.values())) or len(seen.lanes)
+        if self._note(began) > _felt_from(places) and self.kept > 0 and self.database.is_postgres:
+            self._is_felt = self._is_felt_in(took, places) if was_felt else self._is_scan_felt(places)
+        else:
+            self._is_felt = False
         try:
             standings = self._stored_or_hosts(seen, rungs)
         except DirectoryAway:
@@ -283,8 +283,14 @@ class Outlooks:
         self._took_before, self._took = self._took, time.monotonic() - began
         return self._took
 
+    def _is_scan_felt(self, places: int) -> bool:
+        """Whether it is the scan that took a look so long, and not a new connection, or what else it looked at."""
+        began = time.monotonic()
+        self.database.look(lambda connection: lanes.active_lanes(connection, self.card.queues))
+        return self._is_felt_in(time.monotonic() - began, places)
+
     def _is_felt_in(self, took: float, places: int) -> bool:
-        """Whether a look took longer than one of so many places should."""
+        """Whether a scan took longer than one of so many places should."""
         if took <= _felt_from(places):
             return False
         # Perhaps not the scan but the way to the database, or a connection that was waited for: ask next to nothing.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Select, TextClause, TextualSelect, text
+from sqlalchemy import Connection, Select, TextClause, TextualSelect
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.answers import on_loop
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 Statement: TypeAlias = TextClause | TextualSelect | Select[*tuple[Any, ...]]
-NOTHING: Final = text("SELECT")  # asks next to nothing
 _SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
 
 
