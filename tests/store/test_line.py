@@ -32,6 +32,10 @@ def database(database_url: str) -> Iterator[Database]:
 Talk = Callable[[Line], Coroutine[Any, Any, None]]
 
 
+def refuse() -> None:
+    raise psycopg.OperationalError("connection refused")
+
+
 def talk(database: Database, to: Talk, **settings: str) -> None:
     """Run it with a line to the database."""
 
@@ -62,6 +66,31 @@ def test_it_uses_one_connection_while_that_lives_and_another_after_it(database: 
             other.execute("SELECT pg_terminate_backend(%s, 5000)", before)
         (after,) = await line.fetch(WHO, {})
         assert after != before
+
+    talk(database, to)
+
+
+def test_it_may_have_been_another_s_connection_whose_prepared_statements_are_left(database: Database) -> None:
+    with database.engine.connect() as connection:
+        for _ in range(10):
+            connection.execute(ONE)
+
+    async def to(line: Line) -> None:
+        for _ in range(10):
+            assert await line.fetch(ONE, {}) == [(1,)]
+
+    talk(database, to)
+
+
+def test_when_its_server_is_back_it_is_back_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def to(line: Line) -> None:
+        with pytest.raises(CommitUnanswered):
+            await line.fetch(END, {})
+        with monkeypatch.context() as patch:
+            patch.setattr(database.engine, "connect", refuse)
+            with pytest.raises(StorageUnavailable):
+                await line.fetch(ONE, {})
+        assert await line.fetch(ONE, {}) == [(1,)]
 
     talk(database, to)
 

@@ -44,14 +44,14 @@ def test_one_that_was_used_just_now_is_not_asked(database: Database, pings: list
 
 
 def test_one_that_was_idle_is_asked(database: Database, pings: list[object], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(liveness, "_FRESH", 0.0)
+    monkeypatch.setattr(liveness, "FRESH", 0.0)
     assert database.write(backend) == database.write(backend)
     assert len(pings) == 1
 
 
 @pytest.mark.parametrize("fresh", [0.0, 3600.0])
 def test_one_that_the_server_closed_is_replaced(database: Database, monkeypatch: pytest.MonkeyPatch, fresh: float):
-    monkeypatch.setattr(liveness, "_FRESH", fresh)
+    monkeypatch.setattr(liveness, "FRESH", fresh)
     other = Database(database.url)
     number = database.write(backend)
     # Waits until it is gone.

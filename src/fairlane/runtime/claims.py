@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.domain.events import Emit
+from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import Subject
@@ -139,7 +138,11 @@ class Claims:
         claimed = await claim_on(line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours)
         self._remember(_Round(wanted, claimed, self.outlooks.moment(outlook).timestamp()), outlook)
         prepare = partial(self._preparation.prepare, claimed, outlook.standings)
-        ready = prepare() if self._preparation.are_bare(claimed) else await in_thread(self.threads, prepare)
+        ready = (
+            prepare()
+            if self._preparation.are_bare(claimed, outlook.standings)
+            else await in_thread(self.threads, prepare)
+        )
         self.is_unsure = False
         return ready
 
@@ -152,8 +155,12 @@ class Claims:
             await line.close()
 
     async def _look(self) -> None:
-        with suppress(StorageUnavailable, ConfigurationError):  # of which the claims will tell
+        try:
             await self.outlooks.look(self._looks, self.threads)
+        except (StorageUnavailable, ConfigurationError):
+            return  # of which the claims will tell
+        except Exception as error:  # noqa: BLE001 - a mistake in a look must not end the worker
+            self.emit(ServiceFailed("claim", error))
 
     def _is_shared(self, outlook: Outlook) -> bool:
         """Whether others' jobs on other workers count for whose turn it is."""

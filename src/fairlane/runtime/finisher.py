@@ -24,7 +24,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
-from fairlane.domain.outcomes import ErrorReport, Failed, Released, Snoozed
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Released, Snoozed
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.facts import KEY_NOT_HERE
@@ -36,6 +36,7 @@ from fairlane.store.statements.finish import Finish, Finished, complete_all, fin
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500  # plain completions
+_MOST_AT_ONCE: Final = 1_000_000  # characters of results, for which the loop stands a hundredth of a second
 _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 # Meanwhile no other end is written, so it is short; so is the time that splitting may take altogether.
@@ -172,7 +173,7 @@ class Finisher:
         """Write plain ends by one statement on the loop; what it can't write goes the way of the others."""
         organizations = {one.organization for one in batch}
         line, rings = self._line, self._parts.keyring.kept(organizations)
-        if line is None or len(rings) < len(organizations):
+        if line is None or len(rings) < len(organizations) or _size(batch) > _MOST_AT_ONCE:
             await self._write(batch)
             return
         sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
@@ -268,6 +269,11 @@ class Finisher:
 
     def _later(self, item: Finish, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._put, item)
+
+
+def _size(batch: Sequence[Finish]) -> int:
+    """How many characters of results they leave."""
+    return sum(len(one.outcome.result or "") for one in batch if isinstance(one.outcome, Completed))
 
 
 def _halves(part: Sequence[Finish]) -> list[Sequence[Finish]]:

@@ -36,6 +36,8 @@ from fairlane.store.statements.lanes import Rung, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
+_MOST_ON_LOOP: Final = 500  # lanes: with more of them handlers on the loop would stand too long for each round
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -61,8 +63,9 @@ class Outlook:
 
     @property
     def is_simple(self) -> bool:
-        """Whether a claim has nothing to lock but jobs: no limit, no trial, no organization that is gone."""
-        return not (self.limits or self.trials) and self.standings.keys() >= self.organizations
+        """Whether the loop may claim: nothing is to be locked but jobs, no organization is gone, and lanes are few."""
+        is_plain = not (self.limits or self.trials) and len(self.lanes) <= _MOST_ON_LOOP
+        return is_plain and self.standings.keys() >= self.organizations
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
@@ -125,7 +128,8 @@ class Outlooks:
             StorageUnavailable, ConfigurationError
         """
         if self._kept is None or not self._kept.lanes or self.is_due():
-            self.keep(self.read(), self._drops)
+            drops = self._drops
+            self.keep(self.read(), drops)
         return self._kept
 
     def last(self) -> Outlook | None:
@@ -153,7 +157,8 @@ class Outlooks:
             StorageUnavailable, ConfigurationError
         """
         drops = self._drops
-        if line is None or self._is_felt or not self._are_ours:
+        has_many = self._kept is not None and len(self._kept.lanes) > _MOST_ON_LOOP
+        if line is None or self._is_felt or has_many or not self._are_ours:
             outlook = await in_thread(threads, self.read)
         else:
             began = self._begun()

@@ -25,9 +25,16 @@ class Preparation:
     emit: Emit
     locked: frozenset[str] = field(default=frozenset(), init=False)
 
-    def are_bare(self, claimed: Sequence[Claimed]) -> bool:
-        """Whether these begin with what their claim says: no user to ask for, no checkpoint, no parents, no key."""
-        return self._have_no_key({one.organization for one in claimed}) and not any(
+    def are_bare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> bool:
+        """Whether these begin with what their claim says: there is nothing to ask for, and no key.
+
+        Args:
+            standings: as for `prepare`.
+        """
+        organizations = {one.organization for one in claimed}
+        if any(is_gone(standings.get(one)) for one in organizations):
+            return False
+        return self._have_no_key(organizations) and not any(
             one.user is not None or one.attempt > 1 or one.has_parents or is_sealed(one.parameters) for one in claimed
         )
 

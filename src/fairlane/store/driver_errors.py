@@ -29,10 +29,16 @@ _OF_VALUES_CLASSES: Final = ("22", "23")  # data exception, integrity constraint
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
+def driver_error(engine: Engine) -> type[Exception]:
+    """Return the class of all errors of the engine's driver."""
+    base: type[Exception] = engine.dialect.loaded_dbapi.Error
+    return base
+
+
 @contextmanager
 def by_sqlalchemy(engine: Engine) -> Iterator[None]:
     """Give an error that comes from the driver itself the class that SQLAlchemy gives it."""
-    base = engine.dialect.loaded_dbapi.Error
+    base = driver_error(engine)
     try:
         yield
     except base as error:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, TextClause, TextualSelect
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.answers import on_loop
 from fairlane.store.clock import beforehand
-from fairlane.store.driver_errors import by_sqlalchemy
+from fairlane.store.driver_errors import by_sqlalchemy, driver_error
 from fairlane.store.liveness import FRESH, has_news
 from fairlane.store.transaction import Database, of_commit
 
@@ -96,18 +96,30 @@ class Line:
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
         """Return the connection, or another where it was idle and turns out to be dead."""
         driver = self._driver
-        if driver is not None and (time.monotonic() - self._used > FRESH or has_news(driver.fileno())):
-            with suppress(StorageUnavailable), self._database.translated(), by_sqlalchemy(self._database.engine):
-                await driver.execute("")
-            if driver.closed:
-                driver = None
-        if driver is None:
-            with self._database.translated(), by_sqlalchemy(self._database.engine):
-                loop = asyncio.get_running_loop()
-                self._driver = driver = await loop.run_in_executor(self._threads, self._connected)
-                await driver.set_autocommit(True)
-                for name, value in self._settings.items():
-                    await driver.execute(_SETTING, {"name": name, "value": value})
+        with self._database.translated(), by_sqlalchemy(self._database.engine):
+            if driver is not None and not driver.closed and self._may_be_dead(driver):
+                with suppress(driver_error(self._database.engine)):
+                    await driver.execute("")
+            if driver is None or driver.closed:
+                self._driver = None
+                self._driver = driver = await self._made()
+        return driver
+
+    def _may_be_dead(self, driver: "AsyncConnection[tuple[Any, ...]]") -> bool:
+        return time.monotonic() - self._used > FRESH or has_news(driver.fileno())
+
+    async def _made(self) -> "AsyncConnection[tuple[Any, ...]]":
+        loop = asyncio.get_running_loop()
+        driver = await loop.run_in_executor(self._threads, self._connected)
+        try:
+            await driver.set_autocommit(True)
+            # It may have been another's, whose prepared statements have the names that this one would give its own.
+            await driver.execute("DEALLOCATE ALL")
+            for name, value in self._settings.items():
+                await driver.execute(_SETTING, {"name": name, "value": value})
+        except BaseException:
+            await driver.close()
+            raise
         return driver
 
     def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":

@@ -136,14 +136,17 @@ _OLDEST: Final = """, old AS (
   WHERE place_in_lane <= room
 )"""
 # What a claim that stands alone has to see for itself: that its worker was not given up, and what was paused or
-# suspended since the worker looked. KEY SHARE lets the heartbeat through. It keeps out rescuers, who lock FOR UPDATE.
+# suspended since the worker looked. KEY SHARE lets the heartbeat through. Who locks the row
+# FOR UPDATE (to give the worker up, or to have maintenance begin) is not waited for: what is seen here is from before.
 _HELD: Final = """, me AS MATERIALIZED (
   SELECT FROM fairlane_workers
-  WHERE id = :worker_id AND lease_expires > coalesce(:lease_now, extract(epoch FROM clock_timestamp())) FOR KEY SHARE
+  WHERE id = :worker_id AND lease_expires > coalesce(:lease_now, extract(epoch FROM clock_timestamp()))
+  FOR KEY SHARE SKIP LOCKED
 )"""
 _GUARD: Final = f"""
   CROSS JOIN me
-  WHERE NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'queue' AND name = l.queue)
+  WHERE NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'maintenance')
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'queue' AND name = l.queue)
     AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'job_type' AND name = l.job_type)
     AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'organization' AND name = l.organization_id)
     AND NOT (:are_ours AND EXISTS (

@@ -1,5 +1,6 @@
 """Ending attempts: under the live row's lock and the attempt's lease, decide, write, and tell the children."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from random import Random
@@ -62,6 +63,9 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
     Raises:
         FairlaneError: as `Line.fetch`.
     """
+    keys = Counter((one.organization, one.job_id) for one in finishes)
+    if len(keys) < len(finishes):  # of two leases of a job one is lost; which, `finish` sees
+        finishes = [one for one in finishes if keys[one.organization, one.job_id] == 1]
     if not finishes:
         return []
     given = [Completion(one.organization, one.job_id, one.lease_token, _result(one)) for one in finishes]
