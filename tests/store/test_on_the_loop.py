@@ -7,15 +7,15 @@ from contextlib import closing
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from fairlane import Backoff, Job
+from fairlane import Backoff, Job, Submission
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.outcomes import Completed
 from fairlane.store.line import Line
 from fairlane.store.row_security import Role
-from fairlane.store.statements import job_types, workers
+from fairlane.store.statements import dependencies, job_types, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.finish import Finish, complete_all
 from tests.store.races.scene import Hand, Scene
@@ -93,3 +93,20 @@ def test_of_two_leases_of_a_job_that_end_together_none_is_taken_for_the_other(sc
     (done,) = on_line(scene, lambda line: complete_all(line, ends[1:]))
     assert done.finish == ends[1]
     assert scene.fl.result(job.id, organization="acme").value is None
+
+
+def test_edges_are_looked_for_by_parent_where_all_were_of_another_parent_when_they_were_analyzed(scene: Scene) -> None:
+    parent = scene.submit(delay=3600.0)
+    scene.fl.submit_many(
+        [Submission("report", organization="acme", user="ana", depends_on=[parent.id]) for _ in range(2_000)]
+    )
+
+    def plan(connection: Connection) -> str:
+        connection.exec_driver_sql("RESET ROLE")
+        connection.exec_driver_sql("ANALYZE fairlane_job_parents")
+        explained = text(f"EXPLAIN {dependencies._WITH_CHILDREN.text}")
+        values = {"organizations": ["acme"] * 500, "ids": " ".join([str(scene.now.year).zfill(32)] * 500)}
+        return "\n".join(connection.execute(explained, {**values, "settled": "settled"}).scalars())
+
+    with scene.fl.database.engine.begin() as connection:
+        assert "fairlane_job_parents_parent" in plan(connection)
