@@ -4,6 +4,7 @@ Where a middlebox or a server that hangs takes what is sent and says nothing, TC
 would wait for ever, although a new connection would work.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
 
 UNLIMITED: Final = math.inf
+_LOOK: Final = 0.1  # seconds between two looks at the clock
 _here: ContextVar[float] = ContextVar("fairlane_answer_seconds", default=UNLIMITED)
 
 
@@ -59,12 +61,19 @@ def bound(engine: Engine, answers: Answers) -> None:
 def on_loop(connection: "Connection[Any]", answers: Answers | None) -> "AsyncConnection[tuple[Any, ...]]":
     """Return the connection as one to await, which is given up as it would be."""
     import psycopg  # noqa: PLC0415 - optional
+    from psycopg.waiting import wait_async  # noqa: PLC0415 - optional
 
     bounds = answers or Answers()
 
     class Bounded(psycopg.AsyncConnection[tuple[Any, ...]]):
         async def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
-            return await super().wait(_given_up(gen, self, bounds, psycopg.OperationalError), *args, **options)
+            bounded = _given_up(gen, self, bounds, psycopg.OperationalError)
+            try:
+                return await wait_async(bounded, self.pgconn.socket, _LOOK)
+            except asyncio.CancelledError:
+                # At once: a loop that is taken down ends handlers meanwhile, and the driver would ask its server first.
+                self.pgconn.finish()
+                raise
 
     return Bounded(connection.pgconn)
 
