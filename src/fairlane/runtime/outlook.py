@@ -8,7 +8,8 @@ ended since then, and so would each claim. Looks that feel it also say where in 
 runs, so that the rounds till the next look need not find out; one that takes long is kept for longer. Whatever comes
 before the place where claims begin, such as a more urgent job, is seen by the next look, just as a new lane is.
 
-What must not be late (pauses, limits' counts) is read in the claim's own transaction.
+What must not be late is read by the claim itself: pauses, and what runs under a limit. That there is a new limit is
+seen by the next look, which goes on beside the claims: so up to a second later than a look takes.
 """
 
 import time
