@@ -32,7 +32,6 @@ export function InOrganization() {
   useOrganizationEvents(organization, sayAlert);
   const hears = useHears(organization);
   useEffect(() => remember("organization", organization), [organization]);
-  const isOurs = useIsOurs();
   const rights = access.data?.rights ?? [];
   const isGone = access.data === null;
   const entries = isGone ? [] : ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
@@ -46,11 +45,7 @@ export function InOrganization() {
       banner={access.data?.is_operator ? <OperatorBanner organization={organization} /> : null}
     >
       {isGone ? (
-        <Page title="Organization">
-          <EmptyState title="There is no such organization, or you are no member of it">
-            {`Choose another one above, or ask ${isOurs ? "an admin of it to add you" : "where your application keeps its members"}.`}
-          </EmptyState>
-        </Page>
+        <Gone />
       ) : access.data && hears ? (
         <Outlet />
       ) : access.error ? (
@@ -59,6 +54,18 @@ export function InOrganization() {
         <Skeleton rows={6} />
       )}
     </Frame>
+  );
+}
+
+/** An organization that is not there, or not for this user. */
+function Gone() {
+  const isOurs = useIsOurs();
+  return (
+    <Page title="Organization">
+      <EmptyState title="There is no such organization, or you are no member of it">
+        {`Choose another one above, or ask ${isOurs ? "an admin of it to add you" : "where your application keeps its members"}.`}
+      </EmptyState>
+    </Page>
   );
 }
 
