@@ -56,7 +56,7 @@ FAULTS ?= 0.02:$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
 test-faults: $(STAMP) ## Run the tests while connections are lost: make test-faults FAULTS=0.02:7
 	@FAULTS=$(FAULTS); echo "Faults: $$FAULTS; again: make test-faults FAULTS=$$FAULTS"; \
 	FAIRLANE_TEST_FAULTS=$$FAULTS $(BIN)/pytest -n 3 --dist worksteal \
-		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/runtime)
+		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/engine)
 
 # The oldest that pyproject.toml allows.
 SQLALCHEMY := build/sqlalchemy-2.0.43

@@ -45,10 +45,10 @@ REACHED: Final = {
     "fl.audit": "control.audit.Audit",
     "fl.workers": "control.workers.Workers",
     "fl.aio": "aio.AsyncVerbs",
-    "fl.worker(…)": "runtime.worker.Worker",
+    "fl.worker(…)": "engine.worker.Worker",
     "@fl.job_type(…)": "registry.job_types.JobType",
-    "ctx.log": "runtime.context.JobLog",
-    "ctx.parents": "runtime.context.Parent",
+    "ctx.log": "engine.context.JobLog",
+    "ctx.parents": "engine.context.Parent",
 }
 # What tests of applications import from elsewhere.
 TESTING: Final = ("testing.clock.ManualClock", "testing.context.RecordingContext")

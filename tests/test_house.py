@@ -26,8 +26,8 @@ LONGEST_FUNCTION = 45
 
 # A status as a plain string, where it is no status. (file, string): why.
 NO_STATUS = {
-    ("runtime/executors/child.py", "failed"): "a key of the protocol with child processes",
-    ("runtime/executors/child_process.py", "failed"): "a key of the protocol with child processes",
+    ("engine/executors/child.py", "failed"): "a key of the protocol with child processes",
+    ("engine/executors/child_process.py", "failed"): "a key of the protocol with child processes",
     ("store/statements/claim.py", "queued"): "the name of a parameter of a statement",
     ("store/statements/claim.py", "running"): "the name of a parameter of a statement",
 }

@@ -127,6 +127,15 @@ if TYPE_CHECKING:
     from fairlane.domain.statuses import Priority as Priority
     from fairlane.domain.statuses import Resolution as Resolution
     from fairlane.domain.statuses import Role as Role
+    from fairlane.engine.context import JobContext as JobContext
+    from fairlane.engine.context import JobLog as JobLog
+    from fairlane.engine.context import Level as Level
+    from fairlane.engine.context import Parent as Parent
+    from fairlane.engine.context import Receipt as Receipt
+    from fairlane.engine.interrupt import Interrupted as Interrupted
+    from fairlane.engine.track import Track as Track
+    from fairlane.engine.worker import Drained as Drained
+    from fairlane.engine.worker import Worker as Worker
     from fairlane.registry.directory import Directory as Directory
     from fairlane.registry.directory import Membership as Membership
     from fairlane.registry.directory import Standing as Standing
@@ -136,15 +145,6 @@ if TYPE_CHECKING:
     from fairlane.registry.options import OnDuplicate as OnDuplicate
     from fairlane.registry.options import Options as Options
     from fairlane.registry.options import Seconds as Seconds
-    from fairlane.runtime.context import JobContext as JobContext
-    from fairlane.runtime.context import JobLog as JobLog
-    from fairlane.runtime.context import Level as Level
-    from fairlane.runtime.context import Parent as Parent
-    from fairlane.runtime.context import Receipt as Receipt
-    from fairlane.runtime.interrupt import Interrupted as Interrupted
-    from fairlane.runtime.track import Track as Track
-    from fairlane.runtime.worker import Drained as Drained
-    from fairlane.runtime.worker import Worker as Worker
     from fairlane.store.clock import Clock as Clock
 
 # Which module has which names.
@@ -188,10 +188,10 @@ _NAMES: Final = {
     "registry.directory": "Directory Membership Standing",
     "registry.job_types": "JobType",
     "registry.options": "INHERIT Isolation OnDuplicate Options Seconds",
-    "runtime.context": "JobContext JobLog Level Parent Receipt",
-    "runtime.interrupt": "Interrupted",
-    "runtime.track": "Track",
-    "runtime.worker": "Drained Worker",
+    "engine.context": "JobContext JobLog Level Parent Receipt",
+    "engine.interrupt": "Interrupted",
+    "engine.track": "Track",
+    "engine.worker": "Drained Worker",
     "store.clock": "Clock",
 }
 _HOMES: Final = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}

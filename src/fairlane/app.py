@@ -22,6 +22,7 @@ from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
+from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
@@ -33,7 +34,6 @@ from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, OnDuplicate, Options, Seconds
 from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.store import schema
 from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock
@@ -67,9 +67,9 @@ if TYPE_CHECKING:
     from fairlane.control.workers import Workers
     from fairlane.domain.explain import Explanation
     from fairlane.domain.metrics import Metrics
+    from fairlane.engine.context import JobContext
+    from fairlane.engine.worker import Worker
     from fairlane.registry.job_types import JobType
-    from fairlane.runtime.context import JobContext
-    from fairlane.runtime.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -302,10 +302,10 @@ class Fairlane:
         Raises:
             ConfigurationError: an option or the handler's signature is wrong, or the name is taken.
         """
+        from fairlane.engine.context import JobContext
+        from fairlane.engine.executors.target import check_importable
         from fairlane.registry.handlers import check_context
         from fairlane.registry.job_types import ErrorClasses, JobType
-        from fairlane.runtime.context import JobContext
-        from fairlane.runtime.executors.target import check_importable
 
         if not isinstance(name, str):
             raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')
@@ -679,9 +679,9 @@ class Fairlane:
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
         """
-        from fairlane.runtime.parts import WorkerParts
-        from fairlane.runtime.patience import PatientDirectory
-        from fairlane.runtime.worker import Worker
+        from fairlane.engine.parts import WorkerParts
+        from fairlane.engine.patience import PatientDirectory
+        from fairlane.engine.worker import Worker
 
         if isinstance(queues, str):
             raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from fairlane import Fairlane, JobStatus
-from fairlane.runtime.supervisor import EXIT_REPLACE
+from fairlane.engine.supervisor import EXIT_REPLACE
 from tests.acceptance.program import Program
 from tests.patience import PATIENCE
 

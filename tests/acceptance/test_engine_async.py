@@ -18,8 +18,8 @@ from fairlane import (
     Submission,
 )
 from fairlane.aio import AsyncVerbs
+from tests.engine.worker_kit import Engine, engine
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import Engine, engine
 
 
 @pytest.fixture

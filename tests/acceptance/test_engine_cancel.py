@@ -7,9 +7,9 @@ import pytest
 
 from fairlane import IllegalTransition, JobContext, PermanentError
 from fairlane.domain.events import HandlerAbandoned, JobProgressed
-from fairlane.runtime.context import Interrupted
+from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from fairlane import Job, JobContext, JobStatus, Submission
-from tests.runtime.worker_kit import Engine, engine, running, until_none
+from tests.engine.worker_kit import Engine, engine, running, until_none
 
 pytestmark = pytest.mark.slow
 

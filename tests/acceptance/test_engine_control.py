@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fairlane import JobContext, JobTypeDisabled
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fairlane import Job, JobContext, JobStatus, Snooze, StorageUnavailable
-from tests.runtime.worker_kit import Engine, Gate, engine, running, until
-from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import nothing, registered
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
+from tests.engine.worker_process import worker_process
+from tests.engine.worker_store import nothing, registered
 
 LEASE = 2.5  # seconds; a worker process that is held up for so long replaces itself
 

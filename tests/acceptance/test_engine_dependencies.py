@@ -10,7 +10,7 @@ from fairlane import Job, JobContext, PermanentError, Submission
 from fairlane.domain.events import DeadLetterAlert
 from fairlane.store.statements import dependencies
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
 
 
 @pytest.fixture

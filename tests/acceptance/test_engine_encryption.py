@@ -26,12 +26,12 @@ from fairlane.domain.events import WorkerStopped
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
+from fairlane.engine.file_sweep import FileSweep
 from fairlane.registry.sealing import Unreadable
-from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.statements import sealed_texts
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
-from tests.runtime.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine
-from tests.runtime.worker_kit import Engine, Gate, another, engine, running, started, until
+from tests.engine.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine
+from tests.engine.worker_kit import Engine, Gate, another, engine, running, started, until
 
 CANARY = "canary-4711"
 AT_ONCE = Backoff(base=0.0)

@@ -16,7 +16,7 @@ from fairlane import JobContext, PermanentError, Snooze, TransientError
 from fairlane.domain.events import JobEnded
 from fairlane.testing import ManualClock
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, another, engine
+from tests.engine.worker_kit import Engine, another, engine
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from fairlane import JobContext, JobStatus
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, another, engine, running
+from tests.engine.worker_kit import Engine, another, engine, running
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from fairlane.store.row_security import Role
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
 from fairlane.store.tables import organization_keys
-from tests.runtime.sealed_engine import FIRST, dump, left_by_a_handler
-from tests.runtime.worker_kit import Engine, another, engine
+from tests.engine.sealed_engine import FIRST, dump, left_by_a_handler
+from tests.engine.worker_kit import Engine, another, engine
 from tests.store.logins import bound_logins, plain
 
 CANARY = "canary-4711"

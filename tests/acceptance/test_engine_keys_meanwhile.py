@@ -16,9 +16,9 @@ from fairlane.store.statements import keys as statements
 from fairlane.store.tables import results
 from fairlane.testing import ManualClock
 from tests.control import settled_keys
+from tests.engine.sealed_engine import FIRST, SECOND, dump, left_by_a_handler
+from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
 from tests.patience import PATIENCE
-from tests.runtime.sealed_engine import FIRST, SECOND, dump, left_by_a_handler
-from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
 
 CANARY = "canary-4711"
 KEPT = 0.0  # seconds for which keys are kept here: as if all the time had passed for which others keep them

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fairlane import ArtifactNotFound, JobContext, JobNotFound
-from tests.runtime.sealed_engine import FIRST
-from tests.runtime.worker_kit import Engine, engine
+from tests.engine.sealed_engine import FIRST
+from tests.engine.worker_kit import Engine, engine
 
 pytestmark = pytest.mark.slow
 

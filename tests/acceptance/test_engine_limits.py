@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 
 from fairlane import JobContext, Submission
 from tests.acceptance.apps.worker import register
-from tests.runtime.worker_kit import Engine, another, engine, running, until, until_none
-from tests.runtime.worker_process import worker_process
+from tests.engine.worker_kit import Engine, another, engine, running, until, until_none
+from tests.engine.worker_process import worker_process
 
 LEASE = 2.5  # seconds
 LOOK = 0.005  # seconds

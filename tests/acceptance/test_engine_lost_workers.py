@@ -9,13 +9,13 @@ import pytest
 
 from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import JobsRescued, LeaseLost
-from fairlane.runtime.heartbeat import Heartbeat
-from fairlane.runtime.worker import Worker
+from fairlane.engine.heartbeat import Heartbeat
+from fairlane.engine.worker import Worker
 from tests.acceptance.apps.worker import register
-from tests.runtime.recording import Watched
-from tests.runtime.worker_kit import Engine, Gate, another, engine, running, started, until
-from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import registered
+from tests.engine.recording import Watched
+from tests.engine.worker_kit import Engine, Gate, another, engine, running, started, until
+from tests.engine.worker_process import worker_process
+from tests.engine.worker_store import registered
 
 LEASE = 2.5  # seconds; a worker process whose loop is held up for so long, by a busy machine, replaces itself
 KINDS = ("async", "thread", "process")

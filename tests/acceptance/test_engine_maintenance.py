@@ -8,8 +8,8 @@ import pytest
 
 from fairlane import Job, JobContext, JobStatus, Submission, TransientError
 from tests.acceptance.apps.worker import register
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
-from tests.runtime.worker_process import worker_process
+from tests.engine.worker_kit import Engine, Gate, engine, running, started, until
+from tests.engine.worker_process import worker_process
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from fairlane import ConfigurationError, JobContext, StorageUnavailable
 from fairlane.domain.events import JobStarted, ServiceFailed, StorageBack, StorageLost, WorkerStarted, WorkerStopped
-from fairlane.runtime.worker import Worker
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
-from tests.runtime.worker_outages import OwnServer, Quota, locked, own_server
-from tests.runtime.worker_store import nothing
+from fairlane.engine.worker import Worker
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_outages import OwnServer, Quota, locked, own_server
+from tests.engine.worker_store import nothing
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from fairlane.domain.events import BreakerOpened, HandlerAbandoned, JobEnded, St
 from fairlane.registry.options import Isolation
 from fairlane.testing import ManualClock
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, engine, running, until
-from tests.runtime.worker_outages import locked, own_server
+from tests.engine.worker_kit import Engine, engine, running, until
+from tests.engine.worker_outages import locked, own_server
 
 pytestmark = pytest.mark.slow
 

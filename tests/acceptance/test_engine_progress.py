@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pytest
 
 from fairlane import Job, JobContext, Snooze
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
-from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import registered
+from tests.engine.worker_kit import Engine, Gate, engine, running, started, until
+from tests.engine.worker_process import worker_process
+from tests.engine.worker_store import registered
 
 LEASE = 2.5  # seconds; a worker process that is held up for so long replaces itself
 

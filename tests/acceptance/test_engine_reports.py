@@ -14,7 +14,7 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.statements import organizations
 from fairlane.store.tables import progress as progress_table
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, Gate, engine, running, until
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from fairlane.domain.breaker import Pair, opened
 from fairlane.domain.events import JobEnded
 from fairlane.store.statements import breakers
 from tests.acceptance.apps import handlers
-from tests.runtime.worker_kit import Engine, engine
+from tests.engine.worker_kit import Engine, engine
 
 
 @pytest.fixture

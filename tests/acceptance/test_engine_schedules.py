@@ -28,13 +28,13 @@ from fairlane import (
 )
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
-from fairlane.runtime.scheduler import Scheduler
+from fairlane.engine.scheduler import Scheduler
 from fairlane.store.statements import organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import schedules
 from fairlane.testing import ManualClock
-from tests.runtime.sealed_engine import dump, sealed_engine
-from tests.runtime.worker_kit import Engine, another, engine, running, until
+from tests.engine.sealed_engine import dump, sealed_engine
+from tests.engine.worker_kit import Engine, another, engine, running, until
 from tests.store.races.race import Race
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,11 +11,11 @@ from sqlalchemy import func, select, update
 
 from fairlane import ConfigurationError, JobContext, StorageUnavailable
 from fairlane.control import sealing_files
+from fairlane.engine.file_sweep import FileSweep
 from fairlane.registry.sealed_files import CHUNK
-from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.tables import artifacts, doomed_files
-from tests.runtime.sealed_engine import FIRST, SECOND, sealed_engine
-from tests.runtime.worker_kit import Engine, Gate, another, engine, running, started
+from tests.engine.sealed_engine import FIRST, SECOND, sealed_engine
+from tests.engine.worker_kit import Engine, Gate, another, engine, running, started
 
 SIZES = {"empty": 0, "small": 5, "chunk": CHUNK, "large": 3 * CHUNK + 1}
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,8 +19,8 @@ from fairlane import (
     TransientError,
 )
 from fairlane.domain.events import JobEnded
-from tests.runtime.sealed_engine import dump, sealed_engine
-from tests.runtime.worker_kit import Engine, engine, running
+from tests.engine.sealed_engine import dump, sealed_engine
+from tests.engine.worker_kit import Engine, engine, running
 
 SECRET = "opensesame-4711"
 GIVEN = {"key": SECRET, "login": {"name": "ana", "pin": SecretBytes(b"4711-0815")}, "db_password": "letmein!"}

@@ -12,7 +12,7 @@ from itertools import groupby
 import pytest
 
 from fairlane import Fairlane, Job, JobContext, Submission
-from tests.runtime.worker_kit import Engine, another, engine
+from tests.engine.worker_kit import Engine, another, engine
 
 STARTS = 400
 NAMES = "abc"

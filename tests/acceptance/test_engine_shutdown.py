@@ -11,10 +11,10 @@ import pytest
 from fairlane import Job, JobContext, TransientError
 from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
 from tests.acceptance.apps.worker import register
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_process import worker_process
+from tests.engine.worker_store import nothing, registered
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
-from tests.runtime.worker_process import worker_process
-from tests.runtime.worker_store import nothing, registered
 
 KINDS = ("async", "thread", "process")
 

@@ -8,7 +8,7 @@ import pytest
 from fairlane import JobContext, Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryLost, JobStarted
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running, started
 
 
 @pytest.fixture

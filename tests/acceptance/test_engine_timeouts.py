@@ -10,9 +10,9 @@ import pytest
 
 from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked, WorkerUnfit
-from fairlane.runtime.context import Interrupted
+from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers, slow_to_import
-from tests.runtime.worker_kit import Engine, Gate, engine, running, until
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
 
 SOON = 0.2  # seconds
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, event, insert
 
 from fairlane import Job, JobChange, JobContext, JobNotFound, TransientError
 from fairlane.store.tables import execution_log
+from tests.engine.worker_kit import Engine, Gate, engine
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import Engine, Gate, engine
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from fairlane import Submission
 from fairlane.control.idempotency import Idempotency, Key
 from fairlane.control.submission import Submitter
-from fairlane.runtime.cleanup import Cleanup
+from fairlane.engine.cleanup import Cleanup
 from fairlane.testing.clock import ManualClock
 from tests.api.served import Api
-from tests.runtime.sealed_engine import FIRST
+from tests.engine.sealed_engine import FIRST
 from tests.store.races.scene import Scene
 
 JOBS = "/organizations/acme/jobs"

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from fairlane import Fairlane, Settings
 from tests.api.served import Api
-from tests.runtime.sealed_engine import FIRST
+from tests.engine.sealed_engine import FIRST
 
 JOBS = "/organizations/acme/jobs"
 NOT_READY = (503, "urn:fairlane:problem:not-ready")

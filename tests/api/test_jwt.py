@@ -29,8 +29,8 @@ from fairlane.api import identity_provider
 from fairlane.api.identity_provider import IdentityProvider, fetch
 from fairlane.domain.errors import IdentityProviderUnavailable
 from tests.api.served import OPERATOR, Api, Server
+from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import until
 
 ISSUER, AUDIENCE, URL = "https://id.example", "fairlane", "https://id.example/keys"
 SETTINGS = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": URL}

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from fairlane import JobContext, JobStatus, TransientError
 from tests.api.served import Api
-from tests.runtime.worker_kit import Engine, engine, running
+from tests.engine.worker_kit import Engine, engine, running
 
 JOBS = "/organizations/acme/jobs"
 FIRST, LAST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"

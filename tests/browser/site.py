@@ -10,7 +10,7 @@ from fairlane import Directory, Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
 from fairlane.cli.demo.command import BackgroundWorker
 from tests.api.served import PASSWORD, QUICK, Server
-from tests.runtime.worker_kit import until
+from tests.engine.worker_kit import until
 
 HOSTILE: Final = (
     '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>{{7*7}}\u202ereversed'

@@ -10,7 +10,7 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import Role
 from fairlane.store.statements import breakers
 from tests.browser.site import Site
-from tests.runtime.worker_kit import until
+from tests.engine.worker_kit import until
 
 
 def test_a_member_is_added_changed_and_removed(enter: Callable[..., Page], site: Site):

@@ -14,7 +14,7 @@ from fairlane.store.statements.workers import WorkerCard
 from tests.browser.conftest import PICTURES
 from tests.browser.site import HOSTILE, Site
 from tests.browser.test_screens import barriers, seen_in_all_ways, settled
-from tests.runtime.worker_kit import until
+from tests.engine.worker_kit import until
 
 PARTS: Final = 4  # side by side, where there are several workers of tests
 

@@ -11,7 +11,7 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import breakers
 from tests.browser.site import Site
-from tests.runtime.worker_kit import until
+from tests.engine.worker_kit import until
 
 PATHS = ("", "overview", "fairness", "dead-letters", "workers", "queues", "job-types", "users", "tokens", "audit")
 

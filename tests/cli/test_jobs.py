@@ -26,7 +26,7 @@ from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run
-from tests.runtime.worker_kit import running
+from tests.engine.worker_kit import running
 
 pytestmark = pytest.mark.usefixtures("fl")
 

@@ -18,7 +18,7 @@ from fairlane.store.statements import sealed_texts, workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import organization_keys
 from tests.cli.conftest import Run
-from tests.runtime.sealed_engine import FIRST
+from tests.engine.sealed_engine import FIRST
 
 
 @pytest.fixture

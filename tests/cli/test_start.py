@@ -22,7 +22,7 @@ NOT_THEIRS = {
     "fairlane.aio",
     "fairlane.control.submission",
     "fairlane.control.users",
-    "fairlane.runtime.worker",
+    "fairlane.engine.worker",
     "reportlab",
 }
 NOT_IMPORTED = {

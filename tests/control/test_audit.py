@@ -18,7 +18,7 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import Role
 from fairlane.store.statements import audit, breakers, bulk_actions
 from fairlane.store.tables import metadata
-from tests.runtime.sealed_engine import FIRST
+from tests.engine.sealed_engine import FIRST
 from tests.store.races.scene import Scene
 
 PACKAGE = Path(fairlane.__path__[0])

@@ -23,7 +23,7 @@ from fairlane.domain.bulk import MOST_WORKING, BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Place, Wanted
-from tests.runtime.worker_kit import until
+from tests.engine.worker_kit import until
 from tests.store.races.scene import BROKEN, DAY, JAMMED, Scene
 
 CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING

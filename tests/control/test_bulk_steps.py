@@ -15,7 +15,7 @@ from fairlane.domain.events import ServiceFailed
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
-from fairlane.runtime.bulk_actions import BulkActions
+from fairlane.engine.bulk_actions import BulkActions
 from fairlane.store.statements import bulk_actions
 from tests.control.test_bulk import bury, submit
 from tests.store.races.scene import Scene

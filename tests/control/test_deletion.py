@@ -25,7 +25,7 @@ from fairlane import (
     Settings,
 )
 from fairlane.store.tables import metadata
-from tests.runtime.worker_kit import running, until
+from tests.engine.worker_kit import running, until
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import BROKEN, Scene
 from tests.store.races.test_cleanup import grow_old, refer

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fairlane import DuplicateJob, Job, JobContext, JobStatus
-from tests.runtime.sealed_engine import FIRST
+from tests.engine.sealed_engine import FIRST
 from tests.store.races.scene import BROKEN, Scene
 
 

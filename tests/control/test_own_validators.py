@@ -11,7 +11,7 @@ from annotated_types import Predicate
 from pydantic import AfterValidator, BaseModel, FutureDate, HttpUrl, SecretStr, field_validator, model_validator
 
 from fairlane import Fairlane, InvalidParameters, Job, JobContext, JobStatus, Submission
-from tests.runtime.worker_kit import Engine
+from tests.engine.worker_kit import Engine
 
 
 def even(number: int) -> int:

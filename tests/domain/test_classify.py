@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from fairlane.domain import errors
 from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify
 from fairlane.domain.errors import PermanentError, TransientError
-from fairlane.runtime.executors.wire import pack_error, unpack_error
+from fairlane.engine.executors.wire import pack_error, unpack_error
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECRET = "hunter" + "2"

@@ -4,7 +4,7 @@ import sys
 from types import FrameType
 from typing import Final, NamedTuple
 
-_PACKAGES: Final = ("fairlane.runtime.", "fairlane.control.", "fairlane.reads.")
+_PACKAGES: Final = ("fairlane.engine.", "fairlane.control.", "fairlane.reads.")
 # What speaks to PostgreSQL on a worker's loop, and the calls above it there say nothing.
 ON_THE_LOOP: Final = ("Outlooks.look", "Claims.claim", "Finisher._complete")
 # What sends statements without BEGIN and COMMIT around them.

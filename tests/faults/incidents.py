@@ -21,14 +21,14 @@ from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnava
 from fairlane.control import bulk_steps
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
-from fairlane.runtime import breakers, shift
-from fairlane.runtime.heartbeat import Heartbeat
-from fairlane.runtime.rescue import Rescue
+from fairlane.engine import breakers, shift
+from fairlane.engine.heartbeat import Heartbeat
+from fairlane.engine.rescue import Rescue
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements import schedules as schedule_statements
 from fairlane.store.tables import schedules, workers
-from tests.runtime.worker_kit import Engine, until
-from tests.runtime.worker_store import LEASE, Member, member
+from tests.engine.worker_kit import Engine, until
+from tests.engine.worker_store import LEASE, Member, member
 
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.engine.default import DefaultDialect
 
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
-from fairlane.runtime import reporter, service
+from fairlane.engine import reporter, service
 from fairlane.store import hints
 from fairlane.store.line import Line
 from fairlane.store.transaction import Database

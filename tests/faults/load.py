@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, Submission, TransientError
-from tests.runtime.worker_kit import Engine
+from tests.engine.worker_kit import Engine
 
 LIMIT: Final = 2  # of the limited type's jobs at once
 FILES: Final = ("page.txt", "pieces.txt")

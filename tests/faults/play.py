@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from fairlane import Job
 from fairlane.domain.statuses import LIVE, EdgeState
 from fairlane.store.tables import job_parents, workers
+from tests.engine.worker_kit import Engine, running, until
 from tests.faults import incidents, load
 from tests.faults.injection import Faults, injecting
-from tests.runtime.worker_kit import Engine, running, until
 from tests.store.races.agreement import assert_all_logs_agree
 
 

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.runtime.shift import Shift
+from fairlane.engine.shift import Shift
 from tests.faults.injection import Faults, injecting
 from tests.faults.spared import left_out, spares_for
 

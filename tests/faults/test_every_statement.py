@@ -14,10 +14,10 @@ from typing import Any, Final
 import pytest
 
 from tests.depth import far
+from tests.engine.worker_kit import Engine, another, engine
 from tests.faults.fault import ON_THE_LOOP
 from tests.faults.losing import Kind, Losing, Loss
 from tests.faults.play import play
-from tests.runtime.worker_kit import Engine, another, engine
 from tests.store.emptied import empty
 
 pytestmark = pytest.mark.slow

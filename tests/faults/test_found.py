@@ -7,9 +7,9 @@ from sqlalchemy import select
 from fairlane import PermanentError
 from fairlane.domain.events import DeadLetterAlert, WorkerStarted
 from fairlane.store.tables import workers
+from tests.engine.worker_kit import engine, running
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults, Spares, injecting
-from tests.runtime.worker_kit import engine, running
 
 
 def only_once(hits: Callable[[Fault], bool]) -> Spares:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fairlane import CommitUnanswered, DuplicateJob, StorageUnavailable
+from tests.engine.worker_kit import Engine, engine
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults, injecting
 from tests.faults.spared import LEFT_OUT, SPARED
-from tests.runtime.worker_kit import Engine, engine
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,7 +99,7 @@ def run(faults: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_in_which_nothing_was_injected_fails() -> None:
-    ended = run("0.02:1", "tests/runtime/test_wire.py")
+    ended = run("0.02:1", "tests/engine/test_wire.py")
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
     assert "Nothing was injected" in ended.stdout
 
@@ -113,7 +113,7 @@ def test_a_test_that_fails_says_how_to_replay_it() -> None:
 
 
 def test_faults_that_can_not_be_read_are_refused() -> None:
-    ended = run("often", "tests/runtime/test_wire.py")
+    ended = run("often", "tests/engine/test_wire.py")
     assert ended.returncode != pytest.ExitCode.OK
     assert "FAIRLANE_TEST_FAULTS=0.02:7" in ended.stdout + ended.stderr
 

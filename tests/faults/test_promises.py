@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tests.engine.worker_kit import another, engine
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults
 from tests.faults.play import play
-from tests.runtime.worker_kit import another, engine
 
 RATE, SEED = 0.02, 1
 JOBS = 72

@@ -16,11 +16,11 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submission
 from fairlane.domain.events import AlertKind, DeadLetterAlert
 from fairlane.domain.tail import Position
+from fairlane.engine.cleanup import Cleanup
 from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
 from fairlane.realtime.telling import Telling
-from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.row_security import EVERYONE, Role
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience

@@ -15,7 +15,7 @@ from fairlane.registry import artifacts
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.testing import ManualClock
 from tests.acceptance.apps.handlers import read_parents
-from tests.runtime.worker_kit import engine
+from tests.engine.worker_kit import engine
 
 REFUSALS: Final = [
     (301, "PermanentRedirect", "GenericError"),

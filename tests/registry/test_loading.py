@@ -7,7 +7,7 @@ import fairlane
 
 LOADS = """
 import sys
-import fairlane.runtime.executors.child
+import fairlane.engine.executors.child
 print(*sorted({"sqlalchemy", "psycopg", "pydantic_settings", "typer"} & sys.modules.keys()))
 """
 

@@ -23,7 +23,7 @@ from fairlane.control.tokens import PREFIX
 from fairlane.realtime.feed import Feed
 from fairlane.store import tables
 from fairlane.store.tables import metadata
-from tests.runtime.sealed_engine import FIRST, dump
+from tests.engine.sealed_engine import FIRST, dump
 from tests.store.races.scene import Scene
 
 PASSWORD = "correct horse battery"

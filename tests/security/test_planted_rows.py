@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
 
 from fairlane import Fairlane, JobContext, Settings, Submission
+from fairlane.engine.cleanup import Cleanup
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, Role

@@ -36,7 +36,7 @@ _PASSED_OVER: Final = (
 )
 _ROLE: Final = row_security._ROLE_OF
 _LEFT: Final = "left role"
-_SERVICES: Final = f"{_OURS}runtime{os.sep}"
+_SERVICES: Final = f"{_OURS}engine{os.sep}"
 _keeps: ContextVar[bool] = ContextVar("keeps its role", default=False)
 
 

@@ -10,8 +10,8 @@ from fairlane import StorageUnavailable
 from fairlane.domain.errors import CommitUnanswered
 from fairlane.store.answers import Answers, answered_within
 from fairlane.store.transaction import Database
+from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import until
 
 FOR_EVER = text("SELECT pg_sleep(3600)")
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from fairlane import Fairlane, JobContext, Submission
-from tests.runtime.worker_kit import Engine, engine, until
+from tests.engine.worker_kit import Engine, engine, until
 
 pytestmark = pytest.mark.slow
 

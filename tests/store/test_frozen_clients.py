@@ -14,8 +14,8 @@ from fairlane import Job, JobContext, JobStatus
 from fairlane.domain.events import WorkerStarted
 from fairlane.store import dialects
 from fairlane.store.transaction import Database
-from tests.runtime.worker_kit import Engine, another, engine, running, until
-from tests.runtime.worker_outages import held_table, own_server, waiting_for_locks
+from tests.engine.worker_kit import Engine, another, engine, running, until
+from tests.engine.worker_outages import held_table, own_server, waiting_for_locks
 from tests.storm.proxy import Proxy
 
 _LOCK = text("SELECT pg_advisory_xact_lock(1)")

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission
 from fairlane.control.submission import Submitter
 from fairlane.domain.events import QueueLimitWarning
-from fairlane.runtime import cleanup
+from fairlane.engine import cleanup
 from fairlane.store.statements import limits
 from fairlane.store.tables import quotas as quota_table
 from fairlane.store.tables import submissions

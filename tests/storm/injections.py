@@ -12,7 +12,7 @@ from typing import Final
 
 import psycopg
 
-from tests.runtime.worker_outages import OwnServer, locked
+from tests.engine.worker_outages import OwnServer, locked
 from tests.storm import clock, folder, ledger
 from tests.storm.faults import Fault, Injection, Planned
 from tests.storm.fleet import Fleet

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from fairlane.runtime.supervisor import EXIT_REPLACE
+from fairlane.engine.supervisor import EXIT_REPLACE
 from tests.storm.faults import Fault, Injection
 from tests.storm.ledger import Entry, Kind
 from tests.storm.verdict import Finding, Stored

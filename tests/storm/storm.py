@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
-from tests.runtime.worker_outages import own_server
+from tests.engine.worker_outages import own_server
 from tests.storm import clock, evidence, folder, ledger, memory, promises, schedules, verdict
 from tests.storm.explain import Faults
 from tests.storm.faults import Fault, Injection, plan

@@ -13,8 +13,8 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import artifacts, checkpoints, ended, execution_log, live, log_lines, progress
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import LEASE, later, member, nothing
+from tests.engine.worker_kit import Engine, engine
+from tests.engine.worker_store import LEASE, later, member, nothing
 from tests.storm import evidence, handlers, ledger
 
 LEAVING = {log_lines: "report", progress: "report", artifacts: "file"}

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from fairlane.domain.statuses import JobStatus
-from tests.runtime.worker_kit import Engine, engine
+from tests.engine.worker_kit import Engine, engine
 from tests.storm import handlers, work
 from tests.storm.feeder import Feeder
 from tests.storm.verdict import Expected

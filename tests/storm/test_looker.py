@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from fairlane import new_id
-from tests.runtime.worker_kit import Engine, engine, until
-from tests.runtime.worker_store import nothing
+from tests.engine.worker_kit import Engine, engine, until
+from tests.engine.worker_store import nothing
 from tests.storm.looker import Looker
 
 

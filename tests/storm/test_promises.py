@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fairlane.domain.statuses import JobStatus
-from fairlane.runtime.supervisor import EXIT_REPLACE
+from fairlane.engine.supervisor import EXIT_REPLACE
 from tests.storm import promises
 from tests.storm.explain import Loss
 from tests.storm.faults import Fault, Injection

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import until
 from tests.storm import clock, folder, ledger, memory, storm
 from tests.storm.ledger import Entry, Kind
 from tests.storm.memory import StormFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import Fairlane, Interrupted, JobContext, JobStatus, PermanentError, Snooze, TransientError
-from fairlane.runtime.worker import Drained
+from fairlane.engine.worker import Drained
 from fairlane.testing import RecordingContext
 
 

@@ -18,8 +18,8 @@ from fairlane.store.tables import execution_log, live
 from tests.acceptance.program import Program
 from tests.conftest import once
 from tests.depth import far
+from tests.engine.worker_kit import until_none
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import until_none
 from tests.upgrade.releases import Release, last_release, last_tag, next_release, this_code
 from tests.upgrade.watch import watched
 

@@ -13,7 +13,7 @@ from fairlane import ConfigurationError, Fairlane, WebSettings
 from fairlane.cli.output import remark
 from fairlane.cli.session import engine
 from fairlane.domain.permissions import Right
-from fairlane.runtime.heap import frozen_heap
+from fairlane.engine.heap import frozen_heap
 from fairlane.store import schema
 
 _OPERATOR: Final = "operator"

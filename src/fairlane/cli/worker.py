@@ -18,7 +18,7 @@ from fairlane.cli import options as o
 from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.runtime.supervisor import EXIT_REPLACE, Supervisor, stop_with_supervisor
+from fairlane.engine.supervisor import EXIT_REPLACE, Supervisor, stop_with_supervisor
 
 if TYPE_CHECKING:
     from fairlane import Event, Fairlane, Worker

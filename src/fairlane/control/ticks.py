@@ -1,4 +1,4 @@
-"""The jobs of schedules: what `runtime.scheduler` submits at their ticks."""
+"""The jobs of schedules: what `engine.scheduler` submits at their ticks."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ TICK: Final = "tick"
 
 
 class Ticks:
-    """Jobs of schedules that are there: what `runtime.scheduler` submits."""
+    """Jobs of schedules that are there: what `engine.scheduler` submits."""
 
     def __init__(self, submitter: Submitter, keyring: Keyring) -> None:
         self._submitter = submitter

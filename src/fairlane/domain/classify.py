@@ -21,7 +21,7 @@ or go. But `UnicodeError` is permanent, for the bytes are mostly the job's own. 
 to give up in vain costs a person's time.
 
 Classes are known by their names, so nothing is imported for them. It works for an exception from a handler in another
-process too: its class need not exist here, it brings the names along (`RemoteError` in `runtime/executors/wire.py`).
+process too: its class need not exist here, it brings the names along (`RemoteError` in `engine/executors/wire.py`).
 """  # noqa: E501 - a table
 
 import re

@@ -7,10 +7,10 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.engine.context import JobContext, Parent
+from fairlane.engine.interrupt import Interrupt
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
 from fairlane.registry.pieces import pieces_of
-from fairlane.runtime.context import JobContext, Parent
-from fairlane.runtime.interrupt import Interrupt
-from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
 
 
 class RecordingContext(JobContext):

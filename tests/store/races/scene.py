@@ -13,12 +13,12 @@ from fairlane.domain.events import Event
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.engine import facts
+from fairlane.engine.claims import Claims
+from fairlane.engine.cleanup import Cleanup
+from fairlane.engine.outlook import Outlooks
+from fairlane.engine.stage import Stage
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.runtime import facts
-from fairlane.runtime.claims import Claims
-from fairlane.runtime.cleanup import Cleanup
-from fairlane.runtime.outlook import Outlooks
-from fairlane.runtime.stage import Stage
 from fairlane.store.clock import Clock
 from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease

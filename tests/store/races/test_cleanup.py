@@ -77,7 +77,7 @@ def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene, c
 def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fairlane.runtime.cleanup._MOST_KEPT", 2)
+    monkeypatch.setattr("fairlane.engine.cleanup._MOST_KEPT", 2)
     jobs = [completed(scene) for _ in range(6)]
     grow_old(scene)
     scene.write(lambda connection: refer(connection, jobs[0], "IMMEDIATE"))

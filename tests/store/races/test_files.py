@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fairlane.engine.file_sweep import FileSweep
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 from tests.store.races.race import Race, at_once

@@ -12,13 +12,13 @@ from sqlalchemy import make_url, select, text
 
 from fairlane import JobStatus
 from fairlane.domain.limits import Subject
-from fairlane.runtime.cleanup import Cleanup
+from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import running_limits
 from fairlane.store.tables import quotas
 from fairlane.testing import ManualClock
+from tests.engine.worker_kit import engine
+from tests.engine.worker_store import give, job_type, later, member, organizations
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import engine
-from tests.runtime.worker_store import give, job_type, later, member, organizations
 from tests.store.races.race import Race, at_once
 
 WINDOW = 60.0

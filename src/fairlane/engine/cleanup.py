@@ -1,0 +1,169 @@
+"""Cleanup: delete ended jobs past their retention and files that no job has; prove that no child was forgotten."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.engine.file_sweep import FileSweep
+from fairlane.registry.artifacts import ArtifactStorage
+from fairlane.registry.options import Options
+from fairlane.store.driver_errors import is_held_up
+from fairlane.store.statements import (
+    breakers,
+    bulk_actions,
+    dependencies,
+    feed,
+    idempotency,
+    job_types,
+    limits,
+    organizations,
+    outcomes,
+)
+from fairlane.store.statements import cleanup as statements
+from fairlane.store.statements.cleanup import Shelf
+from fairlane.store.statements.dependencies import Edge
+from fairlane.store.transaction import Database
+
+# Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
+# waits for its turn in that worker's process. On SQLite no other write goes on meanwhile.
+_BATCH = 2_000
+_BATCH_ON_SQLITE = 500
+_ENOUGH = 2_000  # jobs a round deletes before it looks after all else
+_PAGES = 10  # transactions a round
+_PATIENCE = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
+_SHELVES = 1_000  # looked through for old jobs at a time
+_SWEEP = 5_000  # edges a round
+# Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
+_COUNTS_KEPT = timedelta(days=1)
+_COUNTS = 10_000  # submissions a round
+_MOST_KEPT = 100_000  # jobs of which it is remembered that they have to stay
+_QUOTAS = 500  # looked at a round
+_BULK_ACTIONS = 500  # a round
+_START = Shelf("", "")
+_FIRST_QUOTA = ("", "")
+_LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
+
+
+class Cleanup:
+    """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker.
+
+    It goes round the shelves, and remembers where it is, so that what has to stay is passed once a turn.
+    """
+
+    def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float, interval: float) -> None:
+        self.name = "cleanup"
+        self.interval = interval
+        self._database = database
+        self._files = FileSweep(database, artifacts)
+        self._retention = retention
+        self._seen = _START
+        # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
+        self._due: tuple[tuple[Shelf, datetime], ...] = ()
+        self._after: tuple[datetime, UUID] | None = None
+        self._most = _BATCH if database.is_postgres else _BATCH_ON_SQLITE
+        self._size = self._most  # jobs of the next batch
+        self._swept: Edge | None = None
+        self._quota = _FIRST_QUOTA  # the last one that was looked at
+        self._kept: set[UUID] = set()
+
+    def run_once(self) -> int:
+        """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. How many of these.
+
+        Old counts and quotas that nobody needs go with them, a batch of each.
+
+        Raises what the storage raised, after all that it did delete.
+        """
+        deleted = self._delete_some()
+        repaired = self._database.write(self._repair)
+        self._database.write(self._forget)
+        return deleted + repaired + self._files.run_once()
+
+    def _delete_some(self) -> int:
+        """Go on until enough was deleted, the turn is over, or enough was looked at for once."""
+        deleted = 0
+        for _ in range(_PAGES):
+            self._due = self._due or self._database.read(self._look_for_due)
+            if self._due:
+                deleted += self._delete_page(*self._due[0])
+            if deleted >= _ENOUGH or not self._due:
+                break
+        return deleted
+
+    def _delete_page(self, shelf: Shelf, moment: datetime) -> int:
+        """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
+
+        Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
+        one alone, which is passed over from then on. A page of which somebody holds a row comes again in the next turn.
+        """
+        page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
+        ids = [row.id for row in page if row.id not in self._kept]
+        try:
+            deleted = self._write(lambda c: self._delete(c, shelf.organization, ids, moment)) if ids else 0
+        except IntegrityError:
+            if len(ids) > 1:
+                self._size = len(ids) // 2
+                return 0
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()  # those that still have to stay are found anew
+            self._kept.update(ids)
+            deleted = 0
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            deleted = 0
+        is_last = len(page) < self._size
+        self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
+        self._size = min(2 * self._size, self._most)
+        return deleted
+
+    def _write(self, work: Callable[[Connection], int]) -> int:
+        return self._database.write(work, lock_seconds=_PATIENCE if self._database.is_postgres else None)
+
+    def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
+        expired = statements.lock_expired(connection, organization, ids, moment)
+        if expired:
+            statements.delete_jobs(connection, self._database.clock.now(connection), organization, expired)
+        return len(expired)
+
+    def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
+        """Of the shelves that come next, those whose oldest job is past its retention, each with since when."""
+        now = self._database.clock.now(connection)
+        retention = self._retentions(connection)
+        found = statements.shelves(connection, self._seen, _SHELVES)
+        self._seen = found[-1][0] if len(found) == _SHELVES else _START
+        moments = [(shelf, oldest, now - retention(shelf)) for shelf, oldest in found]
+        return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
+
+    def _forget(self, connection: Connection) -> None:
+        before = self._database.clock.now(connection) - _COUNTS_KEPT
+        breakers.forget(connection, before)
+        bulk_actions.forget(connection, before, _BULK_ACTIONS)
+        outcomes.forget(connection, before)
+        idempotency.forget(connection, before)
+        feed.forget_alerts(connection, before)
+        limits.forget_submissions(connection, before, _COUNTS)
+        self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
+
+    def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
+        """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
+        options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
+        of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
+        of_organizations = organizations.retentions(connection)
+
+        def retention(shelf: Shelf) -> timedelta:
+            of_type = of_types.get(shelf.job_type, self._retention)
+            return timedelta(seconds=min(of_organizations.get(shelf.organization, of_type), _LONGEST))
+
+        return retention
+
+    def _repair(self, connection: Connection) -> int:
+        """Look at the next page of watched edges; how many parents had ended without their children being told."""
+        edges = dependencies.watched_edges(connection, self._swept, _SWEEP)
+        self._swept = edges[-1] if len(edges) == _SWEEP else None
+        forgotten = dependencies.ended_parents(connection, edges)
+        dependencies.settle(connection, self._database.clock.now(connection), forgotten)
+        return len(forgotten)

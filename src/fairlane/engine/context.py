@@ -1,0 +1,316 @@
+"""What a handler gets as its first argument. The same class on the event loop, in a thread and in a process.
+
+What differs is how to wait and how to stop. A blocking handler (thread, process) waits inside the call and is stopped
+by `Interrupted`, raised from the next call. An `async def` handler awaits what the call returns, or does not, and is
+stopped by its task's cancellation. What it did not await is still waited for before the job counts as completed.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sized
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+from uuid import UUID
+
+from fairlane.domain.errors import PermanentError
+from fairlane.domain.numbers import number_of
+from fairlane.domain.secrets import bare
+from fairlane.domain.statuses import JobStatus
+from fairlane.engine import own_loop
+from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
+from fairlane.engine.interrupt import Interrupt, Interrupted
+from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
+from fairlane.engine.track import AnyIterable, T, Track
+from fairlane.registry.parameters_values import encoded
+from fairlane.registry.pieces import save
+
+__all__ = ["Interrupt", "Interrupted", "JobContext", "JobLog", "Parent", "Receipt"]
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+ReadArtifact = Callable[[UUID, str], Iterator[bytes]]
+
+
+class Receipt:
+    """What the context's verbs return, to be awaited or not. For a blocking handler everything is done already."""
+
+    def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._wait().__await__()
+
+
+class JobLog:
+    """`ctx.log`: lines that are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
+
+    def __init__(self, write: Callable[[Line], Receipt]) -> None:
+        self._write = write
+
+    def __call__(self, message: object, level: Level = "info") -> Receipt:
+        """Keep a line. Raises ValueError for a level that does not exist."""
+        if level not in get_args(Level):
+            raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
+        return self._write(Line(level, storable(message)))
+
+    def debug(self, message: object) -> Receipt:
+        """A line that helps whoever looks for a mistake."""
+        return self(message, "debug")
+
+    def info(self, message: object) -> Receipt:
+        """A line that says what the job does."""
+        return self(message, "info")
+
+    def warning(self, message: object) -> Receipt:
+        """A line about something odd that the job can live with."""
+        return self(message, "warning")
+
+    def error(self, message: object) -> Receipt:
+        """A line about something that went wrong."""
+        return self(message, "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A job that this one depended on: how it ended and what it left. `artifacts` are names."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    result: Any
+    labels: Mapping[str, str]
+    artifacts: tuple[str, ...]
+    _read: ReadArtifact = field(repr=False, compare=False)
+
+    def artifact(self, name: str) -> bytes:
+        """Return the bytes of an artifact. Blocks: an async handler awaits `asyncio.to_thread(parent.artifact, name)`.
+
+        Raises PermanentError if the parent left no such artifact, and StorageUnavailable if the storage did not answer.
+        """
+        return b"".join(self.stream_artifact(name))
+
+    def stream_artifact(self, name: str) -> Iterator[bytes]:
+        """Return the bytes of an artifact in pieces, so that a large one need not fit into memory. Blocks.
+
+        Raises PermanentError and StorageUnavailable as `artifact`.
+        """
+        if name not in self.artifacts:
+            left = f"it left {', '.join(self.artifacts)}" if self.artifacts else "it left none"
+            raise PermanentError(f"the parent {self.id} left no artifact {name!r}; {left}")
+        return self._read(self.id, name)
+
+    def save_artifact(self, name: str, path: Path | str) -> Path:
+        """Write an artifact to a new file, piece by piece, and return the file's path. Blocks.
+
+        Raises PermanentError and StorageUnavailable as `artifact`. Raises FileExistsError if something is at the path.
+        """
+        return save(self.stream_artifact(name), path)
+
+
+class JobContext:
+    """The job as its handler sees it, and the handler's way to report. Its methods may be called from any thread.
+
+    Attributes:
+        job_id, organization, user, job_type, labels: the job's own; the user None is the system.
+        attempt: which attempt this is, from 1; it only ever grows.
+        lease_token: never used again, so it can fence off this attempt's effects elsewhere.
+
+    Args:
+        facts: what the attempt is.
+        channel: where reports go, and what parents left comes from.
+        interrupt: set by the worker to ask the handler to stop.
+        blocking: whether the handler is a plain function, which waits inside the calls.
+    """
+
+    def __init__(self, facts: AttemptFacts, channel: Channel, interrupt: Interrupt, *, blocking: bool) -> None:
+        self.job_id: Final = facts.job_id
+        self.organization: Final = facts.organization
+        self.user: Final = facts.user
+        self.job_type: Final = facts.job_type
+        self.attempt: Final = facts.attempt
+        self.lease_token: Final = facts.lease_token
+        self.labels: Final = facts.labels
+        self.interrupt: Final = interrupt
+        self._facts = facts
+        self._channel = channel
+        self._blocking = blocking
+        self._unsettled: dict[Future[Any], None] = {}
+        self._unread: list[Callable[[], Awaitable[None]]] = []  # reads an async iterator, and stores what it gave
+
+    @property
+    def log(self) -> JobLog:
+        """Keeps lines with the job."""
+        # Made when asked for: kept, it would be a reference cycle, and tens of thousands of them a second cost the
+        # garbage collector more than the jobs take.
+        return JobLog(self._keep)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters in their JSON form; the handler's arguments are the same, typed."""
+        parameters: Mapping[str, Any] = bare(json.loads(self._facts.parameters))
+        return parameters
+
+    @cached_property
+    def checkpointed(self) -> Any:
+        """The state of the last checkpoint of the attempts before this one; None if there is none."""
+        return None if self._facts.checkpoint is None else bare(json.loads(self._facts.checkpoint))
+
+    @cached_property
+    def parents(self) -> tuple[Parent, ...]:
+        """The jobs that this one depended on, the oldest first."""
+        return tuple(_parent(facts, self._channel.read_artifact) for facts in self._facts.parents)
+
+    def progress(self, percent: float | None, message: str | None = None) -> Receipt:
+        """Say how far the job is. Awaiting it gives the loop a turn, it does not wait for the database.
+
+        Args:
+            percent: from 0 to 100, what is beyond is cut; None for unknown.
+            message: what is being done.
+
+        Raises:
+            ValueError: `percent` is not a number.
+            Interrupted: a blocking handler was asked to stop.
+        """
+        if percent is not None:
+            rule = "percent must be a number, or None if it is unknown, not"
+            percent = min(max(number_of(rule, percent), 0.0), 100.0)
+        self._stop_if_asked()
+        self._channel.send(Progress(percent, None if message is None else storable(message)))
+        return Receipt(_turn)
+
+    def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> Track[T]:
+        """Iterate and report the progress, with `for` or, over an async iterable, with `async for`.
+
+        Args:
+            iterable: what to iterate.
+            total: how many items there are; by default its length, if it has one.
+            message: what is being done; by default the number of items done.
+
+        Raises:
+            TypeError: nothing can be iterated there.
+            ValueError: `total` is not a number.
+        """
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        return Track(self.progress, self._stop_if_asked, iterable, total, message)
+
+    def checkpoint(self, state: object) -> Receipt:
+        """Keep `state`, from which the next attempt may resume (`ctx.checkpointed`). In an async handler, await it.
+
+        It is durable when the call returns, or when the await does. While the database is away, both wait.
+
+        Raises:
+            PermanentError: the state is no JSON value, or is larger than 1 MiB.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet; where the call had to wait
+                for the database, the state may be kept all the same.
+        """
+        return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
+
+    def artifact(self, name: str, data: Data | AsyncIterator[bytes], content_type: str | None = None) -> Receipt:
+        """Leave a file with the job, in place of one of the same name. In an async handler, await it.
+
+        It waits while the database is away, as `checkpoint` does.
+
+        Args:
+            name: as people will see it, at most 200 characters, no path.
+            data: bytes; text, to be stored as UTF-8; the path of a file; an open binary file; or an iterator of bytes,
+                in an async handler also an async one. Of these no more than pieces are in memory. A file or iterator
+                is read to its end within the call, an async iterator when the call is awaited, and its bytes wait in
+                a temporary file.
+            content_type: a media type; by default guessed from the name.
+
+        Raises:
+            PermanentError: the name, the content type or the text can't be used.
+            TypeError: no file can be made of the data, or a piece of it is not bytes.
+            FileNotFoundError: there is no file at the path.
+            StorageUnavailable: the artifact storage did not take it.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet.
+        """
+        file = File(safe_name(name), b"", media_type(content_type))
+        if not isinstance(data, AsyncIterator):
+            return self._deliver(replace(file, data=contents(data, self._stop_unless_told)))
+        if not own_loop.is_running():
+            raise TypeError("an async iterator is read in an async def handler; give an iterator of bytes here")
+
+        async def deliver() -> None:
+            if deliver not in self._unread:
+                raise RuntimeError("the artifact's iterator can be read once; await ctx.artifact(…) once")
+            self._unread.remove(deliver)
+            await self._deliver(replace(file, data=await spooled(data)))
+
+        self._unread.append(deliver)
+        return Receipt(deliver)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.
+
+        Raises ValueError if `seconds` is not a number, and Interrupted in a blocking handler that was asked to stop.
+        """
+        seconds = number_of("seconds must be a number, not", seconds)
+        if not self._blocking:
+            return asyncio.sleep(seconds)
+        self.interrupt.wait(seconds)
+        self.raise_if_interrupted()
+        return Receipt(_turn)
+
+    def is_canceled(self) -> bool:
+        """Whether the handler should stop: canceled, past its timeout, at shutdown, or its lease was lost."""
+        return self.interrupt.reason is not None
+
+    def raise_if_interrupted(self) -> None:
+        """Raise Interrupted if the handler was asked to stop."""
+        if self.interrupt.reason is not None:
+            self.interrupt.throw()
+
+    async def settled(self) -> None:
+        """Wait for what an async handler reported and did not await. Raises what it would have raised."""
+        while self._unread:
+            await self._unread[0]()
+        while self._unsettled:
+            await self._durable(next(iter(self._unsettled)))
+
+    def _stop_if_asked(self) -> None:
+        if self._blocking:
+            self.raise_if_interrupted()
+
+    def _keep(self, line: Line) -> Receipt:
+        self._stop_unless_told()
+        self._channel.send(line)
+        return Receipt(_turn)
+
+    def _deliver(self, report: Report) -> Receipt:
+        self._stop_unless_told()
+        future = self._channel.send(report)
+        if self._blocking:
+            if not self.interrupt.was_thrown:
+                self.interrupt.wait_for(future)
+            if not future.done():
+                self._stop_unless_told()
+            future.result()
+            return Receipt(_turn)
+        self._unsettled[future] = None
+        return Receipt(lambda: self._durable(future))
+
+    def _stop_unless_told(self) -> None:
+        """Once it was told to stop, a handler may still say and keep things, so that it can clean up."""
+        if self._blocking and not self.interrupt.was_thrown:
+            self.raise_if_interrupted()
+
+    async def _durable(self, future: "Future[Any]") -> None:
+        self._unsettled.pop(future, None)
+        # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
+        # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
+        kept = asyncio.wrap_future(future)
+        kept.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({kept})
+        kept.result()
+
+
+async def _turn() -> None:
+    await asyncio.sleep(0)
+
+
+def _parent(facts: ParentFacts, read: ReadArtifact) -> Parent:
+    return Parent(facts.id, facts.job_type, facts.status, facts.result, facts.labels, tuple(facts.artifacts), read)

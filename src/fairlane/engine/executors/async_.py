@@ -1,0 +1,92 @@
+"""Runs `async def` handlers as tasks of the worker's loop.
+
+A task can be asked to stop, not made to: one that swallows its cancellation and goes on is left behind, counted until
+it ends. A handler that blocks the loop is another matter, seen by `engine.loop_watch`.
+"""
+
+import asyncio
+import sys
+from typing import Any, Final
+
+from fairlane.engine.executors.base import Abandoned, Call, Execution, OnEnd, run_async
+from fairlane.engine.reports import Interruption
+
+_STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
+# A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class AsyncExecution(Execution):
+    """`Execution` of a task."""
+
+    __slots__ = ("_executor", "task")
+
+    def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
+        super().__init__(call, on_end)
+        self._executor = executor
+        handler = run_async(call.job_type.handler, call.context, call.arguments)
+        self.task = asyncio.Task(handler, loop=executor.loop, name=call.facts.job_type, **_EAGER)
+        if self.task.done():
+            self._on_done(self.task)
+        else:
+            executor.running.add(self)
+            self.task.add_done_callback(self._on_done)
+
+    def interrupt(self, reason: Interruption) -> None:
+        """Cancel the task. The first reason stands, a second call does nothing."""
+        if not self.task.done() and self.call.context.interrupt.set(reason):
+            self.task.cancel()
+
+    def abandon(self) -> None:
+        """Cancel the task once more and leave it behind."""
+        if self.is_over:
+            return
+        self._executor.left_behind.add(self)
+        self.tell(None, Abandoned("the handler swallowed its cancellation and was left behind, running"))
+        self.task.cancel()
+
+    def _on_done(self, task: "asyncio.Task[object]") -> None:
+        self._executor.running.discard(self)
+        if self.is_over:
+            self._executor.left_behind.discard(self)
+        # Asked for in any case: an exception that nobody looked at is logged by asyncio.
+        raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self.tell(None if raised else task.result(), raised)
+
+
+class AsyncExecutor:
+    """`Executor` on the loop that runs when it is made.
+
+    Attributes:
+        running: all that has not ended.
+        left_behind: what of it was abandoned.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.running: set[AsyncExecution] = set()
+        self.left_behind: set[AsyncExecution] = set()
+
+    @property
+    def abandoned(self) -> int:
+        """How many tasks were left behind and still run."""
+        return len(self.left_behind)
+
+    async def start(self) -> None:
+        """Nothing to do: the loop runs."""
+
+    async def stop(self) -> None:
+        """Cancel what still runs, and give it a moment to end; abandon the rest."""
+        running = tuple(self.running)
+        for execution in running:
+            execution.task.cancel()
+        try:
+            if running:
+                await asyncio.wait({execution.task for execution in running}, timeout=_STOP_WAIT)
+        finally:
+            for execution in running:
+                execution.abandon()
+
+    def begin(self, call: Call, on_end: OnEnd) -> AsyncExecution:
+        """Begin to run an `async def` handler."""
+        return AsyncExecution(call, on_end, self)

@@ -1,0 +1,141 @@
+"""What the executors have in common: what they are given, what they give back, and how a handler can end."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from fairlane.domain.errors import FairlaneError, TransientError
+from fairlane.engine.context import Interrupted, JobContext
+from fairlane.engine.reports import AttemptFacts, Channel, Interruption
+from fairlane.registry.job_types import JobType
+
+
+class HandlerQuit(FairlaneError):
+    """The handler raised what ends programs or tasks (SystemExit, CancelledError, …) though nobody asked it to stop."""
+
+
+class Abandoned(FairlaneError):
+    """The handler did not stop when asked to, so it was killed or, where that is impossible, left behind."""
+
+
+class ProcessDied(TransientError):
+    """The handler's process ended before the handler did: a crash, an exit, or memory that ran out."""
+
+
+class Call(NamedTuple):
+    """A handler and what to call it with. A process decodes `facts.parameters` itself, it needs no `arguments`."""
+
+    job_type: JobType[..., Any]
+    arguments: Mapping[str, object]
+    context: JobContext
+    facts: AttemptFacts
+    channel: Channel
+
+
+# Called once, on the loop's thread, with what the handler returned or what is to be said of how it failed (`ending`).
+OnEnd = Callable[[object, BaseException | None], None]
+
+
+class Execution(ABC):
+    """One handler on its way. To be used on the loop's thread.
+
+    It tells its end by a call, not by a future: that would be one more turn of the loop for each of tens of thousands
+    of jobs a second.
+
+    Attributes:
+        entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a process.
+        started: when the handler began, by the same clock; None while its process is still coming up, or not there.
+        ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
+    """
+
+    __slots__ = ("_on_end", "call", "ended", "entered", "started")
+
+    def __init__(self, call: Call, on_end: OnEnd) -> None:
+        self.call = call
+        self.entered: float | None = time.monotonic()
+        self.started: float | None = self.entered
+        self.ended: float | None = None
+        self._on_end: OnEnd | None = on_end
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was told."""
+        return self._on_end is None
+
+    def tell(self, value: object, raised: BaseException | None) -> None:
+        """Tell how the handler ended; what comes after the first word is too late and is dropped."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        if raised is None:
+            on_end(value, None)
+        else:
+            on_end(None, ending(raised, self.call.context.interrupt.reason))
+
+    @abstractmethod
+    def interrupt(self, reason: Interruption) -> None:
+        """Ask the handler to stop. The first reason stands, a second call does nothing."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Stop the handler now; where Python can't, leave it behind. Its end is told in any case."""
+
+
+class Executor(Protocol):
+    """One way to run handlers. To be used on the loop's thread."""
+
+    @property
+    def abandoned(self) -> int:
+        """How many handlers were left behind and still occupy something."""
+
+    async def start(self) -> None:
+        """Get ready; before the first `begin`."""
+
+    async def stop(self) -> None:
+        """Give back what is held; what still runs is abandoned."""
+
+    def begin(self, call: Call, on_end: OnEnd) -> Execution:
+        """Begin to run a handler, which may have ended when this returns.
+
+        Raises OSError or RuntimeError if there is no thread or process to be had, and what else keeps this handler
+        from being run.
+        """
+
+
+async def run_async(
+    handler: Callable[..., Awaitable[object]], context: JobContext, arguments: Mapping[str, object]
+) -> object:
+    """Run an `async def` handler, and see what it reported through to the end."""
+    try:
+        value = await handler(context, **arguments)
+        await context.settled()
+    except (SystemExit, KeyboardInterrupt) as error:
+        # A task that raises these ends the loop, and with it all other jobs.
+        raise ending(error, context.interrupt.reason) from error
+    return value
+
+
+def _said(raised: BaseException) -> str:
+    try:
+        return str(raised)
+    except Exception as error:  # noqa: BLE001 - the handler's own class says it
+        return f"what it says can't be told, {type(error).__name__}"
+
+
+def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
+    """What is to be said of a handler that raised: mostly that. Never an exception that ends a task or the worker.
+
+    Args:
+        raised: what the handler raised.
+        reason: why it was asked to stop, or None if it was not.
+    """
+    if reason is not None and isinstance(raised, Interrupted | asyncio.CancelledError):
+        return Interrupted(reason)
+    # A future takes no StopIteration.
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
+    error = HandlerQuit(f"the handler raised {type(raised).__name__} though nobody asked it to stop: {_said(raised)}")
+    error.__cause__ = raised
+    return error

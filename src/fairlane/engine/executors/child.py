@@ -1,0 +1,315 @@
+"""The child process: `python -m fairlane.engine.executors.child <connection> <lifeline>`, started by `child_process`.
+
+The main thread runs handlers, because only there can a signal raise an exception; a second thread repeats one that came
+too early. A third listens to the worker; when the worker is gone, it kills this process and all that the handler
+started. On Linux the kernel does so, as soon as the worker's end of the lifeline is closed: no thread runs while an
+extension keeps the interpreter's lock.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from inspect import iscoroutinefunction
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from fairlane.engine.context import Interrupt, Interrupted, JobContext
+from fairlane.engine.executors import wire
+from fairlane.engine.executors.base import ending, run_async
+from fairlane.engine.executors.child_channel import WireChannel
+from fairlane.engine.executors.target import load_handler
+from fairlane.engine.executors.wire import Message
+from fairlane.engine.reports import AttemptFacts, Interruption
+from fairlane.registry.parameters import Signature
+from fairlane.registry.parameters_values import encode_result
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
+_ALONE: Final = "the worker is gone"
+_AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
+
+
+class Run:
+    """One handler on its way. `armed`: a signal may raise `Interrupted` in the main thread now."""
+
+    def __init__(self, number: int, facts: AttemptFacts, target: tuple[str, str], child: "Child") -> None:
+        self.number = number
+        self.facts = facts
+        self.target = target
+        self.interrupt = Interrupt()
+        self.armed = False
+        self.channel = WireChannel(number, child)
+        self._child = child
+        self._cancels: list[Callable[[], object]] = []
+
+    def execute(self) -> object:
+        """Run the handler in the main thread and return its value."""
+        self.armed = True
+        if self.interrupt.reason is not None:
+            self.interrupt.throw()
+        handler, parameters = _handler(self.facts.job_type, *self.target)
+        arguments = parameters.decode(self.facts.parameters)
+        is_async = iscoroutinefunction(handler)
+        context = JobContext(self.facts, self.channel, self.interrupt, blocking=not is_async)
+        self._child.send({"begun": True, "run": self.number})
+        if not is_async:
+            return handler(context, **arguments)
+        # A task is stopped by its cancellation; an exception out of nowhere would break its loop.
+        self.armed = False
+        return asyncio.run(self._cancelable(partial(run_async, handler, context, arguments)))
+
+    def stop(self, reason: Interruption) -> bool:
+        """Ask the handler to stop, from another thread; False if it was asked before."""
+        if not self.interrupt.set(reason):
+            return False
+        self._cancel()
+        return True
+
+    async def _cancelable(self, work: Callable[[], Any]) -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        self._cancels.append(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        if self.interrupt.reason is not None:
+            self._cancel()
+        value: object = await work()
+        return value
+
+    def _cancel(self) -> None:
+        # Popped by whichever thread comes first: a second cancellation would hit the handler's clean-up. And a loop
+        # that is closed has run its task to the end.
+        with suppress(IndexError, RuntimeError):
+            self._cancels.pop()()
+
+
+class Child:
+    """This process: runs what the worker sends, until the worker is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+        self._worker = os.getppid()
+        self._main = threading.get_ident()
+        self._runs: SimpleQueue[Run] = SimpleQueue()
+        self._stopped: SimpleQueue[Run] = SimpleQueue()  # told to stop, once each
+        self._run: Run | None = None
+        self._sending = threading.Lock()
+        self._shielded = False
+        self._numbers = count(1)
+        self._answers: dict[int, Future[Any]] = {}
+        self._limits = _limits()
+        self.directory = Path()
+
+    def serve(self) -> NoReturn:
+        """Run handlers, one after the other, for ever."""
+        self._greet()
+        os.register_at_fork(after_in_child=self._on_fork)
+        threading.Thread(target=self._listen, name="fairlane-worker-listener", daemon=True).start()
+        threading.Thread(target=self._insist, name="fairlane-interrupt", daemon=True).start()
+        self._tell({"ready": True})
+        while True:
+            # For each run anew: the handler before may have ignored it.
+            signal.signal(signal.SIGTERM, self._on_terminate)
+            run = self._runs.get()
+            end = self._end_of(run)
+            run.channel.flush()
+            sys.stdout.flush()
+            self._tell(end | {"run": run.number, "clean": self._limits == _limits() and not _has_children()})
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self.send(message)
+        except ConnectionError:
+            sys.exit(_ALONE)
+
+    def send(self, message: Message) -> None:
+        """Send a message. Raises PermanentError if it is too long."""
+        self._write(wire.line(message))
+
+    def ask(self, message: Message) -> "Future[Any]":
+        """Send a message that has an answer. Raises PermanentError if it is too long."""
+        number = next(self._numbers)
+        data = wire.line(message | {"number": number})
+        answer = self._answers[number] = Future()
+        self._write(data)
+        return answer
+
+    def _greet(self) -> None:
+        hello = next(self._messages(), None)
+        if hello is None:
+            sys.exit(_ALONE)
+        self.directory = Path(hello["hello"])
+        sys.path[:] = hello["path"]
+        del os.environ["PYTHONPATH"]
+        if hello["pythonpath"] is not None:
+            os.environ["PYTHONPATH"] = hello["pythonpath"]
+
+    def _end_of(self, run: Run) -> Message:
+        try:
+            try:
+                value = run.execute()
+            finally:
+                run.armed = False
+            # Half of what fits into a line, because text in text is escaped.
+            return {"returned": encode_result(value, limit=wire.LINE_LIMIT // 2)}
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, the worker shall know
+            if isinstance(raised, MemoryError):
+                # To tell of it takes memory, too: what the handler holds is given back before.
+                traceback.clear_frames(raised.__traceback__)
+            error = ending(raised, run.interrupt.reason)
+            return {"stopped": True} if isinstance(error, Interrupted) else {"raised": wire.pack_error(error)}
+
+    def _write(self, data: bytes) -> None:
+        with self._shield(), self._sending:
+            self._connection.sendall(data)
+
+    @contextmanager
+    def _shield(self) -> Iterator[None]:
+        """No signal raises anything in the middle of a line; it does so at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+        self._throw_if_due()
+
+    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
+        if os.getppid() != self._worker:
+            self._die()
+        self._throw_if_due()
+
+    def _throw_if_due(self) -> None:
+        run = self._run
+        if run is None or not run.armed or self._shielded:
+            return
+        # No reason means that the signal was not meant for the handler: see ProcessExecution.interrupt.
+        if run.interrupt.reason is not None and not run.interrupt.was_thrown:
+            run.interrupt.throw()
+
+    def _messages(self) -> Iterator[Message]:
+        """What the worker sends, until it is gone: it may have been killed in the middle of a line."""
+        with suppress(ConnectionError):
+            while (line := self._lines.readline()).endswith(b"\n"):
+                yield json.loads(line)
+
+    def _listen(self) -> None:
+        try:
+            for message in self._messages():
+                self._take(message)
+        except Exception:  # noqa: BLE001 - whatever it is, nobody could stop this process any more
+            traceback.print_exc()
+        finally:
+            self._die()
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case {"start": facts, "target": [module, name], "run": number}:
+                self._run = Run(number, wire.FACTS.validate_python(facts), (module, name), self)
+                self._runs.put(self._run)
+            case {"interrupt": reason}:
+                # The reason first: the handler that the signal interrupts shall find it.
+                if self._run is not None and self._run.stop(Interruption(reason)):
+                    os.killpg(0, signal.SIGTERM)
+                    self._stopped.put(self._run)
+            case {"done": number, "value": value}:
+                self._answers.pop(number).set_result(value)
+            case {"failed": number, "error": packed}:
+                self._answers.pop(number).set_exception(wire.unpack_error(packed))
+            case {"paced": number}:
+                if self._run is not None and self._run.number == number:
+                    self._run.channel.go_on()
+
+    def _insist(self) -> NoReturn:
+        """Signal the main thread again, until a handler that was told to stop has felt it.
+
+        A signal just before a system call does not end the call: only after it does Python look for signals. And often
+        the main thread is right there: the listener gets the interpreter when a handler begins to wait.
+        """
+        while True:
+            run = self._stopped.get()
+            time.sleep(_AGAIN)
+            while run.armed and not run.interrupt.was_thrown:
+                if signal.getsignal(signal.SIGTERM) == self._on_terminate:  # what a handler put there hears it once
+                    signal.pthread_kill(self._main, signal.SIGTERM)
+                time.sleep(_AGAIN)
+
+    def _on_fork(self) -> None:
+        """What a handler forks must not keep the worker waiting for the end of the line, nor take our signals."""
+        os.close(self._connection.detach())  # its own `close` would wait for that of the reader
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _die(self) -> None:
+        """Kill this process, and with it the processes that the handler started."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.killpg(0, signal.SIGKILL)
+
+
+@cache
+def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any], Signature]:
+    handler = load_handler(module, name)
+    return handler, Signature.of(job_type, handler)
+
+
+def _limits() -> list[tuple[int, int]]:
+    """What this process may use of memory, time, files and so on."""
+    return [resource.getrlimit(limit) for limit in _LIMITS]
+
+
+def _has_children() -> bool:
+    """Whether a process that a handler started is left, be it dead. Never waits for one: others do that."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _tie_to_worker(lifeline: int) -> None:
+    """Have Linux end this process with its worker, and let it know of the processes that those leave which it starts.
+
+    Nothing is ever sent through the lifeline: all that happens to it is that the worker's end is closed. SIGTERM is
+    for where a process that the worker forked still holds that.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def main(connection: str, lifeline: str) -> NoReturn:
+    """Be the child process of a worker."""
+    if os.getpgrp() != os.getpid():
+        # It would kill the group of whoever started it.
+        sys.exit("this module is started by a Fairlane worker, in a session of its own")
+    for descriptor in (int(connection), int(lifeline)):
+        os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
+    _tie_to_worker(int(lifeline))
+    Child(socket.socket(fileno=int(connection))).serve()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

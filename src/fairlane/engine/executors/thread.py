@@ -1,0 +1,197 @@
+"""Runs plain handlers in threads.
+
+The pool is our own because `ThreadPoolExecutor` joins its threads when the interpreter exits: one handler that never
+returns would keep the worker from ever ending. Ours are daemons, and can be left behind.
+
+Handlers that begin together wait in one queue for a few threads, since what is short is done sooner by few that take
+one after the other: more of them would only take turns. More threads start, up to one for each handler, while some
+wait and the process has time to spare, as it has when handlers wait for something themselves.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import deque
+from contextlib import nullcontext, suppress
+from itertools import count
+from queue import SimpleQueue
+from typing import Final
+
+from fairlane.engine.context import Interrupted
+from fairlane.engine.executors.base import Abandoned, Call, Execution, OnEnd
+from fairlane.engine.reports import Interruption
+
+_FEW: Final = 4  # threads that start at once
+_MOMENT: Final = 0.005  # seconds between two looks at what waits
+_BUSY: Final = 0.5  # of a core: a process that takes more has no time to spare
+_LONG: Final = 0.25  # seconds that nothing shall have to wait for a thread
+_IDLE: Final = 10.0  # seconds after which threads that were not needed end
+_numbers = count(1)
+
+
+class ThreadExecution(Execution):
+    """`Execution` in a thread."""
+
+    def __init__(self, call: Call, on_end: OnEnd, executor: "ThreadExecutor") -> None:
+        super().__init__(call, on_end)
+        self.queued, self.started = time.monotonic(), None
+        self._executor = executor
+        self._turn = threading.Lock()  # taken once: by the thread that begins it, or by whoever says that it never will
+
+    def interrupt(self, reason: Interruption) -> None:
+        """Tell the handler, which sees it at its next call of the context. The first reason stands."""
+        self.call.context.interrupt.set(reason)
+
+    def abandon(self) -> None:
+        """Leave the thread behind, counted until the handler really ends. One that has not begun never will."""
+        if self.is_over:
+            return
+        self._executor.running.discard(self)
+        if self._turn.acquire(blocking=False):
+            self.tell(None, Abandoned("the handler had to stop before a thread was free for it"))
+        else:
+            self._executor.left_behind.add(self)
+            self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
+
+    def run(self) -> tuple[object, BaseException | None]:
+        """What the handler returned, or raised. In its thread."""
+        reason = self.call.context.interrupt.reason
+        if not self._turn.acquire(blocking=False) or reason is not None:  # stopped before its turn came
+            return None, Interrupted(reason or Interruption.SHUTDOWN)
+        self.started = time.monotonic()
+        try:
+            # An empty context: a variable that one handler sets is not there for the next.
+            return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
+            return None, error
+        finally:
+            self.ended = time.monotonic()  # the loop may hear of it much later
+
+
+class ThreadExecutor:
+    """`Executor` with no more threads than handlers.
+
+    Attributes:
+        running: what has not ended, but for what was abandoned.
+        left_behind: what was abandoned and has not ended.
+    """
+
+    def __init__(self) -> None:
+        self.running: set[ThreadExecution] = set()
+        self.left_behind: set[ThreadExecution] = set()
+        self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()  # None ends a thread
+        self._waiting: deque[ThreadExecution] = deque()  # what is in it, and maybe some that has begun
+        self._outbox: deque[tuple[ThreadExecution, object, BaseException | None]] = deque()
+        self._is_told = False  # that something is in the outbox: the loop is woken once for all that end together
+        self._threads = 0
+        self._most = 0  # handlers at a time, since the last look at idle threads
+        self._growing: asyncio.TimerHandle | None = None
+        self._shrinking: asyncio.TimerHandle | None = None
+        self._looked = (0.0, 0.0)
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads were left behind and still run their handlers."""
+        return len(self.left_behind)
+
+    async def start(self) -> None:
+        """Nothing to do: threads start as they are needed."""
+
+    async def stop(self) -> None:
+        """End the idle threads; leave behind those that still run a handler."""
+        for execution in tuple(self.running):
+            execution.abandon()
+        for timer in (self._growing, self._shrinking):
+            if timer is not None:
+                timer.cancel()
+        self._growing = self._shrinking = None
+        self._end_threads(self._threads)
+
+    def begin(self, call: Call, on_end: OnEnd) -> ThreadExecution:
+        """Begin to run a plain handler, as soon as a thread is free.
+
+        Raises RuntimeError if the system has no thread to give.
+        """
+        execution = ThreadExecution(call, on_end, self)
+        needed = self._unfinished + 1
+        if self._threads < min(_FEW, needed):
+            # Where the system has no more to give, those that there are will do it.
+            with suppress(RuntimeError) if self._threads else nullcontext():
+                self._start_thread()
+        self.running.add(execution)
+        self._inbox.put(execution)
+        self._waiting.append(execution)
+        self._most = max(self._most, needed)
+        self._count_waiting()
+        if self._growing is None and needed > self._threads:
+            self._looked = time.process_time(), time.monotonic()
+            self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow)
+        return execution
+
+    @property
+    def _unfinished(self) -> int:
+        return len(self.running) + len(self.left_behind)
+
+    def _grow(self) -> None:
+        """Start threads for what waits: twice as many, or one more where they would only take turns."""
+        before, self._looked = self._looked, (time.process_time(), time.monotonic())
+        is_busy = self._looked[0] - before[0] > _BUSY * (self._looked[1] - before[1])
+        waiting = self._count_waiting()
+        most = waiting if self._wait() > _LONG else 1 if is_busy else max(self._threads, 1)
+        # If the system has no more to give, those that there are will do it.
+        with suppress(RuntimeError):
+            for _ in range(min(most, waiting, self._unfinished - self._threads)):
+                self._start_thread()
+        again = waiting > 0 and self._unfinished > self._threads
+        self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow) if again else None
+
+    def _count_waiting(self) -> int:
+        """How many have not begun; those that have and stand before them are forgotten."""
+        while self._waiting and (self._waiting[0].started is not None or self._waiting[0].is_over):
+            self._waiting.popleft()
+        return len(self._waiting)
+
+    def _wait(self) -> float:
+        """How long the one that came first has waited, in seconds."""
+        return time.monotonic() - self._waiting[0].queued if self._waiting else 0.0
+
+    def _start_thread(self) -> None:
+        loop = asyncio.get_running_loop()
+        name = f"fairlane-handler-{next(_numbers)}"
+        threading.Thread(target=self._work, args=(loop,), name=name, daemon=True).start()
+        self._threads += 1
+        if self._shrinking is None:
+            self._shrinking = loop.call_later(_IDLE, self._shrink)
+
+    def _shrink(self) -> None:
+        """End the threads that were not needed lately."""
+        self._end_threads(self._threads - self._most)
+        self._most = self._unfinished
+        self._shrinking = asyncio.get_running_loop().call_later(_IDLE, self._shrink) if self._threads else None
+
+    def _end_threads(self, number: int) -> None:
+        for _ in range(number):
+            self._inbox.put(None)
+            self._threads -= 1
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (execution := self._inbox.get()) is not None:
+            value, raised = execution.run()
+            self._outbox.append((execution, value, raised))
+            del execution, value, raised  # an idle thread keeps nothing of its last job
+            if not self._is_told:
+                self._is_told = True
+                try:
+                    loop.call_soon_threadsafe(self._tell_ends)
+                except RuntimeError:
+                    return  # the loop is closed: the worker left without this handler, nobody waits for its end
+
+    def _tell_ends(self) -> None:
+        """Tell what has ended; what comes too late is dropped."""
+        self._is_told = False  # before the look, so that whatever comes after it is told anew
+        while self._outbox:
+            execution, value, raised = self._outbox.popleft()
+            self.running.discard(execution)
+            self.left_behind.discard(execution)
+            execution.tell(value, raised)

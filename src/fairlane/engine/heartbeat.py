@@ -1,0 +1,185 @@
+"""The heartbeat: one lease per worker, extended from a thread of its own, so that no handler can hold it up.
+
+It also says when this worker may take back others' jobs. After an outage of the database every lease has run out, those
+of healthy workers too; whoever rescued at once would take jobs from the living. So a worker rescues only when its own
+heartbeat has succeeded for a full lease without a failure: by then every living worker has had the time for one.
+
+The same happens when the database's clock is set forward, by somebody or by a failover to another machine. Each beat
+compares it with this process's own clock; whatever it gained by itself is an outage, too.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from fairlane.domain.events import Emit
+from fairlane.engine.service import SOON, Outage
+from fairlane.store.answers import answered_within
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+
+_BEATS_PER_LEASE = 3
+
+
+class _Reading(NamedTuple):
+    """Two clocks at one moment, in seconds: the one that leases go by, and this process's own."""
+
+    lease_seconds: float
+    own: float
+
+
+class _Beat(NamedTuple):
+    """A beat that succeeded. The lease runs from some moment between the two. So how long it lasts goes by `sent`; from
+    when on, and when others could beat, too, by `back`.
+    """
+
+    sent: float  # this process's own clock, in seconds, before the beat read that of leases
+    back: _Reading  # when it had come through
+
+
+class Heartbeat:
+    """Extends the lease of one worker.
+
+    Args:
+        lease: seconds after which a silent worker has lost its jobs.
+        monotonic: this process's own clock, in seconds; for its own successes and to see the database's clock
+            jump, never for leases.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        card: WorkerCard,
+        lease: float,
+        emit: Emit,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = "heartbeat"
+        self.interval = lease / _BEATS_PER_LEASE
+        self._database = database
+        self._card = card
+        self._lease = lease
+        self._monotonic = monotonic
+        self._outage = Outage(self.name, emit, SOON)  # without a lease nothing is claimed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
+        self._stopping = False
+        # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator
+        # asks it to drain.
+        self.left_behind: Callable[[], int] = int
+        self.locked: Callable[[], frozenset[str]] = frozenset
+        self.on_drain: Callable[[], object] = bool
+        self._steady_since: float | None = None
+        self._kept_since = 0.0  # from when on each beat came before the lease of the last one had run out
+        self._last: _Beat | None = None  # that succeeded
+        # What of `locked` stands in the database; None = it may not be known, after an error.
+        self._told_locked: frozenset[str] | None = frozenset()
+
+    def start(self) -> None:
+        """Register the worker and begin to beat.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: the worker could not be registered.
+        """
+        self.run_once()
+        self._thread.start()
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Stop beating. The lease is left to `workers.remove`, or to run out.
+
+        Args:
+            wait: for a beat that is on its way.
+        """
+        self._stop.set()
+        if wait and self._thread.is_alive():
+            self._thread.join()
+
+    def say_stopping(self) -> None:
+        """From the next beat on, the worker's row says that it claims no more."""
+        self._stopping = True
+
+    def run_once(self) -> int:
+        """Beat once; register anew if the worker was given up meanwhile.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: then the steadiness is lost.
+        """
+        try:
+            # A connection that stays silent is given up while the lease still lasts: the next beat makes a new one.
+            with answered_within(self.interval):
+                beat, must_drain, self._told_locked = self._database.write(self._beat)
+        except Exception:
+            self._steady_since = self._told_locked = None
+            raise
+        last, now = self._last, beat.back
+        is_gap = last is None or now.own - last.back.own > 2 * self.interval
+        if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
+            self._steady_since = now.own
+        if last is None or now.own - last.sent > self._lease:
+            self._kept_since = now.own
+        self._last = beat  # after them: who sees this beat sees what it ended
+        if must_drain and not self._stopping:
+            self.on_drain()
+        return 1
+
+    def may_rescue(self) -> bool:
+        """Whether this heartbeat has succeeded for a full lease, up to now."""
+        now = self._monotonic()
+        last = self._last
+        since = self._steady_since  # after it: see `run_once`
+        is_steady = since is not None and now - since >= self._lease
+        return is_steady and last is not None and now - last.back.own <= 2 * self.interval
+
+    def has_kept_lease(self, since: float) -> bool:
+        """Whether the lease has not run out from `since`, a moment of this process's own clock, up to now."""
+        now = self._monotonic()
+        last = self._last
+        return last is not None and now - last.sent <= self._lease and self._kept_since <= since
+
+    def sees_a_step(self, lease_seconds: float) -> bool:
+        """Whether the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
+
+        Less than the interval between two beats is no step: that much every lease has to spare.
+        """
+        return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
+
+    def _beat(self, connection: Connection) -> tuple[_Beat, bool, frozenset[str]]:
+        sent = self._monotonic()
+        clock = self._database.clock
+        card, lease = self._card, self._lease
+        if not workers.beat(
+            connection,
+            clock,
+            card.id,
+            lease,
+            stopping=self._stopping,
+            left_behind=self.left_behind(),
+        ):
+            workers.register(connection, clock, card, lease)
+            self._told_locked = frozenset()
+        if (locked := self.locked()) != self._told_locked:
+            workers.tell_locked(connection, card.id, locked)
+        must_drain = workers.is_asked_to_drain(connection, card.id)
+        back = _Reading(clock.lease_seconds(connection), self._monotonic())
+        return _Beat(sent, back), must_drain, locked
+
+    def _run(self) -> None:
+        wait = self.interval
+        while not self._stop.wait(wait):
+            wait = self.interval
+            try:
+                self.run_once()
+                self._outage.is_over()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
+                wait = min(self._outage.goes_on(error), self.interval)
+
+
+def _gained(last: _Beat | None, now: _Reading) -> float:
+    """Seconds by which the clock of leases went forward more than this process's own since the last beat."""
+    if last is None:
+        return 0.0
+    return (now.lease_seconds - last.back.lease_seconds) - (now.own - last.back.own)

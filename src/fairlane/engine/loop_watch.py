@@ -1,0 +1,113 @@
+"""Notices a handler that blocks the event loop, and says where."""
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from fairlane.engine import executors
+
+_TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker wakes up
+_BLOCKED_AFTER: Final = 1.0  # seconds
+_IDLE: Final = 0.1  # of the time
+_EXECUTORS: Final = Path(*executors.__path__)
+
+
+class LoopWatch:
+    """A thread that watches whether the loop still turns.
+
+    Args:
+        on_blocked: called once per block, from a thread of its own, with its seconds so far, the place in the code, and
+            the name of the task that runs there; None if it is no task.
+        on_stuck: called from the thread with the seconds, again and again, while a block lasts longer than
+            `stuck_after`; not at the first look that finds it so, since what held up the loop may have held up the
+            watch, too, and the loop turn next.
+    """
+
+    def __init__(
+        self,
+        on_blocked: Callable[[float, str, str | None], None],
+        on_stuck: Callable[[float], None],
+        stuck_after: float,
+    ) -> None:
+        self._on_blocked = on_blocked
+        self._on_stuck = on_stuck
+        self._stuck_after = stuck_after
+        self._last_turn = time.monotonic()
+        self._loop_thread = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="fairlane-loop-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin, on the loop's own thread."""
+        self._loop_thread = threading.get_ident()
+        self._loop = asyncio.get_running_loop()
+        self._turn(self._loop)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._last_turn = time.monotonic()
+        if not self._stop.is_set():
+            loop.call_later(_TICK, self._turn, loop)
+
+    def _watch(self) -> None:
+        said = suspected = None
+        resumed = asked = time.monotonic()
+        used = time.process_time()
+        while not self._stop.wait(_TICK):
+            now = time.monotonic()
+            if _was_paused(now - asked, time.process_time() - used):
+                resumed = now  # the loop could not turn either
+            turn = self._last_turn
+            blocked = now - max(turn, resumed)
+            if blocked > _BLOCKED_AFTER and said != turn:
+                said = turn
+                # By itself: if it is a log line that blocks the loop, the next one waits behind it.
+                told = (blocked, self._where(), self._task())
+                with suppress(RuntimeError):  # no thread can be started: on goes the watch
+                    threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
+            if blocked > self._stuck_after:
+                if suspected == turn:
+                    self._on_stuck(blocked)
+                suspected = turn
+            asked, used = time.monotonic(), time.process_time()
+
+    def _task(self) -> str | None:
+        # The loop stands still, so its task is asked for from here.
+        task = asyncio.current_task(self._loop)
+        return task.get_name() if task is not None else None
+
+    def _where(self) -> str:
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the interpreter's documented door
+        if frame is None:
+            return "an unknown place"
+        stack = traceback.extract_stack(frame)
+        of_executors = [place for place, one in enumerate(stack) if Path(one.filename).parent == _EXECUTORS]
+        # What the executor called is the handler, and what that called in the end may be deep in some library.
+        handler = min(of_executors[-1] + 1 if of_executors else len(stack), len(stack) - 1)
+        inner = f", within {_place(stack[-1])}" if handler < len(stack) - 1 else ""
+        return _place(stack[handler]) + inner
+
+
+def _was_paused(seconds: float, computed: float) -> bool:
+    """Whether the whole process stood still during a tick of so many seconds, of which it computed so many.
+
+    What holds the interpreter, such as a regular expression, makes the watch late, too, but computes.
+    """
+    return seconds > _BLOCKED_AFTER and computed < seconds * _IDLE
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"

@@ -1,0 +1,54 @@
+"""What the composition root hands to the running side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+
+from fairlane.config import Settings
+from fairlane.domain.events import Emit
+from fairlane.engine.bulk_actions import GoOn
+from fairlane.engine.scheduler import Ticks
+from fairlane.registry.artifacts import ObjectStorage
+from fairlane.registry.catalogue import Catalogue
+from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.keyring import Keyring
+from fairlane.store.answers import Answers
+from fairlane.store.row_security import Role
+from fairlane.store.transaction import Database
+
+SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
+REPORT_THREADS: Final = 4  # for what handlers report
+# One for each of these threads, and one for the heartbeat's: none waits for another's.
+_CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + 1
+
+# Seconds. No statement of a worker takes that long, but for a look in a database of hundreds of millions of jobs.
+_LONGEST_SILENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What the composition root hands to a worker."""
+
+    database: Database
+    settings: Settings
+    catalogue: Catalogue
+    directory: Directory
+    artifacts: ObjectStorage
+    emit: Emit
+    ticks: Ticks
+    bulk_steps: Callable[[Database, Directory], GoOn]
+    keyring: Keyring = field(default_factory=Keyring)
+
+    @property
+    def are_ours(self) -> bool:
+        """Whether organizations are in Fairlane's own directory."""
+        return isinstance(self.directory, StoredDirectory)
+
+    def on_own_connections(self) -> Self:
+        """The same on database connections of the worker's own: handlers and the application may use up the others."""
+        url = self.settings.worker_url
+        answers = Answers(_LONGEST_SILENCE)
+        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, answers=answers)
+        # What a host's directory reads is the host's.
+        directory = StoredDirectory(database) if self.are_ours else self.directory
+        return replace(self, database=database, directory=directory)

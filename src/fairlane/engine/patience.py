@@ -1,0 +1,110 @@
+"""How claims ask a host's directory: with answers of some seconds ago, and while it is away less and less often.
+
+What it can't say makes jobs wait; only a definite no ends one.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.events import DirectoryBack, DirectoryLost, Emit
+from fairlane.engine.service import next_wait
+from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.registry.host_directory import HostDirectory
+
+_SAY_AGAIN: Final = 60.0  # seconds between two events of one outage
+
+
+class DirectoryAway(Exception):
+    """There is no answer now; jobs that need it wait."""
+
+
+class PatientDirectory:
+    """A `Directory` around a host's, for one worker. Both methods raise `DirectoryAway`.
+
+    Args:
+        max_age: how old an answer may be, in seconds.
+    """
+
+    def __init__(
+        self, host: HostDirectory, max_age: float, emit: Emit, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._host = host
+        self._max_age = max_age
+        self._organizations = _Outage(emit, monotonic)
+        self._members = _Outage(emit, monotonic)
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        """Those of the organizations that exist. Away also while `members` is: what it claimed would be given back."""
+        self._members.refuse()
+        with self._organizations.watched():
+            return self._host.organizations(ids, self._max_age)
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        """Those of the (organization, user) pairs that are members."""
+        with self._members.watched():
+            return self._host.members(pairs, self._max_age)
+
+    def fresh_members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        """The same by no older answer."""
+        with self._members.watched():
+            return self._host.members(pairs)
+
+
+def ask_members(
+    directory: Directory, needs: Collection[tuple[str, str, str | None]]
+) -> Mapping[tuple[str, str], Membership]:
+    """The members among these (organization, user, permission that is needed).
+
+    What would be a no by an answer that was kept is asked again: a user who was given a right just now has it.
+
+    Raises:
+        DirectoryAway
+    """
+    members = directory.members({need[:2] for need in needs})
+    if not isinstance(directory, PatientDirectory):
+        return members
+    doubtful = {need[:2] for need in needs if need[:2] in members and not members[need[:2]].may_submit(need[2])}
+    if not doubtful:
+        return members
+    sure = {pair: one for pair, one in members.items() if pair not in doubtful}
+    return {**sure, **directory.fresh_members(doubtful)}
+
+
+class _Outage:
+    """One question that finds no answer: when to ask again, and when to say so."""
+
+    def __init__(self, emit: Emit, monotonic: Callable[[], float]) -> None:
+        self._emit = emit
+        self._monotonic = monotonic
+        self._wait = 0.0
+        self._ask_again = self._say_again = float("-inf")
+
+    def refuse(self) -> None:
+        """Raise `DirectoryAway` until it is time to ask again."""
+        if self._monotonic() < self._ask_again:
+            raise DirectoryAway
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        self.refuse()
+        try:
+            yield
+        except (StorageUnavailable, ConfigurationError) as error:
+            self._goes_on(error)
+            raise DirectoryAway from error
+        if self._wait:
+            self._wait, self._say_again = 0.0, float("-inf")
+            self._emit(DirectoryBack())
+
+    def _goes_on(self, error: Exception) -> None:
+        now = self._monotonic()
+        self._wait = next_wait(self._wait)
+        self._ask_again = now + self._wait
+        if now >= self._say_again:
+            self._say_again = now + _SAY_AGAIN
+            cause = error.__cause__
+            is_told = cause is None or isinstance(error, ConfigurationError)
+            self._emit(DirectoryLost(str(error) if is_told else type(cause).__name__))

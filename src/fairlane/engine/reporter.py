@@ -1,0 +1,342 @@
+"""The way from a running attempt to the database: progress, log lines, checkpoints, artifacts.
+
+Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
+written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
+nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
+artifact waits too, until it is asked to stop.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import FairlaneError, StorageUnavailable
+from fairlane.domain.events import Emit, JobProgressed
+from fairlane.domain.sealing import Field, Seal
+from fairlane.engine.clean import Cleaner
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
+from fairlane.engine.service import SOON, in_thread, next_wait
+from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file, stream_file
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import Ring
+from fairlane.store.driver_errors import is_held_up
+from fairlane.store.statements import attempts, doomed_files
+from fairlane.store.statements.attempts import Lease
+from fairlane.store.transaction import Database
+
+_PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
+
+Waiting = tuple[Report, "Future[Any]"]
+Stored = tuple[Report, StoredFile | None]
+
+
+class LeaseLostError(FairlaneError):
+    """The attempt is over, here or altogether: nothing more is written for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all channels of a worker share.
+
+    `interval`: seconds between two progress writes of one job. `on_lost`: called from a thread, with the lease, when a
+    write finds it lost. `opening`: held for a moment as an attempt gets its
+    channel, or ends.
+    """
+
+    database: Database
+    storage: ArtifactStorage
+    threads: Executor
+    emit: Emit
+    interval: float
+    on_lost: Callable[[UUID], None]
+    loop: asyncio.AbstractEventLoop
+    keyring: Keyring = field(default_factory=Keyring)
+    opening: threading.Lock = field(default_factory=threading.Lock)
+
+
+class AttemptChannel:
+    """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks."""
+
+    def __init__(self, desk: Desk, facts: AttemptFacts) -> None:
+        self.cleaner = Cleaner(facts.parameters)
+        self.has_checkpoint = False  # sent one, whether or not it could be kept
+        self._desk = desk
+        self._facts = facts
+        self._writer = threading.Lock()  # held while writing: what was sent first is written first
+        self._lock = threading.Lock()  # of what follows
+        self._waiting: list[Waiting] = []
+        self._writing: Sequence[Waiting] = ()
+        self._latest: Progress | None = None
+        self._outage: StorageUnavailable | None = None  # how the last write failed
+        self._wait = 0.0  # seconds to the next try in an outage
+        self._last_progress = self._not_before = float("-inf")
+        self._is_scheduled = self._has_timer = self._is_shut = False
+
+    def send(self, report: Report) -> "Future[Any]":
+        """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
+        take its place.
+        """
+        future: Future[Any] = Future()
+        report = self.cleaner.report(report)
+        with self._lock:
+            if self._is_shut:
+                future.set_exception(LeaseLostError("This attempt is over; nothing more is kept for it."))
+                return future
+            if isinstance(report, Progress):
+                self._latest = report
+            else:
+                self.has_checkpoint |= isinstance(report, Checkpoint)
+                self._waiting.append((report, future))
+            self._schedule()
+        if isinstance(report, Progress):
+            future.set_result(None)
+            job = self._facts
+            self._desk.emit(JobProgressed(job.organization, job.job_id, job.job_type, report.percent, report.message))
+        return future
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces. Blocks. Raises StorageUnavailable if it is not there."""
+        desk, facts = self._desk, self._facts
+        path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
+        try:
+            return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
+        except FileNotFoundError as error:
+            raise StorageUnavailable(
+                f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
+                "check its artifacts_url and that the volume is mounted."
+            ) from error
+
+    @property
+    def _lease(self) -> Lease:
+        return Lease(self._facts.organization, self._facts.job_id, self._facts.lease_token)
+
+    @property
+    def outage(self) -> StorageUnavailable | None:
+        """Return the error that keeps a checkpoint or a file waiting; None if none waits."""
+        with self._lock:
+            left = (*self._writing, *self._waiting)
+            waits = any(isinstance(report, Checkpoint | File) and not future.done() for report, future in left)
+            return self._outage if waits else None
+
+    def shut(self) -> bool:
+        """Take nothing more; True if all that was sent is written, or given up."""
+        with self._lock:
+            self._is_shut = True
+            return not (self._waiting or self._latest or self._is_scheduled)
+
+    async def close(self) -> None:
+        """Take nothing more, and write what is left, however long the database is away."""
+        self.shut()
+        write = partial(self.write_waiting, last=True)
+        while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
+            await asyncio.sleep(self._wait)
+
+    def _schedule(self) -> None:
+        """Under the lock: have a thread write what is due, or look again when it is."""
+        if self._is_scheduled or self._is_shut or not (self._waiting or self._latest):
+            return
+        due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
+        wait = due - time.monotonic()
+        if wait <= 0:
+            self._is_scheduled = True
+            self._desk.threads.submit(self.write_waiting)
+        elif not self._has_timer:
+            self._has_timer = True
+            self._desk.loop.call_soon_threadsafe(self._desk.loop.call_later, wait, self._on_time)
+
+    def _progress_due(self) -> float:
+        return self._last_progress + self._desk.interval
+
+    def _on_time(self) -> None:
+        with self._lock:
+            self._has_timer = False
+            self._schedule()
+
+    def write_waiting(self, *, last: bool = False) -> bool:
+        """Write what is due, or all if it is the last, in a thread; False if the database is away."""
+        with self._writer:
+            return self._write_due(last=last) is None
+
+    def write_left(self) -> bool:
+        """Write all but files, as the worker leaves, in a thread.
+
+        False: not now, as somebody holds the live row, or another thread writes, perhaps a large file.
+
+        Raises:
+            StorageUnavailable: the database is away.
+        """
+        if not self._writer.acquire(blocking=False):
+            return False
+        try:
+            self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
+            error = self._write_due(last=True, lock_seconds=_PATIENCE if self._desk.database.is_postgres else None)
+        finally:
+            self._writer.release()
+        if error is not None and not is_held_up(error):
+            raise error
+        return error is None
+
+    def give_up(self, kind: type = object) -> None:
+        """Tell whoever waits for a report of this kind that it is not kept."""
+        with self._lock:
+            given_up = [one for one in self._waiting if isinstance(one[0], kind)]
+            self._waiting = [one for one in self._waiting if not isinstance(one[0], kind)]
+        _tell(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
+
+    def _write_due(self, *, last: bool, lock_seconds: float | None = None) -> StorageUnavailable | None:
+        """What kept it from being written."""
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+            self._writing = batch
+            progress = self._take_progress(last=last)
+        error = self._write(batch, progress, lock_seconds)
+        with self._lock:
+            self._writing, self._outage, self._is_scheduled = (), error, False
+            if error is not None:
+                self._waiting = [*batch, *self._waiting]
+                self._latest = self._latest or progress
+            self._wait = min(next_wait(self._wait), SOON) if error is not None else 0.0
+            self._not_before = time.monotonic() + self._wait
+            self._schedule()
+        if error is not None and self._is_shut:
+            # It is written all the same; a handler that was left behind shall not wait for that.
+            _tell(batch, error)
+        return error
+
+    def _take_progress(self, *, last: bool) -> Progress | None:
+        if not last and self._progress_due() > time.monotonic():
+            return None
+        progress, self._latest = self._latest, None
+        if progress is not None:
+            self._last_progress = time.monotonic()
+        return progress
+
+    def _write(
+        self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None
+    ) -> StorageUnavailable | None:
+        """Write a batch, and leave in it what is to be written again after the error that is returned."""
+        if not batch and progress is None:
+            return None
+        try:
+            is_held = self._store_and_insert(batch, progress, lock_seconds)
+        except StorageUnavailable as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the report
+            _tell(batch, error)
+            return None
+        if not is_held:
+            self._desk.on_lost(self._facts.lease_token)
+            _tell(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
+            return None
+        _tell(batch)
+        return None
+
+    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:
+        """Whether the lease was held; else nothing was written."""
+        has_files = any(isinstance(report, File) for report, _ in batch)
+        while True:
+            under = self._ring() if has_files else None
+            stored = self._store_files(batch, under)
+            insert = partial(self._insert, stored=stored, under=under, progress=progress)
+            is_held = self._desk.database.write(insert, lock_seconds=lock_seconds)
+            if is_held is not None:
+                return is_held
+
+    def _store_files(self, batch: list[Waiting], ring: Ring | None) -> list[Stored]:
+        """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""
+        stored: list[Stored] = []
+        for one in tuple(batch):
+            report, _ = one
+            if not isinstance(report, File):
+                stored.append((report, None))
+                continue
+            file_id, path = self._announce()
+            file = GivenFile(report.name, report.data, report.content_type)
+            try:
+                stored.append((report, store_file(self._desk.storage, file_id, path, file, ring)))
+            except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
+                batch.remove(one)
+                _tell([one], error)
+        return stored
+
+    def _announce(self) -> tuple[UUID, str]:
+        """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
+        database, job, file_id = self._desk.database, self._facts, uuid4()
+        path = path_of(job.organization, job.job_id, file_id)
+        database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
+        return file_id, path
+
+    def _ring(self) -> Ring | None:
+        """The keys that the organization has now, if it has any; outside of transactions."""
+        organization = self._facts.organization
+        return self._desk.keyring.rings_of(self._desk.database, [organization]).get(organization)
+
+    def _insert(
+        self, connection: Connection, stored: list[Stored], under: Ring | None, progress: Progress | None
+    ) -> bool | None:
+        """Whether the lease was held; else nothing was written.
+
+        None, and nothing was written either: the organization has other keys than those that files are stored under.
+        """
+        now = self._desk.database.clock.now(connection)
+        files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
+        # Before the look at what they replace: who seals files anew locks the row, and moves them.
+        if files and not attempts.hold(connection, self._lease):
+            return False
+        replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
+        # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
+        ring = self._desk.keyring.rings(connection, [self._facts.organization]).get(self._facts.organization)
+        # A large file is long on its way, and until a job has it nobody seals it anew.
+        if files and (under and under.active) != (ring and ring.active):
+            return None
+        seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else _left_open
+        reports = [*stored, (progress, None)] if progress is not None else stored
+        if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
+            return False
+        if files:
+            doomed_files.keep(connection, self._facts.organization, files)
+            doomed_files.doom(connection, now, self._facts.organization, replaced)
+        return True
+
+    def _insert_one(
+        self, connection: Connection, now: datetime, seal: Seal, report: Report, file: StoredFile | None
+    ) -> bool:
+        lease = self._lease
+        match report:
+            case Progress(percent, message):
+                told = seal(Field.PROGRESS, message) if message is not None else None
+                return attempts.set_progress(connection, now, lease, percent=percent, message=told)
+            case Line(level, message):
+                message = seal(Field.LOG_LINE, message)
+                return attempts.add_line(connection, now, lease, level=level, message=message)
+            case Checkpoint(state):
+                return attempts.set_checkpoint(connection, now, lease, seal(Field.CHECKPOINT, state))
+            case File(name):
+                assert file is not None
+                values = {"name": name, **asdict(file)}
+                del values["id"]
+                return attempts.set_artifact(connection, now, lease, values)
+
+
+def _left_open(_: Field, text: str) -> str:
+    return text
+
+
+def _tell(batch: Iterable[Waiting], error: Exception | None = None) -> None:
+    """Tell a handler that still waits that it is written, or why it is not."""
+    for _, future in batch:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

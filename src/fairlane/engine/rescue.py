@@ -1,0 +1,94 @@
+"""Rescue: take back the jobs of workers whose lease has run out, or that nobody knows any more."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.events import Emit, JobsRescued
+from fairlane.engine.heartbeat import Heartbeat
+from fairlane.store.statements import workers
+from fairlane.store.statements.finish import Finished
+from fairlane.store.statements.rescue import rescue_worker
+from fairlane.store.transaction import Database
+
+_BATCH: Final = 500
+_MOST_WORKERS: Final = 100  # without jobs, in a round
+
+
+class Rescue:
+    """A service; every worker runs it, and two never take the same lost worker.
+
+    Args:
+        on_ready: called, from the service's thread, when something may have become claimable.
+        are_ours: whether organizations are in Fairlane's own directory.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        heartbeat: Heartbeat,
+        emit: Emit,
+        interval: float,
+        on_ready: Callable[[], object] = lambda: None,
+        *,
+        are_ours: bool = True,
+    ) -> None:
+        self.name = "rescue"
+        self.interval = interval
+        self._database = database
+        self._heartbeat = heartbeat
+        self._emit = emit
+        self._on_ready = on_ready
+        self._are_ours = are_ours
+        self._passed_over: set[UUID] = set()
+        self._at: set[UUID] = set()  # the worker whose rescue was begun last
+        self._random = Random()  # noqa: S311 - jitter, no secret
+
+    def run_once(self) -> int:
+        """Take back the jobs of the first lost worker that has any, up to a batch; how many."""
+        if not self._heartbeat.may_rescue():
+            return 0
+        for _ in range(_MOST_WORKERS):
+            rescued = self._take_back()
+            if rescued != 0:
+                return rescued or 0
+        return 0
+
+    def _take_back(self) -> int | None:
+        """Jobs of one lost worker, up to a batch; how many; None: no other worker is lost."""
+        try:
+            rescued = self._database.write(self._rescue)
+        except Exception:
+            # Whatever is wrong with this one must not keep the others' jobs waiting; it comes again after them.
+            self._passed_over.update(self._at)
+            raise
+        if rescued is None:
+            self._passed_over.clear()
+            return None
+        lost, finished = rescued
+        # Without those that somebody holds: they are there in the next round.
+        jobs = sum(one.transition is not None for one in finished)
+        if jobs:
+            self._on_ready()
+            self._emit(JobsRescued(lost.id, jobs, lost.name))
+        else:  # it had none, or somebody holds their rows
+            self._passed_over.add(lost.id)
+        return jobs
+
+    def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
+        clock = self._database.clock
+        lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
+            connection, self._passed_over
+        )
+        # The clock is read after the leases were: a step that made one run out shows. And only now is it known how long
+        # this had to wait: meanwhile others may have waited for the same, and their leases have run out. Asked last, as
+        # a beat that comes between the two and sees the step ends the steadiness.
+        is_step = lost is not None and self._heartbeat.sees_a_step(clock.lease_seconds(connection))
+        if lost is None or is_step or not self._heartbeat.may_rescue():
+            return None
+        self._at = {lost.id}
+        held = workers.running_jobs(connection, lost.id, _BATCH)
+        return lost, rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)

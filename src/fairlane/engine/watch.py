@@ -1,0 +1,62 @@
+"""Watch: find cancel requests for running jobs, jobs whose lease was lost, and jobs that nobody here knows of."""
+
+import asyncio
+from collections.abc import Set
+from typing import Final
+from uuid import UUID
+
+from fairlane.engine.claims import Claims
+from fairlane.engine.crew import Crew
+from fairlane.engine.reports import Interruption
+from fairlane.store.statements import workers
+from fairlane.store.transaction import Database
+
+# A worker that runs nothing looks every so many rounds for jobs that it does not know of.
+_PATIENCE: Final = 40
+
+
+class Watch:
+    """A service: one query per round for all jobs that run here, hardly any while nothing runs.
+
+    The heartbeat keeps whatever is claimed under the worker's name, so a job that the worker does not know of, however
+    that came about, would be kept and never run: the claims are told to give it back.
+    """
+
+    def __init__(
+        self, database: Database, claims: Claims, crew: Crew, loop: asyncio.AbstractEventLoop, interval: float
+    ) -> None:
+        self.name = "watch"
+        self.interval = interval
+        self._database = database
+        self._claims = claims
+        self._crew = crew
+        self._loop = loop
+        self._idle_rounds = 0
+        self._strays: frozenset[UUID] = frozenset()  # leases that were unknown in the last look
+
+    def run_once(self) -> int:
+        """Stop what was canceled or lost. Always 0: a request that is being followed needs no other round."""
+        # Before the query: what began after it is not missed in the answer.
+        leases = self._crew.leases()
+        self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
+        if self._idle_rounds % _PATIENCE:
+            return 0
+        held = self._database.read(lambda connection: workers.held_by(connection, self._claims.card.id))
+        mine = {one.lease_token for one in held}
+        canceled = {one.lease_token for one in held if one.cancel_requested}
+        for lease in leases:
+            if lease not in mine:
+                self._loop.call_soon_threadsafe(self._crew.stop_one, lease, Interruption.LEASE_LOST)
+            elif lease in canceled:
+                self._loop.call_soon_threadsafe(self._crew.stop_one, lease, Interruption.CANCEL)
+        self._look_for_strays(mine)
+        return 0
+
+    def _look_for_strays(self, mine: Set[UUID]) -> None:
+        # One that is unknown once was claimed this moment, or has ended.
+        strays = mine - self._crew.known_leases()
+        if strays & self._strays:
+            self._claims.doubt()
+            # A full worker claims no more until a slot is free, and these jobs would wait for that.
+            self._loop.call_soon_threadsafe(self._crew.changed.set)
+        self._strays = frozenset(strays)

@@ -1,0 +1,170 @@
+"""Handlers on the event loop."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from fairlane.engine.context import Interrupted, JobContext
+from fairlane.engine.executors.async_ import AsyncExecutor
+from fairlane.engine.executors.base import Abandoned, HandlerQuit
+from fairlane.engine.reports import Checkpoint, Interruption
+from tests.engine.recording import Begun, RecordingChannel, call, end_of
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[AsyncExecutor]:
+    executor = AsyncExecutor()
+    await executor.start()
+    yield executor
+    await executor.stop()
+
+
+async def test_the_result_comes_back(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext, a: int) -> int:
+        await ctx.progress(1)
+        return a + 1
+
+    assert await end_of(Begun(executor, call(handler, {"a": 1}))) == 2
+
+
+async def test_the_error_comes_back(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        await end_of(Begun(executor, call(handler)))
+
+
+async def test_a_checkpoint_that_was_not_kept_fails_the_handler(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        ctx.checkpoint(1)
+
+    with pytest.raises(OSError, match="full"):
+        await end_of(Begun(executor, call(handler, channel=RecordingChannel(OSError("full")))))
+
+
+async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
+    channel = RecordingChannel()
+
+    async def handler(ctx: JobContext) -> None:
+        ctx.log("begun")
+        try:
+            await ctx.sleep(60)
+        finally:
+            await ctx.checkpoint("so far")
+
+    execution = Begun(executor, call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted) as raised:
+        await end_of(execution)
+    assert raised.value.reason is Interruption.TIMEOUT
+    assert channel.of(Checkpoint) == [Checkpoint('"so far"')]
+    assert executor.abandoned == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there the first step is taken at once")
+async def test_an_interrupt_before_the_first_step_cancels(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise AssertionError
+
+    execution = Begun(executor, call(handler))
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupted_handler_may_still_return(executor: AsyncExecutor) -> None:
+    channel = RecordingChannel()
+
+    async def handler(ctx: JobContext) -> str:
+        ctx.log("begun")
+        with suppress(asyncio.CancelledError):
+            await ctx.sleep(60)
+        return "nearly done anyway"
+
+    execution = Begun(executor, call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    assert await end_of(execution) == "nearly done anyway"
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_left_behind_until_it_ends(executor: AsyncExecutor) -> None:
+    channel, release = RecordingChannel(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> str:
+        ctx.log("begun")
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        return "too late"
+
+    execution = Begun(executor, call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.abandon()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="left behind"):
+        await execution.finished
+    assert executor.abandoned == 1
+    release.set()
+    await asyncio.wait({execution.execution.task})
+    assert executor.abandoned == 0
+
+
+async def test_a_cancelled_error_of_its_own_is_an_error_of_the_handler(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(HandlerQuit, match="CancelledError though nobody asked"):
+        await end_of(Begun(executor, call(handler)))
+
+
+async def test_sys_exit_ends_the_handler_not_the_loop(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        sys.exit("enough")
+
+    with pytest.raises(HandlerQuit, match="SystemExit though nobody asked it to stop: enough"):
+        await end_of(Begun(executor, call(handler)))
+
+
+async def test_stop_ends_what_still_runs() -> None:
+    executor, ended = AsyncExecutor(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> None:
+        try:
+            await ctx.sleep(60)
+        finally:
+            ended.set()
+
+    execution = Begun(executor, call(handler))
+    await asyncio.sleep(0)
+    await executor.stop()
+    assert ended.is_set()
+    with pytest.raises(HandlerQuit):
+        await end_of(execution)
+
+
+async def test_stop_tells_the_end_of_what_swallows_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told later, it met a worker that had stopped all that writes ends."""
+    monkeypatch.setattr("fairlane.engine.executors.async_._STOP_WAIT", 0.01)
+    executor, channel, release = AsyncExecutor(), RecordingChannel(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> None:
+        ctx.log("begun")
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    execution = Begun(executor, call(handler, channel=channel))
+    await channel.said("begun")
+    await executor.stop()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="left behind"):
+        await execution.finished
+    release.set()
+    await asyncio.wait({execution.execution.task})

@@ -1,0 +1,116 @@
+"""When the timeout of an attempt is over (R6): counted from when its handler begins."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fairlane.domain.outcomes import Outcome, TimedOut
+from fairlane.engine import attempt as module
+from fairlane.engine.attempt import START_LIMIT, Attempt, Bench
+from fairlane.engine.context import JobContext
+from fairlane.engine.executors.base import Call, Execution, OnEnd
+from fairlane.engine.reports import Interruption
+from fairlane.registry.job_types import ErrorClasses, JobType
+from fairlane.registry.options import Isolation, Options
+from tests.engine.recording import facts
+
+
+class Coming(Execution):
+    """A handler whose process comes up when the test says so, and that ends when it is asked to."""
+
+    def __init__(self, call: Call, on_end: OnEnd) -> None:
+        super().__init__(call, on_end)
+        self.started = None
+
+    def interrupt(self, reason: Interruption) -> None:
+        self.tell(None, asyncio.CancelledError())
+
+    def abandon(self) -> None: ...
+
+
+class Time:
+    """The time and the loop of an attempt: its one timer goes off while time passes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[..., object], tuple[object, ...]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> SimpleNamespace:
+        timer = (self.now + seconds, function, args)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
+
+    def go_on(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.timers and self.timers[0][0] <= end:
+            self.now, function, args = self.timers.pop(0)
+            function(*args)
+        self.now = end
+
+
+class Scene:
+    """An attempt with a timeout of 2 s whose process is still coming up."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.outcomes: list[Outcome] = []
+        self.execution: Coming | None = None
+        executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
+        bench = Bench(cast("Any", SimpleNamespace(loop=time)), cast("Any", executors), 5.0, 1000)
+        job_type: JobType[..., Any] = JobType(
+            "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
+        )
+        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), self._on_end)
+        self.attempt.begin()
+        self.attempt.set_deadline()
+
+    def come_up(self) -> None:
+        assert self.execution is not None
+        self.execution.started = self.time.now
+
+    def _begin(self, call: Call, on_end: OnEnd) -> Execution:
+        self.execution = Coming(call, on_end)
+        self.execution.entered = self.time.now
+        return self.execution
+
+    def _on_end(self, _: Attempt, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def work(ctx: JobContext) -> None: ...
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    time = Time()
+    monkeypatch.setattr(module, "time", time)
+    return Scene(time)
+
+
+def message(outcome: Outcome) -> str:
+    assert isinstance(outcome, TimedOut)
+    return outcome.error.message
+
+
+def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
+    scene.time.go_on(START_LIMIT - 1)
+    assert scene.outcomes == []
+    scene.time.go_on(3)
+    assert message(*scene.outcomes) == "its handler had not begun after 60 s"
+
+
+def test_the_wait_for_a_process_is_no_time_in_which_it_should_have_come_up(scene: Scene) -> None:
+    assert scene.execution is not None
+    scene.execution.entered = None
+    scene.time.go_on(2 * START_LIMIT)
+    scene.execution.entered = scene.time.now
+    scene.time.go_on(START_LIMIT - 1)
+    assert scene.outcomes == []
+    scene.time.go_on(3)
+    assert message(*scene.outcomes).startswith("its handler had not begun after")

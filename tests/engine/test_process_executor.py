@@ -1,0 +1,421 @@
+"""Handlers in processes of their own. These are real processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from fairlane.domain.errors import PermanentError
+from fairlane.domain.statuses import JobStatus
+from fairlane.engine.context import Interrupted
+from fairlane.engine.executors import process, wire
+from fairlane.engine.executors.base import Abandoned, HandlerQuit, ProcessDied
+from fairlane.engine.executors.process import ProcessExecutor
+from fairlane.engine.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from fairlane.registry.options import Isolation
+from tests.engine import handlers
+from tests.engine.recording import Begun, RecordingChannel, Watched, call, end_of
+from tests.patience import PATIENCE
+
+# One executor for all tests, as it is one for all jobs; what a test kills is replaced.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", name="executor")
+async def executor_of_all() -> AsyncIterator[ProcessExecutor]:
+    executor = ProcessExecutor(3)
+    await executor.start()
+    yield executor
+    pids = executor.pids
+    await executor.stop()
+    # Reaped too: a zombie would still be there.
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def channel() -> RecordingChannel:
+    return RecordingChannel()
+
+
+def begin(
+    executor: ProcessExecutor,
+    handler: Callable[..., Any],
+    channel: RecordingChannel | None = None,
+    parents: tuple[ParentFacts, ...] = (),
+    **parameters: object,
+) -> Begun:
+    return Begun(executor, call(handler, parameters, isolation=Isolation.PROCESS, channel=channel, parents=parents))
+
+
+async def test_the_result_comes_back(executor: ProcessExecutor) -> None:
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    assert await end_of(begin(executor, handlers.pid)) != os.getpid()
+
+
+async def test_parameters_arrive_typed(executor: ProcessExecutor) -> None:
+    page = {"number": 1}
+    assert await end_of(begin(executor, handlers.typed, day="2026-11-01", page=page)) == ["date", "Page", "2027"]
+
+
+async def test_a_good_child_is_reused(executor: ProcessExecutor) -> None:
+    first = await end_of(begin(executor, handlers.pid))
+    assert await end_of(begin(executor, handlers.pid)) == first
+    assert first in executor.pids
+
+
+async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -> None:
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
+    execution = begin(executor, handlers.describe, parents=(parent,))
+    assert await end_of(execution) == {
+        "organization": "acme",
+        "attempt": 2,
+        "lease": str(execution.execution.call.facts.lease_token),
+        "labels": {"doc": "42"},
+        "parents": [[str(parent.id), str(JobStatus.COMPLETED), f"{parent.id} a.txt"]],
+    }
+
+
+async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"of a file")
+    await end_of(begin(executor, handlers.report_all, channel, path=str(source)))
+    assert channel.reports[:-1] == [
+        Progress(10.0, "begun"),
+        Line("warning", "look out"),
+        Checkpoint('{"page":3}'),
+        File("a.txt", "ä".encode()),
+        File("b.txt", b"of a file", "text/x-test"),
+    ]
+    assert channel.reports[-1] == Progress(100.0, "done")
+    assert source.exists()
+
+
+async def test_async_handlers_run_there_too(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    assert await end_of(begin(executor, handlers.report_async, channel)) in executor.pids
+    assert channel.reports == [Progress(50.0, None), Checkpoint('"state"'), File("unawaited.txt", b"data")]
+
+
+async def test_a_report_that_could_not_be_kept_is_an_error_in_the_handler(executor: ProcessExecutor) -> None:
+    channel = RecordingChannel(OSError("disk full"))
+    assert await end_of(begin(executor, handlers.checkpoint, channel)) == "OSError: disk full"
+
+
+async def test_a_flood_of_progress_is_thinned_and_the_last_arrives(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    await end_of(begin(executor, handlers.flood, channel))
+    assert channel.reports[0] == Progress(0.0, None)
+    assert channel.reports[-1] == Progress(100.0, "last")
+    assert len(channel.reports) < 1000
+
+
+async def test_the_error_comes_back(executor: ProcessExecutor) -> None:
+    with pytest.raises(handlers.ServiceDown, match="down") as raised:
+        await end_of(begin(executor, handlers.fail, how="own transient"))
+    assert raised.value.retry_after == 7
+    assert "handlers.py" in str(raised.value.__cause__)
+    with pytest.raises(HandlerQuit, match="SystemExit"):
+        await end_of(begin(executor, handlers.fail, how="exit"))
+    with pytest.raises(PermanentError, match="result can't be stored"):
+        await end_of(begin(executor, handlers.unstorable))
+
+
+async def test_an_interrupt_stops_a_sleep_and_clean_up_runs(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted) as raised:
+        await end_of(execution)
+    assert raised.value.reason is Interruption.TIMEOUT
+    assert channel.reports[1:] == [Line("info", "cleaned up"), Checkpoint('"so far"')]
+
+
+async def test_an_interrupt_stops_what_does_not_ask(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.sleep_deaf, channel)
+    pid = int(await channel.said("begun "))
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+    assert channel.lines == [f"begun {pid}", "canceled: True"]
+    # An interrupted child is replaced.
+    assert await end_of(begin(executor, handlers.pid)) != pid
+
+
+async def test_it_has_started_when_the_child_begins_the_handler(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep, channel)
+    assert execution.execution.started is None
+    await channel.said("begun")
+    assert execution.execution.started is not None
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupt_stops_what_its_first_signal_came_too_early_for(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep_twice, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupt_before_the_child_is_up_stops_too(executor: ProcessExecutor) -> None:
+    execution = begin(executor, handlers.sleep)
+    execution.interrupt(Interruption.SHUTDOWN)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupt_cancels_async_handlers(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.sleep_async, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+    assert channel.of(Checkpoint) == [Checkpoint('"so far"')]
+
+
+async def test_an_interrupted_handler_may_still_return(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.wait_for_stop, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    assert await end_of(execution) == "returned all the same"
+
+
+async def test_a_signal_from_outside_interrupts_nobody(executor: ProcessExecutor) -> None:
+    assert await end_of(begin(executor, handlers.signaled_from_outside)) == "went on"
+
+
+async def test_one_that_ignores_sigterm_is_killed_with_what_it_started(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.ignore_all, channel)
+    watched = [Watched(int(pid)) for pid in (await channel.said("pids ")).split()]
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.abandon()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="killed"):
+        await execution.finished
+    assert all(process.has_ended() for process in watched)
+    assert executor.abandoned == 0
+
+
+async def test_a_crash_is_an_error_of_its_job_alone(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    other = begin(executor, handlers.sleep, channel)
+    await channel.said("begun")
+    ends = {"exit": "ended with exit code 3", "segfault": "was killed by SIGSEGV"}
+    crashes = [(begin(executor, handlers.die, how=how), what) for how, what in ends.items()]
+    for crash, what in crashes:
+        with pytest.raises(ProcessDied, match=what):
+            await end_of(crash)
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    assert not other.finished.done()
+    other.abandon()
+    assert isinstance(other.finished.exception(), Abandoned)
+
+
+async def test_a_crash_is_noticed_though_a_forked_process_lives_on_and_ends_it(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.start_and_exit, channel, how="segfault")
+    forked = Watched(int(await channel.said("pid ")))
+    with pytest.raises(ProcessDied):
+        await end_of(execution)
+    assert forked.has_ended()
+
+
+async def test_nobody_speaks_in_the_name_of_another_job(
+    executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path
+) -> None:
+    path, first = str(tmp_path / "speak"), RecordingChannel()
+    pid = await end_of(begin(executor, handlers.leave_thread, first, path=path))
+    assert await end_of(begin(executor, handlers.wake_thread, channel, path=path)) == pid
+    assert first.reports == channel.reports == []
+
+
+async def test_what_is_too_long_for_a_message_is_refused(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    monkeypatch.setattr(wire, "LINE_LIMIT", 100)
+    with pytest.raises(PermanentError, match="100 are allowed"):
+        begin(executor, handlers.add, a=1)
+
+
+async def test_a_child_that_dies_idle_is_replaced(executor: ProcessExecutor) -> None:
+    pid = await end_of(begin(executor, handlers.pid))
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        while pid in executor.pids:  # noqa: ASYNC110 - its end is a task of the executor
+            await asyncio.sleep(0.001)
+    assert executor.pids
+    assert await end_of(begin(executor, handlers.pid)) in executor.pids
+
+
+async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
+    executor = ProcessExecutor(1)
+    execution = begin(executor, handlers.ignore_all, channel)
+    watched = [Watched(int(pid)) for pid in (await channel.said("pids ")).split()]
+    await executor.stop()
+    with pytest.raises(Abandoned):
+        await execution.finished
+    assert all(process.has_ended() for process in watched)
+    assert not executor.pids
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessExecutor]:
+    """One that lets one child come up at a time, and has all the patience of the world."""
+    monkeypatch.setattr(process, "_AT_ONCE", 1)
+    monkeypatch.setattr(process, "_PATIENCE", 3600.0)
+    executor = ProcessExecutor(3)
+    yield executor
+    await executor.stop()
+
+
+async def test_who_needs_a_child_while_others_come_up_takes_whichever_is_free_first(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(5)]
+    assert len(narrow.pids) == 1
+    pids = [await end_of(execution) for execution in executions]
+    # Each comes up after the one before it, which by then runs what waits.
+    assert len(set(pids)) < len(pids)
+
+
+async def test_one_that_hangs_as_it_comes_up_holds_up_no_other(
+    narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", 0.01)
+    hanging = begin(narrow, handlers.add, a=1)
+    (pid,) = narrow.pids
+    os.kill(pid, signal.SIGSTOP)
+    assert await end_of(begin(narrow, handlers.add, a=2)) == 3
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ProcessDied):
+        await end_of(hanging)
+
+
+async def test_an_interrupt_ends_one_that_waits_for_a_child(narrow: ProcessExecutor) -> None:
+    begin(narrow, handlers.sleep)
+    waiting = begin(narrow, handlers.add, a=1)
+    waiting.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(waiting)
+    assert waiting.execution.started is None
+
+
+async def test_stop_ends_what_waits_for_a_child(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.sleep) for _ in range(2)]
+    await narrow.stop()
+    for execution in executions:
+        with pytest.raises(Abandoned):
+            await execution.finished
+
+
+async def test_nobody_overtakes_who_waits(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(3)]
+    await end_of(executions[0])
+    executions.append(begin(narrow, handlers.pid))
+    for execution in executions:
+        await end_of(execution)
+    entered = [execution.execution.entered for execution in executions]
+    assert entered == sorted(entered)
+
+
+async def test_while_the_system_has_no_more_processes_those_that_there_are_do_it(
+    narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(narrow, handlers.pid)
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    assert await end_of(begin(narrow, handlers.pid)) == await end_of(first)
+
+
+async def test_who_waits_is_told_when_there_is_no_process_left(
+    narrow: ProcessExecutor, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(narrow, handlers.sleep, channel)
+    await channel.said("begun")
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    waiting = begin(narrow, handlers.add, a=1)
+    first.interrupt(Interruption.CANCEL)  # which ends the only one
+    with pytest.raises(BlockingIOError):
+        await end_of(waiting)
+    with pytest.raises(BlockingIOError):
+        await end_of(begin(narrow, handlers.add, a=1))
+
+
+async def test_one_that_imports_the_application_still_comes_up(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(4)]
+    while not any(child.came_up for child in narrow._children):  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.001)
+    assert narrow._coming_up() <= 1
+    for execution in executions:
+        await end_of(execution)
+
+
+def refuse(*_: object) -> None:
+    raise BlockingIOError("no more processes")
+
+
+async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process_able_to_hear_it(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    pid = await end_of(begin(executor, handlers.refuse_sigterm))
+    execution = begin(executor, handlers.sleep_deaf, channel)
+    assert int(await channel.said("begun ")) == pid
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_a_child_that_a_handler_left_processes_in_is_replaced(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    pid = await end_of(begin(executor, handlers.leave_process, channel, how="returns"))
+    assert await end_of(begin(executor, handlers.pid)) != pid
+    assert Watched(int(await channel.said("pids "))).has_ended()
+
+
+@pytest.mark.parametrize("how", ["signals ignored", "system call", "interpreter's lock"])
+async def test_no_child_outlives_a_killed_worker(how: str) -> None:
+    code = """
+import asyncio, sys
+from fairlane.registry.options import Isolation
+from fairlane.engine.executors.process import ProcessExecutor
+from tests.engine import handlers
+from tests.engine.recording import Begun, RecordingChannel, call
+async def main():
+    executor, channel = ProcessExecutor(2), RecordingChannel()
+    await executor.start()
+    handler, parameters = handlers.block, {"how": sys.argv[1]}
+    if sys.argv[1] == "signals ignored":
+        handler, parameters = handlers.ignore_all, {}
+    execution = Begun(executor, call(handler, parameters, isolation=Isolation.PROCESS, channel=channel))
+    print(await channel.said("pids "), *executor.pids, flush=True)
+    await execution.finished
+asyncio.run(main())
+"""
+    pipe = asyncio.subprocess.PIPE
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, how, stdout=pipe)
+    assert worker.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        watched = [Watched(int(pid)) for pid in (await worker.stdout.readline()).split()]
+    assert len(watched) >= 3
+    worker.kill()
+    await worker.wait()
+    assert all(process.has_ended() for process in watched)

@@ -1,0 +1,127 @@
+"""Jobs whose time has come are made ready, of each organization as many: nobody waits behind another's thousands."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import update
+
+from fairlane import Job, JobContext, Snooze, Submission
+from fairlane.engine.stage import Stage
+from fairlane.store.statements import stage
+from fairlane.store.tables import jobs, live
+from fairlane.testing import ManualClock
+from tests.engine.worker_kit import Engine, engine
+from tests.engine.worker_outages import held_job
+from tests.engine.worker_store import nothing
+
+BATCH = 500  # jobs that a round makes ready
+MANY = 5000
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
+    with engine(database_url, clock=clock, lease=86_400.0) as fl:
+        fl.organizations.create("rival")
+        nothing(fl)
+        yield fl
+
+
+def give_later(fl: Engine, number: int, delay: float, organization: str = "acme") -> list[Job]:
+    """So many jobs that are due after `delay` seconds."""
+    wanted = [Submission("work", organization=organization, delay=delay) for _ in range(number)]
+    return [job for at in range(0, number, 1000) for job in fl.submit_many(wanted[at : at + 1000])]
+
+
+def is_ready(fl: Engine, job: Job) -> bool:
+    return fl.explain(job.id, organization=job.organization).place_in_lane is not None
+
+
+def rounds(fl: Engine) -> list[int]:
+    """How many jobs each round made ready, until one finds none."""
+    service = Stage(fl.database, 1.0)
+    return list(iter(service.run_once, 0))
+
+
+def test_a_delayed_job_waits_for_no_other_organization_s_thousands(fl: Engine, clock: ManualClock) -> None:
+    give_later(fl, MANY, 60)
+    (rival,) = give_later(fl, 1, 61, "rival")
+    clock.advance(62)
+    assert Stage(fl.database, 1.0).run_once() == BATCH // 2 + 1
+    assert is_ready(fl, rival)
+    left = MANY - BATCH // 2
+    assert rounds(fl) == [BATCH] * (left // BATCH) + [left % BATCH]
+
+
+def test_a_retry_waits_for_no_other_organization_s_thousands(fl: Engine, clock: ManualClock) -> None:
+    @fl.job_type("poll", dedup_window=0)
+    async def poll(ctx: JobContext) -> None:
+        raise Snooze(61 if ctx.organization == "rival" else 60)
+
+    fl.submit_many([Submission("poll", organization="acme") for _ in range(2 * BATCH)])
+    rival = fl.submit("poll", organization="rival")
+    fl.drain(concurrency=100)
+    clock.advance(62)
+    assert Stage(fl.database, 1.0).run_once() == BATCH // 2 + 1
+    assert is_ready(fl, rival)
+    assert rounds(fl) == [BATCH, BATCH // 2]
+
+
+def test_due_jobs_of_all_organizations_that_fit_a_round_are_ready_after_it(fl: Engine, clock: ManualClock) -> None:
+    give_later(fl, BATCH - 2, 60)
+    give_later(fl, 1, 61, "rival")
+    clock.advance(62)
+    assert rounds(fl) == [BATCH - 1]
+
+
+def test_where_more_organizations_have_due_jobs_than_fit_a_round_those_go_first_that_waited_longest(
+    fl: Engine, clock: ManualClock
+) -> None:
+    fl.organizations.create("third")
+    given = [
+        give_later(fl, 4, delay, name) for delay, name in ((63.0, "acme"), (62.0, "rival"), (61.0, "third"))
+    ]  # fmt: skip
+    clock.advance(64)
+    for first in ([0, 1, 1], [0, 2, 2], [0, 3, 3], [0, 4, 4], [2, 4, 4], [4, 4, 4]):
+        assert fl.database.write(lambda c: stage.release_scheduled(c, clock.now(c), limit=2)) == 2
+        assert [sum(is_ready(fl, job) for job in those) for those in given] == first
+
+
+def test_scheduled_rows_with_a_lease_keep_no_other_job_from_its_time(fl: Engine, clock: ManualClock) -> None:
+    """No worker writes such a row, and no release of it would prove its write."""
+    odd = give_later(fl, BATCH, 60)
+    later = give_later(fl, 1, 61) + give_later(fl, 1, 61, "rival")
+    held = update(live).where(live.c.organization_id == "acme", live.c.id.in_([job.id for job in odd]))
+    fl.database.write(lambda c: c.execute(held.values(lease_token=live.c.id)), of="acme")
+    clock.advance(62)
+    assert rounds(fl) == [2]
+    assert all(is_ready(fl, job) for job in later)
+
+
+def test_a_child_whose_facts_a_host_holds_keeps_no_other_from_being_told(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        fl.organizations.create("rival")
+        nothing(fl)
+
+        @fl.job_type("bad", dedup_window=0, max_retries=0)
+        async def bad(ctx: JobContext) -> None:
+            raise ConnectionError("gone")
+
+        parents = [fl.give("bad", organization=one) for one in ("acme", "rival")]
+        with fl.database.engine.connect() as host:  # whose children come in when their parents have ended
+            held, free = (
+                fl.submit("work", organization=one.organization, depends_on=[one], connection=host) for one in parents
+            )
+            fl.drain()
+            host.commit()
+        service = Stage(fl.database, 1.0)
+        with held_job(fl, held, jobs):
+            assert service.run_once() == 1
+            assert service.run_once() == 0
+            assert (fl.look(held).status, fl.look(free).status) == ("pending", "dead_letter")
+        assert service.run_once() == 1
+        assert fl.look(held).status == "dead_letter"

@@ -1,0 +1,183 @@
+"""Which jobs a running worker starts next, and that none which it claimed is ever forgotten."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+from psycopg.types.json import set_json_loads
+from sqlalchemy import Connection, insert, update
+
+from fairlane import Job, JobContext, Submission
+from fairlane.domain.events import ServiceFailed
+from fairlane.engine.worker import Worker
+from fairlane.store.tables import jobs, live, results
+from tests.engine.worker_kit import (
+    Engine,
+    Gate,
+    Hold,
+    engine,
+    running,
+    running_by_organization,
+    running_jobs,
+    started,
+    until,
+)
+from tests.engine.worker_outages import held_job, refusing
+from tests.engine.worker_store import nothing
+
+pytestmark = pytest.mark.both_databases
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        nothing(fl)
+        yield fl
+
+
+def test_with_as_many_slots_as_organizations_each_has_one(fl: Engine) -> None:
+    everybody = ("acme", "rival", "third")
+    Hold().job_type(fl, "long")
+    for name in everybody[1:]:
+        fl.organizations.create(name)
+    for name in ("acme",) * 10 + everybody[1:]:
+        fl.give("long", organization=name)
+    with running(fl.worker(concurrency=3)):
+        until(lambda: len(running_jobs(fl, *everybody)) == 3)
+        assert running_by_organization(fl, *everybody) == {"acme": 1, "rival": 1, "third": 1}
+
+
+def test_who_is_new_waits_behind_nobody_s_backlog(fl: Engine) -> None:
+    fl.organizations.create("rival")
+    backlog = fl.submit_many([Submission("work", organization="acme") for _ in range(300)])
+    with running(fl.worker(concurrency=1)):
+        started(fl, backlog[0])
+        newcomer = fl.give("work", organization="rival")
+        started(fl, newcomer)
+        assert fl.list(organization="acme", status="queued").total > 0
+
+
+def test_a_suspension_holds_for_a_worker_that_runs_from_the_next_start_on(fl: Engine) -> None:
+    hold = Hold()
+    hold.job_type(fl, "long")
+    fl.organizations.create("rival")
+    with running(fl.worker(concurrency=1)):
+        first, second = fl.give("long"), fl.give("work")
+        started(fl, first)
+        other = fl.give("work", organization="rival", priority="low")
+        fl.organizations.suspend("acme")
+        hold.let_go(first)
+        assert fl.ended(other).status == "completed"
+        assert fl.look(second).attempt == 0
+        fl.organizations.activate("acme")
+        assert fl.ended(second).status == "completed"
+
+
+def test_a_child_starts_as_its_parent_ends_also_beside_a_job_that_a_limit_holds_back(database_url: str) -> None:
+    """Nobody waits for the worker's next poll, which is in an hour."""
+    with engine(database_url, poll_interval=3600.0) as fl:
+        nothing(fl)
+        Hold().job_type(fl, "held", max_running=0)
+        held = fl.give("held")
+        with running(fl.worker(concurrency=2)):
+            job = fl.give("work")
+            for _ in range(5):
+                job = fl.give("work", depends_on=[job.id])
+            fl.ended(job)
+        assert fl.look(held).attempt == 0
+
+
+def test_a_host_may_read_json_as_it_likes(postgres_url: str) -> None:
+    """How psycopg reads JSON is set for a whole process."""
+    set_json_loads(lambda text: {"wrapped": json.loads(text)})
+    try:
+        with engine(postgres_url) as fl:
+            nothing(fl)
+            job = fl.give("work")
+            fl.job_types.limit("work", max_running=1)
+            fl.drain()
+            assert fl.look(job).status == "completed"
+    finally:
+        set_json_loads(json.loads)
+
+
+@pytest.mark.parametrize("what", ["labels of its own", "labels of a parent", "result of a parent"])
+def test_a_job_that_can_t_be_read_any_more_fails_and_holds_up_no_other(fl: Engine, what: str) -> None:
+    parent = fl.give("work")
+    fl.drain()
+    broken, other = fl.give("work", depends_on=[parent]), fl.give("work")
+
+    def spoil(connection: Connection) -> None:
+        if what == "result of a parent":
+            key = {"organization_id": "acme", "job_id": parent.id}
+            connection.execute(insert(results).values(**key, value="{", at=parent.created_at))
+        else:
+            spoiled = broken if what == "labels of its own" else parent
+            mine = (jobs.c.organization_id == "acme") & (jobs.c.id == spoiled.id)
+            connection.execute(update(jobs).where(mine).values(labels="{"))
+
+    fl.database.write(spoil, of="acme")
+    fl.drain()
+    assert [entry.to_status for entry in fl.history(other.id, organization="acme")][-1] == "completed"
+    assert fl.way(broken)[:3] == ["queued", "running", "failed"]
+    assert "no JSON" in fl.reasons(broken)
+
+
+def test_a_claim_that_the_database_refuses_by_a_mistake_of_its_own_ends_no_worker_and_loses_no_job(
+    postgres_url: str,
+) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+        given = [fl.give("work") for _ in range(3)]
+        with ExitStack() as mistake:
+            mistake.enter_context(refusing(postgres_url, given[1], "running"))
+            with running(fl.worker()):
+                fl.events.wait(ServiceFailed, service="claim")
+                mistake.close()
+                for job in given:
+                    assert fl.ended(job).status == "completed"
+
+
+def give_unheard_of(fl: Engine, worker: Worker) -> Job:
+    """A job that runs under the worker's name, though the worker never heard of it."""
+    fl.queues.pause("default")
+    job = fl.give("work")
+    lease = {"worker_id": worker.id, "lease_token": uuid4(), "started_at": job.created_at}
+    mine = (live.c.organization_id == "acme") & (live.c.id == job.id)
+    begun = update(live).where(mine).values(status="running", ready=False, attempt=1, **lease)
+    fl.database.write(lambda connection: connection.execute(begun))
+    return job
+
+
+def test_a_job_that_its_worker_never_heard_of_is_given_back_also_by_a_full_worker(fl: Engine) -> None:
+    """However that came about: the heartbeat keeps whatever runs under the worker's name."""
+    gate = Gate()
+
+    @fl.job_type("long")
+    def long(ctx: JobContext) -> None:
+        gate.wait()
+
+    busy = fl.worker(concurrency=1)
+    with running(busy):
+        started(fl, fl.give("long"))
+        stray = give_unheard_of(fl, busy)
+        until(lambda: fl.look(stray).status == "queued")
+        assert "its claim was cut off" in fl.reasons(stray)
+        gate.open()
+
+
+def test_where_somebody_holds_such_a_job_it_is_given_back_once_it_is_free_and_holds_up_no_other(
+    postgres_url: str,
+) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+        worker = fl.worker()
+        with running(worker):
+            stray = give_unheard_of(fl, worker)
+            with held_job(fl, stray):
+                fl.queues.resume("default")
+                assert fl.ended(fl.give("work")).status == "completed"
+            assert fl.ended(stray).status == "completed"
+            assert fl.look(stray).attempt == 2

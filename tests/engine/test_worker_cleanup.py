@@ -1,0 +1,213 @@
+"""R14: ended jobs go when their time is over, with all that is kept of them, and nothing goes that is still needed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from fairlane import Job, JobContext, JobNotFound, PermanentError
+from fairlane.engine import cleanup as module
+from fairlane.engine.cleanup import Cleanup
+from fairlane.store.statements.cleanup import _OF_JOB
+from fairlane.testing import ManualClock
+from tests.engine.worker_kit import Engine, engine
+
+pytestmark = pytest.mark.both_databases
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fl(database_url: str, clock: ManualClock, tmp_path: Path) -> Iterator[Engine]:
+    with engine(database_url, clock=clock, artifacts_url=(tmp_path / "artifacts").as_uri()) as fl:
+
+        @fl.job_type("keep a month", backoff=[0])
+        async def month(ctx: JobContext) -> str:
+            """Leaves something in every table."""
+            ctx.log("a line")
+            ctx.progress(50)
+            await ctx.checkpoint("state")
+            await ctx.artifact("report.txt", "a file")
+            if ctx.attempt == 1:
+                raise ConnectionError
+            return "a result"
+
+        @fl.job_type("keep a day", retention=DAY)
+        async def day(ctx: JobContext) -> None: ...
+
+        @fl.job_type("break")
+        async def broken(ctx: JobContext) -> None:
+            raise PermanentError("for good")
+
+        yield fl
+
+
+def clean(fl: Engine) -> int:
+    return Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0).run_once()
+
+
+def exists(fl: Engine, job: Job) -> bool:
+    try:
+        fl.look(job)
+    except JobNotFound:
+        return False
+    return True
+
+
+def ended(fl: Engine, job_type: str, **options: Any) -> Job:
+    job = fl.give(job_type, **options)
+    fl.drain()
+    return job
+
+
+def test_a_type_may_be_kept_for_a_time_of_its_own(fl: Engine, clock: ManualClock) -> None:
+    long, short = ended(fl, "keep a month"), ended(fl, "keep a day")
+    clock.advance(DAY - 1)
+    assert clean(fl) == 0
+    clock.advance(2)
+    assert clean(fl) == 1
+    assert (exists(fl, long), exists(fl, short)) == (True, False)
+    clock.advance(29 * DAY)
+    assert clean(fl) == 1 + 1, "the job and its file"
+    assert not exists(fl, long)
+
+
+def test_what_an_organization_says_goes_before_what_its_types_say(fl: Engine, clock: ManualClock) -> None:
+    fl.organizations.create("rival")
+    fl.organizations.update("acme", retention=10 * DAY)
+    mine = [ended(fl, "keep a month"), ended(fl, "keep a day")]
+    theirs = [ended(fl, "keep a month", organization="rival"), ended(fl, "keep a day", organization="rival")]
+    clock.advance(9 * DAY)
+    clean(fl)
+    assert [exists(fl, job) for job in mine + theirs] == [True, True, True, False]
+    clock.advance(2 * DAY)
+    clean(fl)
+    assert [exists(fl, job) for job in mine + theirs] == [False, False, True, False]
+
+
+def test_a_job_goes_with_all_that_is_kept_of_it(fl: Engine, clock: ManualClock, tmp_path: Path) -> None:
+    ended(fl, "keep a month", labels={"doc": "42"})
+    assert rows_of_jobs(fl) > 5
+    assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+    clock.advance(31 * DAY)
+    clean(fl)
+    assert rows_of_jobs(fl) == 0
+    assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
+
+def rows_of_jobs(fl: Engine) -> int:
+    """Rows of acme in all tables that hang on jobs."""
+    counts = [select(func.count()).select_from(table).where(table.c.organization_id == "acme") for table in _OF_JOB]
+    return fl.database.read(lambda connection: sum(connection.execute(one).scalar_one() for one in counts))
+
+
+def test_a_deduplication_key_goes_with_its_job(fl: Engine, clock: ManualClock) -> None:
+    ended(fl, "keep a day", dedup_key="once", dedup_window=365 * DAY)
+    clock.advance(2 * DAY)
+    clean(fl)
+    assert fl.give("keep a day", dedup_key="once").status == "queued"
+
+
+@pytest.mark.parametrize("decision", ["resolve", "ignore"])
+def test_a_dead_letter_stays_until_somebody_has_decided(fl: Engine, clock: ManualClock, decision: str) -> None:
+    letter = ended(fl, "break")
+    clock.advance(365 * DAY)
+    assert clean(fl) == 0
+    getattr(fl.dead_letters, decision)(letter.id, organization="acme")
+    assert clean(fl) == 1
+    assert not exists(fl, letter)
+
+
+def test_a_parent_stays_as_long_as_a_job_that_depends_on_it_lives(fl: Engine, clock: ManualClock) -> None:
+    parent = ended(fl, "keep a day")
+    child = fl.give("keep a day", depends_on=[parent], delay=10 * DAY, dedup_window=0)
+    clock.advance(5 * DAY)
+    assert clean(fl) == 0
+    fl.cancel(child.id, organization="acme")
+    clock.advance(2 * DAY)
+    assert clean(fl) == 2
+    assert (exists(fl, parent), exists(fl, child)) == (False, False)
+
+
+def test_a_parent_of_a_dead_letter_that_may_be_retried_stays(fl: Engine, clock: ManualClock) -> None:
+    parent = ended(fl, "keep a day")
+    letter = ended(fl, "break", depends_on=[parent])
+    clock.advance(365 * DAY)
+    assert clean(fl) == 0
+    fl.dead_letters.resolve(letter.id, organization="acme")
+    assert clean(fl) == 2
+
+
+@pytest.mark.parametrize("status", ["pending", "queued", "running"])
+def test_a_job_that_has_not_ended_is_never_cleaned_up(fl: Engine, clock: ManualClock, status: str) -> None:
+    from tests.engine.worker_store import member
+
+    job = fl.give("keep a day", delay=DAY if status == "pending" else None)
+    if status == "running":
+        member(fl).claim()
+    clock.advance(365 * DAY)
+    assert clean(fl) == 0
+    assert fl.look(job).status == status
+
+
+def batches_of(size: int, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are on the other database."""
+    name, other = ("_BATCH", "_BATCH_ON_SQLITE")[:: 1 if fl.database.is_postgres else -1]
+    monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(module, other, 1_000)
+
+
+def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches_of(3, fl, monkeypatch)
+    monkeypatch.setattr(module, "_ENOUGH", 3)
+    for _ in range(7):
+        fl.give("keep a day", dedup_window=0)
+    fl.drain()
+    clock.advance(2 * DAY)
+    assert [clean(fl) for _ in range(4)] == [3, 3, 1, 0]
+
+
+@pytest.mark.slow
+def test_what_has_to_stay_is_passed_once_a_turn(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_of(2, fl, monkeypatch)
+    monkeypatch.setattr(module, "_PAGES", 2)
+    letters = [ended(fl, "break", dedup_window=0) for _ in range(9)]
+    clock.advance(60)
+    last = ended(fl, "keep a day")
+    clock.advance(31 * DAY)
+    fl.dead_letters.ignore(letters[5].id, organization="acme")
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    # Four looked at; four more, one of which goes; the one that is left and the next shelf; all over again.
+    assert [cleanup.run_once() for _ in range(3)] == [0, 1, 1]
+    assert not exists(fl, last)
+    fl.dead_letters.ignore(letters[0].id, organization="acme")
+    assert [cleanup.run_once() for _ in range(2)] == [1, 0]
+    assert [exists(fl, letter) for letter in letters] == [False, *[True] * 4, False, *[True] * 3]
+
+
+def test_shelves_beyond_those_looked_at_at_once_come_next(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SHELVES", 1)
+    old = [ended(fl, "keep a day"), ended(fl, "break")]
+    fl.dead_letters.ignore(old[1].id, organization="acme")
+    clock.advance(31 * DAY)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    assert [cleanup.run_once() for _ in range(3)] == [1, 1, 0]
+    assert not any(exists(fl, job) for job in old)
+
+
+def test_a_worker_cleans_up(fl: Engine, clock: ManualClock) -> None:
+    job = ended(fl, "keep a day")
+    clock.advance(2 * DAY)
+    fl.drain()
+    assert not exists(fl, job)

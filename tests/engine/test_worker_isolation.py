@@ -1,0 +1,126 @@
+"""R5, R6, R10: what a handler does to its process hurts nobody else, and whoever looks at the job reads what it was."""
+
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from fairlane import Job, JobContext
+from fairlane.cli.root import app
+from fairlane.domain.events import HandlerAbandoned
+from tests.engine import handlers
+from tests.engine.recording import Watched
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
+
+SOON = 0.3  # seconds
+WAYS = {
+    "segfault": "ProcessDied: the handler's process was killed by SIGSEGV",
+    "exit": "ProcessDied: the handler's process ended with exit code 7 before the handler did",
+    "killed": "ProcessDied: the handler's process was killed by SIGKILL; Linux does that when memory runs out",
+    "out of memory": "MemoryError",
+}
+DEAF = ("system call", "interpreter's lock")
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url, stop_grace=SOON) as fl:
+        yield fl
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+def test_each_way_in_which_a_process_ends_is_told_in_words_of_its_own(fl: Engine, how: str) -> None:
+    fl.job_type("crash", isolation="process", max_retries=1, backoff=[0])(handlers.crash)
+    job = fl.give("crash", parameters={"how": how})
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "failed", "queued", "running", "failed", "dead_letter"]
+    now = fl.look(job)
+    assert ": ".join(filter(None, (now.error_type, now.error_message))) == WAYS[how]
+    shown = shown_of(fl, job)
+    assert [WAYS[how] in line for line in shown if " failed " in line] == [True, True]
+    assert [line.removeprefix("error").strip() for line in shown if line.startswith("error")] == [WAYS[how]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+def test_a_process_that_ends_takes_no_other_job_along_and_the_next_one_runs(fl: Engine, how: str) -> None:
+    gate = Gate()
+
+    @fl.job_type("beside")
+    def beside(ctx: JobContext) -> str:
+        gate.wait()
+        return "untouched"
+
+    fl.job_type("process beside", isolation="process")(handlers.say_and_sleep)
+    fl.job_type("crash", isolation="process", max_retries=0)(handlers.crash)
+    fl.job_type("next", isolation="process")(handlers.add)
+    with running(fl.worker()):
+        thread, process = fl.give("beside"), fl.give("process beside")
+        gate.reached()
+        processes_of(fl, process)
+        crash = fl.give("crash", parameters={"how": how})
+        assert fl.ended(crash).status == "dead_letter"
+        following = fl.give("next", parameters={"a": 1})
+        assert fl.ended(following).status == "completed"
+        assert [fl.look(job).status for job in (thread, process)] == ["running", "running"]
+        gate.open()
+        assert fl.ended(thread).status == "completed"
+        fl.cancel(process.id, organization="acme")
+        assert fl.ended(process).status == "canceled"
+    assert [fl.look(job).attempt for job in (thread, process)] == [1, 1]
+
+
+@pytest.mark.parametrize("how", DEAF)
+def test_a_cancel_ends_a_process_that_hears_nothing_with_all_it_started(fl: Engine, how: str) -> None:
+    fl.job_type("block", isolation="process")(handlers.block)
+    job = fl.give("block", user="ana", parameters={"how": how})
+    with running(fl.worker()):
+        watched = processes_of(fl, job)
+        fl.cancel(job.id, organization="acme", user="ana")
+        assert all(process.has_ended() for process in watched)
+        assert fl.ended(job).canceled_by == "ana"
+    assert fl.way(job) == ["queued", "running", "canceled"]
+    assert any("did not stop when asked to; its process was killed" in line for line in shown_of(fl, job))
+    assert fl.events.of(HandlerAbandoned) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", DEAF)
+def test_a_timeout_ends_a_process_that_hears_nothing_with_all_it_started(fl: Engine, how: str) -> None:
+    fl.job_type("block", isolation="process", timeout=SOON, max_retries=0)(handlers.block)
+    job = fl.give("block", parameters={"how": how})
+    with running(fl.worker()):
+        watched = processes_of(fl, job)
+        assert all(process.has_ended() for process in watched)
+        assert fl.ended(job).error_type == "TimedOut"
+    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+    assert any("TimedOut: ran past its timeout of 0.3 s" in line for line in shown_of(fl, job))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["returns", "fails", "forks twice"])
+def test_what_a_handler_leaves_running_ends_with_it(fl: Engine, how: str) -> None:
+    fl.job_type("leave", isolation="process", max_retries=0)(handlers.leave_process)
+    fl.job_type("next", isolation="process")(handlers.add)
+    job = fl.give("leave", parameters={"how": how})
+    with running(fl.worker()):
+        assert fl.ended(job).status == ("dead_letter" if how == "fails" else "completed")
+        assert all(process.has_ended() for process in processes_of(fl, job))
+        following = fl.give("next", parameters={"a": 1})
+        assert fl.ended(following).status == "completed"
+
+
+def processes_of(fl: Engine, job: Job) -> list[Watched]:
+    """The processes of a handler, once it has named them."""
+    until(lambda: fl.log_lines(job.id, organization="acme"))
+    (line,) = fl.log_lines(job.id, organization="acme")
+    return [Watched(int(pid)) for pid in line.message.removeprefix("pids").split()]
+
+
+def shown_of(fl: Engine, job: Job) -> list[str]:
+    """The lines that `fairlane jobs show` prints."""
+    arguments = ["--url", fl.settings.url, "jobs", "show", str(job.id), "-o", job.organization]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()

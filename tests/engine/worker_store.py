@@ -1,0 +1,157 @@
+"""A worker's parts on a database, one by one: without loops, threads and time.
+
+Only `Member` knows how jobs are claimed and how their ends are written.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+from fairlane import Backoff, Fairlane, JobContext
+from fairlane.domain.outcomes import Completed, Outcome
+from fairlane.engine.claims import Claims
+from fairlane.engine.heartbeat import Heartbeat
+from fairlane.engine.outlook import Outlooks
+from fairlane.engine.rescue import Rescue
+from fairlane.store.statements import workers
+from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.testing import ManualClock
+from tests.engine.worker_kit import Engine
+
+LEASE = 15.0  # seconds
+_BEATS = 3  # in a lease
+
+
+class Monotonic:
+    """A worker's own clock, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A job that a member claimed."""
+
+    organization: str
+    id: UUID
+    job_type: str
+    attempt: int
+    lease_token: UUID
+
+
+@dataclass
+class Member:
+    """A worker's registration, claims, heartbeat and rescue; its clocks are the test's."""
+
+    fl: Engine
+    card: WorkerCard
+    monotonic: Monotonic
+    heartbeat: Heartbeat
+    rescue: Rescue
+    claims: Claims
+    known: set[UUID] = field(default_factory=set)
+
+    def claim(self, slots: int = 10) -> list[Taken]:
+        """One claim round of a worker that knows the jobs that it has claimed and not ended."""
+        ready = self.claims.claim_round(slots, frozenset(self.known))
+        taken = [
+            Taken(one.organization, one.id, one.job_type, one.attempt, one.lease_token)
+            for one in (each.claimed for each in ready)
+        ]
+        self.known |= {one.lease_token for one in taken}
+        return taken
+
+    def end(self, *taken: Taken, outcome: Outcome | None = None) -> None:
+        """End what it claimed, also what another claim, which read it as ready, has locked for a moment.
+
+        Args:
+            outcome: None = it has completed.
+        """
+        self.known -= {one.lease_token for one in taken}
+        ends = [
+            Finish(one.organization, one.id, one.job_type, one.lease_token, outcome or Completed(), Backoff())
+            for one in taken
+        ]
+        while ends:
+            ends = self._finish(ends)
+
+    def _finish(self, ends: list[Finish]) -> list[Finish]:
+        """Those that were locked."""
+        database = self.fl.database
+        done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+        return [one.finish for one in done if one.is_locked]
+
+    def is_steady(self) -> None:
+        """Let its heartbeat succeed for a full lease, by its own clock."""
+        for _ in range(_BEATS + 1):
+            self.heartbeat.run_once()
+            self.monotonic.now += LEASE / _BEATS
+        self.heartbeat.run_once()
+
+
+def member(
+    fl: Engine, name: str = "worker", *, slots: int = 10, queues: tuple[str, ...] | None = None, lease: float = LEASE
+) -> Member:
+    """A registered worker; `lease` is in seconds."""
+    card = WorkerCard(uuid4(), name, queues, tuple(sorted(fl.catalogue.mine)), slots)
+    monotonic = Monotonic()
+    heartbeat = Heartbeat(fl.database, card, lease, fl.emit, monotonic)
+    made = Member(
+        fl,
+        card,
+        monotonic,
+        heartbeat,
+        Rescue(fl.database, heartbeat, fl.emit, interval=1.0),
+        Claims(fl.database, fl.directory, card, lease, Outlooks(fl.database, fl.directory, card, kept=0.0)),
+    )
+    heartbeat.run_once()
+    return made
+
+
+def registered(fl: Fairlane) -> set[UUID]:
+    """The ids of the workers with a valid lease."""
+    return {row.id for row in fl.database.read(lambda c: workers.all_workers(c, fl.database.clock))}
+
+
+def nothing(fl: Engine) -> None:
+    """The job type "work", which does nothing."""
+
+    @fl.job_type("work", dedup_window=0)
+    async def work(ctx: JobContext) -> None: ...
+
+
+def job_type(fl: Engine, name: str, **options: Any) -> None:
+    """A job type that nobody runs: members claim its jobs and end them."""
+
+    @fl.job_type(name, dedup_window=0, **options)
+    async def handler(ctx: JobContext) -> None: ...
+
+
+def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme", **options: Any) -> None:
+    """So many jobs."""
+    for _ in range(number):
+        fl.give(name, organization=organization, **options)
+
+
+def organizations(taken: Iterable[Taken]) -> Counter[str]:
+    """How many of the claimed jobs are whose."""
+    return Counter(one.organization for one in taken)
+
+
+def later(clock: ManualClock, seconds: float, *members: Member) -> None:
+    """Time passes, on the members' own clocks, too, and their leases are kept."""
+    while seconds > 0:
+        step = min(seconds, LEASE / _BEATS)
+        clock.advance(step)
+        for one in members:
+            one.monotonic.now += step
+            one.heartbeat.run_once()
+        seconds -= step
