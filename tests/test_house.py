@@ -17,11 +17,6 @@ PACKAGE = ROOT / "src" / "fairlane"
 MIGRATIONS = PACKAGE / "store" / "migrations"
 # What is delivered or run beside the package.
 BESIDE = ("benchmarks", "docs", "examples")
-LONGEST_FILE = 350
-# Which files may be longer, and why.
-LONG_FILES = {
-    "app.py": "the public verbs side by side; more than half of it is what they promise",
-}
 LONGEST_FUNCTION = 45
 
 # A status as a plain string, where it is no status. (file, string): why.
@@ -192,12 +187,6 @@ def test_statuses_are_written_in_one_file_only() -> None:
 
     assert [at(*one) for one in found if (one[0], one[2]) not in NO_STATUS] == []
     assert NO_STATUS.keys() - {(name, value) for name, _, value in found} == set(), "no longer there"
-
-
-def test_files_are_short() -> None:
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in files().items()}
-
-    assert {name for name, length in lengths.items() if length > LONGEST_FILE} - LONG_FILES.keys() == set()
 
 
 def test_functions_are_short() -> None:
