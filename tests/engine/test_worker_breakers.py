@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator
+from sqlalchemy import update
 
 from fairlane import (
     Fairlane,
@@ -26,8 +27,10 @@ from fairlane.domain.statuses import PASSING
 from fairlane.engine.breakers import Breakers, Tally
 from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import outcomes
+from fairlane.store.tables import jobs as facts
 from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
+from tests.engine.sealed_engine import FIRST
 from tests.engine.worker_kit import Engine, running
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -44,6 +47,11 @@ class Clinic(Engine):
 
     def jobs(self, number: int, **options: Any) -> list[Job]:
         return [self.give("operate", **options) for _ in range(number)]
+
+    def drained(self, jobs: list[Job]) -> set[tuple[JobStatus, str | None]]:
+        """Drain, and say how these jobs stand then."""
+        self.drain()
+        return {(job.status, job.error_type) for job in map(self.look, jobs)}
 
     def break_down(self) -> None:
         """Ten failures."""
@@ -183,6 +191,40 @@ def test_a_trial_whose_parameters_the_handler_does_not_take_decides_nothing(fl: 
     assert fl.look(well).status == COMPLETED
     assert len(fl.events.of(BreakerOpened)) == 2
     assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "count", None)]
+
+
+def test_a_sealed_payload_that_can_t_be_decoded_is_no_failure_of_the_handler(database_url: str) -> None:
+    with Clinic(database_url, clock=ManualClock(START), encryption_keys=FIRST) as fl:
+        fl.organizations.create("acme")
+        fl.keys.enable(organization="acme")
+
+        @fl.job_type("operate", dedup_window=0, max_retries=0)
+        async def operate(ctx: JobContext) -> None:
+            if fl.is_ill:
+                raise PermanentError("no doctor")
+
+        @fl.job_type("visit")
+        async def visit(ctx: JobContext) -> None: ...
+
+        def damaged(number: int) -> list[Job]:
+            given = fl.jobs(number)
+            theirs = (facts.c.organization_id == "acme") & facts.c.id.in_([job.id for job in given])
+            with fl.database.engine.begin() as connection:
+                connection.execute(update(facts).where(theirs).values(parameters="fl1:1:damaged"))
+            return given
+
+        assert fl.drained(damaged(10)) == {(DEAD, "InvalidParameters")}
+        assert fl.job_types.breakers() == ()
+        fl.break_down()
+        opened = fl.events.of(BreakerOpened)
+        fl.pass_time(REST)
+        assert fl.drained(damaged(1)) == {(DEAD, "InvalidParameters")}
+        fl.give("visit")  # a worker that ends nothing that counts judges trials now and then only
+        fl.drain()
+        assert fl.events.of(BreakerOpened) == opened, "its trial decides nothing"
+        fl.is_ill = False
+        assert fl.drained(fl.jobs(1)) == {(COMPLETED, None)}
+        assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "operate", None)]
 
 
 def test_after_it_has_closed_only_what_ends_from_then_on_counts(fl: Clinic) -> None:

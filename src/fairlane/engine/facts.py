@@ -64,7 +64,7 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
     except (ValueError, RecursionError):
         # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
         bare_one = one._replace(labels=_NO_LABELS)
-        failed = Failed(_undecodable(one, Unreadable("its labels are no JSON.", BROKEN)))
+        failed = _undecodable(one, Unreadable("its labels are no JSON.", BROKEN))
         return Ready(bare_one, _facts(bare_one, NO_EXTRAS), verdict or failed)
 
 
@@ -79,7 +79,7 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
         # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
         return Ready(one, _facts(one, more), Released(KEY_NOT_HERE, deferred))
     except Unreadable as error:
-        return Ready(one, _facts(one, more), Failed(_undecodable(one, error)))
+        return Ready(one, _facts(one, more), _undecodable(one, error))
     return Ready(one, _facts(one, more))
 
 
@@ -91,10 +91,10 @@ def _check(ring: Ring | None, more: Extras) -> None:
         raise more.trouble
 
 
-def _undecodable(one: Claimed, error: Unreadable) -> ErrorReport:
-    return ErrorReport(
-        _UNDECODABLE, f"payload not decodable: {error}", fingerprint=f"{_UNDECODABLE} sealed {one.job_type}"
-    )
+def _undecodable(one: Claimed, error: Unreadable) -> Failed:
+    message = f"payload not decodable: {error}"
+    report = ErrorReport(_UNDECODABLE, message, fingerprint=f"{_UNDECODABLE} sealed {one.job_type}")
+    return Failed(report, is_of_handler=False)
 
 
 def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras:

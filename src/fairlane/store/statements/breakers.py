@@ -17,9 +17,9 @@ from fairlane.store.tables import NAME_LIMIT, attempt_errors, breakers, executio
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
 _PAIRS: Final = 500  # asked for in one statement
-# With the job type, the fingerprint of an attempt that a worker fails before the handler, as that takes no such
-# parameters. What a handler raises itself has a digest in this place.
-_UNTAKEN: Final = "InvalidParameters "
+# With the job type, the fingerprint of an attempt that a worker fails before the handler, as its payload can't be
+# decoded. What a handler raises itself has a digest in this place.
+_UNDECODABLE: Final = ("InvalidParameters ", "InvalidParameters sealed ")
 _IS_OPEN = breakers.c.closed_at.is_(None)
 OPEN: Final = select(breakers).where(_IS_OPEN)
 
@@ -27,7 +27,7 @@ OPEN: Final = select(breakers).where(_IS_OPEN)
 class EndedTrial(NamedTuple):
     """A breaker whose trial is over, and the status that the attempt came to.
 
-    `ended` is None if the attempt says nothing: its job is gone, or the handler takes no such parameters.
+    `ended` is None if the attempt says nothing: its job is gone, or its payload could not be decoded.
     """
 
     breaker: Breaker
@@ -98,11 +98,13 @@ def ended_trials(connection: Connection) -> list[EndedTrial]:
     """Open breakers whose trial runs no more."""
     same_job = (live.c.organization_id == breakers.c.organization_id) & (live.c.id == breakers.c.trial_job_id)
     runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
-    untaken = exists().where(
+    undecodable = exists().where(
         attempt_errors.c.organization_id == breakers.c.organization_id,
         attempt_errors.c.job_id == breakers.c.trial_job_id,
         attempt_errors.c.attempt == breakers.c.trial_attempt,
-        attempt_errors.c.fingerprint == func.substr(_UNTAKEN + breakers.c.job_type, 1, NAME_LIMIT),
+        attempt_errors.c.fingerprint.in_(
+            [func.substr(kind + breakers.c.job_type, 1, NAME_LIMIT) for kind in _UNDECODABLE]
+        ),
     )
     ended = (
         select(execution_log.c.to_status)
@@ -115,7 +117,7 @@ def ended_trials(connection: Connection) -> list[EndedTrial]:
         .limit(1)
         .scalar_subquery()
     )
-    told = case((untaken, None), else_=ended)
+    told = case((undecodable, None), else_=ended)
     statement = select(breakers, told.label("ended")).where(_IS_OPEN, breakers.c.trial_lease_token.is_not(None), ~runs)
     rows = connection.execute(statement.execution_options(fairlane_across="claim"))
     return [EndedTrial(breaker_of(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
