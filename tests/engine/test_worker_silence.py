@@ -31,12 +31,15 @@ def fl(postgres_url: str, proxy: Proxy) -> Iterator[Engine]:
         yield fl
 
 
-def test_a_worker_whose_connections_are_silent_goes_on_with_new_ones(fl: Engine, proxy: Proxy) -> None:
+def test_a_worker_whose_connections_are_silent_goes_on_with_new_ones_and_waits_for_one_of_them_only(
+    fl: Engine, proxy: Proxy
+) -> None:
     with running(fl.worker()):
-        fl.events.wait(WorkerStarted)
+        fl.ended(fl.give("work"))  # each connection has been used
         proxy.silence = Silence.ALL
         fl.events.wait(StorageLost, service="heartbeat")
-        proxy.silence = Silence.NONE  # for new connections: those that have lost a word get no answer any more
+        proxy.forget()
+        proxy.silence = Silence.NONE  # for new connections
         fl.events.wait(StorageBack, service="heartbeat")
         job = fl.give("work")
         assert fl.wait(job.id, organization="acme", timeout=LONGEST_SILENCE + PATIENCE).status == "completed"

@@ -31,6 +31,7 @@ class Proxy:
         self.silence = Silence.NONE
         self._socket = socket
         self._links: set[asyncio.StreamWriter] = set()
+        self._forgotten: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop
         self._over: asyncio.Event
         self._goes_on: asyncio.Event
@@ -59,6 +60,10 @@ class Proxy:
 
         self._loop.call_soon_threadsafe(cut)
         done.wait()
+
+    def forget(self) -> None:
+        """Let no more word through on the connections that are open now, as a router does that has been restarted."""
+        self._loop.call_soon_threadsafe(lambda: self._forgotten.update(self._links))
 
     def hold(self) -> None:
         """Let no word arrive, and lose none."""
@@ -103,8 +108,10 @@ class Proxy:
                     pump.cancel()
                 back.transport.abort()
                 self._links.discard(back)
+                self._forgotten.discard(back)
         writer.transport.abort()
         self._links.discard(writer)
+        self._forgotten.discard(writer)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost_in: tuple[Silence, ...]
@@ -116,6 +123,6 @@ class Proxy:
                     await asyncio.sleep(self.delay)
                 await self._goes_on.wait()
                 # A stream that has lost a part is of no use any more: `cut` ends it.
-                if self.silence not in lost_in:
+                if self.silence not in lost_in and writer not in self._forgotten:
                     writer.write(data)
                     await writer.drain()

@@ -35,8 +35,8 @@ class Answers:
 
 @contextmanager
 def answered_within(seconds: float) -> Iterator[None]:
-    """Bound, within the block, how long bounded connections wait."""
-    token = _here.set(seconds)
+    """Bound, within the block, how long bounded connections wait; a block within another one waits no longer."""
+    token = _here.set(min(seconds, _here.get()))
     try:
         yield
     finally:

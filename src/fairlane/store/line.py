@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sqlalchemy import Connection, Select, TextClause, TextualSelect
 
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.store.answers import on_loop
+from fairlane.store.answers import answered_within, on_loop
 from fairlane.store.clock import beforehand
 from fairlane.store.driver_errors import by_sqlalchemy, driver_error
-from fairlane.store.liveness import FRESH, has_news
+from fairlane.store.liveness import FRESH, PING, has_news
 from fairlane.store.transaction import Database, of_commit
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Line:
         driver = self._driver
         with self._database.translated(), by_sqlalchemy(self._database.engine):
             if driver is not None and not driver.closed and self._may_be_dead(driver):
-                with suppress(driver_error(self._database.engine)):
+                with suppress(driver_error(self._database.engine)), answered_within(PING):
                     await driver.execute("")
             if driver is None or driver.closed:
                 self._driver = None

@@ -17,7 +17,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
+from fairlane.store.answers import answered_within
+
 FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
+# Seconds for the answer that it lives. Where one connection was silent the others mostly are, and each is asked in its
+# turn: with the patience that statements need, an outage would last for as many times that as there are connections.
+PING: Final = 3.0
 _SINCE: Final = "fairlane_idle_since"
 _AGE: Final = "fairlane_age"
 # The default one makes a kernel object each time; poll is not to be had everywhere.
@@ -37,7 +42,8 @@ def ask_idle_connections(engine: Engine) -> None:
         driver_error = engine.dialect.loaded_dbapi.Error
         try:
             if time.monotonic() - since > FRESH or has_news(connection.fileno()):
-                engine.dialect.do_ping(connection)
+                with answered_within(PING):
+                    engine.dialect.do_ping(connection)
         except driver_error as error:
             # The others have mostly met the same end.
             raise InvalidatePoolError from error
