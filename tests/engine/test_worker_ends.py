@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
+import psycopg
 import pytest
 from sqlalchemy import insert
 
@@ -200,6 +201,32 @@ def test_an_end_that_the_database_refuses_again_fails_its_job(postgres_url: str)
             assert fl.ended(jobs[2]).status == "dead_letter"
         assert fl.look(jobs[2]).error_type == "UnstorableOutcome"
         assert {fl.look(job).status for job in jobs[:2] + jobs[3:]} == {"completed"}
+
+
+def test_a_worker_tells_once_that_its_quick_statement_fails_and_writes_ends_the_slow_way(postgres_url: str) -> None:
+    with engine(postgres_url) as fl, refusing_quick_ends(postgres_url):
+        nothing(fl)
+        with running(fl.worker()):
+            for _ in range(5):
+                assert fl.ended(fl.give("work")).status == "completed"
+        (told,) = fl.events.of(ServiceFailed)
+        assert told.service == "quick end"
+        assert "no quick ends" in str(told.error)
+
+
+@contextmanager
+def refusing_quick_ends(url: str) -> Iterator[None]:
+    """PostgreSQL fails whenever a job is completed by a session in which only the quick statement runs."""
+    with psycopg.connect(url, autocommit=True) as host:
+        host.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$BEGIN RAISE EXCEPTION 'no quick ends' USING ERRCODE = 'XX000'; END$$"
+        )
+        host.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON fairlane_ended FOR EACH ROW"
+            " WHEN (current_setting('enable_seqscan') = 'off') EXECUTE FUNCTION refuse()"
+        )
+        yield
 
 
 def given_together(fl: Engine) -> tuple[Hold, list[Job]]:

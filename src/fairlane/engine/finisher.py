@@ -10,6 +10,7 @@ can't be left out: the end that waits for it is found by splitting, too, and fro
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -44,6 +45,7 @@ _PATIENCE: Final = 0.1  # seconds for a lock beside a live row
 _MOST_WAITS: Final = 12  # enough to find one among a thousand
 _HELD_WAIT: Final = 1.0  # seconds before an end that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
+_TELL_AGAIN: Final = 60.0  # seconds
 _UNSTORABLE: Final = "UnstorableOutcome"
 _BAD_VALUE: Final = (
     "the database refused what the handler left: a value that is too long, or a character that can't be stored"
@@ -104,6 +106,8 @@ class Finisher:
         self._failed: set[UUID] = set()  # leases whose end could not be written by a mistake
         self._written = asyncio.Event()  # something was
         self._outage = Outage("finisher", parts.emit, SOON)
+        self._failed_before = False  # the one statement for plain completions
+        self._tell_again = 0.0  # monotonic; not before, that it fails
         # For plain completions. New tables were never analyzed, and then a scan looks cheap.
         session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
         self._line = Line(parts.database, parts.threads, session) if parts.database.is_postgres else None
@@ -179,8 +183,11 @@ class Finisher:
         sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
         try:
             done = await complete_all(line, [one for one in sealed if one.is_plain])
-        except Exception:  # noqa: BLE001 - whatever it is, the other way finds out for which ends, and tells
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other way finds out for which ends
             done = []
+            self._on_quick_end_failed(error)
+        else:
+            self._failed_before = False
         if with_child := [one for one in done if one.may_free]:
             with suppress(FairlaneError):  # then `stage` tells them
                 await in_thread(self._parts.threads, partial(self._tell_children, with_child))
@@ -188,6 +195,19 @@ class Finisher:
         if len(done) < len(batch):
             written = {one.finish.lease_token for one in done}
             await self._write([one for one in batch if one.lease_token not in written])
+
+    def _on_quick_end_failed(self, error: Exception) -> None:
+        """Tell, once in a while, where it fails again and again: the other way is several times dearer.
+
+        Of an outage, a lock and a value that can't be stored the other way tells.
+        """
+        now = time.monotonic()
+        if is_held_up(error) or is_of_values(error):
+            return
+        if self._failed_before and now >= self._tell_again:
+            self._tell_again = now + _TELL_AGAIN
+            self._parts.emit(ServiceFailed("quick end", error))
+        self._failed_before = True
 
     def _tell_children(self, done: Sequence[Finished]) -> None:
         """In a thread."""
