@@ -679,7 +679,7 @@ class Fairlane:
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
         """
-        from fairlane.engine.parts import WorkerParts
+        from fairlane.engine.deps import Deps
         from fairlane.engine.patience import PatientDirectory
         from fairlane.engine.worker import Worker
 
@@ -692,7 +692,7 @@ class Fairlane:
         directory: Directory = self.directory
         if isinstance(directory, HostDirectory):
             directory = PatientDirectory(directory, self.settings.directory_max_age, emit)
-        parts = WorkerParts(
+        deps = Deps(
             self.database,
             self.settings,
             self.catalogue,
@@ -703,7 +703,7 @@ class Fairlane:
             lambda *workers: self._bulk_steps(*workers).go_on,
             self.keyring,
         )
-        return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
+        return Worker(deps, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
     def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
         """Make what does bulk actions; by default on the application's connections."""

@@ -9,7 +9,7 @@ import pytest
 
 from fairlane.domain.outcomes import Outcome, TimedOut
 from fairlane.engine import attempt as module
-from fairlane.engine.attempt import START_LIMIT, Attempt, Bench
+from fairlane.engine.attempt import START_LIMIT, Attempt
 from fairlane.engine.context import JobContext
 from fairlane.engine.executors.base import Call, Execution, OnEnd
 from fairlane.engine.reports import Interruption
@@ -62,11 +62,11 @@ class Scene:
         self.outcomes: list[Outcome] = []
         self.execution: Coming | None = None
         executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
-        bench = Bench(cast("Any", SimpleNamespace(loop=time)), cast("Any", executors), 5.0, 1000)
+        slots = SimpleNamespace(loop=time, executors=executors, stop_grace=5.0, on_end=self._on_end)
         job_type: JobType[..., Any] = JobType(
             "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
         )
-        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), self._on_end)
+        self.attempt = Attempt(cast("Any", slots), job_type, facts(timeout=2.0))
         self.attempt.begin()
         self.attempt.set_deadline()
 

@@ -286,8 +286,7 @@ def service(fl: Clinic, tally: Tally) -> Breakers:
 @given(st.lists(st.sampled_from(JobStatus)))
 def test_r16_only_ends_that_the_handler_is_to_blame_for_count(ends: list[JobStatus]) -> None:
     tally = Tally()
-    for end in ends:
-        tally.add("acme", "operate", end, 2.0)
+    tally.add(("acme", "operate", end, 2.0) for end in ends)
 
     total = tally.take().get(Pair("acme", "operate"), Outcomes())
     assert total.completions == ends.count(JobStatus.COMPLETED)
@@ -298,8 +297,7 @@ def test_r16_only_ends_that_the_handler_is_to_blame_for_count(ends: list[JobStat
 
 def ends(number: int, status: JobStatus) -> Tally:
     tally = Tally()
-    for _ in range(number):
-        tally.add("acme", "operate", status, 1.0)
+    tally.add([("acme", "operate", status, 1.0)] * number)
     return tally
 
 

@@ -10,6 +10,7 @@ from fairlane import StorageUnavailable
 from fairlane.domain.events import StorageBack, StorageLost
 from fairlane.engine.heartbeat import Heartbeat
 from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine, running, until
 from tests.engine.worker_outages import held_table, waiting_for_locks
@@ -217,7 +218,7 @@ def test_a_clock_that_is_set_by_less_than_a_beat_disturbs_nobody(worker: Member,
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), ZeroDivisionError("a mistake of ours")])
 def test_no_error_ends_the_heartbeat(fl: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     card = member(fl).card
-    heartbeat = Heartbeat(fl.database, card, 0.3, fl.events)
+    heartbeat = made(fl, card, 0.3)
     heartbeat.start()
     try:
         with monkeypatch.context() as patch:
@@ -230,7 +231,7 @@ def test_no_error_ends_the_heartbeat(fl: Engine, monkeypatch: pytest.MonkeyPatch
 
 def test_a_heartbeat_that_was_stopped_lets_the_lease_run_out(fl: Engine, clock: ManualClock) -> None:
     worker = member(fl)
-    heartbeat = Heartbeat(fl.database, worker.card, 0.03, fl.events)
+    heartbeat = made(fl, worker.card, 0.03)
     heartbeat.start()
     heartbeat.stop()
     clock.advance(LEASE + 0.1)
@@ -243,14 +244,14 @@ def test_whose_keys_it_lacks_is_told_anew_to_who_gave_it_up_and_forgotten_with_i
     def lacking(organization: str) -> frozenset[UUID]:
         return fl.database.write(lambda connection: workers.lacking_key_of(connection, organization))
 
-    worker.heartbeat.locked = lambda: frozenset({"acme", "rival"})
+    worker.locked = frozenset({"acme", "rival"})
     worker.heartbeat.run_once()
     assert lacking("acme") == lacking("rival") == {worker.card.id}
     fl.database.write(lambda connection: workers.remove(connection, worker.card.id))
     assert lacking("acme") == frozenset()
     worker.heartbeat.run_once()
     assert lacking("acme") == {worker.card.id}
-    worker.heartbeat.locked = lambda: frozenset({"rival"})
+    worker.locked = frozenset({"rival"})
     worker.heartbeat.run_once()
     assert lacking("acme") == frozenset()
     assert lacking("rival") == {worker.card.id}
@@ -259,7 +260,7 @@ def test_whose_keys_it_lacks_is_told_anew_to_who_gave_it_up_and_forgotten_with_i
 def test_whose_keys_it_lacks_is_told_again_after_a_beat_of_which_nobody_knows_if_it_was_kept(
     fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker.heartbeat.locked = lambda: frozenset({"acme"})
+    worker.locked = frozenset({"acme"})
     worker.heartbeat.run_once()
     with monkeypatch.context() as patch:
         patch.setattr(fl.database, "write", unavailable)
@@ -293,3 +294,7 @@ def test_a_beat_waits_for_no_open_claim(postgres_url: str) -> None:
                 until(lambda: fl.workers.list()[0].heartbeat_at > before.heartbeat_at)
                 assert waiting_for_locks(postgres_url)
             assert fl.ended(job).status == "completed"
+
+
+def made(fl: Engine, card: WorkerCard, lease: float) -> Heartbeat:
+    return Heartbeat(fl.database, card, lease, fl.events, left_behind=int, locked=frozenset, on_drain=bool)

@@ -49,15 +49,41 @@ class Taken:
 
 @dataclass
 class Member:
-    """A worker's registration, claims, heartbeat and rescue; its clocks are the test's."""
+    """A worker's registration, claims, heartbeat and rescue; its clocks are the test's.
+
+    `left_behind` and `locked`: what its heartbeat tells; `asked`: how often an operator asked it to drain.
+    """
 
     fl: Engine
     card: WorkerCard
     monotonic: Monotonic
-    heartbeat: Heartbeat
-    rescue: Rescue
-    claims: Claims
+    heartbeat: Heartbeat = field(init=False)
+    rescue: Rescue = field(init=False)
+    claims: Claims = field(init=False)
+    lease: float
     known: set[UUID] = field(default_factory=set)
+    left_behind: int = 0
+    locked: frozenset[str] = frozenset()
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        fl, card = self.fl, self.card
+        self.heartbeat = Heartbeat(
+            fl.database,
+            card,
+            self.lease,
+            fl.emit,
+            self.monotonic,
+            left_behind=lambda: self.left_behind,
+            locked=lambda: self.locked,
+            on_drain=self._drain,
+        )
+        self.rescue = Rescue(fl.database, self.heartbeat, fl.emit, interval=1.0)
+        outlooks = Outlooks(fl.database, fl.directory, card, kept=0.0)
+        self.claims = Claims(fl.database, fl.directory, card, self.lease, outlooks)
+
+    def _drain(self) -> None:
+        self.asked += 1
 
     def claim(self, slots: int = 10) -> list[Taken]:
         """One claim round of a worker that knows the jobs that it has claimed and not ended."""
@@ -102,17 +128,8 @@ def member(
 ) -> Member:
     """A registered worker; `lease` is in seconds."""
     card = WorkerCard(uuid4(), name, queues, tuple(sorted(fl.catalogue.mine)), slots)
-    monotonic = Monotonic()
-    heartbeat = Heartbeat(fl.database, card, lease, fl.emit, monotonic)
-    made = Member(
-        fl,
-        card,
-        monotonic,
-        heartbeat,
-        Rescue(fl.database, heartbeat, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card, lease, Outlooks(fl.database, fl.directory, card, kept=0.0)),
-    )
-    heartbeat.run_once()
+    made = Member(fl, card, Monotonic(), lease)
+    made.heartbeat.run_once()
     return made
 
 

@@ -21,7 +21,7 @@ from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnava
 from fairlane.control import bulk_steps
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
-from fairlane.engine import breakers, shift
+from fairlane.engine import breakers, worker
 from fairlane.engine.heartbeat import Heartbeat
 from fairlane.engine.rescue import Rescue
 from fairlane.store.statements import bulk_actions
@@ -63,8 +63,8 @@ class LongSteady(Heartbeat):
     It beats often enough for each play to have some beats, and by that clock a third of a lease lies between two.
     """
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
         self._stop = Impatient()
         own, self._ahead = self._monotonic, 0.0
         self._monotonic = lambda: own() + self._ahead
@@ -92,8 +92,8 @@ class HastyRescue(Rescue):
 def in_haste() -> Iterator[None]:
     """Workers may rescue as soon as they begin, a bulk action's step is a job, and what failed is soon tried again."""
     with ExitStack() as patches:
-        patches.enter_context(patch.object(shift, "Heartbeat", LongSteady))
-        patches.enter_context(patch.object(shift, "Rescue", HastyRescue))
+        patches.enter_context(patch.object(worker, "Heartbeat", LongSteady))
+        patches.enter_context(patch.object(worker, "Rescue", HastyRescue))
         patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
         for owner, name in (
             (bulk_actions, "TAKEN_FOR"),

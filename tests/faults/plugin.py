@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.engine.shift import Shift
+from fairlane.engine.worker import WorkerLoop
 from tests.faults.injection import Faults, injecting
 from tests.faults.spared import left_out, spares_for
 
@@ -62,14 +62,14 @@ def _faults(request: pytest.FixtureRequest) -> Iterator[None]:
     faults = Faults(rate, seed, request.node.nodeid, spares_for(request.node.nodeid))
     request.node.stash[_FAULTS] = faults
     # Not by the fixture `monkeypatch`: set up here, it would be undone after this, and bring back what a test replaced.
-    with patch.object(Shift, "_drain", _persistent(Shift._drain, faults)), injecting(faults):
+    with patch.object(WorkerLoop, "_drain", _persistent(WorkerLoop._drain, faults)), injecting(faults):
         yield
 
 
 def _persistent(drain: Any, faults: Faults) -> Any:
     """A drain gives up when the database is away, for its caller to decide. Here the caller's decision is to go on."""
 
-    async def persistent(self: Shift) -> None:
+    async def persistent(self: WorkerLoop) -> None:
         while True:
             before = len(faults.injected)
             try:

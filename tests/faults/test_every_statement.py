@@ -31,19 +31,19 @@ PLACES: Final = (
     "BulkActions.run_once",
     "Claims.claim_round",
     "Cleanup.run_once",
-    "Finisher._finish",
     "Heartbeat._run",
     "JobControl.cancel",
     "Reads.get",
     "Reads.list",
     "Rescue.run_once",
+    "Results._finish",
     "Scheduler.run_once",
     "Schedules.put",
-    "Shift._register",
-    "Shift._sign_off",
     "Stage.run_once",
     "Submitter.submit_many",
     "Watch.run_once",
+    "WorkerLoop._register",
+    "WorkerLoop._sign_off",
 )
 # What a worker on PostgreSQL has threads do for its loop.
 FOR_THE_LOOP: Final = ("Preparation.prepare", "Outlooks._prepare")

@@ -1,20 +1,23 @@
 """Running one attempt is a recipe: decode → context → begin; then its end, its deadline or a stop → outcome.
 
-It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second.
+It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second. A
+worker runs each in one of its slots, until its last reports are written; its outcome goes to the results.
 """
 
 import asyncio
+import math
+import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.events import HandlerAbandoned, ServiceFailed
+from fairlane.domain.events import HandlerAbandoned, JobStarted, LeaseLost, ServiceFailed, WorkerStopping, hears
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -28,17 +31,21 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
+from fairlane.engine.deps import REPORT_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.thread import ThreadExecutor
-from fairlane.engine.parts import WorkerParts
-from fairlane.engine.reporter import AttemptChannel, Desk
+from fairlane.engine.facts import Ready
+from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, Interruption, Report
+from fairlane.engine.results import Results
+from fairlane.engine.service import in_thread, wait_until
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
+from fairlane.store.statements.workers import WorkerCard
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
 START_LIMIT: Final = 60.0
@@ -46,78 +53,29 @@ START_LIMIT: Final = 60.0
 HEARING: Final = 0.02
 _MOMENT: Final = 0.1  # seconds
 _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
+_LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
+_MOST_WAITING: Final = 1.0  # seconds for rows that another session holds, in one of its last tries
 _NOTHING: Final = Completed()
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all attempts of a worker share. Times in seconds, `result_limit` in bytes."""
-
-    desk: Desk
-    executors: dict[Isolation, Executor]
-    stop_grace: float
-    result_limit: int
-
-
-def make_bench(
-    parts: WorkerParts, slots: int, report_threads: ThreadPoolExecutor, on_lost: Callable[[UUID], None]
-) -> Bench:
-    """An executor for each isolation that one of the types has, and the desk of their reports.
-
-    Raises:
-        ConfigurationError: a handler that is to run in a process can't be imported there.
-    """
-    settings = parts.settings
-    desk = Desk(
-        parts.database,
-        parts.artifacts,
-        report_threads,
-        parts.emit,
-        settings.progress_interval,
-        on_lost,
-        asyncio.get_running_loop(),
-        parts.keyring,
-    )
-    job_types = parts.catalogue.mine.values()
-    isolations = {one.isolation for one in job_types}
-    executors: dict[Isolation, Executor] = {}
-    if Isolation.ASYNC in isolations:
-        executors[Isolation.ASYNC] = AsyncExecutor()
-    if Isolation.THREAD in isolations:
-        executors[Isolation.THREAD] = ThreadExecutor()
-    if Isolation.PROCESS in isolations:
-        for one in job_types:
-            if one.isolation is Isolation.PROCESS:
-                importable_target(one.handler)  # better refused now than when its first job is there
-        executors[Isolation.PROCESS] = ProcessExecutor(slots)
-    return Bench(desk, executors, settings.stop_grace, settings.result_limit)
 
 
 class Attempt:
     """One attempt of one job, while it runs on this worker. To be used on the loop's thread.
 
     Args:
-        on_end: called once with the attempt and its outcome, maybe before `begin` returns.
+        slots: told of the end once, maybe before `begin` returns.
     """
 
     __slots__ = (
-        *("_bench", "_channel", "_cut", "_execution", "_is_shut", "_on_end", "_stopped", "_timer"),
+        *("_channel", "_cut", "_execution", "_is_shut", "_slots", "_stopped", "_timer"),
         *("began", "facts", "job_type", "seconds"),
     )
 
-    def __init__(
-        self,
-        bench: Bench,
-        job_type: JobType[..., object],
-        facts: AttemptFacts,
-        on_end: "Callable[[Attempt, Outcome], None]",
-    ) -> None:
+    def __init__(self, slots: "Slots", job_type: JobType[..., object], facts: AttemptFacts) -> None:
         self.facts = facts
         self.job_type = job_type
         self.began = time.monotonic()
         self.seconds = 0.0
-        self._bench = bench
-        self._on_end = on_end
+        self._slots = slots
         self._channel: AttemptChannel | None = None
         self._is_shut = False
         self._execution: Execution | None = None
@@ -127,14 +85,17 @@ class Attempt:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the job was given to another worker meanwhile: then its end is nobody's business."""
+        """Return True if the job was given to another worker meanwhile: then its end is nobody's business."""
         return self._stopped is Interruption.LEASE_LOST
 
     @property
     def channel(self) -> AttemptChannel:
-        """The way of its reports, made for the first of them; from any thread."""
-        channel = self._channel or AttemptChannel(self._bench.desk, self.facts)
-        with self._bench.desk.opening:
+        """Return the way of its reports, made for the first of them; from any thread."""
+        slots = self._slots
+        channel = self._channel or AttemptChannel(
+            slots.deps, self.facts, slots.report_threads, slots.loop, slots.on_lost
+        )
+        with slots.opening:
             if self._channel is None:
                 if self._is_shut:
                     channel.shut()
@@ -151,13 +112,13 @@ class Attempt:
 
     def shut(self) -> bool:
         """Take no more reports; True if all are written, or given up."""
-        with self._bench.desk.opening:
+        with self._slots.opening:
             self._is_shut = True
         return self._channel is None or self._channel.shut()
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there may be one, of this attempt or of those before it."""
+        """Return True if there may be one, of this attempt or of those before it."""
         has_sent = self._channel is not None and self._channel.has_checkpoint
         return has_sent or self.facts.checkpoint is not None
 
@@ -172,18 +133,18 @@ class Attempt:
             kind = "InvalidParameters"
             message = storable(self.channel.cleaner.text(str(error)))
             report = ErrorReport(kind, message, fingerprint=f"{kind} {self.job_type.name}")
-            self._on_end(self, Failed(report, is_of_handler=False))
+            self._slots.on_end(self, Failed(report, is_of_handler=False))
             return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
-            self._on_end(self, self._failure(error))
+            self._slots.on_end(self, self._failure(error))
             return
         isolation = self.job_type.isolation
         context = JobContext(self.facts, self, Interrupt(), blocking=isolation is not Isolation.ASYNC)
         call = Call(self.job_type, arguments, context, self.facts, self)
         try:
-            execution = self._bench.executors[isolation].begin(call, self._on_finished)
+            execution = self._slots.executors[isolation].begin(call, self._on_finished)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
-            self._on_end(self, self._failure(error))
+            self._slots.on_end(self, self._failure(error))
             return
         if not execution.is_over:
             self._execution = execution
@@ -206,9 +167,9 @@ class Attempt:
             is_late = execution.entered is not None and now - execution.entered >= START_LIMIT
             left = 0.0 if is_late else timeout
         if left > 0:
-            self._timer = self._bench.desk.loop.call_later(left, self._keep_deadline)
+            self._timer = self._slots.loop.call_later(left, self._keep_deadline)
         elif not has_heard:
-            self._timer = self._bench.desk.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
+            self._timer = self._slots.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
         else:
             self.stop(Interruption.TIMEOUT)
 
@@ -222,7 +183,7 @@ class Attempt:
             self._cut = reason
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._bench.desk.loop.call_later(self._bench.stop_grace, self._abandon)
+            self._timer = self._slots.loop.call_later(self._slots.stop_grace, self._abandon)
             execution.interrupt(reason)
         return True
 
@@ -232,7 +193,7 @@ class Attempt:
             return
         if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
             facts = self.facts
-            self._bench.desk.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
+            self._slots.deps.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
         execution.abandon()
 
     def _on_finished(self, value: object, error: BaseException | None) -> None:
@@ -243,10 +204,9 @@ class Attempt:
         try:
             outcome = self._outcome(value, error, self._cut)
         except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
-            self._bench.desk.emit(ServiceFailed("attempt", mistake))
-            outcome = Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
+            outcome = self.mistaken(mistake)
         self._execution = None  # which refers to this attempt, and no circle shall be left
-        self._on_end(self, outcome)
+        self._slots.on_end(self, outcome)
 
     def _outcome(self, value: object, error: BaseException | None, reason: Interruption | None) -> Outcome:
         match reason:
@@ -263,6 +223,11 @@ class Attempt:
             case _:
                 return self._success(value)
 
+    def mistaken(self, mistake: Exception) -> Outcome:
+        """Tell of a mistake of ours, and return how the attempt ends by it."""
+        self._slots.deps.emit(ServiceFailed("attempt", mistake))
+        return Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
+
     def _held_up(self) -> Outcome | None:
         """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
         met = self._channel.outage if self._channel is not None else None
@@ -278,7 +243,11 @@ class Attempt:
 
     def _success(self, value: object) -> Outcome:
         try:
-            return Completed(encode_result(value, limit=self._bench.result_limit)) if value is not None else _NOTHING
+            return (
+                Completed(encode_result(value, limit=self._slots.deps.settings.result_limit))
+                if value is not None
+                else _NOTHING
+            )
         except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(error)
 
@@ -293,37 +262,257 @@ class Attempt:
         return Deferred(report) if report.is_storage else Failed(report)
 
 
-class Deadlines:
-    """Sets the timers of timeouts for attempts that have run for a moment: most have ended by then.
+class Slots:
+    """The attempts that run on a worker: begins them, stops them, and hands their outcomes to the results.
 
-    A timer for each would be one of the dearest things that a worker does for a job that takes a millisecond.
+    On the loop's thread, if not said otherwise.
 
-    Args:
-        attempts: all that run, the oldest first, kept up to date by the caller.
+    Attributes:
+        changed: set whenever an attempt has ended or its result is written, and when jobs were found under the
+            worker's lease that it does not know.
+
+    Raises:
+        ConfigurationError: a handler that is to run in a process can't be imported there.
     """
 
-    def __init__(self, attempts: Collection[Attempt], loop: asyncio.AbstractEventLoop) -> None:
-        self._attempts = attempts
-        self._loop = loop
-        self._is_waiting = False
+    def __init__(self, deps: Deps, card: WorkerCard, threads: ThreadPoolExecutor, results: Results) -> None:
+        self.deps = deps
+        self.loop = asyncio.get_running_loop()
+        self.stop_grace = deps.settings.stop_grace
+        self.changed = results.changed
+        self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
+        self.report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
+        self.executors = _executors(deps.catalogue.mine.values(), card.slots)
+        self._card = card
+        self._threads = threads
+        self._results = results
+        self._hears = hears(deps.emit)
+        self._attempts: dict[UUID, Attempt] = {}  # by lease, the oldest first
+        self._unclosed: dict[Attempt, Outcome] = {}  # those that have ended and whose reports are not written
+        self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
+        self._is_deadline_due = False
+        self._is_grace_over = False
 
-    def begun(self, attempt: Attempt) -> None:
-        """This attempt has begun."""
-        timeout = attempt.facts.timeout
-        if timeout is not None and timeout < _SHORT:
-            attempt.set_deadline()
-        elif not self._is_waiting:
-            self._wait()
+    async def start(self) -> None:
+        """Start the executors, and the writing of results."""
+        self._results.start()
+        for executor in self.executors.values():
+            await executor.start()
 
-    def _wait(self) -> None:
-        self._is_waiting = True
-        self._loop.call_later(_MOMENT, self._set)
+    async def stop(self) -> None:
+        """Stop them; nothing runs any more."""
+        async with AsyncExitStack() as steps:  # whatever cancels one of them
+            steps.callback(self.report_threads.shutdown, wait=False, cancel_futures=True)
+            steps.push_async_callback(self._results.stop)
+            steps.push_async_callback(self._stop_closing)
+            for executor in self.executors.values():
+                steps.push_async_callback(executor.stop)
 
-    def _set(self) -> None:
-        self._is_waiting = False
+    async def _stop_closing(self) -> None:
+        """The database was away for too long. It is tried again as the worker leaves; else others rescue the jobs."""
+        for task in self._closing:
+            task.cancel()
+        for attempt in self._unclosed:
+            self._forget(attempt)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    @property
+    def running(self) -> int:
+        """Return how many attempts run."""
+        return len(self._attempts)
+
+    @property
+    def free(self) -> int:
+        """Return how many more may begin. A left-behind handler's slot is replaced, up to the bound.
+
+        An attempt that has ended makes room before its result is written, but no more wait to be written than there are
+        slots: where the database is slow, they would become ever more.
+        """
+        slots = self._card.slots
+        return min(slots, 2 * slots - len(self._results)) - self.running
+
+    @property
+    def are_exhausted(self) -> bool:
+        """Return True if so many handlers were left behind that the worker should be replaced: a tenth, 1 to 10."""
+        return self.left_behind() >= max(1, min(10, self._card.slots // 10))
+
+    def left_behind(self) -> int:
+        """Return how many handlers ignored their stop and still go on; from any thread."""
+        return sum(executor.abandoned for executor in self.executors.values())
+
+    def leases(self) -> frozenset[UUID]:
+        """Return the leases under which attempts run here; from any thread."""
+        return frozenset(self._attempts.copy())
+
+    def known_leases(self) -> frozenset[UUID]:
+        """Return the same, and those whose result is being written; from any thread."""
+        return self.leases() | self._results.leases()
+
+    def on_the_loop(self) -> tuple[tuple[str, ...], float]:
+        """Return the types of the async handlers that run, and the seconds that they may take; from any thread."""
+        found = [one for one in self._attempts.copy().values() if one.job_type.isolation is Isolation.ASYNC]
+        timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
+        return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
+
+    def begin(self, ready: Sequence[Ready], *, release: bool = False) -> None:
+        """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping."""
+        hears_all, job_types = self._hears(JobStarted), self.deps.catalogue.mine
+        for one in ready:
+            facts, outcome = one.facts, one.verdict
+            if outcome is None and release:
+                outcome = Released("released at shutdown")
+            if outcome is not None:
+                self._results.add(facts, outcome)
+                continue
+            attempt = self._attempts[facts.lease_token] = Attempt(self, job_types[facts.job_type], facts)
+            if hears_all:
+                self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
+            attempt.begin()
+            if facts.timeout is not None and facts.timeout < _SHORT:
+                attempt.set_deadline()
+        self._set_deadlines()
+
+    def _set_deadlines(self) -> None:
+        """Set the timers of attempts that have run for a moment; most have ended by then.
+
+        A timer for each would be one of the most expensive things that a worker does for a job of a millisecond.
+        """
+        if not self._is_deadline_due and self._attempts:
+            self._is_deadline_due = True
+            self.loop.call_later(_MOMENT, self._on_moment)
+
+    def _on_moment(self) -> None:
+        self._is_deadline_due = False
         before = time.monotonic() - _MOMENT
-        for attempt in self._attempts:
+        for attempt in self._attempts.values():
             if attempt.began > before:
-                self._wait()
-                break
+                self._set_deadlines()
+                return
             attempt.set_deadline()
+
+    def stop_one(self, lease: UUID, reason: Interruption) -> None:
+        """Ask one attempt to stop, if it still runs."""
+        attempt = self._attempts.get(lease)
+        if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
+            facts = attempt.facts
+            self.deps.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
+
+    def on_lost(self, lease: UUID) -> None:
+        """A report has found the lease lost; from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: the worker left without this attempt
+            self.loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
+
+    def end_grace(self) -> None:
+        """Let `let_finish` wait no longer."""
+        self._is_grace_over = True
+        self.changed.set()
+
+    async def let_finish(self, grace: float) -> None:
+        """Give attempts so many seconds to end."""
+        if self._attempts:
+            self.deps.emit(WorkerStopping(self._card.name, self.running, grace))
+        await self._until_none(grace, ends_with_grace=True)
+
+    async def finish_all(self) -> None:
+        """Stop what runs, and write all results.
+
+        An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
+        something of it is written, it goes on.
+        """
+        for attempt in tuple(self._attempts.values()):
+            attempt.stop(Interruption.SHUTDOWN)
+        await self._until_none(self.stop_grace)
+        # Now handlers have ended or are left behind: what is left is being written.
+        before = math.inf
+        while 0 < self.running < before:
+            before = self.running
+            await self._until_none(_LAST_WRITES)
+        await self._results.join(_LAST_WRITES)
+
+    async def _until_none(self, seconds: float, *, ends_with_grace: bool = False) -> None:
+        """Wait until nothing runs, for so many seconds at most.
+
+        For none it does not wait at all: where the whole loop is taken down, handlers would end first, as if by
+        themselves.
+        """
+        until = self.loop.time() + seconds
+        while self._attempts and not (ends_with_grace and self._is_grace_over):
+            left = until - self.loop.time()
+            if left <= 0:
+                return
+            self.changed.clear()
+            await wait_until(self.changed, left)
+
+    async def write_left(self) -> bool:
+        """Write once more, when nothing runs any more, what could not be written; False if some of it can't be now.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: nothing can be.
+        """
+        # First, as it raises where the database is silent: nothing else then waits for an answer.
+        is_written = await self._results.write_left()
+        if self._unclosed:
+            await self._close_left()
+            is_written = await self._results.write_left()
+        return is_written and not self._unclosed
+
+    async def _close_left(self) -> None:
+        waited = 0.0
+        for attempt in tuple(self._unclosed):
+            began, outcome = self.loop.time(), self._unclosed.pop(attempt)
+            self._unclosed[attempt] = outcome  # another one is the first, the next time
+            if await in_thread(self._threads, attempt.channel.write_left):
+                self._end(attempt, self._unclosed.pop(attempt))
+            elif (waited := waited + self.loop.time() - began) > _MOST_WAITING:
+                return
+
+    def give_up(self) -> None:
+        """What is left is not written any more, which handlers that were left behind may wait for."""
+        for attempt in self._unclosed:
+            attempt.channel.give_up()
+
+    def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        """An attempt has ended. Its last reports are written before its result is; without them it has none."""
+        if attempt.shut():
+            self._end(attempt, outcome)
+            return
+        self._unclosed[attempt] = outcome
+        task = asyncio.create_task(self._close(attempt))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, attempt: Attempt) -> None:
+        try:
+            await attempt.channel.close()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
+            self._unclosed[attempt] = attempt.mistaken(error)
+        self._end(attempt, self._unclosed.pop(attempt))
+
+    def _forget(self, attempt: Attempt) -> None:
+        self._attempts.pop(attempt.facts.lease_token, None)
+        self.changed.set()
+
+    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
+        # From here on the watch must not take the result that is being written for a lost lease.
+        self._forget(attempt)
+        if not attempt.is_lost:
+            self._results.add(
+                attempt.facts, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
+            )
+
+
+def _executors(job_types: Collection[JobType[..., object]], slots: int) -> dict[Isolation, Executor]:
+    """Return an executor for each isolation that one of the types has."""
+    isolations = {one.isolation for one in job_types}
+    executors: dict[Isolation, Executor] = {}
+    if Isolation.ASYNC in isolations:
+        executors[Isolation.ASYNC] = AsyncExecutor()
+    if Isolation.THREAD in isolations:
+        executors[Isolation.THREAD] = ThreadExecutor()
+    if Isolation.PROCESS in isolations:
+        for one in job_types:
+            if one.isolation is Isolation.PROCESS:
+                importable_target(one.handler)  # better refused now than when its first job is there
+        executors[Isolation.PROCESS] = ProcessExecutor(slots)
+    return executors

@@ -5,7 +5,7 @@ Nothing of it is in the way of an attempt: no end writes to a counter that other
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -30,27 +30,30 @@ class Tally:
         self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
         self._lock = threading.Lock()
 
-    def add(self, organization: str, job_type: str, ended: JobStatus, seconds: float) -> None:
-        """Count an end, if it says something about the handler; from any thread.
+    def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
+        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
 
-        Cancels, releases, snoozes, lost workers and refusals at start say nothing.
+        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
         """
-        if ended is JobStatus.COMPLETED:
-            self._add((organization, job_type), 1, 0, seconds)
-        elif ended in PASSING:
-            self._add((organization, job_type), 0, 1, seconds)
+        with self._lock:
+            for organization, job_type, ended, seconds in ends:
+                if ended is JobStatus.COMPLETED:
+                    self._add((organization, job_type), 1, 0, seconds)
+                elif ended in PASSING:
+                    self._add((organization, job_type), 0, 1, seconds)
 
     def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
         """Count these."""
-        for pair, count in counts.items():
-            self._add(pair, *count)
+        with self._lock:
+            for pair, count in counts.items():
+                self._add(pair, *count)
 
     def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
-        with self._lock:
-            count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
-            count[0] += completions
-            count[1] += failures
-            count[2] += seconds
+        """Under the lock."""
+        count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
+        count[0] += completions
+        count[1] += failures
+        count[2] += seconds
 
     def take(self) -> dict[Pair, Outcomes]:
         """All that was counted; from here on it counts from zero."""

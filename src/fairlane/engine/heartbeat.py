@@ -46,6 +46,9 @@ class Heartbeat:
 
     Args:
         lease: seconds after which a silent worker has lost its jobs.
+        left_behind: tells how many handlers ignored their stop.
+        locked: tells which organizations' keys are not here.
+        on_drain: called when an operator asks the worker to drain.
         monotonic: this process's own clock, in seconds; for its own successes and to see the database's clock
             jump, never for leases.
     """
@@ -57,6 +60,10 @@ class Heartbeat:
         lease: float,
         emit: Emit,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        left_behind: Callable[[], int],
+        locked: Callable[[], frozenset[str]],
+        on_drain: Callable[[], object],
     ) -> None:
         self.name = "heartbeat"
         self.interval = lease / _BEATS_PER_LEASE
@@ -68,11 +75,9 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
-        # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator
-        # asks it to drain.
-        self.left_behind: Callable[[], int] = int
-        self.locked: Callable[[], frozenset[str]] = frozenset
-        self.on_drain: Callable[[], object] = bool
+        self._left_behind = left_behind
+        self._locked = locked
+        self._on_drain = on_drain
         self._steady_since: float | None = None
         self._kept_since = 0.0  # from when on each beat came before the lease of the last one had run out
         self._last: _Beat | None = None  # that succeeded
@@ -123,7 +128,7 @@ class Heartbeat:
             self._kept_since = now.own
         self._last = beat  # after them: who sees this beat sees what it ended
         if must_drain and not self._stopping:
-            self.on_drain()
+            self._on_drain()
         return 1
 
     def may_rescue(self) -> bool:
@@ -157,11 +162,11 @@ class Heartbeat:
             card.id,
             lease,
             stopping=self._stopping,
-            left_behind=self.left_behind(),
+            left_behind=self._left_behind(),
         ):
             workers.register(connection, clock, card, lease)
             self._told_locked = frozenset()
-        if (locked := self.locked()) != self._told_locked:
+        if (locked := self._locked()) != self._told_locked:
             workers.tell_locked(connection, card.id, locked)
         must_drain = workers.is_asked_to_drain(connection, card.id)
         back = _Reading(clock.lease_seconds(connection), self._monotonic())

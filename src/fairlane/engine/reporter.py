@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -20,18 +20,17 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
-from fairlane.domain.events import Emit, JobProgressed
+from fairlane.domain.events import JobProgressed
 from fairlane.domain.sealing import Field, Seal
 from fairlane.engine.clean import Cleaner
+from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 from fairlane.engine.service import SOON, in_thread, next_wait
-from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file, stream_file
-from fairlane.registry.keyring import Keyring
+from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.transaction import Database
 
 _PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
 
@@ -43,34 +42,30 @@ class LeaseLostError(FairlaneError):
     """The attempt is over, here or altogether: nothing more is written for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What all channels of a worker share.
+class AttemptChannel:
+    """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks.
 
-    `interval`: seconds between two progress writes of one job. `on_lost`: called from a thread, with the lease, when a
-    write finds it lost. `opening`: held for a moment as an attempt gets its
-    channel, or ends.
+    Args:
+        threads: which write.
+        on_lost: called from a thread, with the lease, when a write finds it lost.
     """
 
-    database: Database
-    storage: ArtifactStorage
-    threads: Executor
-    emit: Emit
-    interval: float
-    on_lost: Callable[[UUID], None]
-    loop: asyncio.AbstractEventLoop
-    keyring: Keyring = field(default_factory=Keyring)
-    opening: threading.Lock = field(default_factory=threading.Lock)
-
-
-class AttemptChannel:
-    """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks."""
-
-    def __init__(self, desk: Desk, facts: AttemptFacts) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        facts: AttemptFacts,
+        threads: Executor,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[UUID], None],
+    ) -> None:
         self.cleaner = Cleaner(facts.parameters)
         self.has_checkpoint = False  # sent one, whether or not it could be kept
-        self._desk = desk
+        self._deps = deps
         self._facts = facts
+        self._lease = Lease(facts.organization, facts.job_id, facts.lease_token)
+        self._threads = threads
+        self._loop = loop
+        self._on_lost = on_lost
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
         self._lock = threading.Lock()  # of what follows
         self._waiting: list[Waiting] = []
@@ -100,24 +95,20 @@ class AttemptChannel:
         if isinstance(report, Progress):
             future.set_result(None)
             job = self._facts
-            self._desk.emit(JobProgressed(job.organization, job.job_id, job.job_type, report.percent, report.message))
+            self._deps.emit(JobProgressed(job.organization, job.job_id, job.job_type, report.percent, report.message))
         return future
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         """Return the bytes of a parent's artifact in pieces. Blocks. Raises StorageUnavailable if it is not there."""
-        desk, facts = self._desk, self._facts
+        deps, facts = self._deps, self._facts
         path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
         try:
-            return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)
+            return stream_file(deps.artifacts, deps.keyring, deps.database, facts.organization, path, size, 0, size)
         except FileNotFoundError as error:
             raise StorageUnavailable(
                 f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
                 "check its artifacts_url and that the volume is mounted."
             ) from error
-
-    @property
-    def _lease(self) -> Lease:
-        return Lease(self._facts.organization, self._facts.job_id, self._facts.lease_token)
 
     @property
     def outage(self) -> StorageUnavailable | None:
@@ -137,7 +128,7 @@ class AttemptChannel:
         """Take nothing more, and write what is left, however long the database is away."""
         self.shut()
         write = partial(self.write_waiting, last=True)
-        while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
+        while not await in_thread(self._threads, write):  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(self._wait)
 
     def _schedule(self) -> None:
@@ -148,13 +139,13 @@ class AttemptChannel:
         wait = due - time.monotonic()
         if wait <= 0:
             self._is_scheduled = True
-            self._desk.threads.submit(self.write_waiting)
+            self._threads.submit(self.write_waiting)
         elif not self._has_timer:
             self._has_timer = True
-            self._desk.loop.call_soon_threadsafe(self._desk.loop.call_later, wait, self._on_time)
+            self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
 
     def _progress_due(self) -> float:
-        return self._last_progress + self._desk.interval
+        return self._last_progress + self._deps.settings.progress_interval
 
     def _on_time(self) -> None:
         with self._lock:
@@ -178,7 +169,7 @@ class AttemptChannel:
             return False
         try:
             self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
-            error = self._write_due(last=True, lock_seconds=_PATIENCE if self._desk.database.is_postgres else None)
+            error = self._write_due(last=True, lock_seconds=_PATIENCE if self._deps.database.is_postgres else None)
         finally:
             self._writer.release()
         if error is not None and not is_held_up(error):
@@ -234,7 +225,7 @@ class AttemptChannel:
             _tell(batch, error)
             return None
         if not is_held:
-            self._desk.on_lost(self._facts.lease_token)
+            self._on_lost(self._facts.lease_token)
             _tell(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
             return None
         _tell(batch)
@@ -247,7 +238,7 @@ class AttemptChannel:
             under = self._ring() if has_files else None
             stored = self._store_files(batch, under)
             insert = partial(self._insert, stored=stored, under=under, progress=progress)
-            is_held = self._desk.database.write(insert, lock_seconds=lock_seconds)
+            is_held = self._deps.database.write(insert, lock_seconds=lock_seconds)
             if is_held is not None:
                 return is_held
 
@@ -262,7 +253,7 @@ class AttemptChannel:
             file_id, path = self._announce()
             file = GivenFile(report.name, report.data, report.content_type)
             try:
-                stored.append((report, store_file(self._desk.storage, file_id, path, file, ring)))
+                stored.append((report, store_file(self._deps.artifacts, file_id, path, file, ring)))
             except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
                 batch.remove(one)
                 _tell([one], error)
@@ -270,7 +261,7 @@ class AttemptChannel:
 
     def _announce(self) -> tuple[UUID, str]:
         """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
-        database, job, file_id = self._desk.database, self._facts, uuid4()
+        database, job, file_id = self._deps.database, self._facts, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return file_id, path
@@ -278,7 +269,7 @@ class AttemptChannel:
     def _ring(self) -> Ring | None:
         """The keys that the organization has now, if it has any; outside of transactions."""
         organization = self._facts.organization
-        return self._desk.keyring.rings_of(self._desk.database, [organization]).get(organization)
+        return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
     def _insert(
         self, connection: Connection, stored: list[Stored], under: Ring | None, progress: Progress | None
@@ -287,14 +278,14 @@ class AttemptChannel:
 
         None, and nothing was written either: the organization has other keys than those that files are stored under.
         """
-        now = self._desk.database.clock.now(connection)
+        now = self._deps.database.clock.now(connection)
         files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
         # Before the look at what they replace: who seals files anew locks the row, and moves them.
         if files and not attempts.hold(connection, self._lease):
             return False
         replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
         # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
-        ring = self._desk.keyring.rings(connection, [self._facts.organization]).get(self._facts.organization)
+        ring = self._deps.keyring.rings(connection, [self._facts.organization]).get(self._facts.organization)
         # A large file is long on its way, and until a job has it nobody seals it anew.
         if files and (under and under.active) != (ring and ring.active):
             return None

@@ -1,12 +1,11 @@
 """Watch: find cancel requests for running jobs, jobs whose lease was lost, and jobs that nobody here knows of."""
 
-import asyncio
 from collections.abc import Set
 from typing import Final
 from uuid import UUID
 
+from fairlane.engine.attempt import Slots
 from fairlane.engine.claims import Claims
-from fairlane.engine.crew import Crew
 from fairlane.engine.reports import Interruption
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
@@ -22,22 +21,20 @@ class Watch:
     that came about, would be kept and never run: the claims are told to give it back.
     """
 
-    def __init__(
-        self, database: Database, claims: Claims, crew: Crew, loop: asyncio.AbstractEventLoop, interval: float
-    ) -> None:
+    def __init__(self, database: Database, claims: Claims, slots: Slots, interval: float) -> None:
         self.name = "watch"
         self.interval = interval
         self._database = database
         self._claims = claims
-        self._crew = crew
-        self._loop = loop
+        self._slots = slots
+        self._tell = slots.loop.call_soon_threadsafe
         self._idle_rounds = 0
         self._strays: frozenset[UUID] = frozenset()  # leases that were unknown in the last look
 
     def run_once(self) -> int:
         """Stop what was canceled or lost. Always 0: a request that is being followed needs no other round."""
         # Before the query: what began after it is not missed in the answer.
-        leases = self._crew.leases()
+        leases = self._slots.leases()
         self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
         if self._idle_rounds % _PATIENCE:
             return 0
@@ -46,17 +43,17 @@ class Watch:
         canceled = {one.lease_token for one in held if one.cancel_requested}
         for lease in leases:
             if lease not in mine:
-                self._loop.call_soon_threadsafe(self._crew.stop_one, lease, Interruption.LEASE_LOST)
+                self._tell(self._slots.stop_one, lease, Interruption.LEASE_LOST)
             elif lease in canceled:
-                self._loop.call_soon_threadsafe(self._crew.stop_one, lease, Interruption.CANCEL)
+                self._tell(self._slots.stop_one, lease, Interruption.CANCEL)
         self._look_for_strays(mine)
         return 0
 
     def _look_for_strays(self, mine: Set[UUID]) -> None:
         # One that is unknown once was claimed this moment, or has ended.
-        strays = mine - self._crew.known_leases()
+        strays = mine - self._slots.known_leases()
         if strays & self._strays:
             self._claims.doubt()
             # A full worker claims no more until a slot is free, and these jobs would wait for that.
-            self._loop.call_soon_threadsafe(self._crew.changed.set)
+            self._tell(self._slots.changed.set)
         self._strays = frozenset(strays)

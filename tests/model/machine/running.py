@@ -110,7 +110,7 @@ class Running(Timing):
         model.finish(self.world, End(lease.id, lease.lease_token, outcome))
         finished = self.end(lease, outcome)
         if finished.transition is not None:
-            self.tally.add(lease.organization, lease.job_type, finished.transition.steps[0].target, 1.0)
+            self.tally.add([(lease.organization, lease.job_type, finished.transition.steps[0].target, 1.0)])
         return lease
 
     def end(self, lease: Claimed, outcome: Outcome) -> Finished:

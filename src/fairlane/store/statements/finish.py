@@ -35,6 +35,7 @@ class Finish(NamedTuple):
     actor: str = SYSTEM
     has_checkpoint: bool = True  # False only where it is certain: then there is nothing to delete
     has_run: bool = False  # its texts may quote what the job holds; else they are words of ours
+    seconds: float = 0.0  # that it took
     seal: Seal | None = None  # of the organization's key, if it has one that can be used
 
     @property

@@ -1,4 +1,4 @@
-"""What the composition root hands to the running side."""
+"""What the composition root hands to a worker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,8 @@ _LONGEST_SILENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What the composition root hands to a worker."""
+class Deps:
+    """What the parts of a worker work with."""
 
     database: Database
     settings: Settings
@@ -41,11 +41,11 @@ class WorkerParts:
 
     @property
     def are_ours(self) -> bool:
-        """Whether organizations are in Fairlane's own directory."""
+        """Return True if organizations are in Fairlane's own directory."""
         return isinstance(self.directory, StoredDirectory)
 
     def on_own_connections(self) -> Self:
-        """The same on database connections of the worker's own: handlers and the application may use up the others."""
+        """Return the same on connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
         answers = Answers(_LONGEST_SILENCE)
         database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, answers=answers)

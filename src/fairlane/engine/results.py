@@ -1,0 +1,365 @@
+"""How attempts ended is written in batches: what came while the last batch was written is the next batch.
+
+Plain completions and the other results take turns. The others are several times as expensive, and an organization whose
+jobs fail by the thousand must not hold up what others complete. Among the others organizations take turns.
+
+One bad result must not stop the rest. A batch that can't be written is split until the bad one is alone, and that one
+fails its attempt: at once where its values are at fault, else if it can't be written the next time either. A live row
+that another session holds is skipped and tried again. A row beside it, such as a dead letter of the job's former life,
+can't be skipped: splitting finds the result that waits for it, and from then on that one is tried alone.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
+from fairlane.domain.events import JobEnded, ServiceFailed, hears
+from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
+from fairlane.domain.statuses import JobStatus
+from fairlane.engine.breakers import Tally
+from fairlane.engine.deps import Deps
+from fairlane.engine.facts import KEY_NOT_HERE
+from fairlane.engine.reports import AttemptFacts
+from fairlane.engine.service import SOON, Outage, in_thread, wait_until
+from fairlane.engine.verdict import DEFERRED
+from fairlane.registry.sealing import Ring
+from fairlane.store.driver_errors import is_held_up, is_of_values
+from fairlane.store.line import Line
+from fairlane.store.statements.finish import Finish, Finished, complete_all, finish, tell_children
+
+_BATCH: Final = 500  # plain completions
+_MOST_AT_ONCE: Final = 1_000_000  # characters of results, for which the loop stands a hundredth of a second
+_FEW: Final = 100  # other results: some 20 ms, for which completions wait
+_LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
+# Meanwhile no other result is written, so it is short; so is the time that splitting may take altogether.
+_PATIENCE: Final = 0.1  # seconds for a lock beside a live row
+_MOST_WAITS: Final = 12  # enough to find one among a thousand
+_HELD_WAIT: Final = 1.0  # seconds before a result that such a lock holds up is tried again
+_BROKEN_WAIT: Final = 10.0  # seconds before a result that can't be written is tried again
+_TELL_AGAIN: Final = 60.0  # seconds
+_UNSTORABLE: Final = "UnstorableOutcome"
+_BAD_VALUE: Final = (
+    "the database refused what the handler left: a value that is too long, or a character that can't be stored"
+)
+_OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
+
+Part = Sequence[Finish]
+
+
+class Results:
+    """Takes the outcomes of attempts, writes them, and tells of them. On the loop's thread.
+
+    Attributes:
+        ended: how many attempts ended how.
+        released: how many of them were given back unfinished.
+        tally: what circuit breakers go by.
+        changed: set whenever a result is written.
+
+    Args:
+        worker: its name, for the log.
+        on_written: called for each batch, and told whether a job may have become ready by it.
+        on_broken: called when no result is written any more, by a mistake.
+    """
+
+    def __init__(
+        self,
+        deps: Deps,
+        worker: str,
+        threads: Executor,
+        on_written: Callable[[bool], object],
+        on_broken: Callable[[], object],
+    ) -> None:
+        self.ended = Counter[JobStatus]()
+        self.released = 0
+        self.tally = Tally()
+        self.changed = asyncio.Event()
+        self._deps = deps
+        self._hears = hears(deps.emit)
+        self._worker = worker
+        self._threads = threads
+        self._on_written = on_written
+        self._on_broken = on_broken
+        self._unwritten: dict[UUID, Finish] = {}  # by lease
+        self._plain: list[Finish] = []
+        self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
+        self._held: deque[Finish] = deque()  # to be tried alone
+        self._failed: set[UUID] = set()  # leases whose result could not be written by a mistake
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._random = Random()  # noqa: S311 - jitter, no secret
+        self._outage = Outage("finisher", deps.emit, SOON)
+        self._failed_before = False  # the one statement for plain completions
+        self._tell_again = 0.0  # monotonic; not before, that it fails
+        # For plain completions. New tables were never analyzed, and then a scan looks cheap.
+        session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
+        self._line = Line(deps.database, threads, session) if deps.database.is_postgres else None
+
+    def start(self) -> None:
+        """Write from now on."""
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._on_gone)
+
+    async def stop(self) -> None:
+        """Write no more, but for `write_left`."""
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait({self._task})
+        finally:
+            if self._line is not None:
+                await self._line.close()
+
+    def _on_gone(self, task: asyncio.Task[None]) -> None:
+        """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
+        error = task.exception() if not task.cancelled() else None
+        self.changed.set()
+        if isinstance(error, Exception):
+            self._deps.emit(ServiceFailed("finisher", error))
+            self._on_broken()
+
+    def __len__(self) -> int:
+        """Return how many are not written yet."""
+        return len(self._unwritten)
+
+    def leases(self) -> frozenset[UUID]:
+        """Return the leases of those that are not written yet; from any thread."""
+        return frozenset(self._unwritten.copy())
+
+    def add(
+        self,
+        facts: AttemptFacts,
+        outcome: Outcome,
+        seconds: float = 0.0,
+        *,
+        has_checkpoint: bool = True,
+        has_run: bool = False,
+    ) -> None:
+        """Have the outcome of an attempt written."""
+        backoff = self._deps.catalogue.mine[facts.job_type].options.backoff
+        key = facts.organization, facts.job_id, facts.job_type, facts.lease_token
+        item = Finish(*key, outcome, backoff, self._worker, has_checkpoint, has_run, seconds)
+        self._unwritten[item.lease_token] = item
+        self._put(item)
+
+    async def join(self, patience: float) -> None:
+        """Wait until all are written, or none was for `patience` seconds, or none is any more."""
+        while self._unwritten and self._task is not None and not self._task.done():
+            self.changed.clear()
+            if not await wait_until(self.changed, patience):
+                return
+
+    async def write_left(self) -> bool:
+        """Write what was left when it was stopped; False if something can't be written now.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: nothing can be.
+        """
+        if self._unwritten:
+            await self._write(list(self._unwritten.values()), is_last=True)
+        return not self._unwritten
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            plain, self._plain = self._plain[:_BATCH], self._plain[_BATCH:]
+            if plain:
+                await self._complete(plain)
+            if self._others:
+                await self._write(self._take_others())
+            if self._held:
+                await self._write([self._held.popleft()])
+            if not (self._plain or self._others or self._held):
+                self._wake.clear()
+
+    def _put(self, item: Finish) -> None:
+        if item.is_plain:
+            self._plain.append(item)
+        else:
+            self._others.setdefault(item.organization, deque()).append(item)
+        self._wake.set()
+
+    def _put_alone(self, item: Finish) -> None:
+        self._held.append(item)
+        self._wake.set()
+
+    def _take_others(self) -> Part:
+        taken: list[Finish] = []
+        while self._others and len(taken) < _FEW:
+            organization = next(iter(self._others))
+            mine = self._others.pop(organization)
+            taken.append(mine.popleft())
+            if mine:
+                self._others[organization] = mine  # behind the other organizations
+        return taken
+
+    async def _complete(self, batch: Part) -> None:
+        """Write plain completions by one statement on the loop; what it can't write goes the way of the others."""
+        organizations = {one.organization for one in batch}
+        line, rings = self._line, self._deps.keyring.kept(organizations)
+        if line is None or len(rings) < len(organizations) or _size(batch) > _MOST_AT_ONCE:
+            await self._write(batch)
+            return
+        sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
+        try:
+            done = await complete_all(line, [one for one in sealed if one.is_plain])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other way finds out for which results
+            done = []
+            self._on_quick_way_failed(error)
+        else:
+            self._failed_before = False
+        if with_child := [one for one in done if one.may_free]:
+            with suppress(FairlaneError):  # then `stage` tells them
+                await in_thread(self._threads, partial(self._tell_children, with_child))
+        self._on_done(done)
+        if len(done) < len(batch):
+            await self._write([one for one in batch if one.lease_token in self._unwritten])
+
+    def _on_quick_way_failed(self, error: Exception) -> None:
+        """Tell, once in a while, where it fails again and again: the other way is several times as expensive.
+
+        Of an outage, a lock and a value that can't be stored the other way tells.
+        """
+        now = time.monotonic()
+        if is_held_up(error) or is_of_values(error):
+            return
+        if self._failed_before and now >= self._tell_again:
+            self._tell_again = now + _TELL_AGAIN
+            self._deps.emit(ServiceFailed("quick end", error))
+        self._failed_before = True
+
+    def _tell_children(self, done: Sequence[Finished]) -> None:
+        """In a thread."""
+        database = self._deps.database
+        database.write(lambda connection: tell_children(connection, database.clock.now(connection), done))
+
+    async def _write(self, batch: Part, *, is_last: bool = False) -> None:
+        """Decide about each result and write them together, in parts where together they can't be written.
+
+        Args:
+            is_last: the worker leaves. What can't be written now is left.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: nothing can be written, and `is_last`.
+        """
+        parts, waits = [batch], 0
+        while parts:
+            part = parts.pop()
+            try:
+                done = await in_thread(self._threads, partial(self._finish, part))
+            except Exception as error:
+                if is_held_up(error):
+                    waits += 1
+                    if len(part) > 1 and waits < _MOST_WAITS:
+                        parts += _halves(part)
+                    else:
+                        self._later(part, _HELD_WAIT, self._put_alone)
+                elif isinstance(error, StorageUnavailable | ConfigurationError):
+                    if is_last:
+                        raise
+                    parts.append(part)
+                    await asyncio.sleep(self._outage.goes_on(error))
+                else:
+                    parts += _halves(part) if len(part) > 1 else self._instead(part[0], error, is_last=is_last)
+            else:
+                self._outage.is_over()
+                self._on_done(done)
+
+    def _finish(self, batch: Part) -> list[Finished]:
+        """In a thread."""
+        database, keyring = self._deps.database, self._deps.keyring
+
+        def work(connection: Connection) -> list[Finished]:
+            rings = keyring.rings(connection, {one.organization for one in batch})
+            items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
+            now = database.clock.now(connection)
+            return finish(connection, now, items, self._random, are_ours=self._deps.are_ours)
+
+        # SQLite has one lock for all, so nothing is won by splitting.
+        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
+
+    def _instead(self, item: Finish, error: Exception, *, is_last: bool) -> list[Part]:
+        """Return what to write instead of a result that can't be written by itself."""
+        is_bad_value = is_of_values(error)
+        is_replaced = isinstance(item.outcome, Failed) and item.outcome.error.error_type == _UNSTORABLE
+        if not is_replaced and (is_bad_value or (item.lease_token in self._failed and not is_last)):
+            reason = _BAD_VALUE if is_bad_value else _OUR_MISTAKE
+            return [[item._replace(outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))]]
+        # Not even that can be stored, or nothing is wrong with it: a mistake of ours, or of the database.
+        self._deps.emit(ServiceFailed("finisher", error))
+        self._failed.add(item.lease_token)
+        self._later([item], _BROKEN_WAIT, self._put)
+        return []
+
+    def _later(self, part: Part, seconds: float, put: Callable[[Finish], None]) -> None:
+        for one in part:
+            asyncio.get_running_loop().call_later(seconds, put, one)
+
+    def _on_done(self, done: Sequence[Finished]) -> None:
+        """Take note of what is written, and tell of it."""
+        if locked := [one.finish for one in done if one.is_locked]:
+            self._later(locked, _LOCKED_WAIT, self._put)
+        if len(locked) == len(done):
+            return
+        hears_all = self._hears(JobEnded)
+        counted: list[tuple[str, str, JobStatus, float]] = []
+        for one in done:
+            if one.is_locked:
+                continue
+            item, transition = one.finish, one.transition
+            del self._unwritten[item.lease_token]
+            if self._failed:
+                self._failed.discard(item.lease_token)
+            if transition is None:
+                continue
+            outcome, first = item.outcome, transition.steps[0].target
+            # What is put back for a while, as its key is not here, never began.
+            self.released += isinstance(outcome, Released) and not outcome.seconds
+            if not isinstance(outcome, Failed) or outcome.is_of_handler:
+                counted.append((item.organization, item.job_type, first, item.seconds))
+            ended = first if transition.target is JobStatus.QUEUED else transition.target
+            self.ended[ended] += 1
+            met = outcome.error if isinstance(outcome, Deferred) else transition.error
+            if met is not None or hears_all:
+                error = met.error_type if met is not None else None
+                key = item.organization, item.job_id, item.job_type
+                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed))
+        self.tally.add(counted)
+        self.changed.set()
+        self._on_written(any(one.may_free for one in done))
+
+
+def _size(batch: Part) -> int:
+    """Return how many characters of handlers' results these leave."""
+    return sum(len(one.outcome.result or "") for one in batch if isinstance(one.outcome, Completed))
+
+
+def _halves(part: Part) -> list[Part]:
+    """Return both halves, the first one last: that is taken first."""
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _sealing(item: Finish, ring: Ring | None) -> Finish:
+    """Return the result as it may be written, by the keys that its organization has now, and not by those of its start.
+
+    Where only this process lacks the key the job is given back, as when that is seen at its start.
+    """
+    if ring is None:
+        return item
+    if ring.problem is None or (ring.is_destroyed and item.has_run):
+        return item._replace(seal=partial(ring.seal, item.job_id))
+    if not item.has_run:
+        return item
+    # The reason of a snooze can't be kept, its time can.
+    seconds = item.outcome.seconds if isinstance(item.outcome, Snoozed) else 0.0
+    return item._replace(outcome=Released(KEY_NOT_HERE, max(seconds, DEFERRED)))
