@@ -15,7 +15,7 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 
 # Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
 # handler's return goes into the next batch, at once; what somebody's lock or an error held up is tried again after a
-# second at most (`finisher._HELD_WAIT`, `service.SOON`). The other two are for a machine with more to do than it has
+# second at most (`results._HELD_WAIT`, `service.SOON`). The other two are for a machine with more to do than it has
 # cores: with nine times as much, the slowest end that nothing held up took 2.7 s. A lost lease is looked for each
 # quarter of a second (`watch_interval`).
 PROMPT: Final = 3.0
