@@ -40,7 +40,7 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         nonlocal writes
-        is_by_itself = context is None and "pg_notify" not in statement
+        is_by_itself = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
         commits = is_by_itself and not of_transaction
         writes += commits
         if arrives or not commits or writes > 1:

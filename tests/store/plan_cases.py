@@ -62,11 +62,10 @@ from fairlane.store.statements import (
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
-from fairlane.store.statements.drafts import Draft
+from fairlane.store.statements.drafts import Draft, Granted
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
-from fairlane.store.statements.new_jobs import Granted
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import LostWorker, WorkerCard
@@ -236,7 +235,7 @@ def submission_of(connection: Connection) -> None:
         *(None, 0.0, None, None, None, None, "reject", None, None),
     )
     values = new_jobs.values_at_once(draft, Granted(None, list(Role), is_host_s=False), None)
-    connection.exec_driver_sql(new_jobs.at_once(), values)
+    connection.exec_driver_sql(new_jobs.statement_at_once(), values)
 
 
 def rescue_of(connection: Connection) -> None:

@@ -1,8 +1,9 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -19,19 +20,18 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
+from fairlane.domain.statuses import JobStatus
 from fairlane.registry.catalogue import Catalogue, RegisteredType
 from fairlane.registry.directory import Directory, StoredDirectory, roles_for
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
-from fairlane.store.clock import DatabaseClock
 from fairlane.store.driver_errors import is_lost_race
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
-from fairlane.store.statements.drafts import Draft, at
-from fairlane.store.statements.new_jobs import Granted
+from fairlane.store.statements.drafts import Draft, Granted, at
 from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
@@ -64,7 +64,6 @@ class Submitter:
         self._keyring = keyring
         self._settings = settings
         self._emit = emit
-        self._has_round_trips = database.engine.dialect.name == "postgresql"
 
     def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
         """Submit all, or none: an error names the index.
@@ -141,15 +140,19 @@ class Submitter:
 
     def _submit_in_ours(self, submissions: Sequence[Submission], ready: Ready) -> tuple[list[Job], list[Live]]:
         made: tuple[list[Job], list[Live]] = [], []
+        plain = self._plain(submissions[0], ready) if len(submissions) == 1 else None
 
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
-            made = self._submit(ours, submissions, ready)
+            job = plain.job(new_jobs.at_once_within(ours, self._database.clock, *plain.given)) if plain else None
+            made = ([job], []) if job is not None else self._submit(ours, submissions, ready)
             return made
 
         try:
-            plain = self._submit_at_once(submissions[0], ready) if len(submissions) == 1 else None
-            return ([plain], []) if plain is not None else self._database.write(work, of=_organizations(submissions))
+            job = self._submit_at_once(plain) if plain is not None else None
+            if job is not None:
+                return [job], []
+            return self._database.write_with_others(work, of=_organizations(submissions))
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
 
@@ -184,39 +187,27 @@ class Submitter:
             return found[0] if found else None
         return None
 
-    def _submit_at_once(self, submission: Submission, ready: Ready) -> Job | None:
-        """Submit in one statement, which proves what is taken for granted here: that nothing is in the way.
+    def _plain(self, submission: Submission, ready: Ready) -> "_Plain | None":
+        """Return what to submit without asking before, by statements that prove what is taken for granted here.
 
-        Returns:
-            None where something may be, or where the database has no round trips to save: nothing was done.
-
-        Raises:
-            CommitUnanswered
+        That is that nothing is in its way; None where something may be.
         """
-        known = self._catalogue.known(submission.job_type) if self._has_round_trips else None
-        granted = ready.answers or Answers.hoped(submission)
-        if known is None or granted is None:
+        known = self._catalogue.known(submission.job_type)
+        hoped = ready.answers or Answers.hoped(submission)
+        if known is None or hoped is None:
             return None
         try:
-            plain = Drafting(granted).draft(submission, known.type, ready.payloads[0])
+            draft = Drafting(hoped).draft(submission, known.type, ready.payloads[0])
         except FairlaneError:
             return None  # Of several refusals it is the general way that knows which comes first.
-        if not new_jobs.is_plain(plain):
+        if not new_jobs.is_plain(draft):
             return None
-        proof = Granted(known.documents, roles_for(known.type.options.requires_permission), granted.of_host)
+        self._keyring.rings_of(self._database, [draft.organization])
+        granted = Granted(known.documents, roles_for(known.type.options.requires_permission), hoped.of_host)
+        return _Plain(draft, granted, self._keyring)
 
-        organization, clock = plain.organization, self._database.clock
-        now = None if isinstance(clock, DatabaseClock) else self._database.look(clock.now, of=())
-        self._keyring.rings_of(self._database, [organization])
-
-        def values() -> Mapping[str, Any] | None:
-            # When the connection is there: keys grow old while it is waited for.
-            kept = self._keyring.kept([organization])
-            stored = sealed(plain, kept.get(organization))
-            return new_jobs.values_at_once(stored, proof, now) if kept else None
-
-        done = self._database.write_one(new_jobs.at_once(), values)
-        return new_jobs.job_at_once(plain, *done[0]) if done else None
+    def _submit_at_once(self, plain: "_Plain") -> Job | None:
+        return plain.job(new_jobs.at_once(self._database, *plain.given))
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
@@ -238,7 +229,7 @@ class Submitter:
 
         On SQLite who has such a snapshot can't write; and a database in memory has no second connection.
         """
-        if not self._has_round_trips:
+        if not self._database.is_postgres:
             return self._keyring.rings(theirs, organizations)
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
@@ -339,6 +330,29 @@ class Submitter:
     def _read(self, connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[Job]:
         wanted = rows.select_jobs().where(jobs.c.id.in_(sorted(ids)))
         return rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
+
+
+class _Plain(NamedTuple):
+    """A draft of which is taken for granted that nothing is in its way."""
+
+    draft: Draft
+    granted: Granted
+    keyring: Keyring
+
+    @property
+    def given(self) -> tuple[Granted, Callable[[], Draft | None]]:
+        """Return what has to be proved, and what returns the draft as it is stored."""
+        return self.granted, self._stored
+
+    def _stored(self) -> Draft | None:
+        # Asked when the connection is there: keys grow old while it is waited for.
+        organization = self.draft.organization
+        kept = self.keyring.kept([organization])
+        return sealed(self.draft, kept[organization]) if kept else None
+
+    def job(self, at: datetime | None) -> Job | None:
+        """Return the job, if it was inserted."""
+        return rows.new_job(self.draft, at, JobStatus.QUEUED, run_at=at) if at is not None else None
 
 
 def _organizations(submissions: Sequence[Submission]) -> Collection[str]:

@@ -20,6 +20,7 @@ from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
 from fairlane.store.driver_errors import by_sqlalchemy, is_lost_race, is_unanswered, is_unique_violation, translate
+from fairlane.store.gathering import Gathering
 from fairlane.store.haste import stopped_after
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.row_security import Role, Scope
@@ -93,6 +94,7 @@ class Database:
             self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
         )
         self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
+        self._gathering = Gathering(lambda work: self.write(work, of=()))
 
     def create(self) -> None:
         """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
@@ -184,6 +186,16 @@ class Database:
             if is_unique_violation(error):
                 return None
             raise
+
+    def write_with_others(self, work: Callable[[Connection], T], *, of: Scope) -> T:
+        """Do as `write`; on SQLite together with the `work` of other threads that came meanwhile, by one commit.
+
+        What `work` raises undoes nothing of the others'.
+        """
+        if self.is_postgres:
+            return self.write(work, of=of)
+        with self.translated():
+            return self._gathering.commit(work)
 
     def read(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.

@@ -18,6 +18,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from fairlane import FairlaneError
 from fairlane.store.dialects import WRITE
+from fairlane.store.gathering import Gathering
 from tests.store.interleavings.steps import Step, Touch, Touched, statement
 from tests.store.races.race import DEADLINE
 
@@ -203,11 +204,19 @@ def _before_statement(*given: Any) -> None:
 
 def _sending(dialect: Any, cursor: Any, text: str, parameters: Any, context: Any = None) -> None:
     if context is None:  # it goes straight to the driver
+        alone = dialect.name == "postgresql"
         for one in _playing:
-            one._before_text(lambda: cursor.connection, text, is_by_itself=True)
+            one._before_text(lambda: cursor.connection, text, is_by_itself=alone)
     _send(dialect, cursor, text, parameters, context)
 
 
+def _alone(gathering: Gathering, work: Callable[[Connection], object]) -> object:
+    """Commit it as in a process of its own: a thread that waits for another's commit would take no step."""
+    return _commit(Gathering(gathering.write) if _playing else gathering, work)
+
+
+_commit: Final = Gathering.commit
+Gathering.commit = _alone  # type: ignore[method-assign, assignment]
 _send: Final[Callable[..., None]] = DefaultDialect.do_execute
 DefaultDialect.do_execute = _sending  # type: ignore[method-assign]
 

@@ -8,7 +8,7 @@ is one statement, and the look at who holds the key is another, with a younger s
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -76,7 +76,7 @@ def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str
         "organization_id": [one.organization for one in keys],
         "key": [one.key for one in keys],
         "job_id": [one.job_id.hex for one in keys],
-        "expires_at": [one.expires_at.astimezone(UTC).isoformat(timespec="microseconds") for one in keys],
+        "expires_at": [Instant.on_sqlite(one.expires_at) for one in keys],
     }
     if not is_sqlite(connection):
         return {(organization, key) for organization, key in connection.execute(_TAKE_FREE, texts_of(columns))}

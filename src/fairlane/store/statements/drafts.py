@@ -1,6 +1,6 @@
 """What a submission looks like to the store."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
-from fairlane.domain.statuses import ParentPolicy
+from fairlane.domain.statuses import JobStatus, ParentPolicy, Role
 
 
 class Dedup(NamedTuple):
@@ -59,6 +59,31 @@ class Draft(NamedTuple):
     rate: RateLimit | None
     max_live_jobs: int | None
     may_replace_all: bool = True
+
+
+class Fresh(NamedTuple):
+    """A job to be inserted: its draft, how many parents it waits for, and what follows from both.
+
+    `run_at` None: at once, whenever that is.
+    """
+
+    draft: Draft
+    unmet_parents: int
+    run_at: datetime | None
+    status: JobStatus
+    has_children: bool
+
+
+class Granted(NamedTuple):
+    """What was taken for granted of a draft, for the statement to prove.
+
+    `documents` is what the registered type's schema and options must be, None = anything. `roles` may submit it. Where
+    the directory `is_host_s`, it was asked before: nothing is to be proved of organization and member.
+    """
+
+    documents: str | None
+    roles: Collection[Role]
+    is_host_s: bool
 
 
 @dataclass(slots=True)

@@ -1,34 +1,34 @@
 """Insert new jobs: their facts, their live rows and the first entries of their logs.
 
-On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's.
+On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's; on
+SQLite it is one for each table.
 
 A job of its own that may run at once, of which nothing is limited, takes nothing else: the statement is then its whole
 submission, in one round trip, commit included. Nothing is asked before: the statement opens itself to the organization,
 proves what the caller took for granted, and takes the key. If something does not hold, or somebody has had the key, it
-does nothing; `submit` then goes step by step and says why.
+does nothing; `submit` then goes step by step and says why. SQLite proves and takes the key in statements of their own.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Boolean, Connection, Float, String, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
 
-from fairlane.domain.jobs import Job
-from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
-from fairlane.domain.transitions import SUBMITTED, Step
+from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.transitions import SUBMITTED
+from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.inserts import insert_many, texts_of, unnest_texts
+from fairlane.store.inserts import texts_of, unnest_texts
 from fairlane.store.row_security import SETTING, named
-from fairlane.store.statements import rows
-from fairlane.store.statements.drafts import Draft
+from fairlane.store.statements import new_jobs_on_sqlite
+from fairlane.store.statements.drafts import Draft, Fresh, Granted
 from fairlane.store.statements.transition import SYSTEM
-from fairlane.store.tables import Instant, execution_log, jobs, live
-
-_FIRST_STEPS: Final = {status: Step(None, status, SUBMITTED) for status in WAITING}
+from fairlane.store.tables import Instant
+from fairlane.store.transaction import Database
 
 _COLUMNS: Final = {
     "organization_id": "text",
@@ -50,6 +50,8 @@ _COLUMNS: Final = {
     "earlier": "text",
 }
 _TEXTS: Final = ("scope", "type", "documents", "user", "roles", "key", "active", "ready", "system", "message")
+# Returns a draft as it is stored; None = it is not to be submitted so.
+Stored = Callable[[], Draft | None]
 # OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
 # The key is taken by an insert that waits for whoever is taking it, as dedup.take does; it never takes one over.
 _INSERT: Final = text(f"""
@@ -115,31 +117,6 @@ _PROVED: Final = {
 }
 
 
-class Fresh(NamedTuple):
-    """A job to be inserted: its draft, how many parents it waits for, and what follows from both.
-
-    `run_at` None: at once, whenever that is.
-    """
-
-    draft: Draft
-    unmet_parents: int
-    run_at: datetime | None
-    status: JobStatus
-    has_children: bool
-
-
-class Granted(NamedTuple):
-    """What was taken for granted of a draft, for the statement to prove.
-
-    `documents` is what the registered type's schema and options must be, None = anything. `roles` may submit it. Where
-    the directory `is_host_s`, it was asked before: nothing is to be proved of organization and member.
-    """
-
-    documents: str | None
-    roles: Collection[Role]
-    is_host_s: bool
-
-
 def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
     """Return the job of a draft. A moment that has passed is now, so that no job is due before those that came earlier.
 
@@ -161,9 +138,7 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
         IntegrityError, DataError
     """
     if is_sqlite(connection):
-        insert_many(connection, jobs, [_facts(one.draft) | {"created_at": now} for one in new])
-        insert_many(connection, live, [_state(one) | {"created_at": now} for one in new])
-        insert_many(connection, execution_log, [_first_entry(one, now, replaced.get(one.draft.id)) for one in new])
+        new_jobs_on_sqlite.insert(connection, now, new, replaced)
     else:
         connection.execute(_INSERT, {**_PROVED, "now": now, **_columns(new, replaced)})
 
@@ -175,8 +150,41 @@ def is_plain(draft: Draft) -> bool:
     return not (waits or is_limited or draft.label_items)
 
 
+def at_once(database: Database, granted: Granted, stored: Stored) -> datetime | None:
+    """Submit a plain draft by itself, where that takes one statement.
+
+    Args:
+        stored: asked when the connection is there.
+
+    Returns:
+        When; None: nothing was done.
+
+    Raises:
+        CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Database.write`.
+    """
+    if not database.is_postgres:
+        return None
+    clock = database.clock
+    now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
+
+    def values() -> Mapping[str, Any] | None:
+        draft = stored()
+        return values_at_once(draft, granted, now) if draft is not None else None
+
+    done = database.write_one(statement_at_once(), values)
+    return done[0][0].astimezone(UTC) if done else None  # the session may have any time zone
+
+
+def at_once_within(connection: Connection, clock: Clock, granted: Granted, stored: Stored) -> datetime | None:
+    """Do the same within a transaction that is open, where `at_once` does nothing."""
+    if not is_sqlite(connection):
+        return None
+    draft, now = stored(), clock.now(connection)
+    return now if draft is not None and new_jobs_on_sqlite.at_once(connection, now, draft, granted) else None
+
+
 @cache
-def at_once() -> str:
+def statement_at_once() -> str:
     """Return the statement as psycopg has it."""
     return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
@@ -201,12 +209,6 @@ def values_at_once(draft: Draft, granted: Granted, now: datetime | None) -> dict
         "key": draft.dedup.key if draft.dedup else None,
         "window": draft.dedup.window if draft.dedup else 0.0,
     }
-
-
-def job_at_once(draft: Draft, at: datetime) -> Job:
-    """Return the job that was inserted by itself at this moment."""
-    now = at.astimezone(UTC)  # the session may have any time zone
-    return rows.new_job(draft, now, JobStatus.QUEUED, run_at=now)
 
 
 def _columns(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, str]:
@@ -237,53 +239,3 @@ def _columns(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, s
 
 def _number(value: float | None) -> str:
     return "" if value is None else repr(value)
-
-
-def _facts(draft: Draft) -> dict[str, Any]:
-    """Return what differs between the rows of new jobs in `jobs`."""
-    return {
-        "organization_id": draft.organization,
-        "id": draft.id,
-        "queue": draft.queue,
-        "job_type": draft.job_type,
-        "submitted_by": draft.user,
-        "parameters": draft.parameters,
-        "labels": draft.labels,
-        "required_permission": draft.required_permission,
-        "max_retries": draft.max_retries,
-        "timeout_seconds": draft.timeout,
-        "on_parent_failure": draft.on_parent_failure,
-    }
-
-
-def _state(new: Fresh) -> dict[str, Any]:
-    """Return what differs between their rows in `live`."""
-    draft = new.draft
-    return {
-        "organization_id": draft.organization,
-        "id": draft.id,
-        "queue": draft.queue,
-        "job_type": draft.job_type,
-        "submitted_by": draft.user,
-        "status": new.status,
-        "ready": new.status is JobStatus.QUEUED,
-        "priority": draft.priority,
-        "run_at": new.run_at,
-        "unmet_parents": new.unmet_parents,
-        "has_children": new.has_children,
-    }
-
-
-def _first_entry(new: Fresh, now: datetime, earlier: UUID | None) -> dict[str, Any]:
-    step = _FIRST_STEPS[new.status]
-    return {
-        "organization_id": new.draft.organization,
-        "job_id": new.draft.id,
-        "sequence": 1,
-        "from_status": step.source,
-        "to_status": step.target,
-        "at": now,
-        "actor": new.draft.user or SYSTEM,
-        "message": step.message if earlier is None else f"{step.message} in place of {earlier}",
-        "attempt": 0,
-    }

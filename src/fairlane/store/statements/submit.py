@@ -18,8 +18,7 @@ from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements import admission, dependencies, limits, new_jobs, rows
 from fairlane.store.statements.admission import Duplicates, Live
-from fairlane.store.statements.drafts import Draft, at
-from fairlane.store.statements.new_jobs import Fresh
+from fairlane.store.statements.drafts import Draft, Fresh, at
 from fairlane.store.statements.transition import Ended
 from fairlane.store.tables import job_parents
 from fairlane.store.tables import labels as label_table

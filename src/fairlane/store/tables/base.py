@@ -47,8 +47,12 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise TypeError("Naive datetimes are not stored; attach a time zone.")
-        value = value.astimezone(UTC)
-        return value.isoformat(timespec="microseconds") if dialect.name == "sqlite" else value
+        return self.on_sqlite(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+    @staticmethod
+    def on_sqlite(moment: datetime) -> str:
+        """Return the text by which SQLite has the moment."""
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert it from the database, always in UTC."""

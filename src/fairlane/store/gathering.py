@@ -1,0 +1,134 @@
+"""Have small changes that several threads make at the same time committed together.
+
+Each commit of SQLite waits for the disk, and only one transaction writes at a time: alone, each thread would wait for
+the disk as often as there are threads before it.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from fairlane.domain.errors import CommitUnanswered
+from fairlane.store.driver_errors import by_sqlalchemy
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+_INTERRUPTED: Final = (
+    "The process was told to stop while it committed the change: the change was made or it was not. "
+    "Look which, before you try again."
+)
+
+
+class _Refused(Exception):
+    """Nothing is left to be committed: of a commit the answer could be lost, and the refusals with it."""
+
+
+class _Change:
+    """Work that waits for its turn. `refusal` is what it raised."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.end = Future[Any]()
+        self.refusal: Exception | None = None
+        self._work = work
+        self._result: object = None
+
+    def run(self, connection: Connection) -> None:
+        """Run it in a savepoint.
+
+        Raises:
+            OperationalError: the database's, which may have ended the transaction.
+        """
+        driver: Any = connection.connection.driver_connection
+        with by_sqlalchemy(connection.engine):
+            driver.execute("SAVEPOINT one")
+            try:
+                self._result = self._work(connection)
+            except OperationalError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is told
+                self.refusal = error
+                driver.execute("ROLLBACK TO one")
+            driver.execute("RELEASE one")
+
+    def tell(self) -> None:
+        """Tell how it ended."""
+        if self.refusal is not None:
+            self.end.set_exception(self.refusal)
+        else:
+            self.end.set_result(self._result)
+
+
+class Gathering:
+    """The changes that wait for their turn. Whoever has the turn commits all that wait.
+
+    Args:
+        write: runs what it is given in one transaction, and commits it.
+    """
+
+    def __init__(self, write: Callable[[Work[None]], None]) -> None:
+        self.write = write
+        self.begin()
+        _all.add(self)
+
+    def begin(self) -> None:
+        """Begin anew in a forked child, where its parent's threads are not."""
+        self._turn = threading.Lock()
+        self._waiting = deque[_Change]()
+
+    def commit(self, work: Work[T]) -> T:
+        """Run `work` in a transaction and commit it; what it raises undoes no other change.
+
+        Raises:
+            Exception: what `work` raises, or the transaction.
+        """
+        mine = _Change(work)
+        self._waiting.append(mine)
+        with self._turn:
+            if not mine.end.done():
+                self._commit_all()
+        done: T = mine.end.result()
+        return done
+
+    def _commit_all(self) -> None:
+        together: list[_Change] = []
+        error: Exception = CommitUnanswered(_INTERRUPTED)
+        try:
+            while self._waiting:
+                together.append(self._waiting.popleft())
+            with suppress(_Refused):
+                self.write(partial(_run_all, together))
+            for one in together:
+                one.tell()
+        except Exception as raised:  # noqa: BLE001 - each is told
+            error = raised
+        finally:
+            for one in together:
+                if not one.end.done():
+                    one.end.set_exception(error)
+
+
+def _run_all(together: Sequence[_Change], connection: Connection) -> None:
+    for one in together:
+        one.run(connection)
+    if all(one.refusal is not None for one in together):
+        raise _Refused
+
+
+def _begin_all() -> None:
+    for one in _all:
+        one.begin()
+
+
+_all: Final = WeakSet[Gathering]()
+if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
+    os.register_at_fork(after_in_child=_begin_all)
