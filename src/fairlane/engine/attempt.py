@@ -282,7 +282,8 @@ class Slots:
         self.changed = results.changed
         self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
         self.report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
-        self.executors = _executors(deps.catalogue.mine.values(), card.slots)
+        self._job_types = deps.catalogue.mine
+        self.executors = _executors(self._job_types.values(), card.slots)
         self._card = card
         self._threads = threads
         self._results = results
@@ -357,7 +358,7 @@ class Slots:
 
     def begin(self, ready: Sequence[Ready], *, release: bool = False) -> None:
         """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping."""
-        hears_all, job_types = self._hears(JobStarted), self.deps.catalogue.mine
+        hears_all = self._hears(JobStarted)
         for one in ready:
             facts, outcome = one.facts, one.verdict
             if outcome is None and release:
@@ -365,7 +366,7 @@ class Slots:
             if outcome is not None:
                 self._results.add(facts, outcome)
                 continue
-            attempt = self._attempts[facts.lease_token] = Attempt(self, job_types[facts.job_type], facts)
+            attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
             if hears_all:
                 self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
             attempt.begin()

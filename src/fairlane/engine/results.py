@@ -85,6 +85,7 @@ class Results:
         self.changed = asyncio.Event()
         self._deps = deps
         self._hears = hears(deps.emit)
+        self._job_types = deps.catalogue.mine
         self._worker = worker
         self._threads = threads
         self._on_written = on_written
@@ -145,7 +146,7 @@ class Results:
         has_run: bool = False,
     ) -> None:
         """Have the outcome of an attempt written."""
-        backoff = self._deps.catalogue.mine[facts.job_type].options.backoff
+        backoff = self._job_types[facts.job_type].options.backoff
         key = facts.organization, facts.job_id, facts.job_type, facts.lease_token
         item = Finish(*key, outcome, backoff, self._worker, has_checkpoint, has_run, seconds)
         self._unwritten[item.lease_token] = item

@@ -16,24 +16,22 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.line import Line
-from fairlane.store.statements.attempt_rows import MINE, ids_of
+from fairlane.store.statements.attempt_rows import MINE, Leased, ids_of
 from fairlane.store.tables import Instant, ended, live
-
-
-class Completion(NamedTuple):
-    """A handler's return: `result` is JSON text, None for a handler that returned nothing."""
-
-    organization: str
-    job_id: UUID
-    lease_token: UUID
-    result: str | None
 
 
 class Done(NamedTuple):
     """A job that was completed, and when. `has_child`: one was submitted a moment ago, and is to be told."""
 
+    organization: str
+    job_id: UUID
     at: datetime
     has_child: bool
+
+    @property
+    def key(self) -> tuple[str, UUID]:
+        """Return the job's key."""
+        return self.organization, self.job_id
 
 
 # What the transition changes, so that a column of it that is new is written here, too; all else stays as it was.
@@ -140,31 +138,30 @@ ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at =
 
 
 def complete(
-    connection: Connection, now: datetime, completions: Sequence[Completion], actor: str
+    connection: Connection, now: datetime, attempts: Sequence[Leased], results: Sequence[str | None], actor: str
 ) -> set[tuple[str, UUID]]:
-    """Complete these attempts' jobs.
+    """Complete the jobs of these attempts.
+
+    Args:
+        results: of each what its handler returned, as JSON text; None if it returned nothing.
 
     Returns:
         Keys of those that were completed. The others have lost their lease, or somebody holds a row of theirs, or
         their cancel was asked for, or they have children to tell: `finish` finds out which.
     """
     if is_sqlite(connection):
-        return _on_sqlite(connection, now, completions, _common(actor))
-    rows = connection.execute(_COMPLETE, {**_arrays(completions, actor), "now": now})
+        return _on_sqlite(connection, now, attempts, results, _common(actor))
+    rows = connection.execute(_COMPLETE, {**_arrays(attempts, results, actor), "now": now})
     return {(organization, job_id) for organization, job_id, _, _ in rows.all()}
 
 
-async def complete_on(line: Line, completions: Sequence[Completion], actor: str) -> dict[tuple[str, UUID], Done]:
+async def complete_on(line: Line, attempts: Sequence[Leased], results: Sequence[str | None], actor: str) -> list[Done]:
     """Do as `complete`, on the event loop.
-
-    Returns:
-        By the keys of those that were completed.
 
     Raises:
         FairlaneError: as `Line.fetch`.
     """
-    rows = await line.fetch(_COMPLETE, _arrays(completions, actor))
-    return {(organization, job_id): Done(at, has_child) for organization, job_id, at, has_child in rows}
+    return [Done(*row) for row in await line.fetch(_COMPLETE, _arrays(attempts, results, actor))]
 
 
 def _common(actor: str) -> dict[str, object]:
@@ -179,32 +176,38 @@ def _common(actor: str) -> dict[str, object]:
     }
 
 
-def _arrays(completions: Sequence[Completion], actor: str) -> dict[str, object]:
-    left = [one for one in completions if one.result is not None]
+def _arrays(attempts: Sequence[Leased], results: Sequence[str | None], actor: str) -> dict[str, object]:
+    left = [one for one, result in zip(attempts, results, strict=True) if result is not None]
     return {
         **_common(actor),
-        **ids_of(completions),
-        "leave_results": [one.result is not None for one in completions],
+        **ids_of(attempts),
+        "leave_results": [result is not None for result in results],
         "result_organizations": [one.organization for one in left],
         "result_ids": [one.job_id for one in left],
         # As one text: of an array the driver escapes each quote by itself, which took half a minute for 80 MB.
-        "results": json.dumps([one.result for one in left], ensure_ascii=False),
+        "results": json.dumps([result for result in results if result is not None], ensure_ascii=False),
     }
 
 
 def _on_sqlite(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: Mapping[str, object]
+    connection: Connection,
+    now: datetime,
+    attempts: Sequence[Leased],
+    results: Sequence[str | None],
+    common: Mapping[str, object],
 ) -> set[tuple[str, UUID]]:
     moment = Instant().process_bind_param(now, connection.dialect)
-    given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in completions]
+    given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in attempts]
     values = {**common, "now": moment, "given": json.dumps(given)}
     done = {(organization, job_id) for organization, job_id in connection.execute(_SQLITE_COMPLETE, values).all()}
-    mine = [one for one in completions if (one.organization, one.job_id) in done]
+    mine = [
+        (one, result) for one, result in zip(attempts, results, strict=True) if (one.organization, one.job_id) in done
+    ]
     if mine:
-        written = json.dumps([[one.organization, one.job_id.hex] for one in mine])
+        written = json.dumps([[one.organization, one.job_id.hex] for one, _ in mine])
         connection.execute(_SQLITE_LOG, {**values, "given": written})
         connection.execute(_SQLITE_GONE, {"given": written})
-    left = [[one.organization, one.job_id.hex, None, one.result] for one in mine if one.result is not None]
+    left = [[one.organization, one.job_id.hex, None, result] for one, result in mine if result is not None]
     if left:
         connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})
     return done

@@ -18,7 +18,7 @@ from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
 from fairlane.store.line import Line
 from fairlane.store.statements import attempt_rows, dependencies, organizations
-from fairlane.store.statements.complete import Completion, complete, complete_on
+from fairlane.store.statements.complete import complete, complete_on
 from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow
 
@@ -37,6 +37,11 @@ class Finish(NamedTuple):
     has_run: bool = False  # its texts may quote what the job holds; else they are words of ours
     seconds: float = 0.0  # that it took
     seal: Seal | None = None  # of the organization's key, if it has one that can be used
+
+    @property
+    def key(self) -> Key:
+        """Return the job's key."""
+        return self.organization, self.job_id
 
     @property
     def is_plain(self) -> bool:
@@ -64,18 +69,21 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
     Raises:
         FairlaneError: as `Line.fetch`.
     """
-    keys = Counter((one.organization, one.job_id) for one in finishes)
-    if len(keys) < len(finishes):  # of two leases of a job one is lost; which, `finish` sees
-        finishes = [one for one in finishes if keys[one.organization, one.job_id] == 1]
+    # By numbers, which hash in C; UUIDs hash in Python.
+    if len({one.job_id.int for one in finishes}) < len(finishes):
+        keys = Counter(one.key for one in finishes)  # of two leases of a job one is lost; which, `finish` sees
+        finishes = [one for one in finishes if keys[one.key] == 1]
     if not finishes:
         return []
-    given = [Completion(one.organization, one.job_id, one.lease_token, _result(one)) for one in finishes]
-    done = await complete_on(line, given, finishes[0].actor)
-    if not done:
+    rows = await complete_on(line, finishes, list(map(_result, finishes)), finishes[0].actor)
+    if not rows:
         return []
-    transition = transitions.complete(next(iter(done.values())).at, None)
-    found = ((one, done.get((one.organization, one.job_id))) for one in finishes)
-    return [Finished(one, transition, may_free=how.has_child) for one, how in found if how is not None]
+    transition = transitions.complete(rows[0].at, None)
+    parents = {one.key for one in rows if one.has_child}
+    if len(rows) < len(finishes):
+        done = {one.key for one in rows}
+        finishes = [one for one in finishes if one.key in done]
+    return [Finished(one, transition, may_free=bool(parents) and one.key in parents) for one in finishes]
 
 
 def tell_children(connection: Connection, now: datetime, done: Sequence[Finished]) -> None:
@@ -110,7 +118,7 @@ def _may_free(one: Finished, parents: Collection[Key]) -> bool:
         return False
     if one.transition.target not in TERMINAL:
         return bool(one.transition.changes["ready"])  # else it waits for its time, and `stage` will tell
-    return bool(parents) and (one.finish.organization, one.finish.job_id) in parents
+    return bool(parents) and one.finish.key in parents
 
 
 def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
@@ -118,9 +126,10 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
     transition = transitions.complete(now, None)
     done: list[Finished] = []
     for actor in sorted({one.actor for one in plain}):
-        mine = {(one.organization, one.job_id): one for one in plain if one.actor == actor}
-        given = [Completion(*key, one.lease_token, _result(one)) for key, one in mine.items()]
-        done += [Finished(mine[key], transition) for key in complete(connection, now, given, actor)]
+        mine = {one.key: one for one in plain if one.actor == actor}
+        given = list(mine.values())
+        completed = complete(connection, now, given, list(map(_result, given)), actor)
+        done += [Finished(mine[key], transition) for key in completed]
     return done
 
 
