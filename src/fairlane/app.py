@@ -752,6 +752,7 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
         clock=clock,
         pool_size=settings.pool_size,
         lock_seconds=settings.lock_timeout,
+        synchronous=settings.sqlite_synchronous,
         role=DatabaseRole.APP,
         production=settings.production,
         is_default="url" not in settings.model_fields_set,

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,10 @@ from fairlane.domain.errors import ConfigurationError
 LONGEST_DIRECTORY_AGE = 30.0  # seconds (R19)
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
+
+# When a commit of SQLite returns: when the disk has it, or as soon as the operating system has.
+Synchronous: TypeAlias = Literal["full", "normal"]
+FULL: Final[Synchronous] = "full"
 
 # The same database by other logins.
 OTHER_LOGINS = ("worker_url", "owner_url")
@@ -100,6 +104,11 @@ class Settings(_FromEnvironment):
     )
     lock_timeout: float = Field(default=5.0, gt=0, description="How long to wait for somebody else's transaction")
     pool_size: int = Field(default=5, gt=0, description="Database connections kept open")
+    sqlite_synchronous: Synchronous = Field(
+        default=FULL,
+        description="Whether a commit on SQLite waits for the disk: full, or normal, by which a power cut takes the "
+        "last commits with it",
+    )
 
     @classmethod
     def load(cls, url: str | None = None) -> Self:

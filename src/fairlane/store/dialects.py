@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.answers import Answers, bound
 from fairlane.store.liveness import (
@@ -93,11 +94,18 @@ def given(*columns: str, sqlite: bool) -> str:
 
 
 def make_engine(
-    url: str, *, pool_size: int, lock_seconds: float, answers: Answers | None = None, is_default: bool = False
+    url: str,
+    *,
+    pool_size: int,
+    lock_seconds: float,
+    synchronous: Synchronous = FULL,
+    answers: Answers | None = None,
+    is_default: bool = False,
 ) -> Engine:
     """Make an engine of our own for `sqlite:///…` or `postgresql://…`.
 
     Args:
+        synchronous: whether a commit on SQLite waits for the disk.
         answers: how long to wait for PostgreSQL's; None = as long as it takes.
         is_default: nobody named this URL, which is said where its file is not there.
 
@@ -121,7 +129,7 @@ def make_engine(
                 "alone, is sqlite://."
             )
         case "sqlite":
-            engine = _sqlite_engine(url, pool_size, lock_seconds, is_default=is_default)
+            engine = _sqlite_engine(url, pool_size, lock_seconds, synchronous, is_default=is_default)
         case "postgresql" | "postgres":
             engine = _postgres_engine(url, pool_size, lock_seconds)
             if answers is not None:
@@ -167,7 +175,9 @@ def create_file(file: Path) -> None:
         ) from error
 
 
-def _sqlite_engine(url: str, pool_size: int, lock_seconds: float, *, is_default: bool) -> Engine:
+def _sqlite_engine(
+    url: str, pool_size: int, lock_seconds: float, synchronous: Synchronous, *, is_default: bool
+) -> Engine:
     in_memory, file = is_in_memory(url), file_of(url)
     engine = create_engine(
         url,
@@ -180,7 +190,7 @@ def _sqlite_engine(url: str, pool_size: int, lock_seconds: float, *, is_default:
     )
     if file is not None:
         event.listen(engine, "do_connect", _refusal_of_missing(file, is_default=is_default))
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", partial(_prepare_sqlite, synchronous))
     event.listen(engine, "begin", partial(_begin_sqlite, lock_seconds))
     return engine
 
@@ -201,11 +211,11 @@ def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:
     return refuse_missing
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare_sqlite(synchronous: Synchronous, connection: sqlite3.Connection, _record: object) -> None:
     # The standard library's own BEGIN is deferred; ours is written out in _begin_sqlite.
     connection.isolation_level = None
     _use_wal(connection)
-    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+    for pragma in (f"synchronous = {synchronous}", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

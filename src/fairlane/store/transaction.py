@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import CommitUnanswered, ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
@@ -43,6 +44,7 @@ class Database:
         clock: the clock of all times in it; tests set their own.
         pool_size: connections kept open; as many again may be opened for a while.
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
+        synchronous: whether a commit on SQLite waits for the disk.
         role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
         production: refuse logins that row security does not bind.
         is_default: nobody named the URL; for the sentence where SQLite's file is not there.
@@ -56,13 +58,14 @@ class Database:
     `commits` grows with what `write` commits, just before it does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, each with a default
         self,
         url: str,
         *,
         clock: Clock | None = None,
         pool_size: int = 5,
         lock_seconds: float = 5.0,
+        synchronous: Synchronous = FULL,
         role: Role | None = None,
         production: bool = False,
         is_default: bool = False,
@@ -71,7 +74,12 @@ class Database:
         self.url = url
         # Refuses an odd URL.
         self.engine = make_engine(
-            url, pool_size=pool_size, lock_seconds=lock_seconds, answers=answers, is_default=is_default
+            url,
+            pool_size=pool_size,
+            lock_seconds=lock_seconds,
+            synchronous=synchronous,
+            answers=answers,
+            is_default=is_default,
         )
         self.answers = answers
         self.file = file_of(url)
@@ -80,7 +88,7 @@ class Database:
         self.alarm: Alarm | None = None
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
-        self.lock_seconds = lock_seconds
+        self.lock_seconds, self.synchronous = lock_seconds, synchronous
         self.is_postgres = self.engine.dialect.name == "postgresql"
         self.role, self.production, self.is_default = role, production, is_default
         # A database in memory has one connection for all, workers too.
@@ -253,6 +261,7 @@ class Database:
             clock=self.clock,
             pool_size=pool_size,
             lock_seconds=lock_seconds or self.lock_seconds,
+            synchronous=self.synchronous,
             role=role,
             production=self.production and role is not None,
             is_default=self.is_default and url is None,
