@@ -29,7 +29,7 @@ from fairlane.store.statements import (
     workers,
 )
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.drafts import Draft
+from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from fairlane.testing.clock import ManualClock
@@ -72,7 +72,7 @@ class World:
         self.write(lambda connection: organizations.create(connection, values))
 
     def submit(self, organization: str = "acme", job_type: str = "report.pdf", **more: Any) -> UUID:
-        """One job; `more` are fields of a `Draft`, with labels as a mapping and the priority by name."""
+        """One job; `more` are fields of a `Draft` and its `Kind`, with labels as a mapping and the priority by name."""
         return self.submit_many([self.draft(organization, job_type, **more)])[0]
 
     def submit_many(self, drafts: Sequence[Draft]) -> list[UUID]:
@@ -88,33 +88,29 @@ class World:
         priority: Priority = Priority.NORMAL,
         **more: Any,
     ) -> Draft:
-        values: dict[str, Any] = {
+        of_kind: dict[str, Any] = {
             "user": "ana",
             "queue": "default",
-            "parameters": "{}",
-            "plain_parameters": {},
-            "parents": (),
             "on_parent_failure": ParentPolicy.DEAD_LETTER,
             "run_at": None,
             "delay": 0.0,
             "max_retries": 5,
             "timeout": 300.0,
             "required_permission": None,
-            "dedup": None,
+            "window": 0.0,
             "on_duplicate": "reject",
             "rate": None,
             "max_live_jobs": None,
-            **more,
         }
+        of_job: dict[str, Any] = {"parameters": "{}", "plain_parameters": {}, "parents": (), "dedup": None}
+        of_kind |= {name: value for name, value in more.items() if name not in of_job}
         named = labels or {}
         return Draft(
             id=id or uuid7(),
-            organization=organization,
-            job_type=job_type,
-            priority=PRIORITY_RANK[priority],
+            kind=Kind(organization=organization, job_type=job_type, priority=PRIORITY_RANK[priority], **of_kind),
             labels=json.dumps(named),
             label_items=tuple(named.items()),
-            **values,
+            **(of_job | {name: value for name, value in more.items() if name in of_job}),
         )
 
     def start_worker(

@@ -12,7 +12,9 @@ from fairlane.store.transaction import Database
 
 
 @contextmanager
-def breaking(database: Database, *, arrives: bool, of_transaction: bool = False) -> Iterator[None]:
+def breaking(  # noqa: C901 - one hook for each way to commit
+    database: Database, *, arrives: bool, of_transaction: bool = False
+) -> Iterator[None]:
     """The connection breaks at the next commit of what writes: a transaction, or a statement by itself.
 
     Args:
@@ -21,7 +23,7 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
     """
     dialect: Any = database.engine.dialect
     commit, execute, writes = dialect.do_commit, dialect.do_execute, 0
-    breaks = False
+    breaks = is_the_drivers = False
 
     def on_commit(connection: Connection) -> None:
         nonlocal writes, breaks
@@ -30,6 +32,9 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
         breaks = is_write and writes == 1
 
     def do_commit(connection: PoolProxiedConnection) -> None:
+        nonlocal writes, breaks
+        if is_the_drivers and not writes:  # a transaction that SQLAlchemy does not see
+            writes, breaks = 1, True
         if arrives or not breaks:
             commit(connection)
         if not breaks:
@@ -39,8 +44,9 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
         cut(connection.driver_connection)
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        nonlocal writes
-        is_by_itself = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
+        nonlocal writes, is_the_drivers
+        is_the_drivers = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
+        is_by_itself = is_the_drivers and cursor.connection.autocommit
         commits = is_by_itself and not of_transaction
         writes += commits
         if arrives or not commits or writes > 1:

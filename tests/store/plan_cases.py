@@ -62,7 +62,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
-from fairlane.store.statements.drafts import Draft, Granted
+from fairlane.store.statements.drafts import Draft, Granted, Kind
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
@@ -230,11 +230,12 @@ def submission_of(connection: Connection) -> None:
     """A plain one, of a member; there is no such job type, so nothing is inserted. SQLite has no such statement."""
     if is_sqlite(connection):
         return
-    draft = Draft(
-        *(UUID(int=1), "small1", "type1", "ana", "default", 2, "{}", {}, "{}", (), (), ParentPolicy.DEAD_LETTER),
-        *(None, 0.0, None, None, None, None, "reject", None, None),
+    kind = Kind(
+        *("small1", "type1", "ana", "default", 2, ParentPolicy.DEAD_LETTER, None, 0.0, None, None, None),
+        *(0.0, "reject", None, None),
     )
-    values = new_jobs.values_at_once(draft, Granted(None, list(Role), is_host_s=False), None)
+    drafts = [Draft(UUID(int=1), kind, "{}", {}, "{}", (), (), None)]
+    values = new_jobs.values_at_once(drafts, {"type1": Granted(None, list(Role), is_host_s=False)}, None)
     connection.exec_driver_sql(new_jobs.statement_at_once(), values)
 
 

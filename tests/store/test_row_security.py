@@ -253,11 +253,11 @@ def test_a_statement_by_itself_sees_whose_rows_it_says_and_leaves_nothing_open(f
         SELECT organization_id FROM scope CROSS JOIN LATERAL (SELECT organization_id FROM fairlane_jobs OFFSET 0) AS of
     """
     for _ in range(2):
-        assert database.write_one(mine, dict) == [("acme",)]
-        assert database.write_one("SELECT organization_id FROM fairlane_jobs", dict) == []
+        assert database.write_one(mine) == [("acme",)]
+        assert database.write_one("SELECT organization_id FROM fairlane_jobs") == []
         assert seen(database) == [[]] * 3
     with pytest.raises(ConfigurationError):
-        database.write_one("SELECT nonsense", dict)
+        database.write_one("SELECT nonsense")
     assert seen(database) == [[]] * 3
     database.close()
 

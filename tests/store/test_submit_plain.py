@@ -1,4 +1,4 @@
-"""The plain job takes few statements, one on PostgreSQL, and what they take for granted is proved by them."""
+"""Plain jobs take few statements, one a chunk on PostgreSQL, and what they take for granted is proved by them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,16 @@ from fairlane import (
     InvalidParameters,
     JobContext,
     JobStatus,
+    JobTypeDisabled,
+    OrganizationNotFound,
     OrganizationSuspended,
     Submission,
+    SubmissionError,
 )
 from fairlane.domain.statuses import Role
 from fairlane.store.statements import new_jobs
 from tests.store.races.agreement import assert_log_agrees
+from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
 
 pytestmark = pytest.mark.both_databases
@@ -128,3 +132,87 @@ def test_an_id_that_was_submitted_before_is_refused(scene: Scene):
     with pytest.raises(DuplicateJob, match=str(submission.id)):
         scene.fl.submit_many([submission])
     assert scene.total() == 2
+
+
+def batch(count: int, job_type: str = "report", **more: Any) -> list[Submission]:
+    return [
+        Submission(job_type, organization="acme", user="ana", parameters={"n": number}, **more)
+        for number in range(count)
+    ]
+
+
+def test_a_batch_takes_one_statement_a_chunk(scene: Scene):
+    with statements(scene.fl) as seen:
+        jobs = scene.fl.submit_many(batch(600, "monthly"))
+    if scene.fl.database.is_postgres:
+        assert len(seen) == 3
+        assert len(set(seen)) == 1
+    for job in (jobs[0], jobs[-1]):
+        assert assert_log_agrees(scene.fl, job) == job
+    assert [job.parameters["n"] for job in jobs] == list(range(600))
+    assert len({job.created_at for job in jobs}) == 1
+
+
+def test_jobs_of_many_kinds_take_one_statement(scene: Scene):
+    @scene.fl.job_type("letter", dedup_window=0)
+    def letter(ctx: JobContext, text: str) -> None: ...
+
+    scene.fl.migrate()
+    scene.submit(organization="rival", user="rita")  # which learns that it has no keys
+    kinds: list[dict[str, Any]] = [
+        {"priority": "high", "timeout": None},
+        {"queue": "night", "max_retries": None, "user": None},
+        {"organization": "rival", "user": "rita"},
+        {"job_type": "monthly", "dedup_window": 7},
+        {"job_type": "monthly", "dedup_key": "mine"},
+        {"job_type": "letter", "parameters": {"text": 'a\nb "c" \\ \u00e9'}},
+    ]
+    usual = {"job_type": "report", "organization": "acme", "user": "ana"}
+    submissions = [Submission(**usual | kind) for kind in kinds]
+    with statements(scene.fl) as seen:
+        jobs = scene.fl.submit_many(submissions)
+    assert len(seen) == 1 or not scene.fl.database.is_postgres
+    assert [scene.fl.get(job.id, organization=job.organization) for job in jobs] == jobs
+    assert [(job.priority, job.queue, job.user) for job in jobs[:3]] == [
+        ("high", "default", "ana"),
+        ("normal", "night", None),
+        ("normal", "default", "rita"),
+    ]
+
+
+@pytest.mark.parametrize("last", [{}, {"parameters": {"n": 1}}, {"parameters": {"n": 7}}])
+def test_a_batch_is_refused_whole_for_a_job_in_its_last_chunk(scene: Scene, last: dict[str, Any]):
+    before = scene.submit("monthly", parameters={"n": 7})
+    submissions = [*batch(400, "report"), *batch(2, "monthly")]
+    refused: Submission | None = Submission("monthly", organization="acme", user="ana", **last) if last else None
+    submissions.append(refused or Submission("report", organization="nowhere"))
+    with pytest.raises(SubmissionError) as error:
+        scene.fl.submit_many(submissions)
+    assert isinstance(error.value, DuplicateJob if refused else OrganizationNotFound)
+    assert error.value.index == 402
+    assert [job.id for job in scene.fl.list(organization="acme", job_type="monthly").items] == [before.id]
+    assert scene.total() == 2
+    assert len(scene.fl.submit_many(submissions[:-1])) == 402  # the connection is as good as before
+
+
+@pytest.mark.parametrize("change", ["suspended", "disabled", "no member"])
+def test_a_batch_is_proved_as_one_job_is(scene: Scene, change: str):
+    match change:
+        case "suspended":
+            scene.fl.organizations.suspend("acme")
+        case "disabled":
+            scene.fl.job_types.disable("report")
+        case "no member":
+            scene.fl.members.remove("acme", "ana")
+    with pytest.raises((OrganizationSuspended, JobTypeDisabled, SubmissionError)):
+        scene.fl.submit_many(batch(300))
+
+
+def test_two_batches_of_the_same_keys_in_opposite_orders_are_one_set_of_jobs(scene: Scene):
+    submissions = batch(600, "monthly", on_duplicate="return")
+    again = batch(600, "monthly", on_duplicate="return")[::-1]
+    first, second = answers_at_once([lambda: scene.fl.submit_many(submissions), lambda: scene.fl.submit_many(again)])
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert [job.id for job in first] == [job.id for job in second[::-1]]
+    assert scene.total() == 601

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from fairlane.registry.options import INHERIT, choice, count, queue_name, second
 from fairlane.registry.parameters import ParameterSchema, Prepared
 from fairlane.registry.sealing import Ring
 from fairlane.registry.tenants import no_member, unknown
-from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
+from fairlane.store.statements.drafts import Dedup, Draft, Kind, RateLimit
 
 _MOST_LABELS: Final = 50
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
@@ -67,13 +67,14 @@ class Answers:
         return cls(standings(connection, organizations), memberships(connection, pairs))
 
     @classmethod
-    def hoped(cls, submission: Submission) -> Self | None:
+    def hoped(cls, submissions: Sequence[Submission]) -> Self | None:
         """Return what the directory will say of most submissions; None for names that it can't know."""
-        organization, user = submission.organization, submission.user
-        if not is_organization_id(organization) or not (user is None or is_user_id(user)):
+        organizations = {one.organization for one in submissions}
+        users = [(one.organization, one.user) for one in submissions if one.user is not None]
+        if not (all(map(is_organization_id, organizations)) and all(is_user_id(user) for _, user in users)):
             return None
-        members = {(organization, user): Membership(Role.ADMIN)} if user is not None else {}
-        return cls({organization: Standing(OrganizationStatus.ACTIVE)}, members)
+        standing, membership = Standing(OrganizationStatus.ACTIVE), Membership(Role.ADMIN)
+        return cls(dict.fromkeys(organizations, standing), dict.fromkeys(users, membership))
 
     def check_organization(self, organization: str) -> Standing:
         """Return how the organization stands.
@@ -179,7 +180,8 @@ class Drafting:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._alike: dict[object, Draft] = {}
+        self._kinds: dict[object, Kind] = {}
+        self._latest: tuple[Sequence[object], Kind | None] = (), None
 
     def draft(self, submission: Submission, job_type: RegisteredType, payload: Payload) -> Draft:
         """Return the checked form of a submission.
@@ -188,12 +190,10 @@ class Drafting:
             SubmissionError: what is wrong with it, and what to do.
         """
         values = _shared_by(submission)
-        kind: object = (values, tuple(map(type, values)))  # True is refused where 1 is not
-        try:
-            like = self._alike.get(kind)
-        except TypeError:  # what can't be hashed is refused below
-            like, kind = None, submission.id
-        if like is None:
+        latest, kind = self._latest
+        if not (latest and all(map(is_, values, latest))):
+            kind = self._kinds.get(_of_kind(values))
+        if kind is None:
             self._answers.check_organization(submission.organization)
             self._answers.check_user(
                 submission.organization, submission.user, job_type.name, job_type.options.requires_permission
@@ -201,50 +201,52 @@ class Drafting:
         prepared = payload.by(job_type)
         labels = _labels(submission.labels)
         try:
-            if like is None:
-                like = self._alike[kind] = self._first_of_kind(submission, job_type)
-            return like._replace(
-                id=submission.id,
-                parameters=prepared.text,
-                plain_parameters=prepared.shown,
-                labels=json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
-                label_items=tuple(sorted(labels.items())),
-                parents=_parents(submission) if submission.depends_on != () else (),
-                dedup=Dedup(_key(submission, job_type, payload), like.dedup.window, submission.dedup_key)
-                if like.dedup is not None
-                else None,
+            if kind is None:
+                kind = self._kinds[_of_kind(values)] = self._new_kind(submission, job_type)
+            self._latest = values, kind
+            key = _key(submission, job_type, payload) if kind.window else None
+            return Draft(
+                submission.id,
+                kind,
+                prepared.text,
+                prepared.shown,
+                json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
+                tuple(sorted(labels.items())),
+                _parents(submission) if submission.depends_on != () else (),
+                Dedup(key, kind.window, submission.dedup_key) if key is not None else None,
             )
         except ConfigurationError as error:
             raise InvalidParameters(f"{job_type.name}: {error}") from error
 
-    def _first_of_kind(self, submission: Submission, job_type: RegisteredType) -> Draft:
-        """Return a draft of which all holds for its kind but its id, parameters, labels, parents and key."""
+    def _new_kind(self, submission: Submission, job_type: RegisteredType) -> Kind:
         organization, options = submission.organization, job_type.options
-        window = _window(submission, job_type)
-        return Draft(
-            id=submission.id,
+        return Kind(
             organization=organization,
             job_type=job_type.name,
             user=submission.user,
             queue=queue_name(submission.queue if submission.queue is not None else options.queue),
             priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
-            parameters="",
-            plain_parameters={},
-            labels="",
-            label_items=(),
-            parents=(),
             on_parent_failure=choice(ParentPolicy, "on_parent_failure", submission.on_parent_failure),
             run_at=_run_at(submission),
             delay=_delay(submission),
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
             timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
             required_permission=options.requires_permission,
-            dedup=Dedup("", min(window, _LONGEST_WAIT)) if window else None,
+            window=min(_window(submission, job_type), _LONGEST_WAIT),
             on_duplicate=_on_duplicate(submission),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=self._answers.check_organization(organization).max_live_jobs,
             may_replace_all=self._answers.may_cancel_all(organization, submission.user),
         )
+
+
+def _of_kind(values: Sequence[object]) -> object:
+    """Return what is equal for submissions of one kind. True is refused where 1 is not."""
+    try:
+        hash(tuple(values))
+    except TypeError:
+        return object()  # what can't be hashed is refused
+    return tuple(values), tuple(map(type, values))
 
 
 def sealed(plain: Draft, ring: Ring | None) -> Draft:
@@ -275,8 +277,12 @@ def _parents(submission: Submission) -> tuple[UUID, ...]:
 
 def is_hashed(submission: Submission, job_type: RegisteredType) -> bool:
     """Return True if the job is deduplicated by its parameters."""
+    if submission.dedup_key is not None:
+        return False
+    if submission.dedup_window is INHERIT:
+        return job_type.options.dedup_window > 0
     with suppress(ConfigurationError):
-        return submission.dedup_key is None and _window(submission, job_type) > 0
+        return seconds("dedup_window", submission.dedup_window) > 0
     return False
 
 

@@ -1,9 +1,9 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -21,7 +21,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
-from fairlane.registry.catalogue import Catalogue, RegisteredType
+from fairlane.registry.catalogue import Catalogue, Known, RegisteredType
 from fairlane.registry.directory import Directory, StoredDirectory, roles_for
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
@@ -41,6 +41,8 @@ from fairlane.store.transaction import Database, translated
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
+_MOST_IDS = 10_000  # of one statement; a driver sends 65,535 values at most
+_CHUNK = 250  # jobs; the next are drafted while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
@@ -140,18 +142,20 @@ class Submitter:
 
     def _submit_in_ours(self, submissions: Sequence[Submission], ready: Ready) -> tuple[list[Job], list[Live]]:
         made: tuple[list[Job], list[Live]] = [], []
-        plain = self._plain(submissions[0], ready) if len(submissions) == 1 else None
+        plain = self._plain(submissions, ready)
 
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
-            job = plain.job(new_jobs.at_once_within(ours, self._database.clock, *plain.given)) if plain else None
-            made = ([job], []) if job is not None else self._submit(ours, submissions, ready)
+            at = None
+            if plain is not None and plain.is_alone:
+                at = new_jobs.at_once_within(ours, self._database.clock, plain.granted, plain.chunks())
+            made = (plain.jobs(at), []) if plain and at is not None else self._submit(ours, submissions, ready)
             return made
 
         try:
-            job = self._submit_at_once(plain) if plain is not None else None
-            if job is not None:
-                return [job], []
+            jobs = self._submit_at_once(plain) if plain is not None else None
+            if jobs is not None:
+                return jobs, []
             return self._database.write_with_others(work, of=_organizations(submissions))
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
@@ -162,7 +166,7 @@ class Submitter:
         """Return all that was submitted, after a commit without an answer, or nothing; ids were drawn before.
 
         Args:
-            made: the jobs as they were to be committed; none where one statement made the only one.
+            made: the jobs as they were to be committed; none where they were submitted at once.
 
         Raises:
             CommitUnanswered: they are not there, or nobody can look; they may come still.
@@ -172,42 +176,39 @@ class Submitter:
         new = [job for job in jobs if job.id in drawn]
         if jobs and not new:
             return made
-        first: Job | Submission = new[0] if new else submissions[0]
-        found = self._find(first.organization, first.id)
-        if found is None:
+        wanted: Sequence[Job | Submission] = new[:1] or submissions
+        found, first = self._find(wanted), wanted[0]
+        if not found:
             raise CommitUnanswered(
                 "The connection to the database broke while the submission was being committed. "
                 f"Look whether job {first.id} is there before you submit again: a batch is there whole or not at all."
             ) from error
-        return jobs or [found], live
+        return jobs or found, live
 
-    def _find(self, organization: str, job_id: UUID) -> Job | None:
+    def _find(self, wanted: Sequence[Job | Submission]) -> list[Job]:
+        """Return the jobs of these ids; none where one is missing, or nobody can look."""
+        ids = {(one.organization, one.id) for one in wanted}
         with suppress(StorageUnavailable):
-            found = self._database.read(lambda ours: self._read(ours, organization, {job_id}), of=organization)
-            return found[0] if found else None
-        return None
+            found = self._database.read(lambda ours: self._read_all(ours, ids), of=_organizations(wanted))
+            return [found[one.organization, one.id] for one in wanted] if len(found) == len(ids) else []
+        return []
 
-    def _plain(self, submission: Submission, ready: Ready) -> "_Plain | None":
+    def _plain(self, submissions: Sequence[Submission], ready: Ready) -> "_Plain | None":
         """Return what to submit without asking before, by statements that prove what is taken for granted here.
 
         That is that nothing is in its way; None where something may be.
         """
-        known = self._catalogue.known(submission.job_type)
-        hoped = ready.answers or Answers.hoped(submission)
-        if known is None or hoped is None:
+        known = {one.job_type: self._catalogue.known(one.job_type) for one in submissions}
+        hoped = ready.answers or Answers.hoped(submissions)
+        types = {name: one for name, one in known.items() if one is not None}
+        if hoped is None or len(types) < len(known):
             return None
-        try:
-            draft = Drafting(hoped).draft(submission, known.type, ready.payloads[0])
-        except FairlaneError:
-            return None  # Of several refusals it is the general way that knows which comes first.
-        if not new_jobs.is_plain(draft):
-            return None
-        self._keyring.rings_of(self._database, [draft.organization])
-        granted = Granted(known.documents, roles_for(known.type.options.requires_permission), hoped.of_host)
-        return _Plain(draft, granted, self._keyring)
+        self._keyring.rings_of(self._database, _organizations(submissions))
+        return _Plain(submissions, ready.payloads, types, hoped, self._keyring)
 
-    def _submit_at_once(self, plain: "_Plain") -> Job | None:
-        return plain.job(new_jobs.at_once(self._database, *plain.given))
+    def _submit_at_once(self, plain: "_Plain") -> list[Job] | None:
+        at = new_jobs.at_once(self._database, plain.granted, plain.chunks(), is_alone=plain.is_alone)
+        return plain.jobs(at) if at is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
@@ -318,44 +319,72 @@ class Submitter:
         """Return the drafts' jobs; only those are read that are not just as they were inserted."""
         found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
         unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
-        by_key: dict[tuple[str, UUID], Job] = {}
-        for organization in sorted({organization for organization, _ in unknown}):
-            mine = {job_id for owner, job_id in unknown if owner == organization}
-            by_key |= {(organization, job.id): job for job in self._read(connection, organization, mine)}
+        by_key = self._read_all(connection, unknown)
         return [
             job or by_key[draft.organization, job_id]
             for draft, job_id, job in zip(drafts, submitted.ids, submitted.jobs, strict=True)
         ]
 
-    def _read(self, connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[Job]:
-        wanted = rows.select_jobs().where(jobs.c.id.in_(sorted(ids)))
-        return rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
+    def _read_all(self, connection: Connection, ids: Collection[tuple[str, UUID]]) -> dict[tuple[str, UUID], Job]:
+        """Return the jobs that are there, of these organizations and ids."""
+        found: dict[tuple[str, UUID], Job] = {}
+        for organization in sorted({organization for organization, _ in ids}):
+            mine = iter(sorted(job_id for owner, job_id in ids if owner == organization))
+            while some := list(islice(mine, _MOST_IDS)):
+                wanted = rows.select_jobs().where(jobs.c.id.in_(some))
+                shown = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
+                found |= {(organization, job.id): job for job in shown}
+        return found
 
 
-class _Plain(NamedTuple):
-    """A draft of which is taken for granted that nothing is in its way."""
+class _Plain:
+    """Submissions of which is taken for granted that nothing is in their way."""
 
-    draft: Draft
-    granted: Granted
-    keyring: Keyring
+    def __init__(
+        self,
+        submissions: Sequence[Submission],
+        payloads: Sequence[Payload],
+        types: Mapping[str, Known],
+        answers: Answers,
+        keyring: Keyring,
+    ) -> None:
+        self._given = list(zip(submissions, payloads, strict=True))
+        self._types = types
+        self._organizations = _organizations(submissions)
+        self._answers = answers
+        self._keyring = keyring
+        self._drafts: list[Draft] = []
+        self.is_alone = len(submissions) == 1
+        self.granted = {
+            name: Granted(one.documents, roles_for(one.type.options.requires_permission), answers.of_host)
+            for name, one in types.items()
+        }
 
-    @property
-    def given(self) -> tuple[Granted, Callable[[], Draft | None]]:
-        """Return what has to be proved, and what returns the draft as it is stored."""
-        return self.granted, self._stored
+    def chunks(self) -> Iterator[list[Draft] | None]:
+        """Draft a chunk after the other, as it is stored; None: something is in the way."""
+        drafting, types = Drafting(self._answers), self._types
+        self._drafts = []
+        for start in range(0, len(self._given), _CHUNK):
+            # When the connection is there: keys grow old while it is waited for.
+            kept = self._keyring.kept(self._organizations)
+            chunk = self._given[start : start + _CHUNK]
+            try:
+                drafts = [drafting.draft(one, types[one.job_type].type, payload) for one, payload in chunk]
+                stored = [sealed(one, kept.get(one.organization)) for one in drafts]
+            except FairlaneError:
+                drafts = stored = []  # Of several refusals it is the general way that knows which comes first.
+            if len(kept) < len(self._organizations) or not drafts or not all(map(new_jobs.is_plain, drafts)):
+                yield None
+                return
+            self._drafts += drafts
+            yield stored
 
-    def _stored(self) -> Draft | None:
-        # Asked when the connection is there: keys grow old while it is waited for.
-        organization = self.draft.organization
-        kept = self.keyring.kept([organization])
-        return sealed(self.draft, kept[organization]) if kept else None
-
-    def job(self, at: datetime | None) -> Job | None:
-        """Return the job, if it was inserted."""
-        return rows.new_job(self.draft, at, JobStatus.QUEUED, run_at=at) if at is not None else None
+    def jobs(self, at: datetime) -> list[Job]:
+        """Return the jobs that were inserted at this moment."""
+        return [rows.new_job(draft, at, JobStatus.QUEUED, run_at=at) for draft in self._drafts]
 
 
-def _organizations(submissions: Sequence[Submission]) -> Collection[str]:
+def _organizations(submissions: Sequence[Job | Submission]) -> Collection[str]:
     return {one.organization for one in submissions}
 
 

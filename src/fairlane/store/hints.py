@@ -72,7 +72,7 @@ class Hints:
         while asked.wait() and not stopped.is_set():
             asked.clear()
             try:
-                self._database.write_one(_NOTIFY, dict)
+                self._database.write_one(_NOTIFY)
                 pause = _DEBOUNCE
             except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
                 pause = _RECONNECT

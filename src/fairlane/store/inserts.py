@@ -34,15 +34,20 @@ def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
 _BREAK: Final = "\n"
 
 
-def unnest_texts(columns: Mapping[str, str]) -> str:
+def unnest_texts(columns: Mapping[str, str], name: str = "given", number: str | None = None) -> str:
     """Return PostgreSQL's FROM item of rows whose columns, of these types, are given by `texts_of`, a parameter each.
 
     One text costs far less than the driver's array of as many values, and than JSON that names each.
+
+    Args:
+        number: the column that numbers the rows from 1; None = there is none.
     """
     arrays = ", ".join(
-        f"CAST(string_to_array(:{name}, chr({ord(_BREAK)}), '') AS {kind}[])" for name, kind in columns.items()
+        f"string_to_array(:{column}, E'\\n', ''){'' if kind == 'text' else f'::{kind}[]'}"
+        for column, kind in columns.items()
     )
-    return f"unnest({arrays}) AS given({', '.join(columns)})"
+    listed = ", ".join([*columns, number] if number else columns)
+    return f"unnest({arrays}){' WITH ORDINALITY' if number else ''} AS {name}({listed})"
 
 
 def texts_of(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:

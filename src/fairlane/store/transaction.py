@@ -3,8 +3,8 @@
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
@@ -158,38 +158,51 @@ class Database:
         return done
 
     def write_one(
-        self, statement: str, values: Callable[[], Mapping[str, Any] | None]
+        self, statement: str, values: Iterable[Mapping[str, Any] | None] = ({},), *, is_alone: bool = True
     ) -> Sequence[tuple[Any, ...]] | None:
-        """Run a single statement that writes, and says itself whose rows it is open to; its answer is the commit's.
+        """Run one statement that writes, and says itself whose rows it is open to.
 
         For PostgreSQL. The statement is as psycopg has it, and goes to the driver: SQLAlchemy would take twice as long
         as all else that a plain submission does. It is not run again.
 
         Args:
-            values: of its parameters, asked when the connection is there; None = it is not run.
+            values: of its parameters, asked when the connection is there; None = give up. If there are several, it is
+                run for each, in one transaction; PostgreSQL works at one while the next is made.
+            is_alone: it is run once, and its answer is the commit's. Else the transaction is committed if each answer
+                has a row.
 
         Returns:
-            Its rows; None: it was not run, or another transaction came first, and nothing was done.
+            The rows of its first answer; None: somebody gave up, or another transaction came first, and nothing was
+            done.
 
         Raises:
             CommitUnanswered: the connection broke before the answer, so it may have been done.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        is_sent = False
+        is_committing = False
         try:
-            with self.translated(), by_sqlalchemy(self.engine), _autocommitting(self.engine) as pooled:
-                given = values()
-                if given is None:
-                    return None
-                cursor = pooled.cursor()
-                is_sent = True
-                # As SQLAlchemy sends what it sends, so that tests can have it fail.
-                self.engine.dialect.do_execute(cursor, statement, given)
-                return cursor.fetchall()
+            with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
+                driver: Any = pooled.driver_connection
+                cursors = []
+                with nullcontext() if is_alone else driver.pipeline():
+                    for given in values:
+                        if given is None:
+                            return None
+                        cursors.append(pooled.cursor())
+                        is_committing = is_alone
+                        # As SQLAlchemy sends what it sends, so that tests can have it fail.
+                        self.engine.dialect.do_execute(cursors[-1], statement, given)
+                first, *others = [cursor.fetchall() for cursor in cursors]
+                if not is_alone:
+                    if not (first and all(others)):
+                        return None
+                    is_committing = True
+                    self.engine.dialect.do_commit(pooled)
+                return first
         except StorageUnavailable as error:
             if is_lost_race(error):
                 return None
-            raise of_commit(error) if is_sent else error from error.__cause__
+            raise of_commit(error) if is_committing else error from error.__cause__
         except IntegrityError as error:
             if is_unique_violation(error):
                 return None
@@ -294,14 +307,20 @@ class Database:
 
 
 @contextmanager
-def _autocommitting(engine: Engine) -> Iterator[PoolProxiedConnection]:
-    """Lend a pooled connection on which each statement is a transaction of its own."""
+def _lent(engine: Engine, *, autocommit: bool) -> Iterator[PoolProxiedConnection]:
+    """Lend a pooled connection; what is not committed on it is rolled back when it is given back.
+
+    Args:
+        autocommit: each statement is a transaction of its own.
+    """
     pooled = engine.pool.connect()
     driver: Any = pooled.driver_connection
     try:
-        driver.autocommit = True
+        if autocommit:
+            driver.autocommit = True
         yield pooled
-        driver.autocommit = False
+        if autocommit:
+            driver.autocommit = False
     except BaseException:
         pooled.invalidate()  # whatever state it is in
         raise

@@ -58,9 +58,9 @@ class Live:
 def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
     """The quota rows that these drafts must lock."""
     for draft in drafts:
-        if draft.max_live_jobs is not None:
+        if draft.kind.max_live_jobs is not None:
             yield draft.organization, "live"
-        if draft.rate is not None:
+        if draft.kind.rate is not None:
             yield draft.organization, f"rate/{draft.job_type}/{draft.user or ''}"
 
 
@@ -72,10 +72,10 @@ def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) 
     """
     submitted: dict[tuple[str, str, str | None], int] = {}
     for index, draft in enumerate(drafts):
-        if draft.rate is not None:
+        if draft.kind.rate is not None:
             who = (draft.organization, draft.job_type, draft.user)
             with at(index):
-                _check_rate(connection, now, draft, draft.rate, submitted.get(who, 0))
+                _check_rate(connection, now, draft, draft.kind.rate, submitted.get(who, 0))
             submitted[who] = submitted.get(who, 0) + 1
 
 
@@ -109,13 +109,13 @@ def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Dupl
     Raises:
         QueueFull
     """
-    if all(draft.max_live_jobs is None for draft in drafts):
+    if all(draft.kind.max_live_jobs is None for draft in drafts):
         return []
     # Those that drafts replace are canceled by now; the drafts that take their places are counted with the others.
     replaced = Counter(draft.organization for draft in drafts if draft.id in duplicates.replaced)
     found: dict[str, Live] = {}
     for index, draft in enumerate(drafts):
-        limit, organization = draft.max_live_jobs, draft.organization
+        limit, organization = draft.kind.max_live_jobs, draft.organization
         if limit is None or not duplicates.adds(draft):
             continue
         if organization not in found:
@@ -185,7 +185,7 @@ def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) ->
     for organization in sorted(places):
         for job in find_jobs(connection, organization, places[organization].keys(), hold=hold):
             index = places[organization][job.id]
-            if drafts[index].on_duplicate != "return":
+            if drafts[index].kind.on_duplicate != "return":
                 with at(index):
                     raise DuplicateJob(
                         f"Job {job.id} was submitted before, and is {job.status}. Draw another id for another job, "
@@ -236,7 +236,7 @@ def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Dupli
     """Two drafts have one key: neither is there yet, so nobody can wait for it, and it is not to be replaced."""
     rule = drafts[second].dedup
     assert rule is not None
-    if drafts[second].on_duplicate == "return":
+    if drafts[second].kind.on_duplicate == "return":
         found.earlier[drafts[second].id] = drafts[first].id
         return
     what, other = ("are identical", "") if rule.given is None else (f"have dedup_key {rule.given!r}", " of its own")
@@ -262,10 +262,10 @@ def _take_free(
 def _resolve_duplicate(
     connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder, found: Duplicates
 ) -> None:
-    if draft.on_duplicate == "return":
+    if draft.kind.on_duplicate == "return":
         found.earlier[draft.id] = holder.job_id
         return
-    if draft.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
+    if draft.kind.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
         found.replaced[draft.id] = holder.job_id
         if not draft.parents:
             found.successors[holder.job_id] = draft.id
@@ -292,10 +292,10 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
     """
     found = _find_ids(connection, drafts, hold=False)
     for index, draft in enumerate(drafts):
-        if draft.id in found or draft.dedup is None or draft.on_duplicate == "replace":
+        if draft.id in found or draft.dedup is None or draft.kind.on_duplicate == "replace":
             continue
         holder = dedup.holder(connection, now, draft.organization, draft.dedup.key)
-        if holder is not None and draft.on_duplicate == "reject":
+        if holder is not None and draft.kind.on_duplicate == "reject":
             with at(index):
                 raise _duplicate(draft, holder)
         if holder is not None:
@@ -313,7 +313,7 @@ def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, h
     earlier = lock_job(connection, draft.organization, holder.job_id)
     if earlier is None:
         return False
-    status, may_replace_all = JobStatus(earlier.status), draft.may_replace_all
+    status, may_replace_all = JobStatus(earlier.status), draft.kind.may_replace_all
     if not may_replace(status, earlier.submitted_by, user=draft.user, may_replace_all=may_replace_all):
         return False
     reason = f"replaced by {draft.id}"

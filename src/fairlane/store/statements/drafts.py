@@ -30,52 +30,75 @@ class RateLimit:
     window: float
 
 
-class Draft(NamedTuple):
-    """A submission that has passed all checks but those that need the rows of others. Times are as in the table.
+class Kind(NamedTuple):
+    """What drafts have in common that were submitted alike; most batches have one kind. Times are as in the table.
 
-    `plain_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets.
-    `may_replace_all`: others' jobs, too, where it replaces an identical one.
+    `window`: for how many seconds they are deduplicated; 0 = they are not. `may_replace_all`: others' jobs, too, where
+    one replaces an identical one.
     """
 
-    id: UUID
     organization: str
     job_type: str
     user: str | None
     queue: str
     priority: int
-    parameters: str
-    plain_parameters: Mapping[str, Any]
-    labels: str
-    label_items: tuple[tuple[str, str], ...]
-    parents: tuple[UUID, ...]
     on_parent_failure: ParentPolicy
     run_at: datetime | None
     delay: float
     max_retries: int | None
     timeout: float | None
     required_permission: str | None
-    dedup: Dedup | None
+    window: float
     on_duplicate: str  # reject | return | replace
     rate: RateLimit | None
     max_live_jobs: int | None
     may_replace_all: bool = True
 
 
-class Fresh(NamedTuple):
-    """A job to be inserted: its draft, how many parents it waits for, and what follows from both.
+class Draft(NamedTuple):
+    """A submission that has passed all checks but those that need the rows of others.
 
-    `run_at` None: at once, whenever that is.
+    `plain_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets. `dedup` is
+    None where the kind is not deduplicated.
     """
+
+    id: UUID
+    kind: Kind
+    parameters: str
+    plain_parameters: Mapping[str, Any]
+    labels: str
+    label_items: tuple[tuple[str, str], ...]
+    parents: tuple[UUID, ...]
+    dedup: Dedup | None
+
+    @property
+    def organization(self) -> str:
+        """Return the organization of its kind."""
+        return self.kind.organization
+
+    @property
+    def job_type(self) -> str:
+        """Return the job type of its kind."""
+        return self.kind.job_type
+
+    @property
+    def user(self) -> str | None:
+        """Return the user of its kind."""
+        return self.kind.user
+
+
+class Fresh(NamedTuple):
+    """A job to be inserted: its draft, how many parents it waits for, and what follows from both."""
 
     draft: Draft
     unmet_parents: int
-    run_at: datetime | None
+    run_at: datetime
     status: JobStatus
     has_children: bool
 
 
 class Granted(NamedTuple):
-    """What was taken for granted of a draft, for the statement to prove.
+    """What was taken for granted of the drafts of one type, to be proved.
 
     `documents` is what the registered type's schema and options must be, None = anything. `roles` may submit it. Where
     the directory `is_host_s`, it was asked before: nothing is to be proved of organization and member.

@@ -98,7 +98,7 @@ def note_submissions(connection: Connection, now: datetime, drafts: Sequence[Dra
             "at": now,
         }
         for draft in drafts
-        if draft.rate is not None
+        if draft.kind.rate is not None
     ]
     if rows:
         insert_many(connection, submissions, rows)

@@ -1,21 +1,21 @@
 """Insert new jobs: their facts, their live rows and the first entries of their logs.
 
-On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's; on
-SQLite it is one for each table.
+On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's. What
+jobs of one kind have in common is sent and read once.
 
-A job of its own that may run at once, of which nothing is limited, takes nothing else: the statement is then its whole
-submission, in one round trip, commit included. Nothing is asked before: the statement opens itself to the organization,
-proves what the caller took for granted, and takes the key. If something does not hold, or somebody has had the key, it
-does nothing; `submit` then goes step by step and says why. SQLite proves and takes the key in statements of their own.
+Jobs that may run at once, of which nothing is limited, take nothing else: the statement is then their whole submission.
+Nothing is asked before: the statement opens itself to the organizations, proves what the caller took for granted, and
+takes the keys. If something does not hold, or somebody has had a key, it answers with no row, and the caller takes back
+what it did; `submit` then goes step by step and says why.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, Float, String, bindparam, text
+from sqlalchemy import Boolean, Connection, String, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
@@ -30,54 +30,62 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
 
-_COLUMNS: Final = {
+_OF_KIND: Final = {
     "organization_id": "text",
-    "id": "uuid",
-    "queue": "text",
     "job_type": "text",
     "submitted_by": "text",
-    "parameters": "text",
-    "labels": "text",
-    "required_permission": "text",
+    "queue": "text",
+    "priority": "smallint",
+    "on_parent_failure": "text",
     "max_retries": "int",
     "timeout_seconds": "float8",
-    "on_parent_failure": "text",
+    "required_permission": "text",
+    "expiry": "float8",
+    "documents": "text",
+    "roles": "text",
+}
+_OF_JOB: Final = {"kind": "int", "id": "uuid", "parameters": "text", "labels": "text", "key": "text"}
+# Of these each may be NULL as a whole: then it is of none of the jobs what is unusual.
+_UNUSUAL: Final = {
     "status": "text",
-    "priority": "smallint",
     "run_at": "timestamptz",
     "unmet_parents": "int",
     "has_children": "boolean",
     "earlier": "text",
 }
-_TEXTS: Final = ("scope", "type", "documents", "user", "roles", "key", "active", "ready", "system", "message")
-# Returns a draft as it is stored; None = it is not to be submitted so.
-Stored = Callable[[], Draft | None]
 # OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
-# The key is taken by an insert that waits for whoever is taking it, as dedup.take does; it never takes one over.
+# A FULL JOIN is never a nested loop, in which a thousand kinds would be compared with each of a thousand jobs.
+# In the order of ids, in which indexes grow at their end; a join may leave the rows in another.
+# Keys are taken by an insert that waits for whoever is taking them, as dedup.take does; it never takes one over.
 _INSERT: Final = text(f"""
 WITH scope AS MATERIALIZED (
-  SELECT CASE WHEN :scope IS NOT NULL THEN set_config('{SETTING}', :scope, true) END AS organization
-), proof AS MATERIALIZED (
-  SELECT FROM scope CROSS JOIN fairlane_job_types AS type
-  WHERE type.name = :type AND type.enabled AND (:documents IS NULL OR type.schema || type.options = :documents)
-    AND (:is_host_s OR EXISTS (
-      SELECT FROM fairlane_organizations
-      WHERE id = scope.organization AND status = :active AND max_live_jobs IS NULL OFFSET 0))
-    AND (:is_host_s OR :user IS NULL OR EXISTS (
-      SELECT FROM fairlane_members
-      WHERE organization_id = scope.organization AND user_id = :user AND role = ANY(string_to_array(:roles, ' '))
-      OFFSET 0))
-  FOR KEY SHARE OF type
+  SELECT CASE WHEN :scope IS NOT NULL THEN set_config('{SETTING}', :scope, true) END
+), kinds AS MATERIALIZED (
+  SELECT kinds.* FROM scope CROSS JOIN {unnest_texts(_OF_KIND, "kinds", "kind")}
+), types AS MATERIALIZED (
+  SELECT name, schema || options AS documents FROM fairlane_job_types AS type
+  WHERE NOT :is_proved AND enabled AND name IN (SELECT job_type FROM kinds) ORDER BY name FOR KEY SHARE OF type
 ), granted AS MATERIALIZED (
-  SELECT coalesce(:now, clock_timestamp()) AS now FROM scope WHERE :is_proved OR EXISTS (SELECT FROM proof)
+  SELECT coalesce(:now, now()) AS now WHERE :is_proved OR NOT EXISTS (
+    SELECT FROM kinds WHERE NOT (
+      EXISTS (SELECT FROM types WHERE name = job_type AND coalesce(types.documents = kinds.documents, true))
+      AND (:is_host_s OR EXISTS (
+        SELECT FROM fairlane_organizations WHERE id = organization_id AND status = :active AND max_live_jobs IS NULL
+        OFFSET 0))
+      AND (:is_host_s OR submitted_by IS NULL OR EXISTS (
+        SELECT FROM fairlane_members WHERE organization_id = kinds.organization_id AND user_id = submitted_by
+          AND role = ANY(string_to_array(roles, ' ')) OFFSET 0))))
 ), given AS MATERIALIZED (
-  SELECT * FROM granted CROSS JOIN {unnest_texts(_COLUMNS)}
+  SELECT (SELECT now FROM granted) AS now, * FROM kinds
+  FULL JOIN {unnest_texts(_OF_JOB | _UNUSUAL, "job")} USING (kind) WHERE EXISTS (SELECT FROM granted)
+  ORDER BY id
 ), taken AS (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
-  SELECT organization_id, :key, id, now + make_interval(secs => :window) FROM given WHERE :key IS NOT NULL
+  SELECT organization_id, key, id, now + make_interval(secs => expiry) FROM given
+  WHERE key IS NOT NULL ORDER BY organization_id, key
   ON CONFLICT DO NOTHING RETURNING job_id
 ), new AS MATERIALIZED (
-  SELECT * FROM given WHERE :key IS NULL OR EXISTS (SELECT FROM taken)
+  SELECT * FROM given WHERE (SELECT count(*) FROM taken) = (SELECT count(key) FROM given)
 ), job AS (
   INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, submitted_by,
     required_permission, max_retries, timeout_seconds, on_parent_failure, created_at)
@@ -86,19 +94,19 @@ WITH scope AS MATERIALIZED (
 ), live AS (
   INSERT INTO fairlane_live (organization_id, id, queue, job_type, submitted_by, created_at,
     status, ready, priority, run_at, unmet_parents, has_children)
-  SELECT organization_id, id, queue, job_type, submitted_by, now,
-    status, status = :ready, priority, coalesce(run_at, now), unmet_parents, has_children FROM new
+  SELECT organization_id, id, queue, job_type, submitted_by, now, coalesce(status, :ready),
+    coalesce(status, :ready) = :ready, priority, coalesce(run_at, now), coalesce(unmet_parents, 0),
+    coalesce(has_children, false) FROM new
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization_id, id, 1, NULL, status, now, coalesce(submitted_by, :system),
+  SELECT organization_id, id, 1, NULL, coalesce(status, :ready), now, coalesce(submitted_by, :system),
     concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
 )
 SELECT now FROM new LIMIT 1
 """).bindparams(  # noqa: S608 - constants of ours
-    *(bindparam(name, type_=String) for name in (*_COLUMNS, *_TEXTS)),
     *(bindparam(name, type_=Boolean) for name in ("is_host_s", "is_proved")),
-    bindparam("window", type_=Float(53)),
+    bindparam("scope", type_=String),
     bindparam("now", type_=Instant),
 )
 _CONSTANTS: Final = {
@@ -106,15 +114,11 @@ _CONSTANTS: Final = {
     "ready": JobStatus.QUEUED,
     "system": SYSTEM,
     "message": SUBMITTED,
+    **dict.fromkeys(_UNUSUAL),
 }
 # Of jobs whose submission has gone all steps before.
-_PROVED: Final = {
-    **dict.fromkeys(_TEXTS),
-    **_CONSTANTS,
-    "is_host_s": True,
-    "is_proved": True,
-    "window": 0.0,
-}
+_NOTHING: Final = Granted(None, (), is_host_s=True)
+_PROVED: Final = {"scope": None, "is_host_s": True, "is_proved": True}
 
 
 def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
@@ -123,7 +127,7 @@ def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool
     Args:
         has_children: a job that is inserted with it waits for it.
     """
-    run_at = max(draft.run_at or now + timedelta(seconds=draft.delay), now)
+    run_at = max(draft.kind.run_at or now + timedelta(seconds=draft.kind.delay), now)
     waits = unmet_parents > 0 or run_at > now
     return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED, has_children)
 
@@ -140,21 +144,26 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     if is_sqlite(connection):
         new_jobs_on_sqlite.insert(connection, now, new, replaced)
     else:
-        connection.execute(_INSERT, {**_PROVED, "now": now, **_columns(new, replaced)})
+        given = texts_of(_of_jobs([one.draft for one in new], {}) | _unusual(new, replaced))
+        connection.execute(_INSERT, {**_CONSTANTS, **_PROVED, "now": now, **given, "key": None})
 
 
 def is_plain(draft: Draft) -> bool:
     """Return True if the statement has all that the draft needs."""
-    waits = draft.parents or draft.delay or draft.run_at is not None
-    is_limited = draft.rate is not None or draft.max_live_jobs is not None
-    return not (waits or is_limited or draft.label_items)
+    kind = draft.kind
+    waits = draft.parents or kind.delay or kind.run_at is not None
+    return not (waits or draft.label_items or kind.rate is not None or kind.max_live_jobs is not None)
 
 
-def at_once(database: Database, granted: Granted, stored: Stored) -> datetime | None:
-    """Submit a plain draft by itself, where that takes one statement.
+def at_once(
+    database: Database, granted: Mapping[str, Granted], chunks: Iterator[Sequence[Draft] | None], *, is_alone: bool
+) -> datetime | None:
+    """Submit plain drafts by themselves, where a chunk of them takes one statement.
 
     Args:
-        stored: asked when the connection is there.
+        granted: by job type.
+        chunks: the drafts as they are stored, asked for when the connection is there; None = give up.
+        is_alone: there is one draft.
 
     Returns:
         When; None: nothing was done.
@@ -166,75 +175,80 @@ def at_once(database: Database, granted: Granted, stored: Stored) -> datetime | 
         return None
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
-
-    def values() -> Mapping[str, Any] | None:
-        draft = stored()
-        return values_at_once(draft, granted, now) if draft is not None else None
-
-    done = database.write_one(statement_at_once(), values)
+    values = (None if chunk is None else values_at_once(chunk, granted, now) for chunk in chunks)
+    done = database.write_one(statement_at_once(), values, is_alone=is_alone)
     return done[0][0].astimezone(UTC) if done else None  # the session may have any time zone
 
 
-def at_once_within(connection: Connection, clock: Clock, granted: Granted, stored: Stored) -> datetime | None:
-    """Do the same within a transaction that is open, where `at_once` does nothing."""
-    if not is_sqlite(connection):
+def at_once_within(
+    connection: Connection, clock: Clock, granted: Mapping[str, Granted], chunks: Iterator[Sequence[Draft] | None]
+) -> datetime | None:
+    """Do the same with one draft, within a transaction that is open, where `at_once` does nothing."""
+    drafts = next(chunks) if is_sqlite(connection) else None
+    if drafts is None:
         return None
-    draft, now = stored(), clock.now(connection)
-    return now if draft is not None and new_jobs_on_sqlite.at_once(connection, now, draft, granted) else None
+    (draft,), now = drafts, clock.now(connection)
+    return now if new_jobs_on_sqlite.at_once(connection, now, draft, granted[draft.job_type]) else None
 
 
 @cache
 def statement_at_once() -> str:
-    """Return the statement as psycopg has it."""
-    return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
+    """Return the statement as psycopg has it, which keeps how it reads those of at most 4,096 characters."""
+    return " ".join(str(_INSERT.compile(dialect=psycopg.dialect())).split())  # type: ignore[no-untyped-call]
 
 
-def values_at_once(draft: Draft, granted: Granted, now: datetime | None) -> dict[str, Any]:
-    """Return what the statement is given for a plain draft, by itself. It returns the moment, or nothing was done.
+def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now: datetime | None) -> dict[str, Any]:
+    """Return what the statement is given for plain drafts, by itself. It returns the moment, or no row.
 
     Args:
+        granted: by job type.
         now: None = by PostgreSQL's clock.
     """
     return {
         **_CONSTANTS,
-        **_columns([Fresh(draft, 0, None, JobStatus.QUEUED, has_children=False)], {}),
-        "scope": named([draft.organization]),
-        "type": draft.job_type,
-        "documents": granted.documents,
-        "is_host_s": granted.is_host_s,
-        "user": draft.user,
-        "roles": " ".join(granted.roles),
+        **texts_of(_of_jobs(drafts, granted)),
+        "scope": named({draft.kind.organization for draft in drafts}),
+        "is_host_s": any(one.is_host_s for one in granted.values()),
         "is_proved": False,
         "now": now,
-        "key": draft.dedup.key if draft.dedup else None,
-        "window": draft.dedup.window if draft.dedup else 0.0,
     }
 
 
-def _columns(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, str]:
-    """Return the columns as the statement has them. What is empty is NULL."""
-    drafts = [one.draft for one in new]
-    return texts_of(
-        {
-            "organization_id": [draft.organization for draft in drafts],
-            "id": [draft.id.hex for draft in drafts],
-            "queue": [draft.queue for draft in drafts],
-            "job_type": [draft.job_type for draft in drafts],
-            "submitted_by": [draft.user or "" for draft in drafts],
-            "parameters": [draft.parameters for draft in drafts],
-            "labels": [draft.labels for draft in drafts],
-            "required_permission": [draft.required_permission or "" for draft in drafts],
-            "max_retries": [_number(draft.max_retries) for draft in drafts],
-            "timeout_seconds": [_number(draft.timeout) for draft in drafts],
-            "on_parent_failure": [draft.on_parent_failure for draft in drafts],
-            "status": [one.status for one in new],
-            "priority": [str(draft.priority) for draft in drafts],
-            "run_at": ["" if one.run_at is None else one.run_at.isoformat() for one in new],
-            "unmet_parents": [str(one.unmet_parents) for one in new],
-            "has_children": ["t" if one.has_children else "f" for one in new],
-            "earlier": [str(replaced.get(draft.id, "")) for draft in drafts] if replaced else [""] * len(drafts),
-        }
-    )
+def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[str, list[str]]:
+    """Return the columns of the drafts and of their kinds. What is empty is NULL."""
+    places = {id(draft.kind): draft.kind for draft in drafts}
+    kinds = list(places.values())
+    numbers = {place: str(number) for number, place in enumerate(places, 1)}
+    proofs = [granted.get(kind.job_type, _NOTHING) for kind in kinds]
+    return {
+        "organization_id": [kind.organization for kind in kinds],
+        "job_type": [kind.job_type for kind in kinds],
+        "submitted_by": [kind.user or "" for kind in kinds],
+        "queue": [kind.queue for kind in kinds],
+        "priority": [str(kind.priority) for kind in kinds],
+        "on_parent_failure": [kind.on_parent_failure for kind in kinds],
+        "max_retries": [_number(kind.max_retries) for kind in kinds],
+        "timeout_seconds": [_number(kind.timeout) for kind in kinds],
+        "required_permission": [kind.required_permission or "" for kind in kinds],
+        "expiry": [repr(kind.window) for kind in kinds],
+        "documents": [proof.documents or "" for proof in proofs],
+        "roles": [" ".join(proof.roles) for proof in proofs],
+        "kind": [numbers[id(draft.kind)] for draft in drafts],
+        "id": [draft.id.hex for draft in drafts],
+        "parameters": [draft.parameters for draft in drafts],
+        "labels": [draft.labels for draft in drafts],
+        "key": [draft.dedup.key if draft.dedup is not None else "" for draft in drafts],
+    }
+
+
+def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, list[str]]:
+    return {
+        "status": [one.status for one in new],
+        "run_at": [one.run_at.isoformat() for one in new],
+        "unmet_parents": [str(one.unmet_parents) for one in new],
+        "has_children": ["t" if one.has_children else "f" for one in new],
+        "earlier": [str(replaced.get(one.draft.id, "")) for one in new],
+    }
 
 
 def _number(value: float | None) -> str:

@@ -74,7 +74,7 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     Raises:
         IntegrityError
     """
-    given = {"now": Instant.on_sqlite(now), "given": _rows(new, now, replaced)}
+    given = {"now": Instant.on_sqlite(now), "given": _rows(new, replaced)}
     for statement in _INSERTS:
         connection.execute(statement, given)
 
@@ -103,7 +103,7 @@ def at_once(connection: Connection, now: datetime, draft: Draft, granted: Grante
             expires_at = Instant.on_sqlite(now + timedelta(seconds=draft.dedup.window))
             _send(connection, _TAKE, {**proof, "expires_at": expires_at})
         new = Fresh(draft, 0, now, JobStatus.QUEUED, has_children=False)
-        given = {"now": Instant.on_sqlite(now), "given": _rows([new], now, {})}
+        given = {"now": Instant.on_sqlite(now), "given": _rows([new], {})}
         for statement in _INSERTS:
             _send(connection, statement.text, given)
     return True
@@ -117,28 +117,28 @@ def _send(connection: Connection, statement: str, values: Mapping[str, Any]) -> 
     return cursor
 
 
-def _rows(new: Sequence[Fresh], now: datetime, replaced: Mapping[UUID, UUID]) -> str:
-    return json.dumps([_row(one, now, replaced.get(one.draft.id)) for one in new], ensure_ascii=False)
+def _rows(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> str:
+    return json.dumps([_row(one, replaced.get(one.draft.id)) for one in new], ensure_ascii=False)
 
 
-def _row(new: Fresh, now: datetime, earlier: UUID | None) -> tuple[object, ...]:
+def _row(new: Fresh, earlier: UUID | None) -> tuple[object, ...]:
     draft = new.draft
     return (
         draft.organization,
         draft.id.hex,
-        draft.queue,
+        draft.kind.queue,
         draft.job_type,
         draft.user,
         draft.parameters,
         draft.labels,
-        draft.required_permission,
-        draft.max_retries,
-        draft.timeout,
-        draft.on_parent_failure,
+        draft.kind.required_permission,
+        draft.kind.max_retries,
+        draft.kind.timeout,
+        draft.kind.on_parent_failure,
         new.status,
         new.status is JobStatus.QUEUED,
-        draft.priority,
-        Instant.on_sqlite(new.run_at or now),
+        draft.kind.priority,
+        Instant.on_sqlite(new.run_at),
         new.unmet_parents,
         new.has_children,
         SUBMITTED if earlier is None else f"{SUBMITTED} in place of {earlier}",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, case, exists, or_, select
 
-from fairlane.domain.jobs import Job
+from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
@@ -140,34 +140,11 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
 
 def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
     """The public value of a draft without parents that was inserted just now."""
-    return Job(
-        id=draft.id,
-        organization=draft.organization,
-        job_type=draft.job_type,
-        user=draft.user,
-        status=status,
-        priority=PRIORITY_OF_RANK[draft.priority],
-        queue=draft.queue,
-        parameters=draft.plain_parameters,
-        labels=dict(draft.label_items),
-        attempt=0,
-        retry_count=0,
-        max_retries=draft.max_retries,
-        next_retry_at=None,
-        run_at=run_at,
-        timeout=draft.timeout,
-        progress=None,
-        progress_message=None,
-        progress_at=None,
-        error_type=None,
-        error_message=None,
-        depends_on=(),
-        created_at=now,
-        started_at=None,
-        finished_at=None,
-        cancel_requested_at=None,
-        canceled_at=None,
-        canceled_by=None,
+    kind = draft.kind
+    return job_of(
+        *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),
+        *(draft.plain_parameters, dict(draft.label_items), 0, 0, kind.max_retries, None, run_at, kind.timeout),
+        *(None, None, None, None, None, (), now, None, None, None, None, None),
     )
 
 

@@ -67,7 +67,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
 
 def _as_inserted(new: Fresh, now: datetime) -> Job | None:
     # Parents that are settled already are read with the job.
-    return rows.new_job(new.draft, now, new.status, new.run_at or now) if not new.draft.parents else None
+    return rows.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
@@ -153,7 +153,7 @@ def _edge(draft: Draft, parent: UUID, there: Ended | None) -> dict[str, Any]:
         "organization_id": draft.organization,
         "job_id": draft.id,
         "parent_id": parent,
-        "state": _edge_state(draft.on_parent_failure, there),
+        "state": _edge_state(draft.kind.on_parent_failure, there),
     }
 
 
