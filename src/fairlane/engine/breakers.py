@@ -37,12 +37,12 @@ class Breakers:
         self._minute: datetime | None = None
         self._well: set[Pair] = set()  # found so in this minute, by enough attempts
 
-    def run_once(self) -> int:
-        """One round; how many breakers it opened and how many trials it judged."""
+    def run_once(self) -> int | None:
+        """Do one round. Return how many breakers it opened and how many trials it judged, None if it did not look."""
         counts = self._tally.take()
         self._idle_rounds = 0 if counts else self._idle_rounds + 1
         if not counts and self._idle_rounds % _PATIENCE:
-            return 0
+            return None
         try:
             changes = self._database.write(lambda connection: self._write(connection, counts))
         except BaseException:

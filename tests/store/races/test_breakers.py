@@ -22,7 +22,7 @@ QUEUED, RUNNING = JobStatus.QUEUED, JobStatus.RUNNING
 def judge(scene: Scene) -> int:
     """What a worker's service does a second after it has ended something; here with nothing counted."""
     service = Breakers(scene.fl.database, uuid4(), Tally(), scene.events.append)
-    return sum(service.run_once() for _ in range(10))
+    return sum(service.run_once() or 0 for _ in range(10))
 
 
 def running(scene: Scene) -> list[Job]:
