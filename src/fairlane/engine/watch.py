@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.engine.attempt import Slots
-from fairlane.engine.claims import Claims
+from fairlane.engine.claiming import Claims
 from fairlane.engine.reports import Interruption
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
