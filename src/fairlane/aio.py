@@ -47,7 +47,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.workers = AsyncWorkers(sync.workers)
 
     migrate = asynchronous(Fairlane.migrate)
-    submit = submitting(Fairlane.submit)
+    submit = submitting(Fairlane.submit, Fairlane._submit_here)  # noqa: SLF001 - the other half of the same object
     submit_many = submitting(Fairlane.submit_many)
     get = asynchronous(Fairlane.get)
     list = asynchronous(Fairlane.list)

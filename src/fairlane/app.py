@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from fairlane.control.pausing import Maintenance, Queues
     from fairlane.control.schedules import Schedules
     from fairlane.control.submission import Submitter
+    from fairlane.control.submission_on_loops import LoopSubmitter
     from fairlane.control.tickets import Tickets
     from fairlane.control.tokens import Tokens
     from fairlane.control.users import Users
@@ -125,6 +126,12 @@ class Fairlane:
         from fairlane.control.submission import Submitter
 
         return Submitter(self.database, self.catalogue, self.directory, self.keyring, self.settings, self.emit)
+
+    @cached_property
+    def _on_loops(self) -> "LoopSubmitter":
+        from fairlane.control.submission_on_loops import LoopSubmitter
+
+        return LoopSubmitter(self.database, self._submitter)
 
     @cached_property
     def _jobs(self) -> "JobControl":
@@ -244,6 +251,8 @@ class Fairlane:
         """Close the database connections."""
         self._hints.close()
         self._alerts.close()
+        if "_on_loops" in vars(self):
+            self._on_loops.close()
         self.database.close()
 
     def migrate(self) -> None:
@@ -385,13 +394,11 @@ class Fairlane:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
-        from fairlane.control.batch import Submission
-
-        submission = Submission(
+        submission = _submission(
             job_type,
             organization=organization,
             user=user,
-            parameters=parameters or {},
+            parameters=parameters,
             priority=priority,
             depends_on=depends_on,
             on_parent_failure=on_parent_failure,
@@ -403,10 +410,15 @@ class Fairlane:
             dedup_window=dedup_window,
             max_retries=max_retries,
             timeout=timeout,
-            labels=labels or {},
+            labels=labels,
         )
         (job,) = self._submitter.submit_many([submission], self._theirs(connection))
         return job
+
+    async def _submit_here(self, job_type: str, *, connection: object | None = None, **fields: Any) -> Job:
+        """Do as `submit`, on the caller's event loop."""
+        del connection  # there is none
+        return await self._on_loops.submit(_submission(job_type, **fields))
 
     def submit_many(self, submissions: "Sequence[Submission]", *, connection: object | None = None) -> list[Job]:
         """Submit all or none, in one transaction.
@@ -763,3 +775,11 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
 def _keyring(settings: Settings) -> Keyring:
     keys = settings.encryption_keys
     return Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
+
+
+def _submission(
+    job_type: str, *, parameters: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None, **more: Any
+) -> "Submission":
+    from fairlane.control.batch import Submission
+
+    return Submission(job_type, parameters=parameters or {}, labels=labels or {}, **more)

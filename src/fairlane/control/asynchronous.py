@@ -1,6 +1,7 @@
 """How sync verbs become async ones, `await fl.aio.submit(…)`: each is written once and wrapped here.
 
 A verb runs in a thread, or, given an AsyncConnection or AsyncSession, on that connection's own loop and transaction.
+A plain job is submitted to PostgreSQL on the caller's loop.
 """
 
 import asyncio
@@ -55,8 +56,14 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
     return call
 
 
-def submitting(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
-    """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task."""
+def submitting(
+    verb: Callable[Concatenate[S, P], R], here: Callable[Concatenate[S, P], Awaitable[R]] | None = None
+) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
+    """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task.
+
+    Args:
+        here: does what the verb does on the caller's loop, where it has no connection of the caller's.
+    """
     awaited = asynchronous(verb)
 
     @wraps(verb)
@@ -64,6 +71,8 @@ def submitting(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Ver
         sync: Any = self._sync
         more: Any = kwargs
         connection = sync._theirs(more.get("connection"))  # noqa: SLF001 - the other half of the same object
+        if connection is None and here is not None:
+            return await here(self._sync, *args, **kwargs)
         return await awaited(self, *args, **(more | {"connection": OWN if connection is None else connection}))
 
     return call

@@ -42,7 +42,9 @@ Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
 _MOST_IDS = 10_000  # of one statement; a driver sends 65,535 values at most
-_CHUNK = 250  # jobs; the next are drafted while PostgreSQL inserts these
+_FEW = 100  # parameters
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+CHUNK = 250  # jobs; the next are drafted while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
@@ -193,20 +195,49 @@ class Submitter:
             return [found[one.organization, one.id] for one in wanted] if len(found) == len(ids) else []
         return []
 
-    def _plain(self, submissions: Sequence[Submission], ready: Ready) -> "_Plain | None":
+    def _plain(self, submissions: Sequence[Submission], ready: Ready, *, ask: bool = True) -> "Plain | None":
         """Return what to submit without asking before, by statements that prove what is taken for granted here.
 
         That is that nothing is in its way; None where something may be.
+
+        Args:
+            ask: for keys of their organizations that are not known.
         """
         known = {one.job_type: self._catalogue.known(one.job_type) for one in submissions}
         hoped = ready.answers or Answers.hoped(submissions)
         types = {name: one for name, one in known.items() if one is not None}
         if hoped is None or len(types) < len(known):
             return None
-        self._keyring.rings_of(self._database, _organizations(submissions))
-        return _Plain(submissions, ready.payloads, types, hoped, self._keyring)
+        if ask:
+            self._keyring.rings_of(self._database, _organizations(submissions))
+        return Plain(submissions, ready.payloads, types, hoped, self._keyring)
 
-    def _submit_at_once(self, plain: "_Plain") -> list[Job] | None:
+    def at_hand(self, submission: Submission) -> "Plain | None":
+        """Return one to be submitted on an event loop: nobody has to be asked or waited for to draft it.
+
+        None: it has to be submitted in a thread, be it only to be refused.
+        """
+        if not isinstance(self._directory, StoredDirectory):
+            return None
+        try:
+            refuse_misfits([submission])
+        except FairlaneError:
+            return None
+        known = self._catalogue.known(submission.job_type)
+        if known is None or known.type.judge is not None or self._catalogue.has_news or not _is_small(submission):
+            return None
+        return self._plain([submission], self.prepare([submission]), ask=False)
+
+    def find_after(self, error: CommitUnanswered, submission: Submission) -> Job:
+        """Return the job of one that was submitted on an event loop by a commit without an answer.
+
+        Raises:
+            CommitUnanswered: it is not there, or nobody can look; it may come still.
+        """
+        (found,), _ = self._look_for([submission], ([], []), error)
+        return found
+
+    def _submit_at_once(self, plain: "Plain") -> list[Job] | None:
         at = new_jobs.at_once(self._database, plain.granted, plain.chunks(), is_alone=plain.is_alone)
         return plain.jobs(at) if at is not None else None
 
@@ -337,7 +368,13 @@ class Submitter:
         return found
 
 
-class _Plain:
+def _is_small(submission: Submission) -> bool:
+    """Return True if a loop has no time to lose with its parameters."""
+    given = submission.parameters
+    return type(given) is dict and len(given) <= _FEW and _SCALARS.issuperset(map(type, given.values()))
+
+
+class Plain:
     """Submissions of which is taken for granted that nothing is in their way."""
 
     def __init__(
@@ -364,10 +401,10 @@ class _Plain:
         """Draft a chunk after the other, as it is stored; None: something is in the way."""
         drafting, types = Drafting(self._answers), self._types
         self._drafts = []
-        for start in range(0, len(self._given), _CHUNK):
+        for start in range(0, len(self._given), CHUNK):
             # When the connection is there: keys grow old while it is waited for.
             kept = self._keyring.kept(self._organizations)
-            chunk = self._given[start : start + _CHUNK]
+            chunk = self._given[start : start + CHUNK]
             try:
                 drafts = [drafting.draft(one, types[one.job_type].type, payload) for one, payload in chunk]
                 stored = [sealed(one, kept.get(one.organization)) for one in drafts]

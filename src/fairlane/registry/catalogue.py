@@ -21,7 +21,7 @@ class RegisteredType:
     """What is needed to submit a type: no handler.
 
     `judge` raises InvalidParameters for the text of parameters that fit the schema, if the handler's own types and
-    validators refuse them; None: this process does not have the handler.
+    validators refuse them; None: it has none, or this process does not have the handler.
     """
 
     name: str
@@ -138,4 +138,5 @@ class Catalogue:
 
 def _own(job_type: JobType[..., Any]) -> RegisteredType:
     signature = job_type.signature
-    return RegisteredType(job_type.name, signature.schema, job_type.options, enabled=True, judge=signature.judge)
+    judge = signature.judge if signature.has_code else None
+    return RegisteredType(job_type.name, signature.schema, job_type.options, enabled=True, judge=judge)

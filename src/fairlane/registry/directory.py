@@ -70,8 +70,7 @@ class StoredDirectory:
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
         """Return those of the organizations that exist and are not deleted."""
-        known = self._database.look(lambda connection: standings(connection, ids), of=set(ids))
-        return {one: standing for one, standing in known.items() if standing.status is not OrganizationStatus.DELETED}
+        return self._database.look(lambda connection: standings(connection, ids), of=set(ids))
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         """Return those of the (organization, user) pairs that are members."""
@@ -94,10 +93,11 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
-    """Return those of the organizations that exist, deleted ones too, in a transaction that is open already."""
+    """Do as `StoredDirectory.organizations` in a transaction that is open already."""
     return {
         row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
         for row in statements.find(connection, ids)
+        if row.status != OrganizationStatus.DELETED
     }
 
 

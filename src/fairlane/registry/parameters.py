@@ -193,13 +193,16 @@ class ParameterSchema:
 
 
 class Signature:
-    """A handler's parameters: its schema, and how stored text becomes its arguments."""
+    """A handler's parameters: its schema, and how stored text becomes its arguments.
+
+    `has_code`: types or validators of its own may refuse what fits the schema.
+    """
 
     def __init__(
         self, schema: ParameterSchema, adapters: Mapping[str, _Adapter], more: _Adapter, *, has_code: bool
     ) -> None:
         self.schema = schema
-        self._has_code = has_code
+        self.has_code = has_code
         self._adapters = adapters
         self._more = more  # of what `**` takes
         self._is_read = schema.is_flat and not any(adapters.values()) and more is None
@@ -234,7 +237,7 @@ class Signature:
 
     def judge(self, text: str) -> None:
         """Raise InvalidParameters if `text` fits the schema, but not the handler's own types and validators."""
-        if not self._has_code:
+        if not self.has_code:
             return
         try:
             self.decode(text)

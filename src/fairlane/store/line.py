@@ -31,11 +31,11 @@ class Line:
     """One connection, made when it is first used and again when it broke. One task at a time may use it.
 
     Args:
-        threads: one of which makes the connection.
+        threads: one of which makes the connection; None = the loop's own.
         settings: what its session sets, such as `lock_timeout`.
     """
 
-    def __init__(self, database: Database, threads: Executor, settings: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, threads: Executor | None, settings: Mapping[str, str]) -> None:
         self._database = database
         self._threads = threads
         self._settings = settings
@@ -69,6 +69,14 @@ class Line:
                 self._driver = None
         return rows
 
+    async def connect(self) -> None:
+        """Make the connection, if it is not there.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: as for `Database.write`.
+        """
+        await self._living()
+
     def _compile(self, statement: Statement) -> tuple[str, dict[str, Any]]:
         """Return its text, and the values of its own that stand in parameters."""
         dialect = self._database.engine.dialect
@@ -92,6 +100,12 @@ class Line:
         driver, self._driver = self._driver, None
         if driver is not None:
             await driver.close()
+
+    def abandon(self) -> None:
+        """Close the connection though its loop is gone."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.pgconn.finish()
 
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
         """Return the connection, or another where it was idle and turns out to be dead."""

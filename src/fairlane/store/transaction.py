@@ -158,7 +158,10 @@ class Database:
         return done
 
     def write_one(
-        self, statement: str, values: Iterable[Mapping[str, Any] | None] = ({},), *, is_alone: bool = True
+        self,
+        statement: str,
+        values: Iterable[Mapping[str, Any] | None] = ({},),
+        accepts: Callable[[Sequence[tuple[Any, ...]]], bool] | None = None,
     ) -> Sequence[tuple[Any, ...]] | None:
         """Run one statement that writes, and says itself whose rows it is open to.
 
@@ -168,8 +171,8 @@ class Database:
         Args:
             values: of its parameters, asked when the connection is there; None = give up. If there are several, it is
                 run for each, in one transaction; PostgreSQL works at one while the next is made.
-            is_alone: it is run once, and its answer is the commit's. Else the transaction is committed if each answer
-                has a row.
+            accepts: the transaction is committed if this is true of each answer; None = it is run once, and its answer
+                is the commit's.
 
         Returns:
             The rows of its first answer; None: somebody gave up, or another transaction came first, and nothing was
@@ -179,7 +182,7 @@ class Database:
             CommitUnanswered: the connection broke before the answer, so it may have been done.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        is_committing = False
+        is_committing, is_alone = False, accepts is None
         try:
             with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
                 driver: Any = pooled.driver_connection
@@ -192,13 +195,13 @@ class Database:
                         is_committing = is_alone
                         # As SQLAlchemy sends what it sends, so that tests can have it fail.
                         self.engine.dialect.do_execute(cursors[-1], statement, given)
-                first, *others = [cursor.fetchall() for cursor in cursors]
-                if not is_alone:
-                    if not (first and all(others)):
+                answers = [cursor.fetchall() for cursor in cursors]
+                if accepts is not None:
+                    if not all(map(accepts, answers)):
                         return None
                     is_committing = True
                     self.engine.dialect.do_commit(pooled)
-                return first
+                return answers[0]
         except StorageUnavailable as error:
             if is_lost_race(error):
                 return None

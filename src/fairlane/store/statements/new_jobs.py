@@ -5,14 +5,14 @@ jobs of one kind have in common is sent and read once.
 
 Jobs that may run at once, of which nothing is limited, take nothing else: the statement is then their whole submission.
 Nothing is asked before: the statement opens itself to the organizations, proves what the caller took for granted, and
-takes the keys. If something does not hold, or somebody has had a key, it answers with no row, and the caller takes back
-what it did; `submit` then goes step by step and says why.
+takes the keys. A job of which something does not hold, or whose key somebody has had, is left out, and the answer says
+so. `submit` then goes step by step and says why; who wants all jobs or none takes back what was done.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Boolean, Connection, String, bindparam, text
@@ -23,12 +23,16 @@ from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.inserts import texts_of, unnest_texts
+from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import new_jobs_on_sqlite
 from fairlane.store.statements.drafts import Draft, Fresh, Granted
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
+
+# One row: the moment, and which were inserted; None = all.
+Answer: TypeAlias = Sequence[tuple[Any, ...]]
 
 _OF_KIND: Final = {
     "organization_id": "text",
@@ -56,8 +60,9 @@ _UNUSUAL: Final = {
 # OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
 # A FULL JOIN is never a nested loop, in which a thousand kinds would be compared with each of a thousand jobs.
 # In the order of ids, in which indexes grow at their end; a join may leave the rows in another.
+# What is not proved has no organization there.
 # Keys are taken by an insert that waits for whoever is taking them, as dedup.take does; it never takes one over.
-_INSERT: Final = text(f"""
+_SQL: Final = f"""
 WITH scope AS MATERIALIZED (
   SELECT CASE WHEN :scope IS NOT NULL THEN set_config('{SETTING}', :scope, true) END
 ), kinds AS MATERIALIZED (
@@ -66,26 +71,24 @@ WITH scope AS MATERIALIZED (
   SELECT name, schema || options AS documents FROM fairlane_job_types AS type
   WHERE NOT :is_proved AND enabled AND name IN (SELECT job_type FROM kinds) ORDER BY name FOR KEY SHARE OF type
 ), granted AS MATERIALIZED (
-  SELECT coalesce(:now, now()) AS now WHERE :is_proved OR NOT EXISTS (
-    SELECT FROM kinds WHERE NOT (
-      EXISTS (SELECT FROM types WHERE name = job_type AND coalesce(types.documents = kinds.documents, true))
-      AND (:is_host_s OR EXISTS (
-        SELECT FROM fairlane_organizations WHERE id = organization_id AND status = :active AND max_live_jobs IS NULL
-        OFFSET 0))
-      AND (:is_host_s OR submitted_by IS NULL OR EXISTS (
-        SELECT FROM fairlane_members WHERE organization_id = kinds.organization_id AND user_id = submitted_by
-          AND role = ANY(string_to_array(roles, ' ')) OFFSET 0))))
+  SELECT * FROM kinds WHERE :is_proved OR (
+    EXISTS (SELECT FROM types WHERE name = job_type AND coalesce(types.documents = kinds.documents, true))
+    AND (:is_host_s OR EXISTS (
+      SELECT FROM fairlane_organizations WHERE id = organization_id AND status = :active AND max_live_jobs IS NULL
+      OFFSET 0))
+    AND (:is_host_s OR submitted_by IS NULL OR EXISTS (
+      SELECT FROM fairlane_members WHERE organization_id = kinds.organization_id AND user_id = submitted_by
+        AND role = ANY(string_to_array(roles, ' ')) OFFSET 0)))
 ), given AS MATERIALIZED (
-  SELECT (SELECT now FROM granted) AS now, * FROM kinds
-  FULL JOIN {unnest_texts(_OF_JOB | _UNUSUAL, "job")} USING (kind) WHERE EXISTS (SELECT FROM granted)
-  ORDER BY id
+  SELECT coalesce(:now, now()) AS now, * FROM granted
+  FULL JOIN {unnest_texts(_OF_JOB | _UNUSUAL, "job")} USING (kind) ORDER BY id
 ), taken AS (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
   SELECT organization_id, key, id, now + make_interval(secs => expiry) FROM given
-  WHERE key IS NOT NULL ORDER BY organization_id, key
+  WHERE organization_id IS NOT NULL AND key IS NOT NULL ORDER BY organization_id, key, id
   ON CONFLICT DO NOTHING RETURNING job_id
 ), new AS MATERIALIZED (
-  SELECT * FROM given WHERE (SELECT count(*) FROM taken) = (SELECT count(key) FROM given)
+  SELECT * FROM given WHERE organization_id IS NOT NULL AND (key IS NULL OR id IN (SELECT job_id FROM taken))
 ), job AS (
   INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, submitted_by,
     required_permission, max_retries, timeout_seconds, on_parent_failure, created_at)
@@ -103,8 +106,10 @@ WITH scope AS MATERIALIZED (
   SELECT organization_id, id, 1, NULL, coalesce(status, :ready), now, coalesce(submitted_by, :system),
     concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
 )
-SELECT now FROM new LIMIT 1
-""").bindparams(  # noqa: S608 - constants of ours
+SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN coalesce(array_agg(id), '{{}}') END FROM new
+"""  # noqa: S608 - constants of ours
+# In one line, since psycopg keeps how it reads statements of at most 4,096 characters.
+_INSERT: Final = text(" ".join(_SQL.split())).bindparams(
     *(bindparam(name, type_=Boolean) for name in ("is_host_s", "is_proved")),
     bindparam("scope", type_=String),
     bindparam("now", type_=Instant),
@@ -176,8 +181,35 @@ def at_once(
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
     values = (None if chunk is None else values_at_once(chunk, granted, now) for chunk in chunks)
-    done = database.write_one(statement_at_once(), values, is_alone=is_alone)
-    return done[0][0].astimezone(UTC) if done else None  # the session may have any time zone
+    done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
+    return _moment(done) if done and _are_all(done) else None
+
+
+def _are_all(answer: Answer) -> bool:
+    """Return True if all that the statement was given was inserted."""
+    ((_, inserted),) = answer
+    return inserted is None
+
+
+def _moment(answer: Answer) -> datetime:
+    moment: datetime = answer[0][0]
+    return moment.astimezone(UTC)  # the session may have any time zone
+
+
+async def at_once_on(line: Line, drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> Mapping[UUID, datetime]:
+    """Submit plain drafts on the event loop, each by itself, by one statement.
+
+    Returns:
+        When, of those that were submitted; nothing was done of the others.
+
+    Raises:
+        CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
+        IntegrityError: there is a job of one's id; nothing was done.
+    """
+    answer = await line.fetch(_INSERT, values_at_once(drafts, granted, None))
+    ((_, inserted),) = answer
+    done = {draft.id for draft in drafts} if inserted is None else inserted
+    return dict.fromkeys(done, _moment(answer)) if done else {}
 
 
 def at_once_within(
@@ -193,12 +225,14 @@ def at_once_within(
 
 @cache
 def statement_at_once() -> str:
-    """Return the statement as psycopg has it, which keeps how it reads those of at most 4,096 characters."""
-    return " ".join(str(_INSERT.compile(dialect=psycopg.dialect())).split())  # type: ignore[no-untyped-call]
+    """Return the statement as psycopg has it."""
+    return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
 
 def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now: datetime | None) -> dict[str, Any]:
-    """Return what the statement is given for plain drafts, by itself. It returns the moment, or no row.
+    """Return what the statement is given for plain drafts, by itself.
+
+    It returns the moment; and the ids of those that were inserted, if these are not all.
 
     Args:
         granted: by job type.
@@ -216,9 +250,10 @@ def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now:
 
 def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[str, list[str]]:
     """Return the columns of the drafts and of their kinds. What is empty is NULL."""
-    places = {id(draft.kind): draft.kind for draft in drafts}
-    kinds = list(places.values())
-    numbers = {place: str(number) for number, place in enumerate(places, 1)}
+    places = {id(draft.kind): draft.kind for draft in drafts}  # Few: to hash each draft's own would cost more.
+    kinds = list(dict.fromkeys(places.values()))
+    known = {kind: str(number) for number, kind in enumerate(kinds, 1)}
+    numbers = {place: known[kind] for place, kind in places.items()}
     proofs = [granted.get(kind.job_type, _NOTHING) for kind in kinds]
     return {
         "organization_id": [kind.organization for kind in kinds],

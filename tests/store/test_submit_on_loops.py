@@ -1,0 +1,182 @@
+"""`await fl.aio.submit(…)` takes no thread on PostgreSQL; jobs that meet on a loop go together, each by itself."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import pytest
+from sqlalchemy import text
+
+from fairlane import DuplicateJob, Job, JobTypeNotFound, OrganizationNotFound, PermissionDenied
+from fairlane.store.row_security import EVERYONE
+from tests.engine.sealed_engine import FIRST
+from tests.store.races.agreement import assert_log_agrees
+from tests.store.races.scene import Scene
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    with Scene(database_url) as scene:
+        scene.add_type("monthly", dedup_window=300)
+        scene.submit()  # registers the types, and learns that there are no keys
+        scene.submit(organization="rival", user="rita")
+        yield scene
+
+
+class NoThreads(ThreadPoolExecutor):
+    """Lets nobody in."""
+
+    def submit(self, *_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("a thread was asked for")
+
+
+async def submit(scene: Scene, n: int, job_type: str = "monthly", **more: Any) -> Job:
+    given = {"organization": "acme", "user": "ana", **more}
+    return await scene.fl.aio.submit(job_type, parameters={"n": n}, **given)
+
+
+def connections(scene: Scene) -> int:
+    """How many the database has, beside this one."""
+    counted = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    found: int = scene.fl.database.read(lambda connection: connection.execute(counted).scalar_one(), of=EVERYONE)
+    return found
+
+
+async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene) -> None:
+    await submit(scene, 0)
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    job = await submit(scene, 1, user=None, priority="high", queue="night")
+    assert assert_log_agrees(scene.fl, job) == job
+
+
+async def test_what_meets_goes_by_one_statement_and_each_has_its_own_end(scene: Scene) -> None:
+    taken = await submit(scene, 0)
+    ends = await asyncio.gather(
+        *(submit(scene, n) for n in range(1, 50)),
+        submit(scene, 0),
+        submit(scene, 0, on_duplicate="return"),
+        submit(scene, 1),
+        submit(scene, 1, "nothing"),
+        submit(scene, 1, organization="nowhere"),
+        submit(scene, 1, user="vic"),
+        submit(scene, 1, organization="rival", user="ana"),
+        submit(scene, 1, organization="rival", user="rita"),
+        return_exceptions=True,
+    )
+    submitted, others = ends[:49], ends[49:]
+    assert [one.parameters["n"] for one in submitted if isinstance(one, Job)] == list(range(1, 50))
+    refused = [DuplicateJob, Job, DuplicateJob, JobTypeNotFound, OrganizationNotFound, PermissionDenied]
+    assert all(map(isinstance, others, [*refused, PermissionDenied, Job]))
+    assert others[1] == taken
+    assert scene.total() == 51
+    assert scene.total("rival") == 2
+
+
+async def test_who_gives_up_takes_nobody_along(scene: Scene) -> None:
+    tasks = [asyncio.create_task(submit(scene, n)) for n in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ends[::2])
+    assert [one.parameters["n"] for one in ends[1::2] if isinstance(one, Job)] == list(range(1, 20, 2))
+    assert isinstance(await submit(scene, 21), Job)
+
+
+async def test_nobody_waits_for_a_key_that_another_s_transaction_holds(scene: Scene) -> None:
+    await submit(scene, 0)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with scene.fl.database.engine.connect() as theirs:
+            scene.fl.submit("monthly", organization="acme", user="ana", parameters={"n": 7}, connection=theirs)
+            held.set()
+            assert let_go.wait(20)
+            theirs.commit()
+
+    holder = asyncio.create_task(asyncio.to_thread(hold))
+    await asyncio.to_thread(held.wait, 20)
+    waiting = asyncio.create_task(submit(scene, 7))
+    assert isinstance(await submit(scene, 8, organization="rival", user="rita"), Job)
+    assert not waiting.done()
+    let_go.set()
+    with pytest.raises(DuplicateJob):
+        await waiting
+    await holder
+
+
+def test_each_loop_has_its_own_and_leaves_none(scene: Scene) -> None:
+    before = connections(scene)
+    barrier = threading.Barrier(3)
+
+    async def some(first: int) -> list[Job]:
+        await submit(scene, first)
+        barrier.wait(20)  # now each loop has its connection
+        return list(await asyncio.gather(*(submit(scene, n) for n in range(first + 1, first + 10))))
+
+    with ThreadPoolExecutor(3) as threads:
+        ends = [threads.submit(asyncio.run, some(n)) for n in (0, 100, 200)]
+        assert sum(len(one.result()) for one in ends) == 27
+    assert connections(scene) <= before + 2  # of the pool, from which they were taken
+
+
+def test_a_loop_that_was_only_closed_leaves_none_either(scene: Scene) -> None:
+    for n in range(5):
+        loop = asyncio.new_event_loop()
+        assert isinstance(loop.run_until_complete(submit(scene, n)), Job)
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    asyncio.run(submit(scene, 9))
+    assert connections(scene) <= 5
+
+
+async def test_a_connection_that_broke_meanwhile_is_made_again(scene: Scene) -> None:
+    await submit(scene, 0)
+    break_all = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE 'WITH scope%' AND pid <> pg_backend_pid()"
+    )
+
+    def work(connection: Any) -> None:
+        connection.exec_driver_sql("RESET ROLE")
+        connection.execute(break_all)
+
+    await asyncio.to_thread(scene.fl.database.write, work)
+    assert isinstance(await submit(scene, 1), Job)
+    assert scene.total() == 3
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_has_a_connection_of_its_own(scene: Scene) -> None:
+    async def parent() -> Job:
+        await submit(scene, 0)
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                with ThreadPoolExecutor(1) as thread:  # here a loop runs
+                    code = int(thread.submit(asyncio.run, submit(scene, 1)).result().parameters != {"n": 1})
+            finally:
+                os._exit(code)
+        assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+        return await submit(scene, 2)
+
+    assert asyncio.run(parent()).parameters == {"n": 2}
+    assert scene.total() == 4
+
+
+async def test_what_is_to_be_sealed_is_sealed(database_url: str) -> None:
+    with Scene(database_url, encryption_keys=FIRST) as scene:
+        scene.fl.keys.enable(organization="acme")
+        await submit(scene, 0, "report")
+        job = await submit(scene, 1, "report")
+        stored = text("SELECT parameters FROM fairlane_jobs WHERE id = :id")
+        (found,) = scene.fl.database.read(
+            lambda connection: connection.execute(stored, {"id": job.id}).scalars().all(), of="acme"
+        )
+        assert '"n"' not in found
+        assert scene.fl.get(job.id, organization="acme").parameters == {"n": 1}
