@@ -1,5 +1,6 @@
 """R21: a database that is away, locked, full or of another version: told in a sentence, and nothing is lost."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -67,6 +68,27 @@ def test_a_worker_goes_on_when_postgresql_is_back(server: OwnServer) -> None:
         assert [fl.look(job).attempt for job in jobs] == [1, 1]
         assert [line.message for line in fl.log_lines(jobs[0].id, organization="acme")] == ["before", "after"]
         assert fl.events.of(ServiceFailed) == []
+
+
+def test_nobody_says_that_the_database_is_back_before_it_is_and_one_line_a_minute_says_that_it_is_away(
+    server: OwnServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that runs nothing looks for its jobs only every so many rounds: the rounds between say nothing."""
+    caplog.set_level(logging.INFO, logger="fairlane")
+    with engine(server.url, lease=1.0, watch_interval=0.01) as fl:
+        nothing(fl)
+        with running(fl.worker()):
+            fl.events.wait(WorkerStarted)
+            server.stop()
+            fl.events.wait(StorageLost, service="watch", times=3)
+            assert fl.events.of(StorageBack) == []
+            server.start()
+            lost = {event.service for event in fl.events.of(StorageLost)}
+            for service in lost:
+                fl.events.wait(StorageBack, service=service)
+        events = [type(vars(record).get("event")) for record in caplog.records]
+        assert [event for event in events if event in (StorageLost, StorageBack)] == [StorageLost, StorageBack]
+        assert len(lost) > 2
 
 
 def test_a_worker_waits_for_a_database_that_is_not_there_yet(server: OwnServer) -> None:

@@ -148,12 +148,12 @@ def test_an_organization_can_be_paused_while_its_host_s_directory_is_away(databa
 DELETED = r"^There is no organization 'acme' any more: it was deleted, and its id stays taken; take another one\.$"
 
 
-def test_no_job_of_a_deleted_organization_is_retried(scene: Scene):
+def test_no_job_of_a_deleted_organization_is_submitted_or_retried(scene: Scene):
     job = scene.dead_letter()
     waiting = scene.submit()
     scene.fl.organizations.delete("acme")
     (letter, *_) = scene.fl.dead_letters.list(organization="acme").items
-    retries: list[Callable[[], object]] = [
+    verbs: list[Callable[[], object]] = [
         lambda: scene.fl.retry(job, organization="acme"),
         lambda: scene.fl.retry(waiting, organization="acme", user="olga"),
         lambda: scene.fl.dead_letters.retry_group(letter.fingerprint, organization="acme"),
@@ -161,10 +161,11 @@ def test_no_job_of_a_deleted_organization_is_retried(scene: Scene):
         lambda: scene.fl.organizations.get("acme"),
         lambda: scene.fl.organizations.activate("acme"),
         lambda: scene.fl.members.add("acme", "bo"),
+        lambda: scene.fl.submit("report", organization="acme"),
     ]
-    for retry in retries:
+    for verb in verbs:
         with pytest.raises(OrganizationNotFound, match=DELETED):
-            retry()
+            verb()
     assert {one.status for one in scene.fl.list(organization="acme").items} == {"dead_letter"}
 
 

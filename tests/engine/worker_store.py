@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 from fairlane import Backoff, Fairlane, JobContext
 from fairlane.domain.outcomes import Completed, Outcome
-from fairlane.engine.claims import Claims
+from fairlane.engine.claiming import Claims
 from fairlane.engine.heartbeat import Heartbeat
-from fairlane.engine.outlook import Outlooks
+from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.rescue import Rescue
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finish, finish
@@ -79,8 +79,8 @@ class Member:
             on_drain=self._drain,
         )
         self.rescue = Rescue(fl.database, self.heartbeat, fl.emit, interval=1.0)
-        outlooks = Outlooks(fl.database, fl.directory, card, kept=0.0)
-        self.claims = Claims(fl.database, fl.directory, card, self.lease, outlooks)
+        lanes = LaneCache(fl.database, fl.directory, card, kept=0.0)
+        self.claims = Claims(fl.database, fl.directory, card, self.lease, lanes)
 
     def _drain(self) -> None:
         self.asked += 1

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 _PACKAGES: Final = ("fairlane.engine.", "fairlane.control.", "fairlane.reads.")
 # What speaks to PostgreSQL on a worker's loop, and the calls above it there say nothing.
-ON_THE_LOOP: Final = ("Outlooks.look", "Claims.claim", "Results._complete")
+ON_THE_LOOP: Final = ("LaneCache.refresh", "Claims.claim", "Results._complete")
 # What sends statements without BEGIN and COMMIT around them.
 _BY_ITSELF: Final = frozenset({"Submitter._submit_at_once", *ON_THE_LOOP})
 

@@ -46,8 +46,7 @@ PLACES: Final = (
     "WorkerLoop._sign_off",
 )
 # What a worker on PostgreSQL has threads do for its loop.
-FOR_THE_LOOP: Final = ("Preparation.prepare", "Outlooks._prepare")
-FELT: Final = ("Outlooks.read", "Outlooks._is_scan_felt")  # the same, where a look on the loop took long
+FOR_THE_LOOP: Final = ("Preparation.prepare", "LaneCache._prepare")
 HINTS: Final = "other"  # what no part above the store asks for; on PostgreSQL
 VARIABLE: Final = "FAIRLANE_TEST_LOSS"
 OPTIONS: Final[Mapping[str, Any]] = {"lease": 60.0, "cleanup_interval": 0.05}
@@ -140,4 +139,4 @@ def test_no_job_is_lost_whichever_hint_is(plays: Play, sent: list[Kind], request
 
 
 def test_all_that_is_sent_comes_from_these_places(sent: list[Kind]) -> None:
-    assert {kind.place for kind in sent} <= {*PLACES, *ON_THE_LOOP, *FOR_THE_LOOP, *FELT, HINTS}
+    assert {kind.place for kind in sent} <= {*PLACES, *ON_THE_LOOP, *FOR_THE_LOOP, HINTS}

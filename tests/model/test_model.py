@@ -4,7 +4,6 @@ Two organizations live side by side, so what leaks from one to the other shows a
 """
 
 from functools import partial
-from math import inf
 from typing import cast
 
 import pytest
@@ -22,7 +21,7 @@ class Engine(Governing, Deciding):
 
 def test_the_engine_does_what_the_model_says(database_url: str, monkeypatch: pytest.MonkeyPatch):
     # What workers do by the time that it really takes would make each life another one on a busy machine.
-    monkeypatch.setattr("fairlane.engine.outlook._DEAR", inf)
+    monkeypatch.setattr("fairlane.engine.lane_cache._REST", 0)
     run_state_machine_as_test(
         cast(type[RuleBasedStateMachine], partial(Engine, database_url)),  # it is only called
         settings=settings(

@@ -65,7 +65,7 @@ from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.drafts import Draft, Granted, Kind
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
-from fairlane.store.statements.lanes import Rung
+from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import LostWorker, WorkerCard
@@ -82,8 +82,8 @@ LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
 ]
 WANTED = Wanted(LANES, {}, {lane.organization: Quota(10, 0) for lane in LANES})
 WITH_OLDEST = Wanted(LANES, {LANES[0]: 3}, {lane.organization: Quota(10, 1) for lane in LANES})
-WITH_RUNGS = Wanted(
-    LANES, {}, WITH_OLDEST.quotas, {lane: [Rung(2, START, UUID(int=1)), Rung(3, START, UUID(int=1))] for lane in LANES}
+WITH_MARKS = Wanted(
+    LANES, {}, WITH_OLDEST.quotas, {lane: Mark(2, START.isoformat(), str(UUID(int=1))) for lane in LANES}
 )
 
 
@@ -99,7 +99,7 @@ class Case:
 
 # What goes on all day: it must go well before statistics are gathered, too.
 HOT = (
-    *("active lanes", "active lanes of queues", "claim", "claim with the oldest", "claim of rungs", "what runs"),
+    *("active lanes", "active lanes of queues", "claim", "claim with the oldest", "claim behind marks", "what runs"),
     *("claim that stands alone", "lanes and how their organizations stand"),
     *("scheduled jobs", "due retries", "what there is to stage", "new edges", "children", "a worker's jobs"),
     *("a lost worker's jobs", "workers whose rows are gone", "a rescue", "lock of a job", "a cancel"),
@@ -270,8 +270,8 @@ CASES = {
         ("live_ready", "jobs_pk"),
         sqlite_indexes=("live_ready",),
     ),
-    "claim of rungs": Case(
-        lambda connection: claim_of(connection, WITH_RUNGS),
+    "claim behind marks": Case(
+        lambda connection: claim_of(connection, WITH_MARKS),
         ("live_ready", "jobs_pk"),
         sqlite_indexes=("live_ready",),
     ),

@@ -168,11 +168,15 @@ def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Da
 
 
 @pytest.mark.parametrize("queues", [None, QUEUES], ids=["all", "named"])
-@pytest.mark.parametrize("what", [lanes.active_lanes, lanes.active_rungs], ids=["lanes", "rungs"])
-def test_lanes_are_found_in_the_index_alone(
-    filled: Database, what: Callable[..., object], queues: tuple[str, ...] | None
-) -> None:
-    for (plan,) in both_ways(filled, lambda connection: what(connection, queues)):
+@pytest.mark.parametrize("with_mark", [False, True], ids=["lanes", "lanes with marks"])
+def test_lanes_are_found_in_the_index_alone(filled: Database, with_mark: bool, queues: tuple[str, ...] | None) -> None:
+    def look(connection: Connection) -> object:
+        if not with_mark:
+            return lanes.active_lanes(connection, queues)
+        question = lanes.active_with_standing(is_named=queues is not None, sqlite=False)
+        return connection.execute(question, lanes.named(queues)).all()
+
+    for (plan,) in both_ways(filled, look):
         assert plan.count("Index Only Scan using fairlane_live_ready") == 2
         assert " Sort " not in plan
         if queues is not None:
@@ -189,8 +193,8 @@ def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     assert "Index Scan using fairlane_jobs_pk" in update, "and the facts are read by their key"
 
 
-def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database) -> None:
-    for found in both_ways(filled, CASES["claim of rungs"].work):
+def test_claim_passes_over_nothing_before_a_lane_s_mark(filled: Database) -> None:
+    for found in both_ways(filled, CASES["claim behind marks"].work):
         lines = found[-1].splitlines()
         reads = [number for number, line in enumerate(lines) if "Index Scan using fairlane_live_ready" in line]
         conditions = [lines[number + 1] for number in reads]
@@ -199,7 +203,7 @@ def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database) -
         for beginning in ("ROW(priority, run_at, id) >= ROW(", "ROW(run_at, id) >= ROW("):
             assert sum("Index Cond" in one and beginning in one for one in conditions) == 1
         for number in reads:
-            assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a rung; a sort would read all of it"
+            assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a lane; a sort would read all of it"
 
 
 def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Database) -> None:

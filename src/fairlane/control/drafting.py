@@ -84,7 +84,7 @@ class Answers:
         """
         standing = self.organizations.get(organization)
         if standing is None or standing.status is OrganizationStatus.DELETED:
-            raise unknown(organization, is_stored=not self.of_host)
+            raise unknown(organization, is_stored=not self.of_host, was_deleted=standing is not None)
         if standing.status is OrganizationStatus.SUSPENDED:
             raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
         return standing

@@ -57,7 +57,7 @@ class FairShare:
     def __init__(self) -> None:
         # Who has a job here, by lease, the oldest first; since when; what a second of it adds to what they were served.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
-        self._here: Counter[str] = Counter()  # how many of these
+        self.here: Counter[str] = Counter()  # how many of these
         self._served: dict[str, float] = {}  # seconds of slots here, per weight
         self._least = 0.0  # served to each that can start something
         self._longest = 0.0  # seconds, of the jobs that run here or have just ended
@@ -73,7 +73,7 @@ class FairShare:
         """
         self._longest = now - next((since for _, since, _ in self._jobs.values()), now)
         for name, since, per_second in [self._jobs.pop(lease) for lease in self._jobs.keys() - known]:
-            self._here[name] -= 1
+            self.here[name] -= 1
             served = self._served.get(name, self._least)
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
@@ -83,11 +83,14 @@ class FairShare:
         given: dict[str, int] = {}
         waiting = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
         heapify(waiting)
+        # Not all can have one: where jobs are known to be short, each has two at a time, since a claim costs by lanes.
+        together = 2 if order.are_short and self._longest and len(waiting) > free else 1
         while free > 0 and waiting:
             name = waiting[0].organization
-            one = contenders[name]
-            jobs = 1 if len(waiting) > 1 else free if one.room is None else min(free, one.room - given.get(name, 0))
-            given[name], free = given.get(name, 0) + jobs, free - jobs
+            one, so_far = contenders[name], given.get(name, 0)
+            most = free if one.room is None else min(free, one.room - so_far)
+            jobs = most if len(waiting) == 1 else min(most, together if waiting[0].kind == 1 else 1)
+            given[name], free = so_far + jobs, free - jobs
             if _has_room(one, given[name]):
                 heapreplace(waiting, order.turn(name, given[name]))
             else:
@@ -104,14 +107,14 @@ class FairShare:
     def started(self, jobs: Mapping[UUID, str], now: float) -> None:
         """Count what was really claimed: whose jobs, by lease."""
         for name, number in Counter(jobs.values()).items():
-            self._here[name] += number
+            self.here[name] += number
             served = self._served.get(name, self._least)
             self._served[name] = served + number * LEAST / self._weights.get(name, 1)
         self._jobs |= {lease: (name, now, 1 / self._weights.get(name, 1)) for lease, name in jobs.items()}
 
     def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
         self._welcome(contenders)
-        return _Order(contenders, free, self._here, self._served, are_short=self._longest <= LEAST)
+        return _Order(contenders, free, self.here, self._served, are_short=self._longest <= LEAST)
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
         able = [self._served[name] for name, one in contenders.items() if one.room != 0 and name in self._served]
@@ -122,7 +125,7 @@ class FairShare:
             if one.room == 0 or name not in known:
                 known[name] = max(known.get(name, 0.0), self._least)
         self._served = known
-        self._here = +self._here  # without those that have none
+        self.here = +self.here  # without those that have none
         self._weights = {name: one.weight for name, one in contenders.items()}
         self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
 
@@ -164,7 +167,7 @@ class _Order:
     ) -> None:
         self._contenders = contenders
         self._served = served
-        self._are_short = are_short
+        self.are_short = are_short
         # A job that has just been claimed may not be counted yet over all workers.
         self._running = {name: max(one.running, here.get(name, 0)) for name, one in contenders.items()}
         self._here = {name: here.get(name, 0) for name in contenders}
@@ -177,7 +180,7 @@ class _Order:
         one = self._contenders[name]
         here, running = self._here[name] + given, self._running[name] + given
         share, per_weight = self._share_here[name], running / one.weight
-        bound = _leeway(share) if self._are_short else 0.0
+        bound = _leeway(share) if self.are_short else 0.0
         if running < self._share[name] + _leeway(self._share[name]):
             if here + 1 <= share - bound + _TINY:
                 return _Turn(0, 0.0, per_weight, name)

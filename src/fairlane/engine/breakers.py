@@ -3,9 +3,8 @@
 Nothing of it is in the way of an attempt: no end writes to a counter that others write to.
 """
 
-import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,52 +13,14 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import FEWEST_ATTEMPTS, Outcomes, Pair, counted_from, minute_of, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
-from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.domain.statuses import PASSING
+from fairlane.engine.results import Tally
 from fairlane.store.statements import breakers, outcomes
 from fairlane.store.transaction import Database
 
 _INTERVAL: Final = 1.0  # seconds
 # A worker that ends nothing looks every so many rounds for the trials of others, who may have been lost with them.
 _PATIENCE: Final = 10
-
-
-class Tally:
-    """How attempts ended on this worker since it was last taken."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
-        self._lock = threading.Lock()
-
-    def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
-        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
-
-        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
-        """
-        with self._lock:
-            for organization, job_type, ended, seconds in ends:
-                if ended is JobStatus.COMPLETED:
-                    self._add((organization, job_type), 1, 0, seconds)
-                elif ended in PASSING:
-                    self._add((organization, job_type), 0, 1, seconds)
-
-    def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
-        """Count these."""
-        with self._lock:
-            for pair, count in counts.items():
-                self._add(pair, *count)
-
-    def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
-        """Under the lock."""
-        count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
-        count[0] += completions
-        count[1] += failures
-        count[2] += seconds
-
-    def take(self) -> dict[Pair, Outcomes]:
-        """All that was counted; from here on it counts from zero."""
-        with self._lock:
-            taken, self._counts = self._counts, {}
-        return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Breakers:
@@ -76,12 +37,12 @@ class Breakers:
         self._minute: datetime | None = None
         self._well: set[Pair] = set()  # found so in this minute, by enough attempts
 
-    def run_once(self) -> int:
-        """One round; how many breakers it opened and how many trials it judged."""
+    def run_once(self) -> int | None:
+        """Do one round. Return how many breakers it opened and how many trials it judged, None if it did not look."""
         counts = self._tally.take()
         self._idle_rounds = 0 if counts else self._idle_rounds + 1
         if not counts and self._idle_rounds % _PATIENCE:
-            return 0
+            return None
         try:
             changes = self._database.write(lambda connection: self._write(connection, counts))
         except BaseException:

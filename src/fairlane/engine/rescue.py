@@ -47,10 +47,13 @@ class Rescue:
         self._at: set[UUID] = set()  # the worker whose rescue was begun last
         self._random = Random()  # noqa: S311 - jitter, no secret
 
-    def run_once(self) -> int:
-        """Take back the jobs of the first lost worker that has any, up to a batch; how many."""
+    def run_once(self) -> int | None:
+        """Take back the jobs of the first lost worker that has any, up to a batch.
+
+        Return how many, None if this worker may not look now.
+        """
         if not self._heartbeat.may_rescue():
-            return 0
+            return None
         for _ in range(_MOST_WORKERS):
             rescued = self._take_back()
             if rescued != 0:

@@ -10,9 +10,10 @@ can't be skipped: splitting finds the result that waits for it, and from then on
 """
 
 import asyncio
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -22,11 +23,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import JobEnded, ServiceFailed, hears
 from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
-from fairlane.domain.statuses import JobStatus
-from fairlane.engine.breakers import Tally
+from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.engine.deps import Deps
 from fairlane.engine.facts import KEY_NOT_HERE
 from fairlane.engine.reports import AttemptFacts
@@ -54,6 +55,45 @@ _BAD_VALUE: Final = (
 _OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
 
 Part = Sequence[Finish]
+
+
+class Tally:
+    """How attempts ended on this worker since it was last taken."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
+        self._lock = threading.Lock()
+
+    def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
+        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
+
+        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
+        """
+        with self._lock:
+            for organization, job_type, ended, seconds in ends:
+                if ended is JobStatus.COMPLETED:
+                    self._add((organization, job_type), 1, 0, seconds)
+                elif ended in PASSING:
+                    self._add((organization, job_type), 0, 1, seconds)
+
+    def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
+        """Count these."""
+        with self._lock:
+            for pair, count in counts.items():
+                self._add(pair, *count)
+
+    def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
+        """Under the lock."""
+        count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
+        count[0] += completions
+        count[1] += failures
+        count[2] += seconds
+
+    def take(self) -> dict[Pair, Outcomes]:
+        """All that was counted; from here on it counts from zero."""
+        with self._lock:
+            taken, self._counts = self._counts, {}
+        return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Results:
@@ -86,6 +126,7 @@ class Results:
         self._deps = deps
         self._hears = hears(deps.emit)
         self._job_types = deps.catalogue.mine
+        self._are_ours = deps.are_ours
         self._worker = worker
         self._threads = threads
         self._on_written = on_written
@@ -283,7 +324,7 @@ class Results:
             rings = keyring.rings(connection, {one.organization for one in batch})
             items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
             now = database.clock.now(connection)
-            return finish(connection, now, items, self._random, are_ours=self._deps.are_ours)
+            return finish(connection, now, items, self._random, are_ours=self._are_ours)
 
         # SQLite has one lock for all, so nothing is won by splitting.
         return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)

@@ -30,8 +30,8 @@ class Service(Protocol):
     name: str
     interval: float  # seconds between rounds that found nothing to do
 
-    def run_once(self) -> int:
-        """Do one round, in a thread; how much there was to do."""
+    def run_once(self) -> int | None:
+        """Do one round, in a thread. Return how much there was to do, None if the database was not asked."""
 
 
 class Outage:
@@ -76,12 +76,13 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
     while not stopping.is_set():
         began = time.monotonic()
         try:
-            is_more = bool(await in_thread(threads, service.run_once))
+            done = await in_thread(threads, service.run_once)
             # One dear round may have been held up, as by an outage, after which nothing shall wait the longer.
             last, took = took, time.monotonic() - began
             rest = min(_REST * min(last, took), _MOST_INTERVALS * service.interval)
-            wait = 0.0 if is_more else max(service.interval, rest)
-            outage.is_over()
+            wait = 0.0 if done else max(service.interval, rest)
+            if done is not None:
+                outage.is_over()
         except (StorageUnavailable, ConfigurationError) as error:
             wait = outage.goes_on(error)
         except Exception as error:  # noqa: BLE001 - one broken round must not end the service

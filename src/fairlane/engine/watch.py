@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.engine.attempt import Slots
-from fairlane.engine.claims import Claims
+from fairlane.engine.claiming import Claims
 from fairlane.engine.reports import Interruption
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
@@ -31,13 +31,15 @@ class Watch:
         self._idle_rounds = 0
         self._strays: frozenset[UUID] = frozenset()  # leases that were unknown in the last look
 
-    def run_once(self) -> int:
-        """Stop what was canceled or lost. Always 0: a request that is being followed needs no other round."""
+    def run_once(self) -> int | None:
+        """Stop what was canceled or lost. Return 0, since a request that is followed needs no other round; None if it
+        did not look.
+        """
         # Before the query: what began after it is not missed in the answer.
         leases = self._slots.leases()
         self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
         if self._idle_rounds % _PATIENCE:
-            return 0
+            return None
         held = self._database.read(lambda connection: workers.held_by(connection, self._claims.card.id))
         mine = {one.lease_token for one in held}
         canceled = {one.lease_token for one in held if one.cancel_requested}

@@ -36,14 +36,14 @@ from fairlane.engine import own_loop
 from fairlane.engine.attempt import Slots
 from fairlane.engine.breakers import Breakers
 from fairlane.engine.bulk_actions import BulkActions
-from fairlane.engine.claims import Claims
+from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
 from fairlane.engine.deps import SERVICE_THREADS, Deps
 from fairlane.engine.heap import frozen_heap
 from fairlane.engine.heartbeat import Heartbeat
+from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.loop_watch import LoopWatch
-from fairlane.engine.outlook import Outlooks
 from fairlane.engine.rescue import Rescue
 from fairlane.engine.results import Results
 from fairlane.engine.scheduler import Scheduler
@@ -228,10 +228,8 @@ class WorkerLoop:
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
         self._slots = Slots(deps, card, self._threads, self.results)
-        outlooks = Outlooks(database, deps.directory, card)
-        self._claims = Claims(
-            database, deps.directory, card, settings.lease, outlooks, deps.keyring, emit, self._threads
-        )
+        lanes = LaneCache(database, deps.directory, card)
+        self._claims = Claims(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads)
         self._heartbeat = Heartbeat(
             database,
             card,
@@ -297,7 +295,7 @@ class WorkerLoop:
     def _on_hint(self, is_new: bool) -> None:
         """From any thread."""
         if is_new:
-            self._claims.outlooks.hinted()
+            self._claims.lanes.hinted()
         with suppress(RuntimeError):  # a loop that is closed claims no more
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -421,7 +419,7 @@ class WorkerLoop:
                 if not await wait_until(self._slots.changed, self._stage.interval):
                     await in_thread(self._threads, self._stage.run_once)  # what comes due runs beside what takes long
             elif not await self._made_ready():
-                self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
+                self._claims.lanes.drop()  # what it goes by is up to a tenth of a second old
                 if not await self._claim():
                     if not self._claims.is_held_up:
                         return

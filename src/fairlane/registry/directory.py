@@ -70,7 +70,8 @@ class StoredDirectory:
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
         """Return those of the organizations that exist and are not deleted."""
-        return self._database.look(lambda connection: standings(connection, ids), of=set(ids))
+        known = self._database.look(lambda connection: standings(connection, ids), of=set(ids))
+        return {one: standing for one, standing in known.items() if standing.status is not OrganizationStatus.DELETED}
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         """Return those of the (organization, user) pairs that are members."""
@@ -93,11 +94,10 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
-    """Do as `StoredDirectory.organizations` in a transaction that is open already."""
+    """Return those of the organizations that exist, deleted ones too, in a transaction that is open already."""
     return {
         row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
         for row in statements.find(connection, ids)
-        if row.status != OrganizationStatus.DELETED
     }
 
 

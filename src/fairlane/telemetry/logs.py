@@ -2,6 +2,8 @@
 
 import logging
 import shlex
+import threading
+import time
 from typing import Final
 
 from fairlane.domain import events as e
@@ -15,14 +17,26 @@ _log = logging.getLogger("fairlane")
 
 # Of these there are tens of thousands a second, mostly for nobody to read. Of ends only those that went well.
 _LEVELS: Final[dict[type[Event], int]] = {e.JobStarted: logging.DEBUG, e.JobEnded: logging.INFO}
+_SAY_AGAIN: Final = 60.0  # seconds between two lines of one outage
 
 
 class EventLog:
-    """A subscriber that writes each event's line, at the level that fits; the record has the event as its `event`."""
+    """A subscriber that writes each event's line, at the level that fits; the record has the event as its `event`.
+
+    Each service of a worker meets an outage of the database, so one line a minute stands for all of them, and one for
+    the end of the outage.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._away: set[str] = set()  # services that can't reach the database
+        self._say_again = 0.0  # monotonic
 
     def __call__(self, event: Event) -> None:
         """Write the line, if the event has one."""
         if not self.hears(type(event)) and not (isinstance(event, e.JobEnded) and event.error_type is not None):
+            return
+        if isinstance(event, e.StorageLost | e.StorageBack) and not self._is_news(event):
             return
         line = _line(event)
         if line is not None:
@@ -34,6 +48,18 @@ class EventLog:
         """Return False if no such event is logged at the level that is set now; of ends, none that went well."""
         level = _LEVELS.get(kind)
         return level is None or _log.isEnabledFor(level)
+
+    def _is_news(self, event: e.StorageLost | e.StorageBack) -> bool:
+        with self._lock:
+            if isinstance(event, e.StorageBack):
+                self._away.discard(event.service)
+                return not self._away
+            now, is_first = time.monotonic(), not self._away
+            self._away.add(event.service)
+            if not is_first and now < self._say_again:
+                return False
+            self._say_again = now + _SAY_AGAIN
+            return True
 
 
 def _line(event: Event) -> tuple[int, str] | None:

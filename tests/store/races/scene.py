@@ -14,9 +14,9 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.engine import facts
-from fairlane.engine.claims import Claims
+from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
-from fairlane.engine.outlook import Outlooks
+from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.stage import Stage
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.clock import Clock
@@ -246,8 +246,8 @@ class Hand:
 
     def _claims(self) -> Claims:
         fl = self._scene.fl
-        outlooks = Outlooks(fl.database, fl.directory, self.card, kept=0.0)
-        return Claims(fl.database, fl.directory, self.card, LEASE, outlooks)
+        cache = LaneCache(fl.database, fl.directory, self.card, kept=0.0)
+        return Claims(fl.database, fl.directory, self.card, LEASE, cache)
 
 
 def lease_of(claimed: Claimed) -> Lease:

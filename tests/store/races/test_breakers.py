@@ -8,7 +8,8 @@ from fairlane import Job, JobStatus
 from fairlane.domain.breaker import REST, Pair, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released
-from fairlane.engine.breakers import Breakers, Tally
+from fairlane.engine.breakers import Breakers
+from fairlane.engine.results import Tally
 from fairlane.store.statements import breakers
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race, at_once
@@ -21,7 +22,7 @@ QUEUED, RUNNING = JobStatus.QUEUED, JobStatus.RUNNING
 def judge(scene: Scene) -> int:
     """What a worker's service does a second after it has ended something; here with nothing counted."""
     service = Breakers(scene.fl.database, uuid4(), Tally(), scene.events.append)
-    return sum(service.run_once() for _ in range(10))
+    return sum(service.run_once() or 0 for _ in range(10))
 
 
 def running(scene: Scene) -> list[Job]:

@@ -46,7 +46,7 @@ def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postg
         give(fl, 2, "mail")
         give(fl, 2, "mail", "rival")
         worker, race = member(fl), Race(fl.database, postgres_url)
-        worker.claims.outlooks.now()
+        worker.claims.lanes.now()
         held = "SELECT 1 FROM fairlane_quotas WHERE organization_id = '' AND subject = 'limit/pdf' FOR UPDATE"
         with race.open() as claiming:
             claiming.execute(text(held)).one()
@@ -67,7 +67,7 @@ def test_a_claim_that_hangs_holds_up_no_organization_but_those_whose_limits_it_h
             fl.organizations.create(name, max_running=1)
             give(fl, 1, organization=name)
         worker, race = member(fl, slots=30), Race(fl.database, postgres_url)
-        worker.claims.outlooks.now()
+        worker.claims.lanes.now()
         held = "SELECT 1 FROM fairlane_quotas WHERE organization_id < 'o09' FOR UPDATE"
         started: Counter[str] = Counter()
         with race.open() as hanging:
@@ -88,7 +88,7 @@ def test_a_limit_of_all_organizations_that_is_held_has_nobody_s_own_limit_locked
             fl.organizations.create(f"o{number:02}", max_running=1)
             give(fl, 1, organization=f"o{number:02}")
         worker, race = member(fl), Race(fl.database, postgres_url)
-        worker.claims.outlooks.now()
+        worker.claims.lanes.now()
         lock, locked = running_limits.lock, set()
 
         def remember(*arguments: Any) -> Any:

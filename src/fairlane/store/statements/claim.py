@@ -1,8 +1,10 @@
 """Claiming: ready jobs of the given lanes become running, each under a lease token that is never used again."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -13,15 +15,15 @@ from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus, Orga
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.line import Line
 from fairlane.store.statements import claim_on_sqlite
-from fairlane.store.statements.lanes import Rung
+from fairlane.store.statements.lanes import Mark
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
 _MESSAGE: Final = "claimed by {worker}"
 # What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
 AGED: Final = timedelta(minutes=1)
 _RANKS: Final = sorted(PRIORITY_RANK.values())
-# In place of a lane's rungs: all of it.
-_WHOLE: Final[Sequence[Sequence[object]]] = ((None, None, None),)
+# The mark of a lane of which nothing is known.
+_FRONT: Final = Mark(_RANKS[0], "-infinity", "00000000-0000-0000-0000-000000000000")
 _Rows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
 
 
@@ -44,47 +46,48 @@ class Claimed(NamedTuple):
     has_parents: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wanted:
     """What a claim may take: from these lanes, no more than a lane's room and an organization's quota.
 
-    Lanes without a room are unlimited. Where `rungs` of a lane are given, PostgreSQL reads these only, each from where
-    it began when it was looked at: what was claimed before costs nothing, and what came before that is not seen.
+    Lanes without a room are unlimited. PostgreSQL reads each lane from its mark on: what was claimed before costs
+    nothing, and what came before the mark since then is not seen.
     """
 
     lanes: Sequence[Lane]
     rooms: Mapping[Lane, int]
     quotas: Mapping[str, Quota]
-    rungs: Mapping[Lane, Sequence[Rung]] = field(default_factory=dict)
+    marks: Mapping[Lane, Mark] = field(default_factory=dict)
 
-    def rows(self) -> Iterator[tuple[Lane, int, Quota]]:
+    @cached_property
+    def rows(self) -> _Rows:
         """Each lane that may start something, with its room and its organization's quota."""
+        found = []
         for lane in self.lanes:
             quota = self.quotas.get(lane.organization)
             room = 0 if quota is None else min(self.rooms.get(lane, quota.jobs), quota.jobs)
             if quota is not None and room > 0:
-                yield lane, room, quota
+                found.append((lane, room, quota))
+        return found
 
 
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
-# an organization by priority, run_at, id. A lane has one row, or one for each of its rungs that are given. SKIP LOCKED:
-# two workers share a lane. The update goes by the places of the picked rows, which hold within the statement: joined to
-# the table, the planner may scan it. LIMIT keeps the facts from becoming such a join.
+# an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long as
+# all else. SKIP LOCKED: two workers share a lane. The update goes by the places of the picked rows, which hold within
+# the statement: joined to the table, the planner may scan it. LIMIT keeps the facts from becoming such a join.
 _CLAIM: Final = """
 WITH moment AS MATERIALIZED (
   SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
 ){held}, lane AS (
-  SELECT queue, organization_id, job_type, room, quota, oldest, coalesce(rung, {top}) AS top,
-    coalesce(rung, {bottom}) AS bottom, coalesce(run_at, '-infinity') AS first_run_at,
-    coalesce(id, '00000000-0000-0000-0000-000000000000') AS first_id
-  FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]), CAST(:rooms AS int[]),
-              CAST(:quotas AS int[]), CAST(:oldest AS int[]), CAST(:rungs AS int[]), CAST(:run_ats AS timestamptz[]),
-              CAST(:ids AS uuid[])) AS l(queue, organization_id, job_type, room, quota, oldest, rung, run_at, id){guard}
+  SELECT l.* FROM jsonb_array_elements(CAST(:lanes AS jsonb)) AS one(lane) CROSS JOIN LATERAL (
+    SELECT lane ->> 0 AS queue, lane ->> 1 AS organization_id, lane ->> 2 AS job_type, CAST(lane ->> 3 AS int) AS room,
+      CAST(lane ->> 4 AS int) AS quota, CAST(lane ->> 5 AS int) AS oldest, CAST(lane ->> 6 AS int) AS first_priority,
+      CAST(lane ->> 7 AS timestamptz) AS first_run_at, CAST(lane ->> 8 AS uuid) AS first_id) AS l{guard}
 ), urgent AS (
   SELECT lane.*, j.tid, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
     SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
-      AND (priority, run_at, id) >= (lane.top, lane.first_run_at, lane.first_id) AND priority <= lane.bottom
+      AND (priority, run_at, id) >= (lane.first_priority, lane.first_run_at, lane.first_id)
     ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
 ){oldest}, picked AS (
   SELECT tid FROM (
@@ -113,16 +116,17 @@ FROM claimed CROSS JOIN LATERAL (
 ORDER BY priority, run_at, id
 """
 # The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before the
-# urgent ones, and both together take no more from a lane, with all its rungs, than its room.
+# urgent ones, and both together take no more from a lane than its room.
 _OLDEST: Final = """, old AS (
   SELECT lane.*, j.tid, j.id, j.priority, j.run_at, true AS is_old,
     row_number() OVER (PARTITION BY organization_id ORDER BY j.run_at, j.id) AS place_by_age
-  FROM lane JOIN unnest(CAST(:ranks AS int[])) AS level(priority) ON level.priority BETWEEN lane.top AND lane.bottom
+  FROM lane JOIN unnest(CAST(:ranks AS int[])) AS level(priority) ON level.priority >= lane.first_priority
   CROSS JOIN LATERAL (
     SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
       AND priority = level.priority AND run_at < (SELECT now FROM moment) - {aged}
-      AND (run_at, id) >= (lane.first_run_at, lane.first_id)
+      AND (run_at, id) >= (
+        CASE WHEN level.priority = lane.first_priority THEN lane.first_run_at ELSE '-infinity' END, lane.first_id)
     ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
 ), either AS (
   SELECT DISTINCT ON (organization_id, id) * FROM (
@@ -158,8 +162,6 @@ _AGED: Final = f"interval '{AGED.total_seconds():g} s'"
 def _statement(*, is_plain: bool, stands_alone: bool) -> TextClause:
     return text(
         _CLAIM.format(
-            top=_RANKS[0],
-            bottom=_RANKS[-1],
             oldest="" if is_plain else _OLDEST.format(aged=_AGED),
             candidates="urgent" if is_plain else "candidate",
             held=_HELD if stands_alone else "",
@@ -168,7 +170,7 @@ def _statement(*, is_plain: bool, stands_alone: bool) -> TextClause:
     ).execution_options(fairlane_across="claim")
 
 
-# By whether only the urgent ones are wanted, of whole lanes.
+# By whether only the urgent ones are wanted.
 _IN_TRANSACTION: Final = {is_plain: _statement(is_plain=is_plain, stands_alone=False) for is_plain in (False, True)}
 _ALONE: Final = {is_plain: _statement(is_plain=is_plain, stands_alone=True) for is_plain in (False, True)}
 
@@ -178,15 +180,14 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
 
     The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
     """
-    rows = list(wanted.rows())
+    rows = wanted.rows
     if not rows:
         return []
     values = _common(worker_id, worker)
     if is_sqlite(connection):
         return [Claimed._make(row) for row in claim_on_sqlite.claim(connection, now, now - AGED, rows, values)]
-    is_plain = _is_plain(rows, wanted)
-    arrays = _arrays(rows, wanted, is_plain=is_plain)
-    claimed = connection.execute(_IN_TRANSACTION[is_plain], {**values, **arrays, "now": now})
+    is_plain, given = _given(wanted)
+    claimed = connection.execute(_IN_TRANSACTION[is_plain], {**values, **given, "now": now})
     return [Claimed._make(row) for row in claimed.all()]
 
 
@@ -207,10 +208,8 @@ async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, 
 
 def alone(wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> tuple[TextClause, dict[str, object]]:
     """Return the statement of `claim_on`, and the values of its parameters but the time."""
-    rows = list(wanted.rows())
-    is_plain = _is_plain(rows, wanted)
-    arrays = _arrays(rows, wanted, is_plain=is_plain)
-    return _ALONE[is_plain], {**_common(worker_id, worker), **arrays, "are_ours": are_ours}
+    is_plain, given = _given(wanted)
+    return _ALONE[is_plain], {**_common(worker_id, worker), **given, "are_ours": are_ours}
 
 
 def _common(worker_id: UUID, worker: str) -> dict[str, object]:
@@ -223,18 +222,8 @@ def _common(worker_id: UUID, worker: str) -> dict[str, object]:
     }
 
 
-def _is_plain(rows: _Rows, wanted: Wanted) -> bool:
-    return not wanted.rungs and not any(quota.oldest for _, _, quota in rows)
-
-
-def _arrays(rows: _Rows, wanted: Wanted, *, is_plain: bool) -> dict[str, object]:
-    return {**_by_rung(rows, wanted.rungs), **({} if is_plain else {"ranks": _RANKS})}
-
-
-def _by_rung(rows: _Rows, rungs: Mapping[Lane, Sequence[Sequence[object]]]) -> dict[str, list[object]]:
-    """The columns of `lane`."""
-    names = ("queues", "organizations", "types", "rooms", "quotas", "oldest", "rungs", "run_ats", "ids")
-    table = [
-        (*lane, room, quota.jobs, quota.oldest, *rung) for lane, room, quota in rows for rung in rungs.get(lane, _WHOLE)
-    ]
-    return {name: list(values) for name, values in zip(names, zip(*table, strict=True), strict=True)}
+def _given(wanted: Wanted) -> tuple[bool, dict[str, object]]:
+    """Return whether only the urgent ones are wanted, and the lanes as the statement reads them."""
+    marks, is_plain = wanted.marks, not any(quota.oldest for _, _, quota in wanted.rows)
+    lanes = [(*lane, room, quota.jobs, quota.oldest, *marks.get(lane, _FRONT)) for lane, room, quota in wanted.rows]
+    return is_plain, {"lanes": json.dumps(lanes)} | ({} if is_plain else {"ranks": _RANKS})

@@ -1,22 +1,21 @@
 """What a claim round looks at, each in one round trip: before its transaction, and at the beginning of it."""
 
-import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from math import ceil
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, String, bindparam, func, select, text
+from sqlalchemy import Connection, String, bindparam, func, select
 
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.line import Line
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
-from fairlane.store.tables import organizations, workers
+from fairlane.store.tables import workers
 from fairlane.store.together import Moment, Question, Rows, together, together_on
 
 # KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
@@ -49,11 +48,13 @@ class OwnStanding(NamedTuple):
 
 class Sight(NamedTuple):
     """What restricts a claim, and what runs. `options` are those of all types, as JSON text; `paused` as in a
-    `Beginning`. `lanes`: those with a ready job, each with how its organization stands in Fairlane's own directory.
+    `Beginning`. `lanes`: those with a ready job, each with how its organization stands in Fairlane's own directory;
+    `marks`: where its ready jobs begin, on PostgreSQL.
     """
 
     now: datetime
     lanes: dict[Lane, OwnStanding | None]
+    marks: dict[Lane, lanes.Mark]
     paused: frozenset[tuple[str, str]]
     running: list[lanes.RunningRow]
     breakers: list[Breaker]
@@ -93,7 +94,8 @@ def _seen(moment: Moment, found: list[Rows]) -> Sight:
     active, open_, options, overrides, running, *paused = found
     return Sight(
         moment.now,
-        {Lane(*row[:3]): OwnStanding(*row[3:]) if row[3] is not None else None for row in active},
+        {Lane(*row[:3]): OwnStanding(*row[3:6]) if row[3] is not None else None for row in active},
+        {Lane(*row[:3]): lanes.Mark(*row[6:]) for row in active if row[6] is not None},
         _held(paused),
         [lanes.RunningRow(*row) for row in running],
         [breakers.breaker_of(row) for row in open_],
@@ -102,51 +104,12 @@ def _seen(moment: Moment, found: list[Rows]) -> Sight:
     )
 
 
-# What may keep ready jobs from starting, apart from time and locks.
-_HOLDS: Final = (lanes.WHO_RUNS, job_types.OPTIONS, running_limits.OVERRIDES, job_types.PAUSED)
-_STANDINGS: Final = tuple(
-    text(f"""
-SELECT own.id, own.status, own.max_running
-FROM {given("id", sqlite=sqlite)} JOIN fairlane_organizations AS own ON own.id = given.id
-""").columns(organizations.c.id, organizations.c.status, organizations.c.max_running)  # noqa: S608 - a constant of ours
-    for sqlite in (False, True)
-)
-
-
-class Holds(NamedTuple):
-    """What may keep ready jobs from starting: equal if nothing of it has changed. `is_timed`: time alone changes it."""
-
-    rows: tuple[frozenset[tuple[Any, ...]], ...]
-    is_timed: bool
-
-
-def holds(
-    connection: Connection, clock: Clock, names: Iterable[str], queues: Collection[str] | None, *, are_ours: bool
-) -> Holds:
-    """All that may hold back what is ready, in one round trip.
-
-    Args:
-        names: of the organizations that have something ready.
-        queues: in which; None = in any.
-        are_ours: whether they are in Fairlane's own directory.
-    """
-    sqlite = is_sqlite(connection)
-    questions: list[Question] = [breakers.OPEN, lanes.active(connection, queues)]
-    questions += (each[sqlite] if isinstance(each, tuple) else each for each in _HOLDS)
-    values = lanes.named(queues)
-    if are_ours:
-        questions.append(_STANDINGS[sqlite])
-        values["given"] = json.dumps([[name] for name in names])
-    _, (open_, *found) = together(connection, clock, *questions, across="claim", values=values)
-    return Holds(tuple(map(frozenset, found)), is_timed=bool(open_))
-
-
 class Beginning(NamedTuple):
     """A claim has begun: `paused` are (subject, name) of all that is, or is suspended; `running` is what runs."""
 
     now: datetime
     paused: frozenset[tuple[str, str]]
-    running: lanes.Running
+    running: Sequence[lanes.RunningRow]
 
 
 def begin(
@@ -156,7 +119,7 @@ def begin(
     *,
     lease: float,
     suspended: bool,
-    running: lanes.Running | None = None,
+    running: Sequence[lanes.RunningRow] | None = None,
 ) -> Beginning | None:
     """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
 
@@ -177,7 +140,8 @@ def begin(
     if lease_expires <= moment.lease_seconds:
         return None
     held = _held(found[: len(restrictions)])
-    return Beginning(moment.now, held, lanes.counted(found[-1]) if running is None else running)
+    rows = [lanes.RunningRow(*row) for row in found[-1]] if running is None else running
+    return Beginning(moment.now, held, rows)
 
 
 def _restrictions(*, suspended: bool) -> tuple[Question, ...]:

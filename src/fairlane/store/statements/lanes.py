@@ -1,9 +1,8 @@
 """Which lanes have something to claim, from where on, and what runs."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -89,32 +88,32 @@ _SCANS: Final = {
     for is_named in (False, True)
 }
 _ACTIVE: Final = {key: scan.columns(*_LANE).execution_options(fairlane_across="claim") for key, scan in _SCANS.items()}
-# The same by rung, each with its first job.
-_RUNGS: Final = {
-    is_named: _skip_scan((*_STEP, "priority"), behind=("run_at", "id"), is_named=is_named)
-    .columns(*_LANE, live.c.priority, live.c.run_at, live.c.id)
-    .execution_options(fairlane_across="claim")
-    for is_named in (False, True)
-}
-
-
-# The same lanes, each with how its organization stands in Fairlane's own directory.
+# The same lanes, each with how its organization stands in Fairlane's own directory, and on PostgreSQL its first ready
+# job, as text. What is dead stands in no claim's way on SQLite.
+_MARK: Final = ("priority", "run_at", "id")
 _WITH_STANDING: Final = {
     (is_named, sqlite): text(f"""
-SELECT lane.queue, lane.organization_id, lane.job_type, own.status, own.max_running, own.weight
+SELECT lane.queue, lane.organization_id, lane.job_type, own.status, own.max_running, own.weight,
+  {", ".join("NULL" if sqlite else f"lane.{name}" for name in _MARK)}
 FROM ({scan.text}) AS lane LEFT JOIN fairlane_organizations AS own ON own.id = lane.organization_id
 """)  # noqa: S608 - constants of ours
     .bindparams(*([bindparam("queues", None, String())] if is_named else []))
-    .columns(*_LANE, organizations.c.status, organizations.c.max_running, organizations.c.weight)
+    .columns(
+        *(*_LANE, organizations.c.status, organizations.c.max_running, organizations.c.weight),
+        *(column("priority", Integer), column("run_at", String), column("id", String)),
+    )
     .execution_options(fairlane_across="claim")
-    for (is_named, sqlite), scan in _SCANS.items()
+    for (is_named, sqlite), scan in (
+        {key: scan for key, scan in _SCANS.items() if key[1]}
+        | {(is_named, False): _skip_scan(_STEP, behind=_MARK, is_named=is_named) for is_named in (False, True)}
+    ).items()
 }
 
 
 def active_with_standing(*, is_named: bool, sqlite: bool) -> TextualSelect:
-    """Ask for the lanes with a ready job, of all queues or of those that `named` gives, and how each stands.
+    """Ask for the lanes with a ready job, of all queues or of those that `named` gives.
 
-    Its cost goes by the number of these lanes.
+    Each comes with how its organization stands, and where its ready jobs begin. The cost goes by the number of lanes.
     """
     return _WITH_STANDING[is_named, sqlite]
 
@@ -137,23 +136,12 @@ def active_lanes(connection: Connection, queues: Collection[str] | None = None) 
     return [Lane(*row) for row in connection.execute(active(connection, queues), named(queues))]
 
 
-class Rung(NamedTuple):
-    """The ready jobs of one priority in a lane, from the first one on."""
+class Mark(NamedTuple):
+    """Where the ready jobs of a lane begin: no job before it is ready. `run_at` and `id` are as in SQL."""
 
     priority: int
-    run_at: datetime
-    id: UUID
-
-
-def active_rungs(connection: Connection, queues: Collection[str] | None = None) -> dict[Lane, list[Rung]]:
-    """Return what `active_lanes` does, and the lanes' rungs by priority; it takes longer.
-
-    For PostgreSQL: what is dead stands in no claim's way on SQLite.
-    """
-    found = defaultdict[Lane, list[Rung]](list)
-    for queue, organization, job_type, *rung in connection.execute(_RUNGS[queues is not None], named(queues)):
-        found[Lane(queue, organization, job_type)].append(Rung(*rung))
-    return dict(found)
+    run_at: str
+    id: str
 
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.

@@ -1,0 +1,431 @@
+"""The claims of one worker: which lanes have something, whose turn it is, and what each claimed job needs to begin.
+
+There are two ways of a claim. On PostgreSQL it is one statement on the worker's event loop. Where a limit is to be
+counted or a breaker tried, where lanes are very many, and on SQLite, it is a transaction in a thread.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.breaker import Pair, Trial
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.events import Emit, ServiceFailed
+from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
+from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
+from fairlane.engine import strays
+from fairlane.engine.facts import Ready
+from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
+from fairlane.engine.preparing import Preparation
+from fairlane.engine.service import in_thread
+from fairlane.engine.verdict import is_gone
+from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.keyring import Keyring
+from fairlane.store.line import Line
+from fairlane.store.statements import breakers, claim, claim_round, running_limits
+from fairlane.store.statements.claim import Claimed, Wanted, claim_on
+from fairlane.store.statements.claim_round import Beginning
+from fairlane.store.statements.lanes import RunningRow, counted, running_rows, running_rows_on
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+
+# What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
+_SESSION: Final = {"enable_sort": "off", "enable_seqscan": "off"}
+_SHORT_ROUND: Final = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
+
+
+class _Round(NamedTuple):
+    """Tell what was wanted and claimed, and when, in seconds."""
+
+    wanted: Wanted
+    claimed: list[Claimed]
+    at: float
+
+
+@dataclass(slots=True)
+class Claims:
+    """Claims for one worker: `claim` on the loop, `claim_round` from a thread, never two at once.
+
+    `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
+    `is_held_up`: some of that was under a limit under which another worker was claiming.
+    `is_unsure`: there may be jobs under the worker's lease that it does not know; the next round gives them back.
+    """
+
+    database: Database
+    directory: Directory
+    card: WorkerCard
+    lease: float
+    lanes: LaneCache
+    keyring: Keyring = field(default_factory=Keyring)
+    emit: Emit = field(default=lambda _event: None)
+    threads: Executor | None = None
+    is_hungry: bool = field(default=False, init=False)
+    is_held_up: bool = field(default=False, init=False)
+    is_unsure: bool = field(default=False, init=False)
+    _claim_line: Line | None = field(default=None, init=False)  # on PostgreSQL
+    _read_line: Line | None = field(default=None, init=False)  # for the lanes, which are read beside the claims
+    _reading: asyncio.Task[None] | None = field(default=None, init=False)
+    _share: FairShare = field(default_factory=FairShare, init=False)
+    _rooms: RoomShare = field(default_factory=RoomShare, init=False)
+    _slowly_counted: ReadyLanes | None = field(default=None, init=False)
+    _preparation: Preparation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._preparation = Preparation(self.database, self.directory, self.keyring, self.emit)
+        if self.threads is not None and self.database.is_postgres:
+            self._claim_line, self._read_line = (Line(self.database, self.threads, _SESSION) for _ in range(2))
+
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
+    def locked(self) -> frozenset[str]:
+        """Return the organizations that have nothing claimed here, since their keys are not here; from any thread."""
+        return self._preparation.locked
+
+    def doubt(self) -> None:
+        """Have the next round give back what the worker does not know: something went wrong. From any thread."""
+        self.is_unsure = True
+
+    async def close(self) -> None:
+        """Read no more lanes, and close the connections of the loop."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        for line in filter(None, (self._claim_line, self._read_line)):
+            await line.close()
+
+    def give_back(self, known: frozenset[UUID]) -> int:
+        """Release the jobs that run under this worker's lease but are not `known`; return how many."""
+        self.is_unsure = False  # before: whoever doubts from here on is heard in the next round
+        try:
+            number, is_some_held = strays.give_back(self.database, self.card, known, are_ours=self._are_ours)
+        except BaseException:
+            self.doubt()
+            raise
+        if is_some_held:
+            self.doubt()
+        return number
+
+    def leave(self) -> int:
+        """Give back what runs under this worker's lease, and remove the worker; return how many jobs that were."""
+        return strays.leave(self.database, self.card, are_ours=self._are_ours)
+
+    async def claim(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
+        """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
+
+        Args:
+            known: the leases that the worker has already.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        line, reads = self._claim_line, self._read_line
+        if line is None or reads is None or slots <= 0 or self.is_unsure or self._preparation.locked:
+            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+        self.is_held_up = False
+        before, lanes = self.lanes.current, await self._lanes_on(reads)
+        self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
+        if lanes is None or not lanes.by_organization:
+            return []
+        if not lanes.is_simple:
+            if lanes is not before and not self._may_start_some(lanes):
+                return []
+            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+        running = await running_rows_on(line) if self._is_shared(lanes) else lanes.running
+        at = lanes.now().timestamp()
+        self._share.ended(known, at)
+        wanted = self._wanted(lanes, self._contenders(lanes, running), slots)
+        if not wanted.rows:
+            return []
+        try:
+            claimed = await claim_on(
+                line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours
+            )
+            self._remember(_Round(wanted, claimed, at), lanes)
+            prepare = partial(self._preparation.prepare, claimed, lanes.standings)
+            if self._preparation.are_bare(claimed, lanes.standings):
+                return prepare()
+            return await in_thread(self.threads, prepare)
+        except BaseException:
+            self.doubt()  # there may be claimed jobs that the worker never hears of
+            raise
+
+    async def _lanes_on(self, line: Line) -> ReadyLanes | None:
+        """Return the lanes; those that are a little old are read anew beside the claim."""
+        cache = self.lanes
+        lanes = cache.usable()
+        is_reading = self._reading is not None and not self._reading.done()
+        if lanes is None or cache.is_missing_some():
+            if self._reading is not None and is_reading:
+                await self._reading  # it has the line, and perhaps began before the hint
+            await cache.refresh(line, self.threads)
+            return cache.current
+        if cache.is_due() and not is_reading:
+            self._reading = asyncio.create_task(self._read(line))
+        return lanes
+
+    async def _read(self, line: Line) -> None:
+        try:
+            await self.lanes.refresh(line, self.threads)
+        except (StorageUnavailable, ConfigurationError):
+            return  # of which the claims will tell
+        except Exception as error:  # noqa: BLE001 - a mistake in a read must not end the worker
+            self.emit(ServiceFailed("claim", error))
+
+    def _is_shared(self, lanes: ReadyLanes) -> bool:
+        """Return True if others' jobs on other workers count for whose turn it is."""
+        return len(lanes.contenders) > 1 and any(row.worker != self.card.id for row in lanes.running)
+
+    def _contenders(self, lanes: ReadyLanes, running: Iterable[RunningRow]) -> dict[str, Contender]:
+        """Return who contends for the slots, with what runs of theirs on all workers."""
+        elsewhere = Counter[str]()
+        for row in running:
+            if row.worker != self.card.id and row.organization in lanes.contenders:
+                elsewhere[row.organization] += row.number
+        here = self._share.here
+        return lanes.contenders | {
+            name: lanes.contenders[name]._replace(running=number + here[name]) for name, number in elsewhere.items()
+        }
+
+    def _wanted(
+        self,
+        lanes: ReadyLanes,
+        contenders: Mapping[str, Contender],
+        slots: int,
+        rooms: Mapping[Lane, int] | None = None,
+    ) -> Wanted:
+        # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
+        most = _SHORT_ROUND if self.lanes.is_expecting() else slots
+        quotas = self._share.quotas(contenders, free=min(slots, most))
+        mine = [lane for name in quotas for lane in lanes.by_organization.get(name, ())]
+        return Wanted(mine, rooms or {}, quotas, lanes.marks)
+
+    def _remember(self, done: _Round, lanes: ReadyLanes) -> None:
+        """Whose turn it was, and which lanes turned out to be empty."""
+        by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in done.claimed)
+        self._rooms.took(done.wanted.rooms, by_lane)
+        self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)
+        lanes.took(done.wanted, done.claimed, by_lane)
+
+    def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
+        """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
+
+        Args:
+            known: the leases that the worker has already.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        if self.is_unsure:
+            self.give_back(known)
+        if slots <= 0:
+            return []
+        self.is_held_up = False
+        if self._preparation.locked:
+            self._preparation.look_for_keys()
+        before = self.lanes.current
+        lanes = self.lanes.now()
+        self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
+        if lanes is None or not lanes.by_organization:
+            return []
+        if lanes is not before and not self._may_start_some(lanes):
+            return []  # which one statement has told
+        try:
+            done = self.database.write(lambda connection: self._claim(connection, lanes, slots, known))
+            if done is None or not done.claimed:
+                self.lanes.expire()
+            if done is None:
+                return []
+            self._remember(done, lanes)
+            return self._preparation.prepare(done.claimed, lanes.standings) if done.claimed else []
+        except BaseException:
+            self.doubt()  # there may be claimed jobs that the worker never hears of
+            raise
+
+    def _may_start_some(self, lanes: ReadyLanes) -> bool:
+        """Return True if some organization has its keys here and has reached no limit on what runs.
+
+        Else the next round reads the lanes anew, and so is sparing: one statement tells whether anything has changed.
+        """
+        running = running_by_subject(counted(lanes.running)) if lanes.limits else {}
+        left = {one: limit.room(running.get(one, 0), 0) for one, limit in lanes.limits.items()}
+        may_start = any(
+            all(left[one] for one in lanes.limited.get(lane, ()))
+            for name, mine in lanes.by_organization.items()
+            if name not in self._preparation.locked
+            for lane in mine
+        )
+        if not may_start:
+            self.lanes.expire()
+        return may_start
+
+    def _claim(self, connection: Connection, lanes: ReadyLanes, slots: int, known: frozenset[UUID]) -> _Round | None:
+        # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
+        # Limits are counted exactly. Where that is slow, what has any has one round for each read of the lanes.
+        is_counted = self._slowly_counted is not lanes
+        is_limited = bool(lanes.limits) and is_counted
+        began = claim_round.begin(
+            connection,
+            self.database.clock,
+            self.card.id,
+            lease=self.lease,
+            suspended=self._are_ours,
+            running=None if is_limited or (is_counted and self._is_shared(lanes)) else lanes.running,
+        )
+        if began is None:
+            return None
+        self._share.ended(known, began.now.timestamp())
+        trials = breakers.lock_due(connection, began.now, lanes.trials)
+        allowed = self._allowed(lanes, began, trials)
+        if not is_counted:
+            allowed = [lane for lane in allowed if lane not in lanes.limited] or allowed
+        open_lanes, locked = self._lock_limits(connection, began, lanes, allowed, trials=trials, slots=slots)
+        if locked:
+            # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
+            since = time.monotonic()
+            began = began._replace(running=running_rows(connection), now=self.database.clock.now(connection))
+            self._slowly_counted = lanes if time.monotonic() - since > SLOW else None
+        starts = self._starts(connection, began, lanes, locked)
+        rooms, contenders = self._view(began, lanes, open_lanes, starts=starts, subjects=locked, trials=trials)
+        wanted = self._wanted(lanes, contenders, slots, rooms)
+        claimed = claim.claim(connection, began.now, wanted, worker_id=self.card.id, worker=self.card.name)
+        self._note_starts(connection, began, claimed, lanes)
+        breakers.begin_trials(connection, _begun(claimed, trials))
+        return _Round(wanted, claimed, began.now.timestamp())
+
+    def _allowed(self, lanes: ReadyLanes, began: Beginning, trials: frozenset[Pair]) -> list[Lane]:
+        """Return the lanes of which nothing is paused and whose keys are here.
+
+        Args:
+            trials: those of the pairs to be tried that may begin now.
+        """
+        locked, untried = self._preparation.locked, lanes.trials - trials
+        gone = {name for name in lanes.by_organization if is_gone(lanes.standings.get(name))} if began.paused else ()
+        return [
+            lane
+            for name, mine in lanes.by_organization.items()
+            if name not in locked
+            for lane in mine
+            if not (began.paused and is_held(lane, began.paused, gone)) and not (untried and pair_of(lane) in untried)
+        ]
+
+    def _lock_limits(
+        self,
+        connection: Connection,
+        began: Beginning,
+        lanes: ReadyLanes,
+        allowed: list[Lane],
+        *,
+        trials: frozenset[Pair],
+        slots: int,
+    ) -> tuple[list[Lane], frozenset[Subject]]:
+        """Return the lanes under whose limits nobody else is claiming, and those limits, locked.
+
+        Of limited organizations there are no more among them than there are slots: those whose turn it is, as far as
+        can be seen before the lock. Where others hold all of these, the next ones come, more each time: a claim that
+        hangs holds up none but those whose limits it has.
+        """
+        limited = {lane: lanes.limited[lane] for lane in allowed if lane in lanes.limited}
+        organizations = {lane.organization for lane in limited}
+        turns = iter(organizations)
+        if len(organizations) > slots:
+            starts = self._starts(connection, began, lanes, lanes.limits)
+            _, contenders = self._view(began, lanes, allowed, starts=starts, subjects=lanes.limits, trials=trials)
+            turns = (name for name in self._share.in_turn(contenders, free=slots) if name in organizations)
+        found: list[Lane] = []
+        locked, others = frozenset[Subject](), frozenset[Subject]()
+        number = slots
+        while not found and (chosen := frozenset(islice(turns, number))):
+            mine = [one for one in limited if one.organization in chosen and others.isdisjoint(limited[one])]
+            wanted = frozenset(subject for lane in mine for subject in limited[lane])
+            locked |= running_limits.lock(connection, wanted)
+            others |= wanted - locked
+            found = [lane for lane in mine if locked.issuperset(limited[lane])]
+            number *= 2
+        self.is_held_up = bool(others)
+        self.lanes.missed(others)
+        return [lane for lane in allowed if lane not in limited] + found, locked
+
+    def _view(
+        self,
+        began: Beginning,
+        lanes: ReadyLanes,
+        open_lanes: Sequence[Lane],
+        *,
+        starts: Mapping[Subject, int],
+        subjects: Iterable[Subject],
+        trials: Iterable[Pair],
+    ) -> tuple[dict[Lane, int], dict[str, Contender]]:
+        """Return what each lane that is limited may start, and who contends; exact where the subjects are locked.
+
+        Args:
+            began: the time, and what runs; counted under the locks, where there are some.
+            starts: how many jobs of the subjects have started within their windows, where they have any.
+            trials: of each of these pairs one job may start.
+        """
+        running = counted(began.running)
+        limits = {subject: lanes.limits[subject] for subject in subjects}
+        by_subject = running_by_subject(running) if limits else Counter[Subject]()
+        left = {one: limit.room(by_subject[one], starts.get(one, 0)) for one, limit in limits.items()}
+        able = [lane for lane in open_lanes if all(left.get(one, 1) for one in lanes.limited.get(lane, ()))]
+        rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
+        # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
+        rooms |= dict.fromkeys({*lanes.lanes}.difference(able), 0)
+        contenders = self._contenders(lanes, began.running)
+        for name, mine in lanes.by_organization.items():
+            bounds = [left.get(Subject(name, None)), _sum(rooms.get(lane) for lane in mine), contenders[name].room]
+            bound = min((one for one in bounds if one is not None), default=None)
+            contenders[name] = contenders[name]._replace(room=bound)
+        return rooms, contenders
+
+    @staticmethod
+    def _starts(
+        connection: Connection, began: Beginning, lanes: ReadyLanes, subjects: Iterable[Subject]
+    ) -> Mapping[Subject, int]:
+        """Count the starts of these subjects within their windows."""
+        return running_limits.started(connection, began.now, _windows({one: lanes.limits[one] for one in subjects}))
+
+    @staticmethod
+    def _note_starts(connection: Connection, began: Beginning, claimed: Iterable[Claimed], lanes: ReadyLanes) -> None:
+        """Write down the starts that count for an execution rate."""
+        windows = _windows(lanes.limits)
+        subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
+        if numbers := Counter(one for one in subjects if one in windows):
+            running_limits.note_starts(connection, began.now, numbers)
+            running_limits.forget_starts(connection, began.now, {one: windows[one] for one in numbers})
+
+
+def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
+    """Return the window of each that has an execution rate, in seconds."""
+    return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
+
+
+def _sum(rooms: Iterable[int | None]) -> int | None:
+    """Return the sum; None if one of them is unlimited."""
+    known = list(rooms)
+    return None if None in known else sum(one for one in known if one is not None)
+
+
+def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
+    types = {one.job_type: room for one, room in left.items() if one.job_type and one.organization is None}
+    pairs = {(one.job_type, one.organization): room for one, room in left.items() if one.job_type and one.organization}
+    for organization, job_type in trials:
+        pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
+    organizations = {one.organization: room for one, room in left.items() if one.organization and not one.job_type}
+    return Rooms(types, pairs, organizations)
+
+
+def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
+    """Return the trials that begin with what was claimed: of each pair it is one job at most."""
+    pairs = {Pair(one.organization, one.job_type): Trial(one.id, one.attempt, one.lease_token) for one in claimed}
+    return {pair: pairs[pair] for pair in trials if pair in pairs}

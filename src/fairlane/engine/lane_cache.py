@@ -1,0 +1,364 @@
+"""The lanes that have something ready, and what says which of their jobs may start: read now and then, and kept.
+
+A claim goes by what was read a tenth of a second ago, so that a busy worker does not scan all lanes for each batch.
+After a hint it is read anew after as long as the last read took, so that whoever is new is seen soon. Many lanes are
+read less often, since each costs, and so is what takes long.
+
+Each lane keeps a mark, behind which its next claim begins. While some session holds an old snapshot, PostgreSQL can't
+clear away what has ended, and a claim that began at the lane's front would pass all of it. A job that comes before the
+mark (a more urgent one, or one that was given back) is seen by the next read, just as a new lane is.
+
+What must not be late the claim itself reads: pauses, and what runs under a limit.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from math import inf
+from typing import Final
+
+from fairlane.domain.breaker import Pair
+from fairlane.domain.fairness import Contender, Lane
+from fairlane.domain.holds import pauses_on
+from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.engine.patience import DirectoryAway
+from fairlane.engine.service import in_thread
+from fairlane.engine.verdict import is_gone
+from fairlane.registry.directory import Directory, Standing, StoredDirectory
+from fairlane.registry.options import Options
+from fairlane.store.line import Line
+from fairlane.store.statements import claim_round, running_limits
+from fairlane.store.statements.claim import Claimed, Wanted
+from fairlane.store.statements.claim_round import Sight
+from fairlane.store.statements.lanes import Mark, RunningRow
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+
+MOST_ON_LOOP: Final = 1_500  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
+SLOW: Final = 0.1  # seconds, of a statement that others should not have to wait for
+_LATELY: Final = 0.2  # seconds
+_FEW: Final = (
+    250  # lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless a hint comes
+)
+_REST: Final = 4  # times what a read took that was slow; as long it is kept, unless a hint comes
+# Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
+_LONGEST: Final = 2.0
+_LATE: Final = 1.0  # seconds that claims go by what was read, while it is read anew
+_MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
+# Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
+# 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
+_MOST_LOOKED_AT: Final = 4_000
+
+
+@dataclass(slots=True)
+class ReadyLanes:
+    """The lanes of a worker that may start something, by organization, and what was read of them.
+
+    Lanes of suspended organizations and those that a breaker holds back are not among them. Those that are paused are
+    in `held` only. Claims take out what they find empty, and move the marks on.
+    `limits` are those of these lanes only, `limited` says which of them hold for a lane that has any; of each pair in
+    `trials` one job may start, if its breaker lets it still.
+    `at` is the database's time, `read_at` the worker's own of the same moment.
+    `contenders`: those that have a lane, also a held one, as if nothing of theirs ran.
+    `size` is how many lanes were found, `is_simple` whether the loop may claim them: nothing is to be locked but jobs.
+    """
+
+    at: datetime
+    read_at: float
+    by_organization: dict[str, list[Lane]]
+    held: Sequence[Lane]
+    contenders: dict[str, Contender]
+    marks: dict[Lane, Mark]
+    standings: Mapping[str, Standing]
+    limits: Mapping[Subject, Limit]
+    limited: Mapping[Lane, tuple[Subject, ...]]
+    trials: frozenset[Pair]
+    running: Sequence[RunningRow]
+    size: int
+    is_simple: bool
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """All lanes that may start something."""
+        return [lane for mine in self.by_organization.values() for lane in mine]
+
+    def now(self) -> datetime:
+        """Return what time it is by the database's clock."""
+        return self.at + timedelta(seconds=time.monotonic() - self.read_at)
+
+    def took(self, wanted: Wanted, claimed: Sequence[Claimed], by_lane: Mapping[Lane, int]) -> None:
+        """Take out the lanes that have turned out to be empty, and move the marks of the others behind these jobs.
+
+        A mark moves to the last of the most urgent jobs that a lane gave. Those that had waited longest may stand far
+        behind it, with others before them that are still ready.
+        """
+        by_organization = Counter(one.organization for one in claimed)
+        last = dict[Lane, Claimed]()
+        for one in claimed:  # by priority, run_at, id
+            lane = Lane(one.queue, one.organization, one.job_type)
+            if lane not in last or last[lane].priority == one.priority:
+                last[lane] = one
+        for lane, room, quota in wanted.rows:
+            number = by_lane.get(lane, 0)
+            if number < room and by_organization[lane.organization] < quota.jobs:
+                self._leave_out(lane)
+            elif number > quota.oldest and lane in self.marks:
+                one = last[lane]
+                self.marks[lane] = Mark(one.priority, one.run_at.isoformat(), str(one.id))
+
+    def _leave_out(self, lane: Lane) -> None:
+        mine = self.by_organization.get(lane.organization, [])
+        if lane in mine:
+            mine.remove(lane)
+        if not mine:
+            self.by_organization.pop(lane.organization, None)
+            self.contenders.pop(lane.organization, None)
+
+
+@dataclass(slots=True)
+class LaneCache:
+    """Reads the lanes for the claims of one worker, and keeps them.
+
+    Args:
+        kept: how long what was read holds, in seconds; 0 = each round reads, however long that takes.
+    """
+
+    database: Database
+    directory: Directory
+    card: WorkerCard
+    kept: float = 0.1
+    current: ReadyLanes | None = field(default=None, init=False)  # None: the directory could not be asked
+    _ended_at: float = field(default=0.0, init=False)  # when it was read, by the worker's clock
+    _took: float = field(default=0.0, init=False)  # seconds, by the last read
+    _took_before: float = field(default=0.0, init=False)
+    _drops: int = field(default=0, init=False)
+    _is_hinted: bool = field(default=False, init=False)
+    _hinted_at: float = field(default=-inf, init=False)
+    _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
+
+    def now(self) -> ReadyLanes | None:
+        """Return the lanes, read a tenth of a second ago at most; None while the directory can't be asked.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        if self.current is None or not self.current.by_organization or self.is_due():
+            drops, began = self._begin()
+            self._keep(self._read(began), drops, began)
+        return self.current
+
+    def usable(self) -> ReadyLanes | None:
+        """Return the lanes, if there is one and they are not too old to claim by while they are read anew."""
+        is_usable = self.kept > 0 and time.monotonic() - self._ended_at <= self._keeps() + _LATE
+        return self.current if is_usable and self.current is not None and self.current.by_organization else None
+
+    def is_due(self) -> bool:
+        """Return True if it is time for the next read."""
+        return time.monotonic() - self._ended_at > self._keeps()
+
+    def is_missing_some(self) -> bool:
+        """Return True if a hint has come since the last read, maybe of somebody new, and it is time for the next."""
+        return self._is_hinted and self.is_due()
+
+    def is_expecting(self) -> bool:
+        """Return True if jobs are coming in: there was a hint lately."""
+        return time.monotonic() - self._hinted_at < _LATELY
+
+    def hinted(self) -> None:
+        """Note that something became ready, maybe in a lane that is not kept. From any thread."""
+        self._is_hinted, self._hinted_at = True, time.monotonic()
+
+    def missed(self, subjects: Iterable[Subject]) -> None:
+        """Make sure of the rows of these limits: another claim has locked them, or clean-up took them."""
+        self._prepared = self._prepared.difference(subjects)
+
+    def expire(self) -> None:
+        """Read anew before the next claim: what was read lets nothing start."""
+        self._ended_at = -inf
+
+    def drop(self) -> None:
+        """Read anew the next time, and go by no read that is under way."""
+        self.current = None
+        self._drops += 1
+
+    async def refresh(self, line: Line, threads: Executor | None) -> None:
+        """Read anew, and go by it: on the loop by one statement, if that will do.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        drops, began = self._begin()
+        has_many = self.current is not None and self.current.size > MOST_ON_LOOP
+        if has_many or not self._are_ours:
+            found = await in_thread(threads, partial(self._read, began))
+        else:
+            seen = await claim_round.look_on(line, self.card.queues, suspended=True)
+            found = self._lanes_of(seen, _standings(seen), began)
+            if new := self._unprepared(found):
+                await in_thread(threads, partial(self._prepare, new))
+        self._keep(found, drops, began)
+
+    def _begin(self) -> tuple[int, float]:
+        """Begin a read: what is told of from here on, it may miss."""
+        self._is_hinted = False
+        return self._drops, time.monotonic()
+
+    def _keep(self, found: ReadyLanes | None, drops: int, began: float) -> None:
+        """Go by these, unless what was known has been dropped since their read began."""
+        self._ended_at = time.monotonic()
+        self._took_before, self._took = self._took, self._ended_at - began
+        if drops == self._drops:
+            self.current = found
+
+    def _keeps(self) -> float:
+        """Return for how many seconds the last read holds."""
+        if not self.kept:
+            return 0.0
+        if self._is_hinted:
+            rest = self._took
+        else:
+            size = self.current.size if self.current is not None else 0
+            rest = max(self.kept * max(1.0, size / _FEW), _REST * self._took if self._took > SLOW else 0.0)
+        return min(rest, max(_LONGEST, min(self._took, self._took_before)))
+
+    def _read(self, began: float) -> ReadyLanes | None:
+        seen = self.database.look(
+            lambda connection: claim_round.look(
+                connection, self.database.clock, self.card.queues, suspended=self._are_ours
+            )
+        )
+        try:
+            standings = _standings(seen) if self._are_ours else self._of_host(seen)
+        except DirectoryAway:
+            return None
+        found = self._lanes_of(seen, standings, began)
+        if new := self._unprepared(found):
+            self._prepare(new)
+        return found
+
+    def _of_host(self, seen: Sight) -> Mapping[str, Standing]:
+        names = frozenset(lane.organization for lane in seen.lanes if lane.job_type in self.card.job_types)
+        return self.directory.organizations(names) if names else {}
+
+    def _lanes_of(self, seen: Sight, standings: Mapping[str, Standing], began: float) -> ReadyLanes:
+        breakers = {one.pair: one for one in seen.breakers}
+        resting = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
+        served = frozenset(self.card.job_types)
+        found = [lane for lane in seen.lanes if lane.job_type in served and pair_of(lane) not in resting]
+        gone = {lane.organization for lane in found if is_gone(standings.get(lane.organization))}
+        open_ = [lane for lane in found if not _is_suspended(standings.get(lane.organization))]
+        held = [lane for lane in open_ if is_held(lane, seen.paused, gone)] if seen.paused else []
+        limits = _limits(open_, standings, seen)
+        by_organization = defaultdict[str, list[Lane]](list)
+        for lane in open_ if not held else [lane for lane in open_ if lane not in {*held}]:
+            by_organization[lane.organization].append(lane)
+        trials = frozenset(pair_of(lane) for lane in found) & breakers.keys() if breakers else frozenset[Pair]()
+        contenders = {
+            name: _contender(_weight(standings.get(name)), len(mine)) for name, mine in by_organization.items()
+        }
+        for lane in held:  # known, so that they lose neither their turn nor what their oldest jobs are owed
+            weight = _weight(standings.get(lane.organization))
+            contenders.setdefault(lane.organization, Contender(weight, 0, 0))
+        return ReadyLanes(
+            at=seen.now,
+            read_at=began,
+            by_organization=dict(by_organization),
+            held=held,
+            contenders=contenders,
+            marks=seen.marks,
+            standings=standings,
+            limits=limits,
+            limited=_limited(open_, limits) if limits else {},
+            trials=trials,
+            running=seen.running,
+            size=len(open_),
+            is_simple=not (limits or trials or gone) and len(open_) <= MOST_ON_LOOP,
+        )
+
+    def _unprepared(self, found: ReadyLanes) -> frozenset[Subject]:
+        """Return the limits whose rows have to be made."""
+        if len(self._prepared) > _MOST_PREPARED:
+            self._prepared &= found.limits.keys()
+        return frozenset(found.limits.keys() - self._prepared)
+
+    def _prepare(self, new: frozenset[Subject]) -> None:
+        self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
+        self._prepared |= new
+
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
+
+def pair_of(lane: Lane) -> Pair:
+    """Return job type and organization of the lane, whatever its queue."""
+    return Pair(lane.organization, lane.job_type)
+
+
+def is_held(lane: Lane, paused: frozenset[tuple[str, str]], gone: Iterable[str]) -> bool:
+    """Return True if the lane is paused.
+
+    Args:
+        gone: organizations that are not there; what waits there is claimed, to be refused, though they be paused.
+    """
+    pauses = pauses_on(lane)
+    return any(one in paused for one in pauses if one[0] != "organization" or lane.organization not in gone)
+
+
+@lru_cache(1000)
+def _standing(status: str, max_running: int | None, weight: int) -> Standing:
+    return Standing(OrganizationStatus(status), max_running=max_running, weight=weight)
+
+
+def _standings(seen: Sight) -> dict[str, Standing]:
+    """Return those of the organizations that are there."""
+    return {
+        lane.organization: _standing(*own)
+        for lane, own in seen.lanes.items()
+        if own is not None and own.status != OrganizationStatus.DELETED
+    }
+
+
+def _weight(standing: Standing | None) -> int:
+    return standing.weight if standing is not None else 1
+
+
+@lru_cache(1000)
+def _contender(weight: int, lanes: int) -> Contender:
+    return Contender(weight, 0, max(_MOST_LOOKED_AT // lanes, 1) if lanes > 1 else None)
+
+
+def _limits(lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sight) -> dict[Subject, Limit]:
+    """Return all limits that hold for these lanes.
+
+    What a type's handler says is what was registered last: processes that run other code must agree on one number.
+    """
+    found: dict[Subject, Limit] = {}
+    own = {job_type: _own_limit(options) for job_type, options in seen.options.items()}
+    free = {job_type for job_type, limit in own.items() if limit.is_unlimited} if not seen.overrides else set[str]()
+    for lane in lanes:
+        standing = standings.get(lane.organization)
+        most = standing.max_running if standing is not None else None
+        if most is not None or lane.job_type not in free:
+            mine = own.get(lane.job_type, Limit())
+            found |= limits_on(lane.organization, lane.job_type, max_running=most, own=mine, overrides=seen.overrides)
+    return found
+
+
+def _limited(lanes: Iterable[Lane], limits: Mapping[Subject, Limit]) -> dict[Lane, tuple[Subject, ...]]:
+    found = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in lanes}
+    return {lane: mine for lane, mine in found.items() if mine}
+
+
+@lru_cache(maxsize=1000)
+def _own_limit(options: str) -> Limit:
+    return Options.from_json(options).limit
+
+
+def _is_suspended(standing: Standing | None) -> bool:
+    return standing is not None and standing.status is OrganizationStatus.SUSPENDED

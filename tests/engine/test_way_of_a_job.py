@@ -1,0 +1,105 @@
+"""The way of a job through the code: how many files it takes, and that a reader finds it in nine of them."""
+
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+import fairlane
+from fairlane import Fairlane, JobContext, JobStatus, PermanentError, Settings
+from tests.patience import PATIENCE
+
+SRC: Final = Path(fairlane.__file__).parent
+PAGE: Final = SRC.parents[1] / "docs" / "architecture.md"
+FILES: Final = {"sqlite": 61, "postgresql": 56}
+# What goes by its own clock may have its turn while a job runs, and is not on the job's way.
+UPKEEP: Final = {"engine/loop_watch.py"}
+INTERVALS: Final = ("poll_interval", "stage_interval", "watch_interval", "cleanup_interval", "lease")
+IDLE: Final = 3600.0  # seconds, in which nothing else looks at the database
+
+
+class Trace:
+    """The files of Fairlane's whose functions are called while it is on, call by call."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.is_on = False
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        if self.is_on and event == "call":
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(SRC):
+                self.files.append(path.relative_to(SRC).as_posix())
+
+
+@pytest.fixture
+def trace() -> Iterator[Trace]:
+    trace = Trace()
+    threading.setprofile(trace)
+    yield trace
+    threading.setprofile(None)
+
+
+@pytest.fixture
+def fl(database_url: str, trace: Trace) -> Iterator[Fairlane]:
+    idle: dict[str, Any] = dict.fromkeys(INTERVALS, IDLE)
+    with Fairlane(Settings(url=database_url, artifacts_url="memory:///", **idle)) as fl:
+        fl.organizations.create("acme")
+
+        @fl.job_type("work", dedup_window=0, max_retries=0)
+        async def work(ctx: JobContext, fails: bool) -> None:
+            if fails:
+                raise PermanentError("as it was asked to")
+
+        worker = fl.worker()
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        yield fl
+        worker.stop(at_once=True)
+        thread.join(PATIENCE)
+
+
+@contextmanager
+def profiled(trace: Trace) -> Iterator[None]:
+    """Trace this thread, too."""
+    trace.files, trace.is_on = [], True
+    sys.setprofile(trace)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def way(fl: Fairlane, trace: Trace, *, fails: bool = False) -> list[str]:
+    """Submit a job, see it ended, and return the files on its way, call by call."""
+    with profiled(trace):
+        job = fl.submit("work", organization="acme", parameters={"fails": fails})
+    ended = fl.wait(job.id, organization="acme", timeout=PATIENCE)
+    trace.is_on = False
+    assert ended.status is (JobStatus.DEAD_LETTER if fails else JobStatus.COMPLETED)
+    return [file for file in trace.files if file not in UPKEEP]
+
+
+def test_a_plain_job_takes_few_files(fl: Fairlane, trace: Trace) -> None:
+    ways = [set(way(fl, trace)) for _ in range(4)]
+    shortest = min(ways[1:], key=len)  # the first one sets up what the others find
+    most = FILES[fl.database.engine.dialect.name]
+    assert len(shortest) <= most, f"{len(shortest)} files: {', '.join(sorted(shortest))}"
+
+
+def test_the_nine_files_of_the_architecture_page_are_the_way_of_a_job_in_their_order(
+    fl: Fairlane, trace: Trace
+) -> None:
+    chapter = PAGE.read_text().partition("## Read these nine files first")[2].partition("\n## ")[0]
+    nine = re.findall(r"^\d\. .*?\(\.\./src/fairlane/(\S+\.py)\)", chapter, re.MULTILINE)
+    assert len(nine) == 9
+    way(fl, trace)
+    calls = iter(way(fl, trace, fails=True))
+    missed = [file for file in nine if file not in calls]  # which goes on from the last one that was found
+    assert missed == []
