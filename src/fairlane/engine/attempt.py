@@ -8,7 +8,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -66,7 +66,7 @@ class Attempt:
     """
 
     __slots__ = (
-        *("_channel", "_cut", "_execution", "_is_shut", "_slots", "_stopped", "_timer"),
+        *("_channel", "_execution", "_is_shut", "_slots", "_stopped", "_timer"),
         *("began", "facts", "job_type", "seconds"),
     )
 
@@ -81,7 +81,6 @@ class Attempt:
         self._execution: Execution | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
-        self._cut: Interruption | None = None  # the same, if the handler had not ended by then
 
     @property
     def is_lost(self) -> bool:
@@ -124,30 +123,28 @@ class Attempt:
 
     def begin(self) -> None:
         """Begin to run the handler; never raises for what a handler or its values do."""
+        job_type, facts = self.job_type, self.facts
+        outcome: Outcome
         try:
             # A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that
             # what can't be decoded ends the same whatever the isolation.
-            arguments = self.job_type.signature.decode(self.facts.parameters)
+            arguments = job_type.signature.decode(facts.parameters)
+            context = JobContext(facts, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
+            call = Call(job_type, arguments, context, facts, self)
+            execution = self._slots.executors[job_type.isolation].begin(call, self._on_finished)
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
             message = storable(self.channel.cleaner.text(str(error)))
-            report = ErrorReport(kind, message, fingerprint=f"{kind} {self.job_type.name}")
-            self._slots.on_end(self, Failed(report, is_of_handler=False))
+            report = ErrorReport(kind, message, fingerprint=f"{kind} {job_type.name}")
+            outcome = Failed(report, is_of_handler=False)
+        except Exception as error:  # noqa: BLE001 - a validator of the handler's own, or no thread or process to be had
+            outcome = self._failure(error)
+        else:
+            if not execution.is_over:
+                self._execution = execution
             return
-        except Exception as error:  # noqa: BLE001 - a validator of the handler's own
-            self._slots.on_end(self, self._failure(error))
-            return
-        isolation = self.job_type.isolation
-        context = JobContext(self.facts, self, Interrupt(), blocking=isolation is not Isolation.ASYNC)
-        call = Call(self.job_type, arguments, context, self.facts, self)
-        try:
-            execution = self._slots.executors[isolation].begin(call, self._on_finished)
-        except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
-            self._slots.on_end(self, self._failure(error))
-            return
-        if not execution.is_over:
-            self._execution = execution
+        self._slots.on_end(self, outcome)
 
     def set_deadline(self) -> None:
         """Have a timer stop it when its timeout is over, unless it has one or needs none."""
@@ -180,7 +177,6 @@ class Attempt:
         self._stopped = reason
         execution = self._execution
         if execution is not None and not execution.is_over:
-            self._cut = reason
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._slots.loop.call_later(self._slots.stop_grace, self._abandon)
@@ -202,26 +198,23 @@ class Attempt:
         ended = self._execution.ended if self._execution is not None else None
         self.seconds = (time.monotonic() if ended is None else ended) - self.began
         try:
-            outcome = self._outcome(value, error, self._cut)
+            outcome = self._outcome(value, error)
         except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
             outcome = self.mistaken(mistake)
         self._execution = None  # which refers to this attempt, and no circle shall be left
         self._slots.on_end(self, outcome)
 
-    def _outcome(self, value: object, error: BaseException | None, reason: Interruption | None) -> Outcome:
-        match reason:
-            case None if error is None:
-                return self._success(value)
-            case Interruption.TIMEOUT:
-                return self._held_up() or self._timed_out()
-            case Interruption.CANCEL if error is not None:
-                return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
-            case Interruption.SHUTDOWN if error is not None:
-                return Released("released at shutdown")
-            case _ if error is not None:
-                return self._failure(error)
-            case _:
-                return self._success(value)
+    def _outcome(self, value: object, error: BaseException | None) -> Outcome:
+        reason = self._stopped
+        if reason is Interruption.TIMEOUT:
+            return self._held_up() or self._timed_out()
+        if error is None:
+            return self._success(value)
+        if reason is Interruption.CANCEL:
+            return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
+        if reason is Interruption.SHUTDOWN:
+            return Released("released at shutdown")
+        return self._failure(error)
 
     def mistaken(self, mistake: Exception) -> Outcome:
         """Tell of a mistake of ours, and return how the attempt ends by it."""
@@ -242,12 +235,10 @@ class Attempt:
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:
+        if value is None:
+            return _NOTHING
         try:
-            return (
-                Completed(encode_result(value, limit=self._slots.deps.settings.result_limit))
-                if value is not None
-                else _NOTHING
-            )
+            return Completed(encode_result(value, limit=self._slots.deps.settings.result_limit))
         except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(error)
 
@@ -291,7 +282,7 @@ class Slots:
         self._attempts: dict[UUID, Attempt] = {}  # by lease, the oldest first
         self._unclosed: dict[Attempt, Outcome] = {}  # those that have ended and whose reports are not written
         self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
-        self._is_deadline_due = False
+        self._are_deadlines_due = False
         self._is_grace_over = False
 
     async def start(self) -> None:
@@ -372,25 +363,22 @@ class Slots:
             attempt.begin()
             if facts.timeout is not None and facts.timeout < _SHORT:
                 attempt.set_deadline()
-        self._set_deadlines()
+        if self._attempts and not self._are_deadlines_due:
+            self._are_deadlines_due = True
+            self.loop.call_later(_MOMENT, self._set_deadlines)
 
     def _set_deadlines(self) -> None:
         """Set the timers of attempts that have run for a moment; most have ended by then.
 
         A timer for each would be one of the most expensive things that a worker does for a job of a millisecond.
         """
-        if not self._is_deadline_due and self._attempts:
-            self._is_deadline_due = True
-            self.loop.call_later(_MOMENT, self._on_moment)
-
-    def _on_moment(self) -> None:
-        self._is_deadline_due = False
         before = time.monotonic() - _MOMENT
         for attempt in self._attempts.values():
             if attempt.began > before:
-                self._set_deadlines()
+                self.loop.call_later(_MOMENT, self._set_deadlines)
                 return
             attempt.set_deadline()
+        self._are_deadlines_due = False
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
         """Ask one attempt to stop, if it still runs."""
@@ -505,15 +493,12 @@ class Slots:
 
 def _executors(job_types: Collection[JobType[..., object]], slots: int) -> dict[Isolation, Executor]:
     """Return an executor for each isolation that one of the types has."""
-    isolations = {one.isolation for one in job_types}
-    executors: dict[Isolation, Executor] = {}
-    if Isolation.ASYNC in isolations:
-        executors[Isolation.ASYNC] = AsyncExecutor()
-    if Isolation.THREAD in isolations:
-        executors[Isolation.THREAD] = ThreadExecutor()
-    if Isolation.PROCESS in isolations:
-        for one in job_types:
-            if one.isolation is Isolation.PROCESS:
-                importable_target(one.handler)  # better refused now than when its first job is there
-        executors[Isolation.PROCESS] = ProcessExecutor(slots)
-    return executors
+    for one in job_types:
+        if one.isolation is Isolation.PROCESS:
+            importable_target(one.handler)  # better refused now than when its first job is there
+    make: dict[Isolation, Callable[[], Executor]] = {
+        Isolation.ASYNC: AsyncExecutor,
+        Isolation.THREAD: ThreadExecutor,
+        Isolation.PROCESS: partial(ProcessExecutor, slots),
+    }
+    return {isolation: make[isolation]() for isolation in {one.isolation for one in job_types}}

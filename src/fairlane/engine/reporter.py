@@ -217,18 +217,16 @@ class AttemptChannel:
         """Write a batch, and leave in it what is to be written again after the error that is returned."""
         if not batch and progress is None:
             return None
+        error: Exception | None = None
         try:
-            is_held = self._store_and_insert(batch, progress, lock_seconds)
-        except StorageUnavailable as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the report
-            _tell(batch, error)
-            return None
-        if not is_held:
-            self._on_lost(self._facts.lease_token)
-            _tell(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
-            return None
-        _tell(batch)
+            if not self._store_and_insert(batch, progress, lock_seconds):
+                self._on_lost(self._facts.lease_token)
+                error = LeaseLostError("This job was given to another worker; stop, nothing more is kept.")
+        except StorageUnavailable as outage:
+            return outage
+        except Exception as mistake:  # noqa: BLE001 - it belongs to the handler that waits for the report
+            error = mistake
+        _tell(batch, error)
         return None
 
     def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:

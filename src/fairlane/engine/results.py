@@ -187,10 +187,19 @@ class Results:
         has_run: bool = False,
     ) -> None:
         """Have the outcome of an attempt written."""
-        backoff = self._job_types[facts.job_type].options.backoff
-        key = facts.organization, facts.job_id, facts.job_type, facts.lease_token
-        item = Finish(*key, outcome, backoff, self._worker, has_checkpoint, has_run, seconds)
-        self._unwritten[item.lease_token] = item
+        item = Finish(
+            facts.organization,
+            facts.job_id,
+            facts.job_type,
+            facts.lease_token,
+            outcome,
+            self._job_types[facts.job_type].options.backoff,
+            self._worker,
+            has_checkpoint,
+            has_run,
+            seconds,
+        )
+        self._unwritten[facts.lease_token] = item
         self._put(item)
 
     async def join(self, patience: float) -> None:

@@ -101,7 +101,7 @@ class Worker:
             version=version("fairlane"),
         )
         self.must_be_replaced = False
-        self._run_now: WorkerLoop | None = None
+        self._loop: WorkerLoop | None = None
         self._stop_asked = False
         self._signals = 0
 
@@ -167,8 +167,8 @@ class Worker:
     def stop(self, *, at_once: bool = False) -> None:
         """Ask it to stop, from any thread, also before it runs; `at_once` leaves out `grace`, not `stop_grace`."""
         self._stop_asked = True
-        if self._run_now is not None:
-            self._run_now.stop(at_once=at_once)
+        if self._loop is not None:
+            self._loop.stop(at_once=at_once)
 
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -181,15 +181,15 @@ class Worker:
         """Return how many attempts ended how."""
         if not self._card.job_types:
             raise ConfigurationError("This worker has no job types; import the modules with your handlers first.")
-        run = self._run_now = WorkerLoop(self._deps, self._card, self._replace_me)
+        loop = self._loop = WorkerLoop(self._deps, self._card, self._replace_me)
         if self._stop_asked:
-            run.stop()
+            loop.stop()
         try:
-            await run.run(until_idle=until_idle)
+            await loop.run(until_idle=until_idle)
         finally:
-            self._run_now = None
+            self._loop = None
             self._stop_asked = False
-        return run.results.ended
+        return loop.results.ended
 
     def _on_signal(self) -> None:
         self._signals += 1
