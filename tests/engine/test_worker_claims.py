@@ -59,6 +59,19 @@ def test_who_is_new_waits_behind_nobody_s_backlog(fl: Engine) -> None:
         assert fl.list(organization="acme", status="queued").total > 0
 
 
+def test_parameters_of_every_size_reach_their_handler_in_the_order_of_their_jobs(fl: Engine) -> None:
+    texts = ["", "ä" * 980, '"' * 1000, "\x01 " * 500, "long" * 25_000, "ends"]
+    ran: list[str] = []
+
+    @fl.job_type("read", dedup_window=0)
+    async def read(ctx: JobContext, text: str) -> None:
+        ran.append(text)
+
+    fl.submit_many([Submission("read", organization="acme", parameters={"text": text}) for text in texts])
+    fl.drain(concurrency=len(texts))
+    assert ran == texts
+
+
 def test_a_suspension_holds_for_a_worker_that_runs_from_the_next_start_on(fl: Engine) -> None:
     hold = Hold()
     hold.job_type(fl, "long")

@@ -63,6 +63,14 @@ def drain(scene: Scene) -> list[UUID]:
     return ran
 
 
+def test_a_large_batch_is_there_whole_and_in_its_order(scene: Scene):
+    jobs = scene.fl.submit_many([letter(n, labels={"n": str(n % 3)}) for n in range(601)])
+    assert [job.parameters["n"] for job in jobs] == [*range(601)]
+    assert scene.total() == 601
+    assert scene.fl.list(organization="acme", label=("n", "0")).total == 201
+    assert {job.status for job in jobs} == {QUEUED}
+
+
 class TestAllOrNothing:
     def test_the_jobs_come_back_in_the_order_of_the_submissions(self, scene: Scene):
         batch = [letter(n) for n in range(5)]

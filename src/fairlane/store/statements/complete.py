@@ -104,35 +104,30 @@ FROM done LEFT JOIN LATERAL (
     .execution_options(fairlane_across="finish")
 )
 
-# SQLite's write transaction is exclusive, so nothing is locked; it has no statement within a statement, so the log and
-# the results follow.
-_SQLITE_COMPLETE: Final = (
-    text(f"""
-INSERT INTO fairlane_ended ({_INTO}) SELECT {_SQLITE_VALUES}
+# SQLite's write transaction is exclusive, so nothing is locked, and rows are known by their rowid. It has no statement
+# within a statement, so these follow each other. Which rows it is about comes as one row of JSON: Python's module for
+# SQLite gives up the interpreter's lock at each row, and waits for it again beside a worker's busy loop.
+_SQLITE_MINE: Final = text(f"""
+SELECT json_group_array(json_array(given.key, live.rowid))
 FROM json_each(:given) AS given JOIN fairlane_live AS live
   ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
-WHERE {_GUARD} {_UNLESS_ENDED}
-RETURNING organization_id, id
-""")  # noqa: S608 - names of ours
+WHERE {_GUARD}
+""").execution_options(fairlane_across="finish")  # noqa: S608 - names of ours
+_AT_ROWS: Final = "FROM fairlane_live AS live WHERE rowid IN (SELECT value FROM json_each(:rows))"
+_SQLITE_COMPLETE: Final = (
+    text(f"INSERT INTO fairlane_ended ({_INTO}) SELECT {_SQLITE_VALUES} {_AT_ROWS} {_UNLESS_ENDED}")
     .bindparams(*_TYPED)
-    .columns(ended.c.organization_id, ended.c.id)
     .execution_options(fairlane_across="finish")
 )
-_SQLITE_GONE: Final = text("""
-DELETE FROM fairlane_live WHERE rowid IN (
-  SELECT live.rowid FROM json_each(:given) AS given JOIN fairlane_live AS live
-    ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1)
-""").execution_options(fairlane_across="finish")
-_SQLITE_LOG: Final = text("""
+_SQLITE_LOG: Final = text(f"""
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, job.id, log_sequence, :source, :target, :now, :actor, :message, attempt
-FROM json_each(:given) AS given JOIN fairlane_ended AS job
-  ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
+SELECT organization_id, id, log_sequence + 1, :source, :target, :now, :actor, :message, attempt {_AT_ROWS}
 """).execution_options(fairlane_across="finish")
+_SQLITE_GONE: Final = text(f"DELETE {_AT_ROWS}").execution_options(fairlane_across="finish")
 _SQLITE_RESULTS: Final = text("""
 INSERT INTO fairlane_results (organization_id, job_id, value, at)
-SELECT given.value ->> 0, given.value ->> 1, given.value ->> 3, :now FROM json_each(:given) AS given WHERE true
+SELECT given.value ->> 0, given.value ->> 1, given.value ->> 2, :now FROM json_each(:given) AS given WHERE true
 ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at = excluded.at
 """).execution_options(fairlane_across="finish")
 
@@ -196,18 +191,16 @@ def _on_sqlite(
     results: Sequence[str | None],
     common: Mapping[str, object],
 ) -> set[tuple[str, UUID]]:
-    moment = Instant().process_bind_param(now, connection.dialect)
-    given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in attempts]
-    values = {**common, "now": moment, "given": json.dumps(given)}
-    done = {(organization, job_id) for organization, job_id in connection.execute(_SQLITE_COMPLETE, values).all()}
-    mine = [
-        (one, result) for one, result in zip(attempts, results, strict=True) if (one.organization, one.job_id) in done
-    ]
-    if mine:
-        written = json.dumps([[one.organization, one.job_id.hex] for one, _ in mine])
-        connection.execute(_SQLITE_LOG, {**values, "given": written})
-        connection.execute(_SQLITE_GONE, {"given": written})
-    left = [[one.organization, one.job_id.hex, None, result] for one, result in mine if result is not None]
+    given = json.dumps([(one.organization, one.job_id.hex, one.lease_token.hex) for one in attempts])
+    found = json.loads(connection.execute(_SQLITE_MINE, {"given": given}).scalar_one())
+    if not found:
+        return set()
+    moment = Instant.on_sqlite(now)
+    values = {**common, "now": moment, "rows": json.dumps([row for _, row in found])}
+    for statement in (_SQLITE_COMPLETE, _SQLITE_LOG, _SQLITE_GONE):
+        connection.execute(statement, values)
+    done = [(attempts[place], results[place]) for place, _ in found]
+    left = [(one.organization, one.job_id.hex, result) for one, result in done if result is not None]
     if left:
         connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})
-    return done
+    return {(one.organization, one.job_id) for one, _ in done}

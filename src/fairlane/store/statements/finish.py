@@ -104,9 +104,10 @@ def finish(
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
     done = _complete_plain(connection, now, ordered)
-    completed = {one.finish.lease_token for one in done}
-    others = [one for one in ordered if one.lease_token not in completed]
-    done += _finish(connection, now, others, random, are_ours=are_ours)
+    if len(done) < len(ordered):
+        completed = {one.finish.lease_token for one in done}
+        others = [one for one in ordered if one.lease_token not in completed]
+        done += _finish(connection, now, others, random, are_ours=are_ours)
     ended = [(one, one.transition.target) for one in done if one.transition is not None]
     # Also of those that were completed plainly: the edge of a child that came a moment ago is not watched yet.
     parents = dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])

@@ -19,6 +19,7 @@ from fairlane.store.statements.drafts import Draft, Fresh, Granted
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 
+_AT_ONCE: Final = 250  # jobs, whose parameters may be a megabyte each: SQLite takes no text of a gigabyte
 # The columns of a row, in its order.
 _COLUMNS: Final = (
     *("organization_id", "id", "queue", "job_type", "submitted_by", "parameters", "labels", "required_permission"),
@@ -74,9 +75,10 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     Raises:
         IntegrityError
     """
-    given = {"now": Instant.on_sqlite(now), "given": _rows(new, replaced)}
-    for statement in _INSERTS:
-        connection.execute(statement, given)
+    for start in range(0, len(new), _AT_ONCE):
+        given = {"now": Instant.on_sqlite(now), "given": _rows(new[start : start + _AT_ONCE], replaced)}
+        for statement in _INSERTS:
+            connection.execute(statement, given)
 
 
 def at_once(connection: Connection, now: datetime, draft: Draft, granted: Granted) -> bool:
