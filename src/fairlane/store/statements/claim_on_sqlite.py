@@ -117,10 +117,14 @@ def _read(row: Sequence[Any], long: Mapping[int, str]) -> tuple[Any, ...]:
     place, organization, job_id, job_type, queue, user, permission, parameters, *rest = row
     labels, attempt, timeout, token, priority, run_at, has_parents = rest
     return (
-        *(organization, UUID(job_id), job_type, queue, user, permission),
-        *(parameters if parameters is not None else long[place], labels, attempt, timeout, UUID(token), priority),
+        *(organization, _uuid(job_id), job_type, queue, user, permission),
+        *(parameters if parameters is not None else long[place], labels, attempt, timeout, _uuid(token), priority),
         *(datetime.fromisoformat(run_at), bool(has_parents)),
     )
+
+
+def _uuid(digits: str) -> UUID:
+    return UUID(int=int(digits, 16))  # in half the time that it takes to read the digits itself
 
 
 def _in_lanes(connection: Connection, limits: Iterable[tuple[int, Lane]], **aged: object) -> _Candidates:

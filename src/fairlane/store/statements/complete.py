@@ -108,7 +108,10 @@ FROM done LEFT JOIN LATERAL (
 # within a statement, so these follow each other. Which rows it is about comes as one row of JSON: Python's module for
 # SQLite gives up the interpreter's lock at each row, and waits for it again beside a worker's busy loop.
 _SQLITE_MINE: Final = text(f"""
-SELECT json_group_array(json_array(given.key, live.rowid))
+SELECT json_group_array(json_array(given.key, live.rowid, EXISTS (
+  SELECT 1 FROM fairlane_job_parents AS edge
+  WHERE edge.organization_id = live.organization_id AND edge.parent_id = live.id
+    AND edge.state <> '{EdgeState.SETTLED}')))
 FROM json_each(:given) AS given JOIN fairlane_live AS live
   ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1 AND live.lease_token = given.value ->> 2
 WHERE {_GUARD}
@@ -134,20 +137,20 @@ ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at =
 
 def complete(
     connection: Connection, now: datetime, attempts: Sequence[Leased], results: Sequence[str | None], actor: str
-) -> set[tuple[str, UUID]]:
+) -> list[Done]:
     """Complete the jobs of these attempts.
 
     Args:
         results: of each what its handler returned, as JSON text; None if it returned nothing.
 
     Returns:
-        Keys of those that were completed. The others have lost their lease, or somebody holds a row of theirs, or
-        their cancel was asked for, or they have children to tell: `finish` finds out which.
+        Those that were completed. The others have lost their lease, or somebody holds a row of theirs, or their cancel
+        was asked for, or they have children to tell: `finish` finds out which.
     """
     if is_sqlite(connection):
         return _on_sqlite(connection, now, attempts, results, _common(actor))
     rows = connection.execute(_COMPLETE, {**_arrays(attempts, results, actor), "now": now})
-    return {(organization, job_id) for organization, job_id, _, _ in rows.all()}
+    return [Done(*row) for row in rows]
 
 
 async def complete_on(line: Line, attempts: Sequence[Leased], results: Sequence[str | None], actor: str) -> list[Done]:
@@ -190,17 +193,17 @@ def _on_sqlite(
     attempts: Sequence[Leased],
     results: Sequence[str | None],
     common: Mapping[str, object],
-) -> set[tuple[str, UUID]]:
+) -> list[Done]:
     given = json.dumps([(one.organization, one.job_id.hex, one.lease_token.hex) for one in attempts])
     found = json.loads(connection.execute(_SQLITE_MINE, {"given": given}).scalar_one())
     if not found:
-        return set()
+        return []
     moment = Instant.on_sqlite(now)
-    values = {**common, "now": moment, "rows": json.dumps([row for _, row in found])}
+    values = {**common, "now": moment, "rows": json.dumps([row for _, row, _ in found])}
     for statement in (_SQLITE_COMPLETE, _SQLITE_LOG, _SQLITE_GONE):
         connection.execute(statement, values)
-    done = [(attempts[place], results[place]) for place, _ in found]
-    left = [(one.organization, one.job_id.hex, result) for one, result in done if result is not None]
+    done = [(attempts[place], results[place], bool(has_child)) for place, _, has_child in found]
+    left = [(one.organization, one.job_id.hex, result) for one, result, _ in done if result is not None]
     if left:
         connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})
-    return {(one.organization, one.job_id) for one, _ in done}
+    return [Done(one.organization, one.job_id, now, has_child) for one, _, has_child in done]

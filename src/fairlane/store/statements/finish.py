@@ -103,15 +103,19 @@ def finish(
     """
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
-    done = _complete_plain(connection, now, ordered)
-    if len(done) < len(ordered):
-        completed = {one.finish.lease_token for one in done}
-        others = [one for one in ordered if one.lease_token not in completed]
-        done += _finish(connection, now, others, random, are_ours=are_ours)
-    ended = [(one, one.transition.target) for one in done if one.transition is not None]
-    # Also of those that were completed plainly: the edge of a child that came a moment ago is not watched yet.
-    parents = dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
-    return [one._replace(may_free=True) if _may_free(one, parents) else one for one in done]
+    plain = _complete_plain(connection, now, ordered)
+    # One that has no child that is watched may have one that came a moment ago.
+    done, others = [one for one in plain if not one.may_free], [one for one in plain if one.may_free]
+    if len(plain) < len(ordered):
+        completed = {one.finish.lease_token for one in plain}
+        left = [one for one in ordered if one.lease_token not in completed]
+        others += _finish(connection, now, left, random, are_ours=are_ours)
+    if others:
+        ends = [(one, one.transition.target) for one in others if one.transition is not None]
+        ended = [_ended(one, target) for one, target in ends if target in TERMINAL]
+        parents = dependencies.settle(connection, now, ended)
+        done += [one._replace(may_free=_may_free(one, parents)) for one in others]
+    return done
 
 
 def _may_free(one: Finished, parents: Collection[Key]) -> bool:
@@ -123,6 +127,7 @@ def _may_free(one: Finished, parents: Collection[Key]) -> bool:
 
 
 def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
+    """Those that were completed plainly; where `may_free`, a child of the job is to be told."""
     plain = [one for one in ordered if one.is_plain]
     transition = transitions.complete(now, None)
     done: list[Finished] = []
@@ -130,7 +135,7 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
         mine = {one.key: one for one in plain if one.actor == actor}
         given = list(mine.values())
         completed = complete(connection, now, given, list(map(_result, given)), actor)
-        done += [Finished(mine[key], transition) for key in completed]
+        done += [Finished(mine[one.key], transition, may_free=one.has_child) for one in completed]
     return done
 
 
