@@ -83,6 +83,18 @@ def test_nothing_is_claimed_of_a_suspended_organization_nor_for_a_worker_that_wa
     assert claimed(scene, worker) == []
 
 
+def test_a_claim_tells_what_the_job_s_user_may_do_so_that_nobody_has_to_ask(scene: Scene) -> None:
+    worker = scene.worker()
+    for user, role in (("ana", "member"), (None, None)):
+        scene.submit(user=user)
+        (one,) = claimed(scene, worker)
+        assert (one.user, one.role) == (user, role)
+    scene.submit()
+    scene.fl.members.remove("acme", "ana", user="olga")
+    (one,) = claimed(scene, worker)
+    assert (one.user, one.role) == ("ana", None)
+
+
 def test_of_two_leases_of_a_job_that_end_together_none_is_taken_for_the_other(scene: Scene) -> None:
     job: Job = scene.submit()
     (valid,) = claimed(scene, scene.worker())

@@ -8,7 +8,7 @@ from fairlane.domain.sealing import is_sealed
 from fairlane.engine.facts import NO_EXTRAS, Ready, extras, ready
 from fairlane.engine.patience import DirectoryAway, ask_members
 from fairlane.engine.verdict import DEFERRED, is_gone, verdict
-from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory, stored_membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.statements.claim import Claimed
@@ -35,7 +35,11 @@ class Preparation:
         if any(is_gone(standings.get(one)) for one in organizations):
             return False
         return self._have_no_key(organizations) and not any(
-            one.user is not None or one.attempt > 1 or one.has_parents or is_sealed(one.parameters) for one in claimed
+            (one.user is not None and not self._are_ours)
+            or one.attempt > 1
+            or one.has_parents
+            or is_sealed(one.parameters)
+            for one in claimed
         )
 
     def _have_no_key(self, organizations: set[str]) -> bool:
@@ -98,7 +102,18 @@ class Preparation:
         rings = self.keyring.rings_of(self.database, self.locked)
         self.locked = frozenset(one for one in self.locked if one in rings and rings[one].is_locked)
 
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
     def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
+        """Return the members among the jobs' users, which a claim of ours has told; None: a host gives no answer."""
+        if self._are_ours:
+            return {
+                (one.organization, one.user): stored_membership(one.role, one.permissions or "[]")
+                for one in claimed
+                if one.user is not None and one.role is not None
+            }
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
         try:
             return ask_members(self.directory, needs) if needs else {}

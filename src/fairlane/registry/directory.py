@@ -113,4 +113,10 @@ def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> d
 
 
 def _membership(row: AnyRow) -> Membership:
-    return Membership(Role(row.role), frozenset(json.loads(row.permissions)))
+    return stored_membership(row.role, row.permissions)
+
+
+@lru_cache(1024)
+def stored_membership(role: str, permissions: str) -> Membership:
+    """Return a membership as its row has it."""
+    return Membership(Role(role), frozenset(json.loads(permissions)))

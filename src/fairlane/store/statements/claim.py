@@ -28,7 +28,10 @@ _Rows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
 
 
 class Claimed(NamedTuple):
-    """A job that this worker may run, for as long as `lease_token` is the row's."""
+    """A job that this worker may run, for as long as `lease_token` is the row's.
+
+    `role` and `permissions` (JSON) are its user's in Fairlane's own directory; None: they are no member there.
+    """
 
     organization: str
     id: UUID
@@ -44,6 +47,8 @@ class Claimed(NamedTuple):
     priority: int
     run_at: datetime
     has_parents: bool
+    role: str | None = None
+    permissions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Wanted:
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 # an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long as
 # all else. SKIP LOCKED: two workers share a lane. The update goes by the places of the picked rows, which hold within
-# the statement: joined to the table, the planner may scan it. LIMIT keeps the facts from becoming such a join.
+# the statement: joined to the table, the planner may scan it. LIMIT keeps facts and members from becoming such joins.
 _CLAIM: Final = """
 WITH moment AS MATERIALIZED (
   SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
@@ -109,10 +114,14 @@ WITH moment AS MATERIALIZED (
 )
 SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
   timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id)
+    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id), role, permissions
 FROM claimed CROSS JOIN LATERAL (
   SELECT required_permission, parameters, labels, timeout_seconds FROM fairlane_jobs AS job
   WHERE job.organization_id = claimed.organization_id AND job.id = claimed.id LIMIT 1) AS facts
+LEFT JOIN LATERAL (
+  SELECT role, permissions FROM fairlane_members AS member
+  WHERE member.organization_id = claimed.organization_id AND member.user_id = claimed.submitted_by LIMIT 1
+) AS its ON true
 ORDER BY priority, run_at, id
 """
 # The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before the

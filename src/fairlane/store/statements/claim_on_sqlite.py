@@ -44,8 +44,9 @@ SELECT json_group_array(json_array(given.key, live.organization_id, live.id, liv
   CASE WHEN length(jobs.parameters) < {_LONG} THEN jobs.parameters END, jobs.labels, live.attempt,
   jobs.timeout_seconds, live.lease_token, live.priority, live.run_at,
   EXISTS (SELECT 1 FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = live.organization_id AND edge.job_id = live.id)))
-{_GIVEN} {_FACTS}
+    WHERE edge.organization_id = live.organization_id AND edge.job_id = live.id), member.role, member.permissions))
+{_GIVEN} {_FACTS} LEFT JOIN fairlane_members AS member
+  ON member.organization_id = live.organization_id AND member.user_id = live.submitted_by
 """).execution_options(fairlane_across="claim")  # noqa: S608 - constants of ours
 _LONG_PARAMETERS: Final = text(f"""
 SELECT given.key, jobs.parameters {_GIVEN} {_FACTS} WHERE length(jobs.parameters) >= {_LONG}
@@ -115,11 +116,11 @@ def claim(
 def _read(row: Sequence[Any], long: Mapping[int, str]) -> tuple[Any, ...]:
     """Return the columns of a claimed job as they are in Python."""
     place, organization, job_id, job_type, queue, user, permission, parameters, *rest = row
-    labels, attempt, timeout, token, priority, run_at, has_parents = rest
+    labels, attempt, timeout, token, priority, run_at, has_parents, *membership = rest
     return (
         *(organization, _uuid(job_id), job_type, queue, user, permission),
         *(parameters if parameters is not None else long[place], labels, attempt, timeout, _uuid(token), priority),
-        *(datetime.fromisoformat(run_at), bool(has_parents)),
+        *(datetime.fromisoformat(run_at), bool(has_parents), *membership),
     )
 
 
