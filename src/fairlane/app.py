@@ -691,8 +691,8 @@ class Fairlane:
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
         """
+        from fairlane.engine.cached_directory import CachedDirectory
         from fairlane.engine.deps import Deps
-        from fairlane.engine.patience import PatientDirectory
         from fairlane.engine.worker import Worker
 
         if isinstance(queues, str):
@@ -703,7 +703,7 @@ class Fairlane:
         emit = self.emit.and_also(*subscribers)
         directory: Directory = self.directory
         if isinstance(directory, HostDirectory):
-            directory = PatientDirectory(directory, self.settings.directory_max_age, emit)
+            directory = CachedDirectory(directory, self.settings.directory_max_age, emit)
         deps = Deps(
             self.database,
             self.settings,

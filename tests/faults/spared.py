@@ -23,7 +23,7 @@ LEFT_OUT: Final = {
     "tests/faults/*": "they inject faults of their own",
     "tests/engine/*::test_a_child_starts_as_its_parent_ends_also_beside*": "its worker polls but once an hour",
     "tests/engine/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",
-    "tests/engine/test_patience.py*": "it looks at how long the waits of an outage are",
+    "tests/engine/test_cached_directory.py*": "it looks at how long the waits of an outage are",
     "tests/engine/test_service.py::test_what_jobs_wait_for_is_tried_*": "it takes the database away itself",
     "tests/engine/test_worker_ends.py*": "it holds up the database itself",
     "tests/engine/test_worker_leaving.py*": "it holds up the database itself",
@@ -37,7 +37,7 @@ def lost_claim(fault: Fault) -> bool:
     """What was claimed is given back, and that attempt counts."""
     if not {"Claims.claim", "Claims.claim_round"} & {*fault.calls} or "Claims.give_back" in fault.calls:
         return False
-    return fault.may_be_kept or "Preparation.prepare" in fault.calls
+    return fault.may_be_kept or "StartChecks.prepare" in fault.calls
 
 
 def lost_end(fault: Fault) -> bool:

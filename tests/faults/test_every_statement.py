@@ -46,7 +46,7 @@ PLACES: Final = (
     "WorkerLoop._sign_off",
 )
 # What a worker on PostgreSQL has threads do for its loop.
-FOR_THE_LOOP: Final = ("Preparation.prepare", "LaneCache._prepare")
+FOR_THE_LOOP: Final = ("StartChecks.prepare", "LaneCache._prepare")
 HINTS: Final = "other"  # what no part above the store asks for; on PostgreSQL
 VARIABLE: Final = "FAIRLANE_TEST_LOSS"
 OPTIONS: Final[Mapping[str, Any]] = {"lease": 60.0, "cleanup_interval": 0.05}

@@ -37,11 +37,11 @@ from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.thread import ThreadExecutor
-from fairlane.engine.facts import Ready
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, Interruption, Report
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread, wait_until
+from fairlane.engine.start_checks import Ready
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result

@@ -12,28 +12,29 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from random import Random
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
-from fairlane.engine import strays
-from fairlane.engine.facts import Ready
+from fairlane.domain.outcomes import Released
 from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
-from fairlane.engine.preparing import Preparation
 from fairlane.engine.service import in_thread
-from fairlane.engine.verdict import is_gone
+from fairlane.engine.start_checks import Ready, StartChecks, is_gone
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.line import Line
-from fairlane.store.statements import breakers, claim, claim_round, running_limits
+from fairlane.store.statements import breakers, claim, claim_round, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
+from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import RunningRow, counted, running_rows, running_rows_on
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -41,6 +42,12 @@ from fairlane.store.transaction import Database
 # What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
 _SESSION: Final = {"enable_sort": "off", "enable_seqscan": "off"}
 _SHORT_ROUND: Final = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
+
+
+_BATCH: Final = 500  # of jobs that are given back
+# Why they are given back; the log says so.
+_CUT_OFF: Final = "its claim was cut off"
+_LEFT: Final = "its worker left before its end was written"
 
 
 class _Round(NamedTuple):
@@ -77,10 +84,10 @@ class Claims:
     _share: FairShare = field(default_factory=FairShare, init=False)
     _rooms: RoomShare = field(default_factory=RoomShare, init=False)
     _slowly_counted: ReadyLanes | None = field(default=None, init=False)
-    _preparation: Preparation = field(init=False)
+    _checks: StartChecks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._preparation = Preparation(self.database, self.directory, self.keyring, self.emit)
+        self._checks = StartChecks(self.database, self.directory, self.keyring, self.emit)
         if self.threads is not None and self.database.is_postgres:
             self._claim_line, self._read_line = (Line(self.database, self.threads, _SESSION) for _ in range(2))
 
@@ -90,7 +97,7 @@ class Claims:
 
     def locked(self) -> frozenset[str]:
         """Return the organizations that have nothing claimed here, since their keys are not here; from any thread."""
-        return self._preparation.locked
+        return self._checks.locked
 
     def doubt(self) -> None:
         """Have the next round give back what the worker does not know: something went wrong. From any thread."""
@@ -105,20 +112,47 @@ class Claims:
             await line.close()
 
     def give_back(self, known: frozenset[UUID]) -> int:
-        """Release the jobs that run under this worker's lease but are not `known`; return how many."""
+        """Release the jobs that run under this worker's lease but are not `known`; return how many.
+
+        They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost; and
+        by an end that could not be written. Each begins anew.
+        """
         self.is_unsure = False  # before: whoever doubts from here on is heard in the next round
         try:
-            number, is_some_held = strays.give_back(self.database, self.card, known, are_ours=self._are_ours)
+            done = self.database.write(lambda connection: self._release(connection, known, _CUT_OFF))
         except BaseException:
             self.doubt()
             raise
-        if is_some_held:
+        if any(one.is_locked for one in done):
             self.doubt()
-        return number
+        return _changed(done)
 
     def leave(self) -> int:
-        """Give back what runs under this worker's lease, and remove the worker; return how many jobs that were."""
-        return strays.leave(self.database, self.card, are_ours=self._are_ours)
+        """Give back what runs under this worker's lease, and remove the worker; return how many jobs that were.
+
+        In one transaction: a claim that is still on its way, since `run_async` was cancelled, finds no worker.
+        """
+
+        def work(connection: Connection) -> int:
+            number = 0
+            while done := _changed(self._release(connection, frozenset(), _LEFT)):
+                number += done  # a batch at a time
+            workers.remove(connection, self.card.id)
+            return number
+
+        return self.database.write(work)
+
+    def _release(self, connection: Connection, known: frozenset[UUID], reason: str) -> list[Finished]:
+        mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
+        ends = [
+            Finish(
+                row.organization_id, row.id, row.job_type, row.lease_token, Released(reason), Backoff(), self.card.name
+            )
+            for row in mine
+            if row.lease_token not in known
+        ]
+        now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
+        return finish(connection, now, ends, random, are_ours=self._are_ours)
 
     async def claim(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
         """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
@@ -130,7 +164,7 @@ class Claims:
             StorageUnavailable, ConfigurationError
         """
         line, reads = self._claim_line, self._read_line
-        if line is None or reads is None or slots <= 0 or self.is_unsure or self._preparation.locked:
+        if line is None or reads is None or slots <= 0 or self.is_unsure or self._checks.locked:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
         self.is_held_up = False
         before, lanes = self.lanes.current, await self._lanes_on(reads)
@@ -152,8 +186,8 @@ class Claims:
                 line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours
             )
             self._remember(_Round(wanted, claimed, at), lanes)
-            prepare = partial(self._preparation.prepare, claimed, lanes.standings)
-            if self._preparation.are_bare(claimed, lanes.standings):
+            prepare = partial(self._checks.prepare, claimed, lanes.standings)
+            if self._checks.are_bare(claimed, lanes.standings):
                 return prepare()
             return await in_thread(self.threads, prepare)
         except BaseException:
@@ -231,8 +265,8 @@ class Claims:
         if slots <= 0:
             return []
         self.is_held_up = False
-        if self._preparation.locked:
-            self._preparation.look_for_keys()
+        if self._checks.locked:
+            self._checks.look_for_keys()
         before = self.lanes.current
         lanes = self.lanes.now()
         self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
@@ -247,7 +281,7 @@ class Claims:
             if done is None:
                 return []
             self._remember(done, lanes)
-            return self._preparation.prepare(done.claimed, lanes.standings) if done.claimed else []
+            return self._checks.prepare(done.claimed, lanes.standings) if done.claimed else []
         except BaseException:
             self.doubt()  # there may be claimed jobs that the worker never hears of
             raise
@@ -262,7 +296,7 @@ class Claims:
         may_start = any(
             all(left[one] for one in lanes.limited.get(lane, ()))
             for name, mine in lanes.by_organization.items()
-            if name not in self._preparation.locked
+            if name not in self._checks.locked
             for lane in mine
         )
         if not may_start:
@@ -309,7 +343,7 @@ class Claims:
         Args:
             trials: those of the pairs to be tried that may begin now.
         """
-        locked, untried = self._preparation.locked, lanes.trials - trials
+        locked, untried = self._checks.locked, lanes.trials - trials
         gone = {name for name in lanes.by_organization if is_gone(lanes.standings.get(name))} if began.paused else ()
         return [
             lane
@@ -403,6 +437,10 @@ class Claims:
         if numbers := Counter(one for one in subjects if one in windows):
             running_limits.note_starts(connection, began.now, numbers)
             running_limits.forget_starts(connection, began.now, {one: windows[one] for one in numbers})
+
+
+def _changed(done: Iterable[Finished]) -> int:
+    return sum(one.transition is not None for one in done)
 
 
 def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:

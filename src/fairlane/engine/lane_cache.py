@@ -26,9 +26,9 @@ from fairlane.domain.fairness import Contender, Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.engine.patience import DirectoryAway
+from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread
-from fairlane.engine.verdict import is_gone
+from fairlane.engine.start_checks import is_gone
 from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.store.line import Line

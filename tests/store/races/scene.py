@@ -13,7 +13,7 @@ from fairlane.domain.events import Event
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
-from fairlane.engine import facts
+from fairlane.engine import start_checks
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.lane_cache import LaneCache
@@ -30,7 +30,7 @@ from tests.store.races.agreement import assert_all_logs_agree
 # The names by which races know what workers claim and write.
 Claimed: TypeAlias = claim.Claimed
 Finished: TypeAlias = finish.Finished
-Ready: TypeAlias = facts.Ready
+Ready: TypeAlias = start_checks.Ready
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

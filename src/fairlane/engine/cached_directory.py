@@ -21,7 +21,7 @@ class DirectoryAway(Exception):
     """There is no answer now; jobs that need it wait."""
 
 
-class PatientDirectory:
+class CachedDirectory:
     """A `Directory` around a host's, for one worker. Both methods raise `DirectoryAway`.
 
     Args:
@@ -64,7 +64,7 @@ def ask_members(
         DirectoryAway
     """
     members = directory.members({need[:2] for need in needs})
-    if not isinstance(directory, PatientDirectory):
+    if not isinstance(directory, CachedDirectory):
         return members
     doubtful = {need[:2] for need in needs if need[:2] in members and not members[need[:2]].may_submit(need[2])}
     if not doubtful:

@@ -7,7 +7,7 @@ import pytest
 
 from fairlane import Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Event
-from fairlane.engine.patience import DirectoryAway, PatientDirectory, ask_members
+from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway, ask_members
 from fairlane.registry.host_directory import HostDirectory
 
 ANA, BEA = ("acme", "ana"), ("acme", "bea")
@@ -39,7 +39,7 @@ class World:
 
     def __init__(self) -> None:
         self.host, self.clock, self.events = Host(), SimpleNamespace(now=1000.0), list[Event]()
-        self.directory = PatientDirectory(
+        self.directory = CachedDirectory(
             HostDirectory(self.host, lambda: self.clock.now), 5.0, self.events.append, lambda: self.clock.now
         )
 

@@ -1,0 +1,268 @@
+"""What claimed jobs need to begin: the checks at a job's start (R5), keys, checkpoints, and what their parents left.
+
+Only a definite no ends a job; what a directory can't say makes it wait. What can't be opened is a payload that can't be
+decoded: the attempt fails, backs off and ends in dead letter. Where only this process lacks the key no attempt is
+spent, since another worker has it, or this one will after a restart.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.events import Emit, KeyMissed
+from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Refused, Released
+from fairlane.domain.sealing import BROKEN, Field, is_sealed
+from fairlane.domain.secrets import bare
+from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.transitions import ORGANIZATION_GONE
+from fairlane.engine.cached_directory import DirectoryAway, ask_members
+from fairlane.engine.reports import AttemptFacts, ParentFacts
+from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory, stored_membership
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.store.statements import attempts
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.transaction import Database
+
+# Seconds a job waits when the directory could not be asked about its user, or its key is not here.
+DEFERRED: Final = 10.0
+PERMISSION_LOST: Final = "Permission denied"  # R5 names the reason
+KEY_NOT_HERE: Final = "this worker can't use the organization's encryption key; `fairlane check` says there why"
+_UNDECODABLE: Final = "InvalidParameters"
+_NO_LABELS: Final = "{}"
+
+
+class Ready(NamedTuple):
+    """A claimed job with all that its attempt needs, or with the outcome that it already has."""
+
+    claimed: Claimed
+    facts: AttemptFacts
+    verdict: Outcome | None = None
+
+
+class Extras(NamedTuple):
+    """What a job has beside its row. `trouble`: some of it can't be opened."""
+
+    checkpoint: str | None = None
+    parents: tuple[ParentFacts, ...] = ()
+    trouble: Unreadable | None = None
+
+
+@dataclass(slots=True)
+class StartChecks:
+    """For the claims of one worker. `locked`: organizations whose keys are not here, and which have nothing claimed."""
+
+    database: Database
+    directory: Directory
+    keyring: Keyring
+    emit: Emit
+    locked: frozenset[str] = field(default=frozenset(), init=False)
+
+    @property
+    def _are_ours(self) -> bool:
+        return isinstance(self.directory, StoredDirectory)
+
+    def are_bare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> bool:
+        """Return True if these begin with what their claim says: there is nothing to ask for, and no key.
+
+        Args:
+            standings: as for `prepare`.
+        """
+        organizations = {one.organization for one in claimed}
+        rings = self.keyring.kept(organizations)
+        has_key = len(rings) < len(organizations) or any(rings.values())  # as far as is known without asking
+        return not (has_key or any(is_gone(standings.get(one)) for one in organizations)) and not any(
+            one.attempt > 1
+            or one.has_parents
+            or (one.user is not None and not self._are_ours)
+            or is_sealed(one.parameters)
+            for one in claimed
+        )
+
+    def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
+        """Return each with what its attempt needs, or with the outcome that it already has.
+
+        Args:
+            standings: of their organizations, as the claim went by them.
+        """
+        members, stand, rings = self._members_of(claimed), self._ask_again(claimed, standings), self._rings(claimed)
+        with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
+        more = self.database.read(lambda connection: self._extras(connection, with_more)) if with_more else {}
+        return [
+            _ready(one, more.get(one.lease_token, Extras()), verdict(one, stand, members), rings.get(one.organization))
+            for one in claimed
+        ]
+
+    def look_for_keys(self) -> None:
+        """See which of the keys that were not here are here now."""
+        rings = self.keyring.rings_of(self.database, self.locked)
+        self.locked = frozenset(one for one in self.locked if one in rings and rings[one].is_locked)
+
+    def _rings(self, claimed: Sequence[Claimed]) -> Mapping[str, Ring]:
+        """Return the keys of those organizations that have any; lanes stay shut from now on whose keys are not here."""
+        rings = self.keyring.rings_of(self.database, {one.organization for one in claimed})
+        for one in claimed:
+            ring = rings.get(one.organization)
+            if is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters)):
+                self.keyring.forget(one.organization)  # what was kept is from before the key was made
+                rings |= self.keyring.rings_of(self.database, [one.organization])
+        locked = {organization for organization, ring in rings.items() if ring.is_locked}
+        for organization in sorted(locked - self.locked):
+            self.emit(KeyMissed(organization, rings[organization].problem or ""))
+        self.locked |= locked
+        return rings
+
+    def _ask_again(
+        self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
+    ) -> Mapping[str, Standing] | None:
+        """Return how these jobs' organizations stand; None: no answer. A no ends jobs, so it is asked for again."""
+        gone = {one.organization for one in claimed if is_gone(standings.get(one.organization))}
+        if not gone:
+            return standings
+        try:
+            again = self.directory.organizations(gone)
+        except DirectoryAway:
+            return None
+        return {one: each for one, each in standings.items() if one not in gone} | dict(again)
+
+    def _members_of(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
+        """Return the members among the jobs' users, which a claim of ours has told; None: a host gives no answer."""
+        if self._are_ours:
+            return {
+                (one.organization, one.user): stored_membership(one.role, one.permissions or "[]")
+                for one in claimed
+                if one.user is not None and one.role is not None
+            }
+        needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
+        try:
+            return ask_members(self.directory, needs) if needs else {}
+        except DirectoryAway:
+            return None
+
+    def _extras(self, connection: Connection, claimed: Sequence[Claimed]) -> dict[UUID, Extras]:
+        """Return checkpoint and parents of each job, where it has any, by its lease."""
+        return {one.lease_token: _extras_of(connection, self.keyring, one) for one in claimed}
+
+
+def is_gone(standing: Standing | None) -> bool:
+    """Return True if there is no such organization."""
+    return standing is None or standing.status is OrganizationStatus.DELETED
+
+
+def verdict(
+    claimed: Claimed,
+    standings: Mapping[str, Standing] | None,
+    members: Mapping[tuple[str, str], Membership] | None,
+) -> Outcome | None:
+    """Return what the checks at start say; None = go. `standings`, `members`: None = the directory gave no answer."""
+    if standings is None:
+        return Released("the directory could not be asked about its organization", DEFERRED)
+    if is_gone(standings.get(claimed.organization)):
+        return Refused(ORGANIZATION_GONE)
+    if claimed.user is None:
+        return None
+    if members is None:
+        return Released("the directory could not be asked about its user", DEFERRED)
+    membership = members.get((claimed.organization, claimed.user))
+    if membership is None:
+        return Refused(
+            PERMISSION_LOST,
+            f"{claimed.user} is no longer a member of {claimed.organization}; add them and retry it, or submit it as "
+            "another user",
+        )
+    if not membership.may_submit(claimed.required_permission):
+        right = f", which needs {claimed.required_permission}" if claimed.required_permission is not None else ""
+        return Refused(
+            PERMISSION_LOST,
+            f"{claimed.user} may no longer submit {claimed.job_type} in {claimed.organization}{right}; give them the "
+            "right and retry it, or submit it as another user",
+        )
+    return None
+
+
+def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None) -> Ready:
+    """Return the job as its attempt begins, opened by the keys of its organization if it has any.
+
+    Args:
+        verdict: of the checks at start, which goes before everything else.
+    """
+    if verdict is None and (ring is not None or more.trouble is not None):
+        try:
+            if ring is not None:
+                ring.check_usable()
+            if more.trouble is not None:
+                raise more.trouble
+            if ring is not None and is_sealed(one.parameters):
+                one = one._replace(parameters=ring.open(one.id, Field.PARAMETERS, one.parameters))
+        except KeyNotHere:
+            # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
+            verdict = Released(KEY_NOT_HERE, DEFERRED)
+        except Unreadable as error:
+            verdict = _undecodable(one, error)
+    try:
+        return Ready(one, _facts(one, more), verdict)
+    except (ValueError, RecursionError):
+        # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
+        verdict = verdict or _undecodable(one, Unreadable("its labels are no JSON.", BROKEN))
+        one = one._replace(labels=_NO_LABELS)
+        return Ready(one, _facts(one, Extras()), verdict)
+
+
+def _undecodable(one: Claimed, error: Unreadable) -> Failed:
+    message = f"payload not decodable: {error}"
+    report = ErrorReport(_UNDECODABLE, message, fingerprint=f"{_UNDECODABLE} sealed {one.job_type}")
+    return Failed(report, is_of_handler=False)
+
+
+def _facts(claimed: Claimed, more: Extras) -> AttemptFacts:
+    return AttemptFacts(
+        claimed.organization,
+        claimed.id,
+        claimed.job_type,
+        claimed.user,
+        claimed.attempt,
+        claimed.lease_token,
+        claimed.parameters,
+        json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
+        claimed.timeout,
+        more.checkpoint,
+        more.parents,
+    )
+
+
+def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras:
+    try:
+        state = attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None
+        if state is not None:
+            state = keyring.shown(connection).opened(one.organization, one.id, Field.CHECKPOINT, state)
+        return Extras(state, _parents(connection, keyring, one) if one.has_parents else ())
+    except Unreadable as error:
+        return Extras(trouble=error)
+    except (ValueError, RecursionError):
+        return Extras(trouble=Unreadable("what a parent left is no JSON.", BROKEN))
+
+
+def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tuple[ParentFacts, ...]:
+    rows = attempts.parents_of(connection, claimed.organization, claimed.id)
+    shown = keyring.shown(connection)
+    files: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for file in attempts.artifacts_of(connection, claimed.organization, [row.id for row in rows]):
+        files[file.job_id][file.name] = (file.path, file.size)
+    return tuple(
+        ParentFacts(
+            id=row.id,
+            job_type=row.job_type,
+            status=JobStatus(row.status),
+            result=bare(json.loads(shown.opened(claimed.organization, row.id, Field.RESULT, row.value)))
+            if row.value is not None
+            else None,
+            labels=json.loads(row.labels),
+            artifacts=files[row.id],
+        )
+        for row in rows
+    )
