@@ -49,8 +49,9 @@ class ParentPolicy(StrEnum):
 class EdgeState(StrEnum):
     """How far an edge between a job and its parent has come.
 
-    `new`: the child may have been submitted beside a finishing parent, `stage` must look once. `watched`: whoever ends
-    the parent will see the edge. `settled`: the parent's end has been counted.
+    `new`: `stage` must look once, since the child may have been submitted beside a finishing parent, or the parent has
+    ended and has children left. `watched`: whoever ends the parent, or goes on with its children, will see the edge.
+    `settled`: the parent's end has been counted.
     """
 
     NEW = "new"

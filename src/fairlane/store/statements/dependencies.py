@@ -6,6 +6,8 @@ The races, and what closes each:
   at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
 * *A child is revived beside a finishing parent.* The revival holds the child's lock, so the finish leaves the edge
   for `stage`; or it waits for the finish and then reads what that left.
+* *A parent has more children than a batch.* Its end settles a batch and marks one edge of the others `new`. `stage`
+  goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and
   the parent's live row `has_children`. From then on whoever ends the parent sees the edge, since `settle` is a
@@ -19,18 +21,19 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, tuple_, update
+from sqlalchemy import Connection, Select, Update, func, select, text, tuple_, update
 
 from fairlane.domain.parents import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
-from fairlane.store.tables import AnyRow, ended, job_parents, live
+from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
 _WAVES = 10  # generations that one transaction settles
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
+_EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
 # One probe of the index per parent; its order makes the planner go by it: see `complete`.
 _WITH_CHILDREN: Final = text("""
@@ -135,7 +138,7 @@ def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID
         .where(
             job_parents.c.organization_id == organization,
             job_parents.c.parent_id.in_(list(parents)),
-            job_parents.c.state != EdgeState.SETTLED,
+            job_parents.c.state.in_(_UNSETTLED),  # two probes of the index, which pass over those that are settled
         )
         .limit(_BATCH + 1)
     ).all()
@@ -153,7 +156,21 @@ def _settle_edges(
 
 
 def _leave_for_stage(connection: Connection, organization: str, parents: Iterable[UUID]) -> None:
-    _turn(connection, organization, parents, [EdgeState.WATCHED], EdgeState.NEW)
+    """Mark one watched edge of each parent as new: `stage` finds the parent by it, and all its other children."""
+    edge = job_parents.alias("edge")
+    first = (
+        select(edge.c.job_id)
+        .where(
+            edge.c.organization_id == organization,
+            edge.c.parent_id == jobs.c.id,
+            edge.c.state == EdgeState.WATCHED,
+        )
+        .limit(1)
+        .with_for_update(key_share=True, skip_locked=True)
+        .scalar_subquery()
+    )
+    mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(parents))
+    connection.execute(_set_state(organization, select(first, jobs.c.id).where(mine), EdgeState.NEW))
 
 
 def _turn(
@@ -162,23 +179,29 @@ def _turn(
     parents: Iterable[UUID],
     before: Collection[EdgeState],
     after: EdgeState,
-    children: Sequence[UUID] | None = None,
+    children: Sequence[UUID],
 ) -> Sequence[AnyRow]:
-    """Set the state of edges from these parents, to all children or to these, and return the edges.
+    """Set the state of edges from these parents to these children, and return the edges.
 
     An edge that somebody holds stays as it is: only a session of the application holds one without its child.
     """
     edge = job_parents.alias("edge")
-    free = select(edge.c.job_id, edge.c.parent_id).where(
-        edge.c.organization_id == organization, edge.c.parent_id.in_(list(parents)), edge.c.state.in_(before)
+    free = (
+        select(edge.c.job_id, edge.c.parent_id)
+        .where(
+            edge.c.organization_id == organization,
+            edge.c.parent_id.in_(list(parents)),
+            edge.c.job_id.in_(children),
+            edge.c.state.in_(before),
+        )
+        .with_for_update(key_share=True, skip_locked=True)
     )
-    if children is not None:
-        free = free.where(edge.c.job_id.in_(children))
-    if not is_sqlite(connection):
-        free = free.with_for_update(key_share=True, skip_locked=True)
-    key = job_parents.c.job_id, job_parents.c.parent_id
-    mine = (job_parents.c.organization_id == organization) & tuple_(*key).in_(free)
-    return connection.execute(update(job_parents).where(mine).values(state=after).returning(*key)).all()
+    return connection.execute(_set_state(organization, free, after).returning(*_EDGE)).all()
+
+
+def _set_state(organization: str, edges: Select[tuple[UUID, UUID]], state: EdgeState) -> Update:
+    mine = (job_parents.c.organization_id == organization) & tuple_(*_EDGE).in_(edges)
+    return update(job_parents).where(mine).values(state=state)
 
 
 def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, int]) -> None:
@@ -230,7 +253,8 @@ def look_at_new_edges(connection: Connection, now: datetime, after: Mapping[str,
     for organization, edges in pages.items():
         parents = _lock_free_parents(connection, organization, {edge.parent_id for edge in edges})
         settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
-        _watch(connection, organization, [parent.id for parent in parents if parent.status not in TERMINAL])
+        lives = [parent.id for parent in parents if parent.status not in TERMINAL]
+        _watch(connection, organization, lives, [edge.job_id for edge in edges])
     looked_at = [edge for edges in pages.values() for edge in edges]
     last = {one: edges[-1] for one, edges in pages.items() if len(edges) == share}
     return Looked(len(looked_at) - _still_new(connection, looked_at), last)
@@ -276,13 +300,13 @@ def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[
     return [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
 
 
-def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) -> None:
-    """Let whoever ends these live jobs, which are locked, see their new edges."""
+def _watch(connection: Connection, organization: str, parent_ids: list[UUID], children: Sequence[UUID]) -> None:
+    """Let whoever ends these live jobs, which are locked, see their new edges to these children."""
     if not parent_ids:
         return
     mine = (live.c.organization_id == organization, live.c.id.in_(parent_ids), ~live.c.has_children)
     connection.execute(update(live).where(*mine).values(has_children=True))
-    _turn(connection, organization, parent_ids, [EdgeState.NEW], EdgeState.WATCHED)
+    _turn(connection, organization, parent_ids, [EdgeState.NEW], EdgeState.WATCHED, children)
 
 
 def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:
@@ -298,13 +322,18 @@ def watched_edges(connection: Connection, after: Edge | None, limit: int) -> lis
 
 
 def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
-    """Parents of these watched edges that have ended: there should be none. Whatever it finds, `settle` repairs."""
+    """Parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
+
+    There should be none. Whatever it finds, `settle` repairs.
+    """
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:
         by_organization[edge.organization].add(edge.parent_id)
     found: list[Ended] = []
     for organization, ids in sorted(by_organization.items()):
-        mine = (ended.c.organization_id == organization, ended.c.id.in_(list(ids)))
+        its = (job_parents.c.organization_id == organization, job_parents.c.parent_id == ended.c.id)
+        is_staged = select(job_parents.c.job_id).where(*its, job_parents.c.state == EdgeState.NEW).exists()
+        mine = (ended.c.organization_id == organization, ended.c.id.in_(list(ids)), ~is_staged)
         rows = connection.execute(select(ended.c.id, ended.c.job_type, ended.c.status).where(*mine))
         found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
     return found
