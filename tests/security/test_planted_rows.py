@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
+from sqlalchemy import Column, Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
 
 from fairlane import Fairlane, JobContext, Settings, Submission
 from fairlane.engine.cleanup import Cleanup
@@ -456,3 +456,61 @@ def test_facts_without_a_state_are_no_job_to_anybody(database_url: str):
         assert planted not in {one.id for one in api.fl.list(organization="acme").items}
         child = admin.post("/organizations/acme/jobs", json={"job_type": "report", "depends_on": [f"{planted}"]})
         assert child.json()["type"].endswith("parent-not-found")
+
+
+UNREADABLE: Final = {
+    "no JSON": "nonsense",
+    "arrays in arrays": "[" * 100_000 + "]" * 100_000,
+    "less deep arrays": '{"n": ' + "[" * 250 + "]" * 250 + "}",
+    "digits": '{"n": ' + "9" * 5000 + "}",
+    "a list": "[1]",
+    "half a surrogate pair": r'{"n": "\ud800"}',
+    "nothing": "",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", [jobs.c.parameters, jobs.c.labels], ids=["parameters", "labels"])
+def test_a_job_of_which_nobody_can_read_a_text_is_shown_and_canceled_like_any_other(
+    database_url: str, column: Column[str]
+):
+    with Api(database_url) as api:
+        admin = api.as_("admin")
+        told: dict[str, str] = {}
+        for name, planted in UNREADABLE.items():
+            one, other, third = (api.fl.submit("report", organization="acme", labels={"a": "b"}) for _ in range(3))
+            change = update(jobs).where(jobs.c.organization_id == "acme").values({column: planted})
+            api.fl.database.write(partial(Connection.execute, statement=change), of=Administered("acme"))
+            shown = admin.get(f"/organizations/acme/jobs/{one.id}")
+            assert shown.json()[column.name] == {column.name: "[unreadable]"}, name
+            answers = {
+                **{
+                    path: admin.get(path)
+                    for route in routes(api)
+                    if route.method == "GET"
+                    and set(route.parameters) <= {"organization", "job"}
+                    and "events" not in route.path
+                    for path in [route.path.format(organization="acme", job=one.id).removeprefix("/api/v1")]
+                },
+                "cancel": admin.post(f"/organizations/acme/jobs/{one.id}/cancellation"),
+                "bulk": admin.post(
+                    "/organizations/acme/bulk-actions", json={"action": "cancel", "filter": {"status": ["queued"]}}
+                ),
+            }
+            told |= {f"{name}: {path}": one.text for path, one in answers.items() if one.is_server_error}
+            api.run()
+            assert {api.fl.get(job.id, organization="acme").status for job in (one, other, third)} == {"canceled"}
+        assert told == {}
+
+
+@pytest.mark.parametrize("planted", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_dead_letter_whose_parameters_nobody_can_read_is_retried_with_others(database_url: str, planted: str):
+    with Api(database_url) as api:
+        job = api.fl.submit("report", organization="acme")
+        change = update(jobs).where(jobs.c.organization_id == "acme").values(parameters=planted)
+        api.fl.database.write(partial(Connection.execute, statement=change), of=Administered("acme"))
+        api.run()
+        assert api.fl.get(job.id, organization="acme").status == "dead_letter"
+        api.fl.retry(job.id, organization="acme", parameters={"month": "2026-12"})
+        api.run()
+        assert api.fl.get(job.id, organization="acme").status == "completed"

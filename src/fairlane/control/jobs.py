@@ -1,6 +1,5 @@
 """Cancel, retry and delete a job; who may."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -8,6 +7,7 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from pydantic_core import from_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -285,17 +285,15 @@ class JobControl:
         return Edit(ring.seal(row.id, Field.PARAMETERS, prepared.text), names, ring.hidden(key), hidden)
 
     def _parameters_of(self, connection: Connection, row: AnyRow) -> Mapping[str, Any] | None:
-        """Return the parameters as they are stored, secrets and all; None if they can't be opened."""
+        """Return the parameters as they are stored, secrets and all; None if they can't be opened or read."""
         shown = self._keyring.shown(connection)
         try:
-            before: Mapping[str, Any] = json.loads(
-                shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
-            )
+            before = from_json(shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters))
         except KeyNotHere as error:
             raise InstallationError(str(error)) from None
-        except Unreadable:
+        except (Unreadable, ValueError):
             return None
-        return before
+        return before if isinstance(before, dict) else None
 
     def read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
         """Return the job as the transaction sees it."""

@@ -36,7 +36,7 @@ Seal: TypeAlias = Callable[[Field, str], str]
 # What readers see in the place of a text that can't be opened.
 ERASED: Final = "[erased]"  # its key was destroyed
 LOCKED: Final = "[encrypted]"  # this process lacks the master key
-BROKEN: Final = "[unreadable]"  # it was not sealed for this place, or was changed
+BROKEN: Final = "[unreadable]"  # it was not sealed for this place, or was changed, or is not what the place holds
 
 
 def is_sealed(text: str) -> bool:

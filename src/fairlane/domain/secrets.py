@@ -14,8 +14,11 @@ from functools import lru_cache
 from operator import is_
 from typing import Any, Final
 
+from pydantic_core import from_json
+
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.redact import REDACTED, is_secret_name
+from fairlane.domain.sealing import BROKEN
 
 MARK: Final = "$secret"
 # Shorter ones are in half of all words, and guessed anyway.
@@ -71,6 +74,31 @@ def veiled(plain: Any, *, by_name: bool = True) -> Any:
         items = [veiled(item, by_name=by_name) if type(item) in _CONTAINERS else item for item in plain]
         return plain if all(map(is_, items, plain)) else items
     return plain
+
+
+def shown_json(text: str, *, by_name: bool = True) -> Any:
+    """Return what a JSON text says as people see it: `[unreadable]` where it is none, since somebody planted it.
+
+    This reader also refuses what no answer can hold: what nests deeply, or has half a surrogate pair.
+    """
+    try:
+        plain = from_json(text)
+    except ValueError:
+        return BROKEN
+    return veiled(plain, by_name=by_name)
+
+
+def shown_parameters(text: str) -> Mapping[str, Any]:
+    """Return a job's parameters as people see them."""
+    found = shown_json(text)
+    return found if isinstance(found, dict) else {"parameters": BROKEN}
+
+
+def shown_labels(text: str) -> Mapping[str, str]:
+    """Return a job's labels as people see them."""
+    found = shown_json(text, by_name=False)
+    are_labels = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if are_labels else {"labels": BROKEN}
 
 
 def _hides(name: object, value: object) -> bool:

@@ -3,7 +3,6 @@
 An organization without keys costs nothing more than to know that, once in these seconds.
 """
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -13,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
-from fairlane.domain.secrets import veiled
+from fairlane.domain.secrets import shown_json, shown_parameters
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
@@ -122,17 +121,16 @@ class Shown:
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """Return a job's parameters."""
         try:
-            shown: Mapping[str, Any] = veiled(json.loads(self.opened(organization, job_id, Field.PARAMETERS, text)))
+            return shown_parameters(self.opened(organization, job_id, Field.PARAMETERS, text))
         except Unreadable as error:
             return {"parameters": error.mark}
-        return shown
 
     def value(self, organization: str, job_id: UUID, field: Field, text: str | None) -> Any:
         """Return what a JSON text says."""
         if text is None:
             return None
         try:
-            return veiled(json.loads(self.opened(organization, job_id, field, text)), by_name=False)
+            return shown_json(self.opened(organization, job_id, field, text), by_name=False)
         except Unreadable as error:
             return error.mark
 

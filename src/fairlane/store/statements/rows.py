@@ -1,6 +1,5 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
-import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -10,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bind
 
 from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
-from fairlane.domain.secrets import veiled
+from fairlane.domain.secrets import shown_labels, shown_parameters
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.drafts import Draft
@@ -61,8 +60,7 @@ class _WithoutKeys:
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """A job's parameters."""
-        shown: Mapping[str, Any] = {"parameters": LOCKED} if is_sealed(text) else veiled(json.loads(text))
-        return shown
+        return {"parameters": LOCKED} if is_sealed(text) else shown_parameters(text)
 
     def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
         """A text, if there is one."""
@@ -160,7 +158,7 @@ def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_K
         priority=PRIORITY_OF_RANK[row.priority],
         queue=row.queue,
         parameters=opener.parameters(*mine, row.parameters),
-        labels=json.loads(row.labels),
+        labels=shown_labels(row.labels),
         attempt=row.attempt,
         retry_count=row.retry_count,
         max_retries=row.max_retries,
