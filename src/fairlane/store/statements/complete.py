@@ -7,7 +7,7 @@ decided by itself in `finish`.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, text
@@ -16,8 +16,18 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.line import Line
-from fairlane.store.statements.attempt_rows import MINE, Leased, ids_of
 from fairlane.store.tables import Instant, ended, live
+
+
+class Leased(Protocol):
+    """Whatever says which attempt it is about."""
+
+    @property
+    def organization(self) -> str: ...
+    @property
+    def job_id(self) -> UUID: ...
+    @property
+    def lease_token(self) -> UUID: ...
 
 
 class Done(NamedTuple):
@@ -57,9 +67,13 @@ _TYPED: Final = [
 ]
 _GUARD: Final = "live.cancel_requested_at IS NULL AND NOT live.has_children"
 
+# Ids travel as one text: the driver would turn each of an array's into text by itself, at several times the cost.
 _GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
     CAST(string_to_array(:tokens, ' ') AS uuid[]), CAST(:leave_results AS boolean[]))
     AS given(organization_id, id, lease_token, leaves_result)"""
+MINE: Final = (
+    "live.organization_id = given.organization_id AND live.id = given.id AND live.lease_token = given.lease_token"
+)
 # A host may hold the facts, which results refer to: the foreign key would wait for it.
 _FACTS_ARE_FREE: Final = """EXISTS (SELECT FROM fairlane_jobs AS jobs
       WHERE jobs.organization_id = given.organization_id AND jobs.id = given.id FOR KEY SHARE SKIP LOCKED)"""
@@ -207,3 +221,12 @@ def _on_sqlite(
     if left:
         connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})
     return [Done(one.organization, one.job_id, now, has_child) for one, _, has_child in done]
+
+
+def ids_of(attempts: Sequence[Leased]) -> dict[str, Any]:
+    """Return the parameters by which statements find attempts."""
+    return {
+        "organizations": [one.organization for one in attempts],
+        "ids": " ".join([one.job_id.hex for one in attempts]),
+        "tokens": " ".join([one.lease_token.hex for one in attempts]),
+    }

@@ -1,13 +1,14 @@
 """Ending attempts: under the live row's lock and the attempt's lease, decide, write, and tell the children."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
@@ -16,11 +17,45 @@ from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.line import Line
-from fairlane.store.statements import attempt_rows, dependencies, organizations
-from fairlane.store.statements.complete import complete, complete_on
+from fairlane.store.statements import dependencies, organizations
+from fairlane.store.statements.complete import MINE, Leased, complete, complete_on, ids_of
 from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, write_all
-from fairlane.store.tables import AnyRow
+from fairlane.store.tables import AnyRow, jobs, live
+
+# Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. The
+# token is there while the job runs and no longer; the status beside it would tempt the planner into another index.
+_GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
+    CAST(string_to_array(:tokens, ' ') AS uuid[])) AS given(organization_id, id, lease_token)"""
+_FACTS: Final = "JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organization_id AND jobs.id = live.id"
+# A row that somebody holds must not hold up the others. A host may hold the facts, which errors and dead letters refer
+# to: their foreign keys would wait for it.
+_LOCK: Final = text(f"""
+SELECT mine.lease_token FROM {_GIVEN} CROSS JOIN LATERAL (
+  SELECT lease_token FROM fairlane_live AS live {_FACTS} WHERE {MINE}
+  FOR NO KEY UPDATE OF live SKIP LOCKED FOR KEY SHARE OF jobs SKIP LOCKED) AS mine
+""").execution_options(fairlane_across="finish")  # noqa: S608 - a constant of ours
+
+_COLUMNS: Final = (
+    *(live.c.lease_token, live.c.attempt, live.c.retry_count, live.c.rescue_count, jobs.c.max_retries),
+    *(live.c.deferrals, live.c.cancel_requested_by, live.c.cancel_reason),
+)
+_NAMES: Final = ", ".join(str(column).removeprefix("fairlane_") for column in _COLUMNS)
+# With LIMIT the planner can't make a join of it.
+_READ: Final = f"""
+SELECT mine.* FROM {_GIVEN} CROSS JOIN LATERAL (
+  SELECT {_NAMES} FROM fairlane_live AS live {_FACTS} WHERE {MINE} LIMIT 1) AS mine
+"""  # noqa: S608 - a constant of ours
+_SQLITE_READ: Final = f"""
+SELECT {_NAMES} FROM json_each(:given) AS given
+JOIN fairlane_live AS live ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1
+  AND live.lease_token = given.value ->> 2 {_FACTS}
+"""  # noqa: S608 - a constant of ours
+_READ_ON_POSTGRES, _READ_ON_SQLITE = (
+    text(statement).columns(*_COLUMNS).execution_options(fairlane_across="finish")
+    for statement in (_READ, _SQLITE_READ)
+)
 
 
 class Finish(NamedTuple):
@@ -145,8 +180,8 @@ def _finish(
     """Decide each by itself, and write all together: one statement for each would hold up whoever comes after them."""
     if not items:
         return []
-    locked = attempt_rows.lock(connection, items)
-    rows = attempt_rows.read(connection, items)
+    locked = _lock(connection, items)
+    rows = _read(connection, items)
     # After the lock: a deletion that was committed before it is seen, and a later one waits for this transaction.
     gone = organizations.deleted(connection, {item.organization for item in items}) if are_ours else set[str]()
     changes: dict[UUID, Change] = {}
@@ -198,3 +233,28 @@ def _result(item: Finish) -> str | None:
 
 def _ended(one: Finished, status: JobStatus) -> Ended:
     return Ended(one.finish.organization, one.finish.job_id, one.finish.job_type, status)
+
+
+def _lock(connection: Connection, attempts: Sequence[Leased]) -> set[UUID]:
+    """Lock the running rows under these leases until the transaction ends, in the order given.
+
+    Returns:
+        The leases of those that are locked now. The others' were lost, or somebody holds their row: `_read` tells.
+    """
+    if is_sqlite(connection):  # whose write transaction is exclusive
+        return {one.lease_token for one in attempts}
+    return set(connection.execute(_LOCK, ids_of(attempts)).scalars().all())
+
+
+def _read(connection: Connection, attempts: Sequence[Leased]) -> dict[UUID, AnyRow]:
+    """What `decide` needs to know of the attempts that have these leases still, by lease.
+
+    A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
+    the row before: so a request comes wholly before the decision or after it.
+    """
+    if is_sqlite(connection):
+        given = json.dumps([[one.organization, one.job_id.hex, one.lease_token.hex] for one in attempts])
+        rows = connection.execute(_READ_ON_SQLITE, {"given": given}).all()
+    else:
+        rows = connection.execute(_READ_ON_POSTGRES, ids_of(attempts)).all()
+    return {row.lease_token: row for row in rows}
