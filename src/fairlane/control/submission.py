@@ -149,7 +149,7 @@ class Submitter:
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
             at = None
-            if plain is not None and plain.is_alone:
+            if plain is not None:
                 at = new_jobs.at_once_within(ours, self._database.clock, plain.granted, plain.chunks())
             made = (plain.jobs(at), []) if plain and at is not None else self._submit(ours, submissions, ready)
             return made

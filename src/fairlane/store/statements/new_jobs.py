@@ -215,12 +215,11 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], granted: Mapping[str, 
 def at_once_within(
     connection: Connection, clock: Clock, granted: Mapping[str, Granted], chunks: Iterator[Sequence[Draft] | None]
 ) -> datetime | None:
-    """Do the same with one draft, within a transaction that is open, where `at_once` does nothing."""
-    drafts = next(chunks) if is_sqlite(connection) else None
-    if drafts is None:
+    """Do the same within a transaction that is open, where `at_once` does nothing."""
+    if not is_sqlite(connection):
         return None
-    (draft,), now = drafts, clock.now(connection)
-    return now if new_jobs_on_sqlite.at_once(connection, now, draft, granted[draft.job_type]) else None
+    now = clock.now(connection)
+    return now if new_jobs_on_sqlite.at_once(connection, now, chunks, granted) else None
 
 
 @cache

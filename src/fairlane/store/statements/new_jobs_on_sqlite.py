@@ -4,7 +4,8 @@ All rows are one JSON text: Python's module for SQLite gives up the interpreter'
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -48,21 +49,20 @@ SELECT {_values(("organization_id", "id", "status", "message"))},
 FROM json_each(:given)
 """),  # noqa: S608 - names of ours
 )
-# What was taken for granted of a job by itself. Nobody else writes, so it stays so until the commit.
-_PROOF: Final = """
-SELECT 1 FROM fairlane_job_types
-WHERE name = :type AND enabled AND (:documents IS NULL OR schema || options = :documents)
+# What was taken for granted of plain jobs, by what they have in common. Nobody else writes, so it stays so.
+_PROOF: Final = f"""
+SELECT count(*) FROM json_each(:kinds) AS kind JOIN fairlane_job_types AS type ON type.name = kind.value ->> 0
+WHERE type.enabled AND (kind.value ->> 1 IS NULL OR type.schema || type.options = kind.value ->> 1)
   AND (:is_host_s OR EXISTS (
-    SELECT 1 FROM fairlane_organizations WHERE id = :organization AND status = :active AND max_live_jobs IS NULL))
-  AND (:is_host_s OR :user IS NULL OR EXISTS (
-    SELECT 1 FROM fairlane_members WHERE organization_id = :organization AND user_id = :user
-      AND role IN (SELECT value FROM json_each(:roles))))
-  AND NOT EXISTS (SELECT 1 FROM fairlane_jobs WHERE organization_id = :organization AND id = :id)
-  AND NOT EXISTS (SELECT 1 FROM fairlane_dedup_keys WHERE organization_id = :organization AND key = :key)
-"""
+    SELECT 1 FROM fairlane_organizations
+    WHERE id = kind.value ->> 2 AND status = '{OrganizationStatus.ACTIVE}' AND max_live_jobs IS NULL))
+  AND (:is_host_s OR kind.value ->> 3 IS NULL OR EXISTS (
+    SELECT 1 FROM fairlane_members WHERE organization_id = kind.value ->> 2 AND user_id = kind.value ->> 3
+      AND role IN (SELECT value FROM json_each(kind.value -> 4))))
+"""  # noqa: S608 - a constant of ours
 _TAKE: Final = """
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
-VALUES (:organization, :key, :id, :expires_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys)
 """
 
 
@@ -76,38 +76,61 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
         IntegrityError
     """
     for start in range(0, len(new), _AT_ONCE):
-        given = {"now": Instant.on_sqlite(now), "given": _rows(new[start : start + _AT_ONCE], replaced)}
+        given = {"now": Instant.on_sqlite(now), "given": _rows(new[start : start + _AT_ONCE], now, replaced)}
         for statement in _INSERTS:
             connection.execute(statement, given)
 
 
-def at_once(connection: Connection, now: datetime, draft: Draft, granted: Granted) -> bool:
-    """Insert a plain draft, in a transaction that writes, if all that was taken for granted of it holds.
+def at_once(
+    connection: Connection,
+    now: datetime,
+    chunks: Iterable[Sequence[Draft] | None],
+    granted: Mapping[str, Granted],
+) -> bool:
+    """Insert plain drafts, in a transaction that writes, if all that was taken for granted of them holds.
+
+    Args:
+        chunks: None = give up.
+        granted: by job type.
 
     Returns:
-        False: nothing was done; or there is a job of its id, or somebody has had its key.
+        False: nothing was done; or there is a job of an id, or somebody has had a key.
     """
-    proof = {
-        "type": draft.job_type,
-        "documents": granted.documents,
-        "is_host_s": granted.is_host_s,
-        "organization": draft.organization,
-        "active": OrganizationStatus.ACTIVE,
-        "user": draft.user,
-        "roles": json.dumps([*granted.roles]),
-        "id": draft.id.hex,
-        "key": draft.dedup.key if draft.dedup is not None else None,
-    }
+    driver: Any = connection.connection.driver_connection
     with by_sqlalchemy(connection.engine):
-        if _send(connection, _PROOF, proof).fetchone() is None:
-            return False
-        if draft.dedup is not None:
-            expires_at = Instant.on_sqlite(now + timedelta(seconds=draft.dedup.window))
-            _send(connection, _TAKE, {**proof, "expires_at": expires_at})
-        new = Fresh(draft, 0, now, JobStatus.QUEUED, has_children=False)
-        given = {"now": Instant.on_sqlite(now), "given": _rows([new], {})}
-        for statement in _INSERTS:
-            _send(connection, statement.text, given)
+        driver.execute("SAVEPOINT plain")
+        try:
+            is_done = all(drafts is not None and _insert_proved(connection, now, drafts, granted) for drafts in chunks)
+        except sqlite3.IntegrityError:
+            is_done = False
+        if not is_done:
+            driver.execute("ROLLBACK TO plain")
+        driver.execute("RELEASE plain")
+    return is_done
+
+
+def _insert_proved(
+    connection: Connection, now: datetime, drafts: Sequence[Draft], granted: Mapping[str, Granted]
+) -> bool:
+    kinds = {id(draft.kind): draft.kind for draft in drafts}.values()
+    proofs = [(kind, granted[kind.job_type]) for kind in kinds]
+    rows = [
+        (kind.job_type, proof.documents, kind.organization, kind.user, sorted(proof.roles)) for kind, proof in proofs
+    ]
+    given: dict[str, object] = {"kinds": json.dumps(rows), "is_host_s": any(proof.is_host_s for _, proof in proofs)}
+    if _send(connection, _PROOF, given).fetchone() != (len(rows),):
+        return False
+    keys = [
+        (one.organization, one.dedup.key, one.id.hex, Instant.on_sqlite(now + timedelta(seconds=one.dedup.window)))
+        for one in drafts
+        if one.dedup is not None
+    ]
+    if keys:
+        _send(connection, _TAKE, {"keys": json.dumps(keys)})
+    new = [Fresh(draft, 0, now, JobStatus.QUEUED, has_children=False) for draft in drafts]
+    given = {"now": Instant.on_sqlite(now), "given": _rows(new, now, {})}
+    for statement in _INSERTS:
+        _send(connection, statement.text, given)
     return True
 
 
@@ -119,28 +142,35 @@ def _send(connection: Connection, statement: str, values: Mapping[str, Any]) -> 
     return cursor
 
 
-def _rows(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> str:
-    return json.dumps([_row(one, replaced.get(one.draft.id)) for one in new], ensure_ascii=False)
+def _rows(new: Sequence[Fresh], now: datetime, replaced: Mapping[UUID, UUID]) -> str:
+    moment = Instant.on_sqlite(now)
+    return json.dumps(
+        [
+            _row(one, moment if one.run_at is now else Instant.on_sqlite(one.run_at), replaced.get(one.draft.id))
+            for one in new
+        ],
+        ensure_ascii=False,
+    )
 
 
-def _row(new: Fresh, earlier: UUID | None) -> tuple[object, ...]:
-    draft = new.draft
+def _row(new: Fresh, run_at: str, earlier: UUID | None) -> tuple[object, ...]:
+    draft, kind = new.draft, new.draft.kind
     return (
-        draft.organization,
+        kind.organization,
         draft.id.hex,
-        draft.kind.queue,
-        draft.job_type,
-        draft.user,
+        kind.queue,
+        kind.job_type,
+        kind.user,
         draft.parameters,
         draft.labels,
-        draft.kind.required_permission,
-        draft.kind.max_retries,
-        draft.kind.timeout,
-        draft.kind.on_parent_failure,
+        kind.required_permission,
+        kind.max_retries,
+        kind.timeout,
+        kind.on_parent_failure,
         new.status,
         new.status is JobStatus.QUEUED,
-        draft.kind.priority,
-        Instant.on_sqlite(new.run_at),
+        kind.priority,
+        run_at,
         new.unmet_parents,
         new.has_children,
         SUBMITTED if earlier is None else f"{SUBMITTED} in place of {earlier}",
