@@ -105,7 +105,7 @@ async def spooled(pieces: AsyncIterator[bytes]) -> BinaryIO:
 
 
 def safe_name(name: str) -> str:
-    """An artifact's name that no path can be made of. Raises PermanentError for any other."""
+    """Return an artifact's name that no path can be made of. Raises PermanentError for any other."""
     if not name.strip() or len(name) > NAME_LIMIT:
         raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name[:NAME_LIMIT]!r}")
     if not name.isprintable():
@@ -116,7 +116,7 @@ def safe_name(name: str) -> str:
 
 
 def media_type(content_type: str | None) -> str | None:
-    """A content type that can be a header of a download. Raises PermanentError for any other."""
+    """Return a content type that can be a header of a download. Raises PermanentError for any other."""
     if content_type is not None and (len(content_type) > NAME_LIMIT or not _MEDIA_TYPE.fullmatch(content_type)):
         raise PermanentError(
             f"a content type is a media type like 'text/csv' or 'text/plain; charset=utf-8', at most {NAME_LIMIT} "

@@ -301,7 +301,10 @@ class Slots:
                 steps.push_async_callback(executor.stop)
 
     async def _stop_closing(self) -> None:
-        """The database was away for too long. It is tried again as the worker leaves; else others rescue the jobs."""
+        """Stop writing last reports: the database was away for too long.
+
+        It is tried again as the worker leaves; else others rescue the jobs.
+        """
         for task in self._closing:
             task.cancel()
         for attempt in self._unclosed:
@@ -388,7 +391,7 @@ class Slots:
             self.deps.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
 
     def on_lost(self, lease: UUID) -> None:
-        """A report has found the lease lost; from any thread."""
+        """Stop an attempt whose report has found the lease lost; from any thread."""
         with suppress(RuntimeError):  # the loop is closed: the worker left without this attempt
             self.loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
 
@@ -457,12 +460,12 @@ class Slots:
                 return
 
     def give_up(self) -> None:
-        """What is left is not written any more, which handlers that were left behind may wait for."""
+        """Tell handlers that were left behind that what is left is not written any more."""
         for attempt in self._unclosed:
             attempt.channel.give_up()
 
     def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
-        """An attempt has ended. Its last reports are written before its result is; without them it has none."""
+        """Take the outcome of an attempt. Its last reports are written before its result; without them it has none."""
         if attempt.shut():
             self._end(attempt, outcome)
             return

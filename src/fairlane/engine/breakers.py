@@ -84,7 +84,7 @@ class Breakers:
 
 
 def _recent(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> dict[Pair, Outcomes]:
-    """What counts now of each of those pairs whose breaker is closed."""
+    """Return what counts now of each of those pairs whose breaker is closed."""
     known = breakers.latest(connection, pairs)
     beginnings: dict[datetime, list[Pair]] = defaultdict(list)
     for pair in pairs:

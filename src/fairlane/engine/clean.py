@@ -23,11 +23,11 @@ class Cleaner:
         return secret_values(self._parameters)
 
     def text(self, text: str) -> str:
-        """The text without them."""
+        """Return the text without them."""
         return without(text, self._secrets)
 
     def report(self, report: Report) -> Report:
-        """The report with its texts without them; checkpoints and files are the handler's own."""
+        """Return the report with its texts without them; checkpoints and files are the handler's own."""
         match report:
             case Line(level, message) if self._secrets:
                 return Line(level, self.text(message))
@@ -37,7 +37,7 @@ class Cleaner:
                 return report
 
     def error(self, error: ErrorReport) -> ErrorReport:
-        """What is kept of an error, without them."""
+        """Return what is kept of an error, without them."""
         if not self._secrets:
             return error
         return replace(error, message=self.text(error.message), traceback=self.text(error.traceback))

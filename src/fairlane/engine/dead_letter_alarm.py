@@ -33,7 +33,7 @@ class DeadLetterAlarm:
         self._emit = emit
 
     def ring(self, before: Mapping[str, int]) -> None:
-        """The transaction has committed: tell of those organizations that passed the threshold."""
+        """Tell of those organizations that passed the threshold, now that the transaction has committed."""
         below = sorted(organization for organization, depth in before.items() if depth < self.threshold)
         if not below:
             return

@@ -43,7 +43,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """The faster one, where the extra `uvloop` is installed."""
+    """Return the faster one, where the extra `uvloop` is installed."""
     try:
         import uvloop  # noqa: PLC0415 - optional
     except ImportError:

@@ -132,7 +132,7 @@ class AttemptChannel:
             await asyncio.sleep(self._wait)
 
     def _schedule(self) -> None:
-        """Under the lock: have a thread write what is due, or look again when it is."""
+        """Have a thread write what is due, or look again when it is; under the lock."""
         if self._is_scheduled or self._is_shut or not (self._waiting or self._latest):
             return
         due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
@@ -184,7 +184,7 @@ class AttemptChannel:
         _tell(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
 
     def _write_due(self, *, last: bool, lock_seconds: float | None = None) -> StorageUnavailable | None:
-        """What kept it from being written."""
+        """Write, and return what kept it from being written."""
         with self._lock:
             batch, self._waiting = self._waiting, []
             self._writing = batch
@@ -230,7 +230,7 @@ class AttemptChannel:
         return None
 
     def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:
-        """Whether the lease was held; else nothing was written."""
+        """Return True if the lease was held; else nothing was written."""
         has_files = any(isinstance(report, File) for report, _ in batch)
         while True:
             under = self._ring() if has_files else None
@@ -265,14 +265,14 @@ class AttemptChannel:
         return file_id, path
 
     def _ring(self) -> Ring | None:
-        """The keys that the organization has now, if it has any; outside of transactions."""
+        """Return the keys that the organization has now, if it has any; outside of transactions."""
         organization = self._facts.organization
         return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
     def _insert(
         self, connection: Connection, stored: list[Stored], under: Ring | None, progress: Progress | None
     ) -> bool | None:
-        """Whether the lease was held; else nothing was written.
+        """Return True if the lease was held; else nothing was written.
 
         None, and nothing was written either: the organization has other keys than those that files are stored under.
         """

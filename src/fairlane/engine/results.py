@@ -82,14 +82,14 @@ class Tally:
                 self._add(pair, *count)
 
     def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
-        """Under the lock."""
+        """Count these, under the lock."""
         count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
         count[0] += completions
         count[1] += failures
         count[2] += seconds
 
     def take(self) -> dict[Pair, Outcomes]:
-        """All that was counted; from here on it counts from zero."""
+        """Return all that was counted; from here on it counts from zero."""
         with self._lock:
             taken, self._counts = self._counts, {}
         return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
@@ -161,7 +161,7 @@ class Results:
                 await self._line.close()
 
     def _on_gone(self, task: asyncio.Task[None]) -> None:
-        """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
+        """Tell of a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
         error = task.exception() if not task.cancelled() else None
         self.changed.set()
         if isinstance(error, Exception):
@@ -288,7 +288,7 @@ class Results:
         self._failed_before = True
 
     def _tell_children(self, done: Sequence[Finished]) -> None:
-        """In a thread."""
+        """Tell the children of completed jobs, in a thread."""
         database = self._deps.database
         database.write(lambda connection: tell_children(connection, database.clock.now(connection), done))
 
@@ -325,7 +325,7 @@ class Results:
                 self._on_done(done)
 
     def _finish(self, batch: Part) -> list[Finished]:
-        """In a thread."""
+        """Write these, in a thread."""
         database, keyring = self._deps.database, self._deps.keyring
 
         def work(connection: Connection) -> list[Finished]:

@@ -49,7 +49,7 @@ class Outage:
         self._say_again = 0.0  # monotonic
 
     def goes_on(self, error: Exception) -> float:
-        """Another failure: seconds to wait before the next try, which is told of less and less often."""
+        """Tell of another failure, less and less often, and return the seconds to wait before the next try."""
         before, self._wait = self._wait, next_wait(self._wait)
         seconds = min(self._wait, self._longest) * random.uniform(_LEAST, 1.0)  # noqa: S311 - no secret
         now = time.monotonic()
@@ -59,14 +59,14 @@ class Outage:
         return seconds
 
     def is_over(self) -> None:
-        """A success: says so, if it was an outage."""
+        """Say that the database is back, if it was away."""
         if self._wait:
             self._wait = 0.0
             self._emit(StorageBack(self._service))
 
 
 def next_wait(seconds: float) -> float:
-    """How long to wait in an outage after a wait of `seconds`; 0 = there was none yet."""
+    """Return how long to wait in an outage after a wait of `seconds`; 0 = there was none yet."""
     return min(max(_FIRST_WAIT, seconds * 2), _LONGEST_WAIT)
 
 

@@ -107,7 +107,7 @@ class Worker:
 
     @property
     def id(self) -> UUID:
-        """The worker's id in the database."""
+        """Return the worker's id in the database."""
         return self._card.id
 
     def run(self) -> None:
@@ -196,8 +196,7 @@ class Worker:
         self.stop(at_once=self._signals > 1)
 
     def _replace_me(self) -> None:
-        """This process is to be replaced: an operator says so, or it can't be trusted to run more: too many handlers
-        left behind, or its loop blocked for a lease."""
+        """Stop, and have this process replaced: an operator says so, or it can't be trusted to run more."""
         self.must_be_replaced = True
         self.stop()
 
@@ -276,7 +275,7 @@ class WorkerLoop:
         self._slots.changed.set()
 
     def _hurry(self) -> None:
-        """What waits for a silent database must not keep a worker that is to end."""
+        """Wait no longer than a moment for a silent database: it must not keep a worker that is to end."""
         if (answers := self._deps.database.answers) is not None:
             answers.seconds = _LAST_SILENCE
 
@@ -288,12 +287,12 @@ class WorkerLoop:
             self._wake.set()
 
     def _on_ready(self) -> None:
-        """This worker made something ready: others shall know, too."""
+        """Claim what this worker has made ready, and tell other workers."""
         self._on_hint(is_new=True)
         self._applications.hint()
 
     def _on_hint(self, is_new: bool) -> None:
-        """From any thread."""
+        """Claim soon; from any thread."""
         if is_new:
             self._claims.lanes.hinted()
         with suppress(RuntimeError):  # a loop that is closed claims no more
@@ -446,7 +445,7 @@ class WorkerLoop:
         return len(ready)
 
     async def _write_left(self) -> None:
-        """What handlers have done and nobody wrote is given back, and done again.
+        """Write once more what handlers have done: what nobody writes is given back, and done again.
 
         The database may be back only now, or another session hold a row for a moment.
         """
@@ -477,7 +476,7 @@ class WorkerLoop:
         self._emit(LoopBlocked(self._card.name, found, seconds, where))
 
     def _drain_for(self, reason: str) -> None:
-        """From any thread: end in order, to be replaced."""
+        """End in order, to be replaced; from any thread."""
         if not self._is_unfit:
             self._is_unfit = True
             # Told once the loop turns again: if it is a log line that blocks it, the watch must not wait behind that.
