@@ -11,10 +11,9 @@ freed slot that is no other organization's whole slot.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 # A job counts as so many seconds of a slot at least. So short jobs are shared by number, whatever disturbs the clock.
@@ -40,8 +39,7 @@ class Contender(NamedTuple):
     room: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """How many jobs an organization may start this round, and how many of them are for those that waited longest."""
 
     jobs: int
@@ -57,11 +55,11 @@ class FairShare:
     def __init__(self) -> None:
         # Who has a job here, by lease, the oldest first; since when; what a second of it adds to what they were served.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
-        self.here: Counter[str] = Counter()  # how many of these
+        self.here: dict[str, int] = {}  # how many of these
         self._served: dict[str, float] = {}  # seconds of slots here, per weight
         self._least = 0.0  # served to each that can start something
         self._longest = 0.0  # seconds, of the jobs that run here or have just ended
-        self._weights: dict[str, int] = {}
+        self._contenders: Mapping[str, Contender] = {}  # of the last round
         self._owed_to_oldest: dict[str, int] = {}
 
     def ended(self, known: Collection[UUID], now: float) -> None:
@@ -74,6 +72,8 @@ class FairShare:
         self._longest = now - next((since for _, since, _ in self._jobs.values()), now)
         for name, since, per_second in [self._jobs.pop(lease) for lease in self._jobs.keys() - known]:
             self.here[name] -= 1
+            if not self.here[name]:
+                del self.here[name]
             served = self._served.get(name, self._least)
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
@@ -86,10 +86,10 @@ class FairShare:
         # Not all can have one: where jobs are known to be short, each has two at a time, since a claim costs by lanes.
         together = 2 if order.are_short and self._longest and len(waiting) > free else 1
         while free > 0 and waiting:
-            name = waiting[0].organization
+            kind, *_, name = waiting[0]
             one, so_far = contenders[name], given.get(name, 0)
             most = free if one.room is None else min(free, one.room - so_far)
-            jobs = most if len(waiting) == 1 else min(most, together if waiting[0].kind == 1 else 1)
+            jobs = most if len(waiting) == 1 else min(most, together if kind == 1 else 1)
             given[name], free = so_far + jobs, free - jobs
             if _has_room(one, given[name]):
                 heapreplace(waiting, order.turn(name, given[name]))
@@ -102,45 +102,48 @@ class FairShare:
         order = self._order(contenders, free)
         able = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
         heapify(able)  # mostly only the first few of thousands are asked for
-        return (heappop(able).organization for _ in range(len(able)))
+        return (heappop(able)[-1] for _ in range(len(able)))
 
     def started(self, jobs: Mapping[UUID, str], now: float) -> None:
         """Count what was really claimed: whose jobs, by lease."""
+        a_second: dict[str, float] = {}
         for name, number in Counter(jobs.values()).items():
-            self.here[name] += number
-            served = self._served.get(name, self._least)
-            self._served[name] = served + number * LEAST / self._weights.get(name, 1)
-        self._jobs |= {lease: (name, now, 1 / self._weights.get(name, 1)) for lease, name in jobs.items()}
+            one = self._contenders.get(name)
+            a_second[name] = 1 / one.weight if one is not None else 1.0
+            self.here[name] = self.here.get(name, 0) + number
+            self._served[name] = self._served.get(name, self._least) + number * LEAST * a_second[name]
+        self._jobs |= {lease: (name, now, a_second[name]) for lease, name in jobs.items()}
 
     def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
         self._welcome(contenders)
         return _Order(contenders, free, self.here, self._served, are_short=self._longest <= LEAST)
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
-        able = [self._served[name] for name, one in contenders.items() if one.room != 0 and name in self._served]
-        self._least = max(min(able, default=0.0), self._least)
-        # Who was served more than the others is remembered until these have had as much.
-        known = {name: one for name, one in self._served.items() if name in contenders or one > self._least}
+        served, able, held = self._served, list[float](), list[str]()
         for name, one in contenders.items():
-            if one.room == 0 or name not in known:
-                known[name] = max(known.get(name, 0.0), self._least)
-        self._served = known
-        self.here = +self.here  # without those that have none
-        self._weights = {name: one.weight for name, one in contenders.items()}
-        self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
+            if one.room == 0:
+                held.append(name)
+            elif name in served:
+                able.append(served[name])
+        self._least = least = max(min(able, default=0.0), self._least)
+        # Who was served more than the others is remembered until these have had as much.
+        for name in served.keys() - contenders.keys():
+            if served[name] <= least:
+                del served[name]
+        served |= dict.fromkeys(contenders.keys() - served.keys(), least)
+        served |= {name: max(served[name], least) for name in held}
+        for name in self._owed_to_oldest.keys() - contenders.keys():
+            del self._owed_to_oldest[name]
+        self._contenders = contenders
 
     def _share_of_oldest(self, name: str, jobs: int) -> int:
-        share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest[name] + jobs, TENTH)
+        share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest.get(name, 0) + jobs, TENTH)
         return min(share, jobs)
 
 
-class _Turn(NamedTuple):
-    """Sorts by whose turn it is. `kind`: below its share by a slot or more, by a part of one, or at its share."""
-
-    kind: int
-    served: float
-    running: float  # per weight
-    organization: str
+# Sorts by whose turn it is: which kind of a turn (below the share by a slot or more, by a part of one, or at it), how
+# much it was served, how much runs per weight, and the organization. A plain tuple, as rounds make thousands.
+_Turn: TypeAlias = tuple[int, float, float, str]
 
 
 class _Order:
@@ -168,26 +171,27 @@ class _Order:
         self._contenders = contenders
         self._served = served
         self.are_short = are_short
-        # A job that has just been claimed may not be counted yet over all workers.
-        self._running = {name: max(one.running, here.get(name, 0)) for name, one in contenders.items()}
         self._here = {name: here.get(name, 0) for name in contenders}
         self._share_here = fair_shares(contenders, self._here, free)
-        is_alone = self._here == self._running
-        self._share = self._share_here if is_alone else fair_shares(contenders, self._running, free)
+        # A job that has just been claimed may not be counted yet over all workers.
+        if any(one.running > self._here[name] for name, one in contenders.items() if one.running):
+            self._running = {name: max(one.running, self._here[name]) for name, one in contenders.items()}
+            self._share = fair_shares(contenders, self._running, free)
+        else:
+            self._running, self._share = self._here, self._share_here
 
     def turn(self, name: str, given: int) -> _Turn:
         """Return when the organization's turn is, once it was given so many of the free slots."""
-        one = self._contenders[name]
-        here, running = self._here[name] + given, self._running[name] + given
-        share, per_weight = self._share_here[name], running / one.weight
-        bound = _leeway(share) if self.are_short else 0.0
-        if running < self._share[name] + _leeway(self._share[name]):
+        weight, here, running = self._contenders[name].weight, self._here[name] + given, self._running[name] + given
+        share, of_all = self._share_here[name], self._share[name]
+        if running < of_all + _leeway(of_all):
+            bound = _leeway(share) if self.are_short else 0.0
             if here + 1 <= share - bound + _TINY:
-                return _Turn(0, 0.0, per_weight, name)
+                return 0, 0.0, running / weight, name
             if here < share + bound - _TINY:
                 # The middle of the next job's service: so nobody is ahead by more than half a job, in the mean.
-                return _Turn(1, self._served[name] + (given + 0.5) * LEAST / one.weight, per_weight, name)
-        return _Turn(2, 0.0, per_weight, name)
+                return 1, self._served[name] + (given + 0.5) * LEAST / weight, running / weight, name
+        return 2, 0.0, running / weight, name
 
 
 def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int], free: int) -> dict[str, float]:

@@ -186,10 +186,11 @@ class Claims:
                 line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours
             )
             self._remember(_Round(wanted, claimed, at), lanes)
-            prepare = partial(self._checks.prepare, claimed, lanes.standings)
-            if self._checks.are_bare(claimed, lanes.standings):
-                return prepare()
-            return await in_thread(self.threads, prepare)
+            ready = self._checks.at_once(claimed, lanes.standings)
+            if ready is None:
+                prepare = partial(self._checks.prepare, claimed, lanes.standings)
+                ready = await in_thread(self.threads, prepare)
+            return ready
         except BaseException:
             self.doubt()  # there may be claimed jobs that the worker never hears of
             raise
@@ -228,7 +229,8 @@ class Claims:
                 elsewhere[row.organization] += row.number
         here = self._share.here
         return lanes.contenders | {
-            name: lanes.contenders[name]._replace(running=number + here[name]) for name, number in elsewhere.items()
+            name: lanes.contenders[name]._replace(running=number + here.get(name, 0))
+            for name, number in elsewhere.items()
         }
 
     def _wanted(

@@ -45,6 +45,7 @@ _LATELY: Final = 0.2  # seconds
 _FEW: Final = (
     250  # lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless a hint comes
 )
+_FEW_ENDED: Final = 10  # jobs of a lane, which a claim passes in less time than it takes to move the mark behind them
 _REST: Final = 4  # times what a read took that was slow; as long it is kept, unless a hint comes
 # Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
 _LONGEST: Final = 2.0
@@ -92,24 +93,25 @@ class ReadyLanes:
         return self.at + timedelta(seconds=time.monotonic() - self.read_at)
 
     def took(self, wanted: Wanted, claimed: Sequence[Claimed], by_lane: Mapping[Lane, int]) -> None:
-        """Take out the lanes that have turned out to be empty, and move the marks of the others behind these jobs.
+        """Take out the lanes that have turned out to be empty, and move the marks of those that gave many jobs.
 
         A mark moves to the last of the most urgent jobs that a lane gave. Those that had waited longest may stand far
         behind it, with others before them that are still ready.
         """
         by_organization = Counter(one.organization for one in claimed)
-        last = dict[Lane, Claimed]()
-        for one in claimed:  # by priority, run_at, id
-            lane = Lane(one.queue, one.organization, one.job_type)
-            if lane not in last or last[lane].priority == one.priority:
-                last[lane] = one
+        moved = set[Lane]()
         for lane, room, quota in wanted.rows:
             number = by_lane.get(lane, 0)
             if number < room and by_organization[lane.organization] < quota.jobs:
                 self._leave_out(lane)
-            elif number > quota.oldest and lane in self.marks:
-                one = last[lane]
-                self.marks[lane] = Mark(one.priority, one.run_at.isoformat(), str(one.id))
+            elif number > max(quota.oldest, _FEW_ENDED) and lane in self.marks:
+                moved.add(lane)
+        last = dict[Lane, Claimed]()
+        for one in claimed if moved else ():  # by priority, run_at, id
+            lane = Lane(one.queue, one.organization, one.job_type)
+            if lane in moved and (lane not in last or last[lane].priority == one.priority):
+                last[lane] = one
+        self.marks |= {lane: Mark(one.priority, one.run_at.isoformat(), str(one.id)) for lane, one in last.items()}
 
     def _leave_out(self, lane: Lane) -> None:
         mine = self.by_organization.get(lane.organization, [])

@@ -53,6 +53,9 @@ class Extras(NamedTuple):
     trouble: Unreadable | None = None
 
 
+_NO_EXTRAS: Final = Extras()
+
+
 @dataclass(slots=True)
 class StartChecks:
     """For the claims of one worker. `locked`: organizations whose keys are not here, and which have nothing claimed."""
@@ -67,22 +70,26 @@ class StartChecks:
     def _are_ours(self) -> bool:
         return isinstance(self.directory, StoredDirectory)
 
-    def are_bare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> bool:
-        """Return True if these begin with what their claim says: there is nothing to ask for, and no key.
+    def at_once(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready] | None:
+        """Return each with what its attempt needs, if its claim has told all that: nothing is asked, opened or read.
 
         Args:
             standings: as for `prepare`.
         """
         organizations = {one.organization for one in claimed}
         rings = self.keyring.kept(organizations)
-        has_key = len(rings) < len(organizations) or any(rings.values())  # as far as is known without asking
-        return not (has_key or any(is_gone(standings.get(one)) for one in organizations)) and not any(
+        if len(rings) < len(organizations) or any(rings.values()) or any(is_gone(standings.get(one)) for one in rings):
+            return None
+        if any(
             one.attempt > 1
             or one.has_parents
             or (one.user is not None and not self._are_ours)
             or is_sealed(one.parameters)
             for one in claimed
-        )
+        ):
+            return None
+        members = self._members_of(claimed)
+        return [_ready(one, _NO_EXTRAS, verdict(one, standings, members), None) for one in claimed]
 
     def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
         """Return each with what its attempt needs, or with the outcome that it already has.
@@ -94,7 +101,9 @@ class StartChecks:
         with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
         more = self.database.read(lambda connection: self._extras(connection, with_more)) if with_more else {}
         return [
-            _ready(one, more.get(one.lease_token, Extras()), verdict(one, stand, members), rings.get(one.organization))
+            _ready(
+                one, more.get(one.lease_token, _NO_EXTRAS), verdict(one, stand, members), rings.get(one.organization)
+            )
             for one in claimed
         ]
 
@@ -210,7 +219,7 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
         # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
         verdict = verdict or _undecodable(one, Unreadable("its labels are no JSON.", BROKEN))
         one = one._replace(labels=_NO_LABELS)
-        return Ready(one, _facts(one, Extras()), verdict)
+        return Ready(one, _facts(one, _NO_EXTRAS), verdict)
 
 
 def _undecodable(one: Claimed, error: Unreadable) -> Failed:
