@@ -11,6 +11,7 @@ mark (a more urgent one, or one that was given back) is seen by the next read, j
 What must not be late the claim itself reads: pauses, and what runs under a limit.
 """
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ from fairlane.store.statements.lanes import Mark, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
-MOST_ON_LOOP: Final = 1_500  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
+MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
 SLOW: Final = 0.1  # seconds, of a statement that others should not have to wait for
 _LATELY: Final = 0.2  # seconds
 _FEW: Final = (
@@ -72,7 +73,7 @@ class ReadyLanes:
     at: datetime
     read_at: float
     by_organization: dict[str, list[Lane]]
-    held: Sequence[Lane]
+    held: frozenset[Lane]
     contenders: dict[str, Contender]
     marks: dict[Lane, Mark]
     standings: Mapping[str, Standing]
@@ -200,6 +201,7 @@ class LaneCache:
             found = await in_thread(threads, partial(self._read, began))
         else:
             seen = await claim_round.look_on(line, self.card.queues, suspended=True)
+            await asyncio.sleep(0)  # to read a thousand lanes takes the loop as long as what follows
             found = self._lanes_of(seen, _standings(seen), began)
             if new := self._unprepared(found):
                 await in_thread(threads, partial(self._prepare, new))
@@ -251,13 +253,19 @@ class LaneCache:
         breakers = {one.pair: one for one in seen.breakers}
         resting = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
         served = frozenset(self.card.job_types)
-        found = [lane for lane in seen.lanes if lane.job_type in served and pair_of(lane) not in resting]
-        gone = {lane.organization for lane in found if is_gone(standings.get(lane.organization))}
-        open_ = [lane for lane in found if not _is_suspended(standings.get(lane.organization))]
-        held = [lane for lane in open_ if is_held(lane, seen.paused, gone)] if seen.paused else []
+        found = [lane for lane in seen.lanes if lane.job_type in served]
+        if resting:
+            found = [lane for lane in found if pair_of(lane) not in resting]
+        names = {lane.organization for lane in found}
+        gone = {name for name in names if is_gone(standings.get(name))}
+        closed = {name for name in names if _is_suspended(standings.get(name))}
+        open_ = [lane for lane in found if lane.organization not in closed] if closed else found
+        held = (
+            frozenset(lane for lane in open_ if is_held(lane, seen.paused, gone)) if seen.paused else frozenset[Lane]()
+        )
         limits = _limits(open_, standings, seen)
         by_organization = defaultdict[str, list[Lane]](list)
-        for lane in open_ if not held else [lane for lane in open_ if lane not in {*held}]:
+        for lane in [lane for lane in open_ if lane not in held] if held else open_:
             by_organization[lane.organization].append(lane)
         trials = frozenset(pair_of(lane) for lane in found) & breakers.keys() if breakers else frozenset[Pair]()
         contenders = {
