@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import false, select
 
 from fairlane import Fairlane, JobStatus
+from fairlane.store.tables import workers
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race
 from tests.store.races.scene import Scene
@@ -84,6 +86,17 @@ def test_maintenance_mode_waits_for_a_claim_under_way_so_that_nothing_starts_onc
     scene.end(claimed)
     assert steps(scene.fl, first) == [QUEUED, RUNNING, COMPLETED]
     assert steps(scene.fl, second) == [QUEUED]
+
+
+def test_maintenance_mode_waits_also_for_a_claim_that_has_its_snapshot_and_no_lock_on_its_worker_s_row(
+    scene: Scene, race: Race
+):
+    scene.worker()
+    nobody = select(workers.c.id).where(false()).with_for_update(read=True, key_share=True)
+    with race.open() as claiming:
+        claiming.execute(nobody)
+        turning_on = race.waits(scene.fl.maintenance.on)
+    turning_on.result()
 
 
 def test_a_claim_that_hangs_keeps_nobody_from_turning_maintenance_mode_on(scene: Scene, race: Race):
