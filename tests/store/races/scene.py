@@ -230,7 +230,7 @@ class Hand:
 
     def ready(self, slots: int = 10) -> list[Ready]:
         """The same, with what the checks at start say of each."""
-        return self._claims().claim_round(slots, frozenset())
+        return self.claims().claim_round(slots, frozenset())
 
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """The same; the ids of what it claimed."""
@@ -238,13 +238,14 @@ class Hand:
 
     def give_back(self) -> int:
         """Give back all that was claimed, as a worker does after a round that went wrong."""
-        return self._claims().give_back(frozenset())
+        return self.claims().give_back(frozenset())
 
     def leave(self) -> None:
         """Sign off."""
-        self._claims().leave()
+        self.claims().leave()
 
-    def _claims(self) -> Claims:
+    def claims(self) -> Claims:
+        """Its claims, as a worker makes them once."""
         fl = self._scene.fl
         cache = LaneCache(fl.database, fl.directory, self.card, kept=0.0)
         return Claims(fl.database, fl.directory, self.card, LEASE, cache)

@@ -5,11 +5,12 @@ from itertools import chain
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from fairlane import JobStatus
 from fairlane.domain import transitions
 from fairlane.domain.outcomes import Outcome
+from fairlane.store import tables
 from fairlane.store.statements import attempts, workers
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.transition import write
@@ -35,6 +36,21 @@ def lose(scene: Scene) -> None:
 def is_registered(scene: Scene, worker: Hand) -> bool:
     """Whether the worker's row is there: it still may beat."""
     return worker.beat()
+
+
+def test_a_doubt_that_comes_during_a_claim_is_looked_into_by_the_next_round(scene: Scene, race: Race) -> None:
+    scene.submit()
+    worker = scene.worker()
+    claims = worker.claims()
+    with race.open() as other:
+        other.execute(select(tables.workers.c.id).with_for_update())
+        claiming = race.waits(partial(claims.claim_round, 1, frozenset()))
+        claims.doubt()
+    (ready,) = claiming.result()
+    assert claims.is_unsure
+    assert claims.claim_round(0, frozenset()) == []
+    assert not claims.is_unsure
+    assert scene.get(ready.claimed.id).status == QUEUED
 
 
 class TestTwoWorkersOneLane:
