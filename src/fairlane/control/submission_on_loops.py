@@ -20,7 +20,7 @@ from fairlane.control.batch import Submission
 from fairlane.control.submission import CHUNK, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered, FairlaneError
 from fairlane.domain.jobs import Job
-from fairlane.store.line import Line
+from fairlane.store.line import Line, NeedsSession
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft, Granted
 from fairlane.store.transaction import Database
@@ -36,6 +36,7 @@ class LoopSubmitter:
         self._database = database
         self._submitter = submitter
         self._lock = threading.Lock()
+        self._is_of_use = database.is_postgres
         self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender]()
 
     async def submit(self, submission: Submission) -> Job:
@@ -44,10 +45,12 @@ class LoopSubmitter:
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
-        plain = self._submitter.at_hand(submission) if self._database.is_postgres else None
+        plain = self._submitter.at_hand(submission) if self._is_of_use else None
         if plain is not None:
             try:
                 at = await self._sender().send(plain)
+            except NeedsSession:
+                self._is_of_use, at = False, None  # behind a pooler
             except CommitUnanswered as error:
                 return await asyncio.to_thread(self._submitter.find_after, error, submission)
             if at is not None:
@@ -96,6 +99,7 @@ class _Sender:
 
         Raises:
             CommitUnanswered
+            NeedsSession: nothing was done, nor ever will be.
         """
         one = _Waiting(plain, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
@@ -133,8 +137,9 @@ class _Sender:
             if drafts:
                 done = await new_jobs.at_once_on(self.line, drafts, granted)
         except Exception as error:  # noqa: BLE001 - it is told
-            if isinstance(error, CommitUnanswered) or not isinstance(error, FairlaneError | DBAPIError):
-                for end in ends.values():
+            told = [one.end for one in wanted] if isinstance(error, NeedsSession) else ends.values()
+            if isinstance(error, NeedsSession | CommitUnanswered) or not isinstance(error, FairlaneError | DBAPIError):
+                for end in told:
                     if not end.done():
                         end.set_exception(error)
             # Else nothing was done: each is submitted in a thread, where it is seen whose fault it was.

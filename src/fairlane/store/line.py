@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Select, TextClause, TextualSelect
 
-from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.answers import answered_within, on_loop
 from fairlane.store.clock import beforehand
 from fairlane.store.driver_errors import by_sqlalchemy, driver_error
 from fairlane.store.liveness import FRESH, PING, has_news
+from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database, of_commit
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 Statement: TypeAlias = TextClause | TextualSelect | Select[*tuple[Any, ...]]
 _SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
+
+
+class NeedsSession(ConfigurationError):
+    """A pooler stands before PostgreSQL."""
 
 
 class Line:
@@ -138,7 +143,11 @@ class Line:
 
     def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":
         """In a thread: a connection of the engine's, which its pool forgets."""
-        self._session = session = self._database.engine.connect()
+        session = self._database.engine.connect()
+        if is_pooled(session.info):
+            session.close()
+            raise NeedsSession("A pooler such as PgBouncer keeps no session for who needs one; connect to PostgreSQL.")
+        self._session = session
         driver = session.connection.driver_connection
         assert driver is not None
         session.detach()

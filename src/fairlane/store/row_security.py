@@ -23,6 +23,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Table, event
 
 from fairlane.domain.organizations import is_organization_id
+from fairlane.store.dialects import NoConnection
 from fairlane.store.tables import metadata, organizations, pauses
 
 # Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
@@ -96,6 +97,12 @@ SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND pg_has_role(oid,
   AND has_table_privilege(oid, to_regclass('fairlane_jobs'), 'SELECT')
 """  # noqa: S608 - a constant of ours
 _BECOME: Final = "SELECT set_config('role', %(role)s, false)"
+_BECOME_FOR_NOW: Final = "SELECT set_config('role', %(role)s, true)"
+_POOLED: Final = "fairlane_pooled"  # in a connection's info, behind a pooler: what each transaction has to set
+_NO_POOLER: Final = (
+    "A worker keeps its sessions, so it can't work behind a pooler such as PgBouncer; "
+    "let FAIRLANE_WORKER_URL lead to PostgreSQL itself."
+)
 
 
 def is_of_tenants(table: Table) -> bool:
@@ -114,8 +121,13 @@ _OF_TENANTS: Final = re.compile(
 )
 
 
-def take_on(engine: Engine, role: Role, refuse: Callable[[Any, str | None], None] | None = None) -> None:
+def take_on(
+    engine: Engine, role: Role, lock_seconds: float, refuse: Callable[[Any, str | None], None] | None = None
+) -> None:
     """Have each session of the engine take on the role, where the database has it.
+
+    Where a pooler stands between, each transaction may be another session's. There each takes it on for itself, and
+    waits for locks so long.
 
     Args:
         refuse: raises for a driver's connection, and the role that it has taken on, where row security would not hold.
@@ -124,20 +136,43 @@ def take_on(engine: Engine, role: Role, refuse: Callable[[Any, str | None], None
     def on_connect(driver: Any, record: Any) -> None:
         may = {row[0] for row in driver.execute(_MAY, {"roles": list(Role)}).fetchall()}
         taken = role if role in may else None
+        is_pooled = is_behind_a_pooler(driver)
         if taken is not None:
-            driver.execute(_BECOME, {"role": taken})
-        driver.commit()
-        record.info.update({_ROLE_OF: taken, _MAY_BE: may})
-        if refuse is not None:
-            try:
+            driver.execute(_BECOME_FOR_NOW if is_pooled else _BECOME, {"role": taken})
+        try:
+            if is_pooled and role is Role.WORKER:
+                raise NoConnection(_NO_POOLER)
+            if refuse is not None:
                 refuse(driver, taken)
-                driver.commit()
-            except BaseException:
-                driver.close()
-                raise
+            driver.commit()
+        except BaseException:
+            driver.close()
+            raise
+        record.info.update({_ROLE_OF: taken, _MAY_BE: may})
+        if is_pooled:
+            driver.prepare_threshold = None  # what one session has prepared, the next does not know
+            record.info[_POOLED] = ("lock_timeout", str(max(1, round(lock_seconds * 1000))))
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "do_execute", _scope_of_one)
+
+
+def is_behind_a_pooler(driver: Any) -> bool:
+    """Return True if a pooler answers for PostgreSQL: it makes up which process of the server is at work."""
+    (pid,) = driver.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(pid != driver.info.backend_pid)
+
+
+def is_pooled(info: Mapping[Any, Any]) -> bool:
+    """Return True if a pooler stands before a pooled connection with this info."""
+    return _POOLED in info
+
+
+def send_before(driver: Any, info: Mapping[Any, Any]) -> None:
+    """Send what a statement needs that the driver gets: in the transaction or the pipeline that it is sent in."""
+    if is_pooled(info):
+        settings = (*(("role", info[_ROLE_OF]) if info[_ROLE_OF] is not None else ()), *info[_POOLED])
+        driver.execute(_set(settings), settings)
 
 
 def open_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
@@ -184,6 +219,9 @@ def _settings(connection: Connection, scope: Scope | None, seconds: float | None
     if scope is None:
         _refuse_tenant_data(connection)
     settings = _setting(scope, connection.info[_MAY_BE]) if connection.info.get(_ROLE_OF) == Role.APP else ()
+    if is_pooled(connection.info):
+        own = ("role", Role.APP) if settings and "role" not in settings[::2] else ()
+        settings = (*own, *settings, *connection.info[_POOLED])
     if seconds is not None and connection.dialect.name == "postgresql":
         settings = (*settings, "statement_timeout", str(max(1, round(seconds * 1000))))
     return settings

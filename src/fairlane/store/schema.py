@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.store import row_advice, row_policies
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.driver_errors import is_lock_timeout, is_retryable
+from fairlane.store.row_security import is_behind_a_pooler
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
 
@@ -37,6 +38,10 @@ _VERSION_TABLE: Final = "fairlane_schema_version"
 _PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere, and for a table's lock
 # Seconds. Whoever waits for a table's lock has all others wait behind it, so it gives up soon and lets them pass.
 _LOCK_WAIT: Final = 0.5
+_NO_POOLER: Final = (
+    "A migration keeps its session, so it can't go through a pooler such as PgBouncer; "
+    "let FAIRLANE_OWNER_URL lead to PostgreSQL itself."
+)
 _PAUSE: Final = 0.5  # seconds between two such tries
 _LOCK_KEY: Final = int.from_bytes(b"fairlane", "big")
 # Any login may take such a lock.
@@ -195,6 +200,9 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 def _upgrade_online(database: Database) -> tuple[str | None, str]:
     """Upgrade PostgreSQL: no lock is held, nor waited for, longer than a moment."""
     deadline = time.monotonic() + _PATIENCE
+    with database.translated(), database.engine.connect() as connection:
+        if is_behind_a_pooler(connection.connection.driver_connection):
+            raise InstallationError(_NO_POOLER)
     with database.translated(), database.engine.connect() as connection, _alone(connection, deadline):
         # Only now, alone, does the revision stay as it is read.
         found, missing = _missing(connection)

@@ -95,7 +95,7 @@ class Database:
         if role is not None and not is_in_memory(url):
             self.engine.update_execution_options(**{row_security.EYES: role})
         if self.is_postgres and role is not None:
-            row_security.take_on(self.engine, role, row_logins.guard(role) if production else None)
+            row_security.take_on(self.engine, role, lock_seconds, row_logins.guard(role) if production else None)
         self._writing = self.engine.execution_options(**{WRITE: True})
         # SQLite's transactions read one snapshot anyway.
         self._reading = (
@@ -187,7 +187,8 @@ class Database:
             with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
                 driver: Any = pooled.driver_connection
                 cursors = []
-                with nullcontext() if is_alone else driver.pipeline():
+                with nullcontext() if is_alone and not row_security.is_pooled(pooled.info) else driver.pipeline():
+                    row_security.send_before(driver, pooled.info)
                     for given in values:
                         if given is None:
                             return None

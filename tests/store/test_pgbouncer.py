@@ -1,0 +1,153 @@
+"""Behind PgBouncer in transaction mode each transaction may be another session's; nothing of ours stays in any."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, text
+
+from fairlane import DuplicateJob, Fairlane, InstallationError, JobContext, JobStatus, Settings, Submission
+from fairlane.store.row_security import EVERYONE, Administered, Role, Scope
+from tests.store.as_owner import in_role
+from tests.store.logins import bound_logins
+from tests.store.pgbouncer import IS_HERE, pgbouncer
+
+pytestmark = [
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+    pytest.mark.skipif(not IS_HERE, reason="no pgbouncer here (Debian: apt install pgbouncer)"),
+]
+SESSION = (
+    "SELECT current_user, coalesce(current_setting('fairlane.organizations', true), ''), "
+    "current_setting('lock_timeout'), (SELECT count(*) FROM pg_prepared_statements)"
+)
+
+
+@pytest.fixture
+def through(database_url: str) -> Iterator[str]:
+    with pgbouncer(database_url) as url:
+        yield url
+
+
+@pytest.fixture
+def fl(database_url: str, through: str) -> Iterator[Fairlane]:
+    with Fairlane(Settings(url=through, worker_url=database_url, owner_url=database_url)) as fl:
+
+        @fl.job_type("work")
+        async def work(ctx: JobContext, n: int = 0) -> int:
+            return n
+
+        fl.migrate()
+        for one in ("acme", "rival"):
+            fl.organizations.create(one)
+        yield fl
+
+
+def test_nothing_of_ours_is_left_for_the_next_client(fl: Fairlane, through: str) -> None:
+    submissions = [Submission("work", organization="acme", parameters={"n": n}) for n in range(600)]
+    with psycopg.connect(through, autocommit=True, prepare_threshold=None) as other:
+        login = other.info.user
+        for verb in (
+            lambda: fl.submit("work", organization="acme", parameters={"n": -1}),
+            lambda: fl.submit_many(submissions),
+            lambda: asyncio.run(aio(fl)),
+            lambda: fl.list(organization="acme"),
+            fl.metrics,
+            lambda: fl.cancel(submissions[0].id, organization="acme"),
+            lambda: fl.submit("work", organization="acme", delay=60, parameters={"n": -2}),
+        ):
+            verb()
+            assert other.execute(SESSION).fetchone() == (login, "", "0", 0)
+        with pytest.raises(DuplicateJob):
+            fl.submit("work", organization="acme", parameters={"n": -1})
+        assert other.execute(SESSION).fetchone() == (login, "", "0", 0)
+
+
+async def aio(fl: Fairlane) -> None:
+    ends = await asyncio.gather(
+        *(fl.aio.submit("work", organization="acme", parameters={"n": n}) for n in range(1000, 1010))
+    )
+    assert len({job.id for job in ends}) == 10
+
+
+@pytest.mark.parametrize(
+    ("scope", "role", "seen"),
+    [
+        ("acme", Role.TENANT, {"acme"}),
+        (Administered("rival"), Role.ADMIN, {"rival"}),
+        (["acme", "rival"], Role.APP, {"acme", "rival"}),
+        ((), Role.APP, set()),
+        (EVERYONE, Role.OPERATOR, {"acme", "rival"}),
+    ],
+)
+def test_each_transaction_sees_its_own(fl: Fairlane, scope: Scope, role: Role, seen: set[str]) -> None:
+    for one in ("acme", "rival"):
+        fl.submit("work", organization=one)
+
+    def look(connection: Connection) -> None:
+        whose = text("SELECT current_user, current_setting('lock_timeout') <> '0', organization_id FROM fairlane_jobs")
+        assert {tuple(row) for row in connection.execute(whose)} == {(role, True, one) for one in seen}
+
+    with in_role():
+        for verb in (fl.database.look, fl.database.read, fl.database.write):
+            verb(look, of=scope)
+
+
+def test_who_reads_at_the_same_time_reads_its_own(database_url: str) -> None:
+    with (
+        pgbouncer(database_url, size=2) as url,
+        Fairlane(Settings(url=url, owner_url=database_url)) as first,
+        Fairlane(url) as second,
+    ):
+        first.job_type("work")(lambda ctx, n=0: None)
+        first.migrate()
+        for one in ("acme", "rival"):
+            first.organizations.create(one)
+            first.submit("work", organization=one)
+
+        def reads(fl: Fairlane, organization: str) -> set[str]:
+            pages = [fl.list(organization=organization) for _ in range(50)]
+            return {job.organization for page in pages for job in page.items}
+
+        with ThreadPoolExecutor(4) as threads:
+            asked = [(fl, one) for fl in (first, second) for one in ("acme", "rival")]
+            ends = [threads.submit(reads, *one) for one in asked]
+            assert [end.result() for end in ends] == [{one} for _, one in asked]
+
+
+async def test_a_worker_has_a_url_of_its_own(fl: Fairlane) -> None:
+    job = await fl.aio.submit("work", organization="acme", parameters={"n": 7})
+    await fl.worker().drain_async()
+    assert fl.get(job.id, organization="acme").status is JobStatus.COMPLETED
+    assert fl.result(job.id, organization="acme").value == 7
+
+
+def test_a_worker_without_one_is_told_what_to_do(fl: Fairlane, through: str) -> None:
+    with Fairlane(through) as pooled:
+        pooled.job_type("work")(lambda ctx, n=0: None)
+        with pytest.raises(InstallationError, match="FAIRLANE_WORKER_URL"):
+            asyncio.run(pooled.worker().run_async())
+
+
+def test_a_migration_without_one_is_told_what_to_do(fl: Fairlane, through: str) -> None:
+    with Fairlane(through) as pooled, pytest.raises(InstallationError, match="FAIRLANE_OWNER_URL"):
+        pooled.migrate()
+
+
+def test_a_login_without_rights_of_its_own_submits_in_each_way(fl: Fairlane, database_url: str) -> None:
+    del fl  # which has migrated
+    with (
+        bound_logins(database_url) as logins,
+        pgbouncer(logins["jobs"], size=2) as url,
+        Fairlane(Settings(url=url, production=True)) as bound,
+    ):
+        bound.job_type("letter")(lambda ctx, n=0: None)
+        bound.submit("letter", organization="acme")
+        bound.submit_many([Submission("letter", organization="acme", parameters={"n": n}) for n in (1, 2)])
+        bound.submit("letter", organization="acme", delay=60, parameters={"n": 3})
+        asyncio.run(bound.aio.submit("letter", organization="acme", parameters={"n": 4}))  # type: ignore[arg-type]
+        with bound.database.engine.connect() as theirs:
+            bound.submit("letter", organization="acme", parameters={"n": 5}, connection=theirs)
+            theirs.commit()
+        assert bound.list(organization="acme").total == 6
