@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from tests.api.served import Api
 
@@ -15,6 +15,7 @@ BASE = "/organizations/acme/bulk-actions"
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is a job, and whoever begins does no second one."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     defaults = Bulk.start.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "seconds", 0.0)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.store.statements import bulk_actions
 from tests.browser.site import Site
 
@@ -157,6 +157,7 @@ def test_what_a_colleague_does_with_many_is_seen_and_stopped(
     enter: Callable[..., Page], jobs: Site, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     fl = jobs.fl
     begun = fl.bulk.start("cancel", {"job_type": "nobody.runs"}, organization="acme", user="ben", seconds=0.0)
     # Somebody is at it, and takes their time.

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
 from fairlane.cli import output, submitting
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
@@ -475,10 +475,26 @@ def test_cancel_of_many_says_how_many_fit_asks_and_leaves_the_others(run: Run, f
     assert (done["matching"], done["action"]["changed"], done["action"]["stopped_by"]) == (1, 1, None)
 
 
+def test_cancel_of_many_says_how_many_had_ended_before_their_turn(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = submitted(run), submitted(run)
+    start = Bulk.start
+
+    def late(bulk: Bulk, *given: Any, **more: Any) -> Any:
+        fl.cancel(first, organization="acme")
+        return start(bulk, *given, **more)
+
+    monkeypatch.setattr(Bulk, "start", late)
+    said = run("jobs", "cancel", "-o", "acme", "--all", "--yes").stdout
+    assert said == "1 job canceled or asked to stop, 1 had ended before their turn.\n"
+
+
 def test_a_worker_carries_out_what_the_command_does_not_wait_for(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)  # a step is a job
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     jobs = [submitted(run, "--delay", "1h") for _ in range(3)]
 
     printed = run("jobs", "cancel", "-o", "acme", "--type", "greet", "--yes", "--no-wait").stdout
@@ -491,6 +507,7 @@ def test_a_worker_carries_out_what_the_command_does_not_wait_for(
 
 def test_the_command_waits_until_a_worker_is_done(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     monkeypatch.setattr(Bulk, "start", partialmethod(Bulk.start, seconds=0.0))  # what is left is the worker's
     for _ in range(3):
         submitted(run, "--delay", "1h")

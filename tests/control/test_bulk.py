@@ -1,13 +1,14 @@
 """Many jobs at once: `fl.bulk` (R8, R10). What is done with which jobs; how it goes on is in test_bulk_steps.py."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from fairlane import (
     BulkActionNotFound,
@@ -58,6 +59,25 @@ def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
     assert {scene.get(job).status for job in labeled} == {CANCELED}
     assert {scene.get(job).status for job in mine} == {QUEUED}
     assert scene.get(other, "rival").status == QUEUED
+
+
+def test_waiting_jobs_are_canceled_many_in_a_transaction(scene: Scene):
+    """Ten thousand of a wrong batch must not have started before their turn comes."""
+    parent = scene.submit()
+    child = scene.submit(depends_on=[parent.id])
+    jobs = submit(scene, 150, run_at=scene.now + timedelta(days=3))
+    running = scene.submit(priority="critical")
+    scene.worker().claim()
+    commits = list[None]()
+    event.listen(scene.fl.database.engine, "commit", lambda _: commits.append(None))
+    assert all_of(scene, "cancel").changed == 153
+    assert len(commits) < 30
+    assert {scene.get(job).status for job in (parent, child, *jobs)} == {CANCELED}
+    assert scene.get(running).cancel_requested_at == scene.now
+    history = scene.fl.history(jobs[0].id, organization="acme")
+    assert (history[-1].actor, history[-1].message) == ("olga", "canceled with others")
+    audited = scene.fl.audit.list(organization="acme", subject=str(jobs[0].id))
+    assert [(one.actor, one.action) for one in audited] == [("olga", "jobs.cancel")]
 
 
 def test_what_waits_for_a_retry_is_canceled_and_nothing_that_is_ready(scene: Scene):
@@ -163,6 +183,7 @@ def test_statuses_that_can_be_gone_through_only_once_are_no_others(scene: Scene)
 
 def test_jobs_that_come_in_later_are_none_of_those(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, 2)
     action = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)
     scene.clock.advance(1)
@@ -233,6 +254,7 @@ def test_children_of_dead_letters_follow_the_parent_and_are_no_refusals(scene: S
 
 def test_what_has_failed_again_is_not_retried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     old, new = bury(scene, 1), bury(scene, 1)
     action = scene.fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
     scene.clock.advance(1)
@@ -275,6 +297,7 @@ def test_what_makes_no_sense_is_not_begun(scene: Scene, verb: str, filters: dict
 
 def test_an_organization_has_so_many_at_work_and_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, MOST_WORKING + 2)
     first, *_ = [scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0) for _ in range(MOST_WORKING)]
     with pytest.raises(TooManyBulkActions, match="stop it"):
@@ -299,6 +322,7 @@ def test_they_are_listed_newest_first_and_of_their_organization_alone(scene: Sce
 def test_they_are_told_of_for_a_day_after_their_end(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     ended = all_of(scene, "cancel")
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, 2)
     working = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)
     scene.clock.advance(DAY + 1)

@@ -28,6 +28,7 @@ CANCELED, QUEUED = JobStatus.CANCELED, JobStatus.QUEUED
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is a job."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
@@ -37,8 +38,11 @@ def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
     )
 
 
-def service(scene: Scene) -> BulkActions:
-    return BulkActions(scene.fl.database, scene.fl.bulk._steps.go_on, 1.0, scene.events.append, lambda: None)
+def service(scene: Scene, *, has_room: bool = False) -> BulkActions:
+    go_on = scene.fl.bulk._steps.go_on
+    return BulkActions(
+        scene.fl.database, go_on, 1.0, scene.events.append, has_room=lambda: has_room, on_ready=lambda: None
+    )
 
 
 def now_is(scene: Scene, action: BulkAction) -> BulkAction:
@@ -69,15 +73,16 @@ def test_workers_do_what_is_left(scene: Scene):
     submit(scene, 3)
     action = begin(scene)
     assert (action.state, action.changed, action.ended_at) == ("working", 1, None)
-    assert steps(scene, action) == 2
+    assert steps(scene, action) == 3, "of two jobs, and one that finds no other"
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("done", 3)
     assert statuses(scene) == [CANCELED] * 3
 
 
-def test_a_worker_rests_after_a_step(scene: Scene):
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_worker_rests_after_a_step_only_where_all_its_slots_are_taken(scene: Scene, has_room: bool):
     submit(scene, 3)
     action = begin(scene)
-    assert service(scene).run_once() == 0, "else the next round would follow at once"
+    assert service(scene, has_room=has_room).run_once() == has_room, "the next round follows at once, or not"
     assert now_is(scene, action).changed == 2
 
 
@@ -228,21 +233,28 @@ def test_it_ends_with_the_token_that_began_it(scene: Scene):
     assert "token" in str(now_is(scene, action).problem)
 
 
+@pytest.mark.parametrize(("page", "first"), [(1, 2), (100, 3)])
 def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, page: int, first: int
 ):
     monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", page)
     jobs = submit(scene, 4)
-    cancel = scene.fl.bulk._steps._work._jobs.cancel
+    control = scene.fl.bulk._steps._work._jobs
+    cancel, cancel_waiting = control.cancel, control.cancel_waiting
 
     def held(job: UUID, *given: Any, **more: Any) -> Any:
         if job == jobs[1].id:
             raise StorageUnavailable("it is locked")
         return cancel(job, *given, **more)
 
-    monkeypatch.setattr(scene.fl.bulk._steps._work._jobs, "cancel", held)
+    def without_held(page: list[UUID], *given: Any, **more: Any) -> Any:
+        return cancel_waiting([job for job in page if job != jobs[1].id], *given, **more)
+
+    monkeypatch.setattr(control, "cancel", held)
+    monkeypatch.setattr(control, "cancel_waiting", without_held)
     action = begin(scene)
-    assert (action.changed, action.state) == (2, "working")
+    assert (action.changed, action.state) == (first, "working")
     steps(scene, action)
     ended = now_is(scene, action)
     assert (ended.state, ended.changed, ended.refused) == ("done", 3, 1)
@@ -277,7 +289,7 @@ def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene,
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(scene.fl.bulk._steps._work._jobs, "cancel", fails)
+    monkeypatch.setattr(scene.fl.bulk._steps._work._jobs, "cancel_waiting", fails)
     steps(scene, good)
     assert (now_is(scene, good).state, now_is(scene, broken).state) == ("done", "working")
     steps(scene, broken)

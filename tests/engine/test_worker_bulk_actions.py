@@ -3,7 +3,7 @@
 import pytest
 
 from fairlane import Fairlane, JobStatus, PermanentError, Submission
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from tests.engine.worker_kit import Engine, engine, running, until
 
 JOBS = 5
@@ -13,6 +13,7 @@ JOBS = 5
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is a job."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def dead_letters(fl: Engine) -> None:

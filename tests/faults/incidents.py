@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import update
 
 from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnavailable
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.engine import breakers, worker
@@ -95,6 +95,7 @@ def in_haste() -> Iterator[None]:
         patches.enter_context(patch.object(worker, "Heartbeat", LongSteady))
         patches.enter_context(patch.object(worker, "Rescue", HastyRescue))
         patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
+        patches.enter_context(patch.object(bulk_work, "_PAGE", 1))
         for owner, name in (
             (bulk_actions, "TAKEN_FOR"),
             (bulk_steps, "_AGAIN"),

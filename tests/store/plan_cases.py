@@ -605,8 +605,8 @@ CASES = {
     "old bulk actions": Case(
         lambda connection: bulk_actions.forget(connection, START + timedelta(minutes=1), 100), ("bulk_actions_ended",)
     ),
-    "whether a job was revived": Case(
-        lambda connection: history.was_revived(connection, "small1", RUNNING, START), ("execution_log_job",)
+    "which jobs were revived": Case(
+        lambda connection: history.revived(connection, "small1", [RUNNING], START), ("execution_log_job",)
     ),
     "watched jobs that run": Case(lambda connection: feed.watched_progress(connection, WATCHED), ("live_",), ()),
     "what happened to watched jobs": Case(

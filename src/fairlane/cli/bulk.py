@@ -128,7 +128,8 @@ def carry_out(
     elif action is None:
         say(f"No jobs fit that can be {_DONE[verb]}.")
     else:
-        _tell(action)
+        # A number that is capped tells nothing of those that are missing.
+        _tell(action, 0 if counts.capped else matching, runs=JobStatus.RUNNING in statuses)
     if action is not None and (action.refused or action.state is BulkState.STOPPED):
         raise typer.Exit(1)
 
@@ -149,7 +150,7 @@ def _ended(fl: "Fairlane", action: BulkAction) -> BulkAction:
     return action
 
 
-def _tell(action: BulkAction) -> None:
+def _tell(action: BulkAction, matching: int, *, runs: bool) -> None:
     said = f"{number_of(action.changed, 'job')} {_DONE[action.verb]}"
     if action.verb is BulkVerb.CANCEL and action.changed:
         said += " or asked to stop"
@@ -157,6 +158,9 @@ def _tell(action: BulkAction) -> None:
         said += f", {action.refused:,} refused"
     if action.passed_over:
         said += f", {action.passed_over:,} passed over, as they changed meanwhile"
+    missed = matching - action.changed - action.refused - action.passed_over
+    if action.verb is BulkVerb.CANCEL and action.state is BulkState.DONE and missed > 0:
+        said += f", {missed:,} had {'ended' if runs else 'started or ended'} before their turn"
     if action.state is BulkState.WORKING:
         said += f" so far; workers go on with bulk action {action.id}"
     if action.state is BulkState.STOPPED:

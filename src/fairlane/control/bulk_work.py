@@ -1,13 +1,15 @@
-"""Works off many jobs, one by one: what bulk actions do.
+"""Works off many jobs, from the newest to the oldest: what bulk actions do.
 
-Each job is changed in a transaction of its own, from the newest to the oldest; then it is said how far that came. So a
+Jobs that wait are canceled a page at a time, each page in one transaction that waits for nobody. Every other job is
+changed in a transaction of its own. Then it is said how far that came. So a
 crash leaves jobs that were changed and jobs that were not, and going over them again does the rest: one that was
 canceled or deleted fits no more, and one that was retried is passed over, also if it has failed again. So is whatever
 else has ended, or come back to life, after the beginning: who began it can't have meant that. When a retried one is due
 is kept in its own transaction, so that no two are ever given one moment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +23,7 @@ from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import (
+    FairlaneError,
     IllegalTransition,
     InvalidParameters,
     JobNotFound,
@@ -31,7 +34,8 @@ from fairlane.domain.errors import (
 from fairlane.store.statements.job_list import Place, Wanted
 
 TOLD: Final = 20  # refusals, in full
-_PAGE: Final = 200
+_PAGE: Final = 100  # jobs; those that wait are canceled in one transaction, which holds their rows
+_REASON: Final = "canceled with others"
 _PACES: Final = (0.001, 100_000.0)  # jobs a second
 _KEPT_WAITING = "it is held by somebody else, who kept this waiting for too long; do it again later"
 
@@ -89,34 +93,51 @@ class BulkWork:
         """
         before, deadline = Place(*decode_cursor(cursor)) if cursor is not None else None, monotonic() + seconds
         tally = _Tally(order.verb)
-        while True:
+        while not tally.seen or monotonic() <= deadline:
             try:
                 page = self._places(order.organization, order.wanted, before=before, limit=_PAGE)
             except StorageUnavailable:
                 if not tally.seen:
                     raise
                 return tally.worked(before)
+            canceled = self._cancel_waiting(order, [place.id for place in page])
+            tally.changed += len(canceled)
             for place in page:
-                if tally.seen and monotonic() > deadline:
+                is_late = tally.seen and monotonic() > deadline
+                if place.id not in canceled and (is_late or not self._goes_on(order, place.id, tally, passes_held)):
                     return tally.worked(before)
-                try:
-                    tally.count(place.id, partial(self._one, order, place.id))
-                except StorageUnavailable:
-                    if not tally.seen and not passes_held:
-                        raise
-                    if tally.seen:
-                        return tally.worked(before)
-                    tally.refuse(place.id, _KEPT_WAITING)
                 before = place
             if len(page) < _PAGE:
-                break
-        return tally.worked(None)
+                return tally.worked(None)
+        return tally.worked(before)
+
+    def _goes_on(self, order: Order, job: UUID, tally: "_Tally", passes_held: bool) -> bool:
+        """Change a job. Return False if it can't be had, and the step ends before it."""
+        try:
+            tally.count(job, partial(self._one, order, job))
+        except StorageUnavailable:
+            if tally.seen:
+                return False
+            if not passes_held:
+                raise
+            tally.refuse(job, _KEPT_WAITING)
+        return True
+
+    def _cancel_waiting(self, order: Order, page: Sequence[UUID]) -> frozenset[UUID]:
+        """Cancel at once those that only wait. Where that can't be done, each is tried by itself, which says why."""
+        if order.verb is not BulkVerb.CANCEL or not page:
+            return frozenset()
+        with suppress(FairlaneError):
+            return self._jobs.cancel_waiting(
+                page, order.organization, user=order.user, reason=_REASON, same_since=order.begun
+            )
+        return frozenset()
 
     def _one(self, order: Order, job: UUID) -> None:
         organization, user = order.organization, order.user
         match order.verb:
             case BulkVerb.CANCEL:
-                self._jobs.cancel(job, organization, user=user, reason="canceled with others", same_since=order.begun)
+                self._jobs.cancel(job, organization, user=user, reason=_REASON, same_since=order.begun)
             case BulkVerb.RETRY:
                 self._jobs.retry(job, organization, user=user, at=order.due, same_since=order.begun)
             case BulkVerb.DELETE:

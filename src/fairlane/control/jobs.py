@@ -28,7 +28,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import ROLE_RIGHTS, Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
-from fairlane.domain.statuses import JobStatus, Role
+from fairlane.domain.statuses import WAITING, JobStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.registry.catalogue import Catalogue
@@ -39,7 +39,7 @@ from fairlane.registry.tenants import Tenants
 from fairlane.store.borrow import lock_timeout
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
-from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.locks import lock, lock_job
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
@@ -109,6 +109,43 @@ class JobControl:
             return self.read(connection, organization, row.id)
 
         return self.change(job, organization, user, "cancel", work)
+
+    def cancel_waiting(
+        self, jobs: Sequence[UUID], organization: str, *, user: str | None, reason: str, same_since: datetime
+    ) -> frozenset[UUID]:
+        """Cancel those of the jobs that wait, in one transaction that waits for none of them, and return them.
+
+        Of those that are left, `cancel` says why: somebody holds the job, `user` may not cancel it, it runs, has ended
+        or is not the same.
+
+        Raises:
+            PermissionDenied, StorageUnavailable, OrganizationNotFound
+        """
+        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
+
+        def work(connection: Connection) -> frozenset[UUID]:
+            with lock_timeout(connection, self._database.lock_seconds):
+                locked = lock(connection, organization, jobs, skip_locked=True)
+                membership, is_operator = actor.membership(connection), actor.is_operator(connection)
+                changed = history.revived(connection, organization, locked, same_since)
+                rows = [
+                    row
+                    for row in locked.values()
+                    if JobStatus(row.status) in WAITING
+                    and row.id not in changed
+                    and (user is None or is_operator or _may(row, user, membership, Right.JOBS_CHANGE))
+                ]
+                if not rows:
+                    return frozenset()
+                now = self._database.clock.now(connection)
+                cancel.cancel_waiting(connection, now, rows, actor=user or SYSTEM, reason=reason)
+                told = [(row.id, {"status": row.status}, None) for row in rows]
+                audit.record_all(connection, now, organization, user or SYSTEM, "jobs.cancel", told)
+                return frozenset(row.id for row in rows)
+
+        canceled = self._tenants.write(work, organization)
+        self._database.hint()
+        return canceled
 
     def retry(
         self,
@@ -307,15 +344,19 @@ def _refuse_unless_same(connection: Connection, row: AnyRow, since: datetime | N
     if since is None:
         return
     has_ended = row.finished_at is not None and row.finished_at > since
-    if has_ended or history.was_revived(connection, row.organization_id, row.id, since):
+    if has_ended or history.revived(connection, row.organization_id, [row.id], since):
         raise ChangedSince(f"Job {row.id} has ended since, or was retried; look at it before you change it.")
 
 
 def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str, right: Right) -> None:
-    role = membership.role if membership is not None else None
-    if user is None or role is Role.ADMIN:
-        return
-    if role is not None and right in ROLE_RIGHTS[role] and row.submitted_by == user:
+    if user is None or _may(row, user, membership, right):
         return
     why = "it is not their own" if right in ROLE_RIGHTS[Role.MEMBER] else "only admins may"
     raise PermissionDenied(f"{user} may not {verb} job {row.id}: {why}; ask an admin of {row.organization_id}.")
+
+
+def _may(row: AnyRow, user: str, membership: Membership | None, right: Right) -> bool:
+    if membership is None:
+        return False
+    own = right in ROLE_RIGHTS[membership.role] and row.submitted_by == user
+    return membership.role is Role.ADMIN or own

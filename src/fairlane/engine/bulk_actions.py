@@ -13,29 +13,38 @@ GoOn = Callable[[str, UUID], int]
 
 
 class BulkActions:
-    """A service; every worker runs it: a step of the one that has waited longest, then a rest.
+    """A service; every worker runs it: a step of the one that has waited longest, then a rest if all slots are taken.
 
     Args:
+        has_room: tells whether the worker has a slot to spare.
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
     def __init__(
-        self, database: Database, go_on: GoOn, interval: float, emit: Emit, on_ready: Callable[[], object]
+        self,
+        database: Database,
+        go_on: GoOn,
+        interval: float,
+        emit: Emit,
+        *,
+        has_room: Callable[[], bool],
+        on_ready: Callable[[], object],
     ) -> None:
         self.name = "bulk actions"
         self.interval = interval
         self._database = database
         self._go_on = go_on
         self._emit = emit
+        self._has_room = has_room
         self._on_ready = on_ready
 
     def run_once(self) -> int:
-        """A step; 0, also where there is more to do: what a worker is for has most of its time."""
-        self.step()
-        return 0
+        """Do a step. Return 0 in a full worker, as if there were no more to do: its jobs have most of its time."""
+        done = self.step()
+        return done if self._has_room() else 0
 
     def step(self) -> int:
-        """A step of the one that has waited longest, of those that nobody is at; how many steps that were."""
+        """Do a step of the one that has waited longest, of those that nobody is at. Return how many steps that were."""
         database = self._database
         found = database.look(statements.live)
         if not found:

@@ -242,7 +242,9 @@ class WorkerLoop:
         self._stage = Stage(database, interval, self._on_ready)
         self._scheduler = Scheduler(database, deps.ticks, interval, emit, self._on_ready)
         go_on = deps.bulk_steps(database, deps.directory)
-        self._bulk = BulkActions(database, go_on, interval, emit, self._on_ready)
+        self._bulk = BulkActions(
+            database, go_on, interval, emit, has_room=lambda: self._slots.free > 0, on_ready=self._on_ready
+        )
         self._listener = Listener(database, self._on_hint)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 

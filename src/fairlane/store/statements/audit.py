@@ -1,7 +1,7 @@
 """The audit: written in the transaction of what it tells of, never changed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -35,18 +35,33 @@ def record(
         subject: what it was done to, by its id or name.
         before, after: what of it was changed; no secret and no payload.
     """
-    row = {
-        "organization_id": organization or PLATFORM,
-        "id": uuid7(),
-        "at": now,
-        "actor": actor,
-        "origin": origin(),
-        "action": action,
-        "subject": str(subject),
-        "before": _json(before),
-        "after": _json(after),
-    }
-    insert_many(connection, audit, [row])
+    record_all(connection, now, organization, actor, action, [(subject, before, after)])
+
+
+def record_all(
+    connection: Connection,
+    now: datetime,
+    organization: str | None,
+    actor: str,
+    action: str,
+    done: Iterable[tuple[object, Mapping[str, Any] | None, Mapping[str, Any] | None]],
+) -> None:
+    """Write down who did the same to several subjects: each with what was changed of it, before and after."""
+    rows = [
+        {
+            "organization_id": organization or PLATFORM,
+            "id": uuid7(),
+            "at": now,
+            "actor": actor,
+            "origin": origin(),
+            "action": action,
+            "subject": str(subject),
+            "before": _json(before),
+            "after": _json(after),
+        }
+        for subject, before, after in done
+    ]
+    insert_many(connection, audit, rows)
 
 
 def page(

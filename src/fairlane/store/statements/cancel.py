@@ -1,5 +1,6 @@
 """Cancel: at once where the job has not started, else a durable request that its worker finds."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,8 +11,8 @@ from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import TERMINAL, WAITING, JobStatus
 from fairlane.store.statements import dependencies
 from fairlane.store.statements.locks import lock_job
-from fairlane.store.statements.transition import Ended, write
-from fairlane.store.tables import live
+from fairlane.store.statements.transition import Change, Ended, write_all
+from fairlane.store.tables import AnyRow, live
 
 
 def cancel(
@@ -36,9 +37,7 @@ def cancel(
     if status in TERMINAL:
         raise IllegalTransition(f"Job {job_id} has ended as {status}; there is nothing to cancel.")
     if status in WAITING:
-        transition = transitions.cancel(status, actor, reason or "canceled before it started", now)
-        write(connection, now, organization, job_id, transition, actor=actor)
-        dependencies.settle(connection, now, [Ended(organization, job_id, row.job_type, JobStatus.CANCELED)])
+        cancel_waiting(connection, now, [row], actor=actor, reason=reason)
         return JobStatus.CANCELED
     if row.cancel_requested_at is None:  # the first request stands; asking again is no error
         connection.execute(
@@ -47,3 +46,15 @@ def cancel(
             .values(cancel_requested_at=now, cancel_requested_by=actor, cancel_reason=reason)
         )
     return status
+
+
+def cancel_waiting(connection: Connection, now: datetime, rows: Sequence[AnyRow], *, actor: str, reason: str) -> None:
+    """Cancel jobs that wait and are locked, together."""
+    reason = reason or "canceled before it started"
+    changes = [
+        Change(row.organization_id, row.id, transitions.cancel(JobStatus(row.status), actor, reason, now), actor)
+        for row in rows
+    ]
+    write_all(connection, now, changes)
+    ended = [Ended(row.organization_id, row.id, row.job_type, JobStatus.CANCELED) for row in rows]
+    dependencies.settle(connection, now, ended)

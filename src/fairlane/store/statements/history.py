@@ -1,13 +1,14 @@
 """What is kept of one job: its execution log with the errors of its attempts, its log lines, its result."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, exists, select
+from sqlalchemy import Connection, Select, and_, select
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements.whole import by_ids
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
 
@@ -54,12 +55,13 @@ def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
     )
 
 
-def was_revived(connection: Connection, organization: str, job_id: UUID, since: datetime) -> bool:
-    """Whether the job, a dead letter, has come back to life after this moment."""
+def revived(connection: Connection, organization: str, jobs: Collection[UUID], since: datetime) -> set[UUID]:
+    """Return those of the jobs that were dead letters and have come back to life after this moment."""
     entry = execution_log.c
-    of_job = (entry.organization_id == organization) & (entry.job_id == job_id)
-    there = exists().where(of_job, entry.from_status == JobStatus.DEAD_LETTER, entry.at > since)
-    return connection.execute(select(there)).scalar_one()
+    left = select(entry.job_id).where(
+        entry.organization_id == organization, entry.from_status == JobStatus.DEAD_LETTER, entry.at > since
+    )
+    return set(connection.scalars(by_ids(connection, left, entry.job_id, jobs)))
 
 
 def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:
