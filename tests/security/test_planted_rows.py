@@ -1,8 +1,10 @@
 """Rows that the application's own login plants in its organization: they stop no other organization's jobs or feed."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -20,7 +22,7 @@ from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, Role
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
-from fairlane.store.tables import ended, execution_log, job_parents, job_types, jobs, live, metadata
+from fairlane.store.tables import audit, ended, execution_log, job_parents, job_types, jobs, live, metadata
 from fairlane.store.transaction import Database
 from tests.api.routes import routes
 from tests.api.served import Api
@@ -514,3 +516,39 @@ def test_a_dead_letter_whose_parameters_nobody_can_read_is_retried_with_others(d
         api.fl.retry(job.id, organization="acme", parameters={"month": "2026-12"})
         api.run()
         assert api.fl.get(job.id, organization="acme").status == "completed"
+
+
+def test_entries_of_the_audit_that_nobody_can_read_hide_no_others(database_url: str):
+    with Api(database_url) as api:
+        for number, planted in enumerate(UNREADABLE.values()):
+            entry = {"organization_id": "acme", "id": uuid4(), "at": datetime.now(UTC), "actor": "x", "origin": "x"}
+            texts = {"before": planted, "after": None} if number % 2 else {"before": None, "after": planted}
+            planting = insert(audit).values(**entry, action="x", subject="planted", **texts)
+            api.fl.database.write(partial(Connection.execute, statement=planting), of=Administered("acme"))
+        api.fl.cancel(api.fl.submit("report", organization="acme").id, organization="acme")
+        admin, path = api.as_("admin"), "/organizations/acme/audit"
+        listed = admin.get(path).json()["items"]
+        assert [json.loads(line) for line in admin.get(f"{path}/export").text.splitlines()] == listed
+        read = [one["before"] or one["after"] for one in listed if one["subject"] == "planted"]
+        assert {tuple(one.items()) for one in read} == {(("before", "[unreadable]"),), (("after", "[unreadable]"),)}
+        assert "jobs.cancel" in {one["action"] for one in listed}
+
+
+@pytest.mark.parametrize("column", ["before", "after"])
+def test_the_application_writes_no_entry_of_the_audit_that_nobody_can_read(
+    postgres_url: str, logins: dict[str, str], column: str
+):
+    entry = "organization_id, id, at, actor, origin, action, subject"
+    with Fairlane(postgres_url) as owner:
+        owner.organizations.create("acme")
+    with psycopg.connect(plain(logins["host"]), autocommit=True) as session:
+        session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
+        plant = (
+            f"INSERT INTO fairlane_audit ({entry}, {column}) "
+            "VALUES ('acme', gen_random_uuid(), now(), 'x', 'x', 'x', 'x', %s)"
+        )
+        for planted in ("nonsense", "", "[1]", "1", "null"):
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidTextRepresentation)):
+                session.execute(plant, [planted])
+        for usual in (None, '{"name": "a"}'):
+            session.execute(plant, [usual])

@@ -1,12 +1,12 @@
 """The audit, to read: `fl.audit`."""
 
-import json
 from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.secrets import shown_object
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.tenants import Tenants
@@ -67,6 +67,6 @@ def _entry(row: AnyRow) -> AuditEntry:
         origin=row.origin,
         action=row.action,
         subject=row.subject,
-        before=json.loads(row.before) if row.before is not None else None,
-        after=json.loads(row.after) if row.after is not None else None,
+        before=shown_object(row.before, "before", by_name=False) if row.before is not None else None,
+        after=shown_object(row.after, "after", by_name=False) if row.after is not None else None,
     )

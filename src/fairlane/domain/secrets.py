@@ -88,17 +88,16 @@ def shown_json(text: str, *, by_name: bool = True) -> Any:
     return veiled(plain, by_name=by_name)
 
 
-def shown_parameters(text: str) -> Mapping[str, Any]:
-    """Return a job's parameters as people see them."""
-    found = shown_json(text)
-    return found if isinstance(found, dict) else {"parameters": BROKEN}
+def shown_object(text: str, name: str, *, by_name: bool = True) -> Mapping[str, Any]:
+    """Return the same of a text that is to hold an object: what is none is shown under the object's name."""
+    found = shown_json(text, by_name=by_name)
+    return found if isinstance(found, dict) else {name: BROKEN}
 
 
 def shown_labels(text: str) -> Mapping[str, str]:
     """Return a job's labels as people see them."""
-    found = shown_json(text, by_name=False)
-    are_labels = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
-    return found if are_labels else {"labels": BROKEN}
+    found = shown_object(text, "labels", by_name=False)
+    return found if all(isinstance(value, str) for value in found.values()) else {"labels": BROKEN}
 
 
 def _hides(name: object, value: object) -> bool:

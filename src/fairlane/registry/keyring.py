@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
-from fairlane.domain.secrets import shown_json, shown_parameters
+from fairlane.domain.secrets import shown_json, shown_object
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
@@ -121,7 +121,7 @@ class Shown:
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """Return a job's parameters."""
         try:
-            return shown_parameters(self.opened(organization, job_id, Field.PARAMETERS, text))
+            return shown_object(self.opened(organization, job_id, Field.PARAMETERS, text), "parameters")
         except Unreadable as error:
             return {"parameters": error.mark}
 

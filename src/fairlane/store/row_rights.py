@@ -103,6 +103,8 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
     t.execution_log.c.from_status: JobStatus,
     t.execution_log.c.to_status: JobStatus,
 }
+# Texts that the audit's readers take as objects. The audit may be planted, but not be made unreadable.
+_OBJECTS: Final = (t.audit.c.before, t.audit.c.after)
 # Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
@@ -121,7 +123,8 @@ def writable_by(role: Role, table: Table) -> str | None:
     """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
-    conditions = [*_within(moments, *MOMENTS), *_within(counts, *_COUNTS), *_known(table)]
+    objects = [f"json_typeof({one.name}::json) = 'object'" for one in _OBJECTS if one.table is table]
+    conditions = [*_within(moments, *MOMENTS), *_within(counts, *_COUNTS), *_known(table), *objects]
     if table is t.live:
         conditions.append(_OF_NO_WORKER)
     if not conditions or role not in SUBMITTERS:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bind
 
 from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
-from fairlane.domain.secrets import shown_labels, shown_parameters
+from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.drafts import Draft
@@ -60,7 +60,7 @@ class _WithoutKeys:
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """A job's parameters."""
-        return {"parameters": LOCKED} if is_sealed(text) else shown_parameters(text)
+        return {"parameters": LOCKED} if is_sealed(text) else shown_object(text, "parameters")
 
     def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
         """A text, if there is one."""
