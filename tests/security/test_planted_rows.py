@@ -552,3 +552,15 @@ def test_the_application_writes_no_entry_of_the_audit_that_nobody_can_read(
                 session.execute(plant, [planted])
         for usual in (None, '{"name": "a"}'):
             session.execute(plant, [usual])
+
+
+def test_the_application_writes_no_timeout_that_never_comes_or_has_passed(postgres_url: str, logins: dict[str, str]):
+    with Fairlane(postgres_url) as owner:
+        owner.organizations.create("acme")
+    written = {
+        timeout
+        for timeout in ("NaN", "Infinity", "-Infinity", "-1", "0", "0.5", "60")
+        if is_planted(logins["host"], job(jobs, timeout_seconds=f"'{timeout}'"))
+    }
+    assert written == {"0.5", "60"}
+    assert is_planted(logins["host"], job(jobs, timeout_seconds="NULL"))

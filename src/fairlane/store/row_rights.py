@@ -105,6 +105,7 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
 }
 # Texts that the audit's readers take as objects. The audit may be planted, but not be made unreadable.
 _OBJECTS: Final = (t.audit.c.before, t.audit.c.after)
+_TIMEOUT: Final = "timeout_seconds > 0 AND timeout_seconds < 'Infinity'"  # NaN is greater
 # Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
@@ -125,6 +126,8 @@ def writable_by(role: Role, table: Table) -> str | None:
     counts = [column.name for column in _COUNTED if column.table is table]
     objects = [f"json_typeof({one.name}::json) = 'object'" for one in _OBJECTS if one.table is table]
     conditions = [*_within(moments, *MOMENTS), *_within(counts, *_COUNTS), *_known(table), *objects]
+    if table is t.jobs:
+        conditions.append(_TIMEOUT)
     if table is t.live:
         conditions.append(_OF_NO_WORKER)
     if not conditions or role not in SUBMITTERS:
