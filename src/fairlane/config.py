@@ -160,7 +160,8 @@ class WebSettings(_FromEnvironment):
         default=16,
         gt=0,
         le=32,
-        description="Requests that a node works on at once; an eighth of them, or one, of one organization at most",
+        description="Requests that a node works on at once; an eighth of them, or one, of one organization, "
+        "and one more of a user of it who has none",
     )
     read_timeout: float = Field(
         default=10.0, gt=0, description="How many seconds the database may take for a look before it is stopped"

@@ -2,20 +2,26 @@
 
 import asyncio
 from collections import Counter, defaultdict, deque
+from functools import partial
 from threading import Event
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
 
 from fairlane.api.turns import Line, LineFull, Turns
 from tests.api.served import Api
+from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
+from tests.store.logins import plain
 
 PLACES = st.sampled_from(["acme", "other", "third"])
-STEPS = st.lists(st.tuples(st.sampled_from(["come", "linger", "go", "leave"]), PLACES), max_size=80)
+USERS = st.sampled_from(["ana", "bea"])
+STEPS = st.lists(st.tuples(st.sampled_from(["come", "linger", "go", "leave"]), PLACES, USERS), max_size=80)
 
 
 class Book:
@@ -24,94 +30,120 @@ class Book:
     def __init__(self, at_once: int, each: int, longest: int) -> None:
         self.line = Line[int](at_once, each, longest)
         self.at_once, self.each, self.longest = at_once, each, longest
-        self.begun, self.quick = Counter[str](), set[str]()
-        self.waiting: defaultdict[str, deque[int]] = defaultdict(deque)
+        self.begun, self.quick = Counter[tuple[str, str]](), set[str]()
+        self.waiting: defaultdict[str, deque[tuple[str, int]]] = defaultdict(deque)
 
-    def come(self, place: str, number: int) -> None:
+    def at(self, place: str) -> int:
+        return sum(number for (there, _), number in self.begun.items() if there == place)
+
+    def come(self, place: str, user: str, number: int) -> None:
         try:
-            is_begun = self.line.come(place, number)
+            is_begun = self.line.come(place, user, number)
         except LineFull:
-            assert len(self.waiting[place]) == self.longest
+            assert len(self.waiting[place]) >= self.longest
+            assert user in {one for one, _ in self.waiting[place]}
             return
         if is_begun:
             assert place not in self.quick
-            self._begin(place)
+            self._begin(place, user)
         else:
-            self.waiting[place].append(number)
+            self.waiting[place].append((user, number))
 
     def linger(self, place: str) -> None:
         if place in self.quick:
             self.quick.remove(place)
             self._following(self.line.linger(place))
 
-    def go(self, place: str, number: int) -> None:
-        if self.begun[place]:
-            is_quick = place in self.quick and (self.begun[place] == 1 or number % 2 == 0)
-            self.begun[place] -= 1
+    def go(self, place: str, user: str, number: int) -> None:
+        if self.begun[place, user]:
+            is_quick = place in self.quick and (self.at(place) == 1 or number % 2 == 0)
+            self.begun[place, user] -= 1
             self.quick -= {place} if is_quick else set()
-            self._following(self.line.go(place, is_quick=is_quick))
+            self._following(self.line.go(place, user, is_quick=is_quick))
 
     def leave(self, place: str) -> None:
         if self.waiting[place]:
-            self.line.leave(place, self.waiting[place].pop())
+            user, number = self.waiting[place].pop()
+            self.line.leave(place, user, number)
 
-    def able(self) -> dict[str, int]:
-        """Who may begin, though somebody waits there: nobody, between two steps. With how many are worked on there."""
-        places = [one for one in self.waiting if self.waiting[one] and one not in self.quick]
+    def able(self) -> dict[tuple[str, str], int]:
+        """Who may begin, though they wait: nobody, between two steps. With how many are worked on at their place."""
+        open_places = self.waiting.keys() - self.quick
+        waiting = {(place, user) for place in open_places for user, _ in self.waiting[place]}
         is_full = self.begun.total() >= self.at_once
-        return {} if is_full else {one: self.begun[one] for one in places if self.begun[one] < self.each}
+        most = {one: self.each + (not self.begun[one]) for one in waiting}
+        return {} if is_full else {one: self.at(one[0]) for one in waiting if self.at(one[0]) < most[one]}
 
-    def _begin(self, place: str) -> None:
-        self.begun[place] += 1
+    def _begin(self, place: str, user: str) -> None:
+        self.begun[place, user] += 1
         self.quick.add(place)
 
     def _following(self, number: int | None) -> None:
         able = self.able()
         assert (number is None) == (not able)
         if number is not None:
-            chosen = next(one for one in able if self.waiting[one][0] == number)  # in the order of their coming
-            assert able[chosen] == min(able.values())
-            self.waiting[chosen].popleft()
-            self._begin(chosen)
+            # Of each user in the order of their coming.
+            first = {(at, user): next(one for who, one in self.waiting[at] if who == user) for at, user in able}
+            place, user = next(one for one in able if first[one] == number)
+            assert able[place, user] == min(able.values())
+            self.waiting[place].remove((user, number))
+            self._begin(place, user)
 
 
 @given(STEPS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 def test_nobody_has_more_than_their_share_nor_is_kept_waiting_beside_a_free_place(
-    steps: list[tuple[str, str]], at_once: int, each: int, longest: int
+    steps: list[tuple[str, str, str]], at_once: int, each: int, longest: int
 ):
     book = Book(at_once, each, longest)
-    for number, (step, place) in enumerate(steps):
+    for number, (step, place, user) in enumerate(steps):
         match step:
             case "come":
-                book.come(place, number)
+                book.come(place, user, number)
             case "linger":
                 book.linger(place)
             case "go":
-                book.go(place, number)
+                book.go(place, user, number)
             case "leave":
                 book.leave(place)
         assert book.begun.total() <= at_once
         assert all(number <= each for number in book.begun.values())
-        assert all(len(one) <= longest for one in book.waiting.values())
+        assert all(book.at(place) <= each + 1 for place, _ in book.begun)  # one more of a user who has none
+        assert all(len(one) <= longest + 2 for one in book.waiting.values())  # one more of each user
         assert book.able() == {}
-        assert +book.line.begun == +book.begun
+        assert +book.line.begun == +Counter({place: book.at(place) for place, _ in book.begun})
         assert book.line.waiting == +Counter({one: len(book.waiting[one]) for one in book.waiting})
 
 
 def test_one_that_takes_long_lets_the_next_begin_beside_it():
     line = Line[str](4, 2, 10)
-    assert line.come("acme", "report")
-    assert not line.come("acme", "look")
-    assert not line.come("acme", "another")
+    assert line.come("acme", "ana", "report")
+    assert not line.come("acme", "ana", "look")
+    assert not line.come("acme", "ana", "another")
     assert line.linger("acme") == "look"
-    assert line.go("acme") == "another"
-    assert line.go("acme", is_quick=False) is None
+    assert line.go("acme", "ana") == "another"
+    assert line.go("acme", "ana", is_quick=False) is None
     assert line.begun == {"acme": 1}
+
+
+def test_users_of_a_place_take_turns_and_one_who_has_none_at_work_waits_for_nobody_who_takes_long():
+    line = Line[str](8, 2, 3)
+    assert line.come("acme", "ana", "a0")
+    assert [line.come("acme", "ana", one) for one in ("a1", "a2", "a3")] == [False] * 3
+    assert line.linger("acme") == "a1"
+    assert line.linger("acme") is None  # two of ana fill the place
+    assert not line.come("acme", "ana", "a4")
+    with pytest.raises(LineFull):
+        line.come("acme", "ana", "a5")
+    assert line.come("acme", "bea", "b0")
+    assert [line.come("acme", "bea", one) for one in ("b1",)] == [False]
+    assert line.go("acme", "bea") == "b1"
+    assert line.go("acme", "ana", is_quick=False) is None
+    assert line.go("acme", "bea") == "a2"
 
 
 def test_places_that_wait_take_turns_however_many_wait_there():
     line = Line[str](1, 1, 10)
-    assert line.come("acme", "a0")
+    assert line.come("acme", "ana", "a0")
     for place, one in [
         ("acme", "a1"),
         ("acme", "a2"),
@@ -120,9 +152,9 @@ def test_places_that_wait_take_turns_however_many_wait_there():
         ("other", "o2"),
         ("third", "t1"),
     ]:
-        assert not line.come(place, one)
+        assert not line.come(place, "ana", one)
     order, place = [], "acme"
-    while (begins := line.go(place)) is not None:
+    while (begins := line.go(place, "ana")) is not None:
         order.append(begins)
         place = {"a": "acme", "o": "other", "t": "third"}[begins[0]]
     assert order == ["a1", "o1", "t1", "a2", "o2", "a3"]
@@ -211,3 +243,36 @@ def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: 
         return answer
 
     assert asyncio.run(play()) == 200
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock, for all who write
+def test_a_user_s_writes_that_wait_for_a_lock_hold_up_no_other_user_of_the_organization(
+    database_url: str, serve: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """A host's transaction holds the key that they all wait for."""
+    monkeypatch.setenv("FAIRLANE_LOCK_TIMEOUT", f"{PATIENCE}")
+    api: Api = serve({"requests_at_once": 16})
+    secrets = [api.token("member"), api.token("admin")]
+    host_engine = create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
+
+    async def play() -> tuple[set[int], set[int]]:
+        writing, reading = (client(api, secret) for secret in secrets)
+        assert (await writing.get("/organizations/acme")).status_code == 200
+        with host_engine.begin() as host:
+            api.fl.submit("unique", organization="acme", connection=host)
+            post = partial(writing.post, "/organizations/acme/jobs", json={"job_type": "unique"})
+            writes = [asyncio.create_task(post()) for _ in range(20)]
+            await asyncio.to_thread(until_held_up, database_url, 2)
+            reads = {(await reading.get("/organizations/acme/access")).status_code for _ in range(5)}
+            assert not any(one.done() for one in writes)
+        return reads, {one.status_code for one in await asyncio.gather(*writes)}
+
+    assert asyncio.run(play()) == ({200}, {409})
+    host_engine.dispose()
+
+
+def until_held_up(database_url: str, sessions: int) -> None:
+    """Wait until so many sessions wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(plain(database_url), autocommit=True) as look:
+        until(lambda: look.execute(waiting).fetchone() == (sessions,))

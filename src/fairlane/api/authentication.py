@@ -171,7 +171,9 @@ class Authentication:
         address, places = network_of(scope), self._authenticator.rates.places
         credential = self._authenticator.count(headers, address)
         organization = _organization_in(path_of(scope))
-        async with self._turns.at(places.of(credential, organization, address)):
+        # Its user is not known yet. Whoever comes with a new one each time is nobody in particular.
+        user = credential if credential is not None and places.is_proved(credential) else ""
+        async with self._turns.at(places.of(credential, organization, address), user):
             asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
             if organization is not None and may_be_large(scope):

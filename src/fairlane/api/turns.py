@@ -8,6 +8,9 @@ takes no thread and no connection.
 At each place one request is worked on at a time: two would take as long as one after the other, and cost the others
 twice as much of the interpreter. But one that takes long, as a report or a bulk action, lets the next begin beside it.
 
+At a place users take turns, too. Where one user's requests take long, as they do that wait for a lock, and fill the
+place, another user who has none at work may have one more: so nobody freezes the place for the others.
+
 A place is an organization: that of the credential, or one that the credential opened before. Whoever has not shown yet
 where they belong stands in the line of their user, or of their address.
 """
@@ -40,15 +43,17 @@ class Line(Generic[T]):
 
     Args:
         at_once: at all places together.
-        each: at one place; all but one of them have taken long.
-        longest: that may wait at one place.
+        each: at one place; all but one of them have taken long. One more of a user who has none.
+        longest: that may wait at one place. One more of each user who has none that waits.
     """
 
     def __init__(self, at_once: int, each: int, longest: int) -> None:
         self._at_once, self._each, self._longest = at_once, each, longest
         self._begun: Counter[str] = Counter()
+        self._begun_of: Counter[tuple[str, str]] = Counter()  # by place and user
         self._quick: set[str] = set()  # places where one is worked on that has not taken long yet
-        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()  # whose turn was longest ago comes first
+        # By place, then by user; whose turn was longest ago comes first.
+        self._waiting: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
 
     @property
     def begun(self) -> Counter[str]:
@@ -58,25 +63,25 @@ class Line(Generic[T]):
     @property
     def waiting(self) -> Counter[str]:
         """Count who wait, by place."""
-        return Counter({place: len(line) for place, line in self._waiting.items()})
+        return Counter({place: sum(map(len, lines.values())) for place, lines in self._waiting.items()})
 
-    def come(self, place: str, one: T) -> bool:
-        """Add one at a place; return True if it begins at once, else it waits until `go` names it.
+    def come(self, place: str, user: str, one: T) -> bool:
+        """Add one of a user at a place; return True if it begins at once, else it waits until `go` names it.
 
         Raises:
             LineFull: it may not even wait.
         """
         # Whoever waits could not begin, or would have: so nobody is passed by.
-        if self._begun.total() < self._at_once and self._is_open(place):
-            self._begin(place)
+        if self._begun.total() < self._at_once and self._is_open(place, user):
+            self._begin(place, user)
             return True
-        line = self._waiting.get(place, ())
-        if len(line) >= self._longest:
+        lines = self._waiting.get(place, OrderedDict())
+        if user in lines and sum(map(len, lines.values())) >= self._longest:
             raise LineFull
-        self._waiting.setdefault(place, deque()).append(one)
+        self._waiting.setdefault(place, OrderedDict()).setdefault(user, deque()).append(one)
         return False
 
-    def go(self, place: str, *, is_quick: bool = True) -> T | None:
+    def go(self, place: str, user: str, *, is_quick: bool = True) -> T | None:
         """End one that was worked on at a place.
 
         Args:
@@ -85,9 +90,8 @@ class Line(Generic[T]):
         Returns:
             Who begins in its stead: of the place where fewest are worked on, and of such of whose turn was longest ago.
         """
-        self._begun[place] -= 1
-        if not self._begun[place]:
-            del self._begun[place]
+        self._begun -= Counter([place])  # which keeps no zeros
+        self._begun_of -= Counter([(place, user)])
         if is_quick:
             self._quick.remove(place)
         return self._next()
@@ -97,32 +101,44 @@ class Line(Generic[T]):
         self._quick.remove(place)
         return self._next()
 
-    def _is_open(self, place: str) -> bool:
-        return place not in self._quick and self._begun[place] < self._each
+    def _is_open(self, place: str, user: str) -> bool:
+        most = self._each + (not self._begun_of[place, user])
+        return place not in self._quick and self._begun[place] < most
 
-    def _begin(self, place: str) -> None:
+    def _begin(self, place: str, user: str) -> None:
         self._begun[place] += 1
+        self._begun_of[place, user] += 1
         self._quick.add(place)
 
     def _next(self) -> T | None:
-        able = [one for one in self._waiting if self._is_open(one)]
-        if not able or self._begun.total() >= self._at_once:
+        if self._begun.total() >= self._at_once:
             return None
-        chosen = min(able, key=self._begun.__getitem__)  # the first of equals
-        line = self._waiting[chosen]
-        one = line.popleft()
-        self._waiting.move_to_end(chosen)
-        if not line:
-            del self._waiting[chosen]
-        self._begin(chosen)
+        able = {place: user for place in self._waiting if (user := self._first(place)) is not None}
+        if not able:
+            return None
+        place = min(able, key=self._begun.__getitem__)  # the first of equals
+        user = able[place]
+        one = self._waiting[place][user].popleft()
+        self._waiting.move_to_end(place)
+        self._waiting[place].move_to_end(user)
+        self._clear(place, user)
+        self._begin(place, user)
         return one
 
-    def leave(self, place: str, one: T) -> None:
-        """Remove one that waits at a place and does not want to any more."""
-        line = self._waiting[place]
-        line.remove(one)
-        if not line:
+    def _first(self, place: str) -> str | None:
+        """Return the user whose turn it is at a place; None: nobody there may begin."""
+        return next((user for user in self._waiting[place] if self._is_open(place, user)), None)
+
+    def _clear(self, place: str, user: str) -> None:
+        if not self._waiting[place][user]:
+            del self._waiting[place][user]
+        if not self._waiting[place]:
             del self._waiting[place]
+
+    def leave(self, place: str, user: str, one: T) -> None:
+        """Remove one that waits at a place and does not want to any more."""
+        self._waiting[place][user].remove(one)
+        self._clear(place, user)
 
 
 class Turns:
@@ -138,46 +154,46 @@ class Turns:
         self._line = Line[Event](at_once, each or max(1, at_once // _SHARE), longest)
 
     @asynccontextmanager
-    async def at(self, place: str) -> AsyncIterator[None]:
+    async def at(self, place: str, user: str = "") -> AsyncIterator[None]:
         """Hold a turn of the place, for as long as the block runs.
 
         Raises:
             Problem: too many wait there.
         """
-        turn = await self.begin(place)
+        turn = await self.begin(place, user)
         try:
             yield
         finally:
             turn.end()
 
-    async def begin(self, place: str) -> "Turn":
-        """Wait for a turn of the place.
+    async def begin(self, place: str, user: str = "") -> "Turn":
+        """Wait for a turn of a user at the place.
 
         Raises:
             Problem: too many wait there.
         """
         begun = Event()
         try:
-            if self._line.come(place, begun):
-                return Turn(self._line, place)
+            if self._line.come(place, user, begun):
+                return Turn(self._line, place, user)
         except LineFull:
             raise _too_many() from None
         try:
             await begun.wait()
         except BaseException:
             if begun.is_set():  # in the moment in which it was given up
-                Turn(self._line, place).end()
+                Turn(self._line, place, user).end()
             else:
-                self._line.leave(place, begun)
+                self._line.leave(place, user, begun)
             raise
-        return Turn(self._line, place)
+        return Turn(self._line, place, user)
 
 
 class Turn:
     """A turn that somebody has, until it ends."""
 
-    def __init__(self, line: Line[Event], place: str) -> None:
-        self._line, self._place = line, place
+    def __init__(self, line: Line[Event], place: str, user: str) -> None:
+        self._line, self._place, self._user = line, place, user
         self._is_quick, self._is_over = True, False
         self._timer = get_running_loop().call_later(_LONG, self._linger)
 
@@ -186,7 +202,7 @@ class Turn:
         if not self._is_over:
             self._is_over = True
             self._timer.cancel()
-            _let_begin(self._line.go(self._place, is_quick=self._is_quick))
+            _let_begin(self._line.go(self._place, self._user, is_quick=self._is_quick))
 
     def _linger(self) -> None:
         self._is_quick = False
@@ -210,12 +226,13 @@ class InTurn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when its turn has come, or answer with a problem."""
-        place = scope.get("state", {}).get(PLACE)
+        state = scope.get("state", {})
+        place, principal = state.get(PLACE), state.get("principal")
         if place is None:
             await self._app(scope, receive, send)
             return
         try:
-            turn = await self._turns.begin(place)
+            turn = await self._turns.begin(place, principal.user if principal is not None else "")
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
