@@ -19,7 +19,7 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK
 from fairlane.store.tables import Instant
 
-_RANKS: Final = sorted(PRIORITY_RANK.values())
+_RANKS: Final = json.dumps(sorted(PRIORITY_RANK.values()))
 _Rows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
 _LONG: Final = (
     1000  # characters of parameters, from which on they come in rows of their own: JSON of all would be large
@@ -55,15 +55,18 @@ SELECT given.key, jobs.parameters {_GIVEN} {_FACTS} WHERE length(jobs.parameters
 # All lanes that may start as many: a LIMIT can't go by the lane. Each is read no further than that.
 _IN_LANES: Final = """
 SELECT json_group_array(json_array(lane.key, job.priority, job.run_at, job.id, job.rowid))
-FROM json_each(:lanes) AS lane JOIN fairlane_live AS job ON job.rowid IN (
+FROM json_each(:lanes) AS lane {ranks} JOIN fairlane_live AS job ON job.rowid IN (
   SELECT one.rowid FROM fairlane_live AS one
   WHERE one.ready = 1 AND one.queue = lane.value ->> 0 AND one.organization_id = lane.value ->> 1
     AND one.job_type = lane.value ->> 2 {aged}
   ORDER BY one.priority, one.run_at, one.id LIMIT :limit)
 """
 _URGENT_IN_LANES, _AGED_IN_LANES = (
-    text(_IN_LANES.format(aged=aged)).execution_options(fairlane_across="claim")
-    for aged in ("", "AND one.priority = :rank AND one.run_at < :aged")
+    text(_IN_LANES.format(ranks=ranks, aged=aged)).execution_options(fairlane_across="claim")
+    for ranks, aged in (
+        ("", ""),
+        ("JOIN json_each(:ranks) AS level", "AND one.priority = level.value AND one.run_at < :aged"),
+    )
 )
 
 
@@ -92,7 +95,7 @@ def claim(
     urgent = _in_lanes(connection, ((room, lane) for lane, room, _ in rows))
     by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
     before = Instant.on_sqlite(aged)
-    old = [_in_lanes(connection, by_age, rank=rank, aged=before) for rank in _RANKS] if by_age else []
+    old = _in_lanes(connection, by_age, ranks=_RANKS, aged=before) if by_age else {}
     picked: list[int] = []
     ordered = sorted(rows, key=lambda row: row[0].organization)
     for _, mine in groupby(ordered, key=lambda row: row[0].organization):
@@ -140,11 +143,11 @@ def _in_lanes(connection: Connection, limits: Iterable[tuple[int, Lane]], **aged
     return found
 
 
-def _pick(rows: _Rows, urgent: _Candidates, old: Sequence[_Candidates]) -> list[int]:
+def _pick(rows: _Rows, urgent: _Candidates, old: _Candidates) -> list[int]:
     """The organization's oldest as far as their share goes, then its most urgent, up to its quota and lanes' rooms."""
     quota = rows[0][2]
     lanes = [lane for lane, _, _ in rows]
-    oldest = [(one.run_at, one.id, one, lane) for lane in lanes for some in old for one in some.get(lane, ())]
+    oldest = [(one.run_at, one.id, one, lane) for lane in lanes for one in old.get(lane, ())]
     most_urgent = [(one, lane) for lane in lanes for one in urgent.get(lane, ())]
     left = {lane: room for lane, room, _ in rows}
     picked: dict[int, None] = {}
