@@ -43,9 +43,8 @@ from fairlane.store.transaction import Database
 MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
 SLOW: Final = 0.1  # seconds, of a statement that others should not have to wait for
 _LATELY: Final = 0.2  # seconds
-_FEW: Final = (
-    250  # lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless a hint comes
-)
+# Lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless a hint comes.
+_FEW: Final = 250
 _FEW_ENDED: Final = 10  # jobs of a lane, which a claim passes in less time than it takes to move the mark behind them
 _REST: Final = 4  # times what a read took that was slow; as long it is kept, unless a hint comes
 # Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
