@@ -1,5 +1,6 @@
 """What a worker hears of what others did, and whether it was they who did it."""
 
+import asyncio
 import queue
 import threading
 import time
@@ -56,9 +57,21 @@ def database(fl: Fairlane) -> Iterator[Database]:
 
 
 @pytest.fixture
-def ears(database: Database) -> Iterator[Ears]:
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One that turns in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def ears(database: Database, loop: asyncio.AbstractEventLoop) -> Iterator[Ears]:
     ears = Ears()
-    listener = Listener(database, ears.heard.put)
+    listener = Listener(database, ears.heard.put, loop)
     listener.start()
     ears.wait_for(new=True)  # it listens
     yield ears
@@ -82,7 +95,7 @@ def test_hints_that_come_without_end_are_heard_a_hundred_times_a_second_at_most(
 
 
 def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sent(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
 ) -> None:
     """Whoever submits has committed by then, and must not see an error."""
 
@@ -91,7 +104,7 @@ def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sen
 
     sending = Database(postgres_url)
     hints, heard = Hints(sending), Ears()
-    listener = Listener(sending, heard.heard.put)
+    listener = Listener(sending, heard.heard.put, loop)
     listener.start()
     heard.wait_for(new=True)  # it listens
     with monkeypatch.context() as patch:
@@ -102,6 +115,19 @@ def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sen
     hints.close()
     listener.stop()
     sending.close()
+
+
+@on_postgres
+def test_it_listens_again_after_its_connection_broke(fl: Fairlane, ears: Ears) -> None:
+    with psycopg.connect(fl.settings.url, autocommit=True) as other:
+        found = other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        ).fetchall()
+    assert len(found) == 1
+    ears.wait_for(new=True)  # it listens again
+    fl.submit("work", organization="acme", parameters={"number": 1})
+    ears.wait_for(new=True)
 
 
 @on_sqlite

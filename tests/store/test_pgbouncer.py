@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from fairlane import DuplicateJob, Fairlane, InstallationError, JobContext, JobStatus, Settings, Submission
+from fairlane.store.hints import Listener
 from fairlane.store.row_security import EVERYONE, Administered, Role, Scope
 from tests.store.as_owner import in_role
 from tests.store.logins import bound_logins
@@ -20,7 +21,8 @@ pytestmark = [
 ]
 SESSION = (
     "SELECT current_user, coalesce(current_setting('fairlane.organizations', true), ''), "
-    "current_setting('lock_timeout'), (SELECT count(*) FROM pg_prepared_statements)"
+    "current_setting('lock_timeout'), "
+    "(SELECT count(*) FROM pg_prepared_statements) + (SELECT count(*) FROM pg_listening_channels())"
 )
 
 
@@ -52,6 +54,7 @@ def test_nothing_of_ours_is_left_for_the_next_client(fl: Fairlane, through: str)
             lambda: fl.submit("work", organization="acme", parameters={"n": -1}),
             lambda: fl.submit_many(submissions),
             lambda: asyncio.run(aio(fl)),
+            lambda: asyncio.run(listened(fl)),
             lambda: fl.list(organization="acme"),
             fl.metrics,
             lambda: fl.cancel(submissions[0].id, organization="acme"),
@@ -69,6 +72,15 @@ async def aio(fl: Fairlane) -> None:
         *(fl.aio.submit("work", organization="acme", parameters={"n": n}) for n in range(1000, 1010))
     )
     assert len({job.id for job in ends}) == 10
+
+
+async def listened(fl: Fairlane) -> None:
+    """As `fairlane serve` does for live events."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    listener = Listener(fl.database, lambda _: loop.call_soon_threadsafe(told.set), loop)
+    listener.start()
+    await told.wait()
+    listener.stop()
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ class WorkerLoop:
         self._bulk = BulkActions(
             database, go_on, interval, emit, has_room=lambda: self._slots.free > 0, on_ready=self._on_ready
         )
-        self._listener = Listener(database, self._on_hint)
+        self._listener = Listener(database, self._on_hint, self._loop)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
     async def run(self, *, until_idle: bool) -> None:

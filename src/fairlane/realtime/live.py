@@ -214,7 +214,7 @@ class Live:
 
     async def _run(self, warm: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
-        listener = Listener(self._database, lambda _: loop.call_soon_threadsafe(self._hint.set))
+        listener = Listener(self._database, lambda _: loop.call_soon_threadsafe(self._hint.set), loop)
         others: list[asyncio.Task[None]] = []
         try:
             await self._start()

@@ -8,18 +8,18 @@ those, within a hundredth of a second, only new jobs can be told; all else is se
 lanes, a tenth of a second later at most.
 """
 
+import asyncio
 import os
-import selectors
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy.exc
 from sqlalchemy import text
 
 from fairlane.domain.errors import FairlaneError
+from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database
 
 _CHANNEL: Final = "fairlane_ready"
@@ -83,31 +83,40 @@ _NEWEST: Final = "SELECT max(rowid) FROM fairlane_jobs"  # one probe
 
 
 class Listener:
-    """Calls `on_hint` from a thread of its own whenever something may have become claimable.
+    """Calls `on_hint` whenever something may have become claimable.
+
+    What PostgreSQL says is heard on the event loop, where claims are made; a thread only makes the connection. All else
+    is called from that thread. Behind a pooler, which keeps no session, nothing is heard.
 
     Args:
         database: the worker's: what it commits itself is known to it.
         on_hint: is told whether somebody else did it; False: nobody, or it happened beside a commit of the worker's.
+        loop: on which claims are made, or what else follows.
     """
 
-    def __init__(self, database: Database, on_hint: Callable[[bool], object]) -> None:
+    def __init__(self, database: Database, on_hint: Callable[[bool], object], loop: asyncio.AbstractEventLoop) -> None:
         self._database = database
         self._on_hint = on_hint
+        self._loop = loop
         self._stopped = threading.Event()
+        self._over = threading.Event()  # the connection broke, or it has stopped
         self._thread = threading.Thread(target=self._run, name="fairlane-listener", daemon=True)
-        self._bell, self._ring = socket.socketpair()  # ends the wait for a notification
+        self._heard: int | None = None  # the socket that the loop reads
 
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Call nobody any more, and close the connection; waits for that."""
+        """Call nobody any more, and close the connection; waits for that. On the loop, or while it turns."""
         self._stopped.set()
-        self._ring.close()
+        if self._is_on_loop():
+            self._give_up()
+        else:
+            with suppress(RuntimeError):  # a loop that is closed reads nothing
+                self._loop.call_soon_threadsafe(self._give_up)
         if self._thread.is_alive():
             self._thread.join()
-        self._bell.close()
 
     def _run(self) -> None:
         database = self._database
@@ -125,19 +134,53 @@ class Listener:
                 own.close()
 
     def _listen(self, own: Database) -> None:
+        self._over.clear()
+        if self._stopped.is_set():
+            return
         with own.translated(), own.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(f"LISTEN {_CHANNEL}"))
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            self._on_hint(True)  # for what came before it listened
-            with selectors.DefaultSelector() as selector:
-                selector.register(driver, selectors.EVENT_READ)
-                selector.register(self._bell, selectors.EVENT_READ)
-                while not self._stopped.is_set():
-                    selector.select()
-                    if list(driver.notifies(timeout=0)):
-                        self._on_hint(True)
-                        self._stopped.wait(_LOOK)  # every login may send hints, as fast as it can
+            if not is_pooled(connection.info):
+                connection.execute(text(f"LISTEN {_CHANNEL}"))
+                self._loop.call_soon_threadsafe(self._hear, connection.connection.driver_connection)
+                self._on_hint(True)  # for what came before it listened
+                self._over.wait()
+                return
+        self._on_hint(True)
+        self._over.wait()
+
+    def _hear(self, driver: Any) -> None:
+        """On the loop: have the connection read whenever something came."""
+        if not (self._stopped.is_set() or driver.closed):
+            self._heard = driver.fileno()
+            self._loop.add_reader(self._heard, self._read, driver)
+
+    def _read(self, driver: Any) -> None:
+        was_told = False
+        try:
+            driver.pgconn.consume_input()
+            while driver.pgconn.notifies():
+                was_told = True
+        except Exception:  # noqa: BLE001 - drivers have errors of their own; the thread connects again
+            self._give_up()
+            return
+        if was_told:
+            self._deafen()
+            self._loop.call_later(_LOOK, self._hear, driver)  # every login may send hints, as fast as it can
+            self._on_hint(True)
+
+    def _give_up(self) -> None:
+        self._deafen()
+        self._over.set()
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _deafen(self) -> None:
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            self._loop.remove_reader(heard)
 
     def _watch(self, own: Database) -> None:
         with own.translated(), own.engine.connect() as connection:
