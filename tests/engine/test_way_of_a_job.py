@@ -17,10 +17,13 @@ from tests.patience import PATIENCE
 
 SRC: Final = Path(fairlane.__file__).parent
 PAGE: Final = SRC.parents[1] / "docs" / "architecture.md"
-# Of PostgreSQL two more than it takes on a quiet machine: where looks take long, they are bounded.
-FILES: Final = {"sqlite": 57, "postgresql": 54}
+# It takes 56 on SQLite and 51 on PostgreSQL, and two more on a busy machine, where looks are bounded in time.
+FILES: Final = {"sqlite": 57, "postgresql": 55}
 # What goes by its own clock may have its turn while a job runs, and is not on the job's way.
-UPKEEP: Final = {"engine/loop_watch.py"}
+UPKEEP: Final = {
+    *("engine/loop_watch.py", "engine/breakers.py", "domain/breaker.py"),
+    "store/statements/outcomes.py",
+}
 INTERVALS: Final = ("poll_interval", "stage_interval", "watch_interval", "cleanup_interval", "lease")
 IDLE: Final = 3600.0  # seconds, in which nothing else looks at the database
 
