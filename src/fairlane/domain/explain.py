@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
 from fairlane.domain.holds import MAINTENANCE, PAUSED, missing_worker
@@ -90,7 +91,13 @@ def _parents(facts: Facts) -> str:
 def _retry(facts: Facts, at: datetime) -> str:
     job, last = facts.job, facts.last_entry
     why = f"the last one ended with {_error(job)}" if last.from_status in PASSING else _quote(last.message)
-    return f"It waits until {time_of(at)} for its next attempt; {why}."
+    sentence = f"It waits until {time_of(at)} for its next attempt; {why}."
+    if job.error_type == InvalidParameters.__name__:
+        sentence += (
+            " Start a worker whose handler takes its parameters, or cancel it and submit it anew with others. "
+            "If no attempt succeeds it becomes a dead letter, which can be retried with other parameters."
+        )
+    return sentence
 
 
 def _organization(facts: Facts) -> Iterator[Reason]:
