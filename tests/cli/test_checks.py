@@ -23,6 +23,7 @@ from fairlane.domain.events import WorkerStarted
 from fairlane.domain.metrics import OrganizationView, QueueView, RunningJob, WorkerView
 from fairlane.store import schema
 from tests.cli.conftest import Run
+from tests.engine.worker_kit import Gate, running, until
 
 VERSION = schema._VERSION_TABLE
 
@@ -153,6 +154,27 @@ def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
     )
     assert greet.startswith("1 job of type greet waits, and no worker of queue default has its handler; start one ")
     assert greet.endswith("once retention has removed all its jobs: fairlane types delete greet")
+
+
+def test_check_asks_for_no_worker_of_a_queue_whose_workers_are_stopping(run: Run, fl: Fairlane) -> None:
+    gate = Gate()
+
+    def slow(ctx: JobContext) -> None:
+        gate.wait()
+
+    fl.job_type("slow", dedup_window=0)(slow)
+    job = fl.submit("slow", organization="acme")
+    worker = fl.worker()
+    with running(worker):
+        until(lambda: fl.get(job, organization="acme").status == "running")
+        fl.submit("slow", organization="acme")
+        worker.stop()
+        until(lambda: all(one.stopping for one in fl.workers.list()))
+        found = sentences(run, "stranded", code=0)
+        gate.open()
+    assert [one.partition(";")[0] for one in found] == [
+        "1 job of type slow waits, and the workers that could run it are stopping"
+    ]
 
 
 def test_check_says_how_to_start_a_worker_of_the_application_that_was_named(

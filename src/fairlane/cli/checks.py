@@ -334,11 +334,17 @@ def _workers(fl: Fairlane, start: str) -> Finding:
 
 def _stranded(fl: Fairlane, start: str) -> Iterator[Finding]:
     """Find jobs that wait although there are workers, since none of these may claim them."""
-    if not fl.reads.workers():
+    workers = fl.reads.workers()
+    if not workers:
         return
     for one in fl.reads.stranded():
         jobs = f"{number_of(one.waiting, 'job')} of type {one.job_type} {'waits' if one.waiting == 1 else 'wait'}"
         queue, name = shlex.quote(one.queue), shlex.quote(one.job_type)
+        if any(one.job_type in it.job_types and (it.queues is None or one.queue in it.queues) for it in workers):
+            them = "it" if one.waiting == 1 else "them"
+            what = f"the workers that could run {them} are stopping; when these have ended, others go on: {start}"
+            yield Finding("stranded", Grade.NOTE, f"{jobs}, and {what}")
+            continue
         if one.queue_is_served:
             what = (
                 f"no worker of queue {one.queue} has its handler; start one whose application has it. If none has it "
