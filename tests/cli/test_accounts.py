@@ -42,6 +42,7 @@ def test_a_token_is_printed_alone_and_once(run: Run, fl: Fairlane) -> None:
     assert "not revoked" in run("tokens", "revoke", token["id"], "-o", "acme", code=1).stderr
     run("tokens", "revoke", "nonsense", "-o", "acme", code=2)
     assert "no member" in run("tokens", "create", "eve", "-o", "acme", code=1).stderr
+    assert "leave out -o" in run("tokens", "create", "ana", "--operator", code=2).stderr
     assert "no operator" in run("tokens", "create", "ana", code=1).stderr
     assert run("tokens", "create", "ana", "-o", "acme", "--json").json["secret"].startswith("fl_")
     assert "fairlane tokens create USER" in run("tokens", "list").stdout

@@ -125,6 +125,7 @@ def create_token(
     expires_in: Annotated[
         str | None, typer.Option("--expires-in", metavar="DURATION", help="Such as 90d; left out: never.")
     ] = None,
+    operator: Annotated[bool, typer.Option("--operator", hidden=True)] = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Create a token and print it: this once, as only its hash is kept.
@@ -136,6 +137,8 @@ def create_token(
         fairlane tokens create ana -o acme
         fairlane tokens create robot -o acme --scope jobs:submit --expires-in 90d
     """
+    if operator:
+        raise typer.BadParameter("There is no such option: leave out -o for a token that acts in all organizations.")
     fl = engine(context)
     if organization is not None:
         refuse_unknown(fl, organization)

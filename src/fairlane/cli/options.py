@@ -191,6 +191,16 @@ def local_time(option: str, text: str) -> datetime:
         ) from None
 
 
+def time_or_delay(option: str, text: str, now: Callable[[], datetime]) -> datetime:
+    """Read an ISO time, as `local_time` does, or a length of time from now."""
+    if not text or _DURATION.fullmatch(text) is None:
+        return local_time(option, text)
+    try:
+        return now() + duration(option, text)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is later than the year 9999.", param_hint=option) from None
+
+
 def optional(convert: Callable[[str, str], T], option: str, text: str | None) -> T | None:
     """Convert the text; None if the option was left out."""
     return None if text is None else convert(option, text)

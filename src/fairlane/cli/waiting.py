@@ -1,14 +1,17 @@
 """`fairlane jobs run-now`, `reschedule` and `set-priority`: for jobs that have not started."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlane import Job, Priority
+from fairlane import Job, JobStatus, Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger
-from fairlane.cli.output import moment, print_json, say
+from fairlane.cli.output import moment, print_json, remark, say
 from fairlane.cli.session import engine
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -26,13 +29,21 @@ def run_now(
     fl = _engine(context, organization, user)
     made = fl.run_now(find_id(fl, job, organization), organization=organization, user=user)
     _tell(made, "", as_json=as_json)
+    # The job is ready: a command that failed now would be run again.
+    with suppress(StorageUnavailable):
+        told = fl.explain(made.id, organization=organization)
+        if not as_json and told.status is JobStatus.QUEUED and told.reasons[0].code is not ReasonCode.NOTHING_BLOCKS:
+            remark(told.summary)
 
 
 def reschedule(
     context: typer.Context,
     job: o.JobId,
     run_at: Annotated[
-        str, typer.Argument(metavar="TIME", help="Not before: 2026-11-01T08:00 in this machine's zone, or …+01:00.")
+        str,
+        typer.Argument(
+            metavar="TIME", help="Not before: 2026-11-01T08:00 in this machine's zone, or …+01:00; or 2h from now."
+        ),
     ],
     organization: o.Organization,
     user: o.User = None,
@@ -41,11 +52,12 @@ def reschedule(
     """Let a job that has not started, or waits for its next attempt, start no earlier than a time.
 
     \b
-    Example:
+    Examples:
         fairlane jobs reschedule c3d4e5f6 2027-01-01T06:00 -o acme
+        fairlane jobs reschedule c3d4e5f6 2h -o acme
     """
-    at = o.local_time("TIME", run_at)
     fl = _engine(context, organization, user)
+    at = o.time_or_delay("TIME", run_at, lambda: fl.database.read(fl.database.clock.now))
     made = fl.reschedule(find_id(fl, job, organization), at, organization=organization, user=user)
     _tell(made, f" and starts no earlier than {moment(made.run_at)}", as_json=as_json)
 
