@@ -452,7 +452,20 @@ def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(run: Run) -> 
         assert refused == f"Error: Job {job} is canceled and does not wait to start any more; submit it anew.\n"
 
 
-@pytest.mark.parametrize("command", [("reschedule", "tomorrow"), ("set-priority", "urgent")])
+def test_a_job_is_rescheduled_to_a_time_from_now(run: Run, fl: Fairlane) -> None:
+    job = submitted(run, "--delay", "3d")
+    run("jobs", "reschedule", job, "2h", "-o", "acme")
+    assert timedelta(minutes=110) < fl.get(job, organization="acme").run_at - datetime.now(UTC) <= timedelta(hours=2)
+
+
+def test_a_job_that_is_run_now_says_why_it_waits_none_the_less(run: Run) -> None:
+    told = run("jobs", "run-now", submitted(run, "--delay", "1h"), "-o", "acme").stderr
+    assert told == "No worker is alive. Whoever runs Fairlane has to start one.\n"
+
+
+@pytest.mark.parametrize(
+    "command", [("reschedule", "tomorrow"), ("reschedule", "9999999d"), ("set-priority", "urgent")]
+)
 def test_what_is_no_time_or_no_priority_is_refused(run: Run, command: tuple[str, str]) -> None:
     refused = run("jobs", command[0], submitted(run, "--delay", "1h"), command[1], "-o", "acme", code=2).stderr
     assert f"'{command[1]}' is" in " ".join(refused.replace("│", " ").split())
@@ -774,11 +787,11 @@ def test_what_waits_for_a_retry_is_listed_with_the_time_to_it(run: Run, fl: Fair
     ready = fl.submit("greet", organization="acme")
 
     listed = run("jobs", "list", "-o", "acme", "--waiting-for", "retry").stdout
-    assert re.search(rf"^{job.id} +queued, retry in (\d+m|1h) +flaky ", listed, re.MULTILINE)
+    assert re.search(rf"^{job.id} +queued, again in (\d+m|1h) +flaky ", listed, re.MULTILINE)
     assert str(ready.id) not in listed
     assert re.search(rf"^{ready.id} +queued +greet ", run("jobs", "list", "-o", "acme").stdout, re.MULTILINE)
     assert re.search(
-        r"^status +queued, retry in (\d+m|1h) *$", run("jobs", "show", job.id, "-o", "acme").stdout, re.MULTILINE
+        r"^status +queued, again in (\d+m|1h) *$", run("jobs", "show", job.id, "-o", "acme").stdout, re.MULTILINE
     )
     assert [
         one["id"] for one in run("jobs", "list", "-o", "acme", "--waiting-for", "retry", "--json").json["items"]

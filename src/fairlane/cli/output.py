@@ -133,10 +133,10 @@ def one_line(value: object) -> Text:
 
 
 def status_text(status: JobStatus, progress: float | None = None, retry_at: datetime | None = None) -> Text:
-    """Return a status in its colour: of a running job with its progress, of a queued one with when it is retried."""
+    """Return a status in its colour: of a running job with its progress, of a queued one with its next attempt."""
     wait = (retry_at - datetime.now(UTC)).total_seconds() if retry_at is not None else 0
     if status is JobStatus.QUEUED and wait > 0:
-        return Text(f"{status}, retry in {brief(wait)}", STATUS_STYLES[status])
+        return Text(f"{status}, again in {brief(wait)}", STATUS_STYLES[status])
     if status is JobStatus.RUNNING and progress is not None:
         return Text(f"{status} {progress:.0f}%", STATUS_STYLES[status])
     return Text(status, STATUS_STYLES[status])
