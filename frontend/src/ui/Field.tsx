@@ -116,10 +116,12 @@ export function Select({
 /** A moment to choose, in the reader's own time zone; `value` is in UTC. */
 export function Moment({
   label,
+  hint,
   value,
   onChange,
 }: {
   label: string;
+  hint?: string;
   value: string | undefined;
   onChange: (value: string | undefined) => void;
 }) {
@@ -131,6 +133,7 @@ export function Moment({
   return (
     <Input
       label={label}
+      hint={hint}
       type="datetime-local"
       value={local}
       onChange={(event) => onChange(event.target.value ? new Date(event.target.value).toISOString() : undefined)}

@@ -32,17 +32,27 @@ export function relative(at: Date, now: number): string {
   return seconds < 0 ? `in ${told}` : `${told} ago`;
 }
 
-/** A length of time in its largest unit: "3 min". */
+/** A length of time in its largest unit, rounded: "3 min". */
 export function roughly(seconds: number): string {
-  if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
-  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
-  if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h`;
-  return `${Math.floor(seconds / DAY)} d`;
+  for (const [unit, name, most] of [
+    [1, "s", 60],
+    [MINUTE, "min", 60],
+    [HOUR, "h", 24],
+  ] as const) {
+    const number = Math.round(seconds / unit);
+    if (number < most) return `${number} ${name}`;
+  }
+  return `${Math.round(seconds / DAY)} d`;
 }
 
 /** A moment in full, with its time zone. */
 export function exact(at: Date): string {
   return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+}
+
+/** The name of the reader's time zone: "Europe/Berlin". */
+export function timeZone(): string {
+  return new Intl.DateTimeFormat().resolvedOptions().timeZone;
 }
 
 /** The time of day, to the second: "00:05:07". */

@@ -1,7 +1,8 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
 import type { Schema } from "../../api/client";
-import { Card, type Column, cx, EmptyState, Mono, Pager, Search, Table, Time } from "../../ui";
+import { Card, type Column, cx, EmptyState, Mono, Pager, Search, Table, Time, words } from "../../ui";
 import { changesOf } from "./changes";
 import type { AuditSearch } from "./search";
 
@@ -54,7 +55,7 @@ export function AuditTable({ found, search, onSearch }: Props) {
   );
 }
 
-export const auditColumns: readonly Column<Entry>[] = [
+const columnsWith = (what: (entry: Entry) => ReactNode): readonly Column<Entry>[] => [
   { head: "When", cell: ({ at }) => <Time at={at} /> },
   {
     head: "Who",
@@ -69,10 +70,7 @@ export const auditColumns: readonly Column<Entry>[] = [
     wide: true,
     cell: (entry) => (
       <div className="flex min-w-0 flex-col gap-0.5 whitespace-normal">
-        <span className="flex flex-wrap items-baseline gap-x-2">
-          <Mono>{entry.action}</Mono>
-          <Subject entry={entry} />
-        </span>
+        <span className="flex flex-wrap items-baseline gap-x-2">{what(entry)}</span>
         <Changes entry={entry} />
       </div>
     ),
@@ -83,6 +81,16 @@ export const auditColumns: readonly Column<Entry>[] = [
     cell: ({ origin }) => <span className="text-xs whitespace-nowrap text-muted">{origin}</span>,
   },
 ];
+
+const auditColumns = columnsWith((entry) => (
+  <>
+    <Mono>{entry.action}</Mono>
+    <Subject entry={entry} />
+  </>
+));
+
+/** The same where the one job that all was done to is known. */
+export const jobAuditColumns = columnsWith(({ action }) => words(action.replace(/^jobs\./, "")));
 
 /** What it was done to; a job leads to its page. */
 function Subject({ entry: { organization, action, subject } }: { entry: Entry }) {

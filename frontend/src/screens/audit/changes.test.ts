@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { exact } from "../../ui/format";
 import { changesOf } from "./changes";
 
 describe("changes", () => {
@@ -14,6 +15,13 @@ describe("changes", () => {
       { name: "permissions", from: null, to: '["a"]' },
     ]);
     expect(changesOf({ status: "queued" }, null)).toEqual([{ name: "status", from: "queued", to: null }]);
+  });
+
+  it("have words and the reader's time", () => {
+    expect(changesOf({ status: "dead_letter" }, { run_at: "2026-12-24T17:00:00+00:00" })).toEqual([
+      { name: "status", from: "dead letter", to: null },
+      { name: "run at", from: null, to: exact(new Date("2026-12-24T17:00:00Z")) },
+    ]);
   });
 
   it("are none where nothing is told", () => {

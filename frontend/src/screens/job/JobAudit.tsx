@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import type { Job } from "../../api/queries";
 import { useMay } from "../../shell/access";
 import { Card, Table } from "../../ui";
-import { auditColumns } from "../audit/AuditTable";
+import { jobAuditColumns } from "../audit/AuditTable";
 import { auditQuery } from "./queries";
 
 /** What people did to the job, for those who may see the audit. */
@@ -30,7 +30,7 @@ export function JobAudit({ job }: { job: Job }) {
     >
       <Table
         caption="What people did to the job"
-        columns={auditColumns}
+        columns={jobAuditColumns}
         rows={found.data?.items}
         rowKey={({ id }) => String(id)}
         source={found}

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import { api, ask, type Schema } from "../../api/client";
 import type { Job } from "../../api/queries";
-import { Button, Confirm, Moment, Select } from "../../ui";
+import { Button, Confirm, Moment, Select, timeZone } from "../../ui";
 import { PRIORITIES } from "../submit/SubmitDialog";
 import { type Changing, useChange } from "./change";
 
@@ -65,7 +65,7 @@ function Reschedule({ job, onClose }: Changing) {
       onConfirm={() => change.mutate()}
       onClose={onClose}
     >
-      <Moment label="Start no earlier than" value={at} onChange={setAt} />
+      <Moment label="Start no earlier than" hint={`In your time zone, ${timeZone()}.`} value={at} onChange={setAt} />
       <p className="text-muted">A time that has passed is now. A job with parents waits for them, too.</p>
     </Confirm>
   );
