@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef } from "react";
 import type { Schema } from "../../api/client";
 import { cx, short, words } from "../../ui";
-import { BOX, type Layout, layout, line, type Placed } from "./layout";
+import { BOX, type Layout, layout, line, type Placed, scrolledTo } from "./layout";
 
 type Graph = Schema["Graph"];
 type Node = Graph["nodes"][number];
@@ -154,7 +154,7 @@ function useCentre(box: React.RefObject<HTMLElement | null>, placed: Layout, job
     const at = placed.nodes.get(job);
     const element = box.current;
     if (!at || !element) return;
-    element.scrollLeft = (at.x + BOX.width / 2) * zoom - element.clientWidth / 2;
+    element.scrollLeft = scrolledTo(placed, at, zoom, element.clientWidth);
     element.scrollTop = (at.y + BOX.height / 2) * zoom - element.clientHeight / 2;
   }, [box, placed, job, zoom]);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BOX, type Edge, layout, line } from "./layout";
+import { BOX, type Edge, layout, line, scrolledTo } from "./layout";
 
 const edges = (...pairs: [string, string][]): Edge[] => pairs.map(([parent, child]) => ({ parent, child }));
 
@@ -31,6 +31,16 @@ describe("layers", () => {
 });
 
 describe("places", () => {
+  it.each([200, 340, 700])("are scrolled to so that the first box in %d pixels is whole, as is the job's", (width) => {
+    const placed = layout(["a", "b", "c", "d"], edges(["a", "b"], ["b", "c"], ["c", "d"]));
+    for (const job of placed.nodes.values()) {
+      const left = scrolledTo(placed, job, 1, width);
+      for (const { x } of placed.nodes.values()) expect(x < left && x + BOX.width > left).toBe(false);
+      expect(job.x).toBeGreaterThanOrEqual(left);
+      expect(job.x + BOX.width).toBeLessThanOrEqual(left + width);
+    }
+  });
+
   it("do not overlap", () => {
     const ids = Array.from({ length: 60 }, (_, n) => `${n}`);
     const { nodes, width, height } = layout(

@@ -55,6 +55,13 @@ export function layout(ids: readonly string[], edges: readonly Edge[]): Layout {
   };
 }
 
+/** How far to scroll to have a job about in the middle: the first column that is seen is seen whole. */
+export function scrolledTo(placed: Layout, job: Placed, zoom: number, width: number): number {
+  const middle = (job.x + BOX.width / 2) * zoom - width / 2;
+  const columns = [...placed.nodes.values()].map(({ x }) => (x - MARGIN) * zoom).filter((left) => left >= middle);
+  return Math.min((job.x - MARGIN) * zoom, ...columns);
+}
+
 /** The length of the longest way to each; a job in a circle, which there can't be, stays where it was reached first. */
 function layerOf(ids: readonly string[], edges: readonly Edge[]): Map<string, number> {
   const children = grouped(edges, "parent", "child");
