@@ -40,6 +40,32 @@ it("says in words what each parameter is, and which have to be given", () => {
 });
 
 it("begins with what has to be given", () => {
-  expect(JSON.parse(skeleton(REPORT))).toEqual({ month: "", pages: 0, tone: "dark", lines: [], anything: null });
+  expect(JSON.parse(skeleton(REPORT))).toEqual({ month: "", pages: 0, tone: "dark", lines: [{}], anything: null });
   expect(skeleton({ type: "object", properties: {} })).toBe("{}");
+});
+
+it("shows the fields of models, and those of a model within itself once", () => {
+  const schema: JsonSchema = {
+    type: "object",
+    properties: { lines: { type: "array", items: { $ref: "#/$defs/Line" } }, tone: { $ref: "#/$defs/Tone" } },
+    required: ["lines", "tone"],
+    $defs: {
+      Line: {
+        type: "object",
+        properties: {
+          text: { type: "string" },
+          pages: { type: "integer" },
+          under: { type: "array", items: { $ref: "#/$defs/Line" } },
+        },
+        required: ["text"],
+      },
+      Tone: { enum: ["dark", "light"], type: "string" },
+    },
+  };
+
+  expect(parameters(schema).map(({ what }) => what)).toEqual([
+    "list of {text: text, pages: whole number (may be left out), under: list of object (may be left out)}",
+    '"dark" or "light"',
+  ]);
+  expect(JSON.parse(skeleton(schema))).toEqual({ lines: [{ text: "" }], tone: "dark" });
 });

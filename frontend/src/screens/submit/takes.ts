@@ -34,26 +34,36 @@ const BOUNDS: [key: string, words: string][] = [
 
 /** Its parameters, in the handler's order. */
 export function parameters(schema: JsonSchema): Parameter[] {
+  return fieldsOf(schema, object(schema.$defs));
+}
+
+function fieldsOf(schema: JsonSchema, models: JsonSchema): Parameter[] {
   const required = list(schema.required);
   return Object.entries(object(schema.properties)).flatMap(([name, of]) =>
     typeof of === "object" && of !== null
-      ? [{ name, what: words(of as JsonSchema), required: required.includes(name) }]
+      ? [{ name, what: words(of as JsonSchema, models), required: required.includes(name) }]
       : [],
   );
 }
 
 /** Those that have to be given, as text to be filled in. */
 export function skeleton(schema: JsonSchema): string {
-  const required = new Set(list(schema.required));
-  const entries = Object.entries(object(schema.properties)).filter(([name]) => required.has(name));
-  return written(Object.fromEntries(entries.map(([name, of]) => [name, blank(object(of))])), true);
+  return written(begun(schema, object(schema.$defs)), true);
 }
 
-function words(schema: JsonSchema): string {
+function begun(schema: JsonSchema, models: JsonSchema): unknown {
+  const required = new Set(list(schema.required));
+  const entries = Object.entries(object(schema.properties)).filter(([name]) => required.has(name));
+  return Object.fromEntries(entries.map(([name, of]) => [name, blank(object(of), models)]));
+}
+
+function words(schema: JsonSchema, models: JsonSchema): string {
   if (Array.isArray(schema.enum)) return schema.enum.map((one) => written(one)).join(" or ");
-  if (Array.isArray(schema.anyOf)) return schema.anyOf.map((one) => words(object(one))).join(" or ");
-  if (schema.$ref) return "object";
-  if (schema.type === "array") return schema.prefixItems ? fixed(schema) : `list of ${words(object(schema.items))}`;
+  if (Array.isArray(schema.anyOf)) return schema.anyOf.map((one) => words(object(one), models)).join(" or ");
+  if (schema.$ref) return referred(schema, models, words);
+  if (schema.properties) return `{${fieldsOf(schema, models).map(field).join(", ")}}`;
+  if (schema.type === "array")
+    return schema.prefixItems ? fixed(schema, models) : `list of ${words(object(schema.items), models)}`;
   if (schema.contentEncoding) return "base64";
   const types = Array.isArray(schema.type) ? schema.type : [schema.type];
   const said = FORMATS[String(schema.format)] ?? types.map((one) => TYPES[String(one)] ?? "any value").join(" or ");
@@ -61,17 +71,29 @@ function words(schema: JsonSchema): string {
   return [said, ...bounds].join(", ");
 }
 
-function fixed(schema: JsonSchema): string {
+function field({ name, what, required }: Parameter): string {
+  return `${name}: ${what}${required ? "" : " (may be left out)"}`;
+}
+
+/** What is said of a model that is referred to. Within itself it is not known, so that it is shown once. */
+function referred<T>(schema: JsonSchema, models: JsonSchema, say: (model: JsonSchema, models: JsonSchema) => T): T {
+  const name = String(schema.$ref).replace("#/$defs/", "");
+  const { [name]: model, ...others } = models;
+  return say(model === undefined ? { type: "object" } : object(model), others);
+}
+
+function fixed(schema: JsonSchema, models: JsonSchema): string {
   return `[${list(schema.prefixItems)
-    .map((one) => words(object(one)))
+    .map((one) => words(object(one), models))
     .join(", ")}]`;
 }
 
-function blank(schema: JsonSchema): unknown {
+function blank(schema: JsonSchema, models: JsonSchema): unknown {
   if (Array.isArray(schema.enum)) return schema.enum[0];
-  if (Array.isArray(schema.anyOf)) return blank(object(schema.anyOf[0]));
-  if (schema.$ref || schema.type === "object") return {};
-  if (schema.type === "array") return [];
+  if (Array.isArray(schema.anyOf)) return blank(object(schema.anyOf[0]), models);
+  if (schema.$ref) return referred(schema, models, blank);
+  if (schema.type === "object") return begun(schema, models);
+  if (schema.type === "array") return object(schema.items).$ref ? [blank(object(schema.items), models)] : [];
   if (schema.type === "integer" || schema.type === "number") return 0;
   if (schema.type === "boolean") return false;
   return schema.type === undefined || schema.type === "null" ? null : "";
