@@ -34,7 +34,7 @@ def test_what_waits_for_a_retry_says_when_that_is_and_is_found(enter: Callable[.
     job = jobs.retrying()
     page = enter("ana", "o/acme/jobs")
     expect(rows(page)).to_have_count(9)
-    told = re.compile("retry in ([0-9]+ s|1 min)")
+    told = re.compile("again in ([0-9]+ s|1 min)")
     expect(rows(page).filter(has=page.get_by_title(job))).to_contain_text(told)
     only = page.get_by_role("button", name="waiting for a retry")
     only.click()
