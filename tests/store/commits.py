@@ -52,6 +52,9 @@ def breaking(  # noqa: C901 - one hook for each way to commit
         if arrives or not commits or writes > 1:
             execute(cursor, statement, parameters, context)
         if commits and writes == 1:
+            if arrives:
+                with cursor.connection.pipeline() as sent:
+                    sent.sync()  # with which it is committed
             cut(cursor.connection)
 
     def cut(driver: Any) -> NoReturn:

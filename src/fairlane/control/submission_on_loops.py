@@ -23,10 +23,10 @@ from fairlane.domain.jobs import Job
 from fairlane.store.line import Line, NeedsSession
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft, Granted
-from fairlane.store.transaction import Database
+from fairlane.store.transaction import PLANNED_ONCE, Database
 
 # Who waits for a lock holds up all that is submitted on the loop; in a thread it may take longer.
-_SESSION: Final = {"lock_timeout": "50ms"}
+_SESSION: Final = {"lock_timeout": "50ms", **dict([PLANNED_ONCE])}
 
 
 class LoopSubmitter:

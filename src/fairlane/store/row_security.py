@@ -168,11 +168,16 @@ def is_pooled(info: Mapping[Any, Any]) -> bool:
     return _POOLED in info
 
 
-def send_before(driver: Any, info: Mapping[Any, Any]) -> None:
-    """Send what a statement needs that the driver gets: in the transaction or the pipeline that it is sent in."""
-    if is_pooled(info):
-        settings = (*(("role", info[_ROLE_OF]) if info[_ROLE_OF] is not None else ()), *info[_POOLED])
-        driver.execute(_set(settings), settings)
+def for_alone(info: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return what a statement for the driver needs behind a pooler: names, each with its value behind it."""
+    if not is_pooled(info):
+        return ()
+    return (*(("role", info[_ROLE_OF]) if info[_ROLE_OF] is not None else ()), *info[_POOLED])
+
+
+def set_locally(settings: Sequence[str]) -> str:
+    """Return the statement that sets these, until the transaction or the pipeline ends."""
+    return f"SELECT {', '.join(['set_config(%s, %s, true)'] * (len(settings) // 2))}"
 
 
 def open_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
@@ -183,7 +188,7 @@ def open_to(connection: Connection, scope: Scope | None, *, seconds: float | Non
     """
     settings = _settings(connection, scope, seconds)
     if settings:
-        connection.exec_driver_sql(_set(settings), settings)
+        connection.exec_driver_sql(set_locally(settings), settings)
 
 
 def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
@@ -227,10 +232,6 @@ def _settings(connection: Connection, scope: Scope | None, seconds: float | None
     return settings
 
 
-def _set(settings: tuple[str, ...]) -> str:
-    return f"SELECT {', '.join(['set_config(%s, %s, true)'] * (len(settings) // 2))}"
-
-
 def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
     match scope:
         case None:
@@ -258,6 +259,6 @@ def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) ->
         return None
     driver = cursor.connection
     with driver.pipeline():
-        driver.execute(_set(settings), settings)
+        driver.execute(set_locally(settings), settings)
         context.dialect.do_execute(cursor, statement, parameters, context)
     return True
