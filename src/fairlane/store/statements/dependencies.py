@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, func, select, text, tuple_, update
+from sqlalchemy import Connection, Select, Update, select, text, tuple_, update
 
 from fairlane.domain.parents import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
@@ -131,17 +131,17 @@ def _settle_children(
     ]
 
 
-def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID]) -> Sequence[UUID]:
-    """The children of edges that are not settled, up to one more than a batch."""
-    return connection.scalars(
-        select(job_parents.c.job_id)
-        .where(
-            job_parents.c.organization_id == organization,
-            job_parents.c.parent_id.in_(list(parents)),
-            job_parents.c.state.in_(_UNSETTLED),  # two probes of the index, which pass over those that are settled
-        )
-        .limit(_BATCH + 1)
-    ).all()
+def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID]) -> list[UUID]:
+    """The children of edges that are not settled, up to one more than a batch: of new edges first.
+
+    So `stage` settles what it has looked at. Each state is a probe of the index, which passes over settled edges.
+    """
+    found: list[UUID] = []
+    for state in _UNSETTLED:
+        its = job_parents.c.parent_id.in_(list(parents)) & (job_parents.c.state == state)
+        mine = select(job_parents.c.job_id).where(job_parents.c.organization_id == organization, its)
+        found += connection.scalars(mine.limit(_BATCH + 1 - len(found)))
+    return found
 
 
 def _settle_edges(
@@ -165,12 +165,16 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
             edge.c.parent_id == jobs.c.id,
             edge.c.state == EdgeState.WATCHED,
         )
+        .order_by(edge.c.state, edge.c.job_id)  # of the index, so that the planner goes by it
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
         .scalar_subquery()
     )
     mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(parents))
-    connection.execute(_set_state(organization, select(first, jobs.c.id).where(mine), EdgeState.NEW))
+    # Apart: else PostgreSQL compares all edges of the organization with it.
+    found = select(first.label("job_id"), jobs.c.id.label("parent_id")).where(mine).cte("found")
+    found = found.prefix_with("MATERIALIZED", dialect="postgresql")
+    connection.execute(_set_state(organization, select(found.c.job_id, found.c.parent_id), EdgeState.NEW))
 
 
 def _turn(
@@ -274,11 +278,14 @@ def _still_new(connection: Connection, edges: Sequence[Edge]) -> int:
     """How many of these edges have to wait for the next look: somebody holds the parent or the child."""
     if not edges:
         return 0
-    key = tuple_(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
-    statement = (
-        select(func.count()).select_from(job_parents).where(key.in_(edges), job_parents.c.state == EdgeState.NEW)
+    # By two lists, which are probes of the index: PostgreSQL compares each row with each of a list of whole keys.
+    statement = select(job_parents.c.organization_id, *_EDGE).where(
+        job_parents.c.organization_id.in_({edge.organization for edge in edges}),
+        job_parents.c.job_id.in_({edge.job_id for edge in edges}),
+        job_parents.c.state == fixed(EdgeState.NEW),
     )
-    return connection.execute(statement.execution_options(fairlane_across="stage")).scalar_one()
+    rows = connection.execute(statement.execution_options(fairlane_across="stage"))
+    return len({Edge(*row) for row in rows} & set(edges))
 
 
 def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
