@@ -1,7 +1,9 @@
 """On SQLite what several threads submit at the same time is committed together, and yet each is told of its own."""
 
 import os
+import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,6 +133,53 @@ def test_whoever_is_interrupted_while_committing_leaves_no_other_waiting(scene: 
     assert [type(one) for one in ends if one is not None].count(KeyboardInterrupt) == 1
     assert {type(one) for one in ends} <= {KeyboardInterrupt, CommitUnanswered, type(None)}
     assert scene.total() == 1 + ends.count(None)
+
+
+def test_what_was_interrupted_while_it_waited_is_not_committed_later(scene: Scene) -> None:
+    here = threading.get_ident()
+    has_turn, is_over = threading.Event(), threading.Event()
+    dialect: Any = scene.fl.database.engine.dialect
+    usual = dialect.do_commit
+
+    def slow(connection: Any) -> None:
+        dialect.do_commit = usual
+        has_turn.set()
+        while not is_waiting(here):
+            assert not is_over.wait(0.001)
+        signal.pthread_kill(here, signal.SIGUSR1)
+        assert is_over.wait(PATIENCE)
+        usual(connection)
+
+    with patch.object(dialect, "do_commit", slow), ThreadPoolExecutor(1) as threads, interrupts(signal.SIGUSR1):
+        first = threads.submit(scene.submit)
+        assert has_turn.wait(PATIENCE)
+        with pytest.raises(Interrupted):
+            scene.submit(parameters={"n": 2})
+        is_over.set()
+        assert isinstance(first.result(), Job)
+    assert isinstance(scene.submit(), Job)
+    assert scene.total() == 3
+
+
+class Interrupted(Exception):
+    """A time limit that a signal brings, as task queues have it."""
+
+
+@contextmanager
+def interrupts(number: signal.Signals) -> Iterator[None]:
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    usual = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, usual)
+
+
+def is_waiting(thread: int) -> bool:
+    """Whether the thread waits for its turn, or has just come to."""
+    return sys._current_frames()[thread].f_code is Gathering.commit.__code__
 
 
 def test_a_lock_of_somebody_else_is_waited_for_as_long_as_was_set(sqlite_url: str) -> None:

@@ -88,14 +88,21 @@ class Gathering:
     def commit(self, work: Work[T]) -> T:
         """Run `work` in a transaction and commit it; what it raises undoes no other change.
 
+        Whoever is interrupted while waiting has nothing done, unless it is being done already, which a note says.
+
         Raises:
             Exception: what `work` raises, or the transaction.
         """
         mine = _Change(work)
-        self._waiting.append(mine)
-        with self._turn:
-            if not mine.end.done():
-                self._commit_all()
+        try:
+            self._waiting.append(mine)
+            with self._turn:
+                if not mine.end.done():
+                    self._commit_all()
+        except BaseException as interrupt:
+            if not mine.end.cancel():
+                interrupt.add_note(_INTERRUPTED)
+            raise
         done: T = mine.end.result()
         return done
 
@@ -104,10 +111,13 @@ class Gathering:
         error: Exception = CommitUnanswered(_INTERRUPTED)
         try:
             while self._waiting:
-                together.append(self._waiting.popleft())
+                # Taken away last: one that an interrupt left in both places is told, and nobody takes it again.
+                together.append(self._waiting[0])
+                self._waiting.popleft()
+            wanted = [one for one in together if not one.end.done() and one.end.set_running_or_notify_cancel()]
             with suppress(_Refused):
-                self.write(partial(_run_all, together))
-            for one in together:
+                self.write(partial(_run_all, wanted))
+            for one in wanted:
                 one.tell()
         except Exception as raised:  # noqa: BLE001 - each is told
             error = raised
