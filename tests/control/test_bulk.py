@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,20 @@ def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
     assert {scene.get(job).status for job in labeled} == {CANCELED}
     assert {scene.get(job).status for job in mine} == {QUEUED}
     assert scene.get(other, "rival").status == QUEUED
+
+
+def test_a_step_whose_time_is_over_before_its_first_job_is_not_the_last(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest job runs, and those behind it were canceled together, for as long as a step may take."""
+    jobs = submit(scene, 150)
+    running = scene.submit(priority="critical")
+    (claimed,) = scene.worker().claim()
+    assert claimed.id == running.id
+    seconds = count()
+    monkeypatch.setattr(bulk_work, "monotonic", lambda: float(next(seconds)))
+    assert all_of(scene, "cancel").changed == 151
+    assert {scene.get(job).status for job in jobs} == {CANCELED}
 
 
 def test_waiting_jobs_are_canceled_many_in_a_transaction(scene: Scene):

@@ -92,31 +92,32 @@ class BulkWork:
             StorageUnavailable: before or at the first job. At a later one it says how far it came before.
         """
         before, deadline = Place(*decode_cursor(cursor)) if cursor is not None else None, monotonic() + seconds
-        tally = _Tally(order.verb)
-        while not tally.seen or monotonic() <= deadline:
+        tally, has_passed = _Tally(order.verb), False  # a job: else there is no place to say where to go on
+        while not has_passed or monotonic() <= deadline:
             try:
                 page = self._places(order.organization, order.wanted, before=before, limit=_PAGE)
             except StorageUnavailable:
-                if not tally.seen:
+                if not has_passed:
                     raise
                 return tally.worked(before)
             canceled = self._cancel_waiting(order, [place.id for place in page])
             tally.changed += len(canceled)
             for place in page:
-                is_late = tally.seen and monotonic() > deadline
-                if place.id not in canceled and (is_late or not self._goes_on(order, place.id, tally, passes_held)):
-                    return tally.worked(before)
-                before = place
+                if place.id not in canceled:
+                    is_late = has_passed and monotonic() > deadline
+                    if is_late or not self._goes_on(order, place.id, tally, passes_held, has_passed=has_passed):
+                        return tally.worked(before)
+                before, has_passed = place, True
             if len(page) < _PAGE:
                 return tally.worked(None)
         return tally.worked(before)
 
-    def _goes_on(self, order: Order, job: UUID, tally: "_Tally", passes_held: bool) -> bool:
+    def _goes_on(self, order: Order, job: UUID, tally: "_Tally", passes_held: bool, *, has_passed: bool) -> bool:
         """Change a job. Return False if it can't be had, and the step ends before it."""
         try:
             tally.count(job, partial(self._one, order, job))
         except StorageUnavailable:
-            if tally.seen:
+            if has_passed:
                 return False
             if not passes_held:
                 raise
@@ -168,10 +169,6 @@ class _Tally:
             self._passes = (JobNotFound, IllegalTransition)
         self.changed = self.passed_over = self.refused = 0
         self.refusals: list[Refusal] = []
-
-    @property
-    def seen(self) -> int:
-        return self.changed + self.passed_over + self.refused
 
     def count(self, job: UUID, work: Callable[[], None]) -> None:
         try:
