@@ -180,6 +180,7 @@ def test_a_bulk_action_ends_when_the_host_removes_whoever_began_it(
     hosted: Api, host: Host, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("fairlane.control.bulk_steps._STEP", 0.0)  # a job
+    monkeypatch.setattr("fairlane.control.bulk_work._PAGE", 1)
     hosted.fl.queues.pause("default")
     for _ in range(3):
         hosted.fl.submit("report", organization="acme")

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from fairlane import JobContext
 from fairlane.api.scope import ByOperator, Operation
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from fairlane.domain.redact import REDACTED
 from tests.api.matrix import MATRIX, Across
@@ -124,6 +124,7 @@ def test_the_library_is_trusted_code_so_an_operator_is_one_there(api: Api):
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of a bulk action is a job, and whoever begins does no second one."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
     defaults = Bulk.start.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "seconds", 0.0)

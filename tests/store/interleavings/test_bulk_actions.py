@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from fairlane import Job, JobStatus
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.store.statements import bulk_actions
 from tests.store.interleavings.conftest import InEveryOrder
@@ -23,6 +23,7 @@ QUEUED, DEAD_LETTER = JobStatus.QUEUED, JobStatus.DEAD_LETTER
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is a job."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def begin(scene: Scene, verb: str, per_second: float | None = None) -> BulkAction:
