@@ -12,7 +12,7 @@ from fairlane.store.transaction import Database
 
 
 @contextmanager
-def breaking(  # noqa: C901 - one hook for each way to commit
+def breaking(  # noqa: C901, PLR0915 - one hook for each way to commit
     database: Database, *, arrives: bool, of_transaction: bool = False
 ) -> Iterator[None]:
     """The connection breaks at the next commit of what writes: a transaction, or a statement by itself.
@@ -45,8 +45,9 @@ def breaking(  # noqa: C901 - one hook for each way to commit
 
     def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         nonlocal writes, is_the_drivers
-        is_the_drivers = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
-        is_by_itself = is_the_drivers and cursor.connection.autocommit
+        is_so = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
+        is_the_drivers = is_the_drivers or is_so  # a hint may be sent meanwhile
+        is_by_itself = is_so and cursor.connection.autocommit
         commits = is_by_itself and not of_transaction
         writes += commits
         if arrives or not commits or writes > 1:

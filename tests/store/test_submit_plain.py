@@ -1,7 +1,7 @@
 """Plain jobs take few statements, one a chunk on PostgreSQL, and what they take for granted is proved by them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -150,6 +150,19 @@ def test_a_chunk_of_a_batch_takes_no_more_than_a_job_does(scene: Scene):
         assert assert_log_agrees(scene.fl, job) == job
     assert [job.parameters["n"] for job in jobs] == list(range(600))
     assert len({job.created_at for job in jobs}) == 1
+
+
+def test_postgres_plans_the_statement_once_a_connection(scene: Scene):
+    if not scene.fl.database.is_postgres:
+        return
+    for number in range(20):
+        scene.submit("monthly", parameters={"n": number})
+    plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH scope%'"
+    with ExitStack() as whole_pool:
+        connections = [whole_pool.enter_context(scene.fl.database.engine.connect()) for _ in range(3)]
+        found = [row for one in connections for row in one.exec_driver_sql(plans.replace("%", "%%"))]
+    assert sum(row.generic_plans for row in found) > 0
+    assert sum(row.custom_plans for row in found) == 0
 
 
 def test_jobs_of_many_kinds_take_no_more_than_one_does(scene: Scene):

@@ -238,7 +238,7 @@ class Submitter:
         return found
 
     def _submit_at_once(self, plain: "Plain") -> list[Job] | None:
-        at = new_jobs.at_once(self._database, plain.granted, plain.chunks(), is_alone=plain.is_alone)
+        at = new_jobs.at_once(self._database, plain.granted, plain.chunks, is_alone=plain.is_alone)
         return plain.jobs(at) if at is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:

@@ -163,7 +163,7 @@ class Database:
     def write_one(
         self,
         statement: str,
-        values: Iterable[Mapping[str, Any] | None] = ({},),
+        values: Callable[[], Iterable[Mapping[str, Any] | None]] = lambda: ({},),
         accepts: Callable[[Sequence[tuple[Any, ...]]], bool] | None = None,
     ) -> Sequence[tuple[Any, ...]] | None:
         """Run one statement that writes, and says itself whose rows it is open to.
@@ -172,7 +172,7 @@ class Database:
         as all else that a plain submission does. It is not run again.
 
         Args:
-            values: of its parameters, asked when the connection is there; None = give up. If there are several, it is
+            values: makes its parameters when the connection is there; None = give up. If there are several, it is
                 run for each, in one transaction; PostgreSQL works at one while the next is made.
             accepts: the transaction is committed if this is true of each answer; None = it is run once, and its answer
                 is the commit's.
@@ -193,7 +193,7 @@ class Database:
                 with driver.pipeline():
                     settings = (*PLANNED_ONCE, *row_security.for_alone(pooled.info))
                     driver.execute(row_security.set_locally(settings), settings)
-                    for given in values:
+                    for given in values():
                         if given is None:
                             return None
                         cursors.append(pooled.cursor())

@@ -9,7 +9,7 @@ takes the keys. A job of which something does not hold, or whose key somebody ha
 so. `submit` then goes step by step and says why; who wants all jobs or none takes back what was done.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, TypeAlias
@@ -31,8 +31,9 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
 
-# One row: the moment, and which were inserted; None = all.
+# One row: the moment, and which were inserted, None = all; no row: none were.
 Answer: TypeAlias = Sequence[tuple[Any, ...]]
+Chunks: TypeAlias = Callable[[], Iterator[Sequence[Draft] | None]]
 
 _OF_KIND: Final = {
     "organization_id": "text",
@@ -106,7 +107,8 @@ WITH scope AS MATERIALIZED (
   SELECT organization_id, id, 1, NULL, coalesce(status, :ready), now, coalesce(submitted_by, :system),
     concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
 )
-SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN coalesce(array_agg(id), '{{}}') END FROM new
+SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN array_agg(id) END FROM new
+HAVING count(*) > 0
 """  # noqa: S608 - constants of ours
 # In one line, since psycopg keeps how it reads statements of at most 4,096 characters.
 _INSERT: Final = text(" ".join(_SQL.split())).bindparams(
@@ -160,14 +162,12 @@ def is_plain(draft: Draft) -> bool:
     return not (waits or draft.label_items or kind.rate is not None or kind.max_live_jobs is not None)
 
 
-def at_once(
-    database: Database, granted: Mapping[str, Granted], chunks: Iterator[Sequence[Draft] | None], *, is_alone: bool
-) -> datetime | None:
+def at_once(database: Database, granted: Mapping[str, Granted], chunks: Chunks, *, is_alone: bool) -> datetime | None:
     """Submit plain drafts by themselves, where a chunk of them takes one statement.
 
     Args:
         granted: by job type.
-        chunks: the drafts as they are stored, asked for when the connection is there; None = give up.
+        chunks: makes the drafts as they are stored, when the connection is there; None = give up.
         is_alone: there is one draft.
 
     Returns:
@@ -180,15 +180,17 @@ def at_once(
         return None
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
-    values = (None if chunk is None else values_at_once(chunk, granted, now) for chunk in chunks)
+
+    def values() -> Iterator[Mapping[str, Any] | None]:
+        return (None if chunk is None else values_at_once(chunk, granted, now) for chunk in chunks())
+
     done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
     return _moment(done) if done and _are_all(done) else None
 
 
 def _are_all(answer: Answer) -> bool:
     """Return True if all that the statement was given was inserted."""
-    ((_, inserted),) = answer
-    return inserted is None
+    return bool(answer) and answer[0][1] is None
 
 
 def _moment(answer: Answer) -> datetime:
@@ -207,9 +209,10 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], granted: Mapping[str, 
         IntegrityError: there is a job of one's id; nothing was done.
     """
     answer = await line.fetch(_INSERT, values_at_once(drafts, granted, None))
-    ((_, inserted),) = answer
-    done = {draft.id for draft in drafts} if inserted is None else inserted
-    return dict.fromkeys(done, _moment(answer)) if done else {}
+    if not answer:
+        return {}
+    done = answer[0][1] or [draft.id for draft in drafts]
+    return dict.fromkeys(done, _moment(answer))
 
 
 def at_once_within(
