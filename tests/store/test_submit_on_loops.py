@@ -54,6 +54,14 @@ async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene) -> No
     assert assert_log_agrees(scene.fl, job) == job
 
 
+async def test_organizations_that_submit_for_the_first_time_take_no_thread(scene: Scene) -> None:
+    scene.fl.organizations.create("newcomer")
+    await submit(scene, 0)
+    await submit(scene, 1)
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    assert isinstance(await submit(scene, 2, organization="newcomer", user=None), Job)
+
+
 async def test_what_meets_goes_by_one_statement_and_each_has_its_own_end(scene: Scene) -> None:
     taken = await submit(scene, 0)
     ends = await asyncio.gather(

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
+from sqlalchemy import select
 
 from fairlane import (
     DuplicateJob,
     Fairlane,
     InvalidParameters,
+    Job,
     JobContext,
     JobStatus,
     JobTypeDisabled,
@@ -21,6 +23,8 @@ from fairlane import (
 )
 from fairlane.domain.statuses import Role
 from fairlane.store.statements import new_jobs
+from fairlane.store.tables import jobs
+from tests.engine.sealed_engine import FIRST
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
@@ -228,3 +232,27 @@ def test_two_batches_of_the_same_keys_in_opposite_orders_are_one_set_of_jobs(sce
     assert isinstance(second, list)
     assert [job.id for job in first] == [job.id for job in second[::-1]]
     assert scene.total() == 601
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_that_there_is_no_key_is_proved_where_no_answer_is_kept(database_url: str, count: int):
+    with Scene(database_url, encryption_keys=FIRST) as scene:
+        scene.fl.keys.enable(organization="acme")
+        scene.submit()
+        scene.fl.keyring._max_age = 0.0
+        for job in scene.fl.submit_many(batch(count)):
+            assert '"n"' not in stored_parameters(scene, job)
+            assert assert_log_agrees(scene.fl, job) == job
+
+
+def test_answers_about_keys_that_grew_old_meanwhile_are_not_asked_for_again(scene: Scene):
+    scene.fl.keyring._max_age = 0.0
+    with statements(scene.fl) as seen:
+        scene.fl.submit_many(batch(600, "monthly"))
+    few = FEW[scene.fl.database.engine.dialect.name]
+    assert len(set(seen) - {"BEGIN"}) <= few + 1  # one asks at first
+
+
+def stored_parameters(scene: Scene, job: Job) -> str:
+    wanted = select(jobs.c.parameters).where(jobs.c.id == job.id)
+    return str(scene.fl.database.read(lambda connection: connection.scalar(wanted), of=job.organization))

@@ -148,10 +148,10 @@ class Submitter:
 
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
-            at = None
+            moment = None
             if plain is not None:
-                at = new_jobs.at_once_within(ours, self._database.clock, plain.granted, plain.chunks())
-            made = (plain.jobs(at), []) if plain and at is not None else self._submit(ours, submissions, ready)
+                moment = new_jobs.at_once_within(ours, self._database.clock, plain.granted, plain.chunks())
+            made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
             return made
 
         try:
@@ -238,8 +238,8 @@ class Submitter:
         return found
 
     def _submit_at_once(self, plain: "Plain") -> list[Job] | None:
-        at = new_jobs.at_once(self._database, plain.granted, plain.chunks, is_alone=plain.is_alone)
-        return plain.jobs(at) if at is not None else None
+        moment = new_jobs.at_once(self._database, plain.granted, plain.chunks, is_alone=plain.is_alone)
+        return plain.jobs(moment) if moment is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
@@ -403,6 +403,7 @@ class Plain:
         self._drafts = []
         for start in range(0, len(self._given), CHUNK):
             # When the connection is there: keys grow old while it is waited for.
+            # Who has none here is taken to have none: that is proved, too.
             kept = self._keyring.kept(self._organizations)
             chunk = self._given[start : start + CHUNK]
             try:
@@ -410,7 +411,7 @@ class Plain:
                 stored = [sealed(one, kept.get(one.organization)) for one in drafts]
             except FairlaneError:
                 drafts = stored = []  # Of several refusals it is the general way that knows which comes first.
-            if len(kept) < len(self._organizations) or not drafts or not all(map(new_jobs.is_plain, drafts)):
+            if not drafts or not all(map(new_jobs.is_plain, drafts)):
                 yield None
                 return
             self._drafts += drafts

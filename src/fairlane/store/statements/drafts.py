@@ -1,6 +1,6 @@
 """What a submission looks like to the store."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
+from fairlane.domain.sealing import is_sealed
 from fairlane.domain.statuses import JobStatus, ParentPolicy, Role
 
 
@@ -85,6 +86,11 @@ class Draft(NamedTuple):
     def user(self) -> str | None:
         """Return the user of its kind."""
         return self.kind.user
+
+
+def organizations_of_unsealed(drafts: Sequence[Draft]) -> Collection[str]:
+    """Return the organizations of those whose parameters are stored as they are: they must have no key."""
+    return {draft.organization for draft in drafts if not is_sealed(draft.parameters)}
 
 
 class Fresh(NamedTuple):

@@ -26,7 +26,7 @@ from fairlane.store.inserts import texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import new_jobs_on_sqlite
-from fairlane.store.statements.drafts import Draft, Fresh, Granted
+from fairlane.store.statements.drafts import Draft, Fresh, Granted, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
@@ -36,18 +36,19 @@ Answer: TypeAlias = Sequence[tuple[Any, ...]]
 Chunks: TypeAlias = Callable[[], Iterator[Sequence[Draft] | None]]
 
 _OF_KIND: Final = {
-    "organization_id": "text",
+    "organization": "text",
     "job_type": "text",
-    "submitted_by": "text",
+    "member": "text",
     "queue": "text",
     "priority": "smallint",
-    "on_parent_failure": "text",
-    "max_retries": "int",
-    "timeout_seconds": "float8",
-    "required_permission": "text",
+    "policy": "text",
+    "retries": "int",
+    "timeout": "float8",
+    "permission": "text",
     "expiry": "float8",
     "documents": "text",
     "roles": "text",
+    "is_open": "text",
 }
 _OF_JOB: Final = {"kind": "int", "id": "uuid", "parameters": "text", "labels": "text", "key": "text"}
 # Of these each may be NULL as a whole: then it is of none of the jobs what is unusual.
@@ -61,7 +62,7 @@ _UNUSUAL: Final = {
 # OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
 # A FULL JOIN is never a nested loop, in which a thousand kinds would be compared with each of a thousand jobs.
 # In the order of ids, in which indexes grow at their end; a join may leave the rows in another.
-# What is not proved has no organization there.
+# What is not proved has no organization there. That an organization has no key is proved where parameters lie open.
 # Keys are taken by an insert that waits for whoever is taking them, as dedup.take does; it never takes one over.
 _SQL: Final = f"""
 WITH scope AS MATERIALIZED (
@@ -75,36 +76,38 @@ WITH scope AS MATERIALIZED (
   SELECT * FROM kinds WHERE :is_proved OR (
     EXISTS (SELECT FROM types WHERE name = job_type AND coalesce(types.documents = kinds.documents, true))
     AND (:is_host_s OR EXISTS (
-      SELECT FROM fairlane_organizations WHERE id = organization_id AND status = :active AND max_live_jobs IS NULL
+      SELECT FROM fairlane_organizations WHERE id = organization AND status = :active AND max_live_jobs IS NULL
       OFFSET 0))
-    AND (:is_host_s OR submitted_by IS NULL OR EXISTS (
-      SELECT FROM fairlane_members WHERE organization_id = kinds.organization_id AND user_id = submitted_by
-        AND role = ANY(string_to_array(roles, ' ')) OFFSET 0)))
+    AND (:is_host_s OR member IS NULL OR EXISTS (
+      SELECT FROM fairlane_members WHERE organization_id = organization AND user_id = member
+        AND role = ANY(string_to_array(roles, ' ')) OFFSET 0))
+    AND (is_open IS NULL OR NOT EXISTS (
+      SELECT FROM fairlane_organization_keys WHERE organization_id = organization OFFSET 0)))
 ), given AS MATERIALIZED (
   SELECT coalesce(:now, now()) AS now, * FROM granted
   FULL JOIN {unnest_texts(_OF_JOB | _UNUSUAL, "job")} USING (kind) ORDER BY id
 ), taken AS (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
-  SELECT organization_id, key, id, now + make_interval(secs => expiry) FROM given
-  WHERE organization_id IS NOT NULL AND key IS NOT NULL ORDER BY organization_id, key, id
+  SELECT organization, key, id, now + make_interval(secs => expiry) FROM given
+  WHERE organization IS NOT NULL AND key IS NOT NULL ORDER BY organization, key, id
   ON CONFLICT DO NOTHING RETURNING job_id
 ), new AS MATERIALIZED (
-  SELECT * FROM given WHERE organization_id IS NOT NULL AND (key IS NULL OR id IN (SELECT job_id FROM taken))
+  SELECT * FROM given WHERE organization IS NOT NULL AND (key IS NULL OR id IN (SELECT job_id FROM taken))
 ), job AS (
   INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, submitted_by,
     required_permission, max_retries, timeout_seconds, on_parent_failure, created_at)
-  SELECT organization_id, id, queue, job_type, parameters, labels, submitted_by,
-    required_permission, max_retries, timeout_seconds, on_parent_failure, now FROM new
+  SELECT organization, id, queue, job_type, parameters, labels, member,
+    permission, retries, timeout, policy, now FROM new
 ), live AS (
   INSERT INTO fairlane_live (organization_id, id, queue, job_type, submitted_by, created_at,
     status, ready, priority, run_at, unmet_parents, has_children)
-  SELECT organization_id, id, queue, job_type, submitted_by, now, coalesce(status, :ready),
+  SELECT organization, id, queue, job_type, member, now, coalesce(status, :ready),
     coalesce(status, :ready) = :ready, priority, coalesce(run_at, now), coalesce(unmet_parents, 0),
     coalesce(has_children, false) FROM new
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization_id, id, 1, NULL, coalesce(status, :ready), now, coalesce(submitted_by, :system),
+  SELECT organization, id, 1, NULL, coalesce(status, :ready), now, coalesce(member, :system),
     concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
 )
 SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN array_agg(id) END FROM new
@@ -257,19 +260,21 @@ def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[st
     known = {kind: str(number) for number, kind in enumerate(kinds, 1)}
     numbers = {place: known[kind] for place, kind in places.items()}
     proofs = [granted.get(kind.job_type, _NOTHING) for kind in kinds]
+    unsealed = organizations_of_unsealed(drafts)
     return {
-        "organization_id": [kind.organization for kind in kinds],
+        "organization": [kind.organization for kind in kinds],
         "job_type": [kind.job_type for kind in kinds],
-        "submitted_by": [kind.user or "" for kind in kinds],
+        "member": [kind.user or "" for kind in kinds],
         "queue": [kind.queue for kind in kinds],
         "priority": [str(kind.priority) for kind in kinds],
-        "on_parent_failure": [kind.on_parent_failure for kind in kinds],
-        "max_retries": [_number(kind.max_retries) for kind in kinds],
-        "timeout_seconds": [_number(kind.timeout) for kind in kinds],
-        "required_permission": [kind.required_permission or "" for kind in kinds],
+        "policy": [kind.on_parent_failure for kind in kinds],
+        "retries": [_number(kind.max_retries) for kind in kinds],
+        "timeout": [_number(kind.timeout) for kind in kinds],
+        "permission": [kind.required_permission or "" for kind in kinds],
         "expiry": [repr(kind.window) for kind in kinds],
         "documents": [proof.documents or "" for proof in proofs],
         "roles": [" ".join(proof.roles) for proof in proofs],
+        "is_open": ["t" if kind.organization in unsealed else "" for kind in kinds],
         "kind": [numbers[id(draft.kind)] for draft in drafts],
         "id": [draft.id.hex for draft in drafts],
         "parameters": [draft.parameters for draft in drafts],

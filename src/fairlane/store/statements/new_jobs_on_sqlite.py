@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.driver_errors import by_sqlalchemy
-from fairlane.store.statements.drafts import Draft, Fresh, Granted
+from fairlane.store.statements.drafts import Draft, Fresh, Granted, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 
@@ -59,6 +59,8 @@ WHERE type.enabled AND (kind.value ->> 1 IS NULL OR type.schema || type.options 
   AND (:is_host_s OR kind.value ->> 3 IS NULL OR EXISTS (
     SELECT 1 FROM fairlane_members WHERE organization_id = kind.value ->> 2 AND user_id = kind.value ->> 3
       AND role IN (SELECT value FROM json_each(kind.value -> 4))))
+  AND NOT (kind.value ->> 5 AND EXISTS (
+    SELECT 1 FROM fairlane_organization_keys WHERE organization_id = kind.value ->> 2))
 """  # noqa: S608 - a constant of ours
 _TAKE: Final = """
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
@@ -114,8 +116,10 @@ def _insert_proved(
 ) -> bool:
     kinds = {id(draft.kind): draft.kind for draft in drafts}.values()
     proofs = [(kind, granted[kind.job_type]) for kind in kinds]
+    unsealed = organizations_of_unsealed(drafts)
     rows = [
-        (kind.job_type, proof.documents, kind.organization, kind.user, sorted(proof.roles)) for kind, proof in proofs
+        (of.job_type, proof.documents, of.organization, of.user, sorted(proof.roles), of.organization in unsealed)
+        for of, proof in proofs
     ]
     given: dict[str, object] = {"kinds": json.dumps(rows), "is_host_s": any(proof.is_host_s for _, proof in proofs)}
     if _send(connection, _PROOF, given).fetchone() != (len(rows),):
