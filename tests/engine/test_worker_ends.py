@@ -7,11 +7,12 @@ from datetime import datetime
 
 import psycopg
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from fairlane import Job, JobContext, Submission
 from fairlane.domain.events import JobEnded, ServiceFailed, StorageLost
 from fairlane.engine.stage import Stage
+from fairlane.store.row_security import Administered
 from fairlane.store.tables import jobs as facts
 from fairlane.store.tables import results
 from tests.engine.worker_kit import Engine, Hold, engine, running, running_jobs, started, until
@@ -37,6 +38,23 @@ def test_a_completed_job_shows_nothing_of_its_earlier_attempts(database_url: str
         assert (now.status, now.attempt, now.retry_count) == ("completed", 2, 1)
         assert (now.error_type, now.error_message, now.next_retry_at) == (None, None, None)
         assert now.finished_at is not None
+
+
+def test_a_child_that_can_t_be_told_keeps_no_other_end_from_being_written(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+
+        @fl.job_type("parent", dedup_window=0)
+        async def parent(ctx: JobContext) -> None:
+            await fl.aio.submit("child", organization="acme", depends_on=ctx.job_id)
+            mine = (facts.c.organization_id == "acme") & (facts.c.job_type == "child")
+            odd = update(facts).where(mine).values(on_parent_failure="odd")
+            fl.database.write(lambda connection: connection.execute(odd), of=Administered("acme"))
+
+        @fl.job_type("child", dedup_window=0)
+        async def child(ctx: JobContext) -> None: ...
+
+        with running(fl.worker()):
+            assert [fl.ended(fl.give("parent")).status for _ in range(2)] == ["completed"] * 2
 
 
 @pytest.mark.slow

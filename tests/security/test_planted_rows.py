@@ -22,7 +22,7 @@ from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, Role
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
-from fairlane.store.tables import audit, ended, execution_log, job_parents, job_types, jobs, live, metadata
+from fairlane.store.tables import audit, ended, execution_log, job_parents, job_types, jobs, live, members, metadata
 from fairlane.store.transaction import Database
 from tests.api.routes import routes
 from tests.api.served import Api
@@ -460,6 +460,7 @@ def test_facts_without_a_state_are_no_job_to_anybody(database_url: str):
         assert child.json()["type"].endswith("parent-not-found")
 
 
+OTHERS: Final = (("acme", "alice"), ("rival", "gus"))
 UNREADABLE: Final = {
     "no JSON": "nonsense",
     "arrays in arrays": "[" * 100_000 + "]" * 100_000,
@@ -532,6 +533,29 @@ def test_entries_of_the_audit_that_nobody_can_read_hide_no_others(database_url: 
         read = [one["before"] or one["after"] for one in listed if one["subject"] == "planted"]
         assert {tuple(one.items()) for one in read} == {(("before", "[unreadable]"),), (("after", "[unreadable]"),)}
         assert "jobs.cancel" in {one["action"] for one in listed}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [{"role": "king"}, {"permissions": "nonsense"}, {"permissions": "[[]]"}, {"permissions": "[" * 100_000}],
+    ids=["role", "no JSON", "no names", "deep"],
+)
+def test_a_membership_that_nobody_can_read_is_none_and_stops_no_other_s_job(database_url: str, planted: dict[str, str]):
+    with Api(database_url) as api:
+        api.fl.organizations.create("rival")
+        for organization, user in (("acme", "mallory"), ("acme", "alice"), ("rival", "gus")):
+            api.fl.members.add(organization, user)
+        theirs = api.fl.submit("report", organization="acme", user="mallory")
+        others = [api.fl.submit("report", organization=one, user=user) for one, user in OTHERS]
+        change = update(members).where(members.c.organization_id == "acme", members.c.user_id == "mallory")
+        planting = change.values(planted)
+        api.fl.database.write(partial(Connection.execute, statement=planting), of=Administered("acme"))
+        api.run()
+        assert api.fl.get(theirs.id, organization="acme").status == "dead_letter"
+        assert {api.fl.get(job.id, organization=job.organization).status for job in others} == {"completed"}
+        assert "mallory" not in {one.user for one in api.fl.members.list("acme")}
+        assert api.fl.members.add("acme", "mallory").role == "member"
+        assert api.fl.submit("report", organization="acme", user="mallory").status == "queued"
 
 
 @pytest.mark.parametrize("column", ["before", "after"])

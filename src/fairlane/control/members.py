@@ -1,6 +1,5 @@
 """Members, as the built-in directory keeps them: `fl.members`."""
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from fairlane.domain.organizations import Member, Mine, require_user_id
 from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
+from fairlane.registry.directory import Directory, stored_membership
 from fairlane.registry.options import text
 from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.row_security import EVERYONE, Administered
@@ -78,21 +77,22 @@ class Members:
                 connection, now, organization, user or SYSTEM, "members.add", member, before=before, after=after
             )
             (made,) = statements.find_members(connection, [(organization, member)])
-            return _member(made)
+            return _member(made, kind, names)
 
         return self._database.write(work, of=Administered(organization))
 
     update = add
 
     def list(self, organization: str) -> tuple[Member, ...]:
-        """Return the members of an organization, by user.
+        """Return the members of an organization, by user; who is none, as nobody can read the row, is left out.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host()
         rows = self._tenants.read(lambda connection: statements.members_of(connection, organization), of=organization)
-        return tuple(map(_member, rows))
+        known = [(row, stored_membership(row.role, row.permissions)) for row in rows]
+        return tuple(_member(row, one.role, sorted(one.permissions)) for row, one in known if one is not None)
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
         """Return the organizations that a user belongs to, by id; None if the application's own directory can't say."""
@@ -100,7 +100,11 @@ class Members:
             return None
         storable(user=user)
         rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
-        return tuple(Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role)) for row in rows)
+        return tuple(
+            Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role))
+            for row in rows
+            if row.role in {*Role}
+        )
 
     def remove(self, organization: str, member: str, *, user: str | None = None, right: Right | None = None) -> bool:
         """Remove a member, and revoke their tokens here and what was made with them; False if there was none.
@@ -133,7 +137,8 @@ class Members:
 
 
 def _told(found: Sequence[AnyRow]) -> dict[str, Any] | None:
-    return {"role": found[0].role, "permissions": json.loads(found[0].permissions)} if found else None
+    known = stored_membership(found[0].role, found[0].permissions) if found else None
+    return {"role": known.role, "permissions": sorted(known.permissions)} if known is not None else None
 
 
 def _role(role: Role | str) -> Role:
@@ -143,5 +148,5 @@ def _role(role: Role | str) -> Role:
         raise ConfigurationError(f"role must be one of {', '.join(Role)}, not {role!r}.") from None
 
 
-def _member(row: AnyRow) -> Member:
-    return Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
+def _member(row: AnyRow, role: Role, permissions: Sequence[str]) -> Member:
+    return Member(row.organization_id, row.user_id, role, tuple(permissions), row.created_at)

@@ -15,7 +15,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Final
@@ -268,8 +267,12 @@ class Results:
         else:
             self._failed_before = False
         if with_child := [one for one in done if one.may_free]:
-            with suppress(FairlaneError):  # then `stage` tells them
+            try:
                 await in_thread(self._threads, partial(self._tell_children, with_child))
+            except FairlaneError:
+                pass  # then `stage` tells them
+            except Exception as error:  # noqa: BLE001 - the ends are written, and those behind them have to be, too
+                self._deps.emit(ServiceFailed("quick end", error))
         self._on_done(done)
         if len(done) < len(batch):
             await self._write([one for one in batch if one.lease_token in self._unwritten])

@@ -143,9 +143,10 @@ class StartChecks:
         """Return the members among the jobs' users, which a claim of ours has told; None: a host gives no answer."""
         if self._are_ours:
             return {
-                (one.organization, one.user): stored_membership(one.role, one.permissions or "[]")
+                (one.organization, one.user): member
                 for one in claimed
                 if one.user is not None and one.role is not None
+                if (member := stored_membership(one.role, one.permissions or "[]")) is not None
             }
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
         try:

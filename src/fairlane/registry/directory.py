@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import OrganizationSuspended
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.store.statements import organizations as statements
-from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 
@@ -104,19 +103,25 @@ def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standin
 def locked_membership(connection: Connection, organization: str, user: str) -> Membership | None:
     """Return a membership that stays as it is until this transaction ends; None if they are no member."""
     row = statements.lock_member(connection, organization, user)
-    return _membership(row) if row is not None else None
+    return stored_membership(row.role, row.permissions) if row is not None else None
 
 
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
     """Do as `StoredDirectory.members` in a transaction that is open already."""
-    return {(row.organization_id, row.user_id): _membership(row) for row in statements.find_members(connection, pairs)}
-
-
-def _membership(row: AnyRow) -> Membership:
-    return stored_membership(row.role, row.permissions)
+    return {
+        (row.organization_id, row.user_id): member
+        for row in statements.find_members(connection, pairs)
+        if (member := stored_membership(row.role, row.permissions)) is not None
+    }
 
 
 @lru_cache(1024)
-def stored_membership(role: str, permissions: str) -> Membership:
-    """Return a membership as its row has it."""
-    return Membership(Role(role), frozenset(json.loads(permissions)))
+def stored_membership(role: str, permissions: str) -> Membership | None:
+    """Return a membership as its row has it; None, as for no member, where nobody can read what somebody planted there.
+
+    One such row must not keep others' jobs of the same claim from beginning.
+    """
+    try:
+        return Membership(Role(role), frozenset(json.loads(permissions)))
+    except (ValueError, TypeError, RecursionError):
+        return None
