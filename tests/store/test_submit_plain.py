@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_key_that_was_taken_and_ended_is_taken_over(scene: Scene):
     second = scene.submit("monthly")
     assert second.id != first.id
     assert assert_log_agrees(scene.fl, second).status is JobStatus.QUEUED
+
+
+def test_a_number_of_an_enumeration_is_one(scene: Scene):
+    class Retries(IntEnum):
+        FEW = 3
+
+    one, two = (scene.submit(max_retries=Retries.FEW, user=user) for user in ("ana", None))
+    assert assert_log_agrees(scene.fl, one) == one
+    assert assert_log_agrees(scene.fl, two) == two
 
 
 def test_an_organization_with_a_limit_is_counted(scene: Scene):

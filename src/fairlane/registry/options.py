@@ -126,7 +126,7 @@ def count(name: str, value: object) -> int | None:
         raise ConfigurationError(
             f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {value!r:.80}."
         )
-    return value
+    return int(value)  # no subclass of it, such as an IntEnum, which databases don't take
 
 
 def text(name: str, value: object) -> str:
