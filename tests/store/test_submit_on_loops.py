@@ -1,16 +1,20 @@
 """`await fl.aio.submit(…)` takes no thread on PostgreSQL; jobs that meet on a loop go together, each by itself."""
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any, NoReturn
+from weakref import ReferenceType, ref
 
 import pytest
 from sqlalchemy import text
 
-from fairlane import DuplicateJob, Job, JobTypeNotFound, OrganizationNotFound, PermissionDenied
+from fairlane import DuplicateJob, Job, JobContext, JobTypeNotFound, OrganizationNotFound, PermissionDenied
+from fairlane.control.submission import Plain
 from fairlane.store.row_security import EVERYONE
 from tests.engine.sealed_engine import FIRST
 from tests.store.races.agreement import assert_log_agrees
@@ -40,6 +44,12 @@ async def submit(scene: Scene, n: int, job_type: str = "monthly", **more: Any) -
     return await scene.fl.aio.submit(job_type, parameters={"n": n}, **given)
 
 
+async def connect(scene: Scene) -> None:
+    """Have the loop submit twice: then it has a connection."""
+    for _ in range(2):
+        await submit(scene, 0, "report")
+
+
 def connections(scene: Scene) -> int:
     """How many the database has, beside this one."""
     counted = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
@@ -47,8 +57,27 @@ def connections(scene: Scene) -> int:
     return found
 
 
+def on_loops(scene: Scene) -> list[int]:
+    """The sessions that loops have, by their processes' numbers: they submit and do nothing else."""
+    wanted = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH scope%'")
+    return list(scene.fl.database.read(lambda connection: connection.scalars(wanted).all(), of=EVERYONE))
+
+
+def test_a_loop_that_submits_once_makes_no_connection(scene: Scene) -> None:
+    before = connections(scene)
+    loops = [asyncio.new_event_loop() for _ in range(8)]
+    try:
+        for loop in loops:
+            loop.run_until_complete(submit(scene, 0, "report"))
+        assert connections(scene) <= before + 2  # of the pool
+    finally:
+        for loop in loops:
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
 async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene) -> None:
-    await submit(scene, 0)
+    await connect(scene)
     asyncio.get_running_loop().set_default_executor(NoThreads())
     job = await submit(scene, 1, user=None, priority="high", queue="night")
     assert assert_log_agrees(scene.fl, job) == job
@@ -56,8 +85,7 @@ async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene) -> No
 
 async def test_organizations_that_submit_for_the_first_time_take_no_thread(scene: Scene) -> None:
     scene.fl.organizations.create("newcomer")
-    await submit(scene, 0)
-    await submit(scene, 1)
+    await connect(scene)
     asyncio.get_running_loop().set_default_executor(NoThreads())
     assert isinstance(await submit(scene, 2, organization="newcomer", user=None), Job)
 
@@ -85,6 +113,59 @@ async def test_what_meets_goes_by_one_statement_and_each_has_its_own_end(scene: 
     assert scene.total("rival") == 2
 
 
+async def test_what_is_long_goes_by_a_thread(scene: Scene) -> None:
+    @scene.fl.job_type("letter", dedup_window=0)
+    def letter(ctx: JobContext, content: str) -> None: ...
+
+    async def send(length: int) -> Job:
+        return await scene.fl.aio.submit("letter", organization="acme", parameters={"content": "x" * length})
+
+    await send(1)
+    await connect(scene)
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    with pytest.raises(AssertionError, match="a thread was asked for"):
+        await send(100_000)
+    jobs = await asyncio.gather(*(send(9_000) for _ in range(50)))
+    statements = text("SELECT count(DISTINCT xmin::text) FROM fairlane_jobs WHERE id = ANY(:ids)")
+    given = {"ids": [job.id for job in jobs]}
+    counted = scene.fl.database.read(lambda connection: connection.scalar(statements, given), of="acme")
+    assert counted is not None
+    assert counted >= 4
+
+
+async def test_what_goes_wrong_with_one_is_told_to_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await connect(scene)
+    usual = Plain.chunks
+
+    def chunks(plain: Plain) -> Any:
+        if plain._given[0][0].parameters["n"] == 1:
+            raise ZeroDivisionError
+        return usual(plain)
+
+    monkeypatch.setattr(Plain, "chunks", chunks)
+    ends = await asyncio.gather(*(submit(scene, n) for n in range(3)), return_exceptions=True)
+    assert [type(one) for one in ends] == [Job, ZeroDivisionError, Job]
+
+
+async def test_nothing_is_kept_of_the_context_of_who_submitted(scene: Scene) -> None:
+    class Request:
+        pass
+
+    request = ContextVar[Request]("request")
+
+    async def answer() -> ReferenceType[Request]:
+        mine = Request()
+        request.set(mine)
+        await submit(scene, 0, "report")
+        return ref(mine)
+
+    await connect(scene)
+    kept = await asyncio.create_task(answer())
+    await asyncio.sleep(0)  # the loop itself keeps what it ran last
+    gc.collect()
+    assert kept() is None
+
+
 async def test_who_gives_up_takes_nobody_along(scene: Scene) -> None:
     tasks = [asyncio.create_task(submit(scene, n)) for n in range(20)]
     await asyncio.sleep(0)
@@ -97,25 +178,18 @@ async def test_who_gives_up_takes_nobody_along(scene: Scene) -> None:
 
 
 async def test_nobody_waits_for_a_key_that_another_s_transaction_holds(scene: Scene) -> None:
-    await submit(scene, 0)
-    held, let_go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with scene.fl.database.engine.connect() as theirs:
-            scene.fl.submit("monthly", organization="acme", user="ana", parameters={"n": 7}, connection=theirs)
-            held.set()
-            assert let_go.wait(20)
-            theirs.commit()
-
-    holder = asyncio.create_task(asyncio.to_thread(hold))
-    await asyncio.to_thread(held.wait, 20)
-    waiting = asyncio.create_task(submit(scene, 7))
-    assert isinstance(await submit(scene, 8, organization="rival", user="rita"), Job)
-    assert not waiting.done()
-    let_go.set()
-    with pytest.raises(DuplicateJob):
-        await waiting
-    await holder
+    await connect(scene)
+    with scene.fl.database.engine.connect() as theirs:
+        for n in range(10):
+            scene.fl.submit("monthly", organization="acme", user="ana", parameters={"n": n}, connection=theirs)
+        asyncio.get_running_loop().set_default_executor(NoThreads())
+        held = [asyncio.create_task(submit(scene, n)) for n in range(10)]
+        others = [submit(scene, n, organization="rival", user="rita") for n in range(10)]
+        assert all(isinstance(one, Job) for one in await asyncio.gather(*others))
+        assert not any(one.done() for one in held)
+        theirs.commit()
+    ends = await asyncio.gather(*held, return_exceptions=True)
+    assert all(isinstance(one, DuplicateJob) for one in ends)
 
 
 def test_each_loop_has_its_own_and_leaves_none(scene: Scene) -> None:
@@ -123,6 +197,7 @@ def test_each_loop_has_its_own_and_leaves_none(scene: Scene) -> None:
     barrier = threading.Barrier(3)
 
     async def some(first: int) -> list[Job]:
+        await connect(scene)
         await submit(scene, first)
         barrier.wait(20)  # now each loop has its connection
         return list(await asyncio.gather(*(submit(scene, n) for n in range(first + 1, first + 10))))
@@ -134,9 +209,9 @@ def test_each_loop_has_its_own_and_leaves_none(scene: Scene) -> None:
 
 
 def test_a_loop_that_was_only_closed_leaves_none_either(scene: Scene) -> None:
-    for n in range(5):
+    for _ in range(5):
         loop = asyncio.new_event_loop()
-        assert isinstance(loop.run_until_complete(submit(scene, n)), Job)
+        loop.run_until_complete(connect(scene))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
     asyncio.run(submit(scene, 9))
@@ -144,9 +219,9 @@ def test_a_loop_that_was_only_closed_leaves_none_either(scene: Scene) -> None:
 
 
 async def test_a_connection_that_broke_meanwhile_is_made_again(scene: Scene) -> None:
-    await submit(scene, 0)
+    await connect(scene)
     break_all = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND query LIKE 'WITH scope%' AND pid <> pg_backend_pid()"
     )
 
@@ -156,25 +231,29 @@ async def test_a_connection_that_broke_meanwhile_is_made_again(scene: Scene) -> 
 
     await asyncio.to_thread(scene.fl.database.write, work)
     assert isinstance(await submit(scene, 1), Job)
-    assert scene.total() == 3
+    assert scene.total() == 4
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_has_a_connection_of_its_own(scene: Scene) -> None:
     async def parent() -> Job:
-        await submit(scene, 0)
+        await connect(scene)
+        before = on_loops(scene)
         if (child := os.fork()) == 0:
             code = 1
             try:
                 with ThreadPoolExecutor(1) as thread:  # here a loop runs
                     code = int(thread.submit(asyncio.run, submit(scene, 1)).result().parameters != {"n": 1})
+                scene.fl.close()
             finally:
                 os._exit(code)
         assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
-        return await submit(scene, 2)
+        job = await submit(scene, 2)
+        assert on_loops(scene) == before != []
+        return job
 
     assert asyncio.run(parent()).parameters == {"n": 2}
-    assert scene.total() == 4
+    assert scene.total() == 5
 
 
 async def test_what_is_to_be_sealed_is_sealed(database_url: str) -> None:

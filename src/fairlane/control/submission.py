@@ -43,6 +43,7 @@ Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 _NEARLY_FULL = 0.8
 _MOST_IDS = 10_000  # of one statement; a driver sends 65,535 values at most
 _FEW = 100  # parameters
+_SHORT = 10_000  # characters of them
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 CHUNK = 250  # jobs; the next are drafted while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
@@ -371,7 +372,9 @@ class Submitter:
 def _is_small(submission: Submission) -> bool:
     """Return True if a loop has no time to lose with its parameters."""
     given = submission.parameters
-    return type(given) is dict and len(given) <= _FEW and _SCALARS.issuperset(map(type, given.values()))
+    if type(given) is not dict or len(given) > _FEW or not _SCALARS.issuperset(map(type, given.values())):
+        return False
+    return sum(len(one) for one in (*given, *given.values()) if isinstance(one, str)) <= _SHORT
 
 
 class Plain:

@@ -1,32 +1,44 @@
 """Submit on the caller's event loop: a plain job takes no thread, and jobs that meet on a loop are submitted together.
 
-Each loop has one connection. While a statement is on its way, what is submitted meanwhile waits, and all of it goes by
-the next statement. A job of which something does not hold is left out by the statement, and submitted in a thread: the
-steps there say what is wrong with it, and take the time that they take. So do all where the statement had to wait for a
-lock, or had an error.
+Each loop that submits twice has one connection. Its first job goes by a thread, as many a loop is made for one call.
+While a statement is on its way, what is submitted meanwhile waits, and all of it goes by the next statement, up to a
+size that holds up the loop for a moment only. A job of which something does not hold is left out by the statement, and
+submitted in a thread: the steps there say what is wrong with it, and take the time that they take.
+
+A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
+own, and those alone that fail again go to threads. Who waits for a lock has threads that nobody else needs.
 """
 
 import asyncio
+import os
 import threading
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
-from weakref import WeakKeyDictionary
-
-from sqlalchemy.exc import DBAPIError
+from weakref import WeakKeyDictionary, WeakSet
 
 from fairlane.control.batch import Submission
 from fairlane.control.submission import CHUNK, Plain, Submitter
-from fairlane.domain.errors import CommitUnanswered, FairlaneError
+from fairlane.domain.errors import CommitUnanswered
 from fairlane.domain.jobs import Job
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.line import Line, NeedsSession
 from fairlane.store.statements import new_jobs
-from fairlane.store.statements.drafts import Draft, Granted
-from fairlane.store.transaction import PLANNED_ONCE, Database
+from fairlane.store.statements.drafts import Draft
+from fairlane.store.transaction import Database
 
 # Who waits for a lock holds up all that is submitted on the loop; in a thread it may take longer.
-_SESSION: Final = {"lock_timeout": "50ms", **dict([PLANNED_ONCE])}
+_SESSION: Final = {"lock_timeout": "50ms"}
+_MOST: Final = 100_000  # characters of a statement's parameters, after which it takes no more jobs
+_WAITERS: Final = 4  # threads
+
+
+class _HeldUp(Exception):
+    """Another transaction's lock was in the way; nothing was done."""
 
 
 class LoopSubmitter:
@@ -35,9 +47,9 @@ class LoopSubmitter:
     def __init__(self, database: Database, submitter: Submitter) -> None:
         self._database = database
         self._submitter = submitter
-        self._lock = threading.Lock()
         self._is_of_use = database.is_postgres
-        self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender]()
+        self._begin()
+        _all.add(self)
 
     async def submit(self, submission: Submission) -> Job:
         """Submit a job, in a transaction of Fairlane's own.
@@ -45,38 +57,63 @@ class LoopSubmitter:
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
-        plain = self._submitter.at_hand(submission) if self._is_of_use else None
-        if plain is not None:
+        sender = self._sender() if self._is_of_use else None
+        plain = self._submitter.at_hand(submission) if sender is not None else None
+        threads = None  # the loop's own
+        if sender is not None and plain is not None:
+            moment = None
             try:
-                at = await self._sender().send(plain)
+                moment = await sender.send(plain)
             except NeedsSession:
-                self._is_of_use, at = False, None  # behind a pooler
+                self._is_of_use = False  # behind a pooler
+            except _HeldUp:
+                threads = self._waiters
             except CommitUnanswered as error:
                 return await asyncio.to_thread(self._submitter.find_after, error, submission)
-            if at is not None:
+            if moment is not None:
                 self._database.hint()
-                (job,) = plain.jobs(at)
+                (job,) = plain.jobs(moment)
                 return job
-        (job,) = await asyncio.to_thread(self._submitter.submit_many, [submission])
+        in_context = copy_context().run
+        (job,) = await asyncio.get_running_loop().run_in_executor(
+            threads, in_context, self._submitter.submit_many, [submission]
+        )
         return job
 
     def close(self) -> None:
         """Close the connections of all loops."""
         with self._lock:
             for sender in self._senders.values():
-                sender.line.abandon()
-            self._senders.clear()
+                if sender is not None:
+                    sender.line.abandon()
+        self._waiters.shutdown(wait=False)
+        self._begin()
 
-    def _sender(self) -> "_Sender":
+    def begin_in_child(self) -> None:
+        """Leave connections and threads to the parent of this forked process."""
+        for sender in list(self._senders.values()):
+            if sender is not None:
+                sender.line.leave_to_parent()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender | None]()
+        self._waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="fairlane-submit")
+
+    def _sender(self) -> "_Sender | None":
+        """Return the loop's; None: it submits for the first time, perhaps the only one."""
         loop = asyncio.get_running_loop()
         sender = self._senders.get(loop)
         if sender is None:
             with self._lock:
                 for other, left in list(self._senders.items()):
                     if other.is_closed():
-                        left.line.abandon()
+                        if left is not None:
+                            left.line.abandon()
                         del self._senders[other]
-                sender = self._senders[loop] = _Sender(self._database)
+                sender = _Sender(self._database) if loop in self._senders else None
+                self._senders[loop] = sender
         return sender
 
 
@@ -84,13 +121,27 @@ class _Waiting(NamedTuple):
     plain: Plain
     end: asyncio.Future[datetime | None]
 
+    def tell(self, moment: datetime | None) -> None:
+        if not self.end.done():
+            self.end.set_result(moment)
+
+    def fail(self, error: Exception) -> None:
+        if not self.end.done():
+            self.end.set_exception(error)
+
+
+class _Going(NamedTuple):
+    draft: Draft
+    of: _Waiting
+
 
 class _Sender:
     """One loop's connection, and who waits for it."""
 
     def __init__(self, database: Database) -> None:
         self.line = Line(database, None, _SESSION)
-        self._waiting: list[_Waiting] = []
+        self._waiting = deque[_Waiting]()
+        self._going: list[_Going] = []
         self._task: asyncio.Task[None] | None = None
         self._close: AsyncGenerator[None, None] | None = None
 
@@ -100,11 +151,13 @@ class _Sender:
         Raises:
             CommitUnanswered
             NeedsSession: nothing was done, nor ever will be.
+            _HeldUp: nothing was done.
         """
         one = _Waiting(plain, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="fairlane-submit")
+            # It outlives whoever came first, and has nothing of their context.
+            self._task = asyncio.create_task(self._run(), name="fairlane-submit", context=Context())
         return await one.end
 
     async def _run(self) -> None:
@@ -112,44 +165,80 @@ class _Sender:
             # Whoever ends a loop ends its generators: that is when the connection has to be closed.
             self._close = self._closing()
             await anext(self._close)
-        now: list[_Waiting] = []
+        going: list[_Going] = []
         try:
             while self._waiting:
-                now, self._waiting = self._waiting[:CHUNK], self._waiting[CHUNK:]
-                await self._submit([one for one in now if not one.end.done()])
+                try:
+                    await self.line.connect()
+                except Exception as error:  # noqa: BLE001 - each goes by a thread, where it is told
+                    for one in self._waiting:
+                        if isinstance(error, NeedsSession):
+                            one.fail(error)
+                        one.tell(None)
+                    self._waiting.clear()
+                    return
+                if going := self._drafted():
+                    await self._submit(going)
         finally:
-            for one in (*now, *self._waiting):
+            for one in (*(each.of for each in going), *self._waiting):
                 one.end.cancel()  # Where the loop ends: nobody is left waiting.
-            self._waiting = []
+            self._waiting.clear()
 
-    async def _submit(self, wanted: Sequence[_Waiting]) -> None:
+    def _drafted(self) -> list[_Going]:
+        """Take those who go by the next statement."""
+        going: list[_Going] = []
+        characters = 0
+        while self._waiting and len(going) < CHUNK and characters < _MOST:
+            one = self._waiting.popleft()
+            if one.end.done():
+                continue
+            try:
+                drafts = next(one.plain.chunks())
+            except Exception as error:  # noqa: BLE001 - it is told, and nobody else
+                one.fail(error)
+                continue
+            if drafts is None:
+                one.tell(None)
+                continue
+            (draft,) = drafts
+            going.append(_Going(draft, one))
+            characters += len(draft.parameters)
+        return going
+
+    async def _submit(self, going: Sequence[_Going]) -> None:
+        """Submit them by one statement; where that fails as a whole, those of each organization by one."""
+        granted = {name: each for one in going for name, each in one.of.plain.granted.items()}
         done: Mapping[UUID, datetime] = {}
-        ends: dict[UUID, asyncio.Future[datetime | None]] = {}
-        drafts: list[Draft] = []
-        granted: dict[str, Granted] = {}
         try:
-            await self.line.connect()
-            for one in wanted:
-                for draft in next(one.plain.chunks()) or ():
-                    drafts.append(draft)
-                    ends[draft.id] = one.end
-                    granted |= one.plain.granted
-            if drafts:
-                done = await new_jobs.at_once_on(self.line, drafts, granted)
-        except Exception as error:  # noqa: BLE001 - it is told
-            told = [one.end for one in wanted] if isinstance(error, NeedsSession) else ends.values()
-            if isinstance(error, NeedsSession | CommitUnanswered) or not isinstance(error, FairlaneError | DBAPIError):
-                for end in told:
-                    if not end.done():
-                        end.set_exception(error)
-            # Else nothing was done: each is submitted in a thread, where it is seen whose fault it was.
-        at = {end: done.get(job_id) for job_id, end in ends.items()}
-        for one in wanted:
-            if not one.end.done():
-                one.end.set_result(at.get(one.end))
+            done = await new_jobs.at_once_on(self.line, [one.draft for one in going], granted)
+        except (CommitUnanswered, NeedsSession) as error:
+            for one in going:
+                one.of.fail(error)
+        except Exception as error:  # noqa: BLE001 - nothing was done; it is seen in a thread whose fault it was
+            owners = defaultdict[str, list[_Going]](list)
+            for one in going:
+                owners[one.draft.organization].append(one)
+            if len(owners) > 1 and self.line.is_there:
+                for mine in owners.values():
+                    await self._submit(mine)
+            elif is_held_up(error):
+                for one in going:
+                    one.of.fail(_HeldUp())
+        for one in going:
+            one.of.tell(done.get(one.draft.id))
 
     async def _closing(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             await self.line.close()
+
+
+def _begin_all() -> None:
+    for one in _all:
+        one.begin_in_child()
+
+
+_all: Final = WeakSet[LoopSubmitter]()
+if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
+    os.register_at_fork(after_in_child=_begin_all)

@@ -112,6 +112,15 @@ class Line:
         if driver is not None:
             driver.pgconn.finish()
 
+    def leave_to_parent(self) -> None:
+        """Forget the connection in a forked child, without a word to the server: it is the parent's."""
+        self._driver = None
+
+    @property
+    def is_there(self) -> bool:
+        """True if there is a connection, as far as is known."""
+        return self._driver is not None
+
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
         """Return the connection, or another where it was idle and turns out to be dead."""
         driver = self._driver
