@@ -224,6 +224,15 @@ def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
     assert stopped == {}
 
 
+def test_the_application_plants_no_job_without_facts(postgres_url: str, logins: dict[str, str]):
+    with Fairlane(postgres_url) as owner:
+        owner.organizations.create("acme")
+        owner.job_type("greet")(greet)
+        owner.migrate()
+    assert is_planted(logins["host"], job())
+    assert not is_planted(logins["host"], job(live))
+
+
 RUNNING: Final = "FROM fairlane_live WHERE status = 'running'"
 # Each would hold the key of a job that runs, until the session's transaction ends.
 UNDER_WAY: Final = {

@@ -75,6 +75,12 @@ live = Table(
     Column("error_type", NAME),
     Column("error_message", Text),
     Column("started_at", Instant),
+    ForeignKeyConstraint(
+        ["organization_id", "id"],
+        ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+        name="fairlane_live_job_fk",
+        ondelete="CASCADE",
+    ),
 )
 # Room for a job's next version on its own page, so that fewer pages are written.
 is_busy(live, "fillfactor = 80")

@@ -163,6 +163,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("error_message", sa.Text()),
         sa.Column("started_at", INSTANT),
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_live_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_live_job_fk",
+            ondelete="CASCADE",
+        ),
     )
     op.create_index(
         "fairlane_live_ready",
