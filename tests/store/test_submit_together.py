@@ -161,6 +161,31 @@ def test_what_was_interrupted_while_it_waited_is_not_committed_later(scene: Scen
     assert scene.total() == 3
 
 
+def test_a_handler_of_a_signal_that_submits_amid_a_submission_does_not_wait_for_itself(scene: Scene) -> None:
+    dialect: Any = scene.fl.database.engine.dialect
+    usual = dialect.do_commit
+    refusals: list[StorageUnavailable] = []
+
+    def handler(*_: object) -> None:
+        with pytest.raises(StorageUnavailable, match="amid it") as refusal:
+            scene.submit(parameters={"n": 2})
+        refusals.append(refusal.value)
+
+    def signaled(connection: Any) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        usual(connection)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with patch.object(dialect, "do_commit", signaled):
+            scene.submit()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refusals) == 1
+    assert isinstance(scene.submit(parameters={"n": 3}), Job)
+    assert scene.total() == 3
+
+
 class Interrupted(Exception):
     """A time limit that a signal brings, as task queues have it."""
 

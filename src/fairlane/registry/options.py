@@ -1,6 +1,7 @@
 """The options of a job type, checked once, and the form in which they are registered for other processes."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
@@ -95,9 +96,16 @@ def seconds(name: str, value: object) -> float:
         ConfigurationError: it is negative or no number.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
-        raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta, not {value!r}.")
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= sys.float_info.max:
+        raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta, not {_shown(value)}.")
     return float(number)
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no such number
+        return "a number of thousands of digits"
 
 
 def timeout_seconds(value: object) -> float | None:
@@ -124,7 +132,7 @@ def count(name: str, value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
         raise ConfigurationError(
-            f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {value!r:.80}."
+            f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {_shown(value)}."
         )
     return int(value)  # no subclass of it, such as an IntEnum, which databases don't take
 

@@ -17,7 +17,7 @@ from weakref import WeakSet
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from fairlane.domain.errors import CommitUnanswered
+from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.store.driver_errors import by_sqlalchemy
 
 T = TypeVar("T")
@@ -26,6 +26,12 @@ Work = Callable[[Connection], T]
 _INTERRUPTED: Final = (
     "The process was told to stop while it committed the change: the change was made or it was not. "
     "Look which, before you try again."
+)
+
+
+_AMID: Final = (
+    "This thread is committing a submission already, and the handler of a signal can't submit amid it; "
+    "have the handler note what to submit, and submit it afterwards."
 )
 
 
@@ -83,6 +89,7 @@ class Gathering:
     def begin(self) -> None:
         """Begin anew in a forked child, where its parent's threads are not."""
         self._turn = threading.Lock()
+        self._holder: int | None = None  # the thread that has the turn
         self._waiting = deque[_Change]()
 
     def commit(self, work: Work[T]) -> T:
@@ -91,14 +98,21 @@ class Gathering:
         Whoever is interrupted while waiting has nothing done, unless it is being done already, which a note says.
 
         Raises:
+            StorageUnavailable: this thread is amid a commit, and would wait for itself.
             Exception: what `work` raises, or the transaction.
         """
+        if self._holder == threading.get_ident():
+            raise StorageUnavailable(_AMID)
         mine = _Change(work)
         try:
             self._waiting.append(mine)
             with self._turn:
-                if not mine.end.done():
-                    self._commit_all()
+                self._holder = threading.get_ident()
+                try:
+                    if not mine.end.done():
+                        self._commit_all()
+                finally:
+                    self._holder = None
         except BaseException as interrupt:
             if not mine.end.cancel():
                 interrupt.add_note(_INTERRUPTED)
