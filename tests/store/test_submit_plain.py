@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
@@ -148,6 +148,9 @@ def test_an_id_that_was_submitted_before_is_refused(scene: Scene):
     assert scene.total() == 2
 
 
+PLANNED: Final = 5  # times that PostgreSQL plans any statement, before it looks whether that was worth while
+
+
 def batch(count: int, job_type: str = "report", **more: Any) -> list[Submission]:
     return [
         Submission(job_type, organization="acme", user="ana", parameters={"n": number}, **more)
@@ -176,7 +179,7 @@ def test_postgres_plans_the_statement_once_a_connection(scene: Scene):
         connections = [whole_pool.enter_context(scene.fl.database.engine.connect()) for _ in range(3)]
         found = [row for one in connections for row in one.exec_driver_sql(plans.replace("%", "%%"))]
     assert sum(row.generic_plans for row in found) > 0
-    assert sum(row.custom_plans for row in found) == 0
+    assert max(row.custom_plans for row in found) <= PLANNED
 
 
 def test_jobs_of_many_kinds_take_no_more_than_one_does(scene: Scene):

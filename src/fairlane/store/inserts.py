@@ -1,7 +1,7 @@
 """Inserts and upserts of many rows: each statement is made once, and many rows go in one where that is quicker."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -30,33 +30,41 @@ def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
     return len(rows) >= _MANY and not is_sqlite(connection)
 
 
-# Of names, ids, numbers, moments, sealed texts and compact JSON none has a line break in it.
-_BREAK: Final = "\n"
+# Of names, ids, numbers, moments, sealed texts and compact JSON none has one of these in it.
+_ROW: Final = "\n"
+_COLUMN: Final = "\x1e"
 
 
-def unnest_texts(columns: Mapping[str, str], name: str = "given", number: str | None = None) -> str:
-    """Return PostgreSQL's FROM item of rows whose columns, of these types, are given by `texts_of`, a parameter each.
+def unnest_texts(columns: Mapping[str, str], name: str, number: str | None = None) -> str:
+    """Return PostgreSQL's FROM item of rows whose columns, of these types, are one parameter, made by `texts_of`.
 
-    One text costs far less than the driver's array of as many values, and than JSON that names each.
+    One text costs far less than the driver's arrays of as many values, and than JSON that names each. It is read behind
+    OFFSET, where PostgreSQL does not see how many rows it has: else it would take a plan for any number of them to be
+    the dearer one, and plan the statement each time that it is run.
 
     Args:
+        name: of the rows, and of the parameter.
         number: the column that numbers the rows from 1; None = there is none.
     """
-    arrays = ", ".join(
-        f"string_to_array(:{column}, E'\\n', ''){'' if kind == 'text' else f'::{kind}[]'}"
-        for column, kind in columns.items()
+    arrays = ",".join(
+        f"string_to_array(t[{place}],E'\\n',''){'' if kind == 'text' else f'::{kind}[]'}"
+        for place, kind in enumerate(columns.values(), 1)
     )
-    listed = ", ".join([*columns, number] if number else columns)
-    return f"unnest({arrays}){' WITH ORDINALITY' if number else ''} AS {name}({listed})"
+    listed = ",".join([*columns, number] if number else columns)
+    rows = f"unnest({arrays}){' WITH ORDINALITY' if number else ''} AS r({listed})"
+    return f"(SELECT r.* FROM (SELECT string_to_array(:{name},E'\\x1e','') AS t OFFSET 0) AS p, {rows}) AS {name}"  # noqa: S608 - ours
 
 
-def texts_of(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the parameters of `unnest_texts`; an empty text is NULL."""
-    texts = {name: _BREAK.join(column) for name, column in columns.items()}
-    for name, column in columns.items():
-        if texts[name].count(_BREAK) >= len(column):
-            raise ValueError(f"A {name} has a line break in it, which would move all rows below.")
-    return texts
+def texts_of(columns: Iterable[str], values: Mapping[str, Sequence[str]]) -> str:
+    """Return the parameter of `unnest_texts`; an empty text is NULL, and so is each of a column without values."""
+    texts = []
+    for column in columns:
+        given = values.get(column, ())
+        text = _ROW.join(given)
+        if text.count(_ROW) >= max(len(given), 1) or _COLUMN in text:
+            raise ValueError(f"A {column} has a character in it that separates values.")
+        texts.append(text)
+    return _COLUMN.join(texts)
 
 
 @cache

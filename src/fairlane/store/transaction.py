@@ -4,7 +4,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
@@ -30,9 +30,6 @@ T = TypeVar("T")
 
 _TRIES = 5
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
-# To plan a submission takes twice as long as to make it, and PostgreSQL would plan each, since it takes a plan for any
-# values to be the dearer one.
-PLANNED_ONCE = ("plan_cache_mode", "force_generic_plan")
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
     "Look which, before you try again."
@@ -190,9 +187,10 @@ class Database:
             with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
                 driver: Any = pooled.driver_connection
                 cursors = []
-                with driver.pipeline():
-                    settings = (*PLANNED_ONCE, *row_security.for_alone(pooled.info))
-                    driver.execute(row_security.set_locally(settings), settings)
+                with nullcontext() if is_alone and not row_security.is_pooled(pooled.info) else driver.pipeline():
+                    settings = row_security.for_alone(pooled.info)
+                    if settings:
+                        driver.execute(row_security.set_locally(settings), settings)
                     for given in values():
                         if given is None:
                             return None

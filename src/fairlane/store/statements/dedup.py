@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, String, Uuid, bindparam, delete, select, text, update
+from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
@@ -48,7 +48,7 @@ _KEYS: Final = {"organization_id": "text", "key": "text", "job_id": "uuid", "exp
 # It tells which were not free, as mostly all are.
 _TAKE_FREE: Final = text(f"""
 WITH given AS MATERIALIZED (
-  SELECT * FROM {unnest_texts(_KEYS)}
+  SELECT * FROM {unnest_texts(_KEYS, "keys")}
 ), taken AS MATERIALIZED (
   INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
   SELECT organization_id, key, job_id, expires_at FROM given
@@ -57,7 +57,7 @@ WITH given AS MATERIALIZED (
 SELECT organization_id, key FROM given
 WHERE (SELECT count(*) FROM taken) < (SELECT count(*) FROM given)
   AND (organization_id, key) NOT IN (SELECT organization_id, key FROM taken)
-""").bindparams(*(bindparam(name, type_=String) for name in _KEYS))  # noqa: S608 - names of ours
+""")  # noqa: S608 - names of ours
 _SQLITE_TAKE_FREE: Final = text("""
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
 SELECT value ->> 'organization_id', value ->> 'key', value ->> 'job_id', value ->> 'expires_at'
@@ -79,9 +79,12 @@ def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str
         "expires_at": [Instant.on_sqlite(one.expires_at) for one in keys],
     }
     if not is_sqlite(connection):
-        return {(organization, key) for organization, key in connection.execute(_TAKE_FREE, texts_of(columns))}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    given = {"keys": json.dumps(rows, ensure_ascii=False)}
+        return {
+            (organization, key)
+            for organization, key in connection.execute(_TAKE_FREE, {"keys": texts_of(_KEYS, columns)})
+        }
+    named = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    given = {"keys": json.dumps(named, ensure_ascii=False)}
     taken = {(organization, key) for organization, key in connection.execute(_SQLITE_TAKE_FREE, given)}
     return {(one.organization, one.key) for one in keys} - taken
 

@@ -51,7 +51,7 @@ _OF_KIND: Final = {
     "is_open": "text",
 }
 _OF_JOB: Final = {"kind": "int", "id": "uuid", "parameters": "text", "labels": "text", "key": "text"}
-# Of these each may be NULL as a whole: then it is of none of the jobs what is unusual.
+# Of these each may be left out as a whole: then it is of none of the jobs what is unusual.
 _UNUSUAL: Final = {
     "status": "text",
     "run_at": "timestamptz",
@@ -124,7 +124,6 @@ _CONSTANTS: Final = {
     "ready": JobStatus.QUEUED,
     "system": SYSTEM,
     "message": SUBMITTED,
-    **dict.fromkeys(_UNUSUAL),
 }
 # Of jobs whose submission has gone all steps before.
 _NOTHING: Final = Granted(None, (), is_host_s=True)
@@ -154,8 +153,8 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     if is_sqlite(connection):
         new_jobs_on_sqlite.insert(connection, now, new, replaced)
     else:
-        given = texts_of(_of_jobs([one.draft for one in new], {}) | _unusual(new, replaced))
-        connection.execute(_INSERT, {**_CONSTANTS, **_PROVED, "now": now, **given, "key": None})
+        given = _of_jobs([one.draft for one in new], {}) | _unusual(new, replaced) | {"key": ()}
+        connection.execute(_INSERT, {**_CONSTANTS, **_PROVED, **_texts(given), "now": now})
 
 
 def is_plain(draft: Draft) -> bool:
@@ -245,7 +244,7 @@ def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now:
     """
     return {
         **_CONSTANTS,
-        **texts_of(_of_jobs(drafts, granted)),
+        **_texts(_of_jobs(drafts, granted)),
         "scope": named({draft.kind.organization for draft in drafts}),
         "is_host_s": any(one.is_host_s for one in granted.values()),
         "is_proved": False,
@@ -253,7 +252,7 @@ def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now:
     }
 
 
-def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[str, list[str]]:
+def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[str, Sequence[str]]:
     """Return the columns of the drafts and of their kinds. What is empty is NULL."""
     places = {id(draft.kind): draft.kind for draft in drafts}  # Few: to hash each draft's own would cost more.
     kinds = list(dict.fromkeys(places.values()))
@@ -283,7 +282,11 @@ def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[st
     }
 
 
-def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, list[str]]:
+def _texts(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {"kinds": texts_of(_OF_KIND, columns), "job": texts_of(_OF_JOB | _UNUSUAL, columns)}
+
+
+def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, Sequence[str]]:
     return {
         "status": [one.status for one in new],
         "run_at": [one.run_at.isoformat() for one in new],
