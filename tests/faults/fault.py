@@ -15,13 +15,14 @@ class Fault(NamedTuple):
     """One that was injected, or is to be.
 
     `calls`: Fairlane's functions above the store that led to the statement, innermost first; `number`: how often the
-    test had sent it by then; `has_effect`: it was done before the connection was lost.
+    test had sent it by then; `has_effect`: it was done before the connection was lost; `is_alone`: in no transaction.
     """
 
     calls: tuple[str, ...]
     statement: str
     number: int
     has_effect: bool
+    is_alone: bool = True
 
     @property
     def is_commit(self) -> bool:
@@ -36,7 +37,7 @@ class Fault(NamedTuple):
     @property
     def may_be_kept(self) -> bool:
         """Whether what the transaction did is there, although its answer was lost."""
-        is_by_itself = not _BY_ITSELF.isdisjoint(self.calls)
+        is_by_itself = self.is_alone and not _BY_ITSELF.isdisjoint(self.calls)
         # Before it submits, it looks for the organization's keys; and after a lost answer, for what was submitted.
         is_a_look = "Submitter._find" in self.calls or self.statement.startswith("SELECT")
         return self.has_effect and (self.is_commit or is_by_itself) and not is_a_look

@@ -126,7 +126,8 @@ class Faults:
     def _meet(self, driver: Any, statement: str, execute: Callable[[], None], cursor: Any = None) -> None:
         is_a_workers = _is_a_workers()
         is_hit = is_a_workers or self._here.is_called
-        fault, dice = self._drawn(statement, is_a_workers=is_a_workers) if is_hit else (None, b"")
+        is_alone = getattr(driver, "autocommit", True)
+        fault, dice = self._drawn(statement, is_a_workers=is_a_workers, is_alone=is_alone) if is_hit else (None, b"")
         if fault is None:
             execute()
             return
@@ -139,14 +140,14 @@ class Faults:
             self.injected.append(fault)
         _lose(driver, dice)
 
-    def _drawn(self, statement: str, *, is_a_workers: bool) -> tuple[Fault | None, bytes]:
+    def _drawn(self, statement: str, *, is_a_workers: bool, is_alone: bool = True) -> tuple[Fault | None, bytes]:
         with self._lock:
             self._sent[statement] += 1
             number = self._sent[statement]
         dice = hashlib.sha256(f"{self.seed}\n{self.test}\n{number}\n{statement}".encode()).digest()
         if int.from_bytes(dice[:8]) >= self.rate * 2**64:
             return None, dice
-        fault = Fault(calls(), statement, number, has_effect=bool(dice[8] & 1))
+        fault = Fault(calls(), statement, number, has_effect=bool(dice[8] & 1), is_alone=is_alone)
         is_open = fault.may_be_kept and not (is_a_workers or fault.is_of_a_submission)
         return (None if is_open or self.spares(fault) else fault), dice[9:]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NewType, NotRequired
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
@@ -261,6 +261,7 @@ def test_a_dict_of_plain_values_is_prepared_as_any_other_mapping_is(given, limit
         ctx, text=None, number: float = 1, either: str | date = "", tone: Tone = Tone.DARK, *, password=1, **more
     ): ...
 
+    assume(set(given) != {"$secret"})  # the mark of one secret value, which stands for no parameters
     for handler in (strict, loose):
         schema = Signature.of("test", handler).schema
         assert outcome(schema, given, limit) == outcome(schema, MappingProxyType(given), limit)

@@ -31,7 +31,7 @@ from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
-_WAVES = 10  # generations that one transaction settles
+_WAVES = 9  # generations that one transaction settles
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
 _EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
