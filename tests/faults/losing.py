@@ -55,12 +55,13 @@ class Losing(Faults):
         self.loss = loss
         self.sent: Counter[Kind] = Counter()
 
-    def _drawn(self, statement: str, *, is_a_workers: bool) -> tuple[Fault | None, bytes]:
+    def _drawn(self, statement: str, *, is_a_workers: bool, is_alone: bool = True) -> tuple[Fault | None, bytes]:
         loss, text = self.loss, _skeleton(statement)
         # To look at the stack takes longer than many a statement.
         if loss is not None and (self.injected or text != loss.kind.text):
             return None, b""
-        fault = Fault(calls(), statement, 1, has_effect=loss is not None and loss.has_effect)
+        has_effect = loss is not None and loss.has_effect
+        fault = Fault(calls(), statement, 1, has_effect=has_effect, is_alone=is_alone)
         kind = Kind(fault.place, text)
         with self._lock:
             self.sent[kind] += 1
