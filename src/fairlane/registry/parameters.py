@@ -25,7 +25,7 @@ from difflib import get_close_matches
 from functools import partial
 from inspect import Parameter, signature, unwrap
 from math import inf
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final, NamedTuple, Self, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -99,7 +99,9 @@ class ParameterSchema:
         if flat is not None and not any(map(is_hidden_name, flat[0])):
             return Prepared(flat[0], *flat)
         try:
-            lifted = lift(parameters, "parameters", limit=limit)
+            # A dict that is marked as a secret is one value; parameters are none, whatever their names.
+            given = MappingProxyType(parameters) if isinstance(parameters, dict) else parameters
+            lifted = lift(given, "parameters", limit=limit)
         except InvalidParameters as error:
             raise InvalidParameters(f"{self.job_type}: {error}") from error
         except PayloadTooLarge:
