@@ -245,7 +245,7 @@ class Claims:
         return Wanted(mine, rooms or {}, quotas, lanes.marks)
 
     def _remember(self, done: _Round, lanes: ReadyLanes) -> None:
-        """Whose turn it was, and which lanes turned out to be empty."""
+        """Note whose turn it was, and which lanes turned out to be empty."""
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in done.claimed)
         self._rooms.took(done.wanted.rooms, by_lane)
         self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)

@@ -1,4 +1,4 @@
-"""What the composition root hands to a worker."""
+"""Hand to a worker what the application has put together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ _LONGEST_SILENCE: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What the parts of a worker work with."""
+    """Hold what the parts of a worker work with."""
 
     database: Database
     settings: Settings

@@ -1,4 +1,4 @@
-"""How attempts ended is written in batches: what came while the last batch was written is the next batch.
+"""Write how attempts ended, in batches: what came while the last batch was written is the next batch.
 
 Plain completions and the other results take turns. The others are several times as expensive, and an organization whose
 jobs fail by the thousand must not hold up what others complete. Among the others organizations take turns.
