@@ -31,6 +31,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     StorageUnavailable,
 )
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements.job_list import Place, Wanted
 
 TOLD: Final = 20  # refusals, in full
@@ -86,7 +87,7 @@ class BulkWork:
 
         Args:
             cursor: the job that the step before came to; None: from the newest on.
-            passes_held: refuse the first job if it can't be had, in place of being stopped by it.
+            passes_held: refuse the first job if somebody holds it for too long, in place of being stopped by it.
 
         Raises:
             StorageUnavailable: before or at the first job. At a later one it says how far it came before.
@@ -116,10 +117,10 @@ class BulkWork:
         """Change a job. Return False if it can't be had, and the step ends before it."""
         try:
             tally.count(job, partial(self._one, order, job))
-        except StorageUnavailable:
+        except StorageUnavailable as error:
             if has_passed:
                 return False
-            if not passes_held:
+            if not (passes_held and is_held_up(error)):
                 raise
             tally.refuse(job, _KEPT_WAITING)
         return True
