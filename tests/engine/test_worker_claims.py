@@ -1,6 +1,7 @@
 """Which jobs a running worker starts next, and that none which it claimed is ever forgotten."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from uuid import uuid4
@@ -9,7 +10,7 @@ import pytest
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Connection, insert, update
 
-from fairlane import Job, JobContext, Submission
+from fairlane import Job, JobContext, JobStatus, Submission
 from fairlane.domain.events import ServiceFailed
 from fairlane.engine.worker import Worker
 from fairlane.store.tables import jobs, live, results
@@ -70,6 +71,33 @@ def test_parameters_of_every_size_reach_their_handler_in_the_order_of_their_jobs
     fl.submit_many([Submission("read", organization="acme", parameters={"text": text}) for text in texts])
     fl.drain(concurrency=len(texts))
     assert ran == texts
+
+
+def test_large_jobs_are_claimed_a_few_at_a_time_and_hold_up_no_other_organization(fl: Engine) -> None:
+    @fl.job_type("read", dedup_window=0)
+    async def read(ctx: JobContext, text: str) -> None: ...
+
+    fl.organizations.create("rival")
+    text = "ä" * 100_000
+    given = [Submission("read", organization="acme", parameters={"text": text}) for _ in range(20)]
+    large = fl.submit_many(given)
+    small = fl.give("read", organization="rival", parameters={"text": ""})
+    fl.drain(concurrency=100)
+    rounds = Counter(fl.look(job).started_at for job in large)
+    assert max(rounds.values()) <= 11, "a claim takes no job after a megabyte"
+    assert fl.look(small).started_at == min(one for one in rounds if one is not None)
+
+
+def test_a_job_that_is_larger_than_a_claim_may_be_is_claimed(database_url: str) -> None:
+    with engine(database_url, payload_limit=1_048_576) as fl:
+
+        @fl.job_type("read", dedup_window=0)
+        async def read(ctx: JobContext, text: str) -> None: ...
+
+        first, second = [fl.give("read", parameters={"text": "x" * 1_040_000}) for _ in range(2)]
+        fl.drain()
+        assert fl.look(first).status is fl.look(second).status is JobStatus.COMPLETED
+        assert fl.look(first).started_at != fl.look(second).started_at
 
 
 def test_a_suspension_holds_for_a_worker_that_runs_from_the_next_start_on(fl: Engine) -> None:

@@ -34,7 +34,7 @@ from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.store.line import Line
 from fairlane.store.statements import claim_round, running_limits
-from fairlane.store.statements.claim import Claimed, Wanted
+from fairlane.store.statements.claim import MOST_AT_ONCE, Claimed, Wanted
 from fairlane.store.statements.claim_round import Sight
 from fairlane.store.statements.lanes import Mark, RunningRow
 from fairlane.store.statements.workers import WorkerCard
@@ -50,6 +50,7 @@ _REST: Final = 4  # times what a read took that was slow; as long it is kept, un
 # Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
 _LONGEST: Final = 2.0
 _LATE: Final = 1.0  # seconds that claims go by what was read, while it is read anew
+_OCTETS: Final = 4  # of a character, at most
 _MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 # Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
 # 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
@@ -99,10 +100,11 @@ class ReadyLanes:
         behind it, with others before them that are still ready.
         """
         by_organization = Counter(one.organization for one in claimed)
+        may_be_cut = sum(len(one.parameters) for one in claimed) * _OCTETS >= MOST_AT_ONCE
         moved = set[Lane]()
         for lane, room, quota in wanted.rows:
             number = by_lane.get(lane, 0)
-            if number < room and by_organization[lane.organization] < quota.jobs:
+            if number < room and by_organization[lane.organization] < quota.jobs and not may_be_cut:
                 self._leave_out(lane)
             elif number > max(quota.oldest, _FEW_ENDED) and lane in self.marks:
                 moved.add(lane)

@@ -22,6 +22,8 @@ _MESSAGE: Final = "claimed by {worker}"
 # What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
 AGED: Final = timedelta(minutes=1)
 _RANKS: Final = sorted(PRIORITY_RANK.values())
+# Octets of parameters, after which a claim takes no other job: a worker's loop stands for some 20 ms to decode them.
+MOST_AT_ONCE: Final = 1_000_000
 # The mark of a lane of which nothing is known.
 _FRONT: Final = Mark(_RANKS[0], "-infinity", "00000000-0000-0000-0000-000000000000")
 _Rows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
@@ -78,8 +80,9 @@ class Wanted:
 
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 # an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long as
-# all else. SKIP LOCKED: two workers share a lane. The update goes by the places of the picked rows, which hold within
-# the statement: joined to the table, the planner may scan it. LIMIT keeps facts and members from becoming such joins.
+# all else. SKIP LOCKED: two workers share a lane. Of large jobs it takes only the first, organizations in turn, so that
+# none goes without for another's. The update goes by the places of the picked rows, which hold within the statement:
+# joined to the table, the planner may scan it. LIMIT keeps sizes, facts and members from becoming such joins.
 _CLAIM: Final = """
 WITH moment AS MATERIALIZED (
   SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
@@ -96,10 +99,13 @@ WITH moment AS MATERIALIZED (
     ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
 ){oldest}, picked AS (
   SELECT tid FROM (
-    SELECT tid, quota,
-      row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
-    FROM {candidates}) AS ranked
-  WHERE place <= quota
+    SELECT tid, size, sum(size) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING) AS octets FROM (
+      SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
+      FROM {candidates}) AS ranked
+    CROSS JOIN LATERAL (SELECT octet_length(parameters) AS size FROM fairlane_jobs AS job
+      WHERE job.organization_id = ranked.organization_id AND job.id = ranked.id LIMIT 1) AS its
+    WHERE place <= quota) AS measured
+  WHERE octets - size < {most}
 ), claimed AS (
   UPDATE fairlane_live SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
     lease_token = gen_random_uuid(), started_at = (SELECT now FROM moment), next_retry_at = NULL,
@@ -171,6 +177,7 @@ _AGED: Final = f"interval '{AGED.total_seconds():g} s'"
 def _statement(*, is_plain: bool, stands_alone: bool) -> TextClause:
     return text(
         _CLAIM.format(
+            most=MOST_AT_ONCE,
             oldest="" if is_plain else _OLDEST.format(aged=_AGED),
             candidates="urgent" if is_plain else "candidate",
             held=_HELD if stands_alone else "",
@@ -185,7 +192,7 @@ _ALONE: Final = {is_plain: _statement(is_plain=is_plain, stands_alone=True) for 
 
 
 def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
-    """Claim what is wanted, most urgent first.
+    """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`.
 
     The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
     """
@@ -194,7 +201,8 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
         return []
     values = _common(worker_id, worker)
     if is_sqlite(connection):
-        return [Claimed._make(row) for row in claim_on_sqlite.claim(connection, now, now - AGED, rows, values)]
+        made = claim_on_sqlite.claim(connection, now, now - AGED, rows, values, most=MOST_AT_ONCE)
+        return [Claimed._make(row) for row in made]
     is_plain, given = _given(wanted)
     claimed = connection.execute(_IN_TRANSACTION[is_plain], {**values, **given, "now": now})
     return [Claimed._make(row) for row in claimed.all()]

@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import accumulate, groupby, zip_longest
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -52,6 +52,14 @@ _LONG_PARAMETERS: Final = text(f"""
 SELECT given.key, jobs.parameters {_GIVEN} {_FACTS} WHERE length(jobs.parameters) >= {_LONG}
 """).execution_options(fairlane_across="claim")
 
+_SIZES: Final = text(
+    """
+SELECT json_group_array(json_array(given.key, length(jobs.parameters)))
+FROM json_each(:rows) AS given JOIN fairlane_live AS live ON live.rowid = given.value
+"""
+    + _FACTS
+).execution_options(fairlane_across="claim")
+
 # All lanes that may start as many: a LIMIT can't go by the lane. Each is read no further than that.
 _IN_LANES: Final = """
 SELECT json_group_array(json_array(lane.key, job.priority, job.run_at, job.id, job.rowid))
@@ -83,23 +91,24 @@ _Candidates: TypeAlias = Mapping[Lane, Sequence[_Candidate]]
 
 
 def claim(
-    connection: Connection, now: datetime, aged: datetime, rows: _Rows, values: Mapping[str, object]
+    connection: Connection, now: datetime, aged: datetime, rows: _Rows, values: Mapping[str, object], *, most: int
 ) -> list[tuple[Any, ...]]:
-    """Claim what is wanted, most urgent first; return the columns of each, in the order of `Claimed`.
+    """Claim what is wanted, each organization's most urgent first; return the columns of each, in those of `Claimed`.
 
     Args:
         aged: what was ready before has a share of its own.
         rows: each lane that may start something, with its room and its organization's quota.
         values: of the log's parameters, and `worker_id`.
+        most: characters of parameters, after which it takes no other job.
     """
     urgent = _in_lanes(connection, ((room, lane) for lane, room, _ in rows))
     by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
     before = Instant.on_sqlite(aged)
     old = _in_lanes(connection, by_age, ranks=_RANKS, aged=before) if by_age else {}
-    picked: list[int] = []
     ordered = sorted(rows, key=lambda row: row[0].organization)
-    for _, mine in groupby(ordered, key=lambda row: row[0].organization):
-        picked += _pick(list(mine), urgent, old)
+    each = [_pick(list(mine), urgent, old) for _, mine in groupby(ordered, key=lambda row: row[0].organization)]
+    # Organizations in turn, so that none goes without for another's large jobs.
+    picked = _first(connection, [row for turn in zip_longest(*each) for row in turn if row is not None], most)
     if not picked:
         return []
     tokens = os.urandom(16 * len(picked)).hex()
@@ -114,6 +123,13 @@ def claim(
         dict(map(tuple, connection.execute(_LONG_PARAMETERS, values))) if any(row[7] is None for row in claimed) else {}
     )
     return [_read(row, long) for row in sorted(claimed)]
+
+
+def _first(connection: Connection, picked: Sequence[int], most: int) -> Sequence[int]:
+    """Return the first of these rows, up to the one that exceeds so many characters of parameters."""
+    sizes = dict(json.loads(connection.execute(_SIZES, {"rows": json.dumps(picked)}).scalar_one())) if picked else {}
+    before = accumulate((sizes[place] for place in range(len(picked))), initial=0)
+    return [row for row, characters in zip(picked, before, strict=False) if characters < most]
 
 
 def _read(row: Sequence[Any], long: Mapping[int, str]) -> tuple[Any, ...]:
