@@ -13,6 +13,7 @@ import pytest
 
 import fairlane
 from fairlane import Fairlane, JobContext, JobStatus, PermanentError, Settings
+from tests.engine.sealed_engine import FIRST
 from tests.patience import PATIENCE
 
 SRC: Final = Path(fairlane.__file__).parent
@@ -33,6 +34,7 @@ class Trace:
 
     def __init__(self) -> None:
         self.files: list[str] = []
+        self.in_threads: set[str] = set()  # files of which something was called in a thread of a worker
         self.is_on = False
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
@@ -40,6 +42,8 @@ class Trace:
             path = Path(frame.f_code.co_filename)
             if path.is_relative_to(SRC):
                 self.files.append(path.relative_to(SRC).as_posix())
+                if threading.current_thread().name.startswith("fairlane-database"):
+                    self.in_threads.add(self.files[-1])
 
 
 @pytest.fixture
@@ -52,8 +56,15 @@ def trace() -> Iterator[Trace]:
 
 @pytest.fixture
 def fl(database_url: str, trace: Trace) -> Iterator[Fairlane]:
+    with served(database_url) as fl:
+        yield fl
+
+
+@contextmanager
+def served(url: str, **settings: Any) -> Iterator[Fairlane]:
+    """Have a worker that looks at the database only when it is told to."""
     idle: dict[str, Any] = dict.fromkeys(INTERVALS, IDLE)
-    with Fairlane(Settings(url=database_url, artifacts_url="memory:///", **idle)) as fl:
+    with Fairlane(Settings(url=url, artifacts_url="memory:///", **idle, **settings)) as fl:
         fl.organizations.create("acme")
 
         @fl.job_type("work", dedup_window=0, max_retries=0)
@@ -64,15 +75,17 @@ def fl(database_url: str, trace: Trace) -> Iterator[Fairlane]:
         worker = fl.worker()
         thread = threading.Thread(target=worker.run)
         thread.start()
-        yield fl
-        worker.stop(at_once=True)
-        thread.join(PATIENCE)
+        try:
+            yield fl
+        finally:
+            worker.stop(at_once=True)
+            thread.join(PATIENCE)
 
 
 @contextmanager
 def profiled(trace: Trace) -> Iterator[None]:
     """Trace this thread, too."""
-    trace.files, trace.is_on = [], True
+    trace.files, trace.in_threads, trace.is_on = [], set(), True
     sys.setprofile(trace)
     try:
         yield
@@ -80,10 +93,10 @@ def profiled(trace: Trace) -> Iterator[None]:
         sys.setprofile(None)
 
 
-def way(fl: Fairlane, trace: Trace, *, fails: bool = False) -> list[str]:
+def way(fl: Fairlane, trace: Trace, *, fails: bool = False, submitter: Fairlane | None = None) -> list[str]:
     """Submit a job, see it ended, and return the files on its way, call by call."""
     with profiled(trace):
-        job = fl.submit("work", organization="acme", parameters={"fails": fails})
+        job = (submitter or fl).submit("work", organization="acme", parameters={"fails": fails})
     ended = fl.wait(job.id, organization="acme", timeout=PATIENCE)
     trace.is_on = False
     assert ended.status is (JobStatus.DEAD_LETTER if fails else JobStatus.COMPLETED)
@@ -94,6 +107,21 @@ def test_a_plain_job_takes_few_files(fl: Fairlane, trace: Trace) -> None:
     way(fl, trace)  # sets up what the others find
     files = set.intersection(*[set(way(fl, trace)) for _ in range(5)])
     assert len(files) <= FILES[fl.database.engine.dialect.name], f"{len(files)} files: {', '.join(sorted(files))}"
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_claim_begin_and_end_take_no_thread_on_postgresql_also_where_no_answer_about_keys_is_kept(
+    postgres_url: str, trace: Trace, has_key: bool
+) -> None:
+    with served(postgres_url, encryption_keys=FIRST) as fl, Fairlane(fl.settings) as other:
+        if has_key:
+            fl.keys.enable(organization="acme")
+        way(fl, trace)  # registers the type, and makes the connections
+        fl.keyring.forget("acme")
+        way(fl, trace, submitter=other)
+        assert trace.in_threads.isdisjoint(
+            {"engine/claiming.py", "engine/start_checks.py", "store/statements/finish.py"}
+        )
 
 
 def test_the_nine_files_of_the_architecture_page_are_the_way_of_a_job_in_their_order(

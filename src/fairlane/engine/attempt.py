@@ -41,7 +41,7 @@ from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, Interruption, Report
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread, wait_until
-from fairlane.engine.start_checks import Ready
+from fairlane.engine.start_checks import Checked
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -350,10 +350,10 @@ class Slots:
         timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
-    def begin(self, ready: Sequence[Ready], *, release: bool = False) -> None:
+    def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
         """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping."""
         hears_all = self._hears(JobStarted)
-        for one in ready:
+        for one in jobs:
             facts, outcome = one.facts, one.verdict
             if outcome is None and release:
                 outcome = Released("released at shutdown")

@@ -27,7 +27,7 @@ from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_
 from fairlane.domain.outcomes import Released
 from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
 from fairlane.engine.service import in_thread
-from fairlane.engine.start_checks import Ready, StartChecks, is_gone
+from fairlane.engine.start_checks import Checked, StartChecks, is_gone
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.line import Line
@@ -152,7 +152,7 @@ class Claims:
         now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
         return finish(connection, now, ends, random, are_ours=self._are_ours)
 
-    async def claim(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
+    async def claim(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
         """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
 
         Args:
@@ -184,11 +184,11 @@ class Claims:
                 line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours
             )
             self._remember(_Round(wanted, claimed, at), lanes)
-            ready = self._checks.at_once(claimed, lanes.standings)
-            if ready is None:
+            checked = await self._checks.prepare_on(line, claimed, lanes.standings)
+            if checked is None:
                 prepare = partial(self._checks.prepare, claimed, lanes.standings)
-                ready = await in_thread(self.threads, prepare)
-            return ready
+                checked = await in_thread(self.threads, prepare)
+            return checked
         except BaseException:
             self.doubt()  # there may be claimed jobs that the worker never hears of
             raise
@@ -251,7 +251,7 @@ class Claims:
         self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)
         lanes.took(done.wanted, done.claimed, by_lane)
 
-    def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
+    def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
         """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
 
         Args:

@@ -253,13 +253,13 @@ class Results:
 
     async def _complete(self, batch: Part) -> None:
         """Write plain completions by one statement on the loop; what it can't write goes the way of the others."""
-        organizations = {one.organization for one in batch}
-        line, rings = self._line, self._deps.keyring.kept(organizations)
-        if line is None or len(rings) < len(organizations) or _size(batch) > _MOST_AT_ONCE:
+        line = self._line
+        if line is None or _size(batch) > _MOST_AT_ONCE:
             await self._write(batch)
             return
-        sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
         try:
+            rings = await self._deps.keyring.rings_on(line, {one.organization for one in batch})
+            sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
             done = await complete_all(line, [one for one in sealed if one.is_plain])
         except Exception as error:  # noqa: BLE001 - whatever it is, the other way finds out for which results
             done = []

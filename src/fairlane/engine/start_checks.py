@@ -25,6 +25,7 @@ from fairlane.engine.reports import AttemptFacts, ParentFacts
 from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory, stored_membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.store.line import Line
 from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
@@ -37,7 +38,7 @@ _UNDECODABLE: Final = "InvalidParameters"
 _NO_LABELS: Final = "{}"
 
 
-class Ready(NamedTuple):
+class Checked(NamedTuple):
     """A claimed job with all that its attempt needs, or with the outcome that it already has."""
 
     claimed: Claimed
@@ -70,28 +71,25 @@ class StartChecks:
     def _are_ours(self) -> bool:
         return isinstance(self.directory, StoredDirectory)
 
-    def at_once(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready] | None:
-        """Return each with what its attempt needs, if its claim has told all that: nothing is asked, opened or read.
-
-        Args:
-            standings: as for `prepare`.
-        """
-        organizations = {one.organization for one in claimed}
-        rings = self.keyring.kept(organizations)
-        if len(rings) < len(organizations) or any(rings.values()) or any(is_gone(standings.get(one)) for one in rings):
-            return None
+    async def prepare_on(
+        self, line: Line, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
+    ) -> list[Checked] | None:
+        """Do as `prepare`, on the event loop; None: these need more than what their claim and the keys tell."""
         if any(
             one.attempt > 1
             or one.has_parents
             or (one.user is not None and not self._are_ours)
-            or is_sealed(one.parameters)
+            or is_gone(standings.get(one.organization))
             for one in claimed
         ):
             return None
+        rings = await self.keyring.rings_on(line, {one.organization for one in claimed})
+        if any(_needs_look(one, rings[one.organization]) for one in claimed):
+            return None
         members = self._members_of(claimed)
-        return [_ready(one, _NO_EXTRAS, verdict(one, standings, members), None) for one in claimed]
+        return [_checked(one, _NO_EXTRAS, verdict(one, standings, members), rings[one.organization]) for one in claimed]
 
-    def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
+    def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Checked]:
         """Return each with what its attempt needs, or with the outcome that it already has.
 
         Args:
@@ -101,7 +99,7 @@ class StartChecks:
         with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
         more = self.database.read(lambda connection: self._extras(connection, with_more)) if with_more else {}
         return [
-            _ready(
+            _checked(
                 one, more.get(one.lease_token, _NO_EXTRAS), verdict(one, stand, members), rings.get(one.organization)
             )
             for one in claimed
@@ -117,7 +115,7 @@ class StartChecks:
         rings = self.keyring.rings_of(self.database, {one.organization for one in claimed})
         for one in claimed:
             ring = rings.get(one.organization)
-            if is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters)):
+            if _is_of_newer_key(one, ring):
                 self.keyring.forget(one.organization)  # what was kept is from before the key was made
                 rings |= self.keyring.rings_of(self.database, [one.organization])
         locked = {organization for organization, ring in rings.items() if ring.is_locked}
@@ -195,7 +193,16 @@ def verdict(
     return None
 
 
-def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None) -> Ready:
+def _is_of_newer_key(one: Claimed, ring: Ring | None) -> bool:
+    return is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters))
+
+
+def _needs_look(one: Claimed, ring: Ring | None) -> bool:
+    """Return True if the job's keys have to be asked for anew, or are not here."""
+    return (ring is not None and ring.is_locked) or _is_of_newer_key(one, ring)
+
+
+def _checked(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None) -> Checked:
     """Return the job as its attempt begins, opened by the keys of its organization if it has any.
 
     Args:
@@ -215,12 +222,12 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
         except Unreadable as error:
             verdict = _undecodable(one, error)
     try:
-        return Ready(one, _facts(one, more), verdict)
+        return Checked(one, _facts(one, more), verdict)
     except (ValueError, RecursionError):
         # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
         verdict = verdict or _undecodable(one, Unreadable("its labels are no JSON.", BROKEN))
         one = one._replace(labels=_NO_LABELS)
-        return Ready(one, _facts(one, _NO_EXTRAS), verdict)
+        return Checked(one, _facts(one, _NO_EXTRAS), verdict)
 
 
 def _undecodable(one: Claimed, error: Unreadable) -> Failed:

@@ -436,15 +436,15 @@ class WorkerLoop:
         if free <= 0 and not self._claims.is_unsure:
             return 0
         began = monotonic()
-        ready = await self._claims.claim(free, self._slots.known_leases())
+        jobs = await self._claims.claim(free, self._slots.known_leases())
         # Claimed while the stop came in: they are this worker's, so it must give them back.
         stopped = self._stopping.is_set()
-        if ready and not stopped and not self._heartbeat.has_kept_lease(began):
+        if jobs and not stopped and not self._heartbeat.has_kept_lease(began):
             # Others may have these jobs by now; the next round gives back what is still under this worker's name.
             self._claims.doubt()
         else:
-            self._slots.begin(ready, release=stopped)
-        return len(ready)
+            self._slots.begin(jobs, release=stopped)
+        return len(jobs)
 
     async def _write_left(self) -> None:
         """Write once more what handlers have done: what nobody writes is given back, and done again.

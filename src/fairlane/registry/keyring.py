@@ -5,7 +5,7 @@ An organization without keys costs nothing more than to know that, once in these
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +17,9 @@ from fairlane.domain.statuses import KeyState
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.dialects import WRITE
+from fairlane.store.line import Line
 from fairlane.store.statements import keys as statements
+from fairlane.store.statements.keys import WrappedKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
@@ -49,15 +51,29 @@ class Keyring:
         found = self.kept(organizations)
         if unknown := set(organizations) - found.keys():
             sees_newest = connection.get_execution_options().get(WRITE, False)
-            found |= self._keep(connection, unknown) if sees_newest else self._read(connection, unknown)
+            asked, rings = time.monotonic(), self._rings_of(unknown, statements.of(connection, unknown))
+            found |= self._keep(rings, asked) if sees_newest else rings
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
         """Return the same, to be called outside of transactions."""
         found = self.kept(organizations)
         if unknown := set(organizations) - found.keys():
-            found |= database.look(lambda connection: self._keep(connection, unknown), of=unknown)
+            asked, rows = time.monotonic(), database.look(lambda c: statements.of(c, unknown), of=unknown)
+            found |= self._keep(self._rings_of(unknown, rows), asked)
         return {organization: ring for organization, ring in found.items() if ring is not None}
+
+    async def rings_on(self, line: Line, organizations: Collection[str]) -> dict[str, Ring | None]:
+        """Return an answer for each of the organizations, on the event loop; None: it has no key.
+
+        Raises:
+            FairlaneError: as `Line.fetch`.
+        """
+        found = self.kept(organizations)
+        if unknown := set(organizations) - found.keys():
+            asked, rows = time.monotonic(), await statements.of_on(line, unknown)
+            found |= self._keep(self._rings_of(unknown, rows), asked)
+        return found
 
     def kept(self, organizations: Collection[str]) -> dict[str, Ring | None]:
         """Return those answers that are kept and young; None: the organization has no key."""
@@ -73,21 +89,20 @@ class Keyring:
         """Return stored texts as people see them, with keys read by this connection."""
         return Shown(self, connection)
 
-    def _keep(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
-        now = time.monotonic()
-        found = self._read(connection, organizations)
+    def _keep(self, found: dict[str, Ring | None], asked: float) -> dict[str, Ring | None]:
+        """Keep these answers to a question of this moment, and return them."""
         if len(self._kept) + len(found) > _MOST:
             self._kept.clear()
-        self._kept.update({organization: (now, ring) for organization, ring in found.items()})
+        self._kept.update({organization: (asked, ring) for organization, ring in found.items()})
         return found
 
-    def _read(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
-        rows = defaultdict[str, list[AnyRow]](list)
-        for row in statements.of(connection, organizations):
+    def _rings_of(self, organizations: Collection[str], keys: Iterable[AnyRow | WrappedKey]) -> dict[str, Ring | None]:
+        rows = defaultdict[str, list[AnyRow | WrappedKey]](list)
+        for row in keys:
             rows[row.organization_id].append(row)
         return {one: self._ring_of(one, rows[one]) if one in rows else None for one in organizations}
 
-    def _ring_of(self, organization: str, rows: Collection[AnyRow]) -> Ring:
+    def _ring_of(self, organization: str, rows: Collection[AnyRow | WrappedKey]) -> Ring:
         keys: dict[int, bytes] = {}
         missing: dict[int, str] = {}
         destroyed = {row.version for row in rows if row.state == KeyState.DESTROYED}

@@ -30,7 +30,7 @@ from tests.store.races.agreement import assert_all_logs_agree
 # The names by which races know what workers claim and write.
 Claimed: TypeAlias = claim.Claimed
 Finished: TypeAlias = finish.Finished
-Ready: TypeAlias = start_checks.Ready
+Ready: TypeAlias = start_checks.Checked
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

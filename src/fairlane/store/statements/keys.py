@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, text, update
 
 from fairlane.domain.statuses import KeyState
 from fairlane.store.dialects import insert, is_sqlite
+from fairlane.store.line import Line
 from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
@@ -22,6 +23,20 @@ WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (xact_start IS NULL OR xact_start < clock_timestamp() - make_interval(secs => :seconds))
 """)
+
+_OF: Final = text("""
+SELECT organization_id, version, state, wrapped_key FROM fairlane_organization_keys
+WHERE organization_id = ANY(:organizations)
+""").execution_options(fairlane_across="claim")
+
+
+class WrappedKey(NamedTuple):
+    """A version of an organization's key."""
+
+    organization_id: str
+    version: int
+    state: str
+    wrapped_key: str
 
 
 class Writer(NamedTuple):
@@ -38,6 +53,11 @@ def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRo
         .where(_KEYS.organization_id.in_(sorted(organizations)))
         .order_by(_KEYS.organization_id, _KEYS.version)
     ).all()
+
+
+async def of_on(line: Line, organizations: Collection[str]) -> list[WrappedKey]:
+    """Return what opens and seals texts of these organizations, on the event loop."""
+    return [WrappedKey._make(row) for row in await line.fetch(_OF, {"organizations": sorted(organizations)})]
 
 
 def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
