@@ -1,23 +1,19 @@
 """Running one attempt is a recipe: decode → context → begin; then its end, its deadline or a stop → outcome.
 
-It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second. A
-worker runs each in one of its slots, until its last reports are written; its outcome goes to the results.
+It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second.
 """
 
 import asyncio
-import math
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.events import HandlerAbandoned, JobStarted, LeaseLost, ServiceFailed, WorkerStopping, hears
+from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -31,30 +27,20 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.deps import REPORT_THREADS, Deps
-from fairlane.engine.executors.async_ import AsyncExecutor
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor
-from fairlane.engine.executors.process import ProcessExecutor
-from fairlane.engine.executors.target import importable_target
-from fairlane.engine.executors.thread import ThreadExecutor
+from fairlane.engine.executors.base import Abandoned, Call, Execution
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, Interruption, Report
-from fairlane.engine.results import Results
-from fairlane.engine.service import in_thread, wait_until
-from fairlane.engine.start_checks import Checked
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
-from fairlane.store.statements.workers import WorkerCard
+
+if TYPE_CHECKING:
+    from fairlane.engine.slots import Slots
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
 START_LIMIT: Final = 60.0
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
-_MOMENT: Final = 0.1  # seconds
-_SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
-_LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
-_MOST_WAITING: Final = 1.0  # seconds for rows that another session holds, in one of its last tries
 _NOTHING: Final = Completed()
 
 
@@ -251,257 +237,3 @@ class Attempt:
         errors = self.job_type.errors
         report = self.channel.cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
         return Deferred(report) if report.is_storage else Failed(report)
-
-
-class Slots:
-    """The attempts that run on a worker: begins them, stops them, and hands their outcomes to the results.
-
-    On the loop's thread, if not said otherwise.
-
-    Attributes:
-        changed: set whenever an attempt has ended or its result is written, and when jobs were found under the
-            worker's lease that it does not know.
-
-    Raises:
-        ConfigurationError: a handler that is to run in a process can't be imported there.
-    """
-
-    def __init__(self, deps: Deps, card: WorkerCard, threads: ThreadPoolExecutor, results: Results) -> None:
-        self.deps = deps
-        self.loop = asyncio.get_running_loop()
-        self.stop_grace = deps.settings.stop_grace
-        self.changed = results.changed
-        self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
-        self.report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
-        self._job_types = deps.catalogue.mine
-        self.executors = _executors(self._job_types.values(), card.slots)
-        self._card = card
-        self._threads = threads
-        self._results = results
-        self._hears = hears(deps.emit)
-        self._attempts: dict[UUID, Attempt] = {}  # by lease, the oldest first
-        self._unclosed: dict[Attempt, Outcome] = {}  # those that have ended and whose reports are not written
-        self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
-        self._are_deadlines_due = False
-        self._is_grace_over = False
-
-    async def start(self) -> None:
-        """Start the executors, and the writing of results."""
-        self._results.start()
-        for executor in self.executors.values():
-            await executor.start()
-
-    async def stop(self) -> None:
-        """Stop them; nothing runs any more."""
-        async with AsyncExitStack() as steps:  # whatever cancels one of them
-            steps.callback(self.report_threads.shutdown, wait=False, cancel_futures=True)
-            steps.push_async_callback(self._results.stop)
-            steps.push_async_callback(self._stop_closing)
-            for executor in self.executors.values():
-                steps.push_async_callback(executor.stop)
-
-    async def _stop_closing(self) -> None:
-        """Stop writing last reports: the database was away for too long.
-
-        It is tried again as the worker leaves; else others rescue the jobs.
-        """
-        for task in self._closing:
-            task.cancel()
-        for attempt in self._unclosed:
-            self._forget(attempt)
-        if self._closing:
-            await asyncio.wait(self._closing)
-
-    @property
-    def running(self) -> int:
-        """Return how many attempts run."""
-        return len(self._attempts)
-
-    @property
-    def free(self) -> int:
-        """Return how many more may begin. A left-behind handler's slot is replaced, up to the bound.
-
-        An attempt that has ended makes room before its result is written, but no more wait to be written than there are
-        slots: where the database is slow, they would become ever more.
-        """
-        slots = self._card.slots
-        return min(slots, 2 * slots - len(self._results)) - self.running
-
-    @property
-    def are_exhausted(self) -> bool:
-        """Return True if so many handlers were left behind that the worker should be replaced: a tenth, 1 to 10."""
-        return self.left_behind() >= max(1, min(10, self._card.slots // 10))
-
-    def left_behind(self) -> int:
-        """Return how many handlers ignored their stop and still go on; from any thread."""
-        return sum(executor.abandoned for executor in self.executors.values())
-
-    def leases(self) -> frozenset[UUID]:
-        """Return the leases under which attempts run here; from any thread."""
-        return frozenset(self._attempts.copy())
-
-    def known_leases(self) -> frozenset[UUID]:
-        """Return the same, and those whose result is being written; from any thread."""
-        return self.leases() | self._results.leases()
-
-    def on_the_loop(self) -> tuple[tuple[str, ...], float]:
-        """Return the types of the async handlers that run, and the seconds that they may take; from any thread."""
-        found = [one for one in self._attempts.copy().values() if one.job_type.isolation is Isolation.ASYNC]
-        timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
-        return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
-
-    def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
-        """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping."""
-        hears_all = self._hears(JobStarted)
-        for one in jobs:
-            facts, outcome = one.facts, one.verdict
-            if outcome is None and release:
-                outcome = Released("released at shutdown")
-            if outcome is not None:
-                self._results.add(facts, outcome)
-                continue
-            attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
-            if hears_all:
-                self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
-            attempt.begin()
-            if facts.timeout is not None and facts.timeout < _SHORT:
-                attempt.set_deadline()
-        if self._attempts and not self._are_deadlines_due:
-            self._are_deadlines_due = True
-            self.loop.call_later(_MOMENT, self._set_deadlines)
-
-    def _set_deadlines(self) -> None:
-        """Set the timers of attempts that have run for a moment; most have ended by then.
-
-        A timer for each would be one of the most expensive things that a worker does for a job of a millisecond.
-        """
-        before = time.monotonic() - _MOMENT
-        for attempt in self._attempts.values():
-            if attempt.began > before:
-                self.loop.call_later(_MOMENT, self._set_deadlines)
-                return
-            attempt.set_deadline()
-        self._are_deadlines_due = False
-
-    def stop_one(self, lease: UUID, reason: Interruption) -> None:
-        """Ask one attempt to stop, if it still runs."""
-        attempt = self._attempts.get(lease)
-        if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
-            facts = attempt.facts
-            self.deps.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
-
-    def on_lost(self, lease: UUID) -> None:
-        """Stop an attempt whose report has found the lease lost; from any thread."""
-        with suppress(RuntimeError):  # the loop is closed: the worker left without this attempt
-            self.loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
-
-    def end_grace(self) -> None:
-        """Let `let_finish` wait no longer."""
-        self._is_grace_over = True
-        self.changed.set()
-
-    async def let_finish(self, grace: float) -> None:
-        """Give attempts so many seconds to end."""
-        if self._attempts:
-            self.deps.emit(WorkerStopping(self._card.name, self.running, grace))
-        await self._until_none(grace, ends_with_grace=True)
-
-    async def finish_all(self) -> None:
-        """Stop what runs, and write all results.
-
-        An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
-        something of it is written, it goes on.
-        """
-        for attempt in tuple(self._attempts.values()):
-            attempt.stop(Interruption.SHUTDOWN)
-        await self._until_none(self.stop_grace)
-        # Now handlers have ended or are left behind: what is left is being written.
-        before = math.inf
-        while 0 < self.running < before:
-            before = self.running
-            await self._until_none(_LAST_WRITES)
-        await self._results.join(_LAST_WRITES)
-
-    async def _until_none(self, seconds: float, *, ends_with_grace: bool = False) -> None:
-        """Wait until nothing runs, for so many seconds at most.
-
-        For none it does not wait at all: where the whole loop is taken down, handlers would end first, as if by
-        themselves.
-        """
-        until = self.loop.time() + seconds
-        while self._attempts and not (ends_with_grace and self._is_grace_over):
-            left = until - self.loop.time()
-            if left <= 0:
-                return
-            self.changed.clear()
-            await wait_until(self.changed, left)
-
-    async def write_left(self) -> bool:
-        """Write once more, when nothing runs any more, what could not be written; False if some of it can't be now.
-
-        Raises:
-            StorageUnavailable, ConfigurationError: nothing can be.
-        """
-        # First, as it raises where the database is silent: nothing else then waits for an answer.
-        is_written = await self._results.write_left()
-        if self._unclosed:
-            await self._close_left()
-            is_written = await self._results.write_left()
-        return is_written and not self._unclosed
-
-    async def _close_left(self) -> None:
-        waited = 0.0
-        for attempt in tuple(self._unclosed):
-            began, outcome = self.loop.time(), self._unclosed.pop(attempt)
-            self._unclosed[attempt] = outcome  # another one is the first, the next time
-            if await in_thread(self._threads, attempt.channel.write_left):
-                self._end(attempt, self._unclosed.pop(attempt))
-            elif (waited := waited + self.loop.time() - began) > _MOST_WAITING:
-                return
-
-    def give_up(self) -> None:
-        """Tell handlers that were left behind that what is left is not written any more."""
-        for attempt in self._unclosed:
-            attempt.channel.give_up()
-
-    def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take the outcome of an attempt. Its last reports are written before its result; without them it has none."""
-        if attempt.shut():
-            self._end(attempt, outcome)
-            return
-        self._unclosed[attempt] = outcome
-        task = asyncio.create_task(self._close(attempt))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _close(self, attempt: Attempt) -> None:
-        try:
-            await attempt.channel.close()
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
-            self._unclosed[attempt] = attempt.mistaken(error)
-        self._end(attempt, self._unclosed.pop(attempt))
-
-    def _forget(self, attempt: Attempt) -> None:
-        self._attempts.pop(attempt.facts.lease_token, None)
-        self.changed.set()
-
-    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
-        # From here on the watch must not take the result that is being written for a lost lease.
-        self._forget(attempt)
-        if not attempt.is_lost:
-            self._results.add(
-                attempt.facts, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
-            )
-
-
-def _executors(job_types: Collection[JobType[..., object]], slots: int) -> dict[Isolation, Executor]:
-    """Return an executor for each isolation that one of the types has."""
-    for one in job_types:
-        if one.isolation is Isolation.PROCESS:
-            importable_target(one.handler)  # better refused now than when its first job is there
-    make: dict[Isolation, Callable[[], Executor]] = {
-        Isolation.ASYNC: AsyncExecutor,
-        Isolation.THREAD: ThreadExecutor,
-        Isolation.PROCESS: partial(ProcessExecutor, slots),
-    }
-    return {isolation: make[isolation]() for isolation in {one.isolation for one in job_types}}

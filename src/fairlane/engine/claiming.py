@@ -70,9 +70,9 @@ class Claims:
     card: WorkerCard
     lease: float
     lanes: LaneCache
-    keyring: Keyring = field(default_factory=Keyring)
-    emit: Emit = field(default=lambda _event: None)
-    threads: Executor | None = None
+    keyring: Keyring
+    emit: Emit
+    threads: Executor | None
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)

@@ -1,7 +1,7 @@
 """Hand to a worker what the application has put together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from fairlane.config import Settings
@@ -37,7 +37,7 @@ class Deps:
     emit: Emit
     ticks: Ticks
     bulk_steps: Callable[[Database, Directory], GoOn]
-    keyring: Keyring = field(default_factory=Keyring)
+    keyring: Keyring
 
     @property
     def are_ours(self) -> bool:

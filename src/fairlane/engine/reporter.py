@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -21,8 +21,9 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import JobProgressed
+from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.sealing import Field, Seal
-from fairlane.engine.clean import Cleaner
+from fairlane.domain.secrets import secret_values, without
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 from fairlane.engine.service import SOON, in_thread, next_wait
@@ -40,6 +41,41 @@ Stored = tuple[Report, StoredFile | None]
 
 class LeaseLostError(FairlaneError):
     """The attempt is over, here or altogether: nothing more is written for it."""
+
+
+class Cleaner:
+    """Knows the secrets among the parameters of one job, once there is a text in which they may be.
+
+    Args:
+        parameters: of the job, as JSON text.
+    """
+
+    def __init__(self, parameters: str) -> None:
+        self._parameters = parameters
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        return secret_values(self._parameters)
+
+    def text(self, text: str) -> str:
+        """Return the text without them."""
+        return without(text, self._secrets)
+
+    def report(self, report: Report) -> Report:
+        """Return the report with its texts without them; checkpoints and files are the handler's own."""
+        match report:
+            case Line(level, message) if self._secrets:
+                return Line(level, self.text(message))
+            case Progress(percent, str() as message) if self._secrets:
+                return Progress(percent, self.text(message))
+            case _:
+                return report
+
+    def error(self, error: ErrorReport) -> ErrorReport:
+        """Return what is kept of an error, without them."""
+        if not self._secrets:
+            return error
+        return replace(error, message=self.text(error.message), traceback=self.text(error.traceback))
 
 
 class AttemptChannel:

@@ -32,9 +32,9 @@ class Rescue:
         heartbeat: Heartbeat,
         emit: Emit,
         interval: float,
-        on_ready: Callable[[], object] = lambda: None,
+        on_ready: Callable[[], object],
         *,
-        are_ours: bool = True,
+        are_ours: bool,
     ) -> None:
         self.name = "rescue"
         self.interval = interval

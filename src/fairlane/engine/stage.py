@@ -15,7 +15,7 @@ class Stage:
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
-    def __init__(self, database: Database, interval: float, on_ready: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, database: Database, interval: float, on_ready: Callable[[], object]) -> None:
         self.name = "stage"
         self.interval = interval
         self._database = database

@@ -4,9 +4,9 @@ from collections.abc import Set
 from typing import Final
 from uuid import UUID
 
-from fairlane.engine.attempt import Slots
 from fairlane.engine.claiming import Claims
 from fairlane.engine.reports import Interruption
+from fairlane.engine.slots import Slots
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
 

@@ -33,7 +33,6 @@ from fairlane.domain.events import (
 )
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
-from fairlane.engine.attempt import Slots
 from fairlane.engine.breakers import Breakers
 from fairlane.engine.bulk_actions import BulkActions
 from fairlane.engine.claiming import Claims
@@ -48,6 +47,7 @@ from fairlane.engine.rescue import Rescue
 from fairlane.engine.results import Results
 from fairlane.engine.scheduler import Scheduler
 from fairlane.engine.service import SOON, Outage, Service, end_services, in_thread, run_service, try_until, wait_until
+from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
 from fairlane.engine.watch import Watch
 from fairlane.store import schema

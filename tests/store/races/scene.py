@@ -129,7 +129,7 @@ class Scene:
 
     def stage(self) -> int:
         """One round of the stage service."""
-        return Stage(self.fl.database, interval=1.0).run_once()
+        return Stage(self.fl.database, 1.0, self.fl.database.hint).run_once()
 
     def rescuing(self, batch: int = 500) -> Work[Rescued | None]:
         """To take back the jobs of one lost worker."""
@@ -248,7 +248,7 @@ class Hand:
         """Its claims, as a worker makes them once."""
         fl = self._scene.fl
         cache = LaneCache(fl.database, fl.directory, self.card, kept=0.0)
-        return Claims(fl.database, fl.directory, self.card, LEASE, cache)
+        return Claims(fl.database, fl.directory, self.card, LEASE, cache, fl.keyring, fl.emit, None)
 
 
 def lease_of(claimed: Claimed) -> Lease:
