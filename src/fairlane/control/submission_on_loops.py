@@ -10,7 +10,6 @@ own, and those alone that fail again go to threads. Who waits for a lock has thr
 """
 
 import asyncio
-import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -19,13 +18,14 @@ from contextvars import Context, copy_context
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from fairlane.control.batch import Submission
 from fairlane.control.submission import CHUNK, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered
 from fairlane.domain.jobs import Job
 from fairlane.store.driver_errors import is_held_up
+from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
@@ -234,11 +234,4 @@ class _Sender:
             await self.line.close()
 
 
-def _begin_all() -> None:
-    for one in _all:
-        one.begin_in_child()
-
-
-_all: Final = WeakSet[LoopSubmitter]()
-if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
-    os.register_at_fork(after_in_child=_begin_all)
+_all: Final = in_each_child(LoopSubmitter.begin_in_child)

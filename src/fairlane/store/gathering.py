@@ -4,7 +4,6 @@ Each commit of SQLite waits for the disk, and only one transaction writes at a t
 the disk as often as there are threads before it.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,13 +11,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.store.driver_errors import by_sqlalchemy
+from fairlane.store.forks import in_each_child
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -148,11 +147,4 @@ def _run_all(together: Sequence[_Change], connection: Connection) -> None:
         raise _Refused
 
 
-def _begin_all() -> None:
-    for one in _all:
-        one.begin()
-
-
-_all: Final = WeakSet[Gathering]()
-if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
-    os.register_at_fork(after_in_child=_begin_all)
+_all: Final = in_each_child(Gathering.begin)

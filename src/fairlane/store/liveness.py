@@ -7,17 +7,17 @@ was in use just now is asked only if its server has sent something, as one does 
 round trip. What no server can send, because the network is gone, shows after a pause at the latest.
 """
 
-import os
 import selectors
 import time
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
 from fairlane.store.answers import answered_within
+from fairlane.store.forks import in_each_child
 
 FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
 # Seconds for the answer that it lives. Where one connection was silent the others mostly are, and each is asked in its
@@ -90,15 +90,12 @@ def close_all(engine: Engine) -> None:
     engine.dispose()
 
 
-def _leave_connections() -> None:
-    for engine in _engines:
-        engine.dispose(close=False)
+def _leave_connections(engine: Engine) -> None:
+    engine.dispose(close=False)
 
 
-_engines: Final = WeakSet[Engine]()
+_engines: Final = in_each_child(_leave_connections)
 _ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that are kept; None: none is
-if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
-    os.register_at_fork(after_in_child=_leave_connections)
 
 
 def has_news(socket: int) -> bool:
