@@ -22,22 +22,6 @@ async def executor() -> AsyncIterator[AsyncExecutor]:
     await executor.stop()
 
 
-async def test_the_result_comes_back(executor: AsyncExecutor) -> None:
-    async def handler(ctx: JobContext, a: int) -> int:
-        await ctx.progress(1)
-        return a + 1
-
-    assert await end_of(Begun(executor, call(handler, {"a": 1}))) == 2
-
-
-async def test_the_error_comes_back(executor: AsyncExecutor) -> None:
-    async def handler(ctx: JobContext) -> None:
-        raise ConnectionError("gone")
-
-    with pytest.raises(ConnectionError, match="gone"):
-        await end_of(Begun(executor, call(handler)))
-
-
 async def test_a_checkpoint_that_was_not_kept_fails_the_handler(executor: AsyncExecutor) -> None:
     async def handler(ctx: JobContext) -> None:
         ctx.checkpoint(1)
@@ -91,45 +75,6 @@ async def test_an_interrupted_handler_may_still_return(executor: AsyncExecutor) 
     await channel.said("begun")
     execution.interrupt(Interruption.CANCEL)
     assert await end_of(execution) == "nearly done anyway"
-
-
-async def test_a_handler_that_swallows_its_cancellation_is_left_behind_until_it_ends(executor: AsyncExecutor) -> None:
-    channel, release = RecordingChannel(), asyncio.Event()
-
-    async def handler(ctx: JobContext) -> str:
-        ctx.log("begun")
-        while not release.is_set():
-            with suppress(asyncio.CancelledError):
-                await release.wait()
-        return "too late"
-
-    execution = Begun(executor, call(handler, channel=channel))
-    await channel.said("begun")
-    execution.interrupt(Interruption.TIMEOUT)
-    execution.abandon()
-    assert execution.finished.done()
-    with pytest.raises(Abandoned, match="left behind"):
-        await execution.finished
-    assert executor.abandoned == 1
-    release.set()
-    await asyncio.wait({execution.execution.task})
-    assert executor.abandoned == 0
-
-
-async def test_a_cancelled_error_of_its_own_is_an_error_of_the_handler(executor: AsyncExecutor) -> None:
-    async def handler(ctx: JobContext) -> None:
-        raise asyncio.CancelledError
-
-    with pytest.raises(HandlerQuit, match="CancelledError though nobody asked"):
-        await end_of(Begun(executor, call(handler)))
-
-
-async def test_sys_exit_ends_the_handler_not_the_loop(executor: AsyncExecutor) -> None:
-    async def handler(ctx: JobContext) -> None:
-        sys.exit("enough")
-
-    with pytest.raises(HandlerQuit, match="SystemExit though nobody asked it to stop: enough"):
-        await end_of(Begun(executor, call(handler)))
 
 
 async def test_stop_ends_what_still_runs() -> None:

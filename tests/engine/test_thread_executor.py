@@ -13,7 +13,7 @@ from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.executors import thread
 from fairlane.engine.executors.base import Abandoned, HandlerQuit
 from fairlane.engine.executors.thread import ThreadExecutor
-from fairlane.engine.reports import Interruption, Progress
+from fairlane.engine.reports import Interruption
 from tests.engine.recording import Begun, RecordingChannel, call, end_of
 from tests.patience import PATIENCE
 
@@ -26,17 +26,6 @@ async def executor() -> AsyncIterator[ThreadExecutor]:
     await executor.start()
     yield executor
     await executor.stop()
-
-
-async def test_the_result_comes_back(executor: ThreadExecutor) -> None:
-    channel = RecordingChannel()
-
-    def handler(ctx: JobContext, a: int) -> int:
-        ctx.progress(10)
-        return a + 1
-
-    assert await end_of(Begun(executor, call(handler, {"a": 1}, channel=channel))) == 2
-    assert channel.reports == [Progress(10.0, None)]
 
 
 async def test_it_has_ended_when_its_handler_did_and_not_when_a_blocked_loop_heard_of_it(
@@ -52,23 +41,11 @@ async def test_it_has_ended_when_its_handler_did_and_not_when_a_blocked_loop_hea
     assert began.execution.started <= began.execution.ended == ended
 
 
-@pytest.mark.parametrize("error", [ConnectionError("gone"), KeyError("x")])
-async def test_the_error_comes_back(executor: ThreadExecutor, error: Exception) -> None:
+async def test_a_stop_iteration_which_no_future_takes_is_an_error_of_the_handler(executor: ThreadExecutor) -> None:
     def handler(ctx: JobContext) -> None:
-        raise error
+        raise StopIteration
 
-    with pytest.raises(type(error)):
-        await end_of(Begun(executor, call(handler)))
-
-
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), asyncio.CancelledError()])
-async def test_what_would_end_the_worker_is_an_error_of_the_handler(
-    executor: ThreadExecutor, error: BaseException
-) -> None:
-    def handler(ctx: JobContext) -> None:
-        raise error
-
-    with pytest.raises(HandlerQuit, match=type(error).__name__):
+    with pytest.raises(HandlerQuit, match="StopIteration"):
         await end_of(Begun(executor, call(handler)))
 
 
@@ -90,28 +67,6 @@ async def test_an_interrupt_wakes_a_sleeping_handler(executor: ThreadExecutor) -
         await end_of(execution)
     assert raised.value.reason is Interruption.TIMEOUT
     assert channel.lines == ["begun", "cleaned up"]
-
-
-async def test_a_handler_that_does_not_listen_is_left_behind_until_it_ends(executor: ThreadExecutor) -> None:
-    channel, release = RecordingChannel(), threading.Event()
-
-    def handler(ctx: JobContext) -> str:
-        ctx.log("begun")
-        release.wait()
-        return "too late"
-
-    execution = Begun(executor, call(handler, channel=channel))
-    await channel.said("begun")
-    execution.interrupt(Interruption.TIMEOUT)
-    execution.abandon()
-    assert execution.finished.done()
-    with pytest.raises(Abandoned, match="left behind"):
-        await execution.finished
-    assert executor.abandoned == 1
-    release.set()
-    async with asyncio.timeout(PATIENCE):
-        while executor.abandoned:  # noqa: ASYNC110 - its end is a callback of the loop
-            await asyncio.sleep(0)
 
 
 async def test_threads_are_reused(executor: ThreadExecutor) -> None:
