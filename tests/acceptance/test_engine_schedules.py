@@ -88,7 +88,7 @@ def at(hours: float) -> datetime:
 
 
 def scheduler(fl: Engine) -> Scheduler:
-    return Scheduler(fl.database, fl.schedules.ticks, 1.0, fl.emit, lambda: None)
+    return Scheduler(fl.database, fl.schedules.ticks, fl.emit, lambda: None)
 
 
 def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engine, clock: ManualClock) -> None:

@@ -203,6 +203,6 @@ def test_a_key_is_free_again_after_a_day_and_then_cleaned_up(api: Api):
     second = client.post(JOBS, json=BODY, headers=KEY)
     assert (second.status_code, second.json()["id"] == first) == (201, False)
     clock.advance(timedelta(hours=24, seconds=1).total_seconds())
-    Cleanup(api.fl.database, api.fl.artifacts, 30 * 86_400, 60).run_once()
+    Cleanup(api.fl.database, api.fl.artifacts, 30 * 86_400).run_once()
     third = client.post(JOBS, json={**BODY, "priority": "high"}, headers=KEY)
     assert third.status_code == 201

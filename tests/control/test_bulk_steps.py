@@ -41,9 +41,7 @@ def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
 
 def service(scene: Scene, *, has_room: bool = False) -> BulkActions:
     go_on = scene.fl.bulk._steps.go_on
-    return BulkActions(
-        scene.fl.database, go_on, 1.0, scene.events.append, has_room=lambda: has_room, on_ready=lambda: None
-    )
+    return BulkActions(scene.fl.database, go_on, scene.events.append, has_room=lambda: has_room, on_ready=lambda: None)
 
 
 def now_is(scene: Scene, action: BulkAction) -> BulkAction:

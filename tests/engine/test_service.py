@@ -1,9 +1,7 @@
 """The loop that all services have in common."""
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -11,23 +9,9 @@ import pytest
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.events import Event, StorageBack, StorageLost
 from fairlane.engine import service
-from fairlane.engine.service import SOON, Outage, run_service, try_until, wait_until
+from fairlane.engine.service import SOON, Outage, Service, run_service, try_until, wait_until
 from tests.engine.worker_store import Monotonic
 from tests.patience import PATIENCE
-
-
-@dataclass
-class Looking:
-    """A service whose rounds find nothing to do, and take as long as the test says."""
-
-    clock: Monotonic
-    takes: Iterator[float]
-    name: str = "looking"
-    interval: float = 1.0
-
-    def run_once(self) -> int:
-        self.clock.now += next(self.takes)
-        return 0
 
 
 async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +20,11 @@ async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypa
     And not after a single one, which an outage may have held up: a lost worker's jobs waited for that much longer.
     """
     clock, stopping, waits = Monotonic(), asyncio.Event(), list[float]()
+    takes = iter([60.0, 0.1, 2.0, 2.0, 60.0, 60.0])
+
+    def look() -> int:
+        clock.now += next(takes)
+        return 0
 
     async def wait_until(_event: asyncio.Event, seconds: float) -> bool:
         waits.append(seconds)
@@ -46,7 +35,7 @@ async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypa
     monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(service, "wait_until", wait_until)
     with ThreadPoolExecutor(1) as threads:
-        await run_service(Looking(clock, iter([60.0, 0.1, 2.0, 2.0, 60.0, 60.0])), threads, stopping, lambda _: None)
+        await run_service(Service("looking", 1.0, look), threads, stopping, lambda _: None)
     assert waits == [1.0, 1.0, 1.0, 8.0, 8.0, 10.0]
 
 

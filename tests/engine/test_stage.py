@@ -43,7 +43,7 @@ def is_ready(fl: Engine, job: Job) -> bool:
 
 def rounds(fl: Engine) -> list[int]:
     """How many jobs each round made ready, until one finds none."""
-    service = Stage(fl.database, 1.0, fl.database.hint)
+    service = Stage(fl.database, fl.database.hint)
     return list(iter(service.run_once, 0))
 
 
@@ -51,7 +51,7 @@ def test_a_delayed_job_waits_for_no_other_organization_s_thousands(fl: Engine, c
     give_later(fl, MANY, 60)
     (rival,) = give_later(fl, 1, 61, "rival")
     clock.advance(62)
-    assert Stage(fl.database, 1.0, fl.database.hint).run_once() == BATCH // 2 + 1
+    assert Stage(fl.database, fl.database.hint).run_once() == BATCH // 2 + 1
     assert is_ready(fl, rival)
     left = MANY - BATCH // 2
     assert rounds(fl) == [BATCH] * (left // BATCH) + [left % BATCH]
@@ -66,7 +66,7 @@ def test_a_retry_waits_for_no_other_organization_s_thousands(fl: Engine, clock: 
     rival = fl.submit("poll", organization="rival")
     fl.drain(concurrency=100)
     clock.advance(62)
-    assert Stage(fl.database, 1.0, fl.database.hint).run_once() == BATCH // 2 + 1
+    assert Stage(fl.database, fl.database.hint).run_once() == BATCH // 2 + 1
     assert is_ready(fl, rival)
     assert rounds(fl) == [BATCH, BATCH // 2]
 
@@ -118,7 +118,7 @@ def test_a_child_whose_facts_a_host_holds_keeps_no_other_from_being_told(postgre
             )
             fl.drain()
             host.commit()
-        service = Stage(fl.database, 1.0, fl.database.hint)
+        service = Stage(fl.database, fl.database.hint)
         with held_job(fl, held, jobs):
             assert service.run_once() == 1
             assert service.run_once() == 0

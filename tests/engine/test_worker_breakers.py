@@ -399,7 +399,7 @@ def test_a_worker_with_nothing_to_tell_asks_only_now_and_then(fl: Clinic, monkey
 
 def test_counts_and_breakers_are_forgotten_after_a_day(fl: Clinic) -> None:
     fl.break_down()
-    cleaner = Cleanup(fl.database, fl.artifacts, retention=1e6, interval=60.0)
+    cleaner = Cleanup(fl.database, fl.artifacts, retention=1e6)
     fl.pass_time(timedelta(days=1))
     cleaner.run_once()
     assert len(fl.job_types.breakers()) == 1

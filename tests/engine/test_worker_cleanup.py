@@ -50,7 +50,7 @@ def fl(database_url: str, clock: ManualClock, tmp_path: Path) -> Iterator[Engine
 
 
 def clean(fl: Engine) -> int:
-    return Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0).run_once()
+    return Cleanup(fl.database, fl.artifacts, 30 * DAY).run_once()
 
 
 def exists(fl: Engine, job: Job) -> bool:
@@ -185,7 +185,7 @@ def test_what_has_to_stay_is_passed_once_a_turn(
     last = ended(fl, "keep a day")
     clock.advance(31 * DAY)
     fl.dead_letters.ignore(letters[5].id, organization="acme")
-    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
     # Four looked at; four more, one of which goes; the one that is left and the next shelf; all over again.
     assert [cleanup.run_once() for _ in range(3)] == [0, 1, 1]
     assert not exists(fl, last)
@@ -201,7 +201,7 @@ def test_shelves_beyond_those_looked_at_at_once_come_next(
     old = [ended(fl, "keep a day"), ended(fl, "break")]
     fl.dead_letters.ignore(old[1].id, organization="acme")
     clock.advance(31 * DAY)
-    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
     assert [cleanup.run_once() for _ in range(3)] == [1, 1, 0]
     assert not any(exists(fl, job) for job in old)
 

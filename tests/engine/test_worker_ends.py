@@ -162,7 +162,7 @@ def test_a_child_whose_facts_somebody_holds_is_told_later_and_holds_up_no_end(po
 
         parent = fl.give("bad")
         child = fl.give("work", depends_on=[parent])
-        Stage(fl.database, 1.0, fl.database.hint).run_once()
+        Stage(fl.database, fl.database.hint).run_once()
         with running(fl.worker()):
             with held_facts(fl, child):
                 assert fl.ended(parent).status == "dead_letter"

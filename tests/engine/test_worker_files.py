@@ -35,7 +35,7 @@ def clock() -> ManualClock:
 
 
 def clean(fl: Engine) -> int:
-    return Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0).run_once()
+    return Cleanup(fl.database, fl.artifacts, 30 * DAY).run_once()
 
 
 def files(fl: Engine) -> list[bytes]:

@@ -131,7 +131,7 @@ def test_a_suspect_that_ran_on_while_another_started_is_cleared_and_runs_again_a
     (innocent,) = lost.claim()
     # The other's time comes, and it takes the worker down.
     later(clock, 2 * LEASE + 1, survivor, lost)
-    Stage(fl.database, 1.0, fl.database.hint).run_once()
+    Stage(fl.database, fl.database.hint).run_once()
     (killer,) = lost.claim()
     later(clock, LEASE + 0.1, survivor)
     survivor.rescue.run_once()

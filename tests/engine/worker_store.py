@@ -78,7 +78,7 @@ class Member:
             locked=lambda: self.locked,
             on_drain=self._drain,
         )
-        self.rescue = Rescue(fl.database, self.heartbeat, fl.emit, 1.0, fl.database.hint, are_ours=True)
+        self.rescue = Rescue(fl.database, self.heartbeat, fl.emit, fl.database.hint, are_ours=True)
         lanes = LaneCache(fl.database, fl.directory, card, kept=0.0)
         self.claims = Claims(fl.database, fl.directory, card, self.lease, lanes, fl.keyring, fl.emit, None)
 

@@ -21,9 +21,9 @@ from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnava
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
-from fairlane.engine import breakers, worker
+from fairlane.engine import worker
 from fairlane.engine.heartbeat import Heartbeat
-from fairlane.engine.rescue import Rescue
+from fairlane.engine.service import Service
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements import schedules as schedule_statements
 from fairlane.store.tables import schedules, workers
@@ -80,12 +80,9 @@ class LongSteady(Heartbeat):
         return done
 
 
-class HastyRescue(Rescue):
-    """One that comes back to a worker that it had to pass over sooner than a third of a lease later."""
-
-    def __init__(self, *parts: Any, **more: Any) -> None:
-        super().__init__(*parts, **more)
-        self.interval = _SOON.total_seconds()
+def hasty(name: str, interval: float, run_once: Callable[[], int | None]) -> Service:
+    """A service; one that comes back sooner to a worker that it had to pass over, or to what it counts."""
+    return Service(name, {"rescue": _SOON.total_seconds(), "breakers": _BEAT}.get(name, interval), run_once)
 
 
 @contextmanager
@@ -93,7 +90,7 @@ def in_haste() -> Iterator[None]:
     """Workers may rescue as soon as they begin, a bulk action's step is a job, and what failed is soon tried again."""
     with ExitStack() as patches:
         patches.enter_context(patch.object(worker, "Heartbeat", LongSteady))
-        patches.enter_context(patch.object(worker, "Rescue", HastyRescue))
+        patches.enter_context(patch.object(worker, "Service", hasty))
         patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
         patches.enter_context(patch.object(bulk_work, "_PAGE", 1))
         for owner, name in (
@@ -104,7 +101,6 @@ def in_haste() -> Iterator[None]:
             (schedule_statements, "_AGAIN"),
         ):
             patches.enter_context(patch.object(owner, name, _SOON))
-        patches.enter_context(patch.object(breakers, "_INTERVAL", 0.02))
         yield
 
 

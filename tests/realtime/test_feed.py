@@ -346,7 +346,7 @@ def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     fl.worker().drain()
     fl.organizations.update("acme", retention=0.000001)
     workers = fl.database.sibling(pool_size=1, role=Role.WORKER)
-    Cleanup(workers, fl.artifacts, 10_000.0, 60.0).run_once()
+    Cleanup(workers, fl.artifacts, 10_000.0).run_once()
     workers.close()
     assert fl.list(organization="acme").total == 0
     assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None

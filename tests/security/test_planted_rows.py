@@ -340,7 +340,7 @@ def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
         statuses = {one.status for one in fl.list(organization="rival").items}
         assert statuses == {"completed", "canceled", "dead_letter"}
         with in_role():
-            Cleanup(workers, ObjectStorage("memory:///"), retention=0.0, interval=60.0).run_once()
+            Cleanup(workers, ObjectStorage("memory:///"), retention=0.0).run_once()
         assert fl.list(organization="rival", status="completed").total == 0
         assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 

@@ -18,7 +18,6 @@ from fairlane.engine.results import Tally
 from fairlane.store.statements import breakers, outcomes
 from fairlane.store.transaction import Database
 
-_INTERVAL: Final = 1.0  # seconds
 # A worker that ends nothing looks every so many rounds for the trials of others, who may have been lost with them.
 _PATIENCE: Final = 10
 
@@ -27,8 +26,6 @@ class Breakers:
     """A service: writes the tally down, opens breakers by it, and judges the trials that have ended."""
 
     def __init__(self, database: Database, worker_id: UUID, tally: Tally, emit: Emit) -> None:
-        self.name = "breakers"
-        self.interval = _INTERVAL
         self._database = database
         self._worker_id = worker_id
         self._tally = tally

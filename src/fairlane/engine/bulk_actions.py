@@ -24,14 +24,11 @@ class BulkActions:
         self,
         database: Database,
         go_on: GoOn,
-        interval: float,
         emit: Emit,
         *,
         has_room: Callable[[], bool],
         on_ready: Callable[[], object],
     ) -> None:
-        self.name = "bulk actions"
-        self.interval = interval
         self._database = database
         self._go_on = go_on
         self._emit = emit
@@ -62,5 +59,5 @@ class BulkActions:
         except StorageUnavailable:
             return 0  # a job of it is held: it comes later. Where the database is away, the next look says so
         except Exception as error:  # noqa: BLE001 - one that is broken must not hold up the others
-            self._emit(ServiceFailed(self.name, error))
+            self._emit(ServiceFailed("bulk actions", error))
             return 0

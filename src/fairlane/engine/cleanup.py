@@ -54,9 +54,7 @@ class Cleanup:
     It goes round the shelves, and remembers where it is, so that what has to stay is passed once a turn.
     """
 
-    def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float, interval: float) -> None:
-        self.name = "cleanup"
-        self.interval = interval
+    def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float) -> None:
         self._database = database
         self._files = FileSweep(database, artifacts)
         self._retention = retention

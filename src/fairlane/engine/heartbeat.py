@@ -65,13 +65,12 @@ class Heartbeat:
         locked: Callable[[], frozenset[str]],
         on_drain: Callable[[], object],
     ) -> None:
-        self.name = "heartbeat"
         self.interval = lease / _BEATS_PER_LEASE
         self._database = database
         self._card = card
         self._lease = lease
         self._monotonic = monotonic
-        self._outage = Outage(self.name, emit, SOON)  # without a lease nothing is claimed
+        self._outage = Outage("heartbeat", emit, SOON)  # without a lease nothing is claimed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False

@@ -31,13 +31,10 @@ class Rescue:
         database: Database,
         heartbeat: Heartbeat,
         emit: Emit,
-        interval: float,
         on_ready: Callable[[], object],
         *,
         are_ours: bool,
     ) -> None:
-        self.name = "rescue"
-        self.interval = interval
         self._database = database
         self._heartbeat = heartbeat
         self._emit = emit

@@ -55,11 +55,7 @@ class Scheduler:
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
-    def __init__(
-        self, database: Database, ticks: Ticks, interval: float, emit: Emit, on_ready: Callable[[], object]
-    ) -> None:
-        self.name = "scheduler"
-        self.interval = interval
+    def __init__(self, database: Database, ticks: Ticks, emit: Emit, on_ready: Callable[[], object]) -> None:
         self._database = database
         self._ticks = ticks
         self._emit = emit
@@ -105,7 +101,7 @@ class Scheduler:
                 self._held.add(schedule.organization_id)
             return self._refuse(schedule, error, was_busy=was_prepared and isinstance(error, StorageUnavailable))
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
-            self._emit(ServiceFailed(self.name, error))
+            self._emit(ServiceFailed("scheduler", error))
             return self._refuse(schedule, error)
         self._ticks.tell(news)
         return done

@@ -1,4 +1,4 @@
-"""Services are alike: a name, an interval, and `run_once`, which returns how much it did. Their loop is written here.
+"""What a worker does again and again beside running jobs: each service is a name, an interval and a function.
 
 A service whose database is away keeps trying with a growing wait, says so, and says when it is back.
 """
@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
@@ -24,14 +24,17 @@ _LEAST = 0.6  # of a wait, by chance, so that not all workers come at once
 _REST, _MOST_INTERVALS = 4, 10
 
 
-class Service(Protocol):
-    """Something that a worker does again and again, beside running jobs."""
+class Service(NamedTuple):
+    """One of these.
+
+    Attributes:
+        interval: seconds between rounds that found nothing to do.
+        run_once: does one round, in a thread; returns how much there was to do, None if the database was not asked.
+    """
 
     name: str
-    interval: float  # seconds between rounds that found nothing to do
-
-    def run_once(self) -> int | None:
-        """Do one round, in a thread. Return how much there was to do, None if the database was not asked."""
+    interval: float
+    run_once: Callable[[], int | None]
 
 
 class Outage:

@@ -15,9 +15,7 @@ class Stage:
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
-    def __init__(self, database: Database, interval: float, on_ready: Callable[[], object]) -> None:
-        self.name = "stage"
-        self.interval = interval
+    def __init__(self, database: Database, on_ready: Callable[[], object]) -> None:
         self._database = database
         self._on_ready = on_ready
         self._looked_at: Mapping[str, Edge] = {}

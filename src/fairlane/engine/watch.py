@@ -21,9 +21,7 @@ class Watch:
     that came about, would be kept and never run: the claims are told to give it back.
     """
 
-    def __init__(self, database: Database, claims: Claims, slots: Slots, interval: float) -> None:
-        self.name = "watch"
-        self.interval = interval
+    def __init__(self, database: Database, claims: Claims, slots: Slots) -> None:
         self._database = database
         self._claims = claims
         self._slots = slots

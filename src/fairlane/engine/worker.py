@@ -58,6 +58,7 @@ _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
+_BREAKERS: Final = 1.0  # seconds from one count of how attempts ended to the next
 _LAST_SILENCE: Final = 10.0  # seconds that a worker which stops waits for an answer of the database
 _LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
 
@@ -212,7 +213,7 @@ class WorkerLoop:
     def __init__(self, deps: Deps, card: WorkerCard, replace_me: Callable[[], None]) -> None:
         self._applications = deps.database
         self._deps = deps = deps.on_own_connections()
-        database, settings, emit, interval = deps.database, deps.settings, deps.emit, deps.settings.stage_interval
+        database, settings, emit = deps.database, deps.settings, deps.emit
         self._card = card
         self._replace_me = replace_me
         self._emit = emit
@@ -239,12 +240,10 @@ class WorkerLoop:
             on_drain=partial(self._drain_for, "an operator has asked for it"),
         )
         self._breakers = Breakers(database, card.id, self.results.tally, emit)
-        self._stage = Stage(database, interval, self._on_ready)
-        self._scheduler = Scheduler(database, deps.ticks, interval, emit, self._on_ready)
+        self._stage = Stage(database, self._on_ready)
+        self._scheduler = Scheduler(database, deps.ticks, emit, self._on_ready)
         go_on = deps.bulk_steps(database, deps.directory)
-        self._bulk = BulkActions(
-            database, go_on, interval, emit, has_room=lambda: self._slots.free > 0, on_ready=self._on_ready
-        )
+        self._bulk = BulkActions(database, go_on, emit, has_room=lambda: self._slots.free > 0, on_ready=self._on_ready)
         self._listener = Listener(database, self._on_hint, self._loop)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
@@ -361,13 +360,22 @@ class WorkerLoop:
 
     def _services(self, *, until_idle: bool) -> list[Service]:
         deps, settings, beat = self._deps, self._deps.settings, self._heartbeat
-        services: list[Service] = [
-            Watch(deps.database, self._claims, self._slots, settings.watch_interval),
-            Rescue(deps.database, beat, deps.emit, beat.interval, self._on_ready, are_ours=deps.are_ours),
-            Cleanup(deps.database, deps.artifacts, settings.retention, settings.cleanup_interval),
+        rescue = Rescue(deps.database, beat, deps.emit, self._on_ready, are_ours=deps.are_ours)
+        cleanup = Cleanup(deps.database, deps.artifacts, settings.retention)
+        services = [
+            Service("watch", settings.watch_interval, Watch(deps.database, self._claims, self._slots).run_once),
+            Service("rescue", beat.interval, rescue.run_once),
+            Service("cleanup", settings.cleanup_interval, cleanup.run_once),
         ]
-        # A drain does these itself: it has to know that they left nothing to claim.
-        return services if until_idle else [self._scheduler, self._bulk, self._stage, self._breakers, *services]
+        if until_idle:
+            return services  # a drain does the others itself: it has to know that they left nothing to claim
+        return [
+            Service("scheduler", settings.stage_interval, self._scheduler.run_once),
+            Service("bulk actions", settings.stage_interval, self._bulk.run_once),
+            Service("stage", settings.stage_interval, self._stage.run_once),
+            Service("breakers", _BREAKERS, self._breakers.run_once),
+            *services,
+        ]
 
     async def _claim_until_stopped(self) -> None:
         outage = Outage("claim", self._emit, SOON)
@@ -417,7 +425,7 @@ class WorkerLoop:
             if await self._claim():
                 continue
             if self._slots.running or len(self.results):
-                if not await wait_until(self._slots.changed, self._stage.interval):
+                if not await wait_until(self._slots.changed, self._deps.settings.stage_interval):
                     await in_thread(self._threads, self._stage.run_once)  # what comes due runs beside what takes long
             elif not await self._made_ready():
                 self._claims.lanes.drop()  # what it goes by is up to a tenth of a second old

@@ -129,7 +129,7 @@ class Scene:
 
     def stage(self) -> int:
         """One round of the stage service."""
-        return Stage(self.fl.database, 1.0, self.fl.database.hint).run_once()
+        return Stage(self.fl.database, self.fl.database.hint).run_once()
 
     def rescuing(self, batch: int = 500) -> Work[Rescued | None]:
         """To take back the jobs of one lost worker."""
@@ -140,7 +140,7 @@ class Scene:
 
     def cleaner(self, retention: float = DAY) -> Cleanup:
         """A clean-up service that keeps ended jobs for `retention` seconds."""
-        return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention, interval=60.0)
+        return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention)
 
 
 def claim_from(

@@ -180,7 +180,7 @@ def test_a_limit_whose_quota_row_was_cleaned_up_holds_and_lets_start_what_may(po
         worker = member(fl)
         worker.end(*worker.claim())
         clock.advance(2 * DAY)
-        Cleanup(fl.database, fl.artifacts, 9 * DAY, 60.0).run_once()
+        Cleanup(fl.database, fl.artifacts, 9 * DAY).run_once()
         worker.heartbeat.run_once()
         assert fl.database.read(lambda connection: connection.execute(select(quotas)).all()) == []
         assert worker.claim() == []
@@ -198,7 +198,7 @@ def test_clean_up_leaves_a_quota_row_under_which_somebody_claims(postgres_url: s
         race = Race(fl.database, postgres_url)
         with race.open() as claiming:
             running_limits.lock(claiming, [Subject(None, "pdf")])
-            race.passes(Cleanup(fl.database, fl.artifacts, 9 * DAY, 60.0).run_once).result()
+            race.passes(Cleanup(fl.database, fl.artifacts, 9 * DAY).run_once).result()
         assert len(fl.database.read(lambda connection: connection.execute(select(quotas)).all())) == 1
         race.close()
 
