@@ -310,12 +310,23 @@ def completions(number: int) -> Tally:
     return ends(number, COMPLETED)
 
 
-def test_whichever_ends_last_half_of_ten_is_enough(fl: Clinic) -> None:
-    for tally in (failures(5), completions(4)):
+def test_a_failure_opens_it_as_the_tenth_attempt_and_a_completion_does_not(fl: Clinic) -> None:
+    for tally in (failures(5), completions(4), completions(1)):
         service(fl, tally).run_once()
     assert fl.job_types.breakers() == ()
-    service(fl, completions(1)).run_once()
+    service(fl, failures(1)).run_once()
     assert len(fl.job_types.breakers()) == 1
+
+
+def test_jobs_that_are_retried_once_their_handler_is_mended_all_run(fl: Clinic) -> None:
+    fl.is_ill = True
+    jobs = [fl.give("operate") for _ in range(9)]
+    fl.drain()
+    fl.is_ill = False
+    for job in jobs:
+        fl.retry(job.id, organization="acme")
+        fl.drain()
+    assert {fl.look(job).status for job in jobs} == {COMPLETED}
 
 
 def test_completions_that_no_longer_count_make_the_failures_after_them_enough(fl: Clinic) -> None:
@@ -323,36 +334,14 @@ def test_completions_that_no_longer_count_make_the_failures_after_them_enough(fl
     one = service(fl, tally)
     one.run_once()
     fl.pass_time(timedelta(minutes=20))
-    tally.add_all(failures(5).take())
-    one.run_once()
-    tally.add_all(completions(4).take())
-    one.run_once()
+    for some in (failures(5), completions(4)):
+        tally.add_all(some.take())
+        one.run_once()
     assert fl.job_types.breakers() == ()
     fl.pass_time(timedelta(minutes=11))
-    tally.add_all(completions(1).take())
+    tally.add_all(failures(1).take())
     one.run_once()
     assert len(fl.job_types.breakers()) == 1
-
-
-def test_what_completes_and_completes_is_looked_at_once_a_minute(fl: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    tally = completions(10)
-    one = service(fl, tally)
-    one.run_once()
-    with monkeypatch.context() as patch:
-        patch.setattr(outcomes, "since", None)  # would fail if it were asked
-        tally.add_all(completions(10).take())
-        one.run_once()
-    asked: list[object] = []
-
-    def since(_connection: object, _minute: object, pairs: object) -> dict[Pair, Outcomes]:
-        asked.append(pairs)
-        return {}
-
-    monkeypatch.setattr(outcomes, "since", since)
-    fl.pass_time(timedelta(minutes=1))
-    tally.add_all(completions(10).take())
-    one.run_once()
-    assert asked == [[("acme", "operate")]]
 
 
 def test_what_several_workers_saw_counts_together(fl: Clinic) -> None:

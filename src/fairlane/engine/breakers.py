@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.breaker import FEWEST_ATTEMPTS, Outcomes, Pair, counted_from, minute_of, opened
+from fairlane.domain.breaker import Outcomes, Pair, counted_from, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
 from fairlane.domain.statuses import PASSING
 from fairlane.engine.results import Tally
@@ -31,8 +31,6 @@ class Breakers:
         self._tally = tally
         self._emit = emit
         self._idle_rounds = 0
-        self._minute: datetime | None = None
-        self._well: set[Pair] = set()  # found so in this minute, by enough attempts
 
     def run_once(self) -> int | None:
         """Do one round. Return how many breakers it opened and how many trials it judged, None if it did not look."""
@@ -59,25 +57,17 @@ class Breakers:
         return changes + _judge(connection, now)
 
     def _open(self, connection: Connection, now: datetime, counts: Mapping[Pair, Outcomes]) -> list[Event]:
-        """Open the breakers of those pairs of which too much failed.
+        """Open the breakers of those pairs of which too much failed, the last time just now.
 
-        What completes can open one, too: as the tenth attempt, or when older ones no longer count. But it can't within
-        the minute in which enough attempts were found to be well, as all is counted by the minute: no look is needed.
+        What completes opens none: it may be the first of many that a mended handler makes up for.
         """
-        if self._minute != minute_of(now):
-            self._minute, self._well = minute_of(now), set()
-        recent = _recent(connection, now, sorted(pair for pair in counts if self._may_open(pair, counts[pair])))
+        recent = _recent(connection, now, sorted(pair for pair, count in counts.items() if count.failures))
         events: list[Event] = []
         for pair, total in recent.items():
             breaker = opened(pair, now)
             if total.open_a_breaker and breakers.open_one(connection, breaker):
                 events.append(BreakerOpened(*pair, breaker.until, total.failures, total.attempts))
-            elif total.attempts >= FEWEST_ATTEMPTS and not total.open_a_breaker:
-                self._well.add(pair)
         return events
-
-    def _may_open(self, pair: Pair, count: Outcomes) -> bool:
-        return count.failures > 0 or pair not in self._well
 
 
 def _recent(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> dict[Pair, Outcomes]:
