@@ -88,6 +88,26 @@ def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
     assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["cleaned up"]
 
 
+def test_the_checkpoint_of_a_thread_whose_worker_stops_is_there_for_the_next_attempt(fl: Engine) -> None:
+    begun, found = Gate(), list[object]()
+
+    @fl.job_type("slow")
+    def slow(ctx: JobContext) -> None:
+        found.append(ctx.checkpointed)
+        if ctx.checkpointed is None:
+            begun.open()
+            while not ctx.is_canceled():
+                ctx.interrupt.wait(300)
+            ctx.checkpoint(200)
+
+    job = fl.give("slow")
+    with running(fl.worker()):
+        begun.wait()
+    with running(fl.worker()):
+        assert fl.ended(job).status == "completed"
+    assert found == [None, 200]
+
+
 @pytest.mark.slow
 def test_a_running_process_is_stopped(fl: Engine) -> None:
     fl.job_type("slow", isolation="process")(handlers.say_and_sleep)

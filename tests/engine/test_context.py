@@ -289,6 +289,15 @@ def test_each_call_of_a_blocking_handler_stops_it(ctx: JobContext) -> None:
         ctx.raise_if_interrupted()
 
 
+def test_what_the_call_that_stops_it_brings_is_kept(channel: RecordingChannel) -> None:
+    for give in (lambda ctx: ctx.log("one"), lambda ctx: ctx.checkpoint(200)):
+        ctx = make(channel)
+        ctx.interrupt.set(Interruption.SHUTDOWN)
+        with pytest.raises(Interrupted):
+            give(ctx)
+    assert channel.reports == [Line("info", "one"), Checkpoint("200")]
+
+
 def test_clean_up_may_log_and_keep(ctx: JobContext, channel: RecordingChannel) -> None:
     ctx.interrupt.set(Interruption.SHUTDOWN)
     with pytest.raises(Interrupted):

@@ -203,8 +203,8 @@ class JobContext:
 
         Raises:
             PermanentError: the state is no JSON value, or is larger than 1 MiB.
-            Interrupted: a blocking handler was asked to stop and has not been told so yet; where the call had to wait
-                for the database, the state may be kept all the same.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet. The state is kept all the
+                same.
         """
         return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
 
@@ -228,6 +228,7 @@ class JobContext:
             StorageUnavailable: the artifact storage did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
+        self._stop_unless_told()
         file = File(safe_name(name), b"", media_type(content_type))
         if not isinstance(data, AsyncIterator):
             return self._deliver(replace(file, data=contents(data, self._stop_unless_told)))
@@ -276,18 +277,16 @@ class JobContext:
             self.raise_if_interrupted()
 
     def _keep(self, line: Line) -> Receipt:
-        self._stop_unless_told()
         self._channel.send(line)
+        self._stop_unless_told()
         return Receipt(_turn)
 
     def _deliver(self, report: Report) -> Receipt:
-        self._stop_unless_told()
         future = self._channel.send(report)
         if self._blocking:
             if not self.interrupt.was_thrown:
                 self.interrupt.wait_for(future)
-            if not future.done():
-                self._stop_unless_told()
+                self.raise_if_interrupted()
             future.result()
             return Receipt(_turn)
         self._unsettled[future] = None
