@@ -62,7 +62,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
-from fairlane.store.statements.drafts import Draft, Granted, Kind
+from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Mark
@@ -232,10 +232,10 @@ def submission_of(connection: Connection) -> None:
         return
     kind = Kind(
         *("small1", "type1", "ana", "default", 2, ParentPolicy.DEAD_LETTER, None, 0.0, None, None, None),
-        *(0.0, "reject", None, None),
+        *(0.0, "reject", None, None, True, None, tuple(Role)),
     )
     drafts = [Draft(UUID(int=1), kind, "{}", {}, "{}", (), (), None)]
-    values = new_jobs.values_at_once(drafts, {"type1": Granted(None, list(Role), is_host_s=False)}, None)
+    values = new_jobs.values_at_once(drafts, None)
     connection.exec_driver_sql(new_jobs.statement_at_once(), values)
 
 

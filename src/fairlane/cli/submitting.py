@@ -142,7 +142,7 @@ def _names_of_texts(fl: "Fairlane", job_type: str) -> list[str]:
     if fl.catalogue.known(job_type) is None:
         fl.database.look(lambda connection: fl.catalogue.learn(connection, [job_type]))
     known = fl.catalogue.known(job_type)
-    fields = known.type.schema.describe()["parameters"]["fields"] if known is not None else {}
+    fields = known.schema.describe()["parameters"]["fields"] if known is not None else {}
     kinds = {name: field["schema"].get("of", field["schema"]) for name, field in fields.items()}
     return [name for name, node in kinds.items() if isinstance(node, dict) and node["kind"] in ("str", "secret")]
 

@@ -26,7 +26,7 @@ from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.registry.catalogue import RegisteredType
-from fairlane.registry.directory import Membership, Standing, memberships, standings
+from fairlane.registry.directory import Membership, Standing, memberships, roles_for, standings
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
 from fairlane.registry.parameters import ParameterSchema, Prepared
 from fairlane.registry.sealing import Ring
@@ -34,11 +34,12 @@ from fairlane.registry.tenants import no_member, unknown
 from fairlane.store.statements.drafts import Dedup, Draft, Kind, RateLimit
 
 _MOST_LABELS: Final = 50
+_MOST_KINDS: Final = 1_000  # that are kept
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
-# What makes submissions of one kind: all but what each job has of its own.
+# What makes submissions of one type to be of one kind: all but what each job has of its own.
 _shared_by: Final = attrgetter(
-    *("organization", "job_type", "user", "queue", "priority", "on_parent_failure", "run_at", "delay"),
+    *("organization", "user", "queue", "priority", "on_parent_failure", "run_at", "delay"),
     *("max_retries", "timeout", "dedup_window", "on_duplicate"),
 )
 
@@ -65,16 +66,6 @@ class Answers:
     def asked(cls, connection: Connection, organizations: Collection[str], pairs: Collection[tuple[str, str]]) -> Self:
         """Ask Fairlane's own directory."""
         return cls(standings(connection, organizations), memberships(connection, pairs))
-
-    @classmethod
-    def hoped(cls, submissions: Sequence[Submission]) -> Self | None:
-        """Return what the directory will say of most submissions; None for names that it can't know."""
-        organizations = {one.organization for one in submissions}
-        users = [(one.organization, one.user) for one in submissions if one.user is not None]
-        if not (all(map(is_organization_id, organizations)) and all(is_user_id(user) for _, user in users)):
-            return None
-        standing, membership = Standing(OrganizationStatus.ACTIVE), Membership(Role.ADMIN)
-        return cls(dict.fromkeys(organizations, standing), dict.fromkeys(users, membership))
 
     def check_organization(self, organization: str) -> Standing:
         """Return how the organization stands.
@@ -108,6 +99,27 @@ class Answers:
         """Return True if the user may cancel jobs of others, and so replace them; the system may."""
         membership = self.members.get((organization, user)) if user is not None else None
         return user is None or (membership is not None and membership.role is Role.ADMIN)
+
+
+class Hopes(Answers):
+    """Say what Fairlane's own directory will say of most submissions. Names that it can't know are refused."""
+
+    def check_organization(self, organization: str) -> Standing:
+        """Return that it is active, and has no limit."""
+        if not is_organization_id(organization):
+            raise unknown(organization, is_stored=True, was_deleted=False)
+        return Standing(OrganizationStatus.ACTIVE)
+
+    def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
+        """Check no more than the name."""
+        del job_type, permission
+        if user is not None and not is_user_id(user):
+            raise no_member(user, organization, is_stored=True)
+
+    def may_cancel_all(self, organization: str, user: str | None) -> bool:
+        """Return True: nothing is replaced where this holds."""
+        del organization, user
+        return True
 
 
 class Payload:
@@ -164,18 +176,19 @@ class Payload:
 class Ready(NamedTuple):
     """Carry what was asked and checked before a transaction of submissions.
 
-    `answers`: None = Fairlane's own directory is asked in the transaction.
+    `answers`: None = Fairlane's own directory is asked in the transaction. `types`: those that were known.
     """
 
     answers: Answers | None
     payloads: Sequence[Payload]
+    types: Mapping[str, RegisteredType]
 
 
 class Drafting:
-    """Turn the submissions of a batch into drafts. What many of them have in common is checked once.
+    """Turn submissions into drafts. What many of them have in common is checked once.
 
     Args:
-        answers: what the directory said of their organizations and users.
+        answers: what the directory said of their organizations and users. As long as it holds, this may be kept.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -189,7 +202,7 @@ class Drafting:
         Raises:
             SubmissionError: what is wrong with it, and what to do.
         """
-        values = _shared_by(submission)
+        values = (job_type, *_shared_by(submission))
         latest, kind = self._latest
         if not (latest and all(map(is_, values, latest))):
             kind = self._kinds.get(_of_kind(values))
@@ -202,6 +215,8 @@ class Drafting:
         labels = _labels(submission.labels)
         try:
             if kind is None:
+                if len(self._kinds) >= _MOST_KINDS:
+                    self._kinds.clear()
                 kind = self._kinds[_of_kind(values)] = self._new_kind(submission, job_type)
             self._latest = values, kind
             key = _key(submission, job_type, payload) if kind.window else None
@@ -237,6 +252,9 @@ class Drafting:
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=self._answers.check_organization(organization).max_live_jobs,
             may_replace_all=self._answers.may_cancel_all(organization, submission.user),
+            documents=job_type.documents,
+            roles=roles_for(options.requires_permission),
+            is_of_host=self._answers.of_host,
         )
 
 

@@ -297,8 +297,8 @@ class JobControl:
         known = self._catalogue.known(edited.row.job_type) if edited is not None else None
         if edited is not None and known is not None:
             for payload in (edited.new, edited.old):
-                if isinstance(payload, Payload) and payload.check(known.type):
-                    payload.hash_by(known.type)
+                if isinstance(payload, Payload) and payload.check(known):
+                    payload.hash_by(known)
         return edited
 
     def _edit(self, connection: Connection, row: AnyRow, edited: _Edited | None) -> Edit:

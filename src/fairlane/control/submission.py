@@ -1,6 +1,6 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
-from fairlane.control.drafting import Answers, Drafting, Payload, Ready, is_hashed, sealed
+from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -20,9 +20,10 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
+from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.statuses import JobStatus
-from fairlane.registry.catalogue import Catalogue, Known, RegisteredType
-from fairlane.registry.directory import Directory, StoredDirectory, roles_for
+from fairlane.registry.catalogue import Catalogue, RegisteredType
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
@@ -31,7 +32,7 @@ from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
-from fairlane.store.statements.drafts import Draft, Granted, at
+from fairlane.store.statements.drafts import Draft, at
 from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
@@ -69,6 +70,7 @@ class Submitter:
         self._keyring = keyring
         self._settings = settings
         self._emit = emit
+        self._hopeful = Drafting(Hopes({}, {}))
 
     def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
         """Submit all, or none: an error names the index.
@@ -102,19 +104,22 @@ class Submitter:
             database: where to read types that this process does not know yet; None = the transaction reads them.
         """
         answers = self._ask_host(submissions)
-        known = {name: self._catalogue.known(name) for name in {one.job_type for one in submissions}}
-        unknown = {name for name, found in known.items() if found is None}
-        if database is not None and unknown:
+        names = {one.job_type for one in submissions}
+        types = self._known(names)
+        if database is not None and (unknown := names - types.keys()):
             database.look(lambda connection: self._catalogue.learn(connection, unknown))
-            known |= {name: self._catalogue.known(name) for name in unknown}
+            types |= self._known(unknown)
         payloads = [Payload(one.organization, one.parameters, self._settings.payload_limit) for one in submissions]
         for one, payload in zip(submissions, payloads, strict=True):
-            found = known[one.job_type]
-            if found is not None and not payload.check(found.type):
+            found = types.get(one.job_type)
+            if found is not None and not payload.check(found):
                 break  # the transaction comes no further
-            if found is not None and is_hashed(one, found.type):
-                payload.hash_by(found.type)
-        return Ready(answers, payloads)
+            if found is not None and is_hashed(one, found):
+                payload.hash_by(found)
+        return Ready(answers, payloads, types)
+
+    def _known(self, names: Collection[str]) -> dict[str, RegisteredType]:
+        return {name: known for name in names if (known := self._catalogue.known(name)) is not None}
 
     def submit_within(
         self, connection: Connection, submissions: Sequence[Submission], ready: Ready
@@ -151,7 +156,7 @@ class Submitter:
             nonlocal made
             moment = None
             if plain is not None:
-                moment = new_jobs.at_once_within(ours, self._database.clock, plain.granted, plain.chunks())
+                moment = new_jobs.at_once_within(ours, self._database.clock, plain.chunks())
             made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
             return made
 
@@ -204,14 +209,12 @@ class Submitter:
         Args:
             ask: for keys of their organizations that are not known.
         """
-        known = {one.job_type: self._catalogue.known(one.job_type) for one in submissions}
-        hoped = ready.answers or Answers.hoped(submissions)
-        types = {name: one for name, one in known.items() if one is not None}
-        if hoped is None or len(types) < len(known):
+        if not all(one.job_type in ready.types for one in submissions):
             return None
         if ask:
-            self._keyring.rings_of(self._database, _organizations(submissions))
-        return Plain(submissions, ready.payloads, types, hoped, self._keyring)
+            self._keyring.rings_of(self._database, set(filter(is_organization_id, _organizations(submissions))))
+        drafting = self._hopeful if ready.answers is None else Drafting(ready.answers)
+        return Plain(submissions, ready, drafting, self._keyring)
 
     def at_hand(self, submission: Submission) -> "Plain | None":
         """Return one to be submitted on an event loop: nobody has to be asked or waited for to draft it.
@@ -225,7 +228,7 @@ class Submitter:
         except FairlaneError:
             return None
         known = self._catalogue.known(submission.job_type)
-        if known is None or known.type.judge is not None or self._catalogue.has_news or not _is_small(submission):
+        if known is None or known.judge is not None or self._catalogue.has_news or not _is_small(submission):
             return None
         return self._plain([submission], self.prepare([submission]), ask=False)
 
@@ -239,7 +242,7 @@ class Submitter:
         return found
 
     def _submit_at_once(self, plain: "Plain") -> list[Job] | None:
-        moment = new_jobs.at_once(self._database, plain.granted, plain.chunks, is_alone=plain.is_alone)
+        moment = new_jobs.at_once(self._database, plain.chunks, is_alone=plain.is_alone)
         return plain.jobs(moment) if moment is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
@@ -380,29 +383,18 @@ def _is_small(submission: Submission) -> bool:
 class Plain:
     """Submissions of which is taken for granted that nothing is in their way."""
 
-    def __init__(
-        self,
-        submissions: Sequence[Submission],
-        payloads: Sequence[Payload],
-        types: Mapping[str, Known],
-        answers: Answers,
-        keyring: Keyring,
-    ) -> None:
-        self._given = list(zip(submissions, payloads, strict=True))
-        self._types = types
+    def __init__(self, submissions: Sequence[Submission], ready: Ready, drafting: Drafting, keyring: Keyring) -> None:
+        self._given = list(zip(submissions, ready.payloads, strict=True))
+        self._types = ready.types
         self._organizations = _organizations(submissions)
-        self._answers = answers
+        self._drafting = drafting
         self._keyring = keyring
         self._drafts: list[Draft] = []
         self.is_alone = len(submissions) == 1
-        self.granted = {
-            name: Granted(one.documents, roles_for(one.type.options.requires_permission), answers.of_host)
-            for name, one in types.items()
-        }
 
     def chunks(self) -> Iterator[list[Draft] | None]:
         """Draft a chunk after the other, as it is stored; None: something is in the way."""
-        drafting, types = Drafting(self._answers), self._types
+        drafting, types = self._drafting, self._types
         self._drafts = []
         for start in range(0, len(self._given), CHUNK):
             # When the connection is there: keys grow old while it is waited for.
@@ -410,7 +402,7 @@ class Plain:
             kept = self._keyring.kept(self._organizations)
             chunk = self._given[start : start + CHUNK]
             try:
-                drafts = [drafting.draft(one, types[one.job_type].type, payload) for one, payload in chunk]
+                drafts = [drafting.draft(one, types[one.job_type], payload) for one, payload in chunk]
                 stored = [sealed(one, kept.get(one.organization)) for one in drafts]
             except FairlaneError:
                 drafts = stored = []  # Of several refusals it is the general way that knows which comes first.

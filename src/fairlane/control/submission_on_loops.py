@@ -207,10 +207,9 @@ class _Sender:
 
     async def _submit(self, going: Sequence[_Going]) -> None:
         """Submit them by one statement; where that fails as a whole, those of each organization by one."""
-        granted = {name: each for one in going for name, each in one.of.plain.granted.items()}
         done: Mapping[UUID, datetime] = {}
         try:
-            done = await new_jobs.at_once_on(self.line, [one.draft for one in going], granted)
+            done = await new_jobs.at_once_on(self.line, [one.draft for one in going])
         except (CommitUnanswered, NeedsSession) as error:
             for one in going:
                 one.of.fail(error)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,12 +16,15 @@ from fairlane.store.clock import Clock
 from fairlane.store.statements import job_types as statements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RegisteredType:
     """What is needed to submit a type: no handler.
 
     `judge` raises InvalidParameters for the text of parameters that fit the schema, if the handler's own types and
     validators refuse them; None: it has none, or this process does not have the handler.
+    `documents` is the registered schema and options, to be compared; None for a type of this process's own, which goes
+    by its own definition whatever is registered.
+    Each is equal to itself alone, so that what is kept of a type is not kept of the next version.
     """
 
     name: str
@@ -29,17 +32,7 @@ class RegisteredType:
     options: Options
     enabled: bool
     judge: Callable[[str], None] | None = None
-
-
-class Known(NamedTuple):
-    """A type as this process knows it without asking.
-
-    `documents` is its registered schema and options, to be compared; None for one of this process's own, which goes by
-    its own definition whatever is registered.
-    """
-
-    type: RegisteredType
-    documents: str | None
+    documents: str | None = None
 
 
 class Catalogue:
@@ -48,8 +41,9 @@ class Catalogue:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._mine: dict[str, JobType[..., Any]] = {}
+        self._own: dict[str, RegisteredType] = {}
         self._written: dict[str, tuple[str, str]] = {}
-        self._read: dict[str, Known] = {}
+        self._read: dict[str, RegisteredType] = {}
 
     def add(self, job_type: JobType[..., Any]) -> None:
         """Add a type of this process.
@@ -59,6 +53,7 @@ class Catalogue:
         """
         if job_type.name in self._mine:
             raise ConfigurationError(f"Job type {job_type.name} is defined twice; give one of them another name.")
+        self._own[job_type.name] = _own(job_type)
         self._mine[job_type.name] = job_type
 
     @property
@@ -69,7 +64,7 @@ class Catalogue:
     @property
     def has_news(self) -> bool:
         """Return True if `write` has anything to write."""
-        return any(self._written.get(name) != one.documents for name, one in self._mine.items())
+        return len(self._written) < len(self._mine)
 
     def write(self, connection: Connection, *, anew: bool = False) -> Callable[[], None]:
         """Register this process's types, so that any process can submit them.
@@ -106,7 +101,7 @@ class Catalogue:
             mine = self._mine[name]
             if name not in rows and name in self._written:
                 statements.register(connection, self._clock.now(connection), name, *mine.documents)
-            found[name] = _own(mine)
+            found[name] = self._own[name]
         for name in names:
             if name not in found:
                 known = self._mine.keys() | {row.name for row in statements.everything(connection)}
@@ -117,10 +112,9 @@ class Catalogue:
                 )
         return found
 
-    def known(self, name: str) -> Known | None:
+    def known(self, name: str) -> RegisteredType | None:
         """Return what `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
-        mine = self._mine.get(name)
-        return Known(_own(mine), None) if mine is not None else self._read.get(name)
+        return self._own.get(name) or self._read.get(name)
 
     def learn(self, connection: Connection, names: Collection[str]) -> None:
         """Read how these types are registered, so that they are `known`. It locks nothing, and refuses nothing."""
@@ -131,9 +125,9 @@ class Catalogue:
         known = self._read.get(name)
         if known is None or known.documents != schema + options:
             document = ParameterSchema.from_document(json.loads(schema))
-            known = Known(RegisteredType(name, document, Options.from_json(options), enabled=True), schema + options)
-            self._read[name] = known
-        return known.type
+            given = Options.from_json(options)
+            known = self._read[name] = RegisteredType(name, document, given, enabled=True, documents=schema + options)
+        return known
 
 
 def _own(job_type: JobType[..., Any]) -> RegisteredType:

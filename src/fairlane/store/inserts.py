@@ -1,7 +1,7 @@
 """Inserts and upserts of many rows: each statement is made once, and many rows go in one where that is quicker."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -55,16 +55,23 @@ def unnest_texts(columns: Mapping[str, str], name: str, number: str | None = Non
     return f"(SELECT r.* FROM (SELECT string_to_array(:{name},E'\\x1e','') AS t OFFSET 0) AS p, {rows}) AS {name}"  # noqa: S608 - ours
 
 
-def texts_of(columns: Iterable[str], values: Mapping[str, Sequence[str]]) -> str:
-    """Return the parameter of `unnest_texts`; an empty text is NULL, and so is each of a column without values."""
+def texts_of(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return the parameter of `unnest_texts`, whose columns have this order.
+
+    An empty text is NULL. So is each of a column without values, and each of the last columns, if they are left out.
+    """
     texts = []
-    for column in columns:
-        given = values.get(column, ())
+    for column, given in columns.items():
         text = _ROW.join(given)
         if text.count(_ROW) >= max(len(given), 1) or _COLUMN in text:
             raise ValueError(f"A {column} has a character in it that separates values.")
         texts.append(text)
     return _COLUMN.join(texts)
+
+
+def joined(rows: Sequence[str]) -> str:
+    """Return the parameter of many rows; of each, `texts_of` has made one."""
+    return _COLUMN.join(map(_ROW.join, zip(*(row.split(_COLUMN) for row in rows), strict=True)))
 
 
 @cache

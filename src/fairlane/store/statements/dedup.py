@@ -80,8 +80,7 @@ def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str
     }
     if not is_sqlite(connection):
         return {
-            (organization, key)
-            for organization, key in connection.execute(_TAKE_FREE, {"keys": texts_of(_KEYS, columns)})
+            (organization, key) for organization, key in connection.execute(_TAKE_FREE, {"keys": texts_of(columns)})
         }
     named = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     given = {"keys": json.dumps(named, ensure_ascii=False)}

@@ -36,6 +36,10 @@ class Kind(NamedTuple):
 
     `window`: for how many seconds they are deduplicated; 0 = they are not. `may_replace_all`: others' jobs, too, where
     one replaces an identical one.
+
+    The last three were taken for granted, and may have to be proved. `documents` is what the registered type's schema
+    and options must be, None = anything. `roles` may submit it. Where the directory `is_of_host`, it was asked before:
+    nothing is to be proved of organization and member.
     """
 
     organization: str
@@ -54,6 +58,9 @@ class Kind(NamedTuple):
     rate: RateLimit | None
     max_live_jobs: int | None
     may_replace_all: bool = True
+    documents: str | None = None
+    roles: tuple[Role, ...] = ()
+    is_of_host: bool = False
 
 
 class Draft(NamedTuple):
@@ -101,18 +108,6 @@ class Fresh(NamedTuple):
     run_at: datetime
     status: JobStatus
     has_children: bool
-
-
-class Granted(NamedTuple):
-    """What was taken for granted of the drafts of one type, to be proved.
-
-    `documents` is what the registered type's schema and options must be, None = anything. `roles` may submit it. Where
-    the directory `is_host_s`, it was asked before: nothing is to be proved of organization and member.
-    """
-
-    documents: str | None
-    roles: Collection[Role]
-    is_host_s: bool
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ so. `submit` then goes step by step and says why; who wants all jobs or none tak
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -22,11 +22,11 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.inserts import texts_of, unnest_texts
+from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import new_jobs_on_sqlite
-from fairlane.store.statements.drafts import Draft, Fresh, Granted, organizations_of_unsealed
+from fairlane.store.statements.drafts import Draft, Fresh, Kind, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
@@ -75,10 +75,10 @@ WITH scope AS MATERIALIZED (
 ), granted AS MATERIALIZED (
   SELECT * FROM kinds WHERE :is_proved OR (
     EXISTS (SELECT FROM types WHERE name = job_type AND coalesce(types.documents = kinds.documents, true))
-    AND (:is_host_s OR EXISTS (
-      SELECT FROM fairlane_organizations WHERE id = organization AND status = :active AND max_live_jobs IS NULL
-      OFFSET 0))
-    AND (:is_host_s OR member IS NULL OR EXISTS (
+    AND (:is_of_host OR EXISTS (
+      SELECT FROM fairlane_organizations
+      WHERE id = organization AND status = '{OrganizationStatus.ACTIVE}' AND max_live_jobs IS NULL OFFSET 0))
+    AND (:is_of_host OR member IS NULL OR EXISTS (
       SELECT FROM fairlane_members WHERE organization_id = organization AND user_id = member
         AND role = ANY(string_to_array(roles, ' ')) OFFSET 0))
     AND (is_open IS NULL OR NOT EXISTS (
@@ -101,33 +101,26 @@ WITH scope AS MATERIALIZED (
 ), live AS (
   INSERT INTO fairlane_live (organization_id, id, queue, job_type, submitted_by, created_at,
     status, ready, priority, run_at, unmet_parents, has_children)
-  SELECT organization, id, queue, job_type, member, now, coalesce(status, :ready),
-    coalesce(status, :ready) = :ready, priority, coalesce(run_at, now), coalesce(unmet_parents, 0),
-    coalesce(has_children, false) FROM new
+  SELECT organization, id, queue, job_type, member, now, coalesce(status, '{JobStatus.QUEUED}'),
+    coalesce(status, '{JobStatus.QUEUED}') = '{JobStatus.QUEUED}', priority, coalesce(run_at, now),
+    coalesce(unmet_parents, 0), coalesce(has_children, false) FROM new
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization, id, 1, NULL, coalesce(status, :ready), now, coalesce(member, :system),
-    concat(CAST(:message AS text), ' in place of ' || earlier), 0 FROM new
+  SELECT organization, id, 1, NULL, coalesce(status, '{JobStatus.QUEUED}'), now, coalesce(member, '{SYSTEM}'),
+    concat('{SUBMITTED}', ' in place of ' || earlier), 0 FROM new
 )
 SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN array_agg(id) END FROM new
 HAVING count(*) > 0
 """  # noqa: S608 - constants of ours
 # In one line, since psycopg keeps how it reads statements of at most 4,096 characters.
 _INSERT: Final = text(" ".join(_SQL.split())).bindparams(
-    *(bindparam(name, type_=Boolean) for name in ("is_host_s", "is_proved")),
+    *(bindparam(name, type_=Boolean) for name in ("is_of_host", "is_proved")),
     bindparam("scope", type_=String),
     bindparam("now", type_=Instant),
 )
-_CONSTANTS: Final = {
-    "active": OrganizationStatus.ACTIVE,
-    "ready": JobStatus.QUEUED,
-    "system": SYSTEM,
-    "message": SUBMITTED,
-}
 # Of jobs whose submission has gone all steps before.
-_NOTHING: Final = Granted(None, (), is_host_s=True)
-_PROVED: Final = {"scope": None, "is_host_s": True, "is_proved": True}
+_PROVED: Final = {"scope": None, "is_of_host": True, "is_proved": True}
 
 
 def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
@@ -153,8 +146,8 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     if is_sqlite(connection):
         new_jobs_on_sqlite.insert(connection, now, new, replaced)
     else:
-        given = _of_jobs([one.draft for one in new], {}) | _unusual(new, replaced) | {"key": ()}
-        connection.execute(_INSERT, {**_CONSTANTS, **_PROVED, **_texts(given), "now": now})
+        texts = _texts([one.draft for one in new], {**_unusual(new, replaced), "key": ()})
+        connection.execute(_INSERT, {**_PROVED, **texts, "now": now})
 
 
 def is_plain(draft: Draft) -> bool:
@@ -164,11 +157,10 @@ def is_plain(draft: Draft) -> bool:
     return not (waits or draft.label_items or kind.rate is not None or kind.max_live_jobs is not None)
 
 
-def at_once(database: Database, granted: Mapping[str, Granted], chunks: Chunks, *, is_alone: bool) -> datetime | None:
+def at_once(database: Database, chunks: Chunks, *, is_alone: bool) -> datetime | None:
     """Submit plain drafts by themselves, where a chunk of them takes one statement.
 
     Args:
-        granted: by job type.
         chunks: makes the drafts as they are stored, when the connection is there; None = give up.
         is_alone: there is one draft.
 
@@ -184,7 +176,7 @@ def at_once(database: Database, granted: Mapping[str, Granted], chunks: Chunks, 
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
 
     def values() -> Iterator[Mapping[str, Any] | None]:
-        return (None if chunk is None else values_at_once(chunk, granted, now) for chunk in chunks())
+        return (None if chunk is None else values_at_once(chunk, now) for chunk in chunks())
 
     done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
     return _moment(done) if done and _are_all(done) else None
@@ -200,7 +192,7 @@ def _moment(answer: Answer) -> datetime:
     return moment.astimezone(UTC)  # the session may have any time zone
 
 
-async def at_once_on(line: Line, drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> Mapping[UUID, datetime]:
+async def at_once_on(line: Line, drafts: Sequence[Draft]) -> Mapping[UUID, datetime]:
     """Submit plain drafts on the event loop, each by itself, by one statement.
 
     Returns:
@@ -210,21 +202,19 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], granted: Mapping[str, 
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
         IntegrityError: there is a job of one's id; nothing was done.
     """
-    answer = await line.fetch(_INSERT, values_at_once(drafts, granted, None))
+    answer = await line.fetch(_INSERT, values_at_once(drafts, None))
     if not answer:
         return {}
     done = answer[0][1] or [draft.id for draft in drafts]
     return dict.fromkeys(done, _moment(answer))
 
 
-def at_once_within(
-    connection: Connection, clock: Clock, granted: Mapping[str, Granted], chunks: Iterator[Sequence[Draft] | None]
-) -> datetime | None:
+def at_once_within(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> datetime | None:
     """Do the same within a transaction that is open, where `at_once` does nothing."""
     if not is_sqlite(connection):
         return None
     now = clock.now(connection)
-    return now if new_jobs_on_sqlite.at_once(connection, now, chunks, granted) else None
+    return now if new_jobs_on_sqlite.at_once(connection, now, chunks) else None
 
 
 @cache
@@ -233,57 +223,62 @@ def statement_at_once() -> str:
     return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
 
-def values_at_once(drafts: Sequence[Draft], granted: Mapping[str, Granted], now: datetime | None) -> dict[str, Any]:
+def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, Any]:
     """Return what the statement is given for plain drafts, by itself.
 
     It returns the moment; and the ids of those that were inserted, if these are not all.
 
     Args:
-        granted: by job type.
         now: None = by PostgreSQL's clock.
     """
     return {
-        **_CONSTANTS,
-        **_texts(_of_jobs(drafts, granted)),
+        **_texts(drafts, {}),
         "scope": named({draft.kind.organization for draft in drafts}),
-        "is_host_s": any(one.is_host_s for one in granted.values()),
+        "is_of_host": any(draft.kind.is_of_host for draft in drafts),
         "is_proved": False,
         "now": now,
     }
 
 
-def _of_jobs(drafts: Sequence[Draft], granted: Mapping[str, Granted]) -> dict[str, Sequence[str]]:
-    """Return the columns of the drafts and of their kinds. What is empty is NULL."""
+def _texts(drafts: Sequence[Draft], unusual: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the parameters of the drafts and of their kinds."""
     places = {id(draft.kind): draft.kind for draft in drafts}  # Few: to hash each draft's own would cost more.
     kinds = list(dict.fromkeys(places.values()))
     known = {kind: str(number) for number, kind in enumerate(kinds, 1)}
     numbers = {place: known[kind] for place, kind in places.items()}
-    proofs = [granted.get(kind.job_type, _NOTHING) for kind in kinds]
     unsealed = organizations_of_unsealed(drafts)
-    return {
-        "organization": [kind.organization for kind in kinds],
-        "job_type": [kind.job_type for kind in kinds],
-        "member": [kind.user or "" for kind in kinds],
-        "queue": [kind.queue for kind in kinds],
-        "priority": [str(kind.priority) for kind in kinds],
-        "policy": [kind.on_parent_failure for kind in kinds],
-        "retries": [_number(kind.max_retries) for kind in kinds],
-        "timeout": [_number(kind.timeout) for kind in kinds],
-        "permission": [kind.required_permission or "" for kind in kinds],
-        "expiry": [repr(kind.window) for kind in kinds],
-        "documents": [proof.documents or "" for proof in proofs],
-        "roles": [" ".join(proof.roles) for proof in proofs],
-        "is_open": ["t" if kind.organization in unsealed else "" for kind in kinds],
+    columns = {
         "kind": [numbers[id(draft.kind)] for draft in drafts],
         "id": [draft.id.hex for draft in drafts],
         "parameters": [draft.parameters for draft in drafts],
         "labels": [draft.labels for draft in drafts],
         "key": [draft.dedup.key if draft.dedup is not None else "" for draft in drafts],
     }
+    return {
+        "kinds": joined([_of_kind(kind, is_open=kind.organization in unsealed) for kind in kinds]),
+        "job": texts_of({**columns, **unusual}),
+    }
 
 
-def _texts(columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    return {"kinds": texts_of(_OF_KIND, columns), "job": texts_of(_OF_JOB | _UNUSUAL, columns)}
+@lru_cache(1_000)
+def _of_kind(kind: Kind, *, is_open: bool) -> str:
+    """Return the row of a kind; most jobs are of kinds that were there before. What is empty is NULL."""
+    columns = {
+        "organization": kind.organization,
+        "job_type": kind.job_type,
+        "member": kind.user or "",
+        "queue": kind.queue,
+        "priority": str(kind.priority),
+        "policy": kind.on_parent_failure,
+        "retries": _number(kind.max_retries),
+        "timeout": _number(kind.timeout),
+        "permission": kind.required_permission or "",
+        "expiry": repr(kind.window),
+        "documents": kind.documents or "",
+        "roles": " ".join(kind.roles),
+        "is_open": "t" if is_open else "",
+    }
+    return texts_of({name: [columns[name]] for name in _OF_KIND})
 
 
 def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, Sequence[str]]:

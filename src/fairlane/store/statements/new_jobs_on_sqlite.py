@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.driver_errors import by_sqlalchemy
-from fairlane.store.statements.drafts import Draft, Fresh, Granted, organizations_of_unsealed
+from fairlane.store.statements.drafts import Draft, Fresh, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 
@@ -53,10 +53,10 @@ FROM json_each(:given)
 _PROOF: Final = f"""
 SELECT count(*) FROM json_each(:kinds) AS kind JOIN fairlane_job_types AS type ON type.name = kind.value ->> 0
 WHERE type.enabled AND (kind.value ->> 1 IS NULL OR type.schema || type.options = kind.value ->> 1)
-  AND (:is_host_s OR EXISTS (
+  AND (:is_of_host OR EXISTS (
     SELECT 1 FROM fairlane_organizations
     WHERE id = kind.value ->> 2 AND status = '{OrganizationStatus.ACTIVE}' AND max_live_jobs IS NULL))
-  AND (:is_host_s OR kind.value ->> 3 IS NULL OR EXISTS (
+  AND (:is_of_host OR kind.value ->> 3 IS NULL OR EXISTS (
     SELECT 1 FROM fairlane_members WHERE organization_id = kind.value ->> 2 AND user_id = kind.value ->> 3
       AND role IN (SELECT value FROM json_each(kind.value -> 4))))
   AND NOT (kind.value ->> 5 AND EXISTS (
@@ -87,13 +87,11 @@ def at_once(
     connection: Connection,
     now: datetime,
     chunks: Iterable[Sequence[Draft] | None],
-    granted: Mapping[str, Granted],
 ) -> bool:
     """Insert plain drafts, in a transaction that writes, if all that was taken for granted of them holds.
 
     Args:
         chunks: None = give up.
-        granted: by job type.
 
     Returns:
         False: nothing was done; or there is a job of an id, or somebody has had a key.
@@ -102,7 +100,7 @@ def at_once(
     with by_sqlalchemy(connection.engine):
         driver.execute("SAVEPOINT plain")
         try:
-            is_done = all(drafts is not None and _insert_proved(connection, now, drafts, granted) for drafts in chunks)
+            is_done = all(drafts is not None and _insert_proved(connection, now, drafts) for drafts in chunks)
         except sqlite3.IntegrityError:
             is_done = False
         if not is_done:
@@ -111,17 +109,14 @@ def at_once(
     return is_done
 
 
-def _insert_proved(
-    connection: Connection, now: datetime, drafts: Sequence[Draft], granted: Mapping[str, Granted]
-) -> bool:
+def _insert_proved(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> bool:
     kinds = {id(draft.kind): draft.kind for draft in drafts}.values()
-    proofs = [(kind, granted[kind.job_type]) for kind in kinds]
     unsealed = organizations_of_unsealed(drafts)
     rows = [
-        (of.job_type, proof.documents, of.organization, of.user, sorted(proof.roles), of.organization in unsealed)
-        for of, proof in proofs
+        (kind.job_type, kind.documents, kind.organization, kind.user, kind.roles, kind.organization in unsealed)
+        for kind in kinds
     ]
-    given: dict[str, object] = {"kinds": json.dumps(rows), "is_host_s": any(proof.is_host_s for _, proof in proofs)}
+    given: dict[str, object] = {"kinds": json.dumps(rows), "is_of_host": any(kind.is_of_host for kind in kinds)}
     if _send(connection, _PROOF, given).fetchone() != (len(rows),):
         return False
     keys = [
