@@ -4,16 +4,26 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NoReturn
 from weakref import ReferenceType, ref
 
 import pytest
 from sqlalchemy import text
 
-from fairlane import DuplicateJob, Job, JobContext, JobTypeNotFound, OrganizationNotFound, PermissionDenied
+from fairlane import (
+    DuplicateJob,
+    Fairlane,
+    InvalidParameters,
+    Job,
+    JobContext,
+    JobTypeNotFound,
+    OrganizationNotFound,
+    PermissionDenied,
+)
 from fairlane.control.submission import Plain
 from fairlane.store.row_security import EVERYONE
 from tests.engine.sealed_engine import FIRST
@@ -111,6 +121,35 @@ async def test_what_meets_goes_by_one_statement_and_each_has_its_own_end(scene: 
     assert others[1] == taken
     assert scene.total() == 51
     assert scene.total("rival") == 2
+
+
+async def test_jobs_of_two_versions_of_a_type_that_meet_are_each_proved_by_their_own(scene: Scene) -> None:
+    def old(ctx: JobContext, amount: int) -> None: ...
+
+    def new(ctx: JobContext, amount: str) -> None: ...
+
+    def deploy(handler: Callable[..., None]) -> None:
+        with Fairlane(scene.fl.settings, clock=scene.clock) as deployed:
+            deployed.job_type("invoice", dedup_window=0)(handler)
+            deployed.migrate()
+
+    deploy(old)
+    with Fairlane(scene.fl.settings, clock=scene.clock) as web:
+
+        async def send(amount: object) -> Job:
+            return await web.aio.submit("invoice", organization="acme", parameters={"amount": amount})
+
+        for amount in range(2):
+            await send(amount)
+        deploy(new)
+        # Each takes one step before the loop sends anything, so both go by one statement.
+        before = asyncio.create_task(send(2))
+        asyncio.get_running_loop().call_soon(
+            partial(web.submit, "invoice", organization="acme", parameters={"amount": "3"})
+        )
+        after = asyncio.create_task(send("4"))
+        ends = await asyncio.gather(before, after, return_exceptions=True)
+    assert all(map(isinstance, ends, [InvalidParameters, Job]))
 
 
 async def test_what_is_long_goes_by_a_thread(scene: Scene) -> None:
