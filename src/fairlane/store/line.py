@@ -5,9 +5,9 @@ The engine makes it in a thread. So it logs in, takes its role on and gives up s
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -23,6 +23,8 @@ from fairlane.store.transaction import Database, of_commit
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+
+    from fairlane.store.prepared import Prepared
 
 Statement: TypeAlias = TextClause | TextualSelect | Select[*tuple[Any, ...]]
 _SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
@@ -46,6 +48,7 @@ class Line:
         self._settings = settings
         self._compiled: dict[Statement, tuple[str, dict[str, Any]]] = {}
         self._driver: AsyncConnection[tuple[Any, ...]] | None = None
+        self._prepared: dict[str, Prepared] = {}
         self._session: Connection | None = None  # kept, or its connection would be closed
         self._used = 0.0
 
@@ -63,16 +66,35 @@ class Line:
         driver = await self._living()
         now, lease_now = self.moment() or (None, None)
         given = {**constants, **values, "now": now, "lease_now": lease_now}
+        with self._sending(driver):
+            return await (await driver.execute(text, given)).fetchall()
+
+    async def fetch_prepared(self, statement: str, values: Mapping[str, str | None]) -> list[tuple[Any, ...]]:
+        """Do the same for a statement as psycopg has it, whose parameters are texts.
+
+        Args:
+            values: of all its parameters.
+        """
+        driver = await self._living()
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            from fairlane.store.prepared import Prepared  # noqa: PLC0415 - only PostgreSQL needs its driver
+
+            prepared = self._prepared[statement] = Prepared(driver, statement)
+        with self._sending(driver):
+            return await driver.wait(prepared.run(values))
+
+    @contextmanager
+    def _sending(self, driver: "AsyncConnection[tuple[Any, ...]]") -> Iterator[None]:
         try:
             with self._database.translated(), by_sqlalchemy(self._database.engine):
-                rows = await (await driver.execute(text, given)).fetchall()
+                yield
         except StorageUnavailable as error:
             raise of_commit(error) from error.__cause__
         finally:
             self._used = time.monotonic()
             if driver.closed:
                 self._driver = None
-        return rows
 
     async def connect(self) -> None:
         """Make the connection, if it is not there.
@@ -131,6 +153,7 @@ class Line:
             if driver is None or driver.closed:
                 self._driver = None
                 self._driver = driver = await self._made()
+                self._prepared = {}
         return driver
 
     def _may_be_dead(self, driver: "AsyncConnection[tuple[Any, ...]]") -> bool:

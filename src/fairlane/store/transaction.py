@@ -160,7 +160,7 @@ class Database:
     def write_one(
         self,
         statement: str,
-        values: Callable[[], Iterable[Mapping[str, Any] | None]] = lambda: ({},),
+        values: Callable[[], Iterable[Mapping[str, str | None] | None]] = lambda: ({},),
         accepts: Callable[[Sequence[tuple[Any, ...]]], bool] | None = None,
     ) -> Sequence[tuple[Any, ...]] | None:
         """Run one statement that writes, and says itself whose rows it is open to.
@@ -169,8 +169,8 @@ class Database:
         as all else that a plain submission does. It is not run again.
 
         Args:
-            values: makes its parameters when the connection is there; None = give up. If there are several, it is
-                run for each, in one transaction; PostgreSQL works at one while the next is made.
+            values: makes its parameters, all texts, when the connection is there; None = give up. If there are several,
+                it is run for each, in one transaction; PostgreSQL works at one while the next is made.
             accepts: the transaction is committed if this is true of each answer; None = it is run once, and its answer
                 is the commit's.
 
@@ -186,19 +186,20 @@ class Database:
         try:
             with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
                 driver: Any = pooled.driver_connection
-                cursors = []
-                with nullcontext() if is_alone and not row_security.is_pooled(pooled.info) else driver.pipeline():
+                cursors: list[Any] = []
+                is_prepared = is_alone and not row_security.is_pooled(pooled.info)
+                with nullcontext() if is_prepared else driver.pipeline():
                     settings = row_security.for_alone(pooled.info)
                     if settings:
                         driver.execute(row_security.set_locally(settings), settings)
                     for given in values():
                         if given is None:
                             return None
-                        cursors.append(pooled.cursor())
+                        cursors.append(_prepared(pooled, statement) if is_prepared else pooled.cursor())
                         is_committing = is_alone
                         # As SQLAlchemy sends what it sends, so that tests can have it fail.
                         self.engine.dialect.do_execute(cursors[-1], statement, given)
-                answers = [cursor.fetchall() for cursor in cursors]
+                answers: list[Sequence[tuple[Any, ...]]] = [cursor.fetchall() for cursor in cursors]
                 if accepts is not None:
                     if not all(map(accepts, answers)):
                         return None
@@ -331,6 +332,17 @@ def _lent(engine: Engine, *, autocommit: bool) -> Iterator[PoolProxiedConnection
         pooled.invalidate()  # whatever state it is in
         raise
     pooled.close()
+
+
+def _prepared(pooled: PoolProxiedConnection, statement: str) -> Any:
+    """Return the statement as the connection has it, which is kept with it."""
+    found = pooled.info.get(statement)
+    if found is None:
+        from fairlane.store.prepared import Prepared  # noqa: PLC0415 - only PostgreSQL needs its driver
+
+        driver: Any = pooled.driver_connection
+        found = pooled.info[statement] = Prepared(driver, statement)
+    return found
 
 
 def of_commit(error: StorageUnavailable) -> StorageUnavailable:

@@ -175,7 +175,7 @@ def at_once(database: Database, chunks: Chunks, *, is_alone: bool) -> datetime |
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
 
-    def values() -> Iterator[Mapping[str, Any] | None]:
+    def values() -> Iterator[Mapping[str, str | None] | None]:
         return (None if chunk is None else values_at_once(chunk, now) for chunk in chunks())
 
     done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
@@ -202,7 +202,9 @@ async def at_once_on(line: Line, drafts: Sequence[Draft]) -> Mapping[UUID, datet
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
         IntegrityError: there is a job of one's id; nothing was done.
     """
-    answer = await line.fetch(_INSERT, values_at_once(drafts, None))
+    await line.connect()
+    now, _ = line.moment() or (None, None)
+    answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, now))
     if not answer:
         return {}
     done = answer[0][1] or [draft.id for draft in drafts]
@@ -223,7 +225,7 @@ def statement_at_once() -> str:
     return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
 
-def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, Any]:
+def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, str | None]:
     """Return what the statement is given for plain drafts, by itself.
 
     It returns the moment; and the ids of those that were inserted, if these are not all.
@@ -234,9 +236,9 @@ def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, A
     return {
         **_texts(drafts, {}),
         "scope": named({draft.kind.organization for draft in drafts}),
-        "is_of_host": any(draft.kind.is_of_host for draft in drafts),
-        "is_proved": False,
-        "now": now,
+        "is_of_host": _flag(any(draft.kind.is_of_host for draft in drafts)),
+        "is_proved": _flag(False),
+        "now": now.isoformat() if now is not None else None,
     }
 
 
@@ -286,9 +288,13 @@ def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, S
         "status": [one.status for one in new],
         "run_at": [one.run_at.isoformat() for one in new],
         "unmet_parents": [str(one.unmet_parents) for one in new],
-        "has_children": ["t" if one.has_children else "f" for one in new],
+        "has_children": [_flag(one.has_children) for one in new],
         "earlier": [str(replaced.get(one.draft.id, "")) for one in new],
     }
+
+
+def _flag(value: bool) -> str:
+    return "t" if value else "f"
 
 
 def _number(value: float | None) -> str:

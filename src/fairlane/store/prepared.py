@@ -1,0 +1,88 @@
+"""A statement that PostgreSQL has prepared, sent by libpq: psycopg's cursors cost as much as all else of a submission.
+
+Its parameters are texts. Its answer is read as psycopg reads all answers.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg.adapt import Transformer
+from psycopg.errors import InvalidSqlStatementName, error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus
+
+if TYPE_CHECKING:
+    from psycopg import BaseConnection
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGresult
+
+Rows = list[tuple[Any, ...]]
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+
+
+class Prepared:
+    """A statement on one connection of psycopg's, where it is a transaction by itself; and the cursor of its answer.
+
+    Args:
+        connection: one thread or task at a time may use it.
+        statement: as psycopg has it, with `%(name)s` for a parameter, which it casts to its type.
+    """
+
+    def __init__(self, connection: "BaseConnection[Any]", statement: str) -> None:
+        self.connection = connection
+        self.rowcount = -1
+        self._encoding = connection.info.encoding
+        self._names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
+        self._text = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", statement)
+        self._name = f"fairlane_{hash(statement):x}".encode()
+        self._is_prepared = False
+        self._reader = Transformer(connection)
+        self._rows: Rows = []
+
+    def execute(self, _statement: str, values: Mapping[str, str | None]) -> None:
+        """Run it, and wait for the answer.
+
+        Raises:
+            psycopg.Error
+        """
+        connection: Any = self.connection
+        self._rows = connection.wait(self.run(values))
+
+    def fetchall(self) -> Rows:
+        """Return the rows of the last answer."""
+        return self._rows
+
+    def run(self, values: Mapping[str, str | None]) -> "PQGen[Rows]":
+        """Run it, and return the rows, to the connection's `wait`.
+
+        Raises:
+            psycopg.Error
+        """
+        given = [None if (value := values[name]) is None else value.encode(self._encoding) for name in self._names]
+        if not self._is_prepared:
+            yield from self._prepare()
+        try:
+            answer = yield from self._answer_to(given)
+        except InvalidSqlStatementName:  # The server has forgotten it, as psycopg says after each rollback.
+            yield from self._prepare()
+            answer = yield from self._answer_to(given)
+        self.rowcount = answer.ntuples
+        self._reader.set_pgresult(answer)
+        return self._reader.load_rows(0, answer.ntuples, tuple)
+
+    def _prepare(self) -> "PQGen[None]":
+        self.connection.pgconn.send_prepare(self._name, self._text.encode(self._encoding))
+        yield from self._answer()
+        self._is_prepared = True
+
+    def _answer_to(self, given: list[bytes | None]) -> "PQGen[PGresult]":
+        self.connection.pgconn.send_query_prepared(self._name, given)
+        return (yield from self._answer())
+
+    def _answer(self) -> "PQGen[PGresult]":
+        answer: PGresult
+        (answer,) = yield from execute(self.connection.pgconn)
+        if answer.status == ExecStatus.FATAL_ERROR:
+            raise error_from_result(answer, self._encoding)
+        return answer
