@@ -20,7 +20,6 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
-from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.catalogue import Catalogue, RegisteredType
 from fairlane.registry.directory import Directory, StoredDirectory
@@ -46,7 +45,7 @@ _MOST_IDS = 10_000  # of one statement; a driver sends 65,535 values at most
 _FEW = 100  # parameters
 _SHORT = 10_000  # characters of them
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-CHUNK = 250  # jobs; the next are drafted while PostgreSQL inserts these
+CHUNK = 250  # jobs of one statement; the next is written while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
@@ -212,7 +211,7 @@ class Submitter:
         if not all(one.job_type in ready.types for one in submissions):
             return None
         if ask:
-            self._keyring.rings_of(self._database, set(filter(is_organization_id, _organizations(submissions))))
+            self._keyring.rings_of(self._database, _organizations(submissions))
         drafting = self._hopeful if ready.answers is None else Drafting(ready.answers)
         return Plain(submissions, ready, drafting, self._keyring)
 
@@ -393,24 +392,22 @@ class Plain:
         self.is_alone = len(submissions) == 1
 
     def chunks(self) -> Iterator[list[Draft] | None]:
-        """Draft a chunk after the other, as it is stored; None: something is in the way."""
-        drafting, types = self._drafting, self._types
-        self._drafts = []
-        for start in range(0, len(self._given), CHUNK):
-            # When the connection is there: keys grow old while it is waited for.
-            # Who has none here is taken to have none: that is proved, too.
-            kept = self._keyring.kept(self._organizations)
-            chunk = self._given[start : start + CHUNK]
-            try:
-                drafts = [drafting.draft(one, types[one.job_type], payload) for one, payload in chunk]
-                stored = [sealed(one, kept.get(one.organization)) for one in drafts]
-            except FairlaneError:
-                drafts = stored = []  # Of several refusals it is the general way that knows which comes first.
-            if not drafts or not all(map(new_jobs.is_plain, drafts)):
-                yield None
-                return
-            self._drafts += drafts
-            yield stored
+        """Return them chunk by chunk, as they are stored; None: something is in the way."""
+        draft, types = self._drafting.draft, self._types
+        # When the connection is there: keys grow old while it is waited for.
+        # Who has none here is taken to have none: that is proved, too.
+        kept = self._keyring.kept(self._organizations)
+        try:
+            self._drafts = [draft(one, types[one.job_type], payload) for one, payload in self._given]
+            stored = [sealed(one, kept.get(one.organization)) for one in self._drafts]
+        except FairlaneError:
+            stored = []  # Of several refusals it is the general way that knows which comes first.
+        if not stored or not all(map(new_jobs.is_plain, stored)):
+            yield None
+            return
+        stored.sort(key=new_jobs.place)
+        for start in range(0, len(stored), CHUNK):
+            yield stored[start : start + CHUNK]
 
     def jobs(self, at: datetime) -> list[Job]:
         """Return the jobs that were inserted at this moment."""

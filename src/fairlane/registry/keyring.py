@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import shown_json, shown_object
 from fairlane.domain.statuses import KeyState
@@ -58,7 +59,8 @@ class Keyring:
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
         """Return the same, to be called outside of transactions."""
         found = self.kept(organizations)
-        if unknown := set(organizations) - found.keys():
+        # What can be no organization's id has no key, and may not even be stored.
+        if unknown := set(filter(is_organization_id, organizations)) - found.keys():
             asked, rows = time.monotonic(), database.look(lambda c: statements.of(c, unknown), of=unknown)
             found |= self._keep(self._rings_of(unknown, rows), asked)
         return {organization: ring for organization, ring in found.items() if ring is not None}

@@ -7,7 +7,7 @@ was in use just now is asked only if its server has sent something, as one does 
 round trip. What no server can send, because the network is gone, shows after a pause at the latest.
 """
 
-import selectors
+import select
 import time
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -25,8 +25,6 @@ FRESH: Final = 5.0  # seconds since its last use for which a silent connection i
 PING: Final = 3.0
 _SINCE: Final = "fairlane_idle_since"
 _AGE: Final = "fairlane_age"
-# The default one makes a kernel object each time; poll is not to be had everywhere.
-_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def ask_idle_connections(engine: Engine) -> None:
@@ -100,9 +98,11 @@ _ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that ar
 
 def has_news(socket: int) -> bool:
     """Return True if the server has sent something that nobody asked for, as one does that closes the connection."""
-    with _Selector() as selector:
-        selector.register(socket, selectors.EVENT_READ)
-        return bool(selector.select(timeout=0))
+    if not hasattr(select, "poll"):  # as on Windows
+        return bool(select.select([socket], [], [], 0)[0])
+    news = select.poll()
+    news.register(socket, select.POLLIN)
+    return bool(news.poll(0))
 
 
 def give_up_stuck_connections(engine: Engine) -> None:

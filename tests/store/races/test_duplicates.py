@@ -1,10 +1,11 @@
 """One job for identical submissions, whoever races, rolls back, hangs or looks through an old snapshot (R3)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.engine.interfaces import IsolationLevel
@@ -12,7 +13,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission, new_id
 from fairlane.store.tables import jobs
 from tests.store.races.agreement import assert_log_agrees
-from tests.store.races.race import Race, answers_at_once
+from tests.store.races.race import Race, answers_at_once, until
 from tests.store.races.scene import Scene
 
 # Tests submit beside a transaction that they hold open, to see who waits for it.
@@ -299,3 +300,38 @@ def test_a_waiter_for_an_id_learns_of_its_job_when_it_commits(
             waiter.result()
         assert (refused.value.existing_id, refused.value.existing_status) == (one.id, JobStatus.QUEUED)
     assert [job.id for job in jobs_of(scene)] == [one.id]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_batches_of_the_same_keys_in_opposite_orders_never_wait_in_a_circle(database_url: str):
+    def batch(step: int) -> list[Submission]:
+        keys = [f"key {number}" for number in range(1_000)][::step]
+        common: dict[str, Any] = {"organization": "acme", "parameters": MONTH, "on_duplicate": "return"}
+        return [Submission("monthly", dedup_key=key, **common) for key in keys]
+
+    with psycopg.connect(database_url, autocommit=True) as observer:
+        before = sessions(observer), deadlocks(observer)
+        with deduplicating(database_url) as scene, closing(Race(scene.fl.database, database_url)) as race:
+            scene.submit()  # registers the types
+            with race.open() as theirs:
+                # Both have taken many keys before they wait for this one.
+                submit(scene, dedup_key="key 300", connection=theirs)
+                first = race.waits(lambda: scene.fl.submit_many(batch(1)))
+                second = race.waits(lambda: scene.fl.submit_many(batch(-1)))
+            assert [job.id for job in first.result()] == [job.id for job in second.result()[::-1]]
+        until(lambda: sessions(observer) == before[0])  # at its end each has told of its deadlocks
+        assert deadlocks(observer) == before[1]
+
+
+def sessions(observer: psycopg.Connection) -> int:
+    return number(observer, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+
+
+def deadlocks(observer: psycopg.Connection) -> int:
+    return number(observer, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+
+
+def number(observer: psycopg.Connection, question: LiteralString) -> int:
+    row = observer.execute(question).fetchone()
+    assert row is not None
+    return int(row[0])
