@@ -8,6 +8,7 @@ from unittest.mock import patch
 from sqlalchemy import Connection, PoolProxiedConnection, event
 
 from fairlane.store.dialects import WRITE
+from fairlane.store.prepared import Prepared
 from fairlane.store.transaction import Database
 
 
@@ -47,7 +48,7 @@ def breaking(  # noqa: C901, PLR0915 - one hook for each way to commit
         nonlocal writes, is_the_drivers
         is_so = context is None and dialect.name != "sqlite" and "pg_notify" not in statement
         is_the_drivers = is_the_drivers or is_so  # a hint may be sent meanwhile
-        is_by_itself = is_so and cursor.connection.autocommit
+        is_by_itself = is_so and (isinstance(cursor, Prepared) or cursor.connection.autocommit)
         commits = is_by_itself and not of_transaction
         writes += commits
         if arrives or not commits or writes > 1:

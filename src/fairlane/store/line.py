@@ -70,19 +70,17 @@ class Line:
             return await (await driver.execute(text, given)).fetchall()
 
     async def fetch_prepared(self, statement: str, values: Mapping[str, str | None]) -> list[tuple[Any, ...]]:
-        """Do the same for a statement as psycopg has it, whose parameters are texts.
-
-        Args:
-            values: of all its parameters.
-        """
+        """Do the same for a statement as psycopg has it, whose parameters are texts."""
         driver = await self._living()
+        moment = self.moment()
+        given = {**values, "now": moment[0].isoformat() if moment is not None else None}
         prepared = self._prepared.get(statement)
         if prepared is None:
             from fairlane.store.prepared import Prepared  # noqa: PLC0415 - only PostgreSQL needs its driver
 
             prepared = self._prepared[statement] = Prepared(driver, statement)
         with self._sending(driver):
-            return await driver.wait(prepared.run(values))
+            return await driver.wait(prepared.run(given))
 
     @contextmanager
     def _sending(self, driver: "AsyncConnection[tuple[Any, ...]]") -> Iterator[None]:

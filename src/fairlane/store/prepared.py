@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.adapt import Transformer
-from psycopg.errors import InvalidSqlStatementName, error_from_result
+from psycopg.errors import DataError, InvalidSqlStatementName, error_from_result
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
@@ -59,7 +59,7 @@ class Prepared:
         Raises:
             psycopg.Error
         """
-        given = [None if (value := values[name]) is None else value.encode(self._encoding) for name in self._names]
+        given = [self._bytes(values[name]) for name in self._names]
         if not self._is_prepared:
             yield from self._prepare()
         try:
@@ -70,6 +70,13 @@ class Prepared:
         self.rowcount = answer.ntuples
         self._reader.set_pgresult(answer)
         return self._reader.load_rows(0, answer.ntuples, tuple)
+
+    def _bytes(self, value: str | None) -> bytes | None:
+        if value is None:
+            return None
+        if "\0" in value:  # libpq would take it for the end
+            raise DataError("PostgreSQL's texts can't hold NUL characters.")
+        return value.encode(self._encoding)
 
     def _prepare(self) -> "PQGen[None]":
         self.connection.pgconn.send_prepare(self._name, self._text.encode(self._encoding))

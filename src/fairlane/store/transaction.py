@@ -184,7 +184,7 @@ class Database:
         """
         is_committing, is_alone = False, accepts is None
         try:
-            with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, autocommit=is_alone) as pooled:
+            with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, is_alone=is_alone) as pooled:
                 driver: Any = pooled.driver_connection
                 cursors: list[Any] = []
                 is_prepared = is_alone and not row_security.is_pooled(pooled.info)
@@ -314,14 +314,15 @@ class Database:
 
 
 @contextmanager
-def _lent(engine: Engine, *, autocommit: bool) -> Iterator[PoolProxiedConnection]:
+def _lent(engine: Engine, *, is_alone: bool) -> Iterator[PoolProxiedConnection]:
     """Lend a pooled connection; what is not committed on it is rolled back when it is given back.
 
     Args:
-        autocommit: each statement is a transaction of its own.
+        is_alone: each statement is a transaction by itself. A prepared one is so anyway.
     """
     pooled = engine.pool.connect()
     driver: Any = pooled.driver_connection
+    autocommit = is_alone and row_security.is_pooled(pooled.info)
     try:
         if autocommit:
             driver.autocommit = True

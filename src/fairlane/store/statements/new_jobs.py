@@ -210,9 +210,7 @@ async def at_once_on(line: Line, drafts: Sequence[Draft]) -> Mapping[UUID, datet
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
         IntegrityError: there is a job of one's id; nothing was done.
     """
-    await line.connect()
-    now, _ = line.moment() or (None, None)
-    answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, now))
+    answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, None))
     if not answer:
         return {}
     done = answer[0][1] or [draft.id for draft in drafts]
