@@ -1,6 +1,7 @@
 """Submission limits: exact under concurrency, with the seconds to wait, and only what is limited pays (R4)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Literal
@@ -8,7 +9,7 @@ from typing import Literal
 import pytest
 from sqlalchemy import select
 
-from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission
+from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission, new_id
 from fairlane.control.submission import Submitter
 from fairlane.domain.events import QueueLimitWarning
 from fairlane.engine import cleanup
@@ -111,6 +112,41 @@ class TestRate:
             job = scene.submit("letter")
             scene.fl.cancel(job.id, organization="acme")
         wait_of(lambda: scene.submit("letter"))
+
+    def test_a_submission_of_its_own_id_that_is_sent_again_is_not_refused(self, scene: Scene):
+        mine = Submission("letter", organization="acme", user="ana", on_duplicate="return", id=new_id())
+        (first,) = scene.fl.submit_many([mine])
+        for _ in range(2):
+            scene.submit("letter")
+        wait_of(lambda: scene.submit("letter"))
+        assert scene.fl.submit_many([mine]) == [first]
+        with pytest.raises(DuplicateJob) as error:
+            scene.fl.submit_many([replace(mine, on_duplicate="reject")])
+        assert error.value.existing_id == first.id
+
+    def test_an_identical_submission_is_named_as_a_duplicate_or_returned(self, scene: Scene):
+        scene.add_type("stamp", rate_limit=1)
+        first = scene.submit("stamp")
+        assert scene.submit("stamp", on_duplicate="return") == first
+        with pytest.raises(DuplicateJob) as error:
+            scene.submit("stamp")
+        assert error.value.existing_id == first.id
+        # A replacement is one job more.
+        with pytest.raises(RateLimited, match="ana may submit stamp once in 60 s; try again in 60 s"):
+            scene.submit("stamp", on_duplicate="replace")
+        assert scene.fl.get(first, organization="acme").status == "queued"
+
+    def test_twenty_racing_submitters_of_one_key_all_get_the_one_job(self, scene: Scene):
+        scene.add_type("stamp", rate_limit=1)
+        answers = answers_at_once([partial(scene.submit, "stamp", on_duplicate="return")] * 20)
+        there = scene.submit("stamp", on_duplicate="return")
+        assert answers == [there] * 20
+
+    def test_what_a_batch_has_twice_counts_once(self, scene: Scene):
+        scene.add_type("stamp", rate_limit=1)
+        twin = Submission("stamp", organization="acme", user="ana", on_duplicate="return")
+        first, second = scene.fl.submit_many([twin, replace(twin, id=new_id())])
+        assert first == second
 
 
 class TestLiveJobs:

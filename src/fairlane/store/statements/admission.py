@@ -64,15 +64,15 @@ def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
             yield draft.organization, f"rate/{draft.job_type}/{draft.user or ''}"
 
 
-def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
-    """Check submission rates, whose quota rows are locked.
+def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft], duplicates: Duplicates) -> None:
+    """Check submission rates, whose quota rows are locked. A draft that gets an earlier job submits nothing.
 
     Raises:
         RateLimited
     """
     submitted: dict[tuple[str, str, str | None], int] = {}
     for index, draft in enumerate(drafts):
-        if draft.kind.rate is not None:
+        if draft.kind.rate is not None and draft.id not in duplicates.earlier:
             who = (draft.organization, draft.job_type, draft.user)
             with at(index):
                 _check_rate(connection, now, draft, draft.kind.rate, submitted.get(who, 0))
@@ -82,7 +82,8 @@ def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) 
 def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
     if rate.limit == 0:
         raise RateLimited(f"Nobody may submit {draft.job_type}: its rate_limit is 0.")
-    may = f"{draft.user or 'system'} may submit {draft.job_type} {rate.limit} times in {rate.window:g} s"
+    times = "once" if rate.limit == 1 else f"{rate.limit} times"
+    may = f"{draft.user or 'system'} may submit {draft.job_type} {times} in {rate.window:g} s"
     nth = rate.limit - in_batch
     if nth <= 0:
         raise RateLimited(f"{may}, and this batch has more; split it.")

@@ -50,9 +50,9 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     limits.lock(connection, clock, admission.quota_keys(drafts))
     # Rates count by this moment, so it is taken when their rows are locked.
     now = clock.now(connection)
-    admission.check_rates(connection, now, drafts)
     duplicates = admission.take_keys(connection, now, drafts)
-    # Afterwards, since a duplicate adds no job.
+    # Limits come afterwards, since a duplicate adds no job.
+    admission.check_rates(connection, now, drafts, duplicates)
     live = admission.check_live(connection, drafts, duplicates)
     parents = _parents(connection, drafts, duplicates)
     inserted = _insert(connection, now, drafts, parents, duplicates)
