@@ -28,7 +28,7 @@ from fairlane.domain.outcomes import Released
 from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
-from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.line import Line
 from fairlane.store.statements import breakers, claim, claim_round, running_limits, workers
@@ -89,10 +89,6 @@ class Claims:
         if self.threads is not None and self.database.is_postgres:
             self._claim_line, self._read_line = (Line(self.database, self.threads, _SESSION) for _ in range(2))
 
-    @property
-    def _are_ours(self) -> bool:
-        return isinstance(self.directory, StoredDirectory)
-
     def locked(self) -> frozenset[str]:
         """Return the organizations that have nothing claimed here, since their keys are not here; from any thread."""
         return self._checks.locked
@@ -150,7 +146,7 @@ class Claims:
             if row.lease_token not in known
         ]
         now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
-        return finish(connection, now, ends, random, are_ours=self._are_ours)
+        return finish(connection, now, ends, random, are_ours=self.lanes.are_ours)
 
     async def claim(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
         """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
@@ -164,14 +160,11 @@ class Claims:
         line, reads = self._claim_line, self._read_line
         if line is None or reads is None or slots <= 0 or self.is_unsure or self._checks.locked:
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
-        self.is_held_up = False
-        before, lanes = self.lanes.current, await self._lanes_on(reads)
-        self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
-        if lanes is None or not lanes.by_organization:
+        before = self.lanes.current
+        lanes = self._of_use(await self._lanes_on(reads), before)
+        if lanes is None:
             return []
         if not lanes.is_simple:
-            if lanes is not before and not self._may_start_some(lanes):
-                return []
             return await in_thread(self.threads, partial(self.claim_round, slots, known))
         running = await running_rows_on(line) if self._is_shared(lanes) else lanes.running
         at = lanes.now().timestamp()
@@ -181,7 +174,7 @@ class Claims:
             return []
         try:
             claimed = await claim_on(
-                line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self._are_ours
+                line, wanted, worker_id=self.card.id, worker=self.card.name, are_ours=self.lanes.are_ours
             )
             self._remember(_Round(wanted, claimed, at), lanes)
             checked = await self._checks.prepare_on(line, claimed, lanes.standings)
@@ -264,16 +257,12 @@ class Claims:
             self.give_back(known)
         if slots <= 0:
             return []
-        self.is_held_up = False
         if self._checks.locked:
             self._checks.look_for_keys()
         before = self.lanes.current
-        lanes = self.lanes.now()
-        self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
-        if lanes is None or not lanes.by_organization:
+        lanes = self._of_use(self.lanes.now(), before)
+        if lanes is None:
             return []
-        if lanes is not before and not self._may_start_some(lanes):
-            return []  # which one statement has told
         try:
             done = self.database.write(lambda connection: self._claim(connection, lanes, slots, known))
             if done is None or not done.claimed:
@@ -285,6 +274,18 @@ class Claims:
         except BaseException:
             self.doubt()  # there may be claimed jobs that the worker never hears of
             raise
+
+    def _of_use(self, lanes: ReadyLanes | None, before: ReadyLanes | None) -> ReadyLanes | None:
+        """Return the lanes if they may start something, and note whether the next round should be soon.
+
+        Args:
+            before: those of the last round; what they may start is not looked at twice.
+        """
+        self.is_held_up = False
+        self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
+        if lanes is None or not lanes.by_organization:
+            return None
+        return lanes if lanes is before or self._may_start_some(lanes) else None
 
     def _may_start_some(self, lanes: ReadyLanes) -> bool:
         """Return True if some organization has its keys here and has reached no limit on what runs.
@@ -313,7 +314,7 @@ class Claims:
             self.database.clock,
             self.card.id,
             lease=self.lease,
-            suspended=self._are_ours,
+            suspended=self.lanes.are_ours,
             running=None if is_limited or (is_counted and self._is_shared(lanes)) else lanes.running,
         )
         if began is None:

@@ -86,7 +86,7 @@ class ReadyLanes:
 
     @property
     def lanes(self) -> list[Lane]:
-        """All lanes that may start something."""
+        """Return all lanes that may start something."""
         return [lane for mine in self.by_organization.values() for lane in mine]
 
     def now(self) -> datetime:
@@ -198,7 +198,7 @@ class LaneCache:
         """
         drops, began = self._begin()
         has_many = self.current is not None and self.current.size > MOST_ON_LOOP
-        if has_many or not self._are_ours:
+        if has_many or not self.are_ours:
             found = await in_thread(threads, partial(self._read, began))
         else:
             seen = await claim_round.look_on(line, self.card.queues, suspended=True)
@@ -234,11 +234,11 @@ class LaneCache:
     def _read(self, began: float) -> ReadyLanes | None:
         seen = self.database.look(
             lambda connection: claim_round.look(
-                connection, self.database.clock, self.card.queues, suspended=self._are_ours
+                connection, self.database.clock, self.card.queues, suspended=self.are_ours
             )
         )
         try:
-            standings = _standings(seen) if self._are_ours else self._of_host(seen)
+            standings = _standings(seen) if self.are_ours else self._of_host(seen)
         except DirectoryAway:
             return None
         found = self._lanes_of(seen, standings, began)
@@ -302,7 +302,8 @@ class LaneCache:
         self._prepared |= new
 
     @property
-    def _are_ours(self) -> bool:
+    def are_ours(self) -> bool:
+        """Return True if organizations are in Fairlane's own directory."""
         return isinstance(self.directory, StoredDirectory)
 
 
