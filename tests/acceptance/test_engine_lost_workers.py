@@ -112,8 +112,9 @@ def silence_heartbeat_of(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> thr
     silent = threading.Event()
     beat = Heartbeat.run_once
 
-    def run_once(self: Heartbeat) -> int:
-        return 0 if silent.is_set() and self._card.id == worker.id else beat(self)
+    def run_once(self: Heartbeat) -> None:
+        if not (silent.is_set() and self._card.id == worker.id):
+            beat(self)
 
     monkeypatch.setattr(Heartbeat, "run_once", run_once)
     return silent

@@ -74,10 +74,9 @@ class LongSteady(Heartbeat):
             self.run_once()
         super().start()
 
-    def run_once(self) -> int:
-        done = super().run_once()
+    def run_once(self) -> None:
+        super().run_once()
         self._ahead += self.interval
-        return done
 
 
 def hasty(name: str, interval: float, run_once: Callable[[], int | None]) -> Service:

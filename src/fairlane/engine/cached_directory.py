@@ -37,18 +37,21 @@ class CachedDirectory:
         self._members = _Outage(emit, monotonic)
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Those of the organizations that exist. Away also while `members` is: what it claimed would be given back."""
+        """Return those of the organizations that exist.
+
+        Away also while `members` is: what was claimed would be given back.
+        """
         self._members.refuse()
         with self._organizations.watched():
             return self._host.organizations(ids, self._max_age)
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """Those of the (organization, user) pairs that are members."""
+        """Return those of the (organization, user) pairs that are members."""
         with self._members.watched():
             return self._host.members(pairs, self._max_age)
 
     def fresh_members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """The same by no older answer."""
+        """Return the same, by no older answer."""
         with self._members.watched():
             return self._host.members(pairs)
 
@@ -56,7 +59,7 @@ class CachedDirectory:
 def ask_members(
     directory: Directory, needs: Collection[tuple[str, str, str | None]]
 ) -> Mapping[tuple[str, str], Membership]:
-    """The members among these (organization, user, permission that is needed).
+    """Return the members among these (organization, user, permission that is needed).
 
     What would be a no by an answer that was kept is asked again: a user who was given a right just now has it.
 

@@ -128,7 +128,7 @@ class Cleanup:
         return len(expired)
 
     def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
-        """Of the shelves that come next, those whose oldest job is past its retention, each with since when."""
+        """Return those of the next shelves whose oldest job is past its retention, each with since when."""
         now = self._database.clock.now(connection)
         retention = self._retentions(connection)
         found = statements.shelves(connection, self._seen, _SHELVES)
@@ -147,7 +147,7 @@ class Cleanup:
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
-        """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
+        """Return how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
         options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
         of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
         of_organizations = organizations.retentions(connection)

@@ -56,19 +56,19 @@ class JobLog:
         return self._write(Line(level, storable(message)))
 
     def debug(self, message: object) -> Receipt:
-        """A line that helps whoever looks for a mistake."""
+        """Keep a line that helps to find a mistake."""
         return self(message, "debug")
 
     def info(self, message: object) -> Receipt:
-        """A line that says what the job does."""
+        """Keep a line that says what the job does."""
         return self(message, "info")
 
     def warning(self, message: object) -> Receipt:
-        """A line about something odd that the job can live with."""
+        """Keep a line about something odd that the job can live with."""
         return self(message, "warning")
 
     def error(self, message: object) -> Receipt:
-        """A line about something that went wrong."""
+        """Keep a line about something that went wrong."""
         return self(message, "error")
 
 
@@ -141,25 +141,25 @@ class JobContext:
 
     @property
     def log(self) -> JobLog:
-        """Keeps lines with the job."""
+        """Return what keeps lines with the job."""
         # Made when asked for: kept, it would be a reference cycle, and tens of thousands of them a second cost the
         # garbage collector more than the jobs take.
         return JobLog(self._keep)
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """The parameters in their JSON form; the handler's arguments are the same, typed."""
+        """Return the parameters in their JSON form; the handler's arguments are the same, typed."""
         parameters: Mapping[str, Any] = bare(json.loads(self._facts.parameters))
         return parameters
 
     @cached_property
     def checkpointed(self) -> Any:
-        """The state of the last checkpoint of the attempts before this one; None if there is none."""
+        """Return the state of the last checkpoint of the attempts before this one; None if there is none."""
         return None if self._facts.checkpoint is None else bare(json.loads(self._facts.checkpoint))
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
-        """The jobs that this one depended on, the oldest first."""
+        """Return the jobs that this one depended on, the oldest first."""
         return tuple(_parent(facts, self._channel.read_artifact) for facts in self._facts.parents)
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:
@@ -257,7 +257,7 @@ class JobContext:
         return Receipt(_turn)
 
     def is_canceled(self) -> bool:
-        """Whether the handler should stop: canceled, past its timeout, at shutdown, or its lease was lost."""
+        """Return True if the handler should stop: canceled, past its timeout, at shutdown, or its lease was lost."""
         return self.interrupt.reason is not None
 
     def raise_if_interrupted(self) -> None:
@@ -293,7 +293,7 @@ class JobContext:
         return Receipt(lambda: self._durable(future))
 
     def _stop_unless_told(self) -> None:
-        """Once it was told to stop, a handler may still say and keep things, so that it can clean up."""
+        """Raise Interrupted once: a handler that was told to stop may still say and keep things, to clean up."""
         if self._blocking and not self.interrupt.was_thrown:
             self.raise_if_interrupted()
 

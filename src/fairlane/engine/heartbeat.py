@@ -103,10 +103,10 @@ class Heartbeat:
             self._thread.join()
 
     def say_stopping(self) -> None:
-        """From the next beat on, the worker's row says that it claims no more."""
+        """Have the worker's row say, from the next beat on, that it claims no more."""
         self._stopping = True
 
-    def run_once(self) -> int:
+    def run_once(self) -> None:
         """Beat once; register anew if the worker was given up meanwhile.
 
         Raises:
@@ -128,10 +128,9 @@ class Heartbeat:
         self._last = beat  # after them: who sees this beat sees what it ended
         if must_drain and not self._stopping:
             self._on_drain()
-        return 1
 
     def may_rescue(self) -> bool:
-        """Whether this heartbeat has succeeded for a full lease, up to now."""
+        """Return True if this heartbeat has succeeded for a full lease, up to now."""
         now = self._monotonic()
         last = self._last
         since = self._steady_since  # after it: see `run_once`
@@ -139,13 +138,13 @@ class Heartbeat:
         return is_steady and last is not None and now - last.back.own <= 2 * self.interval
 
     def has_kept_lease(self, since: float) -> bool:
-        """Whether the lease has not run out from `since`, a moment of this process's own clock, up to now."""
+        """Return True if the lease has not run out from `since`, a moment of this process's own clock, up to now."""
         now = self._monotonic()
         last = self._last
         return last is not None and now - last.sent <= self._lease and self._kept_since <= since
 
     def sees_a_step(self, lease_seconds: float) -> bool:
-        """Whether the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
+        """Return True if the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
 
         Less than the interval between two beats is no step: that much every lease has to spare.
         """
@@ -183,7 +182,7 @@ class Heartbeat:
 
 
 def _gained(last: _Beat | None, now: _Reading) -> float:
-    """Seconds by which the clock of leases went forward more than this process's own since the last beat."""
+    """Return the seconds by which the clock of leases went forward more than this process's own since the last beat."""
     if last is None:
         return 0.0
     return (now.lease_seconds - last.back.lease_seconds) - (now.own - last.back.own)

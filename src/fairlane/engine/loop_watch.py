@@ -102,7 +102,7 @@ class LoopWatch:
 
 
 def _was_paused(seconds: float, computed: float) -> bool:
-    """Whether the whole process stood still during a tick of so many seconds, of which it computed so many.
+    """Return True if the whole process stood still during a tick of so many seconds, of which it computed so many.
 
     What holds the interpreter, such as a regular expression, makes the watch late, too, but computes.
     """

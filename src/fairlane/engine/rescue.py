@@ -58,7 +58,7 @@ class Rescue:
         return 0
 
     def _take_back(self) -> int | None:
-        """Jobs of one lost worker, up to a batch; how many; None: no other worker is lost."""
+        """Take back the jobs of one lost worker, up to a batch. Return how many; None: no other worker is lost."""
         try:
             rescued = self._database.write(self._rescue)
         except Exception:

@@ -139,7 +139,7 @@ class Scheduler:
 
 
 def _told(error: Exception) -> str:
-    """What members may read: no parameters, and nothing of the installation."""
+    """Return what members may read: no parameters, and nothing of the installation."""
     if isinstance(error, InvalidParameters):
         return _MISFITS
     if isinstance(error, SubmissionError):

@@ -21,7 +21,7 @@ class Stage:
         self._looked_at: Mapping[str, Edge] = {}
 
     def run_once(self) -> int:
-        """One batch of each kind; how many jobs or edges were moved."""
+        """Move one batch of each kind. Return how many jobs or edges that were."""
         database, clock = self._database, self._database.clock
         due = database.look(lambda c: statements.look(c, clock))
         moved = 0

@@ -100,7 +100,7 @@ class Supervisor:
 
 
 def stop_with_supervisor() -> bool:
-    """In a child: stop as by SIGTERM when the supervisor is gone. Elsewhere this does nothing, and returns False."""
+    """Stop, in a child, as by SIGTERM when the supervisor is gone. Elsewhere do nothing, and return False."""
     descriptor = os.environ.pop(_LIFELINE, None)
     if descriptor is None:
         return False

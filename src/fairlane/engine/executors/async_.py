@@ -69,11 +69,11 @@ class AsyncExecutor:
 
     @property
     def abandoned(self) -> int:
-        """How many tasks were left behind and still run."""
+        """Return how many tasks were left behind and still run."""
         return len(self.left_behind)
 
     async def start(self) -> None:
-        """Nothing to do: the loop runs."""
+        """Do nothing: the loop runs."""
 
     async def stop(self) -> None:
         """Cancel what still runs, and give it a moment to end; abandon the rest."""

@@ -61,7 +61,7 @@ class Execution(ABC):
 
     @property
     def is_over(self) -> bool:
-        """Whether its end was told."""
+        """Return True if its end was told."""
         return self._on_end is None
 
     def tell(self, value: object, raised: BaseException | None) -> None:
@@ -88,7 +88,7 @@ class Executor(Protocol):
 
     @property
     def abandoned(self) -> int:
-        """How many handlers were left behind and still occupy something."""
+        """Return how many handlers were left behind and still occupy something."""
 
     async def start(self) -> None:
         """Get ready; before the first `begin`."""
@@ -125,7 +125,9 @@ def _said(raised: BaseException) -> str:
 
 
 def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
-    """What is to be said of a handler that raised: mostly that. Never an exception that ends a task or the worker.
+    """Return what is to be said of a handler that raised: mostly that.
+
+    It is never an exception that ends a task or the worker.
 
     Args:
         raised: what the handler raised.

@@ -182,7 +182,7 @@ class Child:
 
     @contextmanager
     def _shield(self) -> Iterator[None]:
-        """No signal raises anything in the middle of a line; it does so at the end."""
+        """Let no signal raise anything in the middle of a line; it does so at the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -207,7 +207,7 @@ class Child:
             run.interrupt.throw()
 
     def _messages(self) -> Iterator[Message]:
-        """What the worker sends, until it is gone: it may have been killed in the middle of a line."""
+        """Yield what the worker sends, until it is gone: it may have been killed in the middle of a line."""
         with suppress(ConnectionError):
             while (line := self._lines.readline()).endswith(b"\n"):
                 yield json.loads(line)
@@ -271,12 +271,12 @@ def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any],
 
 
 def _limits() -> list[tuple[int, int]]:
-    """What this process may use of memory, time, files and so on."""
+    """Return what this process may use of memory, time, files and so on."""
     return [resource.getrlimit(limit) for limit in _LIMITS]
 
 
 def _has_children() -> bool:
-    """Whether a process that a handler started is left, be it dead. Never waits for one: others do that."""
+    """Return True if any child process remains, including zombies. Wait for none: others do that."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

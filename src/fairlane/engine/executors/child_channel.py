@@ -18,7 +18,7 @@ class Wire(Protocol):
 
     @property
     def directory(self) -> Path:
-        """Where the worker looks for files."""
+        """Return where the worker looks for files."""
 
     def send(self, message: Message) -> None:
         """Send a message. Raises PermanentError if it is too long."""
@@ -67,7 +67,7 @@ class WireChannel:
         return pieces()
 
     def go_on(self) -> None:
-        """The worker has taken the last progress: send what came since."""
+        """Send what came since the last progress, which the worker has taken."""
         with self._lock:
             self._may_send = True
             self._send_latest()

@@ -37,16 +37,16 @@ class Running(Protocol):
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether the handler was asked to stop."""
+        """Return True if the handler was asked to stop."""
 
     def begun(self) -> None:
-        """The handler begins."""
+        """Note that the handler begins."""
 
     def abandon(self) -> None:
         """End it now."""
 
     def tell(self, value: object, raised: BaseException | None) -> None:
-        """It has ended."""
+        """Take its end."""
 
 
 class ChildProcess:
@@ -77,12 +77,12 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is also that of its process group."""
+        """Return its process id, which is also that of its process group."""
         return self._process.pid
 
     @property
     def is_loading(self) -> bool:
-        """Whether it comes up, or imports the application, for what it is to run."""
+        """Return True if it comes up, or imports the application, for what it is to run."""
         return self._running is not None and not self._has_loaded
 
     def run(self, running: Running, run: int, start: bytes) -> None:
@@ -169,7 +169,7 @@ class ChildProcess:
                 self._ended(None, asyncio.CancelledError(), is_clean=False)
 
     def _refuse(self, message: Message) -> None:
-        """A thread that an earlier handler left behind speaks: not in the name of the job that runs now."""
+        """Refuse what a thread of an earlier handler says: it does not speak for the job that runs now."""
         if (number := message.get("number")) is not None:
             late = PermanentError("the handler has ended, nothing more can be kept for its job")
             self.send({"failed": number, "error": wire.pack_error(late)})
@@ -219,7 +219,7 @@ class ChildProcess:
 
 
 def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
-    """A child, the connection to it, and our end of its lifeline.
+    """Return a child, the connection to it, and our end of its lifeline.
 
     On the loop's thread: the child is told of the end of the thread that started it as if it were the worker's.
     """

@@ -52,11 +52,11 @@ class ProcessExecution(Execution):
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether the handler was asked to stop."""
+        """Return True if the handler was asked to stop."""
         return self.call.context.interrupt.reason is not None
 
     def begun(self) -> None:
-        """The child calls the handler now."""
+        """Note that the child calls the handler now."""
         self.started = time.monotonic()
         self._on_begun()
 
@@ -98,12 +98,12 @@ class ProcessExecutor:
 
     @property
     def abandoned(self) -> int:
-        """None: a killed process occupies nothing."""
+        """Return 0: a killed process occupies nothing."""
         return 0
 
     @property
     def pids(self) -> frozenset[int]:
-        """The process ids of the children that live."""
+        """Return the process ids of the children that live."""
         return frozenset(child.pid for child in self._children)
 
     async def start(self) -> None:
@@ -141,7 +141,7 @@ class ProcessExecutor:
         return execution
 
     def _waits(self) -> bool:
-        """Whether any waits for a child; those in front that are over are forgotten."""
+        """Return True if any waits for a child; those in front that are over are forgotten."""
         while self._waiting and self._waiting[0].is_over:
             self._waiting.popleft()
         return bool(self._waiting)

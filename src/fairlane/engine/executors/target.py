@@ -11,7 +11,7 @@ from fairlane.registry.job_types import JobType
 
 
 def importable_target(function: Callable[..., object]) -> tuple[str, str]:
-    """The module and the qualified name under which a fresh process finds `function`.
+    """Return the module and the qualified name under which a fresh process finds `function`.
 
     Raises ConfigurationError for functions that only this process has: of a script, a lambda, in another function.
     """

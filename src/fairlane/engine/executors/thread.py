@@ -55,7 +55,7 @@ class ThreadExecution(Execution):
             self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
 
     def run(self) -> tuple[object, BaseException | None]:
-        """What the handler returned, or raised. In its thread."""
+        """Return what the handler returned, or raised. In its thread."""
         reason = self.call.context.interrupt.reason
         if not self._turn.acquire(blocking=False) or reason is not None:  # stopped before its turn came
             return None, Interrupted(reason or Interruption.SHUTDOWN)
@@ -92,11 +92,11 @@ class ThreadExecutor:
 
     @property
     def abandoned(self) -> int:
-        """How many threads were left behind and still run their handlers."""
+        """Return how many threads were left behind and still run their handlers."""
         return len(self.left_behind)
 
     async def start(self) -> None:
-        """Nothing to do: threads start as they are needed."""
+        """Do nothing: threads start as they are needed."""
 
     async def stop(self) -> None:
         """End the idle threads; leave behind those that still run a handler."""
@@ -147,13 +147,13 @@ class ThreadExecutor:
         self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow) if again else None
 
     def _count_waiting(self) -> int:
-        """How many have not begun; those that have and stand before them are forgotten."""
+        """Return how many have not begun; those that have and stand before them are forgotten."""
         while self._waiting and (self._waiting[0].started is not None or self._waiting[0].is_over):
             self._waiting.popleft()
         return len(self._waiting)
 
     def _wait(self) -> float:
-        """How long the one that came first has waited, in seconds."""
+        """Return how long the one that came first has waited, in seconds."""
         return time.monotonic() - self._waiting[0].queued if self._waiting else 0.0
 
     def _start_thread(self) -> None:

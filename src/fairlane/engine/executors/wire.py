@@ -78,13 +78,13 @@ class RemoteTraceback(Exception):
 
 
 def place_for_file(directory: Path) -> Path:
-    """A path for a file on its way. The directory is made for the first: most children never see one."""
+    """Return a path for a file on its way. The directory is made for the first: most children never see one."""
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory / uuid4().hex
 
 
 def line(message: Message) -> bytes:
-    """A message as it is sent. Raises PermanentError if it is too long."""
+    """Return a message as it is sent. Raises PermanentError if it is too long."""
     data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     if len(data) > LINE_LIMIT:
         raise PermanentError(
@@ -95,13 +95,13 @@ def line(message: Message) -> bytes:
 
 
 def pack_report(report: Report) -> Message:
-    """A report as a message; a file must be a path by now."""
+    """Return a report as a message; a file must be a path by now."""
     packed = asdict(report) | {"kind": type(report).__name__}
     return packed | {"data": str(report.data)} if isinstance(report, File) else packed
 
 
 def unpack_report(packed: Message) -> Report:
-    """The report that was packed."""
+    """Return the report that was packed."""
     kind = _REPORTS[packed.pop("kind")]
     if kind is File:
         packed["data"] = Path(packed["data"])
@@ -110,7 +110,7 @@ def unpack_report(packed: Message) -> Report:
 
 
 def pack_error(error: BaseException) -> Message:
-    """An exception as a message."""
+    """Return an exception as a message."""
     text = traceback_of(error)[-_TRACEBACK_LIMIT:]
     packed = _pack(error) | {"traceback": text, "leaves": []}
     if isinstance(error, BaseExceptionGroup):
@@ -143,7 +143,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def unpack_error(packed: Message) -> Exception:
-    """An exception that says of itself, and is classified, what the packed one was."""
+    """Return an exception that says of itself, and is classified, what the packed one was."""
     error = _unpack(packed, [_unpack(leaf) for leaf in packed["leaves"]])
     shown = RemoteTraceback(packed["traceback"])
     shown.__cause__ = error.__cause__
@@ -180,7 +180,7 @@ def _text(error: BaseException) -> str:
 
 
 def _carried(source: object, role: str) -> Message:
-    """What the rules may read of an exception, an answer or a part of one, read as they do it."""
+    """Return what the rules may read of an exception, an answer or a part of one, read as they do it."""
     headers = {name: _plain(read(source, name), _HEADERS) for name in HEADERS_NAMES}
     parts = {name: read(source, name) for name in _PARTS.get(role, ())}
     return {
@@ -191,7 +191,7 @@ def _carried(source: object, role: str) -> Message:
 
 
 def _plain(source: object, names: Sequence[str]) -> Message:
-    """Of these items or attributes those that JSON has."""
+    """Return those of these items or attributes that JSON has."""
     found: Message = {}
     for name in names:
         value = read(source, name)
