@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -285,3 +286,12 @@ class TestReplace:
         new = letter(scene, on_duplicate="replace", depends_on=[child])
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
         assert steps(scene.fl, new) == [PENDING, DEAD_LETTER]
+
+    def test_so_do_those_that_one_transaction_does_not_settle(self, scene: Scene):
+        job = letter(scene)
+        wanted = partial(Submission, organization="acme", user="ana", depends_on=[job], on_parent_failure="run_anyway")
+        children = scene.fl.submit_many([wanted("report") for _ in range(501)])
+        letter(scene, on_duplicate="replace", depends_on=[max(children, key=lambda one: one.id)])
+        while scene.stage():
+            pass
+        assert {scene.get(child).status for child in children} == {QUEUED}

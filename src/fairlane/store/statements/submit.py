@@ -177,12 +177,13 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
         if draft.parents:
             end = Ended(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
             dependencies.settle(connection, now, [end])
-        connection.execute(
-            update(job_parents)
-            .where(
-                job_parents.c.organization_id == draft.organization,
-                job_parents.c.parent_id == earlier,
-                job_parents.c.state != EdgeState.SETTLED,
+        else:
+            connection.execute(
+                update(job_parents)
+                .where(
+                    job_parents.c.organization_id == draft.organization,
+                    job_parents.c.parent_id == earlier,
+                    job_parents.c.state != EdgeState.SETTLED,
+                )
+                .values(parent_id=draft.id, state=EdgeState.NEW)
             )
-            .values(parent_id=draft.id, state=EdgeState.NEW)
-        )
