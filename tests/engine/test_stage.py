@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Table, select, update
 
 from fairlane import Job, JobContext, Snooze, Submission
 from fairlane.engine.stage import Stage
 from fairlane.store.statements import stage
-from fairlane.store.tables import jobs, live
+from fairlane.store.tables import job_parents, jobs, live
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine
 from tests.engine.worker_outages import held_job
@@ -125,3 +125,27 @@ def test_a_child_whose_facts_a_host_holds_keeps_no_other_from_being_told(postgre
             assert (fl.look(held).status, fl.look(free).status) == ("pending", "dead_letter")
         assert service.run_once() == 1
         assert fl.look(held).status == "dead_letter"
+
+
+@pytest.mark.parametrize("table", [live, jobs, job_parents], ids=str)
+def test_children_that_somebody_holds_keep_no_other_child_of_their_parent_from_its_turn(
+    postgres_url: str, table: Table
+) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+        parent = fl.give("work")
+        wanted = [Submission("work", organization="acme", depends_on=[parent]) for _ in range(BATCH + 1)]
+        children = fl.submit_many(wanted)
+        *held, free = sorted(children, key=lambda job: job.id)
+        service = Stage(fl.database, fl.database.hint)
+        assert sum(iter(service.run_once, 0)) == len(children), "the edges are watched"
+        key = table.c.job_id if table is job_parents else table.c.id
+        with fl.database.engine.connect() as host:
+            host.execute(select(key).where(key.in_([job.id for job in held])).with_for_update())
+            fl.drain()
+            assert fl.look(free).status == "completed"
+            assert {fl.look(job).status for job in held} == {"pending"}
+        if table is not job_parents:  # the clean-up looks for edges that nobody could mark
+            assert sum(iter(service.run_once, 0)) > 0
+            fl.drain()
+            assert {fl.look(job).status for job in held} == {"completed"}

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, Update, select, text, tuple_, update
 
 from fairlane.domain.parents import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
@@ -111,15 +111,11 @@ def _settle_children(
     connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended]
 ) -> list[Ended]:
     """Settle up to a batch of children. Those beyond, and those that somebody holds, are left for `stage`."""
-    edges = _unsettled(connection, organization, parents)
-    if not edges:
-        return []
-    batch = list(dict.fromkeys(edges[:_BATCH]))
+    batch = _free_children(connection, organization, parents)
     # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
     locked = lock(connection, organization, batch, skip_locked=True)
     ended = _settle_edges(connection, organization, parents, sorted(locked))
-    if len(locked) < len(batch) or len(edges) > _BATCH:
-        _leave_for_stage(connection, organization, parents)
+    _leave_for_stage(connection, organization, parents)
     told = [locked[child] for child in sorted(ended) if locked[child].status == JobStatus.PENDING]
     _set_unmet(connection, organization, {child.id: child.unmet_parents - len(ended[child.id]) for child in told})
     changes = [change for child in told if (change := _change(child, ended[child.id], now)) is not None]
@@ -131,17 +127,27 @@ def _settle_children(
     ]
 
 
-def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID]) -> list[UUID]:
-    """The children of edges that are not settled, up to one more than a batch: of new edges first.
+def _free_children(connection: Connection, organization: str, parents: Iterable[UUID]) -> set[UUID]:
+    """Lock a batch of children with edges that are not settled, those of new edges first, and return them.
 
-    So `stage` settles what it has looked at. Each state is a probe of the index, which passes over settled edges.
+    So `stage` settles what it has looked at. What somebody holds is passed over here, before the batch is full: else
+    so many rows that are held would keep all behind them.
     """
+    edge = job_parents.alias("edge")
+    is_free = _is_free(live, edge) | (_is_free(ended, edge) & _is_free(jobs, edge))
     found: list[UUID] = []
-    for state in _UNSETTLED:
-        its = job_parents.c.parent_id.in_(list(parents)) & (job_parents.c.state == state)
-        mine = select(job_parents.c.job_id).where(job_parents.c.organization_id == organization, its)
-        found += connection.scalars(mine.limit(_BATCH + 1 - len(found)))
-    return found
+    for state in _UNSETTLED:  # each is a probe of the index, which passes over settled edges
+        its = edge.c.parent_id.in_(list(parents)) & (edge.c.state == state)
+        mine = select(edge.c.job_id).where(edge.c.organization_id == organization, its)
+        free = mine.where(_is_free(jobs, edge, shares=True), is_free).limit(_BATCH - len(found))
+        found += connection.scalars(free.with_for_update(key_share=True, skip_locked=True))
+    return set(found)
+
+
+def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnElement[bool]:
+    """Lock the row that the edge's child has in the table; false if there is none, or somebody holds it."""
+    its = (table.c.organization_id == edge.c.organization_id) & (table.c.id == edge.c.job_id)
+    return select(table.c.id).where(its).with_for_update(read=shares, key_share=True, skip_locked=True).exists()
 
 
 def _settle_edges(
