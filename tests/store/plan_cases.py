@@ -22,8 +22,7 @@ from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store import burials
 from fairlane.store.clock import DatabaseClock
-from fairlane.store.dialects import is_sqlite
-from fairlane.store.planning import plan_for_values
+from fairlane.store.dialects import is_sqlite, plan_for_values
 from fairlane.store.statements import (
     admission,
     audit,
@@ -40,7 +39,6 @@ from fairlane.store.statements import (
     feed,
     graph,
     history,
-    job_counts,
     job_list,
     job_types,
     lanes,
@@ -185,7 +183,7 @@ def page_of(connection: Connection, **wanted: Any) -> None:
 def count_of(connection: Connection, **wanted: Any) -> None:
     """How many there are, to the cap; planned for its values, as reads have it."""
     plan_for_values(connection)
-    job_counts.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
+    job_list.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
 
 
 TO_RETRY = job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), undecided=True)
@@ -200,7 +198,7 @@ def to_retry_and_how_many(connection: Connection) -> None:
     """The same, and how many it is said to be; planned as reads have it."""
     plan_for_values(connection)
     to_retry(connection)
-    job_counts.count_by_themselves(connection, "big", TO_RETRY, up_to=10_001)
+    job_list.count_by_themselves(connection, "big", TO_RETRY, up_to=10_001)
 
 
 def beginning_of(connection: Connection) -> None:
@@ -500,7 +498,7 @@ CASES = {
     ),
     "words in jobs": Case(partial(page_of, words="type1", words_from=place(540_000)), ("live_status", "ended_status")),
     "count of words by status": Case(
-        lambda connection: job_counts.count_by_status(
+        lambda connection: job_list.count_by_status(
             connection, "big", job_list.Wanted(words="type1", words_from=place(540_000)), up_to=10_001
         ),
         ("live_status", "ended_status"),

@@ -16,8 +16,8 @@ from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
-from fairlane.store.planning import plan_for_values
-from fairlane.store.statements import job_counts, job_list, rows
+from fairlane.store.dialects import plan_for_values
+from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.statements.rows import Opener
 
@@ -214,7 +214,7 @@ def page_of(
         connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
     )
     is_all = beyond is None and len(items) <= limit
-    total = len(items) if is_all else job_counts.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+    total = len(items) if is_all else job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
     last = items[limit - 1] if len(items) > limit else None
     return Page(
         items=items[:limit],

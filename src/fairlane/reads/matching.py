@@ -14,8 +14,8 @@ from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.registry.tenants import Tenants
-from fairlane.store.planning import plan_for_values
-from fairlane.store.statements import job_counts, job_list, rows
+from fairlane.store.dialects import plan_for_values
+from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.transaction import Database
 
@@ -86,7 +86,7 @@ def _to_retry(connection: Connection, organization: str, wanted: Wanted, *, cap:
     wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
     fitting, size = 0, 0
     if wanted.statuses:
-        fitting, size = job_counts.count_by_themselves(connection, organization, wanted, up_to=cap + 1)
+        fitting, size = job_list.count_by_themselves(connection, organization, wanted, up_to=cap + 1)
     return JobCounts(
         by_status={JobStatus.DEAD_LETTER: min(size, cap)},
         capped=tuple(letters) if fitting > cap else (),

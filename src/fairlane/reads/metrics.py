@@ -32,8 +32,8 @@ from fairlane.domain.timeline import cells_to_sample, most_of_each
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
-from fairlane.store.planning import plan_for_values
-from fairlane.store.statements import job_counts, job_types, shares, timeline, workers
+from fairlane.store.dialects import plan_for_values
+from fairlane.store.statements import job_list, job_types, shares, timeline, workers
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.rows import Opener
@@ -98,12 +98,12 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
     is_looked_for = any((len(wanted.labels) > 1, wanted.words is not None, wanted.id_end is not None, wanted.are_few))
     found = None
     if is_looked_for and len(asked_for) > 1:
-        found = job_counts.count_by_status(connection, organization, wanted, up_to=cap + 1)
+        found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1)
     if found is not None and sum(found.values()) <= cap:
         sizes = {one: found.get(one, 0) for one in asked_for}
     else:
         sizes = {
-            one: job_counts.count(connection, organization, replace(wanted, statuses=frozenset({one})), up_to=cap + 1)
+            one: job_list.count(connection, organization, replace(wanted, statuses=frozenset({one})), up_to=cap + 1)
             for one in asked_for
         }
     return JobCounts(

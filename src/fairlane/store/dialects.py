@@ -17,6 +17,7 @@ from sqlalchemy import (
     event,
     literal,
     make_url,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
@@ -33,6 +34,7 @@ from fairlane.store.liveness import (
 )
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
+_FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 PATIENCE: Final = "fairlane_patience"  # execution option: how many seconds it waits for locks, if not as others
 _CONNECT_SECONDS = 5
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
@@ -91,6 +93,16 @@ def given(*columns: str, sqlite: bool) -> str:
     names = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
     rows = "json_each(:given)" if sqlite else "json_array_elements(CAST(:given AS json)) AS each(value)"
     return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
+
+
+def plan_for_values(connection: Connection) -> None:
+    """Have each statement of this transaction planned for its values.
+
+    PostgreSQL may take to one plan for all of them once a statement is prepared. Where one value has most of the rows
+    and another has none, that plan reads everything for either of them.
+    """
+    if not is_sqlite(connection):
+        connection.execute(_FOR_VALUES)
 
 
 def make_engine(

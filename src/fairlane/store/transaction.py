@@ -12,23 +12,45 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.config import FULL, Synchronous
-from fairlane.domain.errors import CommitUnanswered, ConfigurationError, InstallationError, StorageUnavailable
+from fairlane.domain.errors import (
+    CommitUnanswered,
+    ConfigurationError,
+    InstallationError,
+    StatementTooSlow,
+    StorageUnavailable,
+)
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import burials, row_logins, row_security
 from fairlane.store.answers import Answers
 from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
-from fairlane.store.driver_errors import by_sqlalchemy, is_lost_race, is_unanswered, is_unique_violation, translate
+from fairlane.store.dialects import (
+    PATIENCE,
+    WRITE,
+    NoConnection,
+    create_file,
+    file_of,
+    is_in_memory,
+    is_sqlite,
+    make_engine,
+)
+from fairlane.store.driver_errors import (
+    by_sqlalchemy,
+    is_lost_race,
+    is_stopped,
+    is_unanswered,
+    is_unique_violation,
+    translate,
+)
 from fairlane.store.gathering import Gathering
-from fairlane.store.haste import stopped_after
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
 
 _TRIES = 5
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
@@ -233,7 +255,7 @@ class Database:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         seconds = read_seconds()
-        with self.translated(), self._reading.begin() as connection, stopped_after(connection, seconds):
+        with self.translated(), self._reading.begin() as connection, _stopped_after(connection, seconds):
             row_security.open_to(connection, of, seconds=seconds)
             return work(connection)
 
@@ -244,7 +266,7 @@ class Database:
             StatementTooSlow, StorageUnavailable, ConfigurationError: as for `read`.
         """
         seconds = read_seconds()
-        with self.translated(), self._looking.connect() as connection, stopped_after(connection, seconds):
+        with self.translated(), self._looking.connect() as connection, _stopped_after(connection, seconds):
             row_security.open_each_to(connection, of, seconds=seconds)
             return work(connection)
 
@@ -386,3 +408,36 @@ def translated(where: str, role: Role | None = None) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+
+
+@contextmanager
+def _stopped_after(connection: Connection, seconds: float | None) -> Iterator[None]:
+    """Stop SQLite after so long within the block, and say on both what it means to be stopped.
+
+    PostgreSQL has a setting for it: see `row_security.open_to`.
+
+    Args:
+        seconds: None = never.
+
+    Raises:
+        StatementTooSlow
+    """
+    if seconds is None:
+        yield
+        return
+    driver = connection.connection.driver_connection if is_sqlite(connection) else None
+    deadline = time.monotonic() + seconds
+    if driver is not None:
+        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    try:
+        yield
+    except DBAPIError as error:
+        if is_stopped(error):
+            raise StatementTooSlow(
+                "The database took too long for this and was stopped; nothing was changed. "
+                "Ask for less: with more filters, of less time, or fewer at once."
+            ) from error
+        raise
+    finally:
+        if driver is not None:
+            driver.set_progress_handler(None, 0)

@@ -1,4 +1,4 @@
-"""Lists of an organization's jobs, one page by keyset; and where jobs that fit are found, also for `job_counts`.
+"""Lists of an organization's jobs, one page by keyset, and counts of what fits, each of which stops at its cap.
 
 Lists go by `created_at`, which is by the database's clock. Ids only tell jobs of one moment apart.
 """
@@ -112,9 +112,9 @@ def _first(
 ) -> Subquery:
     """Return the places of the first jobs that fit: each source's own first ones, merged."""
     each = []
-    for one in sources(wanted):
+    for one in _sources(wanted):
         place = one.place.created_at.label("created_at"), one.place.id.label("id")
-        found = select(*place).select_from(one.rows).where(*conditions(organization, wanted, one, start))
+        found = select(*place).select_from(one.rows).where(*_conditions(organization, wanted, one, start))
         each.append(found.order_by(*_in_order(one.place, oldest_first=oldest_first)).limit(limit).subquery())
     if len(each) == 1:
         return each[0]
@@ -149,7 +149,7 @@ class _Source(NamedTuple):
     fits: ColumnElement[bool] | None = None
 
 
-def sources(wanted: Wanted, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
+def _sources(wanted: Wanted, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
     """Yield where the jobs stand: in `jobs`, unless their state is asked for. Few are found there, too, and looked up.
 
     By statuses, each has a source of its own, whose index has the order of lists. But most jobs are completed: through
@@ -236,12 +236,12 @@ def nth_newest(connection: Connection, organization: str, nth: int) -> Place | N
 def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
     """Whether any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
     wanted = Wanted(id_end=end, words_from=first)
-    (source,) = sources(wanted)
-    there = select(jobs.c.id).where(*conditions(organization, wanted, source)).exists()
+    (source,) = _sources(wanted)
+    there = select(jobs.c.id).where(*_conditions(organization, wanted, source)).exists()
     return connection.execute(select(there)).scalar_one()
 
 
-def conditions(
+def _conditions(
     organization: str, wanted: Wanted, source: _Source, start: _Start | None = None
 ) -> Iterator[ColumnElement[bool]]:
     base = source.base.c
@@ -339,3 +339,45 @@ def _within(place: _At, wanted: Wanted, start: _Start | None) -> Iterator[Column
         yield tuple_(*place) >= wanted.words_from
     if start is not None:
         yield tuple_(*place) > start.beyond if start.oldest_first else tuple_(*place) < start.beyond
+
+
+def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
+    """Return how many there are, counted no further than `up_to`."""
+    counted = select(func.count()).select_from(_some(organization, wanted, up_to))
+    return connection.execute(counted).scalar_one()
+
+
+def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[str, int]:
+    """Return how many there are in each status, of no more than `up_to` in all, whichever they are."""
+    some = _some(organization, wanted, up_to, by_status=True)
+    found = connection.execute(select(some.c.status, func.count().label("size")).group_by(some.c.status))
+    return {row.status: row.size for row in found}
+
+
+def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
+    """Return how many dead letters there are, counted no further than `up_to`, and how many without a parent that is.
+
+    Those with one follow it when it is retried.
+    """
+    some, letter, parent = _some(organization, wanted, up_to), dead_letters.c, ended.alias("parent").c
+    # A value and not EXISTS, which PostgreSQL would make a join of all dead letters.
+    follows = select(literal(1)).where(
+        letter.organization_id == organization,
+        letter.job_id == some.c.id,
+        parent.organization_id == organization,
+        parent.id == letter.caused_by,
+        parent.status == fixed(JobStatus.DEAD_LETTER),
+    )
+    leading = func.count().filter(follows.scalar_subquery().is_(None))
+    fitting, by_themselves = connection.execute(select(func.count(), leading).select_from(some)).one()
+    return fitting, by_themselves
+
+
+def _some(organization: str, wanted: Wanted, up_to: int, *, by_status: bool = False) -> Subquery:
+    """Return the ids of so many jobs that fit, whichever they are; `by_status`: also the status of each."""
+    each = []
+    for one in _sources(wanted, in_order=False, by_status=by_status):
+        shown = (one.base.c.id, *((one.state["status"],) if by_status else ()))
+        found = select(*shown).select_from(one.rows).where(*_conditions(organization, wanted, one))
+        each.append(select(found.limit(up_to).subquery()))
+    return (union_all(*each) if len(each) > 1 else each[0]).limit(up_to).subquery()
