@@ -23,8 +23,6 @@ LONGEST_FUNCTION = 45
 NO_STATUS = {
     ("engine/executors/child.py", "failed"): "a key of the protocol with child processes",
     ("engine/executors/child_process.py", "failed"): "a key of the protocol with child processes",
-    ("store/statements/claim.py", "queued"): "the name of a parameter of a statement",
-    ("store/statements/claim.py", "running"): "the name of a parameter of a statement",
 }
 # Who may read the machine's clock, and why. Times in the database come from `store.clock` alone.
 CLOCKS = {

@@ -86,6 +86,8 @@ def test_without_npm_a_package_is_built_without_dashboard_and_serve_says_how_to_
     command = [uv, "pip", "install", "--python", sys.executable, "--no-deps", "--no-build-isolation", "--target"]
     subprocess.run([*command, str(installed), "."], cwd=checkout, env=environment, capture_output=True, check=True)
     assert not (installed / "fairlane" / "dashboard").exists()
+    statements = {file.name for file in (ROOT / "src").rglob("*.sql")}
+    assert {file.name for file in installed.rglob("*.sql")} == statements != set()
 
     serve = [sys.executable, "-m", "fairlane", "serve", "--url", sqlite_url, "--port", "0"]
     process = subprocess.Popen(

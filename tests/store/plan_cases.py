@@ -213,7 +213,7 @@ def claim_of(connection: Connection, wanted: Wanted) -> None:
 
 def lanes_of(connection: Connection) -> None:
     beginning_of(connection)  # which makes a scan look dear, as the session on a worker's loop does
-    connection.execute(lanes.active_with_standing(is_named=False, sqlite=is_sqlite(connection)))
+    connection.execute(lanes.active(is_named=False, sqlite=is_sqlite(connection)))
 
 
 def claim_alone(connection: Connection, wanted: Wanted) -> None:

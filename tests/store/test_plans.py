@@ -168,13 +168,9 @@ def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Da
 
 
 @pytest.mark.parametrize("queues", [None, QUEUES], ids=["all", "named"])
-@pytest.mark.parametrize("with_mark", [False, True], ids=["lanes", "lanes with marks"])
-def test_lanes_are_found_in_the_index_alone(filled: Database, with_mark: bool, queues: tuple[str, ...] | None) -> None:
+def test_lanes_are_found_in_the_index_alone(filled: Database, queues: tuple[str, ...] | None) -> None:
     def look(connection: Connection) -> object:
-        if not with_mark:
-            return lanes.active_lanes(connection, queues)
-        question = lanes.active_with_standing(is_named=queues is not None, sqlite=False)
-        return connection.execute(question, lanes.named(queues)).all()
+        return lanes.active_lanes(connection, queues)
 
     for (plan,) in both_ways(filled, look):
         assert plan.count("Index Only Scan using fairlane_live_ready") == 2
@@ -185,7 +181,7 @@ def test_lanes_are_found_in_the_index_alone(filled: Database, with_mark: bool, q
 
 def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     plan = plans(filled, CASES["claim"].work)[-1]
-    lane, update = plan.split("CTE urgent")[1].split("CTE claimed")
+    lane, update = plan.split("CTE candidate")[1].split("CTE claimed")
 
     assert "Index Scan using fairlane_live_ready" in lane
     assert "Sort" not in lane, "LIMIT has to end the read of a lane; a sort would read all of it"

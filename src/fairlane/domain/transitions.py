@@ -105,6 +105,15 @@ def _ended(now: datetime, **more: object) -> Mapping[str, object]:
     return {**_UNCLAIMED, "ready": False, "next_retry_at": None, "finished_at": now, **more}
 
 
+def claim(worker: str, attempt: int = 1) -> Transition:
+    """Give the job to a worker for an attempt.
+
+    The store claims many at once: it counts `attempt` on from each row's, and adds the lease and the moment.
+    """
+    changes = {"ready": False, "next_retry_at": None, "attempt": attempt}
+    return Transition((Step(_S.QUEUED, _S.RUNNING, f"claimed by {worker}"),), changes)
+
+
 def complete(now: datetime, result: str | None, note: str = "") -> Transition:
     """Complete the job: the handler returned."""
     step = Step(_S.RUNNING, _S.COMPLETED, "handler returned" + (f"; {note}" if note else ""))

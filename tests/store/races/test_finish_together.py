@@ -137,6 +137,18 @@ def test_ends_that_are_written_together_leave_what_they_leave_one_by_one(scene: 
         assert left_of(scene, end.job_id) == left_of(scene, twin.job_id)
 
 
+def test_a_plain_completion_leaves_what_one_leaves_that_is_decided_by_itself(scene: Scene) -> None:
+    failing = running(scene, 2, "acme", "ana", priority="high")
+    scene.write(ending(scene, [end_of(one, JAMMED) for one in failing]))
+    scene.clock.advance(61)
+    scene.stage()
+    plain, decided = scene.worker().claim(2)
+    for one, has_checkpoint in ((plain, False), (decided, True)):
+        (done,) = scene.write(ending(scene, [end_of(one, Completed("7"), has_checkpoint=has_checkpoint)]))
+        assert done.transition is not None
+    assert left_of(scene, plain.id) == left_of(scene, decided.id)
+
+
 def test_ends_that_are_written_together_change_nothing_where_the_lease_was_lost(scene: Scene) -> None:
     claimed = running(scene, 10, "acme", "ana")
     late = [end_of(one._replace(lease_token=uuid4()), BROKEN) for one in claimed[:5]]

@@ -1,5 +1,5 @@
 """The guarded write of a job's status. Every transition goes through `write_all`, but for those that come by the
-hundred and have statements of their own: submissions, claims and, in `complete`, plain completions.
+hundred and have statements of their own: submissions, and by `values_for_many` claims and plain completions.
 """
 
 import json
@@ -103,6 +103,13 @@ def write(
     """
     change = Change(organization, job_id, transition, actor, lease_token, caused_by)
     return write_all(connection, now, [change]).get(change.key)
+
+
+def values_for_many(transition: Transition, actor: str) -> dict[str, object]:
+    """Return the parameters of a statement that takes many jobs through a transition of one step."""
+    (step,) = transition.steps
+    told = {"source": step.source, "target": step.target, "message": step.message, "actor": actor}
+    return {**transition.changes, **told}
 
 
 def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, Row]:

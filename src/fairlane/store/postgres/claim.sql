@@ -1,0 +1,98 @@
+-- Claim the most urgent ready jobs of the given lanes, where some are owed to the oldest; else see claim_urgent.sql.
+-- What both say is the same, word for word. One text for both takes PostgreSQL a quarter longer where one job is
+-- claimed: it plans each claim by itself, as lanes come and go.
+--
+-- One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
+-- an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long
+-- as all else. SKIP LOCKED: two workers share a lane. Of large jobs it takes only the first, organizations in turn, so
+-- that none goes without for another's. The update goes by the places of the picked rows, which hold within the
+-- statement: joined to the table, the planner may scan it. LIMIT keeps sizes, facts and members from becoming such
+-- joins.
+--
+-- A claim sees for itself that its worker was not given up (me), and what was paused or suspended since the worker
+-- looked (lane). KEY SHARE lets the heartbeat through. Who locks the row FOR UPDATE, to give the worker up or to have
+-- maintenance begin, is not waited for: what is seen here is from before.
+--
+-- Who is suspended is found by an index of them alone, which the planner takes only if the status stands in the text.
+--
+-- What the job becomes (target, ready, next_retry_at, attempt) and its entry in the log (source, target, message) are
+-- those of domain.transitions.claim.
+WITH moment AS MATERIALIZED (
+  SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+), me AS MATERIALIZED (
+  SELECT FROM fairlane_workers
+  WHERE id = :worker_id AND lease_expires > coalesce(:lease_now, extract(epoch FROM clock_timestamp()))
+  FOR KEY SHARE SKIP LOCKED
+), lane AS (
+  SELECT l.* FROM jsonb_array_elements(CAST(:lanes AS jsonb)) AS one(lane) CROSS JOIN LATERAL (
+    SELECT lane ->> 0 AS queue, lane ->> 1 AS organization_id, lane ->> 2 AS job_type, CAST(lane ->> 3 AS int) AS room,
+      CAST(lane ->> 4 AS int) AS quota, CAST(lane ->> 5 AS int) AS oldest, CAST(lane ->> 6 AS int) AS first_priority,
+      CAST(lane ->> 7 AS timestamptz) AS first_run_at, CAST(lane ->> 8 AS uuid) AS first_id) AS l
+  CROSS JOIN me
+  WHERE NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'maintenance')
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'queue' AND name = l.queue)
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'job_type' AND name = l.job_type)
+    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'organization' AND name = l.organization_id)
+    AND NOT (:are_ours AND EXISTS (
+      SELECT FROM fairlane_organizations AS own WHERE own.id = l.organization_id AND own.status = 'suspended'))
+), urgent AS (
+  SELECT lane.*, j.tid, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
+    SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
+    WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
+      AND (priority, run_at, id) >= (lane.first_priority, lane.first_run_at, lane.first_id)
+    ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
+-- The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before
+-- the urgent ones, and both together take no more from a lane than its room.
+), old AS (
+  SELECT lane.*, j.tid, j.id, j.priority, j.run_at, true AS is_old,
+    row_number() OVER (PARTITION BY organization_id ORDER BY j.run_at, j.id) AS place_by_age
+  FROM lane JOIN unnest(CAST(:ranks AS int[])) AS level(priority) ON level.priority >= lane.first_priority
+  CROSS JOIN LATERAL (
+    SELECT ctid AS tid, id, priority, run_at FROM fairlane_live
+    WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
+      AND priority = level.priority AND run_at < (SELECT now FROM moment) - CAST(:aged AS interval)
+      AND (run_at, id) >= (
+        CASE WHEN level.priority = lane.first_priority THEN lane.first_run_at ELSE '-infinity' END, lane.first_id)
+    ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
+), either AS (
+  SELECT DISTINCT ON (organization_id, id) * FROM (
+    SELECT * FROM urgent UNION ALL SELECT * FROM old WHERE place_by_age <= oldest) AS both_kinds
+  ORDER BY organization_id, id, is_old DESC
+), candidate AS (
+  SELECT * FROM (
+    SELECT *, row_number() OVER (
+      PARTITION BY queue, organization_id, job_type ORDER BY is_old DESC, priority, run_at, id) AS place_in_lane
+    FROM either) AS by_lane
+  WHERE place_in_lane <= room
+), picked AS (
+  SELECT tid FROM (
+    SELECT tid, size, sum(size) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING) AS octets FROM (
+      SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
+      FROM candidate) AS ranked
+    CROSS JOIN LATERAL (SELECT octet_length(parameters) AS size FROM fairlane_jobs AS job
+      WHERE job.organization_id = ranked.organization_id AND job.id = ranked.id LIMIT 1) AS its
+    WHERE place <= quota) AS measured
+  WHERE octets - size < :most
+), claimed AS (
+  UPDATE fairlane_live SET status = :target, ready = :ready, attempt = attempt + :attempt, worker_id = :worker_id,
+    lease_token = gen_random_uuid(), started_at = (SELECT now FROM moment), next_retry_at = :next_retry_at,
+    log_sequence = log_sequence + 1
+  WHERE ctid = ANY(ARRAY(SELECT tid FROM picked))
+  RETURNING organization_id, id, job_type, queue, submitted_by, attempt, lease_token, log_sequence, priority, run_at,
+    started_at
+), logged AS (
+  INSERT INTO fairlane_execution_log
+    (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+  SELECT organization_id, id, log_sequence, :source, :target, started_at, :actor, :message, attempt FROM claimed
+)
+SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
+  timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
+    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id), role, permissions
+FROM claimed CROSS JOIN LATERAL (
+  SELECT required_permission, parameters, labels, timeout_seconds FROM fairlane_jobs AS job
+  WHERE job.organization_id = claimed.organization_id AND job.id = claimed.id LIMIT 1) AS facts
+LEFT JOIN LATERAL (
+  SELECT role, permissions FROM fairlane_members AS member
+  WHERE member.organization_id = claimed.organization_id AND member.user_id = claimed.submitted_by LIMIT 1
+) AS its ON true
+ORDER BY priority, run_at, id

@@ -1,0 +1,11 @@
+-- Write how these jobs have ended. SQLite has no statement within a statement, so complete_log.sql and
+-- complete_delete.sql follow. What planted a live row of a job that has ended stops nobody: the end stays.
+-- What the job becomes (target, error_type, error_message) is that of domain.transitions.complete.
+INSERT INTO fairlane_ended (organization_id, id, queue, job_type, submitted_by, created_at, status, priority, run_at,
+  attempt, retry_count, rescue_count, log_sequence, cancel_requested_at, error_type, error_message, started_at,
+  finished_at)
+SELECT organization_id, id, queue, job_type, submitted_by, created_at, :target, priority, run_at,
+  attempt, retry_count, rescue_count, log_sequence + 1, cancel_requested_at, :error_type, :error_message, started_at,
+  :now
+FROM fairlane_live WHERE rowid IN (SELECT value FROM json_each(:rows))
+ON CONFLICT (organization_id, id) DO NOTHING

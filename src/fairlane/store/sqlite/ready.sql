@@ -1,0 +1,8 @@
+-- Find the most urgent ready jobs of each lane, of all lanes that may start as many: a LIMIT can't go by the lane. Each
+-- lane is read no further than that.
+SELECT json_group_array(json_array(lane.key, job.priority, job.run_at, job.id, job.rowid))
+FROM json_each(:lanes) AS lane JOIN fairlane_live AS job ON job.rowid IN (
+  SELECT one.rowid FROM fairlane_live AS one
+  WHERE one.ready = 1 AND one.queue = lane.value ->> 0 AND one.organization_id = lane.value ->> 1
+    AND one.job_type = lane.value ->> 2
+  ORDER BY one.priority, one.run_at, one.id LIMIT :limit)

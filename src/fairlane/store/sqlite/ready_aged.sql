@@ -1,0 +1,7 @@
+-- Find the oldest ready jobs of each lane and priority, as ready.sql does.
+SELECT json_group_array(json_array(lane.key, job.priority, job.run_at, job.id, job.rowid))
+FROM json_each(:lanes) AS lane JOIN json_each(:ranks) AS level JOIN fairlane_live AS job ON job.rowid IN (
+  SELECT one.rowid FROM fairlane_live AS one
+  WHERE one.ready = 1 AND one.queue = lane.value ->> 0 AND one.organization_id = lane.value ->> 1
+    AND one.job_type = lane.value ->> 2 AND one.priority = level.value AND one.run_at < :aged
+  ORDER BY one.priority, one.run_at, one.id LIMIT :limit)
