@@ -18,7 +18,9 @@ from fairlane.registry.job_types import JobType
 from fairlane.registry.options import INHERIT, Inheriting, OnDuplicate, Seconds
 from fairlane.store.statements.drafts import at
 
-_ID_VERSION: Final = 7
+# What a UUIDv7 has in these of its bits: the version and the variant.
+_OF_VERSION: Final = 15 << 76 | 3 << 62
+_VERSION: Final = 7 << 76 | 2 << 62
 
 
 def new_id() -> UUID:
@@ -84,7 +86,7 @@ def refuse_misfits(submissions: Sequence[Submission]) -> None:
 
 def _check_id(given: object) -> None:
     # A random id would have each insert read and write some other page of the primary key.
-    if not isinstance(given, UUID) or given.version != _ID_VERSION:
+    if not isinstance(given, UUID) or given.int & _OF_VERSION != _VERSION:
         raise InvalidParameters(
             f"The id of a job is a UUIDv7, and not {given!r:.80}: leave id out, or draw it with fairlane.new_id()."
         )

@@ -226,7 +226,7 @@ class Drafting:
                 prepared.text,
                 prepared.shown,
                 json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
-                tuple(sorted(labels.items())),
+                tuple(sorted(labels.items())) if labels else (),
                 _parents(submission) if submission.depends_on != () else (),
                 Dedup(key, kind.window, submission.dedup_key) if key is not None else None,
             )

@@ -84,10 +84,11 @@ class OpenTransactions:
         return None
 
     def _of_sqlalchemy(self) -> str | None:
-        here = _place() if self._passed else None
-        for one, place in list(self._passed.items()):
-            if place == here and one.in_transaction():
-                return f"A SQLAlchemy {type(one).__name__} that you passed before"
+        if self._passed:
+            here = _place()
+            for one, place in list(self._passed.items()):
+                if place == here and one.in_transaction():
+                    return f"A SQLAlchemy {type(one).__name__} that you passed before"
         return None
 
 

@@ -208,7 +208,7 @@ class Submitter:
         Args:
             ask: for keys of their organizations that are not known.
         """
-        if not all(one.job_type in ready.types for one in submissions):
+        if not {one.job_type for one in submissions} <= ready.types.keys():
             return None
         if ask:
             self._keyring.rings_of(self._database, _organizations(submissions))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from fairlane.domain.errors import InvalidParameters
@@ -9,6 +10,9 @@ from fairlane.domain.errors import InvalidParameters
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 # What `str.isprintable` refuses in all versions of Unicode, as Python and JSON Schema alike read it.
 _UNPRINTABLE: Final = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+
+
+_compiled: Final = cache(re.compile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Names:
             isinstance(text, str)
             and 0 < len(text) <= self.longest
             and text.isprintable()
-            and re.search(self.pattern, text) is not None
+            and _compiled(self.pattern).search(text) is not None
         )
 
 

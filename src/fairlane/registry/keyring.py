@@ -60,7 +60,7 @@ class Keyring:
         """Return the same, to be called outside of transactions."""
         found = self.kept(organizations)
         # What can be no organization's id has no key, and may not even be stored.
-        if unknown := set(filter(is_organization_id, organizations)) - found.keys():
+        if unknown := set(filter(is_organization_id, set(organizations) - found.keys())):
             asked, rows = time.monotonic(), database.look(lambda c: statements.of(c, unknown), of=unknown)
             found |= self._keep(self._rings_of(unknown, rows), asked)
         return {organization: ring for organization, ring in found.items() if ring is not None}

@@ -123,14 +123,16 @@ def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> 
 
     None: something in it is stored in another form, or is refused; the general way says why.
     """
-    if type(given) is not dict or not set(map(type, given)) <= _TEXT or not set(map(type, given.values())) <= _AS_GIVEN:
+    if type(given) is not dict or not (
+        _TEXT.issuperset(map(type, given)) and _AS_GIVEN.issuperset(map(type, given.values()))
+    ):
         return None
     try:
         typed = validator.validate_python(given)
         data = to_json(typed)
     except (ValueError, InvalidParameters):
         return None
-    is_same = typed == given and set(map(type, typed.values())) <= _AS_GIVEN
+    is_same = typed == given and _AS_GIVEN.issuperset(map(type, typed.values()))
     return (typed, data.decode()) if is_same and len(data) <= min(limit, _FEW) and _NUL not in data else None
 
 

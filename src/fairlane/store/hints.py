@@ -50,7 +50,8 @@ class Hints:
         if self._process != os.getpid():
             with suppress(RuntimeError):  # no thread can be started now; the next hint tries again
                 self._start()
-        self._asked.set()
+        if not self._asked.is_set():  # else the thread has yet to look, which it does after this commit
+            self._asked.set()
 
     def close(self) -> None:
         """Send nothing more, and give back the connection."""

@@ -60,17 +60,17 @@ def texts_of(columns: Mapping[str, Sequence[str]]) -> str:
 
     An empty text is NULL. So is each of a column without values, and each of the last columns, if they are left out.
     """
-    texts = []
-    for column, given in columns.items():
-        text = _ROW.join(given)
-        if text.count(_ROW) >= max(len(given), 1) or _COLUMN in text:
-            raise ValueError(f"A {column} has a character in it that separates values.")
-        texts.append(text)
-    return _COLUMN.join(texts)
+    text = _COLUMN.join(map(_ROW.join, columns.values()))
+    rows = sum(len(given) - 1 for given in columns.values() if given)
+    if text.count(_ROW) != rows or text.count(_COLUMN) != len(columns) - 1:
+        raise ValueError("A value has a character in it that separates values.")
+    return text
 
 
 def joined(rows: Sequence[str]) -> str:
     """Return the parameter of many rows; of each, `texts_of` has made one."""
+    if len(rows) == 1:
+        return rows[0]
     return _COLUMN.join(map(_ROW.join, zip(*(row.split(_COLUMN) for row in rows), strict=True)))
 
 

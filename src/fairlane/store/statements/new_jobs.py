@@ -242,7 +242,7 @@ def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, s
     return {
         **_texts(drafts, {}),
         "scope": named({draft.kind.organization for draft in drafts}),
-        "is_of_host": _flag(any(draft.kind.is_of_host for draft in drafts)),
+        "is_of_host": _flag(drafts[0].kind.is_of_host),  # an application has one directory
         "is_proved": _flag(False),
         "now": now.isoformat() if now is not None else None,
     }
