@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 KINDS = ("async", "thread", "process")
 # Nobody listens there.
 DEAD = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2"
-RELEASED = "released without spending a retry, since Fairlane's storage did not answer: "
+RELEASED = "released without spending a retry, since Fairlane's storage did not serve it: "
 
 Outage = Callable[[], AbstractContextManager[None]]
 

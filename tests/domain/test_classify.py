@@ -193,6 +193,7 @@ AWAY, FAILURE = errors.StorageUnavailable("no"), ValueError("half an answer")
 STORAGE = [
     AWAY,
     errors.CommitUnanswered("perhaps"),
+    errors.InstallationError("not this login"),
     caught(RuntimeError("the application's words"), AWAY),
     ExceptionGroup("all", [AWAY, errors.CommitUnanswered("perhaps")]),
     ExceptionGroup("one snoozes", [errors.Snooze(1), AWAY]),

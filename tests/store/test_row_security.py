@@ -409,6 +409,39 @@ def test_workers_may_have_a_login_of_their_own(fl: Fairlane, logins: dict[str, s
         assert bound.get(job.id, organization="acme").status is JobStatus.COMPLETED
 
 
+def test_in_production_a_worker_refuses_a_login_of_handlers_that_is_not_bound(fl: Fairlane, logins: dict[str, str]):
+    with (
+        application(fl.database.url, production=True, worker_url=logins["workers"]) as careless,
+        pytest.raises(ConfigurationError, match=r"must not be one that is a superuser's .* GRANT fairlane_app"),
+    ):
+        careless.worker().drain()
+
+
+def test_a_handler_whose_login_lost_its_roles_gives_the_job_back(fl: Fairlane, logins: dict[str, str]):
+    web = make_url(logins["web"]).username
+    with (
+        application(logins["web"], production=True, worker_url=logins["workers"]) as bound,
+        psycopg.connect(plain(fl.database.url), autocommit=True) as administrator,
+    ):
+
+        @bound.job_type("count", queue="count", max_retries=0)
+        def count(ctx: JobContext) -> int:
+            if ctx.attempt == 1:
+                administrator.execute(f"REVOKE {', '.join(Role)} FROM {web}")
+                bound.database.close()
+            return len(bound.list(organization="acme").items)
+
+        job = bound.submit("count", organization="acme")
+        bound.worker(queues=["count"]).drain()
+        administrator.execute(f"GRANT {', '.join(set(Role) - {Role.WORKER})} TO {web}")
+        waiting = bound.get(job, organization="acme")
+        assert (waiting.status, waiting.retry_count) == ("queued", 0)
+        assert "may not take on Fairlane's roles" in bound.history(job, organization="acme")[-1].message
+        bound.run_now(job, organization="acme")
+        bound.worker(queues=["count"]).drain()
+        assert bound.get(job, organization="acme").status == "completed"
+
+
 def test_the_owner_migrates_and_the_application_does_not_need_to(fl: Fairlane, logins: dict[str, str]):
     with owning(fl.database.url) as owner, application(logins["jobs"], production=True, owner_url=owner) as bound:
         bound.migrate()

@@ -11,7 +11,8 @@ The first rule that knows the exception decides; if none does, what it was raise
 | it carries an `errno` | ENOSPC, EMFILE, and whatever is not permanent | EACCES, ENOENT, EROFS, … |
 | nothing is known | yes | |
 
-`StorageUnavailable`, Fairlane's own, is a third thing, by the same rules: no failure of the handler, which runs again.
+`StorageUnavailable` and `InstallationError`, Fairlane's own, are a third thing, by the same rules: no failure of the
+handler, which runs again.
 In a group it decides where no other error is transient; one of a job type's own classes goes before it.
 
 Not known, on purpose, are `ValueError`, `TypeError`, `KeyError`, `RuntimeError` and their like: the parameters were

@@ -22,7 +22,7 @@ def _names(names: str, *kinds: type) -> frozenset[str]:
 class Ruling(NamedTuple):
     """Say what an error means for its job. `retry_after`: seconds, as the other side asked.
 
-    `is_storage`: Fairlane's own storage did not answer, so the handler did not fail.
+    `is_storage`: Fairlane's own storage did not serve it, so the handler did not fail.
     `retries`: how many retries a permanent error still gets.
     """
 
@@ -107,7 +107,10 @@ KNOWN_TYPES: Final[Mapping[str, Ruling]] = {
     **dict.fromkeys(_TRANSIENT, Ruling(permanent=False)),
     **dict.fromkeys(_PERMANENT, Ruling(permanent=True)),
     **dict.fromkeys(_NOT_FOUND_IN_HOST, Ruling(permanent=True, retries=2)),
-    name_of(errors.StorageUnavailable): Ruling(permanent=False, is_storage=True),
+    # An operator mends an installation: until then each job waits, as in an outage.
+    **dict.fromkeys(
+        map(name_of, (errors.StorageUnavailable, errors.InstallationError)), Ruling(permanent=False, is_storage=True)
+    ),
 }
 PERMANENT_ERRNOS: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}  # some libraries' classes have only these

@@ -15,7 +15,7 @@ class ErrorReport:
     traceback: str = ""
     permanent: bool = False
     retries: int = 0  # that a permanent error gets all the same
-    is_storage: bool = False  # Fairlane's own storage did not answer: no failure of the handler
+    is_storage: bool = False  # Fairlane's own storage did not serve it: no failure of the handler
     retry_after: float | None = None  # seconds, as the other side asked
     fingerprint: str = ""  # groups alike errors: type and place, not message
 
@@ -73,7 +73,7 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Fairlane's own storage did not answer the handler, so the job waits for it."""
+    """Fairlane's own storage did not serve the handler, so the job waits for it."""
 
     error: ErrorReport
 

@@ -208,9 +208,9 @@ def snooze(reason: str, now: datetime, ready_at: datetime | None) -> Transition:
 
 
 def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datetime) -> Transition:
-    """Release a job whose handler Fairlane's own storage did not answer; it runs again from `ready_at`."""
+    """Release a job whose handler Fairlane's own storage did not serve; it runs again from `ready_at`."""
     why = f"{error.error_type}: {error.message}"
-    message = f"released without spending a retry, since Fairlane's storage did not answer: {why}"
+    message = f"released without spending a retry, since Fairlane's storage did not serve it: {why}"
     released = requeue(message, rescue_count, ready_at)
     return replace(released, changes={**released.changes, "deferrals": deferrals})
 

@@ -313,7 +313,8 @@ class WorkerLoop:
         return False
 
     def _register(self) -> None:
-        schema.check(self._deps.database)
+        for database in (self._applications, self._deps.database):  # handlers use the first
+            schema.check(database)
         catalogue = self._deps.catalogue
         self._deps.database.write(lambda connection: catalogue.write(connection, anew=True))()
         self._heartbeat.start()
