@@ -250,6 +250,10 @@ with TestClient(recipes.api) as client:
     assert recipes.fl.wait(job, organization="acme").status == "completed"
     assert client.get("/jobs/" + job).json() == {"status": "completed", "progress": None, "message": None}
     assert client.get("/jobs/none").status_code == 404
+    report = recipes.fl.submit("report.render", organization="acme", parameters={"month": "2026-10"}).id
+    recipes.fl.wait(report, organization="acme")
+    assert client.get(f"/jobs/{report}/files/report.csv").text.split() == ["month,total", "2026-10,64.50"]
+    assert client.get(f"/jobs/{report}/files/none.csv").status_code == 404
 answer = recipes.shop.test_client().post("/invoices/102/sending")
 assert (answer.status_code, list(answer.json)) == (202, ["job"])
 recipes.put_schedules()  # as at the next deployment

@@ -1,7 +1,7 @@
 """`fl.aio`: the async side of `Fairlane`."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
 from fairlane.control.asynchronous import (
@@ -72,13 +72,14 @@ class AsyncVerbs(Verbs[Fairlane]):
     async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
         """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
 
+        Await it, and then take the pieces: `async for piece in await fl.aio.stream_artifact(…)`. It raises when it is
+        awaited, before an answer to somebody has begun.
+
         Raises:
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
-        pieces = await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
+        return _in_threads(await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization))
 
     async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
         """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
@@ -104,3 +105,9 @@ class AsyncVerbs(Verbs[Fairlane]):
                 before, told, look = now, entries[-1].sequence, FIRST_LOOK
             await asyncio.sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK)
+
+
+async def _in_threads(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces, each read in a thread."""
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece

@@ -130,10 +130,20 @@ def fl(database_url: str) -> Iterator[Engine]:
 async def test_pieces_come_without_blocking_the_loop(fl: Engine, tmp_path: Path) -> None:
     job = fl.give("work")
     await asyncio.to_thread(fl.drain)
-    pieces = [piece async for piece in fl.aio.stream_artifact(job, "report", organization="acme")]
+    pieces = [piece async for piece in await fl.aio.stream_artifact(job, "report", organization="acme")]
     assert b"".join(pieces) == b"a" * 100
     saved = await fl.aio.save_artifact(job, "report", tmp_path / "report", organization="acme")
     assert saved.read_bytes() == b"a" * 100
+
+
+async def test_what_is_not_there_is_refused_before_the_first_piece(fl: Engine) -> None:
+    job = fl.give("work")
+    await asyncio.to_thread(fl.drain)
+    fl.organizations.create("other")
+    with pytest.raises(JobNotFound):
+        await fl.aio.stream_artifact(job, "report", organization="other")
+    with pytest.raises(ArtifactNotFound, match="has no artifact 'none'; it has report"):
+        await fl.aio.stream_artifact(job, "none", organization="acme")
 
 
 def test_what_is_not_there_leaves_no_file(fl: Engine, tmp_path: Path) -> None:
