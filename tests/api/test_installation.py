@@ -1,14 +1,22 @@
 """What is wrong with the installation is no fault of the request, and its words are for whoever runs the server."""
 
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from fairlane import Fairlane, Settings
-from tests.api.served import Api
+from fairlane.api import add_problem_handlers
+from tests.api.served import NO_TLS, Api, Server
 from tests.engine.sealed_engine import FIRST
 
 JOBS = "/organizations/acme/jobs"
@@ -33,6 +41,33 @@ def test_a_database_that_is_gone_is_told_to_nobody_where_it_was(
             assert [file.name in one and "\n" not in one for one in caplog.messages] == [True]
             caplog.clear()
         file.with_suffix(".gone").rename(file)
+
+
+def test_a_submission_that_waits_for_the_host_s_own_transaction_is_told_why_in_the_log(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+):
+    with Fairlane(Settings(url=sqlite_url, artifacts_url="memory:///", lock_timeout=0.05)) as fl:
+        fl.organizations.create("acme")
+        fl.job_type("letter")(lambda ctx: None)
+        file = fl.database.file
+        assert file is not None
+
+        def write_letter(_: Request) -> Response:
+            with closing(sqlite3.connect(file)) as host:
+                host.execute("BEGIN IMMEDIATE")
+                fl.submit("letter", organization="acme")  # and connection= is forgotten
+            return Response()
+
+        shop = Starlette(routes=[Route("/letters", write_letter, methods=["POST"])])
+        add_problem_handlers(shop)
+        server = Server(shop)
+        refused = httpx.post(f"{server.url}/letters", verify=NO_TLS)
+        server.stop()
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        (line,) = [one for one in caplog.records if one.name == "fairlane.api.problems"]
+        assert line.levelname == "WARNING"
+        assert "locked" in line.getMessage()
+        assert "connection=" in line.getMessage()
 
 
 def test_a_master_key_that_is_missing_names_none_to_who_submits(api: Api, database_url: str):

@@ -414,7 +414,9 @@ def test_a_mistake_of_ours_says_neither_the_client_nor_the_log_what_the_request_
     assert SECRET not in answer.text + caplog.text
 
 
-def test_a_database_that_is_away_is_worth_another_try(api: Api, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_that_is_away_is_worth_another_try_and_the_log_says_which(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     def fail(*_: object, **__: object) -> None:
         raise StorageUnavailable("postgresql://secret-host is away")
 
@@ -424,6 +426,7 @@ def test_a_database_that_is_away_is_worth_another_try(api: Api, monkeypatch: pyt
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:fairlane:problem:storage-unavailable")
     assert answer.headers["retry-after"] == "1"
     assert "secret-host" not in answer.text
+    assert caplog.messages == ["A request could not be answered: postgresql://secret-host is away"]
 
 
 def test_what_was_done_over_the_api_says_from_where(api: Api):

@@ -30,7 +30,10 @@ MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them 
 LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
 ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
-_AWAY: Final = "The database, artifacts or the application's directory did not answer; nothing was changed, try again."
+_AWAY: Final = (
+    "The database, artifacts or the application's directory did not answer; nothing was changed, try again. "
+    "The server's log says why."
+)
 _JOB_UNKNOWN: Final = "The organization has no such job."
 # From the error's class to status, the end of its type and, where its own words would tell too much, ours.
 _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
@@ -64,6 +67,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.KeptByHost: (409, "kept-by-host", None),
     e.ConfigurationError: (422, "invalid-value", None),
 }
+_UNANSWERED: Final = "A request could not be answered: %s"
 _NOT_READY: Final = (
     "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
 )
@@ -130,7 +134,7 @@ def of(error: BaseException) -> Problem:
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
     if isinstance(error, e.InstallationError):
         # Each request meets it until it is mended, and the sentence says how; where it was met is of no use.
-        _log.error("A request could not be answered: %s", error)
+        _log.error(_UNANSWERED, error)
         return Problem(503, "not-ready", _NOT_READY)
     # With a cause, too, it is not what the request says that is wrong.
     if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
@@ -139,6 +143,8 @@ def of(error: BaseException) -> Problem:
         _log.error("A request failed with %s:\n%s", printable(type(error).__name__), where)
         return Problem(500, "internal-error", _BROKEN)
     status, kind, words = found
+    if words is _AWAY:
+        _log.warning(_UNANSWERED, printable(str(error)))
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, e.SubmissionError):
