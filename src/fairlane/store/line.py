@@ -144,8 +144,10 @@ class Line:
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
         """Return the connection, or another where it was idle and turns out to be dead."""
         driver = self._driver
+        if driver is not None and not driver.closed and not self._may_be_dead(driver):
+            return driver
         with self._database.translated(), by_sqlalchemy(self._database.engine):
-            if driver is not None and not driver.closed and self._may_be_dead(driver):
+            if driver is not None and not driver.closed:
                 with suppress(driver_error(self._database.engine)), answered_within(PING):
                     await driver.execute("")
             if driver is None or driver.closed:
