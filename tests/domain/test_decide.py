@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairlane.domain.backoff import JITTER, Backoff
 from fairlane.domain.blame import SUSPECT_AT, Verdict
-from fairlane.domain.decide import MOST_DEFERRALS, STORAGE_BACKOFF, Attempt, decide
+from fairlane.domain.decide import MOST_DEFERRALS, STORAGE_BACKOFF, AttemptState, decide
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -55,7 +55,7 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Refused, st.just("Permission denied")),
 )
 ATTEMPTS = st.builds(
-    Attempt,
+    AttemptState,
     attempt=st.integers(1, 10_000),
     retry_count=st.integers(0, 30),
     rescue_count=st.integers(0, 10),
@@ -67,7 +67,7 @@ CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_by="ann"))
 SEEDS = st.integers(0, 2**32)
 
 
-def decided(job: Attempt, outcome: Outcome, seed: int = 0) -> Transition:
+def decided(job: AttemptState, outcome: Outcome, seed: int = 0) -> Transition:
     return decide(job, outcome, NOW, Random(seed), BACKOFF)
 
 
@@ -120,7 +120,7 @@ def test_a_retry_is_counted_and_never_exceeds_the_limit_r7(job, outcome, seed):
 
 @given(st.integers(0, 50), SEEDS)
 def test_a_job_that_always_fails_has_exactly_its_retries_r7(max_retries, seed):
-    job, retries = Attempt(1, 0, 0, max_retries), 0
+    job, retries = AttemptState(1, 0, 0, max_retries), 0
     while decided(job, Failed(ErrorReport("E", "")), seed).target is JobStatus.QUEUED:
         retries += 1
         job = replace(job, attempt=job.attempt + 1, retry_count=retries)
@@ -182,7 +182,7 @@ def test_a_rescue_follows_its_verdict_and_spends_no_retry_r5(job, outcome):
     ],
 )
 def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, verdict, words):
-    assert words in decided(Attempt(1, 0, rescues, 5), Lost("worker-1", verdict)).steps[-1].message
+    assert words in decided(AttemptState(1, 0, rescues, 5), Lost("worker-1", verdict)).steps[-1].message
 
 
 @given(ATTEMPTS, UNFINISHED | DEFERRED | st.builds(Stopped))
@@ -241,5 +241,5 @@ def test_any_other_end_that_leads_to_another_attempt_ends_the_row_of_deferrals_r
     ],
 )
 def test_the_log_says_how_a_canceled_job_came_to_its_end_r10(outcome, words):
-    job = Attempt(1, 0, 0, 5, cancel_requested_by="ann")
+    job = AttemptState(1, 0, 0, 5, cancel_requested_by="ann")
     assert words in decided(job, outcome).steps[-1].message

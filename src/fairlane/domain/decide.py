@@ -35,7 +35,7 @@ UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptState:
     """What the decision needs to know of a running job, read under its lock."""
 
     attempt: int
@@ -48,7 +48,7 @@ class Attempt:
     cancel_reason: str = ""
 
 
-def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
+def decide(job: AttemptState, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
     """Return the transition that `outcome` leads to.
 
     A cancel request wins over every end but a normal return: whoever asked for the cancel must not see another attempt.
@@ -60,7 +60,7 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
     return transition
 
 
-def _decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
+def _decide(job: AttemptState, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
     match outcome:
         case Completed(result):
             return transitions.complete(now, result, _canceled_too_late(job))
@@ -81,7 +81,7 @@ def _decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backo
 
 
 def _put_back(
-    job: Attempt, outcome: Snoozed | Deferred | Released | Stopped, now: datetime, random: Random
+    job: AttemptState, outcome: Snoozed | Deferred | Released | Stopped, now: datetime, random: Random
 ) -> Transition:
     match outcome:
         case Snoozed(seconds, reason):
@@ -107,7 +107,7 @@ def _later(now: datetime, seconds: float) -> datetime:
 
 
 def _retry_or_give_up(
-    job: Attempt, status: JobStatus, error: ErrorReport, now: datetime, random: Random, backoff: Backoff
+    job: AttemptState, status: JobStatus, error: ErrorReport, now: datetime, random: Random, backoff: Backoff
 ) -> Transition:
     failed = Try(job.retry_count + 1, None if job.max_retries is None else job.max_retries + 1)
     if error.permanent and job.retry_count >= error.retries:
@@ -124,7 +124,7 @@ def _retry_or_give_up(
     return transitions.retry(status, error, failed, _later(now, wait), why)
 
 
-def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:
+def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
     rescues = job.rescue_count + 1
     verdict = lost.verdict
     if verdict.buries:
@@ -142,13 +142,13 @@ def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:
     return transitions.requeue(reason, rescues, _after(now, verdict.wait), error)
 
 
-def _canceled_too_late(job: Attempt) -> str:
+def _canceled_too_late(job: AttemptState) -> str:
     if job.cancel_requested_by is None:
         return ""
     return f"it ended before the cancel by {job.cancel_requested_by}{_why(job)}"
 
 
-def _how_it_stopped(job: Attempt, outcome: Outcome) -> str:
+def _how_it_stopped(job: AttemptState, outcome: Outcome) -> str:
     match outcome:
         case Stopped(how):
             end = f": {how}"
@@ -163,5 +163,5 @@ def _how_it_stopped(job: Attempt, outcome: Outcome) -> str:
     return f"cancel took effect{end}{_why(job)}"
 
 
-def _why(job: Attempt) -> str:
+def _why(job: AttemptState) -> str:
     return f" ({job.cancel_reason})" if job.cancel_reason else ""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.decide import Attempt, decide
+from fairlane.domain.decide import AttemptState, decide
 from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, EdgeState, JobStatus
@@ -211,7 +211,7 @@ def _finish(
     ]
 
 
-def _change(item: Finish, row: AnyRow, attempt: Attempt, now: datetime, random: Random) -> Change:
+def _change(item: Finish, row: AnyRow, attempt: AttemptState, now: datetime, random: Random) -> Change:
     transition = decide(attempt, item.outcome, now, random, item.backoff)
     actor = _actor(transition, row, item.actor)
     if item.seal is not None:
@@ -219,8 +219,8 @@ def _change(item: Finish, row: AnyRow, attempt: Attempt, now: datetime, random: 
     return Change(item.organization, item.job_id, transition, actor=actor, lease_token=item.lease_token)
 
 
-def _attempt(row: AnyRow, *, is_gone: bool) -> Attempt:
-    return Attempt(
+def _attempt(row: AnyRow, *, is_gone: bool) -> AttemptState:
+    return AttemptState(
         attempt=row.attempt,
         retry_count=row.retry_count,
         rescue_count=row.rescue_count,
