@@ -35,9 +35,9 @@ from fairlane.registry.options import INHERIT, Inheriting, Isolation, OnDuplicat
 from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
 from fairlane.store import schema
-from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import Role as DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
@@ -768,7 +768,7 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
         role=DatabaseRole.APP,
         production=settings.production,
         is_default="url" not in settings.model_fields_set,
-        answers=Answers(),
+        response_timeout=ResponseTimeout(),
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from fairlane import CommitUnanswered, ConfigurationError, InvalidParameters, StorageUnavailable
-from fairlane.store.answers import Answers
 from fairlane.store.line import Line
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 
@@ -24,7 +24,7 @@ END = text("SELECT pg_terminate_backend(pg_backend_pid())")
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, answers=Answers(0.5))
+    database = Database(database_url, response_timeout=ResponseTimeout(0.5))
     yield database
     database.close()
 

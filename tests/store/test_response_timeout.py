@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from fairlane import StorageUnavailable
 from fairlane.domain.errors import CommitUnanswered
-from fairlane.store.answers import Answers, answered_within
+from fairlane.store.response_timeout import ResponseTimeout, answered_within
 from fairlane.store.transaction import Database
 from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
@@ -18,7 +18,7 @@ FOR_EVER = text("SELECT pg_sleep(3600)")
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[Database]:
-    database = Database(postgres_url, answers=Answers())
+    database = Database(postgres_url, response_timeout=ResponseTimeout())
     yield database
     database.close()
 
@@ -36,11 +36,11 @@ def test_a_connection_that_is_silent_for_too_long_is_given_up(database: Database
 
 def test_a_shorter_bound_holds_for_who_waits_already(database: Database) -> None:
     active = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'")
-    assert database.answers is not None
+    assert database.response_timeout is not None
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(database.look, lambda connection: connection.execute(FOR_EVER))
         until(lambda: database.look(lambda connection: connection.execute(active).scalar_one()) == 1)
-        database.answers.seconds = 0.1
+        database.response_timeout.seconds = 0.1
         with pytest.raises(StorageUnavailable, match="silent"):
             waiting.result(PATIENCE)
 

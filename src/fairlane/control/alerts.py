@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import AlertKind, DeadLetterAlert, Event, QueueLimitWarning
-from fairlane.store.answers import Answers
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.statements import feed
 from fairlane.store.transaction import Database
 
@@ -23,7 +23,7 @@ class Alerts:
     """
 
     def __init__(self, database: Database, threshold: int) -> None:
-        self._database = database.sibling(pool_size=1, role=database.role, answers=Answers(_SILENCE))
+        self._database = database.sibling(pool_size=1, role=database.role, response_timeout=ResponseTimeout(_SILENCE))
         self._threshold = threshold
 
     def __call__(self, event: Event) -> None:

@@ -18,7 +18,7 @@ from fairlane.domain.errors import ConfigurationError, PermissionDenied, Storage
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
 from fairlane.registry.directory import Directory
-from fairlane.store.answers import answered_within
+from fairlane.store.response_timeout import answered_within
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import bulk_actions as statements

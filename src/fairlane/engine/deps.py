@@ -12,7 +12,7 @@ from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
-from fairlane.store.answers import Answers
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 
@@ -47,8 +47,8 @@ class Deps:
     def on_own_connections(self) -> Self:
         """Return the same on connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
-        answers = Answers(_LONGEST_SILENCE)
-        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, answers=answers)
+        silence = ResponseTimeout(_LONGEST_SILENCE)
+        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, response_timeout=silence)
         # What a host's directory reads is the host's.
         directory = StoredDirectory(database) if self.are_ours else self.directory
         return replace(self, database=database, directory=directory)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit
 from fairlane.engine.service import SOON, Outage
-from fairlane.store.answers import answered_within
+from fairlane.store.response_timeout import answered_within
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database

@@ -277,8 +277,8 @@ class WorkerLoop:
 
     def _hurry(self) -> None:
         """Wait no longer than a moment for a silent database: it must not keep a worker that is to end."""
-        if (answers := self._deps.database.answers) is not None:
-            answers.seconds = _LAST_SILENCE
+        if (response_timeout := self._deps.database.response_timeout) is not None:
+            response_timeout.seconds = _LAST_SILENCE
 
     def _on_written(self, may_free: bool) -> None:
         """Results are written: there may be room under a limit, and something may be ready."""

@@ -25,13 +25,13 @@ from sqlalchemy.pool import QueuePool
 
 from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import ConfigurationError
-from fairlane.store.answers import Answers, bound
 from fairlane.store.liveness import (
     ask_idle_connections,
     close_late_ones,
     give_up_stuck_connections,
     leave_connections_to_parent,
 )
+from fairlane.store.response_timeout import ResponseTimeout, bound
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
@@ -111,14 +111,14 @@ def make_engine(
     pool_size: int,
     lock_seconds: float,
     synchronous: Synchronous = FULL,
-    answers: Answers | None = None,
+    response_timeout: ResponseTimeout | None = None,
     is_default: bool = False,
 ) -> Engine:
     """Make an engine of our own for `sqlite:///…` or `postgresql://…`.
 
     Args:
         synchronous: whether a commit on SQLite waits for the disk.
-        answers: how long to wait for PostgreSQL's; None = as long as it takes.
+        response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
         is_default: nobody named this URL, which is said where its file is not there.
 
     Raises:
@@ -144,8 +144,8 @@ def make_engine(
             engine = _sqlite_engine(url, pool_size, lock_seconds, synchronous, is_default=is_default)
         case "postgresql" | "postgres":
             engine = _postgres_engine(url, pool_size, lock_seconds)
-            if answers is not None:
-                bound(engine, answers)
+            if response_timeout is not None:
+                bound(engine, response_timeout)
         case other:
             raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
     if not is_in_memory(url):

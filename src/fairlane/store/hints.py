@@ -121,7 +121,7 @@ class Listener:
 
     def _run(self) -> None:
         database = self._database
-        own = database.sibling(pool_size=1, role=database.role, answers=database.answers)
+        own = database.sibling(pool_size=1, role=database.role, response_timeout=database.response_timeout)
         listen = self._listen if own.engine.dialect.name == "postgresql" else self._watch
         try:
             while own is not self._database and not self._stopped.is_set():

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sqlalchemy import Connection, Select, TextClause, TextualSelect
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.store.answers import answered_within, on_loop
 from fairlane.store.clock import beforehand
 from fairlane.store.driver_errors import by_sqlalchemy, driver_error
 from fairlane.store.liveness import FRESH, PING, has_news
+from fairlane.store.response_timeout import answered_within, on_loop
 from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database, of_commit
 
@@ -183,4 +183,4 @@ class Line:
         driver = session.connection.driver_connection
         assert driver is not None
         session.detach()
-        return on_loop(driver, self._database.answers)
+        return on_loop(driver, self._database.response_timeout)

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
-from fairlane.store.answers import answered_within
 from fairlane.store.forks import in_each_child
+from fairlane.store.response_timeout import answered_within
 
 FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
 # Seconds for the answer that it lives. Where one connection was silent the others mostly are, and each is asked in its

@@ -23,7 +23,7 @@ _LOOK: Final = 0.1  # seconds between two looks at the clock
 _here: ContextVar[float] = ContextVar("fairlane_answer_seconds", default=UNLIMITED)
 
 
-class Answers:
+class ResponseTimeout:
     """How many seconds the connections of an engine wait for an answer before they are given up.
 
     It may be changed at any time, and holds for those that wait just then, too.
@@ -43,27 +43,29 @@ def answered_within(seconds: float) -> Iterator[None]:
         _here.reset(token)
 
 
-def bound(engine: Engine, answers: Answers) -> None:
+def bound(engine: Engine, response_timeout: ResponseTimeout) -> None:
     """Have each connection of an engine of psycopg's given up that stays silent for too long."""
     import psycopg  # noqa: PLC0415 - optional
 
     class Bounded(psycopg.Connection[Any]):
         def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
-            return super().wait(_given_up(gen, self, answers, psycopg.OperationalError), *args, **options)
+            return super().wait(_given_up(gen, self, response_timeout, psycopg.OperationalError), *args, **options)
 
     def connect(_dialect: object, _record: object, args: Any, parameters: dict[str, Any]) -> object:
-        patience = min(answers.seconds, _here.get(), parameters["connect_timeout"])
+        patience = min(response_timeout.seconds, _here.get(), parameters["connect_timeout"])
         return Bounded.connect(*args, **{**parameters, "connect_timeout": math.ceil(patience)})
 
     event.listen(engine, "do_connect", connect)
 
 
-def on_loop(connection: "Connection[Any]", answers: Answers | None) -> "AsyncConnection[tuple[Any, ...]]":
+def on_loop(
+    connection: "Connection[Any]", response_timeout: ResponseTimeout | None
+) -> "AsyncConnection[tuple[Any, ...]]":
     """Return the connection as one to await, which is given up as it would be."""
     import psycopg  # noqa: PLC0415 - optional
     from psycopg.waiting import wait_async  # noqa: PLC0415 - optional
 
-    bounds = answers or Answers()
+    bounds = response_timeout or ResponseTimeout()
 
     class Bounded(psycopg.AsyncConnection[tuple[Any, ...]]):
         async def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
@@ -79,7 +81,10 @@ def on_loop(connection: "Connection[Any]", answers: Answers | None) -> "AsyncCon
 
 
 def _given_up(
-    gen: "PQGen[RV]", connection: "BaseConnection[Any]", answers: Answers, error: "type[OperationalError]"
+    gen: "PQGen[RV]",
+    connection: "BaseConnection[Any]",
+    response_timeout: ResponseTimeout,
+    error: "type[OperationalError]",
 ) -> "PQGen[RV]":
     """Give up what psycopg waits for: look whenever it has waited for a tenth of a second in vain."""
     since = time.monotonic()
@@ -89,7 +94,7 @@ def _given_up(
             ready = yield wanted
             if ready:
                 since = time.monotonic()
-            elif (silent := time.monotonic() - since) > min(answers.seconds, _here.get()):
+            elif (silent := time.monotonic() - since) > min(response_timeout.seconds, _here.get()):
                 connection.pgconn.finish()
                 raise error(f"silent for {silent:.1f} s")
             wanted = gen.send(ready)

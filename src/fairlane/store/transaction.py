@@ -22,7 +22,6 @@ from fairlane.domain.errors import (
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import burials, row_logins, row_security
-from fairlane.store.answers import Answers
 from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
@@ -45,6 +44,7 @@ from fairlane.store.driver_errors import (
 )
 from fairlane.store.gathering import Gathering
 from fairlane.store.liveness import close_all, replace_all
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Database:
         role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
         production: refuse logins that row security does not bind.
         is_default: nobody named the URL; for the sentence where SQLite's file is not there.
-        answers: how long to wait for PostgreSQL's; None = as long as it takes.
+        response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
 
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
     all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
@@ -91,7 +91,7 @@ class Database:
         role: Role | None = None,
         production: bool = False,
         is_default: bool = False,
-        answers: Answers | None = None,
+        response_timeout: ResponseTimeout | None = None,
     ) -> None:
         self.url = url
         # Refuses an odd URL.
@@ -100,10 +100,10 @@ class Database:
             pool_size=pool_size,
             lock_seconds=lock_seconds,
             synchronous=synchronous,
-            answers=answers,
+            response_timeout=response_timeout,
             is_default=is_default,
         )
-        self.answers = answers
+        self.response_timeout = response_timeout
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
@@ -281,7 +281,7 @@ class Database:
         lock_seconds: float | None = None,
         url: str | None = None,
         role: Role | None = None,
-        answers: Answers | None = None,
+        response_timeout: ResponseTimeout | None = None,
     ) -> "Database":
         """Return the same database through connections of its own.
 
@@ -294,7 +294,7 @@ class Database:
             lock_seconds: None = as here.
             url: another login's; None = as here.
             role: whose eyes its sessions have; None = those of the login.
-            answers: how long to wait for PostgreSQL's; None = as long as it takes.
+            response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
         """
         if is_in_memory(self.url):
             return self
@@ -307,7 +307,7 @@ class Database:
             role=role,
             production=self.production and role is not None,
             is_default=self.is_default and url is None,
-            answers=answers,
+            response_timeout=response_timeout,
         )
 
     def scrub(self, table: str, url: str | None = None) -> None:
