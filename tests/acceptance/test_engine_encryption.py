@@ -28,7 +28,7 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
 from fairlane.engine.file_sweep import FileSweep
 from fairlane.registry.sealing import Unreadable
-from fairlane.store.statements import sealed_texts
+from fairlane.store.statements import resealing
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
 from tests.engine.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine
 from tests.engine.worker_kit import Engine, Gate, another, engine, running, started, until
@@ -388,8 +388,8 @@ def test_no_text_opens_in_the_place_of_another(fl: Engine) -> None:
         texts = [
             (organization, where.field, text)
             for organization in ("acme", "beta")
-            for where in sealed_texts.COLUMNS
-            for text in sealed_texts.page(connection, organization, where, 0, None, 1000)
+            for where in resealing.COLUMNS
+            for text in resealing.page(connection, organization, where, 0, None, 1000)
         ]
         shown = fl.keyring.shown(connection)
         assert {field for _, field, _ in texts} == set(Field) - {Field.RESULT}

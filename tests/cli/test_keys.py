@@ -14,7 +14,7 @@ from fairlane import Fairlane
 from fairlane.control import keys
 from fairlane.domain.sealing import is_sealed
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import sealed_texts, workers
+from fairlane.store.statements import resealing, workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import organization_keys
 from tests.cli.conftest import Run
@@ -120,7 +120,7 @@ def test_check_tells_of_what_was_stored_before_there_was_a_key(
         return is_sealed(text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sealed_texts, "is_sealed", noting)
+        patch.setattr(resealing, "is_sealed", noting)
         assert note in checked()
     assert seen
     assert max(map(len, seen)) < 10  # of what may be long as little is read as tells

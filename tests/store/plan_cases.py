@@ -48,10 +48,10 @@ from fairlane.store.statements import (
     new_jobs,
     outcomes,
     rescue,
+    resealing,
     revival,
     running_limits,
     schedules,
-    sealed_texts,
     shares,
     stage,
     timeline,
@@ -434,7 +434,7 @@ CASES = {
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("live_status",)),
     "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=place(500_000)), ("jobs_created",)),
     "jobs from before a key": Case(
-        lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_created",)
+        lambda connection: resealing.is_left_open(connection, "big", LATER), ("jobs_created",)
     ),
     "whether an id ends so": Case(
         lambda connection: job_list.has_id_end(connection, "big", "0007a120", place(530_000)), ("jobs_",), ()

@@ -25,7 +25,7 @@ from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import row_logins, schema
 from fairlane.store.row_security import EVERYONE, Role
-from fairlane.store.statements import sealed_texts
+from fairlane.store.statements import resealing
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
@@ -213,7 +213,7 @@ def _keys(fl: Fairlane) -> Iterator[Finding]:
     """Find organizations whose jobs wait, as this process can't open what they hold, and those with some left open."""
     for sentence in fl.keys.missing().values():
         yield Finding("keys", Grade.WRONG, sentence)
-    if left := fl.database.read(sealed_texts.left_open, of=EVERYONE):
+    if left := fl.database.read(resealing.left_open, of=EVERYONE):
         sentence = f"What jobs of {some_of(left)} held before there was a key is open; seal it: fairlane keys reencrypt"
         yield Finding("keys", Grade.NOTE, sentence)
 

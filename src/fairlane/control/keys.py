@@ -21,9 +21,9 @@ from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered
-from fairlane.store.statements import audit, sealed_texts, submitted_hashes
+from fairlane.store.statements import audit, resealing
 from fairlane.store.statements import keys as statements
-from fairlane.store.statements.sealed_texts import Sealed
+from fairlane.store.statements.resealing import Sealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
@@ -146,7 +146,7 @@ class Keys:
             now = self._database.clock.now(connection)
             statements.lock(connection, organization)
             destroyed = statements.destroy(connection, now, organization)
-            submitted_hashes.forget(connection, organization)  # plain ones from before the key are among them
+            resealing.forget_hashes(connection, organization)  # plain ones from before the key are among them
             if destroyed:
                 _record(connection, now, organization, user, "destroy", before={"keys": destroyed - 1})
             return max(destroyed - 1, 0)  # without the secret of the hashes
@@ -238,8 +238,8 @@ class Keys:
         ring = self._usable(organization)
         assert ring.active is not None
         self._wrap_anew(organization, user, ring.active)
-        done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
-        for hide in (submitted_hashes.hide_dedup_keys, submitted_hashes.hide_requests):
+        done = sum(self._reencrypt_column(ring, where) for where in resealing.COLUMNS)
+        for hide in (resealing.hide_dedup_keys, resealing.hide_requests):
             done += self._hide(ring, hide)
         files = seal_files(self._database, self._artifacts, ring)
 
@@ -259,7 +259,7 @@ class Keys:
             done += batch.changed
         return done
 
-    def _hide(self, ring: Ring, hide: Callable[[Connection, str, submitted_hashes.Hide, int], int]) -> int:
+    def _hide(self, ring: Ring, hide: Callable[[Connection, str, resealing.Hide, int], int]) -> int:
         def work(connection: Connection) -> int:
             return hide(connection, ring.organization, ring.hidden, BATCH)
 

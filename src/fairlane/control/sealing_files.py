@@ -20,7 +20,7 @@ from fairlane.registry.artifacts import ArtifactStorage, path_of
 from fairlane.registry.sealed_files import LONGEST_HEAD, opened_range, sealed_chunks, version_of
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import Administered
-from fairlane.store.statements import artifact_files, doomed_files
+from fairlane.store.statements import doomed_files, resealing
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -59,7 +59,7 @@ def seal_files(database: Database, storage: ArtifactStorage, ring: Ring) -> Seal
 
 
 def _page(organization: str, after: tuple[UUID, str] | None) -> Any:
-    return lambda connection: artifact_files.page(connection, organization, after, _BATCH)
+    return lambda connection: resealing.page_of_files(connection, organization, after, _BATCH)
 
 
 def _seal_anew(database: Database, storage: ArtifactStorage, ring: Ring, row: AnyRow) -> bool:
@@ -95,7 +95,7 @@ def _seal_anew(database: Database, storage: ArtifactStorage, ring: Ring, row: An
         is_there = lock_job(connection, organization, row.job_id) is not None
         if not is_there or not doomed_files.keep_expected(connection, organization, file_id, until):
             return False
-        is_moved = artifact_files.move(connection, row, path, hidden)
+        is_moved = resealing.move_file(connection, row, path, hidden)
         unused = row.path if is_moved else path
         doomed_files.doom(connection, database.clock.now(connection), organization, [unused])
         return is_moved

@@ -10,9 +10,9 @@ from fairlane.domain.errors import InstallationError, StorageUnavailable
 from fairlane.domain.sealing import is_sealed
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import keys, sealed_texts
+from fairlane.store.statements import keys, resealing
 from fairlane.store.statements.keys import Writer
-from fairlane.store.statements.sealed_texts import Sealed
+from fairlane.store.statements.resealing import Sealed
 from fairlane.store.transaction import Database
 
 BATCH: Final = 200  # rows
@@ -37,7 +37,7 @@ def seal_texts(connection: Connection, ring: Ring, where: Sealed, after: tuple[A
         InstallationError: an older version of the key can't be used here.
     """
     assert ring.active is not None
-    found = sealed_texts.page(connection, ring.organization, where, ring.active, after, BATCH)
+    found = resealing.page(connection, ring.organization, where, ring.active, after, BATCH)
     changed = 0
     for old in found:
         try:
@@ -47,7 +47,7 @@ def seal_texts(connection: Connection, ring: Ring, where: Sealed, after: tuple[A
         except Unreadable:
             continue  # erased or broken, and stays so
         sealed = ring.seal(old.job_id, where.field, text)
-        changed += sealed_texts.put(connection, ring.organization, where, old, sealed)
+        changed += resealing.put(connection, ring.organization, where, old, sealed)
     return Batch(changed, found[-1].key if len(found) == BATCH else None)
 
 

@@ -21,7 +21,7 @@ from fairlane.control.sealing_texts import seal_texts
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.sealing import Ring
-from fairlane.store.statements import sealed_texts
+from fairlane.store.statements import resealing
 from fairlane.store.tables import organizations
 from tests.depth import far
 from tests.store.emptied import empty
@@ -128,7 +128,7 @@ def finish_again(family: Family) -> None:
 
 
 def reencrypt(family: Family) -> None:
-    for where in sealed_texts.COLUMNS:
+    for where in resealing.COLUMNS:
         family.scene.write(partial(seal_texts, ring=_RING, where=where, after=None))
 
 
