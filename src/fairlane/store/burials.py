@@ -4,14 +4,13 @@ A job goes to dead letter by the end of an attempt, with its parent, by a rescue
 where dead letters are written, whoever does it.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 from sqlalchemy import Connection, text
 
 from fairlane.domain.statuses import Resolution
-from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.dialects import as_given, given
 
 _KEY: Final = "fairlane_burials"  # in a connection's info
 
@@ -47,7 +46,6 @@ def note(connection: Connection, organizations: Collection[str]) -> None:
 
 def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
     """Count the dead letters of each of these organizations that nobody has looked at, no further than `up_to`."""
-    sqlite = is_sqlite(connection)
     # In the order of an index: the first that it finds end the count; else the planner may read the table for them.
     counts = text(f"""
 SELECT organization_id, (
@@ -55,10 +53,10 @@ SELECT organization_id, (
     SELECT 1 FROM fairlane_dead_letters AS letter
     WHERE letter.organization_id = given.organization_id AND letter.resolution = :resolution
     ORDER BY letter.entered_at LIMIT :up_to) AS letters) AS depth
-FROM {given("organization_id", sqlite=sqlite)}
+FROM {given("organization_id")}
 """)  # noqa: S608 - a constant of ours
     values = {
-        "given": json.dumps([[one] for one in organizations]),
+        "given": as_given([one] for one in organizations),
         "resolution": Resolution.PENDING,
         "up_to": up_to,
     }

@@ -1,8 +1,9 @@
 """The only place that knows SQLite from PostgreSQL, beside `driver_errors`."""
 
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -83,16 +84,18 @@ def _insert(table: Table, *, for_sqlite: bool) -> postgresql.Insert:
     return postgresql.insert(table)
 
 
-def given(*columns: str, sqlite: bool) -> str:
-    """Return a FROM item `given` with these columns of text.
-
-    It is the rows in the parameter `given`, as JSON, a list for each.
+def given(*columns: str) -> str:
+    """Return a FROM item `given` with these columns of text: the rows that `as_given` makes a parameter of.
 
     However many rows there are, the statement stays the same.
     """
     names = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
-    rows = "json_each(:given)" if sqlite else "json_array_elements(CAST(:given AS json)) AS each(value)"
-    return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
+    return f"(SELECT {names} FROM json_each(:given)) AS given"  # noqa: S608 - names of ours
+
+
+def as_given(rows: Iterable[Sequence[object]]) -> str:
+    """Return the parameter `given`: JSON of an object, from which both databases read the rows by `json_each`."""
+    return json.dumps(dict(enumerate(rows)))
 
 
 def plan_for_values(connection: Connection) -> None:

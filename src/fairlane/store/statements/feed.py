@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
-from fairlane.store.dialects import fixed, given, insert, is_sqlite
+from fairlane.store.dialects import as_given, fixed, given, insert, is_sqlite
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
@@ -97,13 +97,13 @@ def come_late(connection: Connection, gaps: Sequence[Range], limit: int) -> list
     """Those numbers of the gaps that are there, ascending."""
     if not gaps:
         return []
-    ranges = given("first", "last", sqlite=is_sqlite(connection))
+    ranges = given("first", "last")
     statement = text(f"""
 SELECT entry.id FROM {ranges} JOIN fairlane_execution_log AS entry
   ON entry.id BETWEEN CAST(given.first AS bigint) AND CAST(given.last AS bigint)
 ORDER BY entry.id LIMIT :limit
 """).execution_options(**_ACROSS)  # noqa: S608 - a constant of ours
-    return list(connection.execute(statement, {"given": json.dumps(gaps), "limit": limit}).scalars())
+    return list(connection.execute(statement, {"given": as_given(gaps), "limit": limit}).scalars())
 
 
 def entries(

@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
-from fairlane.store.dialects import fixed, given, insert, is_sqlite
+from fairlane.store.dialects import as_given, fixed, given, insert
 from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, live, members, organizations
 
@@ -69,8 +69,8 @@ def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     possible = [one for one in ids if is_organization_id(one)]
     if len(possible) == 1:
         return connection.execute(_FIND_ONE, {"id": possible[0]}).all()
-    these = text(f"id IN (SELECT id FROM {given('id', sqlite=is_sqlite(connection))})")  # noqa: S608 - a constant of ours
-    wanted = json.dumps([[one] for one in possible])
+    these = text(f"id IN (SELECT id FROM {given('id')})")  # noqa: S608 - a constant of ours
+    wanted = as_given([one] for one in possible)
     return connection.execute(select(organizations).where(these), {"given": wanted}).all()
 
 
@@ -156,10 +156,10 @@ def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> 
         return []
     if len(wanted) == 1:
         return connection.execute(_FIND_MEMBER, dict(zip(("organization", "user"), wanted[0], strict=True))).all()
-    rows = given("organization_id", "user_id", sqlite=is_sqlite(connection))
+    rows = given("organization_id", "user_id")
     statement = text(f"""
 SELECT member.organization_id, member.user_id, member.role, member.permissions
 FROM {rows} JOIN fairlane_members AS member
   ON member.organization_id = given.organization_id AND member.user_id = given.user_id
 """)  # noqa: S608 - a constant of ours
-    return connection.execute(statement, {"given": json.dumps(wanted)}).all()
+    return connection.execute(statement, {"given": as_given(wanted)}).all()

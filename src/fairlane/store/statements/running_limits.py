@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, te
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.dialects import as_given, given, is_sqlite
 from fairlane.store.inserts import insert_many, rows_from_json, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
@@ -27,7 +27,7 @@ OVERRIDES: Final = select(limits.c.organization_id, limits.c.job_type, limits.c.
 # A lock each by the key. One condition on a list of pairs would have PostgreSQL overflow its stack at some thousands.
 _LOCK: Final = text(f"""
 SELECT given.organization_id, given.subject
-FROM {given("organization_id", "subject", sqlite=False)} CROSS JOIN LATERAL (
+FROM {given("organization_id", "subject")} CROSS JOIN LATERAL (
   SELECT FROM fairlane_quotas AS quota
   WHERE quota.organization_id = given.organization_id AND quota.subject = given.subject
   FOR NO KEY UPDATE SKIP LOCKED) AS free
@@ -74,7 +74,7 @@ def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
     if is_sqlite(connection) or not subjects:
         return frozenset(subjects)  # a write transaction is alone
     keys = {_quota_key(subject): subject for subject in subjects}
-    locked = connection.execute(_LOCK, {"given": json.dumps(sorted(keys))})
+    locked = connection.execute(_LOCK, {"given": as_given(sorted(keys))})
     return frozenset(keys[row.organization_id, row.subject] for row in locked)
 
 
@@ -97,7 +97,7 @@ def forget_starts(connection: Connection, now: datetime, windows: Mapping[Subjec
 @cache
 def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
     begin, now = (one if sqlite else f"CAST({one} AS timestamptz)" for one in ("given.since", ":now"))
-    rows = given("organization_id", "job_type", "since", sqlite=sqlite)
+    rows = given("organization_id", "job_type", "since")
     return text(statement.format(given=rows, begin=begin, now=now)).execution_options(fairlane_across="claim")
 
 
@@ -109,7 +109,7 @@ def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, fl
 
     begins = {seconds: stored(now - timedelta(seconds=seconds)) for seconds in set(windows.values())}
     rows = [[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()]
-    return {"given": json.dumps(rows), "now": stored(now)}
+    return {"given": as_given(rows), "now": stored(now)}
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:

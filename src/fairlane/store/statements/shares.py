@@ -4,7 +4,6 @@ Time that was used comes from the counts that workers keep by the minute; what i
 further than to a cap, so a backlog costs the same however long it is.
 """
 
-import json
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import cache
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Integer, TextualSelect, column, func, select,
 
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.fairness import Lane
-from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.dialects import as_given, given, is_sqlite
 from fairlane.store.tables import live, outcomes
 
 
@@ -77,7 +76,7 @@ FROM {given}
 def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
     """What is in line in each of these lanes, by the ready index."""
     rows = [[one.queue, one.organization, one.job_type] for one in lanes]
-    found = connection.execute(_in_line(sqlite=is_sqlite(connection)), {"given": json.dumps(rows), "up_to": up_to})
+    found = connection.execute(_in_line(sqlite=is_sqlite(connection)), {"given": as_given(rows), "up_to": up_to})
     # A lane may have become empty.
     return [InLine(Lane(*lane), size, since) for *lane, size, since in found if since is not None]
 
@@ -86,7 +85,7 @@ def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> lis
 def _in_line(*, sqlite: bool) -> TextualSelect:
     # SQLite takes the partial index for the very words of its predicate.
     ready, head = ("ready.ready = 1", "head.ready = 1") if sqlite else ("ready.ready", "head.ready")
-    rows = given("queue", "organization", "job_type", sqlite=sqlite)
+    rows = given("queue", "organization", "job_type")
     made = text(_LANES.format(ready=ready, head=head, given=rows))
     since = column("since", live.c.run_at.type)
     return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)

@@ -1,6 +1,5 @@
 """What a timeline is made of: ends by the minute, submissions and a sample of ended jobs by step, each by an index."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -26,7 +25,7 @@ from sqlalchemy import (
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, Ended, Grid
-from fairlane.store.dialects import fixed, given, is_sqlite
+from fairlane.store.dialects import as_given, fixed, given, is_sqlite
 from fairlane.store.statements.metrics import within
 from fairlane.store.tables import AnyRow, Instant, ended, live, outcomes
 
@@ -93,7 +92,7 @@ FROM {given}
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
     """How many jobs were submitted in each step, counted no further than `up_to`."""
     rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(connection, grid)))]
-    values = {"organization": organization, "given": json.dumps(rows), "up_to": up_to}
+    values = {"organization": organization, "given": as_given(rows), "up_to": up_to}
     found = connection.execute(_submitted(sqlite=is_sqlite(connection)), values)
     return {int(place): size for place, size in found}
 
@@ -101,7 +100,7 @@ def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: i
 @cache
 def _submitted(*, sqlite: bool) -> TextClause:
     low, high = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("low", "high"))
-    return text(_SUBMITTED.format(given=given("place", "low", "high", sqlite=sqlite), low=low, high=high))
+    return text(_SUBMITTED.format(given=given("place", "low", "high"), low=low, high=high))
 
 
 # The newest ends of each cell, and no more of them than are asked for.
@@ -120,7 +119,7 @@ def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: i
     """The jobs that ended last in each of these cells, `each` of them at most."""
     moments = _moments(connection, grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
-    found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": json.dumps(rows), "each": each})
+    found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": as_given(rows), "each": each})
     return [_of(row) for row in found]
 
 
@@ -131,7 +130,7 @@ def _moments(connection: Connection, grid: Grid) -> list[str]:
 
 @cache
 def _ended(*, sqlite: bool) -> TextualSelect:
-    rows = given("organization", "job_type", "place", "since", "until", sqlite=sqlite)
+    rows = given("organization", "job_type", "place", "since", "until")
     columns = (ended.c.id, ended.c.started_at, ended.c.finished_at, ended.c.run_at, ended.c.attempt)
     names = ", ".join(f"ended.{one.name}" for one in columns)
     bound = "AND job.organization_id = given.organization"
