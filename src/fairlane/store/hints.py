@@ -149,7 +149,7 @@ class Listener:
         self._over.wait()
 
     def _hear(self, driver: Any) -> None:
-        """On the loop: have the connection read whenever something came."""
+        """Have the connection read whenever something came; on the loop."""
         if not (self._stopped.is_set() or driver.closed):
             self._heard = driver.fileno()
             self._loop.add_reader(self._heard, self._read, driver)

@@ -138,7 +138,7 @@ class Line:
 
     @property
     def is_there(self) -> bool:
-        """True if there is a connection, as far as is known."""
+        """Return True if there is a connection, as far as is known."""
         return self._driver is not None
 
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
@@ -174,7 +174,7 @@ class Line:
         return driver
 
     def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":
-        """In a thread: a connection of the engine's, which its pool forgets."""
+        """Return a connection of the engine's, which its pool forgets; in a thread."""
         session = self._database.engine.connect()
         if is_pooled(session.info):
             session.close()

@@ -26,7 +26,7 @@ class Lease(NamedTuple):
 def _fenced(
     connection: Connection, table: Table, lease: Lease, values: Mapping[str, Any], replaces: Iterable[str] = ()
 ) -> bool:
-    """INSERT … SELECT from the job's live row under its lease: no row, no write. True if written."""
+    """Insert from the job's live row under its lease: no row, no write. Return True if written."""
     guard = and_(
         live.c.organization_id == lease.organization,
         live.c.id == lease.job_id,
@@ -59,19 +59,19 @@ def _fenced(
 def set_progress(
     connection: Connection, now: datetime, lease: Lease, *, percent: float | None, message: str | None
 ) -> bool:
-    """The latest progress of the attempt; False if its lease is lost."""
+    """Write the latest progress of the attempt; False if its lease is lost."""
     values = {"percent": percent, "message": message, "at": now, "sequence": 1}
     return _fenced(connection, progress, lease, values, replaces=("percent", "message", "at", "attempt"))
 
 
 def set_checkpoint(connection: Connection, now: datetime, lease: Lease, state: str) -> bool:
-    """State from which the next attempt resumes; False if the lease is lost."""
+    """Write the state from which the next attempt resumes; False if the lease is lost."""
     values = {"state": state, "at": now}
     return _fenced(connection, checkpoints, lease, values, replaces=("state", "at", "attempt"))
 
 
 def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str, message: str) -> bool:
-    """A log line of the job; False if the lease is lost."""
+    """Write a log line of the job; False if the lease is lost."""
     return _fenced(connection, log_lines, lease, {"at": now, "level": level, "message": message})
 
 
@@ -94,7 +94,7 @@ def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str,
 
 
 def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
-    """A stored file becomes the job's, in place of an earlier one of that name; False if the lease is lost.
+    """Give the job a stored file, in place of an earlier one of that name; False if the lease is lost.
 
     Args:
         file: name, path, size, content_type, sha256.
@@ -104,7 +104,7 @@ def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapp
 
 
 def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
-    """The last checkpoint, as JSON text."""
+    """Return the last checkpoint, as JSON text."""
     return connection.scalars(
         select(checkpoints.c.state).where(checkpoints.c.organization_id == organization, checkpoints.c.job_id == job_id)
     ).one_or_none()
@@ -123,7 +123,7 @@ def parents_of(connection: Connection, organization: str, job_id: UUID) -> Seque
 
 
 def artifacts_of(connection: Connection, organization: str, job_ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    """The artifacts of these jobs, by name."""
+    """Return the artifacts of these jobs, by name."""
     return connection.execute(
         select(artifacts)
         .where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids)))

@@ -67,7 +67,7 @@ def record_all(
 def page(
     connection: Connection, organization: str | None, *, subject: str | None, before: UUID | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Entries of an organization, or of what concerns all (None), newest first, older than the entry `before`.
+    """Return entries of an organization, or of what concerns all (None), newest first, older than the entry `before`.
 
     Args:
         subject: only what was done to it.

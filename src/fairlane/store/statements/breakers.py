@@ -35,7 +35,7 @@ class EndedTrial(NamedTuple):
 
 
 def open_breakers(connection: Connection, reason: str = "operator reads") -> list[Breaker]:
-    """All that are open, in all organizations: a handful of rows.
+    """Return all that are open, in all organizations: a handful of rows.
 
     Args:
         reason: why it looks across organizations.
@@ -46,13 +46,13 @@ def open_breakers(connection: Connection, reason: str = "operator reads") -> lis
 
 
 def open_of(connection: Connection, organization: str) -> list[Breaker]:
-    """An organization's that are open, by job type."""
+    """Return an organization's that are open, by job type."""
     rows = connection.execute(OPEN.where(breakers.c.organization_id == organization).order_by(breakers.c.job_type))
     return [breaker_of(row) for row in rows]
 
 
 def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]:
-    """The last breaker of each of these pairs that had one lately, be it open or closed."""
+    """Return the last breaker of each of these pairs that had one lately, be it open or closed."""
     found: dict[Pair, Breaker] = {}
     for start in range(0, len(pairs), _PAIRS):
         statement = select(breakers).where(tuple_(*_KEY).in_(pairs[start : start + _PAIRS]))
@@ -61,13 +61,13 @@ def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]
 
 
 def find_open(connection: Connection, pair: Pair) -> Breaker | None:
-    """The pair's breaker, if it is open."""
+    """Return the pair's breaker, if it is open."""
     row = connection.execute(_open_one(pair)).one_or_none()
     return breaker_of(row) if row is not None else None
 
 
 def lock_open(connection: Connection, pair: Pair) -> Breaker | None:
-    """The same, locked: no trial begins or is judged meanwhile."""
+    """Lock the pair's breaker and return it: no trial begins or is judged meanwhile."""
     row = connection.execute(_open_one(pair).with_for_update()).one_or_none()
     return breaker_of(row) if row is not None else None
 
@@ -168,7 +168,7 @@ def _trial_columns(trial: Trial | None) -> dict[str, Any]:
 
 
 def breaker_of(row: Sequence[Any]) -> Breaker:
-    """A breaker from a row that begins with its columns in their order."""
+    """Return a breaker from a row that begins with its columns in their order."""
     organization, job_type, opened_at, until, job_id, attempt, lease, closed_at = row[: len(breakers.c)]
     trial = Trial(job_id, attempt, lease) if lease is not None else None
     return Breaker(organization, job_type, opened_at, until, trial, closed_at)

@@ -20,18 +20,18 @@ def create(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
-    """One by its id."""
+    """Return one by its id."""
     return connection.execute(select(bulk_actions).where(_is(organization, action))).one_or_none()
 
 
 def working(connection: Connection, organization: str) -> int:
-    """How many of an organization go on."""
+    """Return how many of an organization go on."""
     live = (bulk_actions.c.organization_id == organization) & bulk_actions.c.look_at.is_not(None)
     return connection.execute(select(func.count()).select_from(bulk_actions).where(live)).scalar_one()
 
 
 def of(connection: Connection, organization: str, before: UUID | None, limit: int) -> Sequence[AnyRow]:
-    """An organization's, newest first, from just after `before`."""
+    """Return an organization's, newest first, from just after `before`."""
     statement = select(bulk_actions).where(bulk_actions.c.organization_id == organization)
     if before is not None:
         statement = statement.where(bulk_actions.c.id < before)
@@ -39,7 +39,7 @@ def of(connection: Connection, organization: str, before: UUID | None, limit: in
 
 
 def live(connection: Connection) -> Sequence[AnyRow]:
-    """Those that go on, the one that has waited longest first: the organization, id and moment of each."""
+    """Return those that go on, the one that has waited longest first: the organization, id and moment of each."""
     columns = (bulk_actions.c.organization_id, bulk_actions.c.id, bulk_actions.c.look_at)
     statement = select(*columns).where(bulk_actions.c.look_at.is_not(None)).order_by(bulk_actions.c.look_at)
     statement = statement.limit(_BATCH)
@@ -56,7 +56,7 @@ def take(connection: Connection, organization: str, action: UUID, now: datetime,
 
 
 def lock(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
-    """One by its id, locked to the end of the transaction."""
+    """Lock one by its id to the end of the transaction, and return it."""
     return connection.execute(select(bulk_actions).where(_is(organization, action)).with_for_update()).one_or_none()
 
 

@@ -72,7 +72,7 @@ class Wanted:
 
     @cached_property
     def rows(self) -> _Rows:
-        """Each lane that may start something, with its room and its organization's quota."""
+        """Return each lane that may start something, with its room and its organization's quota."""
         found = []
         for lane in self.lanes:
             quota = self.quotas.get(lane.organization)
@@ -199,7 +199,7 @@ def _uuid(digits: str) -> UUID:
 
 
 def _in_lanes(connection: Connection, limits: Iterable[tuple[int, Lane]], **aged: object) -> _Candidates:
-    """The jobs of each lane that come first, as many as its limit."""
+    """Return the jobs of each lane that come first, as many as its limit."""
     found = defaultdict[Lane, list[_Candidate]](list)
     for limit, those in groupby(sorted(limits), key=lambda one: one[0]):
         lanes = [lane for _, lane in those]
@@ -210,7 +210,7 @@ def _in_lanes(connection: Connection, limits: Iterable[tuple[int, Lane]], **aged
 
 
 def _pick(rows: _Rows, urgent: _Candidates, old: _Candidates) -> list[int]:
-    """The organization's oldest as far as their share goes, then its most urgent, up to its quota and lanes' rooms."""
+    """Pick the organization's oldest as far as their share goes, then its most urgent, up to its quota and rooms."""
     quota = rows[0][2]
     lanes = [lane for lane, _, _ in rows]
     oldest = [(one.run_at, one.id, one, lane) for lane in lanes for one in old.get(lane, ())]

@@ -95,7 +95,7 @@ SELECT organization_id, job_type, finished_at FROM shelf LIMIT :limit
 
 
 def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shelf, datetime]]:
-    """The shelves that follow, each with when its oldest job ended."""
+    """Return the shelves that follow, each with when its oldest job ended."""
     if not is_sqlite(connection):
         found = connection.execute(_SKIP_SCAN, {**after._asdict(), "limit": limit})
         return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
@@ -120,7 +120,7 @@ def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shel
 def ended_before(
     connection: Connection, shelf: Shelf, moment: datetime, after: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Jobs of the shelf that ended before `moment`, oldest first, from just after `after`: finished_at and id."""
+    """Return jobs of the shelf that ended before `moment`, oldest first, from just after `after`."""
     statement = select(ended.c.finished_at, ended.c.id).where(
         ended.c.organization_id == shelf.organization,
         ended.c.job_type == shelf.job_type,
@@ -134,7 +134,7 @@ def ended_before(
 def lock_expired(
     connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
 ) -> Sequence[UUID]:
-    """Those of the jobs that ended before `moment` and may go, locked so that a second cleaner passes over them."""
+    """Lock those of the jobs that ended before `moment` and may go, so that a second cleaner passes over them."""
     mine = (ended.c.organization_id == organization, _among(connection, ended.c.id, job_ids))
     is_old = select(ended.c.id).where(*mine, ended.c.finished_at < moment)
     # At their facts, which is the lock of a job that has ended, and which keeps new children off.
@@ -227,7 +227,7 @@ def _tell_children(connection: Connection, now: datetime, organization: str, par
 
 
 def _among(connection: Connection, column: Column[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
-    """The column is one of these. As one value where there is an array: a list is written out each time."""
+    """Compare the column with these. As one value where there is an array: a list is written out each time."""
     if is_sqlite(connection):
         return column.in_(list(ids))
     return column == any_(literal(list(ids), ARRAY(Uuid)))

@@ -16,28 +16,28 @@ def create_user(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find_user(connection: Connection, user: str) -> AnyRow | None:
-    """A user; None if there is none."""
+    """Return a user; None if there is none."""
     return connection.execute(select(users).where(users.c.id == user)).one_or_none()
 
 
 def lock_user(connection: Connection, user: str) -> AnyRow | None:
-    """A user as of now, who stays as they are until this transaction ends; None if there is none."""
+    """Return a user as of now, who stays as they are until this transaction ends; None if there is none."""
     return connection.execute(select(users).where(users.c.id == user).with_for_update(read=True)).one_or_none()
 
 
 def lock_user_to_change(connection: Connection, user: str) -> AnyRow | None:
-    """A user as of now, whom nobody else changes until this transaction ends; None if there is none."""
+    """Return a user as of now, whom nobody else changes until this transaction ends; None if there is none."""
     return connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
 
 
 def find_rights(connection: Connection, user: str) -> AnyRow | None:
-    """What a user may, and whether they are disabled; None if there is none. The app may read no more of them."""
+    """Return what a user may, and whether they are disabled: the app may read no more. None if there is none."""
     statement = select(users.c.id, users.c.is_operator, users.c.rights, users.c.disabled_at)
     return connection.execute(statement.where(users.c.id == user)).one_or_none()
 
 
 def all_users(connection: Connection) -> Sequence[AnyRow]:
-    """All users, by id."""
+    """Return all users, by id."""
     return connection.execute(select(users).order_by(users.c.id)).all()
 
 
@@ -61,7 +61,7 @@ def create_session(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find_session(connection: Connection, session: str, now: datetime) -> AnyRow | None:
-    """A session that has not expired, with the columns of its user, who is not disabled; None if there is none."""
+    """Return a session that has not expired, and the columns of its user, who is not disabled; None = none."""
     return connection.execute(
         select(sessions, users.c.is_operator, users.c.rights)
         .join(users, users.c.id == sessions.c.user_id)
@@ -90,14 +90,14 @@ def create_token(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def has_tokens(connection: Connection, now: datetime) -> bool:
-    """Whether there is any token that is neither revoked nor expired."""
+    """Return True if there is any token that is neither revoked nor expired."""
     is_live = tokens.c.revoked_at.is_(None) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
     statement = select(select(tokens.c.id).where(is_live).exists())
     return connection.execute(statement.execution_options(fairlane_across="credentials")).scalar_one()
 
 
 def tokens_of(connection: Connection, organization: str, user: str | None) -> Sequence[AnyRow]:
-    """The organization's tokens, newest first; those of one user, or of all."""
+    """Return the organization's tokens, newest first; those of one user, or of all."""
     statement = select(tokens).where(tokens.c.organization_id == organization)
     if user is not None:
         statement = statement.where(tokens.c.user_id == user)
@@ -105,7 +105,7 @@ def tokens_of(connection: Connection, organization: str, user: str | None) -> Se
 
 
 def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow | None:
-    """One token of the organization; None if there is none."""
+    """Return one token of the organization; None if there is none."""
     return connection.execute(
         select(tokens).where(tokens.c.organization_id == organization, tokens.c.id == token)
     ).one_or_none()
@@ -117,19 +117,19 @@ def revoke_token(connection: Connection, organization: str, token: UUID, now: da
 
 
 def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
-    """A token that is not revoked, nor will be until this transaction ends; None if there is none."""
+    """Return a token that is not revoked, nor will be until this transaction ends; None if there is none."""
     statement = select(tokens).where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None))
     statement = statement.execution_options(fairlane_across="credentials")
     return connection.execute(statement.with_for_update(read=True)).one_or_none()
 
 
 def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> Sequence[AnyRow]:
-    """As `revoke_token`, all tokens of a user in an organization."""
+    """Revoke all tokens of a user in an organization, as `revoke_token` does."""
     return _revoke(connection, now, (tokens.c.organization_id == organization) & (tokens.c.user_id == user))
 
 
 def revoke_all_tokens_of(connection: Connection, user: str, now: datetime) -> Sequence[AnyRow]:
-    """As `revoke_token`, all tokens of a user, whichever organization they open."""
+    """Revoke all tokens of a user, whichever organization they open, as `revoke_token` does."""
     return _revoke(connection, now, tokens.c.user_id == user)
 
 
@@ -166,7 +166,7 @@ def note_use(connection: Connection, organization: str, token: UUID, now: dateti
 
 
 def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Those of the sessions that `find_session` would find."""
+    """Return those of the sessions that `find_session` would find."""
     return connection.execute(
         select(sessions, users.c.is_operator, users.c.rights)
         .join(users, users.c.id == sessions.c.user_id)
@@ -175,7 +175,7 @@ def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -
 
 
 def live_tokens(connection: Connection, hashes: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Those of the tokens that are neither revoked nor expired, whose users are not disabled; with their rights."""
+    """Return those tokens that are neither revoked nor expired, of users not disabled; with their rights."""
     statement = (
         select(tokens, users.c.is_operator, users.c.rights)
         .outerjoin(users, users.c.id == tokens.c.user_id)
@@ -190,7 +190,7 @@ def live_tokens(connection: Connection, hashes: Collection[str], now: datetime) 
 
 
 def find_users(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
-    """Those of the users that are there."""
+    """Return those of the users that are there."""
     return connection.execute(select(users).where(users.c.id.in_(sorted(ids)))).all()
 
 
@@ -200,7 +200,7 @@ def create_ticket(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def has_ticket(connection: Connection, hashed: str) -> bool:
-    """Whether there is such a ticket, good or expired."""
+    """Return True if there is such a ticket, good or expired."""
     return connection.scalar(select(socket_tickets.c.id).where(socket_tickets.c.id == hashed)) is not None
 
 

@@ -37,7 +37,7 @@ class Groups(NamedTuple):
 def undecided(
     connection: Connection, *, before: tuple[datetime, UUID] | None, limit: int, up_to: int, most: int
 ) -> Groups:
-    """Those about which nobody has decided, the one with the newest letter first.
+    """Return those about which nobody has decided, the one with the newest letter first.
 
     Those of a deleted organization are nobody's to decide about.
 

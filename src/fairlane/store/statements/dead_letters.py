@@ -101,7 +101,7 @@ def retry(
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """The parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
+    """Return the parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
     cause = (jobs.c.organization_id == dead_letters.c.organization_id) & (jobs.c.id == dead_letters.c.caused_by)
     return connection.execute(
         select(jobs.c.id, jobs.c.job_type, STATUS)
@@ -130,14 +130,14 @@ def resolve(
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """One dead letter."""
+    """Return one dead letter."""
     return connection.execute(
         select(dead_letters).where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
     ).one_or_none()
 
 
 def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """A dead letter of which a person has written down that nothing is to be done about it, or that it was done."""
+    """Return a dead letter if a person has decided that nothing is to be done about it, or that it was done."""
     letter = find(connection, organization, job_id)
     is_decided = letter is not None and letter.resolution in {Resolution.RESOLVED, Resolution.IGNORED}
     return letter if is_decided else None
@@ -151,7 +151,7 @@ def page(
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
-    """Dead letters with `submitted_by` and `status` of their jobs, newest first, from just after `before`."""
+    """Return dead letters with `submitted_by` and `status` of their jobs, newest first, from just after `before`."""
     # Whatever was decided: the newest of each decision, which an index has in this order. There is none of all: the
     # planner would take it by turns for one decision, too, and read past the others.
     decisions = Resolution if wanted.resolution is None else (wanted.resolution,)
@@ -171,7 +171,7 @@ def _newest(organization: str, wanted: Letters, before: tuple[datetime, UUID] | 
 
 
 def groups(connection: Connection, organization: str, *, resolution: Resolution | None) -> Sequence[AnyRow]:
-    """Dead letters by job type and error fingerprint, the largest group first."""
+    """Return dead letters by job type and error fingerprint, the largest group first."""
     size = func.count().label("size")
     statement = (
         select(
@@ -193,7 +193,7 @@ def groups(connection: Connection, organization: str, *, resolution: Resolution 
 
 
 def count(connection: Connection, organization: str, wanted: Letters) -> int:
-    """How many dead letters there are."""
+    """Return how many dead letters there are."""
     mine = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
     return connection.execute(mine.where(*_conditions(wanted))).scalar_one()
 

@@ -91,7 +91,7 @@ def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, End
 
 
 def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended]:
-    """Those with edges that are not settled: most jobs have none, and one statement finds that out for all."""
+    """Return those with edges that are not settled: most jobs have none, and one statement finds that out for all."""
     if not ended:
         return []
     if is_sqlite(connection):
@@ -224,7 +224,7 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
 
 
 def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
-    """What becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
+    """Say what becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
     ended = [EndedParent(one.id, one.job_type, one.status) for one in ended_parents]
     policy = ParentPolicy(child.on_parent_failure)
     found = fate(policy, ended, unmet=child.unmet_parents, run_at=child.run_at, now=now)
@@ -281,7 +281,7 @@ def _new_edges(connection: Connection, organization: str, after: Edge | None, li
 
 
 def _still_new(connection: Connection, edges: Sequence[Edge]) -> int:
-    """How many of these edges have to wait for the next look: somebody holds the parent or the child."""
+    """Return how many of these edges have to wait for the next look: somebody holds the parent or the child."""
     if not edges:
         return 0
     # By two lists, which are probes of the index: PostgreSQL compares each row with each of a list of whole keys.
@@ -323,7 +323,7 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID], ch
 
 
 def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:
-    """The next watched edges, by key. The sweeper goes through them page by page.
+    """Return the next watched edges, by key. The sweeper goes through them page by page.
 
     A join that looks for ended parents among all of them at once ran for minutes when a chain of 100,000 was watched.
     """
@@ -335,7 +335,7 @@ def watched_edges(connection: Connection, after: Edge | None, limit: int) -> lis
 
 
 def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
-    """Parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
+    """Return parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
 
     There should be none. Whatever it finds, `settle` repairs.
     """

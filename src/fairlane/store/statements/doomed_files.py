@@ -24,14 +24,14 @@ _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=5), timedelta(days=1)
 
 
 def announce(connection: Connection, now: datetime, lease: Lease, file_id: UUID, path: str) -> None:
-    """An attempt is about to store a file, which is left alone while the attempt runs."""
+    """Note that an attempt is about to store a file, which is left alone while the attempt runs."""
     attempt = {"job_id": lease.job_id, "lease_token": lease.token}
     row = _row(lease.organization, file_id, path, now, now + GRACE)
     connection.execute(doomed_files.insert().values({**row, **attempt}))
 
 
 def expect(connection: Connection, now: datetime, organization: str, file_id: UUID, path: str) -> datetime:
-    """Somebody who is no attempt is about to store a file; until when it is left alone."""
+    """Note that somebody who is no attempt is about to store a file, and return until when it is left alone."""
     until = now + GRACE
     connection.execute(doomed_files.insert().values(_row(organization, file_id, path, now, until)))
     return until
@@ -53,7 +53,7 @@ def keep(connection: Connection, organization: str, file_ids: Collection[UUID]) 
 
 
 def doom(connection: Connection, now: datetime, organization: str, paths: Iterable[str]) -> None:
-    """Their job loses these files in this transaction."""
+    """Note that their job loses these files in this transaction."""
     rows = [_row(organization, uuid4(), path, now, now) for path in paths]
     if rows:
         connection.execute(doomed_files.insert(), rows)
@@ -64,7 +64,7 @@ def _row(organization: str, file_id: UUID, path: str, now: datetime, due_at: dat
 
 
 def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
-    """Files that are to be deleted now, and that no other cleaner will take for a while."""
+    """Return files that are to be deleted now, and that no other cleaner will take for a while."""
     writing = (
         select(live.c.id)
         .where(
@@ -89,12 +89,12 @@ def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyR
 
 
 def forget(connection: Connection, files: Sequence[AnyRow]) -> None:
-    """These files are deleted."""
+    """Strike out files that are deleted."""
     connection.execute(delete(doomed_files).where(_among(files)).execution_options(fairlane_across="clean-up"))
 
 
 def postpone(connection: Connection, now: datetime, file: AnyRow) -> None:
-    """The storage refused to delete the file: try again when twice the time has passed, a day later at most."""
+    """Have a file that the storage refused to delete tried again after twice the time, a day later at most."""
     wait = min(max(now - file.since, _SHORTEST_WAIT), _LONGEST_WAIT)
     connection.execute(
         update(doomed_files)

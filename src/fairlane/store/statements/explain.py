@@ -10,7 +10,7 @@ from fairlane.store.tables import AnyRow, job_parents, live, workers
 
 
 def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit: int) -> Sequence[AnyRow]:
-    """The first `limit` parents that have not ended: id, job_type, status; `total` on each row counts them all.
+    """Return the first `limit` parents that have not ended: id, job_type, status; `total` on each row counts them all.
 
     A parent that has ended, but whose edge is still to be settled, is no longer waited for.
     """
@@ -30,7 +30,7 @@ def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit
 
 
 def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
-    """How many ready jobs of the lane come before this one, counted no further than `up_to`; by the ready index."""
+    """Count the ready jobs of the lane that come before this one, no further than `up_to`; by the ready index."""
     order = (live.c.priority, live.c.run_at, live.c.id)
     earlier = (
         select(live.c.id)
@@ -50,7 +50,7 @@ def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
 
 
 def holder(connection: Connection, worker_id: UUID) -> AnyRow | None:
-    """The lease of the worker that runs a job; None if its row is gone."""
+    """Return the lease of the worker that runs a job; None if its row is gone."""
     return connection.execute(
         select(workers.c.name, workers.c.heartbeat_at, workers.c.lease_expires, workers.c.boot_id).where(
             workers.c.id == worker_id

@@ -76,12 +76,12 @@ class Audience:
 
 
 def newest(connection: Connection) -> int:
-    """The highest number in the log that is there; 0: none."""
+    """Return the highest number in the log that is there; 0: none."""
     return connection.scalar(select(func.max(execution_log.c.id)).execution_options(**_ACROSS)) or 0
 
 
 def writers(connection: Connection) -> frozenset[str]:
-    """The transactions of this database that may have drawn numbers of the log or of alerts, and have not ended.
+    """Return the transactions that may have drawn numbers of the log or of alerts, and have not ended.
 
     On SQLite none: one writes at a time, and numbers are drawn in the order of commits.
     """
@@ -89,12 +89,12 @@ def writers(connection: Connection) -> frozenset[str]:
 
 
 def fresh(connection: Connection, high: int, limit: int) -> list[Range]:
-    """The ranges of numbers above `high` that are there, ascending; at most so many numbers."""
+    """Return the ranges of numbers above `high` that are there, ascending; at most so many numbers."""
     return [(first, last) for first, last in connection.execute(_FRESH, {"high": high, "limit": limit})]
 
 
 def come_late(connection: Connection, gaps: Sequence[Range], limit: int) -> list[int]:
-    """Those numbers of the gaps that are there, ascending."""
+    """Return those numbers of the gaps that are there, ascending."""
     if not gaps:
         return []
     ranges = given("first", "last")
@@ -109,7 +109,7 @@ ORDER BY entry.id LIMIT :limit
 def entries(
     connection: Connection, audience: Audience, above: int, up_to: int, late: Collection[int], most: int
 ) -> Sequence[AnyRow]:
-    """Rows of the log for an audience, ascending: those in the range and those that came late.
+    """Return rows of the log for an audience, ascending: those in the range and those that came late.
 
     Each with its job's type, queue and user, and `is_stray`: the organization has no such job. Of each organization no
     more than `most` and one: who has more than `most` has too many to be told one by one.
@@ -122,7 +122,7 @@ def entries(
 
 
 def missed(connection: Connection, audience: Audience, position: Position, up_to: int, most: int) -> Sequence[AnyRow]:
-    """Rows up to a number, there now, that a reader at the position had not read, ascending; no more than `most`."""
+    """Return rows up to a number that a reader at the position had not read, ascending; no more than `most`."""
     number = execution_log.c.id
     unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     heard = (
@@ -146,7 +146,7 @@ def _heard(connection: Connection, audience: Audience) -> ColumnElement[bool]:
 
 
 def _is_watched(connection: Connection, column: Column[UUID], audience: Audience) -> ColumnElement[bool]:
-    """Whether it is the id of a job that is watched. Another organization's of the same id finds no room.
+    """Say whether it is the id of a watched job. Another organization's of the same id finds no room.
 
     In one parameter: PostgreSQL takes no more than 65,535, and each takes its time. With IS TRUE the planner can't make
     a join of it, which would begin with them.
@@ -166,7 +166,7 @@ def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
 
 
 def running_progress(connection: Connection, audience: Audience, most: int) -> Sequence[AnyRow]:
-    """Progress of the attempts that run in the audience's organizations; at most so many rows."""
+    """Return progress of the attempts that run in the audience's organizations; at most so many rows."""
     if not audience.everyone and not audience.organizations:
         return []
     statement = _of_running(connection)
@@ -176,7 +176,7 @@ def running_progress(connection: Connection, audience: Audience, most: int) -> S
 
 
 def watched_progress(connection: Connection, audience: Audience) -> Sequence[AnyRow]:
-    """Progress of the audience's jobs that run.
+    """Return progress of the audience's jobs that run.
 
     Found among all that run, of which there are few: of the jobs that somebody has a page of open most ended long ago.
     """
@@ -186,7 +186,7 @@ def watched_progress(connection: Connection, audience: Audience) -> Sequence[Any
 
 
 def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
-    """Progress of the attempts that run: each is looked up, as jobs that ended long ago have theirs, too."""
+    """Return progress of the attempts that run: each is looked up, as jobs that ended long ago have theirs, too."""
     its = select(progress).where(_OF_ATTEMPT)
     if is_sqlite(connection):
         found: Select[*tuple[Any, ...]] = its
@@ -198,7 +198,7 @@ def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
-    """Progress of these jobs, whether they run or not."""
+    """Return progress of these jobs, whether they run or not."""
     by_organization: dict[str, list[UUID]] = {}
     for organization, job_id in keys:
         by_organization.setdefault(organization, []).append(job_id)
@@ -211,13 +211,13 @@ def _progress_in(connection: Connection, organization: str, ids: Collection[UUID
 
 
 def floors(connection: Connection, organizations: Collection[str]) -> dict[str, int]:
-    """Up to where the logs of these organizations have rows that were deleted."""
+    """Return up to where the logs of these organizations have rows that were deleted."""
     found = select(feed_floors).where(feed_floors.c.organization_id.in_(sorted(organizations)))
     return {row.organization_id: row.log_id for row in connection.execute(found)}
 
 
 def highest_floor(connection: Connection) -> int:
-    """The highest of all organizations' floors."""
+    """Return the highest of all organizations' floors."""
     return connection.scalar(select(func.max(feed_floors.c.log_id)).execution_options(**_ACROSS)) or 0
 
 
@@ -241,7 +241,7 @@ def raise_floor(connection: Connection, organization: str, ids: ColumnElement[bo
 
 
 def cursor_key(connection: Connection) -> str:
-    """The key of all nodes, in hex; the first who asks makes it."""
+    """Return the key of all nodes, in hex; the first who asks makes it."""
     statement = insert(connection, feed_keys).values(id=1, key=token_hex(32))
     connection.execute(statement.on_conflict_do_nothing())
     return str(connection.execute(select(feed_keys.c.key)).scalar_one())
@@ -253,12 +253,12 @@ def add_alert(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def newest_alert(connection: Connection) -> int:
-    """The highest number of an alert that is there; 0: none."""
+    """Return the highest number of an alert that is there; 0: none."""
     return connection.scalar(select(func.max(alerts.c.id)).execution_options(**_ACROSS)) or 0
 
 
 def alerts_after(connection: Connection, position: Position, most: int) -> Sequence[AnyRow]:
-    """All organizations' alerts that a reader at the position has not read, ascending; at most so many."""
+    """Return all organizations' alerts that a reader at the position has not read, ascending; at most so many."""
     number = alerts.c.id
     unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     return connection.execute(

@@ -91,7 +91,7 @@ class Finish(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it may be completed together with others, by one statement."""
+        """Return True if it may be completed together with others, by one statement."""
         return isinstance(self.outcome, Completed) and not self.has_checkpoint
 
 
@@ -173,7 +173,7 @@ def _may_free(one: Finished, parents: Collection[Key]) -> bool:
 
 
 def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
-    """Those that were completed plainly; where `may_free`, a child of the job is to be told."""
+    """Return those that were completed plainly; where `may_free`, a child of the job is to be told."""
     plain = [one for one in ordered if one.is_plain]
     transition = transitions.complete(now, None)
     complete = _complete_on_sqlite if is_sqlite(connection) else _complete
@@ -258,7 +258,7 @@ def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
 
 
 def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyRow]:
-    """What `decide` needs to know of the attempts that have these leases still, by lease.
+    """Return what `decide` needs to know of the attempts that have these leases still, by lease.
 
     A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
     the row before: so a request comes wholly before the decision or after it.

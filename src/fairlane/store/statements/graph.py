@@ -11,7 +11,7 @@ from fairlane.store.tables import AnyRow, job_parents, jobs
 
 
 def edges_at(connection: Connection, organization: str, ids: Collection[UUID], *, limit: int) -> list[Edge]:
-    """The edges that lead to these jobs, then those that lead away from them, `limit` of them at most."""
+    """Return the edges that lead to these jobs, then those that lead away from them, `limit` of them at most."""
     edge = select(job_parents.c.parent_id, job_parents.c.job_id).where(job_parents.c.organization_id == organization)
     found: list[Edge] = []
     for end in (job_parents.c.job_id, job_parents.c.parent_id):
@@ -20,7 +20,7 @@ def edges_at(connection: Connection, organization: str, ids: Collection[UUID], *
 
 
 def nodes(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
-    """What the graph shows of each of these jobs."""
+    """Return what the graph shows of each of these jobs."""
     shown = (
         jobs.c.id,
         jobs.c.job_type,

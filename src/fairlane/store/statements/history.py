@@ -13,7 +13,7 @@ from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lin
 
 
 def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """The execution log, oldest first, with error_type and traceback on rows that ended an attempt badly.
+    """Return the execution log, oldest first, with error_type and traceback on rows that ended an attempt badly.
 
     An attempt leaves `running` once, and has an error's row only if it failed, timed out or lost its worker.
     """
@@ -65,7 +65,7 @@ def revived(connection: Connection, organization: str, jobs: Collection[UUID], s
 
 
 def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:
-    """Log lines of the job, oldest first, without the first `skip`.
+    """Return log lines of the job, oldest first, without the first `skip`.
 
     By place and not by the rows' own number: that one is shared by all organizations and says how much others log.
     """
@@ -79,7 +79,7 @@ def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int,
 
 
 def result_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
-    """What the handler returned, as JSON text; None if it returned nothing or has not."""
+    """Return what the handler returned, as JSON text; None if it returned nothing or has not."""
     return connection.scalars(
         select(results.c.value).where(results.c.organization_id == organization, results.c.job_id == job_id)
     ).one_or_none()

@@ -18,12 +18,12 @@ def keep(connection: Connection, values: Mapping[str, Any]) -> bool:
 
 
 def find(connection: Connection, organization: str, user: str, key: str) -> AnyRow | None:
-    """What is kept under a key."""
+    """Return what is kept under a key."""
     return connection.execute(select(idempotency_keys).where(_is(organization, user, key))).one_or_none()
 
 
 def hold(connection: Connection, organization: str, user: str, key: str) -> AnyRow | None:
-    """What is kept under a key, locked to the end of the transaction: nobody gives it up meanwhile."""
+    """Lock what is kept under a key to the end of the transaction, so that nobody gives it up meanwhile."""
     held = select(idempotency_keys).where(_is(organization, user, key)).with_for_update()
     return connection.execute(held).one_or_none()
 

@@ -211,14 +211,14 @@ def _place(wanted: Wanted, base: Table) -> _At:
 
 
 def are_few(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> bool:
-    """Whether no more jobs have the job type, the user and the queue; False where none of these is asked for."""
+    """Return True if no more jobs have the job type, the user and the queue; False where none of these is asked for."""
     equal = _rarer(wanted)
     some = select(jobs.c.id).where(jobs.c.organization_id == organization, *equal).limit(up_to + 1).subquery()
     return bool(equal) and connection.execute(select(func.count()).select_from(some)).scalar_one() <= up_to
 
 
 def is_common(connection: Connection, organization: str, label: tuple[str, str], *, above: int) -> bool:
-    """Whether more jobs than `above` have the label."""
+    """Return True if more jobs than `above` have the label."""
     name, value = label
     mine = (labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value)
     some = select(labels.c.job_id).where(*mine).limit(above + 1).subquery()
@@ -234,7 +234,7 @@ def nth_newest(connection: Connection, organization: str, nth: int) -> Place | N
 
 
 def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
-    """Whether any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
+    """Return True if any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
     wanted = Wanted(id_end=end, words_from=first)
     (source,) = _sources(wanted)
     there = select(jobs.c.id).where(*_conditions(organization, wanted, source)).exists()

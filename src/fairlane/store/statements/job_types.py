@@ -44,7 +44,7 @@ def register(
 
 
 def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
-    """These registered types, none of which can be deleted before this transaction ends."""
+    """Return these registered types, none of which can be deleted before this transaction ends."""
     # Names are printable; PostgreSQL would refuse a NUL with an error of its own.
     possible = [name for name in names if name.isprintable()]
     if len(possible) == 1:
@@ -53,7 +53,7 @@ def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
 
 
 def hold(connection: Connection, name: str) -> AnyRow | None:
-    """A registered type, locked against others who change it, not against its submissions; None if there is none."""
+    """Lock a registered type against others who change it, not against its submissions; None if there is none."""
     statement = select(job_types).where(job_types.c.name == name).with_for_update(key_share=True)
     return connection.execute(statement).one_or_none()
 
@@ -65,12 +65,12 @@ def documents(connection: Connection, names: Collection[str]) -> Sequence[AnyRow
 
 
 def options_of(connection: Connection, name: str) -> str | None:
-    """A registered type's options, as JSON text; unlike `find` it locks nothing."""
+    """Return a registered type's options, as JSON text; unlike `find` it locks nothing."""
     return connection.scalars(select(job_types.c.options).where(job_types.c.name == name)).one_or_none()
 
 
 def everything(connection: Connection) -> Sequence[AnyRow]:
-    """All registered types, by name."""
+    """Return all registered types, by name."""
     return connection.execute(select(job_types).order_by(job_types.c.name)).all()
 
 
@@ -98,7 +98,7 @@ WHERE EXISTS (SELECT 1 FROM fairlane_jobs WHERE organization_id = organization.i
 
 
 def is_referenced(connection: Connection, name: str) -> bool:
-    """Whether any organization still has a job or a schedule of the type.
+    """Return True if any organization still has a job or a schedule of the type.
 
     Its cost goes by the number of organizations.
     """
@@ -123,7 +123,7 @@ def pause(connection: Connection, now: datetime, subject: str, name: str, *, act
 
 
 def find_pause(connection: Connection, subject: str, name: str) -> AnyRow | None:
-    """The pause of a queue, a job type or an organization; None: it is not paused."""
+    """Return the pause of a queue, a job type or an organization; None: it is not paused."""
     return connection.execute(select(pauses).where(_is(subject, name))).one_or_none()
 
 
@@ -137,5 +137,5 @@ def _is(subject: str, name: str) -> ColumnElement[bool]:
 
 
 def paused(connection: Connection) -> Sequence[AnyRow]:
-    """All pauses."""
+    """Return all pauses."""
     return connection.execute(select(pauses).order_by(pauses.c.subject, pauses.c.name)).all()

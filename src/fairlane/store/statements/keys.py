@@ -47,7 +47,7 @@ class Writer(NamedTuple):
 
 
 def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRow]:
-    """All keys of these organizations, by version."""
+    """Return all keys of these organizations, by version."""
     return connection.execute(
         select(organization_keys)
         .where(_KEYS.organization_id.in_(sorted(organizations)))
@@ -61,7 +61,7 @@ async def of_on(line: Line, organizations: Collection[str]) -> list[WrappedKey]:
 
 
 def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
-    """The transactions that write, or may be about to, in this database, but for those known to have begun later.
+    """Return the transactions that write in this database, or may be about to; none known to have begun later.
 
     On SQLite none: one writes at a time, so that whoever comes to write has all that was written before.
 
@@ -76,7 +76,7 @@ def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
 
 
 def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
-    """All keys of the organization, by version, locked until the transaction ends: changes come one after the other."""
+    """Lock all keys of the organization, by version, so that changes come one after the other."""
     return connection.execute(
         select(organization_keys).where(_KEYS.organization_id == organization).order_by(_KEYS.version).with_for_update()
     ).all()
@@ -103,7 +103,7 @@ def replace(connection: Connection, now: datetime, organization: str, version: i
 
 
 def wrap_anew(connection: Connection, organization: str, version: int, wrapped: str) -> None:
-    """The same key under another master key."""
+    """Store the same key as another master key wraps it."""
     _set(connection, organization, version, wrapped_key=wrapped)
 
 
@@ -126,7 +126,7 @@ def destroy(connection: Connection, now: datetime, organization: str) -> int:
 
 
 def sealed_organizations(connection: Connection) -> Sequence[str]:
-    """The organizations that have a key in use, the one whose newest is the oldest first."""
+    """Return the organizations that have a key in use, the one whose newest is the oldest first."""
     return connection.scalars(
         select(_KEYS.organization_id)
         .where(_KEYS.state == KeyState.ACTIVE)
@@ -137,7 +137,7 @@ def sealed_organizations(connection: Connection) -> Sequence[str]:
 
 
 def begun(connection: Connection) -> Sequence[AnyRow]:
-    """The organizations that have a key in use, each with when it got its first one."""
+    """Return the organizations that have a key in use, each with when it got its first one."""
     in_use = func.count().filter(_KEYS.state == KeyState.ACTIVE)
     return connection.execute(
         select(_KEYS.organization_id, func.min(_KEYS.created_at).label("at"))

@@ -73,7 +73,7 @@ def forget_unused(
 def nth_newest_submission(
     connection: Connection, organization: str, user: str | None, job_type: str, *, nth: int, since: datetime
 ) -> datetime | None:
-    """When the `nth` newest job of this type and user was submitted, if that was after `since`."""
+    """Return when the `nth` newest job of this type and user was submitted, if that was after `since`."""
     return connection.scalars(
         select(submissions.c.at)
         .where(
@@ -112,7 +112,7 @@ def forget_submissions(connection: Connection, before: datetime, limit: int) -> 
 
 
 def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
-    """How many jobs of the organization have not ended, counted no further than `up_to`."""
+    """Return how many jobs of the organization have not ended, counted no further than `up_to`."""
     some = (
         select(live.c.id)
         .where(live.c.organization_id == organization)
@@ -125,5 +125,5 @@ def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
 
 
 def window_start(now: datetime, seconds: float) -> datetime:
-    """The beginning of a window that ends now."""
+    """Return the beginning of a window that ends now."""
     return now - timedelta(seconds=seconds)

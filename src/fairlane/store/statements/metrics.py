@@ -23,7 +23,7 @@ def within(statement: S, table: Table, organization: str | None) -> S:
 
 
 def jobs_by_status(connection: Connection, organization: str | None) -> dict[str, int]:
-    """How many jobs rest in each status that any rests in; one pass over an index."""
+    """Return how many jobs rest in each status that any rests in; one pass over an index."""
     found: Counter[str] = Counter()
     for table in (live, ended):
         statement = select(table.c.status, func.count().label("size")).group_by(table.c.status)
@@ -32,7 +32,7 @@ def jobs_by_status(connection: Connection, organization: str | None) -> dict[str
 
 
 def ready_by_priority(connection: Connection, organization: str | None) -> Sequence[AnyRow]:
-    """For each priority with ready jobs: `priority` as its rank, `size`, and `since`, when the first was due.
+    """Return each priority with ready jobs: `priority` as its rank, `size`, and `since`, when the first was due.
 
     That is its retry time, if it had one: a job that was to wait five hours has not been kept waiting for five hours.
     """
@@ -50,7 +50,7 @@ def ready_by_priority(connection: Connection, organization: str | None) -> Seque
 
 
 def dead_letter_depth(connection: Connection, organization: str | None) -> int:
-    """How many dead letters nobody has decided about."""
+    """Return how many dead letters nobody has decided about."""
     statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.resolution == Resolution.PENDING)
     return connection.execute(within(statement, dead_letters, organization)).scalar_one()
 
@@ -67,7 +67,7 @@ def running_by_worker(connection: Connection) -> Counter[UUID]:
 
 
 def running(connection: Connection, organization: str | None, limit: int) -> Sequence[AnyRow]:
-    """Running jobs with their worker's name and their progress, the longest-running first."""
+    """Return running jobs with their worker's name and their progress, the longest-running first."""
     statement = (
         select(
             live,

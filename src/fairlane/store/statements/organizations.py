@@ -64,7 +64,7 @@ def wait_for_ends(connection: Connection, organization: str) -> None:
 
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
-    """These organizations, deleted ones too."""
+    """Return these organizations, deleted ones too."""
     # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.
     possible = [one for one in ids if is_organization_id(one)]
     if len(possible) == 1:
@@ -75,28 +75,28 @@ def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
 
 
 def everyone(connection: Connection) -> Sequence[AnyRow]:
-    """All organizations but deleted ones, by id."""
+    """Return all organizations but deleted ones, by id."""
     return connection.execute(
         select(organizations).where(organizations.c.status != OrganizationStatus.DELETED).order_by(organizations.c.id)
     ).all()
 
 
 def retentions(connection: Connection) -> dict[str, float]:
-    """The organizations, deleted ones too, that have a retention of their own, in seconds."""
+    """Return the organizations, deleted ones too, that have a retention of their own, in seconds."""
     statement = select(organizations.c.id, organizations.c.retention_seconds)
     rows = connection.execute(statement.where(organizations.c.retention_seconds.is_not(None)))
     return {row.id: row.retention_seconds for row in rows}
 
 
 def running_limits(connection: Connection) -> dict[str, int]:
-    """The organizations that may run only so many jobs at once, and how many."""
+    """Return the organizations that may run only so many jobs at once, and how many."""
     statement = select(organizations.c.id, organizations.c.max_running)
     rows = connection.execute(statement.where(organizations.c.max_running.is_not(None)))
     return {row.id: row.max_running for row in rows}
 
 
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
-    """Jobs of the organization that have not started, locked in id order; without those that somebody holds."""
+    """Lock jobs of the organization that have not started, in id order, without those that somebody holds."""
     return connection.execute(
         select(live.c.id, live.c.status, live.c.job_type)
         .where(live.c.organization_id == organization, live.c.status.in_(sorted(WAITING)))
@@ -123,14 +123,14 @@ def remove_member(connection: Connection, organization: str, user: str) -> bool:
 
 
 def members_of(connection: Connection, organization: str) -> Sequence[AnyRow]:
-    """All members of an organization, by user."""
+    """Return all members of an organization, by user."""
     return connection.execute(
         select(members).where(members.c.organization_id == organization).order_by(members.c.user_id)
     ).all()
 
 
 def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
-    """The organizations, but deleted ones, that a user belongs to, by id, with their role there."""
+    """Return the organizations, but deleted ones, that a user belongs to, by id, with their role there."""
     return connection.execute(
         select(organizations.c.id, organizations.c.name, organizations.c.status, members.c.role)
         .join(organizations, organizations.c.id == members.c.organization_id)
@@ -141,7 +141,7 @@ def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
 
 
 def lock_member(connection: Connection, organization: str, user: str) -> AnyRow | None:
-    """A member, who stays one and as they are until this transaction ends; None: they are none."""
+    """Return a member, who stays one and as they are until this transaction ends; None: they are none."""
     if not is_user_id(user):
         return None
     statement = _FIND_MEMBER.with_for_update(read=True)
@@ -149,7 +149,7 @@ def lock_member(connection: Connection, organization: str, user: str) -> AnyRow 
 
 
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
-    """The members among these (organization, user) pairs."""
+    """Return the members among these (organization, user) pairs."""
     # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.
     wanted = [pair for pair in pairs if is_organization_id(pair[0]) and is_user_id(pair[1])]
     if not wanted:

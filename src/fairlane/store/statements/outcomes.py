@@ -36,7 +36,7 @@ def add(connection: Connection, now: datetime, worker_id: UUID, counts: Mapping[
 
 
 def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> dict[Pair, Outcomes]:
-    """What all workers counted of each of these pairs from a minute on."""
+    """Return what all workers counted of each of these pairs from a minute on."""
     found: dict[Pair, Outcomes] = {}
     ordered = sorted(pairs)
     for start in range(0, len(ordered), _PAIRS):

@@ -58,7 +58,7 @@ class Sealed(NamedTuple):
 
     @property
     def table(self) -> Table:
-        """The column's table."""
+        """Return the column's table."""
         return self.column.table
 
 

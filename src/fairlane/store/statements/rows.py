@@ -49,21 +49,21 @@ class Opener(Protocol):
     """Gives stored texts as people may see them: opened, and without secret parameters."""
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
-        """A job's parameters."""
+        """Return a job's parameters."""
 
     def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
-        """A text, if there is one."""
+        """Return a text, if there is one."""
 
 
 class _WithoutKeys:
     """`Opener` for whoever has no keys."""
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
-        """A job's parameters."""
+        """Return a job's parameters."""
         return {"parameters": LOCKED} if is_sealed(text) else shown_object(text, "parameters")
 
     def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
-        """A text, if there is one."""
+        """Return a text, if there is one."""
         return LOCKED if text is not None and is_sealed(text) else text
 
 
@@ -71,7 +71,7 @@ WITHOUT_KEYS: Final = _WithoutKeys()
 
 
 def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None = None) -> Select[Any]:
-    """Jobs with their state and progress. The caller adds the organization.
+    """Return jobs with their state and progress. The caller adds the organization.
 
     Args:
         found: rows to each of which the jobs are joined that fit `on`.
@@ -106,7 +106,7 @@ def get(connection: Connection, organization: str, job_id: UUID, opener: Opener)
 
 
 def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID]) -> bool:
-    """Whether any job's id is in the range, from the first to the last: one probe of the primary key."""
+    """Return True if any job's id is in the range, from the first to the last: one probe of the primary key."""
     there = exists().where(jobs.c.organization_id == organization, jobs.c.id.between(*ids))
     return connection.execute(select(there)).scalar_one()
 
@@ -127,7 +127,7 @@ def jobs_of(
 
 
 def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> dict[UUID, tuple[UUID, ...]]:
-    """The parents of each of these jobs that has any."""
+    """Return the parents of each of these jobs that has any."""
     found: dict[UUID, tuple[UUID, ...]] = {}
     if not ids:
         return found
@@ -137,7 +137,7 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
 
 
 def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
-    """The public value of a draft without parents that was inserted just now."""
+    """Return the public value of a draft without parents that was inserted just now."""
     kind = draft.kind
     return job_of(
         *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),
@@ -147,7 +147,7 @@ def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) ->
 
 
 def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_KEYS) -> Job:
-    """The public value of a row of `select_jobs`."""
+    """Return the public value of a row of `select_jobs`."""
     mine = (row.organization_id, row.id)
     return Job(
         id=row.id,

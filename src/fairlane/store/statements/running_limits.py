@@ -79,7 +79,7 @@ def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
 
 
 def started(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[Subject, int]:
-    """How many jobs of each subject have started within its window (seconds, up to now)."""
+    """Return how many jobs of each subject have started within its window (seconds, up to now)."""
     if not windows:
         return {}
     rows = connection.execute(_on_windows(_STARTED, sqlite=is_sqlite(connection)), _windows(connection, now, windows))
@@ -102,7 +102,7 @@ def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
 
 
 def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[str, str]:
-    """The parameters of `_on_windows`: each subject with the begin of its window, and the time."""
+    """Return the parameters of `_on_windows`: each subject with the begin of its window, and the time."""
 
     def stored(moment: datetime) -> str:
         return str(Instant().process_bind_param(moment, connection.dialect))
@@ -113,7 +113,7 @@ def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, fl
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
-    """When the last jobs of an execution-limited subject started, and how many then; the newest first."""
+    """Return when the last jobs of an execution-limited subject started, and how many then; the newest first."""
     rows = connection.execute(
         select(starts.c.at, starts.c.number)
         .where(starts.c.organization_id == (subject.organization or _ALL), starts.c.job_type == subject.job_type)
@@ -156,12 +156,12 @@ def forget_type(connection: Connection, job_type: str) -> None:
 
 
 def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
-    """What was set beyond the job types' own limits; what a newer version set is left out."""
+    """Return what was set beyond the job types' own limits; what a newer version set is left out."""
     return overrides_of(connection.execute(OVERRIDES.execution_options(fairlane_across="claim")))
 
 
 def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]:
-    """The same, from the rows of `OVERRIDES`."""
+    """Return what `overrides` does, from the rows of `OVERRIDES`."""
     return {Subject(organization or None, job_type): _known(document) for organization, job_type, document in rows}
 
 

@@ -25,12 +25,12 @@ def create(connection: Connection, values: Mapping[str, Any]) -> bool:
 
 
 def find(connection: Connection, organization: str, name: str) -> AnyRow | None:
-    """A schedule by its name."""
+    """Return a schedule by its name."""
     return connection.execute(select(schedules).where(_is(organization, name))).one_or_none()
 
 
 def lock(connection: Connection, organization: str, name: str) -> AnyRow | None:
-    """The same, locked to the end of the transaction."""
+    """Lock a schedule to the end of the transaction, and return it."""
     return connection.execute(select(schedules).where(_is(organization, name)).with_for_update()).one_or_none()
 
 
@@ -49,7 +49,7 @@ def of(
 
 
 def count(connection: Connection, organization: str) -> int:
-    """How many an organization has."""
+    """Return how many an organization has."""
     statement = select(func.count()).select_from(schedules).where(schedules.c.organization_id == organization)
     return connection.execute(statement).scalar_one()
 
@@ -70,7 +70,7 @@ def remove_all(connection: Connection, organization: str) -> None:
 
 
 def next_look(connection: Connection) -> datetime | None:
-    """When the next schedule is to be seen to; None: there is none."""
+    """Return when the next schedule is to be seen to; None: there is none."""
     soonest = select(func.min(schedules.c.look_at)).where(schedules.c.look_at.is_not(None))
     moment: datetime | None = connection.execute(soonest.execution_options(fairlane_across="schedules")).scalar_one()
     return moment
@@ -97,7 +97,7 @@ def due(connection: Connection, now: datetime, after: str, limit: int = _BATCH) 
 
 
 def lock_due(connection: Connection, organization: str, schedule: UUID, now: datetime) -> AnyRow | None:
-    """The schedule, locked, if it is still due and nobody else is at it."""
+    """Lock the schedule if it is still due and nobody else is at it, and return it."""
     statement = select(schedules).where(_is_id(organization, schedule), schedules.c.look_at <= now)
     return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
@@ -118,7 +118,7 @@ def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: s
 
 
 def timetable_of(row: AnyRow) -> Timetable:
-    """When a schedule's ticks are."""
+    """Return when a schedule's ticks are."""
     return Timetable(row.cron, row.every_seconds, row.time_zone, row.start)
 
 

@@ -18,7 +18,7 @@ from fairlane.store.tables import live, outcomes
 
 
 def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str, float]:
-    """Of which organizations attempts that ended since then took most seconds, and how many; the busiest first."""
+    """Return whose attempts that ended since then took most seconds, and how many; the busiest first."""
     spent = func.sum(outcomes.c.seconds).label("spent")
     statement = (
         select(outcomes.c.organization_id, spent)
@@ -34,7 +34,7 @@ def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str,
 def by_minute(
     connection: Connection, since: datetime, organizations: Collection[str]
 ) -> dict[tuple[str, datetime], Outcomes]:
-    """How attempts of these organizations ended in each minute."""
+    """Return how attempts of these organizations ended in each minute."""
     counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
     statement = (
         select(outcomes.c.organization_id, outcomes.c.minute, *counts)
@@ -45,7 +45,7 @@ def by_minute(
 
 
 def number_of_organizations(connection: Connection, since: datetime) -> int:
-    """Of how many attempts ended since then."""
+    """Return of how many organizations attempts ended since then."""
     statement = select(func.count(outcomes.c.organization_id.distinct())).where(outcomes.c.minute >= since)
     return connection.execute(statement.execution_options(fairlane_across="operator reads")).scalar_one()
 
@@ -74,7 +74,7 @@ FROM {given}
 
 
 def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
-    """What is in line in each of these lanes, by the ready index."""
+    """Return what is in line in each of these lanes, by the ready index."""
     rows = [[one.queue, one.organization, one.job_type] for one in lanes]
     found = connection.execute(_in_line(sqlite=is_sqlite(connection)), {"given": as_given(rows), "up_to": up_to})
     # A lane may have become empty.

@@ -54,7 +54,7 @@ def ends(
 
 
 def ends_by_type(connection: Connection, organization: str | None, grid: Grid) -> dict[str, Outcomes]:
-    """How attempts ended in all steps together, by job type, that with most attempts first; None as above."""
+    """Return how attempts ended in all steps together, by job type, that with most attempts first; None as above."""
     job_type = outcomes.c.job_type
     statement = select(job_type, *_COUNTS).where(*_during(grid)).group_by(job_type)
     rows = connection.execute(within(statement.order_by(_MOST_ATTEMPTS_FIRST, job_type), outcomes, organization))
@@ -62,7 +62,7 @@ def ends_by_type(connection: Connection, organization: str | None, grid: Grid) -
 
 
 def ends_of_all(connection: Connection, grid: Grid) -> dict[int, Outcomes]:
-    """How attempts of all organizations together ended, by step. For operators."""
+    """Return how attempts of all organizations together ended, by step. For operators."""
     place = _place(grid)
     statement = select(place, *_COUNTS).where(*_during(grid)).group_by(place)
     rows = connection.execute(within(statement, outcomes, None))
@@ -74,7 +74,7 @@ def _during(grid: Grid) -> tuple[ColumnElement[bool], ...]:
 
 
 def _place(grid: Grid) -> Label[int]:
-    """In which step a minute lies. Both databases divide whole numbers to a whole one."""
+    """Say in which step a minute lies. Both databases divide whole numbers to a whole one."""
     moment = cast(extract("epoch", outcomes.c.minute), BigInteger)
     return ((moment - int(grid.start.timestamp())) // int(grid.step.total_seconds())).label("place")
 
@@ -90,7 +90,7 @@ FROM {given}
 
 
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
-    """How many jobs were submitted in each step, counted no further than `up_to`."""
+    """Return how many jobs were submitted in each step, counted no further than `up_to`."""
     rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(connection, grid)))]
     values = {"organization": organization, "given": as_given(rows), "up_to": up_to}
     found = connection.execute(_submitted(sqlite=is_sqlite(connection)), values)
@@ -116,7 +116,7 @@ WHERE job.started_at IS NOT NULL {bound}
 
 
 def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[Ended]:
-    """The jobs that ended last in each of these cells, `each` of them at most."""
+    """Return the jobs that ended last in each of these cells, `each` of them at most."""
     moments = _moments(connection, grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
     found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": as_given(rows), "each": each})
@@ -156,7 +156,7 @@ def _of(row: AnyRow) -> Ended:
 
 
 def running_since(connection: Connection, organization: str) -> list[datetime]:
-    """When the jobs that run now have started, of 10,000 at most."""
+    """Return when the jobs that run now have started, of 10,000 at most."""
     statement = (
         select(live.c.started_at)
         .where(live.c.organization_id == organization, live.c.status == fixed(JobStatus.RUNNING))

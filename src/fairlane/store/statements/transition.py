@@ -80,7 +80,7 @@ class Change(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Of the job."""
+        """Return the job's key."""
         return self.organization, self.job_id
 
 
@@ -280,7 +280,7 @@ RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
 
 
 def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
-    """The log's."""
+    """Return the entries of the log."""
     steps = change.transition.steps
     first = row.log_sequence - len(steps) + 1
     return [
@@ -300,7 +300,7 @@ def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
 
 
 def _record(connection: Connection, now: datetime, written: Iterable[tuple[Change, Row]]) -> None:
-    """What goes beside the rows: attempts' errors, dead letters, results."""
+    """Write what goes beside the rows: attempts' errors, dead letters, results."""
     errors, buried, left, completed = [], [], [], []
     for change, row in written:
         key = {"organization_id": change.organization, "job_id": change.job_id}

@@ -86,13 +86,13 @@ def tell_locked(connection: Connection, worker_id: UUID, locked: Collection[str]
 
 
 def lacking_key_of(connection: Connection, organization: str) -> frozenset[UUID]:
-    """The workers that claim nothing of the organization, since they lack the master key."""
+    """Return the workers that claim nothing of the organization, since they lack the master key."""
     lacking = select(locked_organizations.c.worker_id).where(locked_organizations.c.organization_id == organization)
     return frozenset(connection.scalars(lacking))
 
 
 def lacking_keys(connection: Connection) -> dict[UUID, list[str]]:
-    """The workers that lack a master key, each with the organizations that it claims nothing of."""
+    """Return the workers that lack a master key, each with the organizations that it claims nothing of."""
     found: dict[UUID, list[str]] = {}
     statement = select(locked_organizations).order_by(locked_organizations.c.organization_id)
     for row in connection.execute(statement.execution_options(fairlane_across="operator reads")):
@@ -107,7 +107,7 @@ def request_drain(connection: Connection, worker_id: UUID) -> str | None:
 
 
 def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
-    """Whether somebody has asked the worker to drain."""
+    """Return True if somebody has asked the worker to drain."""
     asked = connection.scalars(select(workers.c.drain_requested).where(workers.c.id == worker_id)).one_or_none()
     return bool(asked)
 
@@ -122,7 +122,7 @@ class Held:
 
 
 def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
-    """The jobs that run under this worker's lease. What it runs beside these it has lost."""
+    """Return the jobs that run under this worker's lease. What it runs beside these it has lost."""
     rows = connection.execute(
         select(live.c.id, live.c.lease_token, live.c.cancel_requested_at)
         .where(_runs_under(worker_id))
@@ -139,7 +139,7 @@ class LostWorker(NamedTuple):
 
 
 def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> LostWorker | None:
-    """A worker whose lease has run out, locked so that no other rescuer takes it too; None if there is none.
+    """Lock a worker whose lease has run out, so that no other rescuer takes it too; None if there is none.
 
     A lease of another boot of the machine (SQLite) has run out, too: its worker died with that boot.
     """
@@ -172,7 +172,7 @@ SELECT id FROM holder WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM fairlan
 
 
 def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorker | None:
-    """A worker that has no row although jobs run under it; None if there is none, as it should be.
+    """Return a worker that has no row although jobs run under it; None if there is none, as it should be.
 
     `remove` leaves none behind, but somebody may delete rows by hand, and nobody else would ever find these jobs. There
     is nothing to lock: of two rescuers each job has one, by its lease.
@@ -182,7 +182,7 @@ def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorke
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
-    """Keys and leases of jobs that run under this worker. Those rescued most come first, to be compared.
+    """Return keys and leases of jobs that run under this worker. Those rescued most come first, to be compared.
 
     Waits for a claim of the worker's own that is still open: one whose connection broke may be committed yet.
     """
@@ -234,12 +234,12 @@ def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
 
 
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
-    """Workers with a valid lease."""
+    """Return workers with a valid lease."""
     return connection.execute(select(workers).where(_lives(connection, clock)).order_by(workers.c.name)).all()
 
 
 def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
-    """Workers without one, which no live worker has taken the jobs of yet."""
+    """Return workers without one, which no live worker has taken the jobs of yet."""
     return connection.execute(select(workers).where(_is_lost(connection, clock))).all()
 
 
