@@ -5,16 +5,18 @@ WITH moment AS MATERIALIZED (
   SELECT FROM fairlane_workers
   WHERE id = :worker_id AND lease_expires > coalesce(:lease_now, extract(epoch FROM clock_timestamp()))
   FOR KEY SHARE SKIP LOCKED
+), paused AS MATERIALIZED (
+  SELECT subject, name FROM fairlane_pauses WHERE :stands_alone
 ), lane AS (
   SELECT l.* FROM jsonb_array_elements(CAST(:lanes AS jsonb)) AS one(lane) CROSS JOIN LATERAL (
     SELECT lane ->> 0 AS queue, lane ->> 1 AS organization_id, lane ->> 2 AS job_type, CAST(lane ->> 3 AS int) AS room,
       CAST(lane ->> 4 AS int) AS quota, CAST(lane ->> 5 AS int) AS oldest, CAST(lane ->> 6 AS int) AS first_priority,
       CAST(lane ->> 7 AS timestamptz) AS first_run_at, CAST(lane ->> 8 AS uuid) AS first_id) AS l
   CROSS JOIN me
-  WHERE NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'maintenance')
-    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'queue' AND name = l.queue)
-    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'job_type' AND name = l.job_type)
-    AND NOT EXISTS (SELECT FROM fairlane_pauses WHERE subject = 'organization' AND name = l.organization_id)
+  WHERE NOT EXISTS (SELECT FROM paused WHERE subject = 'maintenance')
+    AND NOT EXISTS (SELECT FROM paused WHERE subject = 'queue' AND name = l.queue)
+    AND NOT EXISTS (SELECT FROM paused WHERE subject = 'job_type' AND name = l.job_type)
+    AND NOT EXISTS (SELECT FROM paused WHERE subject = 'organization' AND name = l.organization_id)
     AND NOT (:are_ours AND EXISTS (
       SELECT FROM fairlane_organizations AS own WHERE own.id = l.organization_id AND own.status = 'suspended'))
 ), candidate AS (

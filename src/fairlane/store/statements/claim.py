@@ -102,9 +102,10 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     if is_sqlite(connection):
         values = {**values_for_many(transitions.claim(worker), worker), "worker_id": worker_id.hex}
         return _claim_on_sqlite(connection, now, wanted, values)
-    # `begin` has seen the lease and the suspensions.
     its, values = alone(wanted, worker_id=worker_id, worker=worker, are_ours=False)
-    return [Claimed._make(row) for row in connection.execute(its, {**values, "now": now, "lease_now": 0.0})]
+    # `begin` has seen the lease, and what is paused or suspended; what a deleted organization has is claimed even so.
+    values = {**values, "stands_alone": False, "now": now, "lease_now": 0.0}
+    return [Claimed._make(row) for row in connection.execute(its, values)]
 
 
 async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> list[Claimed]:
@@ -130,6 +131,7 @@ def alone(wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> tu
         **values_for_many(transitions.claim(worker), worker),
         "worker_id": worker_id,
         "lanes": json.dumps(lanes),
+        "stands_alone": True,
         "are_ours": are_ours,
         "most": MOST_AT_ONCE,
     }
