@@ -107,6 +107,17 @@ def test_the_audit_tells_what_was_before(scene: Scene):
     ]
 
 
+def test_the_audit_tells_when_a_waiting_job_was_to_start_and_how_urgent_it_was(scene: Scene):
+    job = scene.submit(delay=3600)
+    later = job.run_at + timedelta(days=1)
+    scene.fl.prioritize(job, "high", organization="acme")
+    scene.fl.reschedule(job, later, organization="acme")
+    assert told(scene.fl, "acme") == [
+        ("jobs.prioritize", {"status": "pending", "priority": "normal"}, {"priority": "high"}),
+        ("jobs.reschedule", {"status": "pending", "run_at": job.run_at.isoformat()}, {"run_at": later.isoformat()}),
+    ]
+
+
 def told(fl: Fairlane, organization: str | None) -> list[tuple[str, Any, Any]]:
     """What the audit says, in its order: what was done, what was before and after."""
     return [(one.action, one.before, one.after) for one in reversed(fl.audit.list(organization=organization))]

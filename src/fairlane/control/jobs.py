@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from math import inf
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -28,7 +28,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import ROLE_RIGHTS, Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
-from fairlane.domain.statuses import WAITING, JobStatus, Role
+from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.registry.catalogue import Catalogue
@@ -45,6 +45,11 @@ from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
+# What the audit tells of a job that has got another one.
+_BEFORE: Final[Mapping[str, Callable[[AnyRow], str]]] = {
+    "priority": lambda row: PRIORITY_OF_RANK[row.priority],
+    "run_at": lambda row: row.run_at.isoformat(),
+}
 
 
 class ChangedSince(IllegalTransition):
@@ -244,8 +249,8 @@ class JobControl:
         """Run `work` under the job's lock, if the user may change it.
 
         Admins and operators may change all jobs, others their own if their role gives them `right`. A stranger learns
-        nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an operator may no
-        more than their membership lets them.
+        nothing: to them the job does not exist. The audit is told `after`, and what was
+        before. Without `by_operators` an operator may no more than their membership lets them.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -264,7 +269,8 @@ class JobControl:
                     _check_right(row, user, membership, verb, right)
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
-                before = {"status": row.status}
+                was = {name: of(row) for name, of in _BEFORE.items() if name in (after or {})}
+                before = {"status": row.status, **was}
                 audit.record(
                     connection, now, organization, user or SYSTEM, f"jobs.{verb}", key, before=before, after=after
                 )
