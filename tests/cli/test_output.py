@@ -120,6 +120,22 @@ def test_a_failed_attempt_names_the_command_that_shows_its_error() -> None:
     )
 
 
+def test_the_first_service_that_reaches_the_database_again_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Others come after their longer waits; the log said nothing until the last of them had."""
+    log = EventLog()
+    with caplog.at_level(logging.INFO, "fairlane"):
+        for event in (
+            *(e.StorageLost("claim", "It is away.", 0.2), e.StorageLost("rescue", "It is away.", 20.0)),
+            *(e.StorageBack("claim"), e.StorageBack("rescue"), e.StorageLost("rescue", "It is away.", 0.2)),
+        ):
+            log(event)
+    assert caplog.messages == [
+        "claim: It is away. Trying again in 0.2 s.",
+        "claim: the database is back.",
+        "rescue: It is away. Trying again in 0.2 s.",
+    ]
+
+
 def test_a_dead_letter_is_shown_once_and_by_its_short_id() -> None:
     """Its warning in the log has the whole id: for a file, which people search."""
     console, file = screen(80)

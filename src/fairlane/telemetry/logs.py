@@ -23,13 +23,13 @@ _SAY_AGAIN: Final = 60.0  # seconds between two lines of one outage
 class EventLog:
     """A subscriber that writes each event's line, at the level that fits; the record has the event as its `event`.
 
-    Each service of a worker meets an outage of the database, so one line a minute stands for all of them, and one for
-    the end of the outage.
+    Each service of a worker meets an outage of the database, so one line a minute stands for all of them. The first
+    that reaches the database again says that it is back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._away: set[str] = set()  # services that can't reach the database
+        self._is_away = False  # the database, for a service that has told so
         self._say_again = 0.0  # monotonic
 
     def __call__(self, event: Event) -> None:
@@ -51,12 +51,11 @@ class EventLog:
 
     def _is_news(self, event: e.StorageLost | e.StorageBack) -> bool:
         with self._lock:
+            was_away, self._is_away = self._is_away, isinstance(event, e.StorageLost)
             if isinstance(event, e.StorageBack):
-                self._away.discard(event.service)
-                return not self._away
-            now, is_first = time.monotonic(), not self._away
-            self._away.add(event.service)
-            if not is_first and now < self._say_again:
+                return was_away
+            now = time.monotonic()
+            if was_away and now < self._say_again:
                 return False
             self._say_again = now + _SAY_AGAIN
             return True
