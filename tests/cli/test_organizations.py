@@ -141,6 +141,9 @@ def test_what_the_application_s_own_directory_says_is_not_changed_here(
     }.items():
         assert sentence in run(*command.split(), code=1).stderr
 
+    assert run("orgs", "list").stdout == (
+        "Nothing is kept here of any organization; the application's own directory knows which there are.\n"
+    )
     run("orgs", "pause", "initech")
     run("orgs", "resume", "initech")
     assert run("orgs", "show", "initech", "--json").json["organization"]["retention"] is None

@@ -149,6 +149,8 @@ def test_slips_are_refused_with_a_sentence(run: Run) -> None:
     assert "Give one of them: --cron" in refused(*WEEKDAYS, "--every", "6h", code=2)
     assert "'6x' is no duration" in refused("--every", "6x", code=2)
     assert "'soon' is no time" in refused("--every", "6h", "--start", "soon", code=2)
+    for none in ("2026-11-31", "2026-11-31T08:00+01:00", "2026-11-30T25:00"):
+        assert f"There is no {none}; " in refused("--every", "6h", "--start", none, code=2)
     assert "can't be read: bad minute" in refused("--cron", "61 * * * *", code=1)
     assert "'Mars' is no time zone" in refused("--cron", "1 * * * *", "--time-zone", "Mars", code=1)
     assert "has no slash" in refused("--every", "6h", code=1, name="a/b")

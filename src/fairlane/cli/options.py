@@ -24,6 +24,7 @@ class Unanswered(FairlaneError):
 
 _VARIABLE = "FAIRLANE_ORGANIZATION"
 _ALL = "-"  # in place of an organization
+_LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d.*)?$")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -186,8 +187,9 @@ def local_time(option: str, text: str) -> datetime:
         value = datetime.fromisoformat(text)
         return value if value.tzinfo is not None else value.astimezone()
     except (ValueError, OverflowError):
+        what = f"There is no {text}" if _LIKE_A_TIME.match(text) else f"{text!r} is no time"
         raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-01T08:00 or 2026-11-01T08:00+01:00.", param_hint=option
+            f"{what}; write 2026-11-01T08:00 or 2026-11-01T08:00+01:00.", param_hint=option
         ) from None
 
 

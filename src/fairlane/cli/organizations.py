@@ -38,6 +38,7 @@ Retention = Annotated[
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
 _PERMISSION = "Lets them submit types that need it; payload:read, see what others' jobs hold. May be repeated."
+_ELSEWHERE = "Nothing is kept here of any organization; the application's own directory knows which there are."
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
 
@@ -77,12 +78,13 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
     Example:
         fairlane orgs list
     """
-    found = engine(context).organizations.list()
+    fl = engine(context)
+    found = fl.organizations.list()
     if as_json:
         print_json(found)
         return
     if not found:
-        say("No organizations; create one: fairlane orgs create acme")
+        say("No organizations; create one: fairlane orgs create acme" if keeps_people(fl) else _ELSEWHERE)
         return
     rows = table(
         Column("ID", overflow="fold"),
