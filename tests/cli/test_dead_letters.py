@@ -36,17 +36,29 @@ def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     shown = run("dead-letters", "groups", "-o", "acme").stdout.splitlines()[1].split()[0]
     assert group["fingerprint"].endswith(shown)
 
-    printed = run("dead-letters", "retry-group", shown, "-o", "acme").stdout
+    printed = run("dead-letters", "retry-group", shown, "-o", "acme", "--yes").stdout
 
     assert printed == "1 job queued again.\n"
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
-    again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--json")
+    again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--yes", "--json")
     assert again.json == {"retried": 0, "refused": 0, "left": 0}
+
+
+def test_a_retry_of_a_group_says_how_many_there_are_and_asks(run: Run, fl: Fairlane, dead: Job) -> None:
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
+
+    refused = run(*retry, answer="n\n", code=1).stderr
+    assert "Retry 1 dead letter of acme with this error?" in refused
+    assert "Nobody is there to answer; use --yes." in run(*retry, code=1).stderr
+    assert fl.get(dead.id, organization="acme").status is JobStatus.DEAD_LETTER
+    run(*retry, answer="y\n")
+    assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
 
 
 def test_whoever_retries_a_group_is_told_of_the_breaker_that_holds_it_back(run: Run, dead: Job, resting: str) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
-    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
+    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--yes")
 
     assert run(*retry, "--type", "greet").stderr == ""  # it has none
     assert run(*retry).stderr == resting
@@ -63,7 +75,7 @@ def test_a_retry_of_a_group_goes_through_all_dead_letters_once(
         return groups(self, **filters)
 
     monkeypatch.setattr(DeadLetters, "groups", look)
-    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
+    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--yes")
 
     run(*retry, "--json")
     run(*retry, "--type", "fail")
@@ -78,7 +90,10 @@ def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) ->
     assert listed == "No dead letters.\n"
     printed = run("dead-letters", "retry-group", error, "-o", "acme", "--type", "greet").stdout
     assert printed == "0 jobs queued again.\n"
-    assert run("dead-letters", "retry-group", error, "-o", "acme", "--type", "fail").stdout == "1 job queued again.\n"
+    assert (
+        run("dead-letters", "retry-group", error, "-o", "acme", "--type", "fail", "-y").stdout
+        == "1 job queued again.\n"
+    )
 
 
 def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: Fairlane, dead: Job) -> None:
@@ -86,7 +101,7 @@ def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: 
 
     lines = run("dead-letters", "groups", "-o", "acme").stdout.splitlines()
     (shown,) = [line.partition("  ")[0] for line in lines if "ParentEnded" in line]
-    said = run("dead-letters", "retry-group", *shlex.split(shown), "-o", "acme", code=1).stdout
+    said = run("dead-letters", "retry-group", *shlex.split(shown), "-o", "acme", "--yes", code=1).stdout
     assert said.startswith("0 jobs queued again.\n1 dead letter of the group left: what went down with its parent")
     assert "has failed anew" in said
 

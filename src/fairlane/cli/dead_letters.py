@@ -1,5 +1,6 @@
 """`fairlane dead-letters`: the jobs that will not run again unless a person says so."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -135,11 +136,12 @@ def retry_group(
     job_type: JobType = None,
     user: o.User = None,
     per_second: Annotated[float, typer.Option(min=0.01, metavar="N", help="How many become ready each second.")] = 10.0,
+    yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Queue all dead letters with an error again, paced so that they do not fail together once more.
 
-    The exit code is 1 if some are left and none of them was queued.
+    It says how many there are and asks. The exit code is 1 if some are left and none of them was queued.
 
     \b
     Example:
@@ -148,13 +150,16 @@ def retry_group(
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
+    group = partial(fl.dead_letters.list, organization=organization, fingerprint=whole, job_type=job_type, limit=1)
+    if matching := group().total:
+        o.confirmed(f"Retry {number_of(matching, 'dead letter')} of {organization} with this error?", yes=yes)
     types = {job_type} if job_type is not None else set()
     if not types and not as_json:  # asked now: what is retried is in no group any more
         types = {one.job_type for one in fl.dead_letters.groups(organization=organization) if one.fingerprint == whole}
     done = fl.dead_letters.retry_group(
         whole, organization=organization, job_type=job_type, user=user, per_second=per_second
     )
-    left = fl.dead_letters.list(organization=organization, fingerprint=whole, job_type=job_type, limit=1).total
+    left = group().total
     if as_json:
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
     else:
