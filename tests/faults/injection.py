@@ -35,6 +35,7 @@ from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.engine import reporter, service
 from fairlane.store import hints
 from fairlane.store.line import Line
+from fairlane.store.prepared import Prepared
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 from tests.faults.fault import Fault, calls
@@ -126,7 +127,7 @@ class Faults:
     def _meet(self, driver: Any, statement: str, execute: Callable[[], None], cursor: Any = None) -> None:
         is_a_workers = _is_a_workers()
         is_hit = is_a_workers or self._here.is_called
-        is_alone = getattr(driver, "autocommit", True)
+        is_alone = isinstance(cursor, Prepared) or getattr(driver, "autocommit", True)
         fault, dice = self._drawn(statement, is_a_workers=is_a_workers, is_alone=is_alone) if is_hit else (None, b"")
         if fault is None:
             execute()
