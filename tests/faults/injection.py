@@ -47,6 +47,7 @@ Spares = Callable[[Fault], bool]
 _THREADS: Final = (
     "fairlane-database",
     "fairlane-reports",
+    "fairlane-files",
     "fairlane-heartbeat",
     "fairlane-listener",
     "fairlane-hints",

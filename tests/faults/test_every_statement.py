@@ -24,7 +24,6 @@ pytestmark = pytest.mark.slow
 
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
-    "AttemptChannel.write_waiting",
     "Breakers.run_once",
     "Bulk.get",
     "Bulk.start",
@@ -39,6 +38,7 @@ PLACES: Final = (
     "Results._finish",
     "Scheduler.run_once",
     "Schedules.put",
+    "SharedThreads._run",  # what handlers report
     "Stage.run_once",
     "Submitter.submit_many",
     "Watch.run_once",

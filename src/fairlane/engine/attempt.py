@@ -29,7 +29,7 @@ from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors.base import Abandoned, Call, Execution
 from fairlane.engine.reporter import AttemptChannel
-from fairlane.engine.reports import AttemptFacts, Interruption, Report
+from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -78,7 +78,7 @@ class Attempt:
         """Return the way of its reports, made for the first of them; from any thread."""
         slots = self._slots
         channel = self._channel or AttemptChannel(
-            slots.deps, self.facts, slots.report_threads, slots.loop, slots.on_lost
+            slots.deps, self.facts, slots.report_threads, slots.file_threads, slots.loop, slots.on_lost
         )
         with slots.opening:
             if self._channel is None:
@@ -99,7 +99,11 @@ class Attempt:
         """Take no more reports; True if all are written, or given up."""
         with self._slots.opening:
             self._is_shut = True
-        return self._channel is None or self._channel.shut()
+        if self._channel is None:
+            return True
+        if self._stopped is not None:
+            self._channel.give_up(File)  # a handler that was not stopped has waited for its files
+        return self._channel.shut()
 
     @property
     def has_checkpoint(self) -> bool:

@@ -18,8 +18,9 @@ from fairlane.store.transaction import Database
 
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
 REPORT_THREADS: Final = 4  # for what handlers report
+FILE_THREADS: Final = 4  # for the files that they leave
 # One for each of these threads, and one for the heartbeat's: none waits for another's.
-_CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + 1
+_CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + FILE_THREADS + 1
 
 # Seconds. No statement of a worker takes that long, but for a look in a database of hundreds of millions of jobs.
 _LONGEST_SILENCE: Final = 60.0

@@ -4,17 +4,21 @@ Progress is latest-wins: the first is written at once, then at most one per inte
 written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
 nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
 artifact waits too, until it is asked to stop.
+
+No organization holds up another. They take turns in the threads that write, and files have threads of their own. A row
+that another session holds is not waited for in a thread: it is tried again later, as in an outage.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import asdict, replace
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Any, Final
+from itertools import takewhile
+from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -26,17 +30,38 @@ from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.secrets import secret_values, without
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
-from fairlane.engine.service import SOON, in_thread, next_wait
+from fairlane.engine.service import SOON, next_wait
+from fairlane.engine.shared_threads import SharedThreads
 from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 
-_PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
+T = TypeVar("T")
 
-Waiting = tuple[Report, "Future[Any]"]
-Stored = tuple[Report, StoredFile | None]
+_PATIENCE: Final = 0.1  # seconds for a row that another session holds, while a thread waits for it
+_OVER: Final = "This attempt is over; nothing more is kept for it."
+_NO_THREAD: Final = (
+    "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
+    "If this goes on, run more workers."
+)
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A report that is to be written.
+
+    Attributes:
+        done: once it is written.
+        stored: its file, once that is uploaded: a write that failed does not upload it again.
+        key: the version of the key under which the file is stored.
+    """
+
+    report: Report
+    done: "Future[Any]"
+    stored: StoredFile | None = None
+    key: int | None = None
 
 
 class LeaseLostError(FairlaneError):
@@ -82,7 +107,8 @@ class AttemptChannel:
     """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks.
 
     Args:
-        threads: which write.
+        threads: which write rows.
+        file_threads: which store files, and write their rows.
         on_lost: called from a thread, with the lease, when a write finds it lost.
     """
 
@@ -90,7 +116,8 @@ class AttemptChannel:
         self,
         deps: Deps,
         facts: AttemptFacts,
-        threads: Executor,
+        threads: SharedThreads,
+        file_threads: SharedThreads,
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[UUID], None],
     ) -> None:
@@ -100,6 +127,7 @@ class AttemptChannel:
         self._facts = facts
         self._lease = Lease(facts.organization, facts.job_id, facts.lease_token)
         self._threads = threads
+        self._file_threads = file_threads
         self._loop = loop
         self._on_lost = on_lost
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
@@ -110,7 +138,8 @@ class AttemptChannel:
         self._outage: StorageUnavailable | None = None  # how the last write failed
         self._wait = 0.0  # seconds to the next try in an outage
         self._last_progress = self._not_before = float("-inf")
-        self._is_scheduled = self._has_timer = self._is_shut = False
+        self._scheduled: Future[bool] | None = None  # the next write, until it is done
+        self._has_timer = self._is_shut = False
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
@@ -120,13 +149,13 @@ class AttemptChannel:
         report = self.cleaner.report(report)
         with self._lock:
             if self._is_shut:
-                future.set_exception(LeaseLostError("This attempt is over; nothing more is kept for it."))
+                future.set_exception(LeaseLostError(_OVER))
                 return future
             if isinstance(report, Progress):
                 self._latest = report
             else:
                 self.has_checkpoint |= isinstance(report, Checkpoint)
-                self._waiting.append((report, future))
+                self._waiting.append(Waiting(report, future))
             self._schedule()
         if isinstance(report, Progress):
             future.set_result(None)
@@ -148,37 +177,49 @@ class AttemptChannel:
 
     @property
     def outage(self) -> StorageUnavailable | None:
-        """Return the error that keeps a checkpoint or a file waiting; None if none waits."""
+        """Return what keeps a checkpoint or a file waiting; None if none waits, or it is being written."""
         with self._lock:
             left = (*self._writing, *self._waiting)
-            waits = any(isinstance(report, Checkpoint | File) and not future.done() for report, future in left)
-            return self._outage if waits else None
+            if not any(isinstance(one.report, Checkpoint | File) and not one.done.done() for one in left):
+                return None
+            has_no_thread = self._scheduled is not None and not self._writing
+            return self._outage or (StorageUnavailable(_NO_THREAD) if has_no_thread else None)
 
     def shut(self) -> bool:
         """Take nothing more; True if all that was sent is written, or given up."""
         with self._lock:
             self._is_shut = True
-            return not (self._waiting or self._latest or self._is_scheduled)
+            if self._scheduled is not None and self._scheduled.cancel():
+                self._scheduled = None
+            return not (self._waiting or self._latest or self._scheduled)
 
     async def close(self) -> None:
         """Take nothing more, and write what is left, however long the database is away."""
         self.shut()
-        write = partial(self.write_waiting, last=True)
-        while not await in_thread(self._threads, write):  # noqa: ASYNC110 - no event says that a database is back
+
+        def write() -> asyncio.Future[bool]:
+            return asyncio.wrap_future(self._scheduled or self._submit(last=True))
+
+        while not await write():  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(self._wait)
 
     def _schedule(self) -> None:
         """Have a thread write what is due, or look again when it is; under the lock."""
-        if self._is_scheduled or self._is_shut or not (self._waiting or self._latest):
+        if self._scheduled or self._is_shut or not (self._waiting or self._latest):
             return
         due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
         wait = due - time.monotonic()
         if wait <= 0:
-            self._is_scheduled = True
-            self._threads.submit(self.write_waiting)
+            self._scheduled = self._submit(last=False)
         elif not self._has_timer:
             self._has_timer = True
             self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
+
+    def _submit(self, *, last: bool) -> "Future[bool]":
+        """Have a thread write what is next: a file, or all before the next file."""
+        is_file = any(isinstance(one.report, File) for one in self._waiting[:1])
+        threads = self._file_threads if is_file else self._threads
+        return threads.submit(self._facts.organization, partial(self.write_waiting, is_file=is_file, last=last))
 
     def _progress_due(self) -> float:
         return self._last_progress + self._deps.settings.progress_interval
@@ -188,10 +229,15 @@ class AttemptChannel:
             self._has_timer = False
             self._schedule()
 
-    def write_waiting(self, *, last: bool = False) -> bool:
-        """Write what is due, or all if it is the last, in a thread; False if the database is away."""
+    def write_waiting(self, *, is_file: bool, last: bool) -> bool:
+        """Write what is due, or all if it is the last, in a thread; False if something is left.
+
+        Args:
+            is_file: write the file that is next. Else write what comes before the next file.
+        """
         with self._writer:
-            return self._write_due(last=last) is None
+            error = self._write_due(is_file=is_file, last=last)
+        return error is None and not (self._waiting or self._latest)
 
     def write_left(self) -> bool:
         """Write all but files, as the worker leaves, in a thread.
@@ -205,7 +251,7 @@ class AttemptChannel:
             return False
         try:
             self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
-            error = self._write_due(last=True, lock_seconds=_PATIENCE if self._deps.database.is_postgres else None)
+            error = self._write_due(is_file=False, last=True)
         finally:
             self._writer.release()
         if error is not None and not is_held_up(error):
@@ -215,19 +261,20 @@ class AttemptChannel:
     def give_up(self, kind: type = object) -> None:
         """Tell whoever waits for a report of this kind that it is not kept."""
         with self._lock:
-            given_up = [one for one in self._waiting if isinstance(one[0], kind)]
-            self._waiting = [one for one in self._waiting if not isinstance(one[0], kind)]
-        _tell(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
+            given_up = [one for one in self._waiting if isinstance(one.report, kind)]
+            self._waiting = [one for one in self._waiting if not isinstance(one.report, kind)]
+        _tell(given_up, LeaseLostError(_OVER))
 
-    def _write_due(self, *, last: bool, lock_seconds: float | None = None) -> StorageUnavailable | None:
+    def _write_due(self, *, is_file: bool, last: bool) -> StorageUnavailable | None:
         """Write, and return what kept it from being written."""
         with self._lock:
-            batch, self._waiting = self._waiting, []
-            self._writing = batch
-            progress = self._take_progress(last=last)
-        error = self._write(batch, progress, lock_seconds)
+            before_files = takewhile(lambda one: not isinstance(one.report, File), self._waiting)
+            batch = self._waiting[:1] if is_file else list(before_files)
+            self._writing, self._waiting = batch, self._waiting[len(batch) :]
+            progress = None if is_file else self._take_progress(last=last)
+        error = self._write(batch, progress)
         with self._lock:
-            self._writing, self._outage, self._is_scheduled = (), error, False
+            self._writing, self._outage, self._scheduled = (), error, None
             if error is not None:
                 self._waiting = [*batch, *self._waiting]
                 self._latest = self._latest or progress
@@ -247,15 +294,13 @@ class AttemptChannel:
             self._last_progress = time.monotonic()
         return progress
 
-    def _write(
-        self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None
-    ) -> StorageUnavailable | None:
+    def _write(self, batch: list[Waiting], progress: Progress | None) -> StorageUnavailable | None:
         """Write a batch, and leave in it what is to be written again after the error that is returned."""
         if not batch and progress is None:
             return None
         error: Exception | None = None
         try:
-            if not self._store_and_insert(batch, progress, lock_seconds):
+            if not self._store_and_insert(batch, progress):
                 self._on_lost(self._facts.lease_token)
                 error = LeaseLostError("This job was given to another worker; stop, nothing more is kept.")
         except StorageUnavailable as outage:
@@ -265,39 +310,41 @@ class AttemptChannel:
         _tell(batch, error)
         return None
 
-    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:
+    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None) -> bool:
         """Return True if the lease was held; else nothing was written."""
-        has_files = any(isinstance(report, File) for report, _ in batch)
+        has_files = any(isinstance(one.report, File) for one in batch)
         while True:
-            under = self._ring() if has_files else None
-            stored = self._store_files(batch, under)
-            insert = partial(self._insert, stored=stored, under=under, progress=progress)
-            is_held = self._deps.database.write(insert, lock_seconds=lock_seconds)
+            ring = self._ring() if has_files else None
+            self._store_files(batch, ring)
+            is_held = self._commit(partial(self._insert, batch=batch, under=ring, progress=progress))
             if is_held is not None:
                 return is_held
 
-    def _store_files(self, batch: list[Waiting], ring: Ring | None) -> list[Stored]:
+    def _commit(self, work: Callable[[Connection], T]) -> T:
+        # SQLite has one lock for all, so nothing is won by trying again later.
+        database = self._deps.database
+        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
+
+    def _store_files(self, batch: list[Waiting], ring: Ring | None) -> None:
         """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""
-        stored: list[Stored] = []
+        key = ring.active if ring is not None else None
         for one in tuple(batch):
-            report, _ = one
-            if not isinstance(report, File):
-                stored.append((report, None))
+            report = one.report
+            if not isinstance(report, File) or (one.stored is not None and one.key == key):
                 continue
             file_id, path = self._announce()
             file = GivenFile(report.name, report.data, report.content_type)
             try:
-                stored.append((report, store_file(self._deps.artifacts, file_id, path, file, ring)))
+                one.stored, one.key = store_file(self._deps.artifacts, file_id, path, file, ring), key
             except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
                 batch.remove(one)
                 _tell([one], error)
-        return stored
 
     def _announce(self) -> tuple[UUID, str]:
         """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
         database, job, file_id = self._deps.database, self._facts, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
-        database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
+        self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return file_id, path
 
     def _ring(self) -> Ring | None:
@@ -306,14 +353,15 @@ class AttemptChannel:
         return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
     def _insert(
-        self, connection: Connection, stored: list[Stored], under: Ring | None, progress: Progress | None
+        self, connection: Connection, batch: list[Waiting], under: Ring | None, progress: Progress | None
     ) -> bool | None:
         """Return True if the lease was held; else nothing was written.
 
         None, and nothing was written either: the organization has other keys than those that files are stored under.
         """
         now = self._deps.database.clock.now(connection)
-        files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
+        reports = [(one.report, one.stored) for one in batch]
+        files = {file.id: (report.name, file.path) for report, file in reports if isinstance(report, File) and file}
         # Before the look at what they replace: who seals files anew locks the row, and moves them.
         if files and not attempts.hold(connection, self._lease):
             return False
@@ -324,7 +372,8 @@ class AttemptChannel:
         if files and (under and under.active) != (ring and ring.active):
             return None
         seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else _left_open
-        reports = [*stored, (progress, None)] if progress is not None else stored
+        if progress is not None:
+            reports.append((progress, None))
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
             return False
         if files:
@@ -358,10 +407,10 @@ def _left_open(_: Field, text: str) -> str:
 
 def _tell(batch: Iterable[Waiting], error: Exception | None = None) -> None:
     """Tell a handler that still waits that it is written, or why it is not."""
-    for _, future in batch:
-        if future.done():
+    for one in batch:
+        if one.done.done():
             continue
         if error is None:
-            future.set_result(None)
+            one.done.set_result(None)
         else:
-            future.set_exception(error)
+            one.done.set_exception(error)

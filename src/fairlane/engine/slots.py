@@ -17,7 +17,7 @@ from uuid import UUID
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
 from fairlane.engine.attempt import Attempt
-from fairlane.engine.deps import REPORT_THREADS, Deps
+from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Executor
 from fairlane.engine.executors.process import ProcessExecutor
@@ -26,6 +26,7 @@ from fairlane.engine.executors.thread import ThreadExecutor
 from fairlane.engine.reports import Interruption
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread, wait_until
+from fairlane.engine.shared_threads import SharedThreads
 from fairlane.engine.start_checks import Checked
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
@@ -56,7 +57,8 @@ class Slots:
         self.stop_grace = deps.settings.stop_grace
         self.changed = results.changed
         self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
-        self.report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
+        self.report_threads = SharedThreads(REPORT_THREADS, "fairlane-reports")
+        self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
         self._job_types = deps.catalogue.mine
         self.executors = _executors(self._job_types.values(), card.slots)
         self._card = card
@@ -78,7 +80,8 @@ class Slots:
     async def stop(self) -> None:
         """Stop them; nothing runs any more."""
         async with AsyncExitStack() as steps:  # whatever cancels one of them
-            steps.callback(self.report_threads.shutdown, wait=False, cancel_futures=True)
+            steps.callback(self.report_threads.shutdown)
+            steps.callback(self.file_threads.shutdown)
             steps.push_async_callback(self._results.stop)
             steps.push_async_callback(self._stop_closing)
             for executor in self.executors.values():

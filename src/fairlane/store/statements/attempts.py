@@ -83,11 +83,14 @@ def hold(connection: Connection, lease: Lease) -> bool:
 
 
 def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the paths of the job's files that these, each a name and a path, take the place of."""
+    """Return the paths of the job's files that these, each a name and a path, take the place of.
+
+    One that is the job's already, by a commit that nobody answered, takes the place of none.
+    """
     earlier = artifacts_of(connection, lease.organization, [lease.job_id])
     latest, replaced = {row.name: row.path for row in earlier}, list[str]()
     for name, path in files:
-        if name in latest:
+        if latest.get(name, path) != path:
             replaced.append(latest[name])
         latest[name] = path
     return replaced

@@ -1,0 +1,186 @@
+"""What jobs of one organization report holds up no other organization, however long it takes."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import obstore
+import pytest
+
+from fairlane import Job, JobContext
+from fairlane.registry.artifacts import ObjectStorage
+from tests.engine.worker_kit import Engine, Gate, engine, running, started, until
+from tests.engine.worker_outages import held_job, waiting_for_locks
+
+MANY = 8  # more jobs than there are threads for what they report
+RELEASED = "released without spending a retry, since Fairlane's storage did not answer: "
+
+
+class SlowStorage:
+    """Files of acme and globex wait at a gate on their way to the storage."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.begun: list[str] = []  # paths
+
+    def organizations(self) -> set[str]:
+        """Whose files are on their way, or were."""
+        return {path.partition("/")[0] for path in self.begun}
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowStorage:
+    slow, put = SlowStorage(), ObjectStorage.put
+
+    def put_slowly(storage: ObjectStorage, path: str, data: Any) -> None:
+        slow.begun.append(path)
+        if path.startswith(("acme", "globex")):
+            slow.gate.wait()
+        put(storage, path, data)
+
+    monkeypatch.setattr(ObjectStorage, "put", put_slowly)
+    return slow
+
+
+def reporting(fl: Engine, **options: Any) -> None:
+    """Job types of one report each, at once, and one that says a line when it has run."""
+    made = {"dedup_window": 0, "max_retries": 0, **options}
+
+    @fl.job_type("progress", **made)
+    async def progress(ctx: JobContext) -> None:
+        ctx.progress(50)
+
+    @fl.job_type("checkpoint", **made)
+    async def checkpoint(ctx: JobContext) -> None:
+        await ctx.checkpoint("half")
+
+    @fl.job_type("file", **made)
+    async def file(ctx: JobContext) -> None:
+        ctx.log("a file comes")
+        await leave_async(ctx)
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        for name in ("globex", "rival"):
+            fl.organizations.create(name)
+        yield fl
+
+
+def give_many(fl: Engine, job_type: str, *organizations: str) -> list[Job]:
+    return [fl.give(job_type, organization=name) for name in organizations for _ in range(MANY)]
+
+
+def test_files_that_are_long_on_their_way_hold_up_nobody_else_s_reports_and_files(
+    fl: Engine, slow: SlowStorage
+) -> None:
+    reporting(fl)
+    many = give_many(fl, "file", "acme")
+    with running(fl.worker()):
+        slow.gate.reached()
+        until(lambda: len(fl.log_lines(many[-1].id, organization="acme")))
+        for kind in ("progress", "checkpoint", "file"):
+            assert fl.ended(fl.give(kind, organization="rival")).status == "completed"
+        assert {fl.look(job).status for job in many} == {"running"}
+        slow.gate.open()
+        assert {fl.ended(job).status for job in many} == {"completed"}
+
+
+def test_files_of_several_organizations_hold_up_nobody_else_s_reports(fl: Engine, slow: SlowStorage) -> None:
+    reporting(fl)
+    many = give_many(fl, "file", "acme", "globex")
+    with running(fl.worker()):
+        until(lambda: slow.organizations() == {"acme", "globex"})
+        for kind in ("progress", "checkpoint"):
+            assert fl.ended(fl.give(kind, organization="rival")).status == "completed"
+        slow.gate.open()
+        assert {fl.ended(job).status for job in many} == {"completed"}
+
+
+@pytest.mark.parametrize("isolation", ["async", "thread"])
+def test_a_job_that_is_stopped_while_its_file_waits_for_others_is_put_back_or_ended_at_once(
+    fl: Engine, slow: SlowStorage, isolation: str
+) -> None:
+    """It spends no retry: what it waits for is not its own time."""
+    reporting(fl)
+    leave = {"async": leave_async, "thread": leave_in_thread}[isolation]
+    fl.job_type("hasty", max_retries=0, timeout=0.2)(leave)
+    fl.job_type("patient", max_retries=0)(leave)
+    many = give_many(fl, "file", "acme", "globex")
+    with running(fl.worker()):
+        until(lambda: slow.organizations() == {"acme", "globex"})
+        hasty, patient = (fl.give(kind, organization="rival") for kind in ("hasty", "patient"))
+        until(lambda: RELEASED in fl.reasons(hasty))
+        started(fl, patient)
+        fl.cancel(patient.id, organization="rival")
+        assert fl.ended(patient).status == "canceled"
+        slow.gate.open()
+        assert fl.ended(hasty).status == "completed"
+        assert {fl.ended(one).status for one in many} == {"completed"}
+    assert "timed_out" not in fl.way(hasty)
+    assert fl.look(hasty).retry_count == 0
+
+
+async def leave_async(ctx: JobContext) -> None:
+    await ctx.artifact("a.txt", "data")
+
+
+def leave_in_thread(ctx: JobContext) -> None:
+    ctx.artifact("a.txt", "data")
+
+
+def test_a_file_that_takes_longer_than_its_job_s_timeout_is_the_job_s_own_time(fl: Engine, slow: SlowStorage) -> None:
+    @fl.job_type("leave", max_retries=0, timeout=0.2)
+    async def leave(ctx: JobContext) -> None:
+        try:
+            await ctx.artifact("a.txt", "data")
+        finally:
+            slow.gate.open()
+
+    job = fl.give("leave")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+
+
+def test_jobs_that_another_session_holds_hold_up_nobody_else_s_reports(postgres_url: str) -> None:
+    """A login of one organization may hold the rows of its own jobs for as long as it likes."""
+    gate = Gate()
+    with engine(postgres_url, lock_timeout=600.0) as fl, ExitStack() as host:
+        fl.organizations.create("rival")
+        reporting(fl)
+
+        @fl.job_type("line", dedup_window=0)
+        def line(ctx: JobContext) -> None:
+            gate.wait()
+            ctx.log("one more")
+
+        many = give_many(fl, "line", "acme")
+        with running(fl.worker()):
+            until(lambda: {fl.look(job).status for job in many} == {"running"})
+            for job in many:
+                host.enter_context(held_job(fl, job))
+            gate.open()
+            until(lambda: waiting_for_locks(postgres_url))
+            for kind in ("progress", "checkpoint", "file"):
+                assert fl.ended(fl.give(kind, organization="rival")).status == "completed"
+            host.close()
+            assert {fl.ended(job).status for job in many} == {"completed"}
+        for job in many:
+            assert [one.message for one in fl.log_lines(job.id, organization="acme")] == ["one more"]
+
+
+def test_a_file_is_stored_once_however_often_its_row_is_tried(postgres_url: str, slow: SlowStorage) -> None:
+    with engine(postgres_url) as fl:
+        reporting(fl)
+        job = fl.give("file")
+        with running(fl.worker()):
+            slow.gate.reached()
+            with held_job(fl, job):
+                slow.gate.open()
+                for _ in range(2):
+                    until(lambda: waiting_for_locks(postgres_url))
+                    until(lambda: not waiting_for_locks(postgres_url))
+            assert fl.ended(job).status == "completed"
+        assert fl.artifact(job.id, "a.txt", organization="acme") == b"data"
+        assert len(slow.begun) == sum(len(page) for page in obstore.list(fl.artifacts._store)) == 1
