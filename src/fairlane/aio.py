@@ -48,7 +48,7 @@ class AsyncVerbs(Verbs[Fairlane]):
 
     migrate = asynchronous(Fairlane.migrate)
     submit = submitting(Fairlane.submit, Fairlane._submit_here)  # noqa: SLF001 - the other half of the same object
-    submit_many = submitting(Fairlane.submit_many)
+    submit_many = submitting(Fairlane.submit_many, Fairlane._submit_many_here)  # noqa: SLF001 - as above
     get = asynchronous(Fairlane.get)
     list = asynchronous(Fairlane.list)
     history = asynchronous(Fairlane.history)

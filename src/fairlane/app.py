@@ -420,6 +420,13 @@ class Fairlane:
         del connection  # there is none
         return await self._on_loops.submit(_submission(job_type, **fields))
 
+    async def _submit_many_here(
+        self, submissions: "Sequence[Submission]", *, connection: object | None = None
+    ) -> list[Job]:
+        """Do as `submit_many`, for the caller's event loop."""
+        del connection  # there is none
+        return await self._on_loops.submit_many(submissions)
+
     def submit_many(self, submissions: "Sequence[Submission]", *, connection: object | None = None) -> list[Job]:
         """Submit all or none, in one transaction.
 

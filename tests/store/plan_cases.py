@@ -233,7 +233,7 @@ def submission_of(connection: Connection) -> None:
         *(0.0, "reject", None, None, True, None, tuple(Role)),
     )
     drafts = [Draft(UUID(int=1), kind, "{}", {}, "{}", (), (), None)]
-    values = new_jobs.values_at_once(drafts, None)
+    values = new_jobs.values_at_once(drafts, None, 1.0)
     connection.exec_driver_sql(new_jobs.statement_at_once(), values)
 
 

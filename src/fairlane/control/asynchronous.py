@@ -15,7 +15,6 @@ from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
-from fairlane.control.open_transactions import OWN
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
@@ -57,7 +56,7 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
 
 
 def submitting(
-    verb: Callable[Concatenate[S, P], R], here: Callable[Concatenate[S, P], Awaitable[R]] | None = None
+    verb: Callable[Concatenate[S, P], R], here: Callable[Concatenate[S, P], Awaitable[R]]
 ) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
     """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task.
 
@@ -71,9 +70,9 @@ def submitting(
         sync: Any = self._sync
         more: Any = kwargs
         connection = sync._theirs(more.get("connection"))  # noqa: SLF001 - the other half of the same object
-        if connection is None and here is not None:
+        if connection is None:
             return await here(self._sync, *args, **kwargs)
-        return await awaited(self, *args, **(more | {"connection": OWN if connection is None else connection}))
+        return await awaited(self, *args, **(more | {"connection": connection}))
 
     return call
 

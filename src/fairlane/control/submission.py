@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
 from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
+from fairlane.control.lock_turns import A_MOMENT, LockTurns
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -26,7 +28,7 @@ from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
-from fairlane.store.driver_errors import is_lost_race
+from fairlane.store.driver_errors import is_held_up, is_lost_race
 from fairlane.store.home import Home
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, new_jobs, rows
@@ -70,6 +72,7 @@ class Submitter:
         self._settings = settings
         self._emit = emit
         self._hopeful = Drafting(Hopes({}, {}))
+        self.turns = LockTurns(settings.pool_size, settings.lock_timeout)
 
     def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
         """Submit all, or none: an error names the index.
@@ -81,15 +84,32 @@ class Submitter:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
+        if submissions and connection is not None:
+            with at(None):
+                refuse_misfits(submissions)
+                refuse_cycles(submissions)
+                return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
+        try:
+            return self.submit_in_ours(submissions, A_MOMENT)
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            return self.turns.run(submissions, partial(self.submit_in_ours, submissions))
+
+    def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
+        """Do the same in a transaction of Fairlane's own.
+
+        Args:
+            lock_seconds: how long to wait for locks; None = as the settings say, for who has a turn: see `LockTurns`.
+        """
         if not submissions:
             return []
         with at(None):
             refuse_misfits(submissions)
             refuse_cycles(submissions)
-            if connection is not None:
-                return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
             self.register_types()
-            submitted, live = self._submit_in_ours(submissions, self.prepare(submissions, self._database))
+            ready = self.prepare(submissions, self._database)
+            submitted, live = self._submit_in_ours(submissions, ready, lock_seconds)
         self._database.hint()
         self.warn(live)
         return submitted
@@ -147,7 +167,9 @@ class Submitter:
             (checked,) = self._drafts(connection, [submission], ready)
             return checked
 
-    def _submit_in_ours(self, submissions: Sequence[Submission], ready: Ready) -> tuple[list[Job], list[Live]]:
+    def _submit_in_ours(
+        self, submissions: Sequence[Submission], ready: Ready, lock_seconds: float | None
+    ) -> tuple[list[Job], list[Live]]:
         made: tuple[list[Job], list[Live]] = [], []
         plain = self._plain(submissions, ready)
 
@@ -160,10 +182,10 @@ class Submitter:
             return made
 
         try:
-            jobs = self._submit_at_once(plain) if plain is not None else None
+            jobs = self._submit_at_once(plain, lock_seconds) if plain is not None else None
             if jobs is not None:
                 return jobs, []
-            return self._database.write_with_others(work, of=_organizations(submissions))
+            return self._database.write_with_others(work, of=_organizations(submissions), lock_seconds=lock_seconds)
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
 
@@ -240,8 +262,8 @@ class Submitter:
         (found,), _ = self._look_for([submission], ([], []), error)
         return found
 
-    def _submit_at_once(self, plain: "Plain") -> list[Job] | None:
-        moment = new_jobs.at_once(self._database, plain.chunks, is_alone=plain.is_alone)
+    def _submit_at_once(self, plain: "Plain", lock_seconds: float | None) -> list[Job] | None:
+        moment = new_jobs.at_once(self._database, plain.chunks, is_alone=plain.is_alone, lock_seconds=lock_seconds)
         return plain.jobs(moment) if moment is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:

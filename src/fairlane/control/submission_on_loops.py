@@ -6,7 +6,8 @@ size that holds up the loop for a moment only. A job of which something does not
 submitted in a thread: the steps there say what is wrong with it, and take the time that they take.
 
 A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
-own, and those alone that fail again go to threads. Who waits for a lock has threads that nobody else needs.
+own, and those alone that fail again go to threads, in turn by organization (`LockTurns`). These threads are for nobody
+else.
 """
 
 import asyncio
@@ -14,15 +15,17 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, copy_context
+from contextvars import Context
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from fairlane.control.batch import Submission
+from fairlane.control.lock_turns import A_MOMENT
 from fairlane.control.submission import CHUNK, Plain, Submitter
-from fairlane.domain.errors import CommitUnanswered
+from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
@@ -31,10 +34,7 @@ from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.transaction import Database
 
-# Who waits for a lock holds up all that is submitted on the loop; in a thread it may take longer.
-_SESSION: Final = {"lock_timeout": "50ms"}
 _MOST: Final = 100_000  # characters of a statement's parameters, after which it takes no more jobs
-_WAITERS: Final = 4  # threads
 
 
 class _HeldUp(Exception):
@@ -59,7 +59,6 @@ class LoopSubmitter:
         """
         sender = self._sender() if self._is_of_use else None
         plain = self._submitter.at_hand(submission) if sender is not None else None
-        threads = None  # the loop's own
         if sender is not None and plain is not None:
             moment = None
             try:
@@ -67,18 +66,33 @@ class LoopSubmitter:
             except NeedsSession:
                 self._is_of_use = False  # behind a pooler
             except _HeldUp:
-                threads = self._waiters
+                (job,) = await self._submit_in_turn([submission])
+                return job
             except CommitUnanswered as error:
                 return await asyncio.to_thread(self._submitter.find_after, error, submission)
             if moment is not None:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
                 return job
-        in_context = copy_context().run
-        (job,) = await asyncio.get_running_loop().run_in_executor(
-            threads, in_context, self._submitter.submit_many, [submission]
-        )
+        (job,) = await self.submit_many([submission])
         return job
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Job]:
+        """Submit all, or none, in one of the loop's threads; while they wait for their turn they take none.
+
+        Raises:
+            SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
+        """
+        try:
+            return await asyncio.to_thread(self._submitter.submit_in_ours, submissions, A_MOMENT)
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+        return await self._submit_in_turn(submissions)
+
+    async def _submit_in_turn(self, submissions: Sequence[Submission]) -> list[Job]:
+        work = partial(self._submitter.submit_in_ours, submissions)
+        return await self._submitter.turns.run_in(self._waiters, submissions, work)
 
     def close(self) -> None:
         """Close the connections of all loops."""
@@ -86,7 +100,6 @@ class LoopSubmitter:
             for sender in self._senders.values():
                 if sender is not None:
                     sender.line.abandon()
-        self._waiters.shutdown(wait=False)
         self._begin()
 
     def begin_in_child(self) -> None:
@@ -99,7 +112,7 @@ class LoopSubmitter:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender | None]()
-        self._waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="fairlane-submit")
+        self._waiters = ThreadPoolExecutor(self._submitter.turns.at_once, thread_name_prefix="fairlane-submit")
 
     def _sender(self) -> "_Sender | None":
         """Return the loop's; None: it submits for the first time, perhaps the only one."""
@@ -139,7 +152,7 @@ class _Sender:
     """One loop's connection, and who waits for it."""
 
     def __init__(self, database: Database) -> None:
-        self.line = Line(database, None, _SESSION)
+        self.line = Line(database, None, {})
         self._waiting = deque[_Waiting]()
         self._going: list[_Going] = []
         self._task: asyncio.Task[None] | None = None
@@ -165,24 +178,28 @@ class _Sender:
             # Whoever ends a loop ends its generators: that is when the connection has to be closed.
             self._close = self._closing()
             await anext(self._close)
-        going: list[_Going] = []
         try:
-            while self._waiting:
-                try:
-                    await self.line.connect()
-                except Exception as error:  # noqa: BLE001 - each goes by a thread, where it is told
-                    for one in self._waiting:
-                        if isinstance(error, NeedsSession):
-                            one.fail(error)
-                        one.tell(None)
-                    self._waiting.clear()
-                    return
-                if going := self._drafted():
-                    await self._submit(going)
+            await self._submit_all()
         finally:
-            for one in (*(each.of for each in going), *self._waiting):
+            for one in (*(each.of for each in self._going), *self._waiting):
                 one.end.cancel()  # Where the loop ends: nobody is left waiting.
+            self._going = []
             self._waiting.clear()
+
+    async def _submit_all(self) -> None:
+        while self._waiting:
+            try:
+                await self.line.connect()
+            except Exception as error:  # noqa: BLE001 - each goes by a thread, where it is told
+                for one in self._waiting:
+                    if isinstance(error, NeedsSession):
+                        one.fail(error)
+                    one.tell(None)
+                self._waiting.clear()
+                return
+            self._going = self._drafted()
+            if self._going:
+                await self._submit(self._going)
 
     def _drafted(self) -> list[_Going]:
         """Take those who go by the next statement."""
@@ -209,7 +226,7 @@ class _Sender:
         """Submit them by one statement; where that fails as a whole, those of each organization by one."""
         done: Mapping[UUID, datetime] = {}
         try:
-            done = await new_jobs.at_once_on(self.line, [one.draft for one in going])
+            done = await new_jobs.at_once_on(self.line, [one.draft for one in going], A_MOMENT)
         except (CommitUnanswered, NeedsSession) as error:
             for one in going:
                 one.of.fail(error)

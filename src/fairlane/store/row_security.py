@@ -151,7 +151,7 @@ def take_on(
         record.info.update({_ROLE_OF: taken, _MAY_BE: may})
         if is_pooled:
             driver.prepare_threshold = None  # what one session has prepared, the next does not know
-            record.info[_POOLED] = ("lock_timeout", str(max(1, round(lock_seconds * 1000))))
+            record.info[_POOLED] = ("lock_timeout", milliseconds(lock_seconds))
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "do_execute", _scope_of_one)
@@ -175,18 +175,28 @@ def for_alone(info: Mapping[Any, Any]) -> tuple[str, ...]:
     return (*(("role", info[_ROLE_OF]) if info[_ROLE_OF] is not None else ()), *info[_POOLED])
 
 
+def milliseconds(seconds: float) -> str:
+    """Return them as PostgreSQL's settings have them, at least one: 0 would mean for ever."""
+    return str(max(1, round(seconds * 1000)))
+
+
 def set_locally(settings: Sequence[str]) -> str:
     """Return the statement that sets these, until the transaction or the pipeline ends."""
     return f"SELECT {', '.join(['set_config(%s, %s, true)'] * (len(settings) // 2))}"
 
 
-def open_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
+def open_to(
+    connection: Connection, scope: Scope | None, *, seconds: float | None = None, lock_seconds: float | None = None
+) -> None:
     """Open the connection's transaction to the rows of these organizations, and to no others, until it ends.
 
     Args:
         seconds: how long PostgreSQL may take for each of its statements; None = as long as it takes.
+        lock_seconds: how long each of them may wait there for locks; None = as long as others.
     """
     settings = _settings(connection, scope, seconds)
+    if lock_seconds is not None and connection.dialect.name == "postgresql":
+        settings = (*settings, "lock_timeout", milliseconds(lock_seconds))
     if settings:
         connection.exec_driver_sql(set_locally(settings), settings)
 
@@ -228,7 +238,7 @@ def _settings(connection: Connection, scope: Scope | None, seconds: float | None
         own = ("role", Role.APP) if settings and "role" not in settings[::2] else ()
         settings = (*own, *settings, *connection.info[_POOLED])
     if seconds is not None and connection.dialect.name == "postgresql":
-        settings = (*settings, "statement_timeout", str(max(1, round(seconds * 1000))))
+        settings = (*settings, "statement_timeout", milliseconds(seconds))
     return settings
 
 

@@ -166,9 +166,7 @@ class Database:
             engine = engine.execution_options(**{PATIENCE: lock_seconds})
         try:
             with self.translated(), engine.begin() as connection:
-                if lock_seconds is not None and self.is_postgres:
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, round(lock_seconds * 1000))}")
-                row_security.open_to(connection, of)
+                row_security.open_to(connection, of, lock_seconds=lock_seconds)
                 before = burials.watch(connection, self.alarm.threshold if self.alarm is not None else None)
                 done = work(connection)
                 is_committing = True
@@ -237,13 +235,13 @@ class Database:
                 return None
             raise
 
-    def write_with_others(self, work: Callable[[Connection], T], *, of: Scope) -> T:
+    def write_with_others(self, work: Callable[[Connection], T], *, of: Scope, lock_seconds: float | None = None) -> T:
         """Do as `write`; on SQLite together with the `work` of other threads that came meanwhile, by one commit.
 
-        What `work` raises undoes nothing of the others'.
+        What `work` raises undoes nothing of the others'. There it waits as long as others.
         """
         if self.is_postgres:
-            return self.write(work, of=of)
+            return self.write(work, of=of, lock_seconds=lock_seconds)
         with self.translated():
             return self._gathering.commit(work)
 

@@ -24,7 +24,7 @@ from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
-from fairlane.store.row_security import SETTING, named
+from fairlane.store.row_security import SETTING, milliseconds, named
 from fairlane.store.statements import new_jobs_on_sqlite
 from fairlane.store.statements.drafts import Draft, Fresh, Kind, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
@@ -66,7 +66,8 @@ _UNUSUAL: Final = {
 # Keys are taken by an insert that waits for whoever is taking them, as dedup.take does; it never takes one over.
 _SQL: Final = f"""
 WITH scope AS MATERIALIZED (
-  SELECT CASE WHEN :scope IS NOT NULL THEN set_config('{SETTING}', :scope, true) END
+  SELECT CASE WHEN :scope IS NOT NULL
+    THEN set_config('{SETTING}', :scope, true) || set_config('lock_timeout', :patience, true) END
 ), kinds AS MATERIALIZED (
   SELECT kinds.* FROM scope CROSS JOIN {unnest_texts(_OF_KIND, "kinds", "kind")}
 ), types AS MATERIALIZED (
@@ -116,11 +117,11 @@ HAVING count(*) > 0
 # In one line, since psycopg keeps how it reads statements of at most 4,096 characters.
 _INSERT: Final = text(" ".join(_SQL.split())).bindparams(
     *(bindparam(name, type_=Boolean) for name in ("is_of_host", "is_proved")),
-    bindparam("scope", type_=String),
+    *(bindparam(name, type_=String) for name in ("scope", "patience")),
     bindparam("now", type_=Instant),
 )
 # Of jobs whose submission has gone all steps before.
-_PROVED: Final = {"scope": None, "is_of_host": True, "is_proved": True}
+_PROVED: Final = {"scope": None, "patience": None, "is_of_host": True, "is_proved": True}
 
 
 def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
@@ -165,12 +166,15 @@ def place(draft: Draft) -> tuple[str, ...]:
     return (draft.kind.organization, draft.dedup.key) if draft.dedup is not None else ()
 
 
-def at_once(database: Database, chunks: Chunks, *, is_alone: bool) -> datetime | None:
+def at_once(
+    database: Database, chunks: Chunks, *, is_alone: bool, lock_seconds: float | None = None
+) -> datetime | None:
     """Submit plain drafts by themselves, where a chunk of them takes one statement.
 
     Args:
         chunks: makes the drafts as they are stored, when the connection is there; None = give up.
         is_alone: there is one draft.
+        lock_seconds: how long to wait for locks; None = as long as others.
 
     Returns:
         When; None: nothing was done.
@@ -182,9 +186,10 @@ def at_once(database: Database, chunks: Chunks, *, is_alone: bool) -> datetime |
         return None
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
+    patience = lock_seconds or database.lock_seconds
 
     def values() -> Iterator[Mapping[str, str | None] | None]:
-        return (None if chunk is None else values_at_once(chunk, now) for chunk in chunks())
+        return (None if chunk is None else values_at_once(chunk, now, patience) for chunk in chunks())
 
     done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
     return _moment(done) if done and _are_all(done) else None
@@ -200,7 +205,7 @@ def _moment(answer: Answer) -> datetime:
     return moment.astimezone(UTC)  # the session may have any time zone
 
 
-async def at_once_on(line: Line, drafts: Sequence[Draft]) -> Mapping[UUID, datetime]:
+async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -> Mapping[UUID, datetime]:
     """Submit plain drafts on the event loop, each by itself, by one statement.
 
     Returns:
@@ -210,7 +215,7 @@ async def at_once_on(line: Line, drafts: Sequence[Draft]) -> Mapping[UUID, datet
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
         IntegrityError: there is a job of one's id; nothing was done.
     """
-    answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, None))
+    answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, None, lock_seconds))
     if not answer:
         return {}
     done = answer[0][1] or [draft.id for draft in drafts]
@@ -231,19 +236,21 @@ def statement_at_once() -> str:
     return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
 
-def values_at_once(drafts: Sequence[Draft], now: datetime | None) -> dict[str, str | None]:
+def values_at_once(drafts: Sequence[Draft], now: datetime | None, lock_seconds: float) -> dict[str, str | None]:
     """Return what the statement is given for plain drafts, by itself.
 
     It returns the moment; and the ids of those that were inserted, if these are not all.
 
     Args:
         now: None = by PostgreSQL's clock.
+        lock_seconds: how long to wait for locks.
     """
     return {
         **_texts(drafts, {}),
         "scope": named({draft.kind.organization for draft in drafts}),
         "is_of_host": _flag(drafts[0].kind.is_of_host),  # an application has one directory
         "is_proved": _flag(False),
+        "patience": milliseconds(lock_seconds),
         "now": now.isoformat() if now is not None else None,
     }
 

@@ -1,0 +1,167 @@
+"""Submissions that wait for another transaction's lock: no organization waits behind another one's."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from fairlane import DuplicateJob, Job, StorageUnavailable
+from fairlane.store.row_security import EVERYONE
+from tests.engine.worker_kit import until
+from tests.patience import PATIENCE
+from tests.store.races.scene import Scene
+
+# Tests submit beside a transaction that they hold open, to see who waits for it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::fairlane.TransactionNotUsed"),
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+]
+
+_EACH = 2  # submissions of one organization that wait with a connection
+_FLOOD = 40
+_USERS = {"acme": "ana", "rival": "rita"}
+
+
+@contextmanager
+def scene_of(url: str, lock_timeout: float) -> Iterator[Scene]:
+    with Scene(url, lock_timeout=lock_timeout) as scene:
+        scene.add_type("monthly", dedup_window=300)
+        for organization in _USERS:
+            submit(scene, organization, "first", on_duplicate="return")
+        yield scene
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    """Submissions wait for locks for longer than a test does."""
+    with scene_of(database_url, 10 * PATIENCE) as scene:
+        yield scene
+
+
+def submit(scene: Scene, organization: str, key: str, **more: Any) -> Job:
+    return scene.submit("monthly", organization, _USERS[organization], dedup_key=key, **more)
+
+
+async def submit_on_loop(scene: Scene, organization: str, key: str, **more: Any) -> Job:
+    given = {"user": _USERS[organization], "dedup_key": key, **more}
+    return await scene.fl.aio.submit("monthly", organization=organization, **given)
+
+
+async def connect(scene: Scene) -> None:
+    """Have the loop submit twice: then it has a connection."""
+    for _ in range(2):
+        await submit_on_loop(scene, "rival", "first", on_duplicate="return")
+
+
+@contextmanager
+def held(scene: Scene, organization: str = "acme", key: str = "held") -> Iterator[None]:
+    """A host's transaction has submitted with the key, and is rolled back at the end."""
+    with psycopg.connect(scene.fl.settings.url) as theirs:
+        submit(scene, organization, key, connection=theirs)
+        yield
+        theirs.rollback()
+
+
+@contextmanager
+def flood(scene: Scene, number: int = _FLOOD) -> Iterator[list["Future[Job]"]]:
+    """Threads of acme's submit with a key that is held, until as many wait for it as may; the end releases it."""
+    with ThreadPoolExecutor(number) as threads, held(scene):
+        flooding = [threads.submit(submit, scene, "acme", "held") for _ in range(number)]
+        until(lambda: waiting(scene) >= _EACH)
+        yield flooding
+
+
+def waiting(scene: Scene) -> int:
+    """How many sessions wait for another one's transaction."""
+    wanted = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    # Not by a connection of the pool, which a flood may have used up.
+    with closing(scene.fl.database.sibling(pool_size=1)) as observer:
+        found: int = observer.look(lambda connection: connection.execute(wanted).scalar_one(), of=EVERYONE)
+    return found
+
+
+def assert_one_was_submitted(ends: list[Any]) -> None:
+    """And that the others learned of it."""
+    assert sorted(type(one).__name__ for one in ends) == [DuplicateJob.__name__] * (len(ends) - 1) + [Job.__name__]
+
+
+def test_a_flood_of_threads_that_meet_a_lock_leaves_connections_to_others(scene: Scene) -> None:
+    with flood(scene) as flooding:
+        assert submit(scene, "rival", "other").organization == "rival"
+        until(lambda: waiting(scene) == _EACH)  # when each of the others was tried for a moment
+        assert not any(one.done() for one in flooding)
+    assert_one_was_submitted([one.exception(PATIENCE) or one.result() for one in flooding])
+
+
+async def test_who_meets_a_lock_on_a_loop_does_not_wait_behind_a_flood_of_another_organization(scene: Scene) -> None:
+    await connect(scene)
+    with held(scene):
+        flooding = [asyncio.create_task(submit_on_loop(scene, "acme", "held")) for _ in range(_FLOOD)]
+        await asyncio.to_thread(until, lambda: waiting(scene) == _EACH)
+        with held(scene, "rival", "short"):
+            late = asyncio.create_task(submit_on_loop(scene, "rival", "short"))
+            await asyncio.to_thread(until, lambda: waiting(scene) == _EACH + 1)
+        assert (await asyncio.wait_for(late, PATIENCE)).organization == "rival"
+        assert not any(one.done() for one in flooding)
+    assert_one_was_submitted(await asyncio.gather(*flooding, return_exceptions=True))
+
+
+async def test_who_gives_up_waiting_on_a_loop_is_not_submitted_and_leaves_no_thread_behind_for_more(
+    scene: Scene,
+) -> None:
+    await connect(scene)
+    before = scene.total()
+    with held(scene):
+        waiters = [asyncio.create_task(submit_on_loop(scene, "acme", "held")) for _ in range(_FLOOD)]
+        await asyncio.to_thread(until, lambda: waiting(scene) == _EACH)
+        for one in waiters:
+            one.cancel()
+        assert all(
+            isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*waiters, return_exceptions=True)
+        )
+        last = asyncio.create_task(submit_on_loop(scene, "acme", "held"))
+        with held(scene, "rival", "short"):
+            late = asyncio.create_task(submit_on_loop(scene, "rival", "short"))
+            await asyncio.to_thread(until, lambda: waiting(scene) == _EACH + 1)
+        await asyncio.wait_for(late, PATIENCE)
+        assert not last.done()
+    # Of those that had their turn one is submitted, though nobody waits for it any more.
+    assert isinstance(await asyncio.wait_for(asyncio.gather(last, return_exceptions=True), PATIENCE), list)
+    assert scene.total() == before + 1
+
+
+def test_the_wait_for_a_turn_is_bounded_as_that_for_a_lock_is(database_url: str) -> None:
+    with scene_of(database_url, 0.5) as scene, held(scene):
+        with ThreadPoolExecutor(_FLOOD) as threads:
+            flooding = [threads.submit(submit, scene, "acme", "held") for _ in range(_FLOOD)]
+            errors = [one.exception(PATIENCE) for one in flooding]
+        assert all(isinstance(one, StorageUnavailable) for one in errors)
+        assert any(
+            "too many submissions wait for locks; nothing was submitted, try again" in str(one) for one in errors
+        )
+    with scene_of(database_url, 0.5) as scene:
+        assert submit(scene, "acme", "held").organization == "acme"
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_has_all_turns(scene: Scene) -> None:
+    """Those that its parent's threads have end in the parent alone."""
+    with flood(scene):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                with suppress(DuplicateJob):
+                    submit(scene, "acme", "held")
+                code = 0
+            finally:
+                os._exit(code)
+        until(lambda: waiting(scene) == _EACH + 1)
+    assert os.waitpid(child, 0)[1] == 0
