@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 from weakref import ReferenceType, ref
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from fairlane import (
+    CommitUnanswered,
     DuplicateJob,
     Fairlane,
     InvalidParameters,
@@ -27,8 +28,10 @@ from fairlane import (
 from fairlane.control.submission import Plain
 from fairlane.store.row_security import EVERYONE
 from tests.engine.sealed_engine import FIRST
+from tests.patience import PATIENCE
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.scene import Scene
+from tests.storm.proxy import Proxy
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -271,6 +274,17 @@ async def test_a_connection_that_broke_meanwhile_is_made_again(scene: Scene) -> 
     await asyncio.to_thread(scene.fl.database.write, work)
     assert isinstance(await submit(scene, 1), Job)
     assert scene.total() == 4
+
+
+@pytest.mark.slow
+async def test_a_connection_that_falls_silent_is_given_up_and_another_is_made(database_url: str, proxy: Proxy) -> None:
+    through = make_url(database_url).set(host="127.0.0.1", port=proxy.port, query={})
+    with Scene(through.render_as_string(hide_password=False)) as scene:
+        await connect(scene)
+        proxy.forget()  # the connections that are open now
+        ends = asyncio.gather(*(submit(scene, n, "report") for n in range(5)), return_exceptions=True)
+        assert [type(one) for one in await asyncio.wait_for(ends, PATIENCE)] == [CommitUnanswered] * 5
+        assert isinstance(await submit(scene, 0, "report"), Job)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

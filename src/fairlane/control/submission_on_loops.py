@@ -8,6 +8,8 @@ submitted in a thread: the steps there say what is wrong with it, and take the t
 A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
 own, and those alone that fail again go to threads, in turn by organization (`LockTurns`). These threads are for nobody
 else.
+
+A connection that is silent for ten seconds is given up: all that is submitted on the loop waits for it.
 """
 
 import asyncio
@@ -30,11 +32,13 @@ from fairlane.domain.jobs import Job
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession
+from fairlane.store.response_timeout import answered_within
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.transaction import Database
 
 _MOST: Final = 100_000  # characters of a statement's parameters, after which it takes no more jobs
+_SILENCE: Final = 10.0  # seconds; none of the statements waits so long for locks
 
 
 class _HeldUp(Exception):
@@ -69,7 +73,8 @@ class LoopSubmitter:
                 (job,) = await self._submit_in_turn([submission])
                 return job
             except CommitUnanswered as error:
-                return await asyncio.to_thread(self._submitter.find_after, error, submission)
+                with answered_within(_SILENCE):
+                    return await asyncio.to_thread(self._submitter.find_after, error, submission)
             if moment is not None:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
@@ -179,7 +184,8 @@ class _Sender:
             self._close = self._closing()
             await anext(self._close)
         try:
-            await self._submit_all()
+            with answered_within(_SILENCE):
+                await self._submit_all()
         finally:
             for one in (*(each.of for each in self._going), *self._waiting):
                 one.end.cancel()  # Where the loop ends: nobody is left waiting.

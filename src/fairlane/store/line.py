@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -161,7 +162,7 @@ class Line:
 
     async def _made(self) -> "AsyncConnection[tuple[Any, ...]]":
         loop = asyncio.get_running_loop()
-        driver = await loop.run_in_executor(self._threads, self._connected)
+        driver = await loop.run_in_executor(self._threads, copy_context().run, self._connected)
         try:
             await driver.set_autocommit(True)
             # It may have been another's, whose prepared statements have the names that this one would give its own.
