@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
-from fairlane import PermanentError
+from fairlane import JobContext, PermanentError
 from fairlane.domain.events import DeadLetterAlert, WorkerStarted
 from fairlane.store.tables import workers
 from tests.engine.worker_kit import engine, running
@@ -47,3 +47,29 @@ def test_an_alert_whose_look_loses_its_connection_is_rung_all_the_same(database_
             fl.give("work")
             assert fl.events.wait(DeadLetterAlert).depth == 1
         assert len(faults.injected) == 1
+
+
+def test_a_file_whose_commit_nobody_answered_is_kept(database_url: str) -> None:
+    """The same file is written once more, and must not make room for itself."""
+    names = [f"{number}.txt" for number in range(20)]  # one of them meets it
+
+    def hits(fault: Fault) -> bool:
+        is_of_a_file = (
+            "AttemptChannel._store_and_insert" in fault.calls and "AttemptChannel._announce" not in fault.calls
+        )
+        return is_of_a_file and fault.is_commit and fault.has_effect
+
+    with engine(database_url, cleanup_interval=0.01) as fl:
+
+        @fl.job_type("work", max_retries=0)
+        def work(ctx: JobContext) -> None:
+            for name in names:
+                ctx.artifact(name, name)
+
+        job = fl.give("work")
+        faults = Faults(1.0, 1, "file", only_once(hits))
+        with injecting(faults):
+            fl.drain()
+        assert len(faults.injected) == 1
+        fl.drain()  # what is to be deleted is deleted by now
+        assert [fl.artifact(job, name, organization="acme").decode() for name in names] == names
