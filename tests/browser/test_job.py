@@ -328,6 +328,15 @@ def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Si
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_on_a_phone_a_job_s_history_says_who_took_each_step(enter: Callable[..., Page], site: Site):
+    parent = site.submit(delay=3600)
+    job = site.submit(depends_on=[parent])
+    page = enter("ana", f"o/acme/jobs/{job}", viewport={"width": 390, "height": 844})
+    steps = page.get_by_role("table", name="Each step from one status to another")
+    expect(steps.get_by_text("ana", exact=True).filter(visible=True)).to_be_visible()
+    expect(page.get_by_text("Depends on", exact=True)).to_be_visible()
+
+
 def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Callable[..., Page], site: Site):
     job = site.submit(delay=3600)
     page = enter("ana", "o/acme/jobs", viewport={"width": 390, "height": 844})

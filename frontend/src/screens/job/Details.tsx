@@ -59,7 +59,7 @@ export function Details({ job }: { job: Job }) {
             </Link>,
           ],
           job.depends_on.length > 0 && [
-            "Waits for",
+            "Depends on",
             <span key="parents" className="flex flex-wrap gap-x-2">
               {job.depends_on.slice(0, 20).map((parent) => (
                 <Link

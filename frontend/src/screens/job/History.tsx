@@ -19,7 +19,15 @@ export function History({ job }: { job: Job }) {
           { head: "When", cell: (entry) => <Time at={entry.at} /> },
           { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },
           { head: "Who", from: "sm", cell: (entry) => <span className="break-words">{entry.actor}</span> },
-          { head: "What", cell: (entry) => <span className="break-words">{inLocalTime(entry.message)}</span> },
+          {
+            head: "What",
+            cell: (entry) => (
+              <span className="break-words">
+                {inLocalTime(entry.message)}
+                <span className="block text-xs text-muted sm:hidden">{entry.actor}</span>
+              </span>
+            ),
+          },
         ]}
       />
     </Card>
