@@ -64,7 +64,8 @@ def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(enter: Callab
     dialog.get_by_role("button", name="Change the priority").click()
     expect(page.locator("dd:not(table dd)").get_by_text("critical", exact=True)).to_be_visible()
     audited = page.get_by_role("table", name="What people did to the job")
-    expect(audited).to_contain_text(re.compile("reschedule.*status was pending.*run at.*Dec 30, 2199"))
+    expect(audited).to_contain_text(re.compile("reschedule.*run at.*Dec 30, 2199.*status was pending"))
+    expect(audited).to_contain_text(re.compile("prioritize.*priority.*normal.*critical"))
     expect(audited).not_to_contain_text(str(job))
 
     page.get_by_role("button", name="Run now").click()
