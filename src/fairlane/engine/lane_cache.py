@@ -51,6 +51,7 @@ _REST: Final = 4  # times what a read took that was slow; as long it is kept, un
 _LONGEST: Final = 2.0
 _LATE: Final = 1.0  # seconds that claims go by what was read, while it is read anew
 _OCTETS: Final = 4  # of a character, at most
+_PATIENCE: Final = 0.05  # seconds for the row of a limit, while claims of all organizations may wait
 _MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 # Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
 # 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
@@ -292,14 +293,21 @@ class LaneCache:
         )
 
     def _unprepared(self, found: ReadyLanes) -> frozenset[Subject]:
-        """Return the limits whose rows have to be made."""
+        """Return the limits whose rows have to be made; none on SQLite, where a claim needs no rows to be alone."""
+        if not self.database.is_postgres:
+            return frozenset()
         if len(self._prepared) > _MOST_PREPARED:
             self._prepared &= found.limits.keys()
         return frozenset(found.limits.keys() - self._prepared)
 
     def _prepare(self, new: frozenset[Subject]) -> None:
-        self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
-        self._prepared |= new
+        """Make these rows. A claim leaves out the lanes whose rows somebody holds, and the next read tries again."""
+        held = self.database.write_each(
+            lambda connection, some: running_limits.prepare(connection, self.database.clock, some),
+            list(new),
+            lock_seconds=_PATIENCE,
+        )
+        self._prepared |= new.difference(held)
 
     @property
     def are_ours(self) -> bool:

@@ -106,6 +106,8 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
 # Texts that the audit's readers take as objects. The audit may be planted, but not be made unreadable.
 _OBJECTS: Final = (t.audit.c.before, t.audit.c.after)
 _TIMEOUT: Final = "timeout_seconds > 0 AND timeout_seconds < 'Infinity'"  # NaN is greater
+# The other rows of this table are limits on what runs. Each claim waits for whoever inserts or updates one of them.
+_OF_SUBMISSIONS: Final = "(subject = 'live' OR starts_with(subject, 'rate/'))"
 # Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
@@ -130,6 +132,8 @@ def writable_by(role: Role, table: Table) -> str | None:
         conditions.append(_TIMEOUT)
     if table is t.live:
         conditions.append(_OF_NO_WORKER)
+    if table is t.quotas:
+        conditions.append(_OF_SUBMISSIONS)
     if not conditions or role not in SUBMITTERS:
         return None
     return f"({' AND '.join(conditions)}) IS NOT FALSE"

@@ -36,6 +36,7 @@ from fairlane.store.dialects import (
 )
 from fairlane.store.driver_errors import (
     by_sqlalchemy,
+    is_held_up,
     is_lost_race,
     is_stopped,
     is_unanswered,
@@ -158,6 +159,41 @@ class Database:
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             wait *= 2
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def write_each(
+        self,
+        work: Callable[[Connection, Sequence[T]], object],
+        items: Sequence[T],
+        *,
+        lock_seconds: float,
+        of: Scope | None = None,
+    ) -> Sequence[T]:
+        """Run `work` for all items in one transaction. Where somebody holds a row, run it for each item by itself.
+
+        Args:
+            lock_seconds: how long to wait for locks, on PostgreSQL.
+
+        Returns:
+            The items whose rows somebody holds: nothing was done for them.
+
+        Raises:
+            CommitUnanswered, StorageUnavailable, ConfigurationError: as for `write`.
+        """
+        if not items:
+            return ()
+        try:
+            self.write(
+                lambda connection: work(connection, items),
+                of=of,
+                lock_seconds=lock_seconds if self.is_postgres else None,
+            )
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            if len(items) == 1:
+                return items
+            return [held for one in items for held in self.write_each(work, [one], lock_seconds=lock_seconds, of=of)]
+        return ()
 
     def _write_once(self, work: Callable[[Connection], T], of: Scope | None, lock_seconds: float | None) -> T:
         is_committing = False

@@ -58,6 +58,29 @@ def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postg
         race.close()
 
 
+@pytest.mark.parametrize(
+    "change", ["INSERT INTO fairlane_quotas VALUES ('acme', 'limit', 0, now())", "UPDATE fairlane_quotas SET uses = 1"]
+)
+def test_a_limit_s_row_that_somebody_writes_holds_up_only_what_is_under_it(postgres_url: str, change: str) -> None:
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf")
+        fl.organizations.create("rival", max_running=5)
+        if change.startswith("UPDATE"):
+            fl.organizations.update("acme", max_running=5)
+            give(fl, 1)
+            assert len(member(fl).claim()) == 1
+        fl.organizations.update("acme", max_running=5)
+        give(fl, 2)
+        give(fl, 2, organization="rival")
+        worker, race = member(fl), Race(fl.database, postgres_url)
+        with race.open(commit=False) as writing:
+            writing.execute(text(change))
+            assert organizations(worker.claim()) == {"rival": 2}
+            assert worker.claims.is_hungry
+        assert organizations(worker.claim()) == {"acme": 2}
+        race.close()
+
+
 def test_a_claim_that_hangs_holds_up_no_organization_but_those_whose_limits_it_has(postgres_url: str) -> None:
     """However often it is their turn before the others'."""
     with engine(postgres_url) as fl:

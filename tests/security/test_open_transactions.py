@@ -1,0 +1,68 @@
+"""Transactions that the application's own login leaves open in its organization: no other organization waits for them.
+
+Locks are waited for longer here than tests wait, so that a test fails where somebody waits for such a transaction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+
+from fairlane import Fairlane, JobContext
+from fairlane.store.row_security import SETTING
+from tests.engine.worker_kit import Engine, running
+from tests.patience import PATIENCE
+from tests.store.logins import bound_logins, plain
+
+LONG = 2 * PATIENCE
+
+
+@pytest.fixture
+def logins(postgres_url: str) -> Iterator[dict[str, str]]:
+    with bound_logins(postgres_url) as urls:
+        with Fairlane(postgres_url) as owner:
+            for organization in ("acme", "rival"):
+                owner.organizations.create(organization)
+        yield urls
+
+
+@contextmanager
+def release(logins: dict[str, str], *job_types: str, lock_timeout: float = LONG) -> Iterator[Engine]:
+    """An application with these job types."""
+    with Engine(logins["web"], worker_url=logins["workers"], production=True, lock_timeout=lock_timeout) as application:
+        for name in job_types:
+            application.job_type(name, dedup_window=0, max_retries=0)(handler)
+        yield application
+
+
+def handler(ctx: JobContext, fail: bool = False) -> None:
+    if fail:
+        raise ValueError
+
+
+@contextmanager
+def session_of_acme(logins: dict[str, str], *statements: str) -> Iterator[psycopg.Connection]:
+    """A session whose transaction stays open behind these statements, as far as the database lets it say them."""
+    with psycopg.connect(plain(logins["host"])) as session:
+        session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
+        for statement in statements:
+            with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(statement)
+        yield session
+
+
+def test_no_row_of_a_limit_on_what_runs_is_planted(postgres_url: str, logins: dict[str, str]):
+    rows = [
+        f"INSERT INTO fairlane_quotas VALUES ('acme', '{subject}', 0, now())"
+        for subject in ("limit", "limit/greet", "live", "rate/greet/ana")
+    ]
+    with release(logins, "greet") as fl:
+        with Fairlane(postgres_url) as operator:
+            operator.organizations.update("acme", max_running=5)
+        with session_of_acme(logins, *rows) as session:
+            planted = session.execute("SELECT subject FROM fairlane_quotas ORDER BY subject").fetchall()
+            assert planted == [("live",), ("rate/greet/ana",)], "what submissions need"
+            held, other = fl.submit("greet", organization="acme"), fl.submit("greet", organization="rival")
+            with running(fl.worker()):
+                assert fl.ended(held).status == fl.ended(other).status == "completed"
