@@ -727,11 +727,18 @@ class Fairlane:
     def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
         """Make what does bulk actions; by default on the application's connections."""
         from fairlane.control.bulk_steps import BulkSteps
-        from fairlane.control.bulk_work import BulkWork
+        from fairlane.control.bulk_work import LOCK_SECONDS, BulkWork
         from fairlane.control.jobs import JobControl
 
         database, directory = database or self.database, directory or self.directory
-        jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
+        jobs = JobControl(
+            database,
+            directory,
+            self.catalogue,
+            self.keyring,
+            self.settings.payload_limit,
+            lock_seconds=LOCK_SECONDS,
+        )
         work = BulkWork(jobs, Reads(database).matching.places)
         return BulkSteps(database, work, directory, self.database)
 

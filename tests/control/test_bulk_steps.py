@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from fairlane import JobStatus, PermissionDenied, StorageUnavailable
+from fairlane import JobStatus, PermissionDenied, StorageUnavailable, Submission
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.events import ServiceFailed
@@ -108,6 +108,20 @@ def test_two_are_worked_at_by_turns(scene: Scene):
         service(scene).step()
         scene.clock.advance(1)
     assert [now_is(scene, one).changed + now_is(scene, one).passed_over for one in (first, second)] == [2, 2]
+
+
+def test_organizations_take_turns_however_many_each_has(scene: Scene):
+    submit(scene, 9)
+    scene.fl.submit_many([Submission("report", organization="rival") for _ in range(5)])
+    many = [begin(scene) for _ in range(3)]
+    scene.clock.advance(1)
+    one = scene.fl.bulk.start("cancel", {}, organization="rival", seconds=0.0)
+    worker = service(scene)
+    for _ in range(6):
+        worker.step()
+        scene.clock.advance(1)
+    assert scene.fl.bulk.get(one.id, organization="rival").changed == 4
+    assert sum(now_is(scene, action).changed for action in many) == 6
 
 
 def test_one_that_somebody_is_at_is_left_to_them(scene: Scene):

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from fairlane import Fairlane, JobContext
+from fairlane import Fairlane, JobContext, Submission
 from fairlane.store.row_security import SETTING
-from tests.engine.worker_kit import Engine, running
+from tests.engine.worker_kit import Engine, running, until
 from tests.patience import PATIENCE
 from tests.store.logins import bound_logins, plain
 
@@ -66,3 +66,21 @@ def test_no_row_of_a_limit_on_what_runs_is_planted(postgres_url: str, logins: di
             held, other = fl.submit("greet", organization="acme"), fl.submit("greet", organization="rival")
             with running(fl.worker()):
                 assert fl.ended(held).status == fl.ended(other).status == "completed"
+
+
+def test_dead_letters_that_are_held_stop_no_other_organization_s_bulk_actions(logins: dict[str, str]):
+    with release(logins, "greet") as fl:
+        for batch in map(str, range(10)):
+            fl.submit("greet", organization="acme", labels={"batch": batch}, parameters={"fail": True})
+        fl.drain()
+        waiting = [Submission("greet", organization="rival", delay=3600.0) for _ in range(1000)]
+        fl.submit_many(waiting)
+        with session_of_acme(logins, "SELECT FROM fairlane_ended WHERE organization_id = 'acme' FOR UPDATE"):
+            with release(logins, "greet", lock_timeout=0.1) as hasty:
+                for batch in map(str, range(10)):
+                    hasty.bulk.start("retry", {"label": {"batch": batch}}, organization="acme", seconds=0.0)
+            assert [one.changed for one in fl.bulk.list(organization="acme")] == [0] * 10
+            begun = fl.bulk.start("cancel", {}, organization="rival", seconds=0.0)
+            with running(fl.worker()):
+                until(lambda: fl.bulk.get(begun.id, organization="rival").ended_at)
+        assert fl.list(organization="rival", status="canceled", limit=1).total == len(waiting)

@@ -593,7 +593,7 @@ CASES = {
     ),
     "a schedule": Case(lambda connection: schedules.find(connection, "small1", "s1"), ("schedules_name",)),
     "an organization's schedules": Case(lambda connection: schedules.of(connection, "small1"), ("schedules_name",)),
-    "bulk actions that go on": Case(bulk_actions.live, ("bulk_actions_look_at",)),
+    "bulk actions that go on": Case(bulk_actions.live, ("bulk_actions_live",)),
     "an organization's bulk actions that go on": Case(
         lambda connection: bulk_actions.working(connection, "small7"), ("bulk_actions_live",)
     ),

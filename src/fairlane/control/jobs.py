@@ -69,7 +69,11 @@ class _Edited(NamedTuple):
 
 
 class JobControl:
-    """The changing verbs on one job. `user=None` is the system, which may do all."""
+    """The changing verbs on one job. `user=None` is the system, which may do all.
+
+    Args:
+        lock_seconds: how long to wait for a lock that somebody holds, and no longer than the database waits.
+    """
 
     def __init__(
         self,
@@ -78,8 +82,11 @@ class JobControl:
         catalogue: Catalogue,
         keyring: Keyring,
         payload_limit: int = HARD_PAYLOAD_LIMIT,
+        *,
+        lock_seconds: float = inf,
     ) -> None:
         self._database = database
+        self._lock_seconds = lock_seconds
         self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
         self._catalogue = catalogue
@@ -129,7 +136,7 @@ class JobControl:
         actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
 
         def work(connection: Connection) -> frozenset[UUID]:
-            with lock_timeout(connection, self._database.lock_seconds):
+            with lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 locked = lock(connection, organization, jobs, skip_locked=True)
                 membership, is_operator = actor.membership(connection), actor.is_operator(connection)
                 changed = history.revived(connection, organization, locked, same_since)
@@ -260,7 +267,7 @@ class JobControl:
         actor = self._authority.actor(organization, user, right)
 
         def change(connection: Connection) -> T:
-            with lock_timeout(connection, self._database.lock_seconds):
+            with lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 row = lock_job(connection, organization, key)
                 membership, is_operator = actor.membership(connection), actor.is_operator(connection)
                 if row is None or (user is not None and membership is None and not is_operator):

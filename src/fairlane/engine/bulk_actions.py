@@ -1,6 +1,7 @@
 """Goes on with bulk actions that were begun, so that whoever began one need not wait for its end."""
 
 from collections.abc import Callable
+from typing import Final
 from uuid import UUID
 
 from fairlane.domain.errors import StorageUnavailable
@@ -8,12 +9,16 @@ from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.transaction import Database
 
+_MOST_TRIED: Final = 10  # organizations a round
+
 # Does a step of an organization's bulk action, unless somebody else is at it; how much it did.
 GoOn = Callable[[str, UUID], int]
 
 
 class BulkActions:
-    """A service; every worker runs it: a step of the one that has waited longest, then a rest if all slots are taken.
+    """A service; every worker runs it: a step for one organization, then a rest if all slots are taken.
+
+    Organizations take turns, also if somebody holds a job of the one whose turn it is.
 
     Args:
         has_room: tells whether the worker has a slot to spare.
@@ -34,6 +39,7 @@ class BulkActions:
         self._emit = emit
         self._has_room = has_room
         self._on_ready = on_ready
+        self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
         """Do a step. Return 0 in a full worker, as if there were no more to do: its jobs have most of its time."""
@@ -41,14 +47,20 @@ class BulkActions:
         return done if self._has_room() else 0
 
     def step(self) -> int:
-        """Do a step of the one that has waited longest, of those that nobody is at. Return how many steps that were."""
+        """Do a step for the next organization: of its action that has waited longest. Return how many steps that were.
+
+        Actions are passed over that are not due, that somebody else is at, or of which somebody holds a job.
+        """
         database = self._database
         found = database.look(statements.live)
         if not found:
             return 0
         now = database.look(database.clock.now)
-        for one in found:
-            if one.look_at <= now and self._try(one.organization_id, one.id):
+        due = [one for one in found if one.look_at <= now]
+        in_turn = sorted(due, key=lambda one: (one.organization_id <= self._last_turn, one.organization_id))
+        for one in in_turn[:_MOST_TRIED]:
+            self._last_turn = one.organization_id
+            if self._try(one.organization_id, one.id):
                 self._on_ready()
                 return 1
         return 0

@@ -11,7 +11,6 @@ from fairlane.store.tables import AnyRow, bulk_actions
 
 # Whoever works at one has this long to say how far it came; then it is somebody else's.
 TAKEN_FOR: Final = timedelta(seconds=30)
-_BATCH: Final = 10
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> None:
@@ -39,10 +38,11 @@ def of(connection: Connection, organization: str, before: UUID | None, limit: in
 
 
 def live(connection: Connection) -> Sequence[AnyRow]:
-    """Return those that go on, the one that has waited longest first: the organization, id and moment of each."""
+    """Return of each organization the one that has waited longest of those that go on: its id and moment."""
     columns = (bulk_actions.c.organization_id, bulk_actions.c.id, bulk_actions.c.look_at)
-    statement = select(*columns).where(bulk_actions.c.look_at.is_not(None)).order_by(bulk_actions.c.look_at)
-    statement = statement.limit(_BATCH)
+    place = func.row_number().over(partition_by=bulk_actions.c.organization_id, order_by=bulk_actions.c.look_at)
+    all_live = select(*columns, place.label("place")).where(bulk_actions.c.look_at.is_not(None)).subquery()
+    statement = select(all_live).where(all_live.c.place == 1).order_by(all_live.c.organization_id)
     return connection.execute(statement.execution_options(fairlane_across="bulk actions")).all()
 
 

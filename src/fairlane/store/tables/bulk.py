@@ -39,7 +39,7 @@ bulk_actions = Table(
     Column("problem", Text),
 )
 _live = bulk_actions.c.look_at.is_not(None)
-Index("fairlane_bulk_actions_look_at", bulk_actions.c.look_at, postgresql_where=_live, sqlite_where=_live)
-Index("fairlane_bulk_actions_live", bulk_actions.c.organization_id, postgresql_where=_live, sqlite_where=_live)
+_when = (bulk_actions.c.organization_id, bulk_actions.c.look_at)
+Index("fairlane_bulk_actions_live", *_when, postgresql_where=_live, sqlite_where=_live)
 _ended = bulk_actions.c.ended_at.is_not(None)
 Index("fairlane_bulk_actions_ended", bulk_actions.c.ended_at, postgresql_where=_ended, sqlite_where=_ended)

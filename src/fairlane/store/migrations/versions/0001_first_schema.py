@@ -722,15 +722,14 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("problem", sa.Text()),
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_bulk_actions_pk"),
     )
-    for name, column, where in (
-        ("look_at", "look_at", "look_at"),
-        ("live", "organization_id", "look_at"),
-        ("ended", "ended_at", "ended_at"),
+    for name, columns, where in (
+        ("live", ["organization_id", "look_at"], "look_at"),
+        ("ended", ["ended_at"], "ended_at"),
     ):
         op.create_index(
             f"fairlane_bulk_actions_{name}",
             "fairlane_bulk_actions",
-            [column],
+            columns,
             postgresql_where=sa.text(f"{where} IS NOT NULL"),
             sqlite_where=sa.text(f"{where} IS NOT NULL"),
         )
