@@ -262,6 +262,7 @@ class Fairlane:
 
         Raises:
             ConfigurationError: the schema is newer than this code, or the file can't be created.
+            StorageUnavailable: somebody holds the rows of some job types; all others are registered.
         """
         schema.migrate(self.database, self.settings.owner_url)
         self.database.renew()

@@ -128,7 +128,7 @@ class Past:
 
 def past(fl: Engine) -> Past:
     """A worker buries two jobs, has two more, and its lease runs out."""
-    fl.database.write(fl.catalogue.write)()
+    fl.catalogue.register(fl.database, fl.catalogue.news())
     early = member(fl, "early")
     given = [fl.give("plain", labels=dict([_BULK])) for _ in range(2)]
     _bury(fl, early)

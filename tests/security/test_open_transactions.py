@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from fairlane import Fairlane, JobContext, Submission
+from fairlane import Fairlane, JobContext, StorageLost, StorageUnavailable, Submission
 from fairlane.store.row_security import SETTING
 from tests.engine.worker_kit import Engine, running, until
 from tests.patience import PATIENCE
@@ -84,3 +84,30 @@ def test_dead_letters_that_are_held_stop_no_other_organization_s_bulk_actions(lo
             with running(fl.worker()):
                 until(lambda: fl.bulk.get(begun.id, organization="rival").ended_at)
         assert fl.list(organization="rival", status="canceled", limit=1).total == len(waiting)
+
+
+PLANTED = """
+INSERT INTO fairlane_job_types (name, schema, options, registered_at)
+SELECT 'new', schema, options, now() FROM fairlane_job_types WHERE name = 'old'"""
+
+
+def test_a_job_type_that_is_held_keeps_no_other_one_of_a_release_out(postgres_url: str, logins: dict[str, str]):
+    with release(logins, "old") as first:
+        first.submit("old", organization="rival")
+        first.drain()
+    with release(logins, "old", "new", "newer") as fl, session_of_acme(logins, PLANTED) as session:
+        job = fl.submit("old", organization="rival")
+        with pytest.raises(StorageUnavailable, match=r"holds the rows of these job types.*: new.*then try again"):
+            fl.submit("new", organization="rival")
+        assert {one.name for one in fl.job_types.list()} == {"old", "newer"}
+        with Engine(postgres_url) as owner:
+            owner.job_type("new")(handler)
+            with pytest.raises(StorageUnavailable, match=": new"):
+                owner.migrate()
+        with running(fl.worker()):
+            assert fl.ended(job).status == "completed"
+            told = fl.events.wait(StorageLost, service="registration")
+            assert "job types in fairlane_job_types: new." in told.reason
+            session.rollback()
+            until(lambda: "new" in {one.name for one in fl.job_types.list()})
+            assert fl.ended(fl.submit("new", organization="rival")).status == "completed"

@@ -96,7 +96,7 @@ class Idempotency:
 
     def _again(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job] | None:
         """Submit what a twin has kept and not answered; None where that is no longer what is kept, or is answered."""
-        self._submitter.register_types()
+        self._submitter.register_types(frozenset(one.job_type for one in submissions))
         ready = self._submitter.prepare(submissions, self._database)
 
         def work(connection: Connection) -> tuple[list[Job], list[Live]] | None:

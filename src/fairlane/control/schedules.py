@@ -109,7 +109,7 @@ class Schedules:
             queue_name(queue) if queue is not None else None,
             labels or {},
         )
-        self._submitter.register_types()
+        self._submitter.register_types([wanted.job_type])
         actor = self._authority.actor(organization, user, right)
         while True:
             seen, plain = self._database.read(

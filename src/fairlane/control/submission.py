@@ -23,14 +23,13 @@ from fairlane.domain.errors import (
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
-from fairlane.registry.catalogue import Catalogue, RegisteredType
+from fairlane.registry.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.driver_errors import is_held_up, is_lost_race
 from fairlane.store.home import Home
-from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
@@ -107,7 +106,7 @@ class Submitter:
         with at(None):
             refuse_misfits(submissions)
             refuse_cycles(submissions)
-            self.register_types()
+            self.register_types(frozenset(one.job_type for one in submissions))
             ready = self.prepare(submissions, self._database)
             submitted, live = self._submit_in_ours(submissions, ready, lock_seconds)
         self._database.hint()
@@ -248,8 +247,9 @@ class Submitter:
             refuse_misfits([submission])
         except FairlaneError:
             return None
-        known = self._catalogue.known(submission.job_type)
-        if known is None or known.judge is not None or self._catalogue.has_news or not _is_small(submission):
+        name = submission.job_type
+        known = self._catalogue.known(name)
+        if known is None or known.judge is not None or self._catalogue.news([name]) or not _is_small(submission):
             return None
         return self._plain([submission], self.prepare([submission]), ask=False)
 
@@ -304,22 +304,26 @@ class Submitter:
 
         return self._database.read(look, of=_organizations(submissions))
 
-    def register_types(self, *, anew: bool = False) -> None:
+    def register_types(self, needed: Collection[str] = (), *, anew: bool = False) -> None:
         """Write this process's job types to the database, if it has news.
 
         Args:
-            anew: also those that are registered, which takes the operator's role.
+            needed: the types that are to be submitted. Of the others those are left out whose rows somebody holds.
+            anew: register all types, also those that are registered, which takes the operator's role.
 
         Raises:
             StorageUnavailable, ConfigurationError: the next call writes them.
         """
-        if self._catalogue.has_news or (anew and self._catalogue.mine):
-            scope = EVERYONE if anew else None
-            try:
-                self._database.write(lambda connection: self._catalogue.write(connection, anew=anew), of=scope)()
-            except CommitUnanswered as error:
-                # To write them twice does no harm, and who submits must not look for a job that was never sent.
-                raise StorageUnavailable(_UNREGISTERED) from error
+        names = sorted(self._catalogue.mine) if anew else self._catalogue.news(needed)
+        if not names:
+            return
+        try:
+            held = self._catalogue.register(self._database, names, anew=anew)
+        except CommitUnanswered as error:
+            # To write them twice does no harm, and who submits must not look for a job that was never sent.
+            raise StorageUnavailable(_UNREGISTERED) from error
+        if missing := [name for name in held if anew or name in needed]:
+            raise held_types(missing)
 
     def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
         if isinstance(self._directory, StoredDirectory):

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +50,7 @@ from fairlane.engine.service import SOON, Outage, Service, end_services, in_thre
 from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
 from fairlane.engine.watch import Watch
+from fairlane.registry.catalogue import held_types
 from fairlane.store import schema
 from fairlane.store.hints import Listener
 from fairlane.store.statements.workers import WorkerCard
@@ -58,6 +59,7 @@ _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
+_ALL_REGISTERED: Final = 60.0  # seconds between two looks for types to register, when none is left
 _BREAKERS: Final = 1.0  # seconds from one count of how attempts ended to the next
 _LAST_SILENCE: Final = 10.0  # seconds that a worker which stops waits for an answer of the database
 _LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
@@ -239,6 +241,7 @@ class WorkerLoop:
             locked=self._claims.locked,
             on_drain=partial(self._drain_for, "an operator has asked for it"),
         )
+        self._unregistered: Sequence[str] = card.job_types
         self._breakers = Breakers(database, card.id, self.results.tally, emit)
         self._stage = Stage(database, self._on_ready)
         self._scheduler = Scheduler(database, deps.ticks, emit, self._on_ready)
@@ -315,9 +318,25 @@ class WorkerLoop:
     def _register(self) -> None:
         for database in (self._applications, self._deps.database):  # handlers use the first
             schema.check(database)
-        catalogue = self._deps.catalogue
-        self._deps.database.write(lambda connection: catalogue.write(connection, anew=True))()
+        self._register_types()
         self._heartbeat.start()
+
+    def _register_types(self) -> None:
+        """Register the types that are left, but for those whose rows somebody holds."""
+        catalogue, database = self._deps.catalogue, self._deps.database
+        self._unregistered = catalogue.register(database, self._unregistered, anew=True)
+
+    def _register_held_types(self) -> int:
+        """Register the types whose rows somebody held. Return how many those were.
+
+        Raises:
+            StorageUnavailable: somebody still holds some of them.
+        """
+        before = len(self._unregistered)
+        self._register_types()
+        if self._unregistered:
+            raise held_types(self._unregistered)
+        return before
 
     async def _serve(self, *, until_idle: bool) -> None:
         ended = asyncio.Event()
@@ -368,6 +387,8 @@ class WorkerLoop:
             Service("rescue", beat.interval, rescue.run_once),
             Service("cleanup", settings.cleanup_interval, cleanup.run_once),
         ]
+        if self._unregistered:
+            services.append(Service("registration", _ALL_REGISTERED, self._register_held_types))
         if until_idle:
             return services  # a drain does the others itself: it has to know that they left nothing to claim
         return [

@@ -1,19 +1,23 @@
 """The catalogue of job types that any process can submit by: its own, and those that others registered."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError, JobTypeDisabled, JobTypeNotFound
+from fairlane.domain.errors import ConfigurationError, JobTypeDisabled, JobTypeNotFound, StorageUnavailable
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Options
 from fairlane.registry.parameters import ParameterSchema
 from fairlane.store.clock import Clock
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import job_types as statements
+from fairlane.store.transaction import Database
+
+_PATIENCE: Final = 0.5  # seconds for the row of a type that somebody holds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +46,8 @@ class Catalogue:
         self._clock = clock
         self._mine: dict[str, JobType[..., Any]] = {}
         self._own: dict[str, RegisteredType] = {}
-        self._written: dict[str, tuple[str, str]] = {}
+        self._written: set[str] = set()
+        self._held: set[str] = set()  # somebody held their rows when they were to be written
         self._read: dict[str, RegisteredType] = {}
 
     def add(self, job_type: JobType[..., Any]) -> None:
@@ -61,26 +66,39 @@ class Catalogue:
         """Return the types whose handlers this process has."""
         return dict(self._mine)
 
-    @property
-    def has_news(self) -> bool:
-        """Return True if `write` has anything to write."""
-        return len(self._written) < len(self._mine)
+    def news(self, needed: Collection[str] = ()) -> list[str]:
+        """Return the types to register before `needed` are submitted.
 
-    def write(self, connection: Connection, *, anew: bool = False) -> Callable[[], None]:
-        """Register this process's types, so that any process can submit them.
+        Those are all that were not registered yet. A type whose row somebody held is left to those who need it: to
+        workers, and to submissions of the type.
+        """
+        if len(self._written) == len(self._mine):
+            return []
+        left = sorted(self._mine.keys() - self._written)
+        return [name for name in left if name not in self._held or name in needed]
+
+    def register(self, database: Database, names: Sequence[str], *, anew: bool = False) -> Sequence[str]:
+        """Register these types of this process, so that any process can submit them.
 
         Args:
             anew: also those that are registered, as they are here; for workers and `migrate`.
 
         Returns:
-            To be called once the transaction has committed: remembers what was written.
+            The types that are not registered, as somebody holds their rows: see `held_types`.
+
+        Raises:
+            CommitUnanswered, StorageUnavailable, ConfigurationError
         """
-        written = {name: one.documents for name, one in sorted(self._mine.items())}
-        now = self._clock.now(connection)
-        for name, (schema, options) in written.items():
-            if anew or self._written.get(name) != (schema, options):
-                statements.register(connection, now, name, schema, options, anew=anew)
-        return lambda: self._written.update(written)
+
+        def write(connection: Connection, some: Sequence[str]) -> None:
+            now = self._clock.now(connection)
+            for name in some:
+                statements.register(connection, now, name, *self._mine[name].documents, anew=anew)
+
+        held = database.write_each(write, names, lock_seconds=_PATIENCE, of=EVERYONE if anew else None)
+        self._held.update(held)
+        self._written.update(set(names).difference(held))
+        return held
 
     def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:
         """Return what is needed to submit these types. This process's own definition goes before the registered one.
@@ -134,3 +152,11 @@ def _own(job_type: JobType[..., Any]) -> RegisteredType:
     signature = job_type.signature
     judge = signature.judge if signature.has_code else None
     return RegisteredType(job_type.name, signature.schema, job_type.options, enabled=True, judge=judge)
+
+
+def held_types(names: Iterable[str]) -> StorageUnavailable:
+    """Return what to say of types that `Catalogue.register` could not register."""
+    return StorageUnavailable(
+        f"An open transaction holds the rows of these job types in fairlane_job_types: {', '.join(names)}. "
+        "They are not registered; end that transaction, then try again."
+    )
