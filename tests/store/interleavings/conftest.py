@@ -64,9 +64,11 @@ class InEveryOrder:
 
 
 @pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
+def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """An application and its people."""
     with Scene(database_url) as scene:
+        # Who gives a lock up after a moment, and tries again in turn, would leave a play to the machine's pace.
+        monkeypatch.setattr("fairlane.control.submission.A_MOMENT", scene.fl.settings.lock_timeout)
         # What is kept of keys would grow old in the middle of a play on a busy machine, and be asked for there.
         scene.fl.keyring._max_age = inf
         scene.fl.keyring.rings_of(scene.fl.database, ["acme", "rival"])
