@@ -621,8 +621,8 @@ class Fairlane:
         """Queue a dead letter again, with other `parameters` if they are given.
 
         It waits for parents that have not ended. The dead letters that its own end caused are revived, but for those
-        about which a person has decided; children that were canceled stay canceled. A person who retries is held up
-        neither by deduplication nor by the limit of live jobs.
+        about which a person has decided: 500 at once, and the others by a worker. Children that were canceled stay
+        canceled. A person who retries is held up neither by deduplication nor by the limit of live jobs.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters

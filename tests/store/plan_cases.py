@@ -365,7 +365,9 @@ CASES = {
         (),
     ),
     "what there is to stage": Case(
-        lambda connection: stage.look(connection, CLOCK), ("live_scheduled", "live_retrying", "job_parents_new")
+        lambda connection: stage.look(connection, CLOCK, ""),
+        ("live_scheduled", "live_retrying", "job_parents_new", "revivals_pk"),
+        ("live_scheduled", "live_retrying", "job_parents_new"),
     ),
     "children": Case(
         lambda connection: dependencies.settle(
@@ -374,8 +376,11 @@ CASES = {
         ("job_parents_parent",),
     ),
     "dead letters to revive": Case(
-        lambda connection: revival.revive_children(connection, LATER, "big", UUID(int=1), "ana"),
+        lambda connection: revival.revive_children(connection, LATER, "big", [UUID(int=1)], "ana"),
         ("dead_letters_cause",),
+    ),
+    "more dead letters to revive": Case(
+        lambda connection: revival.go_on(connection, LATER, "big"), ("revivals_pk",), ()
     ),
     "jobs of a type that has none": Case(
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)

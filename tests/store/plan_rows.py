@@ -97,6 +97,10 @@ SELECT organization_id, id, job_type, '', 'E', CASE WHEN n % 20 = 0 THEN 'rare' 
   CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'pending' END
 FROM (SELECT *, row_number() OVER () AS n FROM fairlane_ended) AS job
 """
+REVIVALS = """
+INSERT INTO fairlane_revivals (organization_id, job_id, actor)
+SELECT organization_id, id, 'ana' FROM fairlane_ended
+"""
 # 40,000 dead letters of one organization; all but a few are decided about, or only a few.
 DEAD = insert_jobs("""
 SELECT 'big' AS organization_id, lpad(to_hex(600000 + n), 32, '0')::uuid AS id, 'type' || n % 5 AS job_type,
@@ -173,6 +177,7 @@ FILLS = (
         STARTS,
         LOG,
         LETTERS,
+        REVIVALS,
         COUNTS,
         BREAKERS,
         LABELS,

@@ -125,7 +125,7 @@ class Scene:
         (claimed,) = self.worker().claim()
         assert claimed.id == job.id
         self.end(claimed, outcome=BROKEN)
-        return self.get(job)
+        return self.get(job, job.organization)
 
     def stage(self) -> int:
         """One round of the stage service."""

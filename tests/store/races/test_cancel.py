@@ -38,7 +38,7 @@ def cancel_it(scene: Scene, job: Job) -> Job:
     return scene.fl.cancel(job.id, organization="acme", user="ana", reason="wrong month")
 
 
-def retrying(scene: Scene, job: Job) -> Work[int]:
+def retrying(scene: Scene, job: Job) -> Work[None]:
     """To retry a dead letter as olga, in a transaction of the test's."""
     return lambda connection: dead_letters.retry(connection, scene.clock.now(connection), "acme", job.id, actor="olga")
 

@@ -270,6 +270,8 @@ class TestManyChildren:
         fail(scene, parent)
         scene.stage()
         scene.fl.retry(parent.id, organization="acme")
+        while scene.stage():
+            pass
         assert scene.fl.metrics(organization="acme").jobs_by_status[PENDING] == 1_100
         scene.end(*run(scene, parent))
         while scene.stage():
@@ -387,9 +389,10 @@ class TestCascade:
         scene.end(first, outcome=BROKEN)
         with race.open() as finishing:
             scene.ending(second, outcome=BROKEN)(finishing)
-            retry = race.waits(lambda: scene.fl.retry(parents[0].id, organization="acme"))
+            retry = race.passes(lambda: scene.fl.retry(parents[0].id, organization="acme"))
         retry.result()
-        look(scene)
+        while scene.stage():
+            pass
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, DEAD_LETTER]
         assert str(parents[1].id) in _last_message(scene, child)
 

@@ -1,16 +1,22 @@
 """A child comes back to life while another of its parents ends: that end must count, or the child waits for ever."""
 
 import pytest
+from sqlalchemy import select
 
-from fairlane import IllegalTransition, Job, JobStatus
+from fairlane import IllegalTransition, Job, JobStatus, Submission
 from fairlane.domain.outcomes import Outcome
-from fairlane.store.statements import dead_letters
+from fairlane.engine.stage import Stage
+from fairlane.store.statements import dead_letters, revival
 from fairlane.store.statements.locks import lock_job
+from fairlane.store.tables import job_parents
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Claimed, Scene, Work
+from tests.store.races.test_families import rows_written
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
+BATCH = 500  # jobs that a transaction revives
+MORE, MANY = BATCH + 50, 2 * BATCH + 50
 
 Family = tuple[Job, Claimed, Job]
 
@@ -174,3 +180,151 @@ class TestASubmissionBesideTheRetry:
             retry = race.waits(lambda: scene.fl.retry(parent.id, organization="acme"))
         retry.result()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
+
+
+def fallen(scene: Scene, number: int, parent: Job) -> list[Job]:
+    """So many children of a dead letter, all taken down by it."""
+    children = scene.fl.submit_many(children_of(parent, number))
+    stage_all(scene)
+    assert statuses(scene, parent.organization)[DEAD_LETTER] == number + 1
+    return children
+
+
+def children_of(parent: Job | Submission, number: int) -> list[Submission]:
+    return [Submission("report", organization=parent.organization, depends_on=[parent]) for _ in range(number)]
+
+
+def stage_all(scene: Scene) -> None:
+    while scene.stage():
+        pass
+
+
+def statuses(scene: Scene, organization: str = "acme") -> dict[JobStatus, int]:
+    """How many jobs have each status, where any has it."""
+    found = scene.fl.metrics(organization=organization).jobs_by_status
+    return {status: number for status, number in found.items() if number}
+
+
+@pytest.mark.slow
+class TestMoreChildrenThanABatch:
+    def test_the_retry_revives_a_batch_and_the_stage_the_others(self, scene: Scene):
+        parent = scene.dead_letter()
+        children = fallen(scene, MANY, parent)
+        scene.fl.retry(parent.id, organization="acme", user="olga")
+        assert statuses(scene) == {QUEUED: 1, PENDING: BATCH, DEAD_LETTER: MANY - BATCH}
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1, PENDING: MANY}
+        last = [scene.fl.history(child.id, organization="acme")[-1] for child in children[::100]]
+        assert {(entry.actor, entry.message) for entry in last} == {("olga", "its parent was retried")}
+        complete(scene, parent)
+        stage_all(scene)
+        assert statuses(scene) == {JobStatus.COMPLETED: 1, QUEUED: MANY}
+
+    def test_no_transaction_writes_more_rows_where_there_are_more_children(self, scene: Scene):
+        """Else one member who retries a job holds up all that SQLite's one writer has to do."""
+        most = []
+        for number in (MORE, MANY):
+            parent = scene.dead_letter(priority="critical")
+            fallen(scene, number, parent)
+            with rows_written(scene.fl.database) as written:
+                scene.fl.retry(parent.id, organization="acme")
+                stage_all(scene)
+            most.append(max(written))
+            assert DEAD_LETTER not in statuses(scene)
+            complete(scene, parent)
+        assert most[0] == most[1]
+
+    def test_what_is_far_below_is_revived_in_batches_too(self, scene: Scene):
+        parent = scene.dead_letter()
+        chain = children_of(parent, 1)
+        for _ in range(11):
+            chain += children_of(chain[-1], 1)
+        scene.fl.submit_many([*chain, *children_of(chain[-1], MORE)])
+        stage_all(scene)
+        assert statuses(scene) == {DEAD_LETTER: 1 + len(chain) + MORE}
+        scene.fl.retry(parent.id, organization="acme")
+        assert statuses(scene) == {QUEUED: 1, PENDING: BATCH, DEAD_LETTER: len(chain) + MORE - BATCH}
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1, PENDING: len(chain) + MORE}
+
+    def test_what_a_crash_undoes_is_done_by_the_next_stage(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        fallen(scene, MORE, parent)
+        scene.fl.retry(parent.id, organization="acme")
+        with race.open(commit=False) as crashing:
+            assert revival.go_on(crashing, scene.now, "acme") == MORE - BATCH
+        assert statuses(scene) == {QUEUED: 1, PENDING: BATCH, DEAD_LETTER: MORE - BATCH}
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1, PENDING: MORE}
+
+    def test_a_parent_that_completes_before_the_last_is_revived_has_them_all_run(self, scene: Scene):
+        parent = scene.dead_letter()
+        fallen(scene, MORE, parent)
+        scene.fl.retry(parent.id, organization="acme")
+        complete(scene, parent)
+        stage_all(scene)
+        assert statuses(scene) == {JobStatus.COMPLETED: 1, QUEUED: MORE}
+
+    @pytest.mark.parametrize("end", ["fails", "is canceled"])
+    def test_a_parent_that_ends_badly_before_the_last_is_revived_revives_no_more(self, scene: Scene, end: str):
+        parent = scene.dead_letter(priority="critical")
+        fallen(scene, MORE, parent)
+        scene.fl.retry(parent.id, organization="acme")
+        if end == "fails":
+            scene.end(*scene.worker().claim(), outcome=BROKEN)
+        else:
+            scene.fl.cancel(parent.id, organization="acme")
+        stage_all(scene)
+        assert statuses(scene)[DEAD_LETTER] == (MORE + 1 if end == "fails" else MORE)
+        if end == "fails":
+            scene.fl.retry(parent.id, organization="acme")
+            stage_all(scene)
+            assert statuses(scene) == {QUEUED: 1, PENDING: MORE}
+
+    def test_people_decide_about_children_before_these_are_revived(self, scene: Scene):
+        parent = scene.dead_letter()
+        fallen(scene, MORE, parent)
+        scene.fl.retry(parent.id, organization="acme")
+        left = scene.fl.list(organization="acme", status="dead_letter", limit=3).items
+        scene.fl.dead_letters.resolve(left[0].id, organization="acme", note="done by hand")
+        scene.fl.delete(left[1].id, organization="acme")
+        assert scene.fl.retry(left[2].id, organization="acme").status == PENDING
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1, PENDING: MORE - 2, DEAD_LETTER: 1}
+
+    def test_organizations_take_turns(self, scene: Scene):
+        parents = [scene.dead_letter(), scene.dead_letter(organization="rival", user="rita")]
+        for parent, number in zip(parents, (MANY, MORE), strict=True):
+            fallen(scene, number, parent)
+        for parent in parents:
+            scene.fl.retry(parent.id, organization=parent.organization)
+        stage = Stage(scene.fl.database, scene.fl.database.hint)
+        assert [stage.run_once() >= BATCH, stage.run_once() >= MORE - BATCH] == [True] * 2
+        assert statuses(scene, "rival") == {QUEUED: 1, PENDING: MORE}
+        assert statuses(scene) == {QUEUED: 1, PENDING: 2 * BATCH, DEAD_LETTER: MANY - 2 * BATCH}
+
+
+class TestAChildThatSomebodyHolds:
+    @pytest.mark.parametrize("held", ["the child", "its edge"])
+    def test_it_is_revived_later_and_keeps_nobody_waiting(self, scene: Scene, race: Race, held: str):
+        parent = scene.dead_letter()
+        child, sister = (scene.submit(depends_on=[parent]) for _ in range(2))
+        grandchild = scene.submit(depends_on=[child])
+        with race.open() as host:
+            if held == "the child":
+                lock_job(host, "acme", child.id)
+            else:
+                edge = job_parents.c.organization_id == "acme", job_parents.c.job_id == child.id
+                host.execute(select(job_parents).where(*edge).with_for_update())
+            retry = race.passes(lambda: scene.fl.retry(parent.id, organization="acme"))
+            staged = race.passes(scene.stage)
+            if not race.serial:
+                assert [steps(scene.fl, one)[-1] for one in (sister, child, grandchild)] == [
+                    PENDING,
+                    DEAD_LETTER,
+                    DEAD_LETTER,
+                ]
+        retry.result()
+        staged.result()
+        stage_all(scene)
+        assert [steps(scene.fl, one) for one in (sister, child, grandchild)] == [[PENDING, DEAD_LETTER, PENDING]] * 3

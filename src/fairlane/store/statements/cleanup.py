@@ -46,6 +46,7 @@ from fairlane.store.tables import (
     log_lines,
     progress,
     results,
+    revivals,
 )
 
 # All that hangs on a job.
@@ -61,6 +62,7 @@ _OF_JOB = (
     log_lines,
     progress,
     results,
+    revivals,
 )
 
 

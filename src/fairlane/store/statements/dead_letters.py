@@ -47,15 +47,12 @@ def retry(
     actor: str,
     edit: Edit | None = None,
     at: datetime | None = None,
-) -> int:
+) -> None:
     """Queue a dead letter again, or let it wait for parents that have not ended, and revive what it took down.
 
     Args:
         edit: what to run it with instead, where a person edited its parameters.
         at: not before this moment.
-
-    Returns:
-        How many children wait again.
 
     Raises:
         JobNotFound: no such job.
@@ -97,7 +94,7 @@ def retry(
     transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, now, later)
     write(connection, now, organization, job_id, transition, actor=actor)
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
-    return revival.revive_children(connection, now, organization, job_id, actor)
+    revival.revive_children(connection, now, organization, [job_id], actor)
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:

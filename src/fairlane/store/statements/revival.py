@@ -1,75 +1,78 @@
-"""Reviving dead letters: what a retried parent took down waits for it again."""
+"""Reviving dead letters: what a retried parent took down waits for it again.
 
-from collections.abc import Iterator, Sequence
+A transaction revives a batch, of however many generations. Each of these jobs that has more below it gets a row in
+`revivals`, by which `stage` goes on, batch by batch. So no transaction grows with the children, and a crash between two
+forgets none. The row is the parent's: it stays where a child is deleted, decided about or retried by itself.
+"""
+
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, bindparam, case, func, select, text, update
+from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, func, select, text, tuple_, update
 
 from fairlane.domain import transitions
-from fairlane.domain.statuses import EdgeState, JobStatus, Resolution
+from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.inserts import upsert
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, write_all
-from fairlane.store.tables import dead_letters, ended, job_parents, jobs, live
+from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
-_BATCH = 500
+_BATCH: Final = 500
+_EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
 # One probe of the index of causes per parent: without statistics both databases prefer to read all that are undecided.
 # What was decided is looked at behind the probe, so that PostgreSQL can't take the index of decisions for it.
 _BELOW: Final = """
-WITH RECURSIVE below(job_id) AS (
-  SELECT id FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
+WITH RECURSIVE below(job_id, caused_by) AS (
+  SELECT id, CAST(NULL AS uuid) FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
   UNION
-  SELECT letter.job_id FROM below CROSS JOIN {letter} WHERE letter.resolution = :undecided)
-SELECT job_id FROM below WHERE job_id NOT IN :parents ORDER BY job_id
+  SELECT letter.job_id, below.job_id FROM below CROSS JOIN {letter})
+SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
 """
 _PROBE: Final = """LATERAL (
     SELECT job_id, resolution FROM fairlane_dead_letters
-    WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter"""
-_SQLITE_PROBE: Final = """fairlane_dead_letters AS letter INDEXED BY fairlane_dead_letters_cause
-    ON letter.organization_id = :organization AND letter.caused_by = below.job_id"""
+    WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter
+    WHERE letter.resolution = :undecided"""
+# SQLite follows all children of a parent before it returns the first. The plus keeps it from another index.
+_SQLITE_PROBE: Final = """fairlane_dead_letters AS letter ON +letter.organization_id = :organization
+  AND letter.rowid IN (
+    SELECT rowid FROM fairlane_dead_letters INDEXED BY fairlane_dead_letters_cause
+    WHERE organization_id = :organization AND caused_by = below.job_id AND resolution = :undecided LIMIT :limit)"""
+_WITH_MORE: Final = """
+SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND id IN :parents AND EXISTS (
+  SELECT 1 FROM (
+    SELECT resolution FROM fairlane_dead_letters {index}
+    WHERE organization_id = :organization AND caused_by = below.id {fence}) AS letter
+  WHERE letter.resolution = :undecided)
+"""
 
 
-def revive_children(connection: Connection, now: datetime, organization: str, parent_id: UUID, actor: str) -> int:
-    """Bring back what the retried parent took down, and what those took down in turn.
+def revive_children(
+    connection: Connection, now: datetime, organization: str, parents: Collection[UUID], actor: str
+) -> int:
+    """Bring back up to a batch of what these took down, and of what those took down in turn.
 
     Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
-    takes it down again, instead of being forgotten.
+    takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`, like what is
+    beyond the batch.
 
     Returns:
         How many jobs wait again.
     """
-    wave, revived = [parent_id], 0
-    # Once more after those: what was just being taken down, by whoever held a parent's row, is seen behind its lock.
-    while wave:
-        fallen = [one for some in _batches(wave) for one in _taken_down(connection, organization, some)]
-        wave = [one for some in _batches(fallen) for one in _revive(connection, now, organization, some, actor)]
-        revived += len(wave)
-    return revived
-
-
-def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    return (ids[at : at + _BATCH] for at in range(0, len(ids), _BATCH))
-
-
-def _taken_down(connection: Connection, organization: str, parents: Sequence[UUID]) -> Sequence[UUID]:
-    """Return the dead letters below these parents, however deep, but for those about which a person has decided."""
-    below = text(_BELOW.format(letter=_SQLITE_PROBE if is_sqlite(connection) else _PROBE)).bindparams(
-        bindparam("parents", parents, type_=Uuid(), expanding=True),
-        organization=organization,
-        undecided=Resolution.PENDING,
+    below = _taken_down(connection, organization, parents)
+    if not below:
+        return 0
+    free = _undecided(
+        connection, organization, lock(connection, organization, {row.job_id for row in below}, skip_locked=True)
     )
-    return connection.scalars(below.columns(job_id=Uuid())).all()
-
-
-def _revive(connection: Connection, now: datetime, organization: str, ids: Sequence[UUID], actor: str) -> list[UUID]:
-    locked = lock(connection, organization, ids)
-    # A person may have retried one by itself meanwhile, or decided that it stays a dead letter.
-    among = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(sorted(locked))
-    undecided = select(dead_letters.c.job_id).where(among, dead_letters.c.resolution == Resolution.PENDING)
-    children = sorted(connection.scalars(undecided))
+    alive = set(parents)
+    for child in below:  # generation by generation
+        if child.job_id in free and child.caused_by in alive:
+            alive.add(child.job_id)
+    children = sorted(alive.difference(parents))
     unmet = _reopen_edges(connection, organization, children)
     reason = "its parent was retried"
     changes = [
@@ -79,7 +82,72 @@ def _revive(connection: Connection, now: datetime, organization: str, ids: Seque
     write_all(connection, now, changes)
     theirs = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(children)
     connection.execute(dead_letters.delete().where(theirs))
-    return children
+    left = _parents_with_more(connection, organization, alive)
+    if left:
+        upsert(
+            connection, revivals, *({"organization_id": organization, "job_id": one, "actor": actor} for one in left)
+        )
+    return len(children)
+
+
+def go_on(connection: Connection, now: datetime, organization: str) -> int:
+    """Revive another batch of what parents took down that were retried; how many jobs wait again.
+
+    A parent that has ended badly once more is forgotten: its next retry begins anew.
+    """
+    mine = revivals.c.organization_id == organization
+    whose = select(revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(1).scalar_subquery()
+    some = select(revivals.c.job_id).where(mine, revivals.c.actor == whose).order_by(revivals.c.job_id).limit(_BATCH)
+    # Whoever retries one of them now waits for this transaction, and writes its row anew.
+    taken = connection.execute(
+        delete(revivals)
+        .where(mine, revivals.c.job_id.in_(some.with_for_update(skip_locked=True)))
+        .returning(revivals.c.job_id, revivals.c.actor)
+    ).all()
+    if not taken:
+        return 0
+    parents = {row.job_id for row in taken}
+    badly = (ended.c.id.in_(parents), ended.c.status.in_(ENDED_BADLY))
+    parents.difference_update(
+        connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly))
+    )
+    return revive_children(connection, now, organization, parents, taken[0].actor)
+
+
+def _taken_down(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
+    """Return dead letters below these parents, nearest first, but for those about which a person has decided."""
+    below = _about(_BELOW.format(letter=_SQLITE_PROBE if is_sqlite(connection) else _PROBE), organization, parents)
+    return connection.execute(below.bindparams(limit=_BATCH).columns(job_id=Uuid(), caused_by=Uuid())).all()
+
+
+def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[UUID]:
+    """Return those of the parents that have dead letters to revive."""
+    index, fence = ("INDEXED BY fairlane_dead_letters_cause", "") if is_sqlite(connection) else ("", "OFFSET 0")
+    return connection.scalars(
+        _about(_WITH_MORE.format(index=index, fence=fence), organization, parents).columns(id=Uuid())
+    ).all()
+
+
+def _about(statement: str, organization: str, parents: Collection[UUID]) -> TextClause:
+    return text(statement).bindparams(
+        bindparam("parents", list(parents), type_=Uuid(), expanding=True),
+        organization=organization,
+        undecided=Resolution.PENDING,
+    )
+
+
+def _undecided(connection: Connection, organization: str, ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these locked dead letters that may be revived.
+
+    A person may have retried one by itself meanwhile, or decided that it stays. A session of the application may hold
+    an edge: the child of that one has to wait, and `stage` must not.
+    """
+    mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(list(ids))
+    free = select(*_EDGE).where(mine).with_for_update(key_share=True, skip_locked=True).cte("free")
+    held = select(job_parents.c.job_id).where(mine, tuple_(*_EDGE).not_in(select(*free.c)))
+    among = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(list(ids))
+    undecided = select(dead_letters.c.job_id).where(among, dead_letters.c.resolution == Resolution.PENDING)
+    return set(connection.scalars(undecided.where(dead_letters.c.job_id.not_in(held))))
 
 
 def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:

@@ -27,7 +27,7 @@ from fairlane.domain.statuses import EdgeState, JobStatus
 from fairlane.store.clock import Clock, beforehand
 from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.transition import Change, write_all
-from fairlane.store.tables import AnyRow, Instant, job_parents, live
+from fairlane.store.tables import AnyRow, Instant, job_parents, live, revivals
 
 _BATCH = 500
 
@@ -60,17 +60,24 @@ SELECT job.organization_id, job.id FROM turn {join}"""
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Say whether a scheduled job is due, whether a retry is, and whether there are new edges."""
+    """Say whether a scheduled job is due, whether a retry is, and whether there are new edges.
+
+    `revives`: the organization whose turn it is to revive children of retried jobs.
+    """
 
     scheduled: bool
     retry: bool
     has_new_edges: bool
+    revives: str | None
 
 
-def look(connection: Connection, clock: Clock) -> Due:
+def look(connection: Connection, clock: Clock, revived: str) -> Due:
     """Return what there is to stage, by one statement: mostly nothing.
 
     The database compares: one moment that Python can't hold would end the looks of all.
+
+    Args:
+        revived: the organization that had its turn last.
     """
     moment = beforehand(clock, connection)
     now = func.clock_timestamp() if moment is None else literal(moment, live.c.run_at.type)
@@ -79,9 +86,16 @@ def look(connection: Connection, clock: Clock) -> Due:
     new = exists().where(job_parents.c.state == fixed(EdgeState.NEW))
     scheduled = select(func.min(live.c.run_at)).where(pending).scalar_subquery()
     retry = select(func.min(live.c.next_retry_at)).where(retrying).scalar_subquery()
-    statement = select((scheduled <= now).label("scheduled"), (retry <= now).label("retry"), new.label("new"))
+    first = select(func.min(revivals.c.organization_id))
+    following = first.where(revivals.c.organization_id > revived).scalar_subquery()
+    statement = select(
+        (scheduled <= now).label("scheduled"),
+        (retry <= now).label("retry"),
+        new.label("new"),
+        func.coalesce(following, first.scalar_subquery()).label("revives"),
+    )
     row = connection.execute(statement.execution_options(fairlane_across="stage")).one()
-    return Due(bool(row.scheduled), bool(row.retry), bool(row.new))
+    return Due(bool(row.scheduled), bool(row.retry), bool(row.new), row.revives)
 
 
 def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:

@@ -16,6 +16,7 @@ from fairlane.store.tables.attempts import (
     log_lines,
     progress,
     results,
+    revivals,
 )
 from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
 from fairlane.store.tables.bulk import bulk_actions
@@ -76,6 +77,7 @@ __all__ = [
     "progress",
     "quotas",
     "results",
+    "revivals",
     "schedules",
     "sessions",
     "socket_tickets",

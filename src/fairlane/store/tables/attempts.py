@@ -91,6 +91,16 @@ Index("fairlane_dead_letters_newest", *_decided, *_newest)
 Index("fairlane_dead_letters_group", *_decided, dead_letters.c.fingerprint, *_newest)
 Index("fairlane_dead_letters_cause", dead_letters.c.organization_id, dead_letters.c.caused_by)
 
+# Retried jobs that took down more than was revived with them; `actor` retried them.
+revivals = Table(
+    "fairlane_revivals",
+    metadata,
+    organization_key(),
+    of_job(),
+    Column("actor", NAME, nullable=False),
+    job_key("fairlane_revivals"),
+)
+
 progress = Table(
     "fairlane_progress",
     metadata,

@@ -453,6 +453,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         ["organization_id", "resolution", "fingerprint", "entered_at", "job_id"],
     )
     op.create_table(
+        "fairlane_revivals",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("actor", NAME, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_revivals_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_revivals_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
         "fairlane_progress",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("job_id", sa.Uuid(), nullable=False),
@@ -773,6 +786,7 @@ def downgrade() -> None:
         "fairlane_log_lines",
         "fairlane_checkpoints",
         "fairlane_progress",
+        "fairlane_revivals",
         "fairlane_dead_letters",
         "fairlane_attempt_errors",
         "fairlane_execution_log",
