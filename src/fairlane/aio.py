@@ -72,8 +72,7 @@ class AsyncVerbs(Verbs[Fairlane]):
     async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
         """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
 
-        Await it, and then take the pieces: `async for piece in await fl.aio.stream_artifact(…)`. It raises when it is
-        awaited, before an answer to somebody has begun.
+        It raises before the first piece. Of `fl.aio` take them by `async for piece in await fl.aio.stream_artifact(…)`.
 
         Raises:
             JobNotFound, ArtifactNotFound

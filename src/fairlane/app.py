@@ -520,6 +520,8 @@ class Fairlane:
     def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> Iterator[bytes]:
         """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
 
+        It raises before the first piece. Of `fl.aio` take them by `async for piece in await fl.aio.stream_artifact(…)`.
+
         Raises:
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
