@@ -106,7 +106,7 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
 # Texts that the audit's readers take as objects. The audit may be planted, but not be made unreadable.
 _OBJECTS: Final = (t.audit.c.before, t.audit.c.after)
 _TIMEOUT: Final = "timeout_seconds > 0 AND timeout_seconds < 'Infinity'"  # NaN is greater
-# The other rows of this table are limits on what runs. Each claim waits for whoever inserts or updates one of them.
+# The other rows of this table are limits on what runs: whoever holds one of them holds up all jobs under that limit.
 _OF_SUBMISSIONS: Final = "(subject = 'live' OR starts_with(subject, 'rate/'))"
 # Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"

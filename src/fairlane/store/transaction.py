@@ -5,7 +5,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -53,6 +54,7 @@ T = TypeVar("T")
 _TRIES = 5
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
+_ALONE: Final = 0.01  # seconds to wait for a lock of one item, where all together have waited
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
     "Look which, before you try again."
@@ -192,7 +194,9 @@ class Database:
                 raise
             if len(items) == 1:
                 return items
-            return [held for one in items for held in self.write_each(work, [one], lock_seconds=lock_seconds, of=of)]
+            # Whoever holds a row has held it all that time, and a thousand may be held.
+            each = partial(self.write_each, work, lock_seconds=min(lock_seconds, _ALONE), of=of)
+            return [held for one in items for held in each([one])]
         return ()
 
     def _write_once(self, work: Callable[[Connection], T], of: Scope | None, lock_seconds: float | None) -> T:
