@@ -5,8 +5,8 @@ written in order, at once. Every write carries the attempt's lease, so each may 
 nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
 artifact waits too, until it is asked to stop.
 
-No organization holds up another. They take turns in the threads that write, and files have threads of their own. A row
-that another session holds is not waited for in a thread: it is tried again later, as in an outage.
+One organization alone holds up no other. They take turns in the threads that write, and files have threads of their
+own. A row that another session holds is not waited for in a thread: it is tried again later, as in an outage.
 """
 
 import asyncio

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -38,9 +39,11 @@ class SharedThreads:
         return future
 
     def shutdown(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; what waits is canceled."""
         with self._lock:
-            self._waiting.clear()
+            left, self._waiting = self._waiting, {}
+        for future, _ in chain.from_iterable(left.values()):
+            future.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
