@@ -2,17 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
 from fairlane import DuplicateJob, Job, StorageUnavailable
+from fairlane.store.line import Line
 from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import new_jobs
+from fairlane.store.statements.drafts import Draft
 from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
 from tests.store.races.scene import Scene
@@ -112,6 +117,38 @@ async def test_who_meets_a_lock_on_a_loop_does_not_wait_behind_a_flood_of_anothe
         assert (await asyncio.wait_for(late, PATIENCE)).organization == "rival"
         assert not any(one.done() for one in flooding)
     assert_one_was_submitted(await asyncio.gather(*flooding, return_exceptions=True))
+
+
+async def test_no_statement_of_a_loop_has_jobs_of_who_waits_for_a_lock_beside_another_organization_s(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connect(scene)
+    flooding: list[asyncio.Task[Job]] = []
+    statements: list[set[str]] = []
+    send = new_jobs.at_once_on
+
+    def arrive() -> None:
+        flooding.append(asyncio.create_task(submit_on_loop(scene, "acme", "held")))
+
+    async def note(line: Line, drafts: Sequence[Draft], lock_seconds: float) -> Mapping[UUID, datetime]:
+        statements.append({one.organization for one in drafts})
+        arrive()  # while this statement is on its way, as the next one is drafted after it
+        return await send(line, drafts, lock_seconds)
+
+    monkeypatch.setattr(new_jobs, "at_once_on", note)
+    with held(scene):
+        arrive()
+        for n in range(10):
+            await submit_on_loop(scene, "rival", str(n))
+        first, *alone = statements
+        assert first == {"acme", "rival"}
+        assert alone == [{"rival"}, {"acme"}, *([{"rival"}] * 9)]
+        await asyncio.to_thread(until, lambda: waiting(scene) == _EACH)
+    assert_one_was_submitted(await asyncio.gather(*flooding, return_exceptions=True))
+    before = len(statements)
+    await submit_on_loop(scene, "acme", "free")
+    assert statements[before] == {"acme"}  # as it waits no longer
+    await asyncio.wait(flooding)
 
 
 async def test_who_gives_up_waiting_on_a_loop_is_not_submitted_and_leaves_no_thread_behind_for_more(

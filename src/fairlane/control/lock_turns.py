@@ -3,12 +3,14 @@
 A submission that waits for another transaction's lock keeps a connection of the pool busy. So each is tried for a
 moment first. One that meets a lock comes here, and waits for its turn without a connection. There are as many turns as
 half of the pool has connections, and two of them at most are one organization's.
+
+While an organization is here, no event loop sends its jobs together with those of others.
 """
 
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Final, TypeVar
@@ -31,8 +33,9 @@ _CROWDED: Final = (
 class _Turn:
     """A turn of an organization, or of several that submit together. `begun` is done when it has come."""
 
-    def __init__(self, whose: str) -> None:
-        self.whose = whose
+    def __init__(self, organizations: Collection[str]) -> None:
+        self.organizations = organizations
+        self.whose = named(organizations)
         self.begun = Future[None]()
 
     def refuse_unless_begun(self) -> None:
@@ -57,6 +60,7 @@ class LockTurns:
     def begin_in_child(self) -> None:
         """Leave the turns to the parent of this forked process: here nobody ends them."""
         self._lock = threading.Lock()
+        self._here = Counter[str]()  # turns of each organization, those that it waits for among them
         self._begun = Counter[str]()
         self._waiting = OrderedDict[str, deque[_Turn]]()  # whose turn was longest ago comes first
 
@@ -90,6 +94,10 @@ class LockTurns:
             raise
         return await asyncio.shield(asyncio.wrap_future(going))
 
+    def are_of(self, organization: str) -> bool:
+        """Return True if the organization has a turn, or waits for one."""
+        return organization in self._here
+
     def _go(self, turn: _Turn, work: Callable[[], T]) -> T:
         try:
             return work()
@@ -97,16 +105,18 @@ class LockTurns:
             self._end(turn)
 
     def _come(self, submissions: Sequence[Submission]) -> _Turn:
-        turn = _Turn(named({one.organization for one in submissions}))
+        turn = _Turn({one.organization for one in submissions})
         with self._lock:
+            self._here.update(turn.organizations)
             self._waiting.setdefault(turn.whose, deque()).append(turn)
             self._begin()
         return turn
 
     def _end(self, turn: _Turn) -> None:
         with self._lock:
+            self._here -= Counter(turn.organizations)  # which keeps no zeros
             if turn.begun.done():
-                self._begun -= Counter([turn.whose])  # which keeps no zeros
+                self._begun -= Counter([turn.whose])
             else:
                 self._take(turn)
             self._begin()

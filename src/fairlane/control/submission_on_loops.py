@@ -7,7 +7,8 @@ submitted in a thread: the steps there say what is wrong with it, and take the t
 
 A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
 own, and those alone that fail again go to threads, in turn by organization (`LockTurns`). These threads are for nobody
-else.
+else. While an organization has turns there, or waits for one, no statement takes its jobs: others would wait for its
+lock.
 
 A connection that is silent for ten seconds is given up: all that is submitted on the loop waits for it.
 """
@@ -25,7 +26,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from fairlane.control.batch import Submission
-from fairlane.control.lock_turns import A_MOMENT
+from fairlane.control.lock_turns import A_MOMENT, LockTurns
 from fairlane.control.submission import CHUNK, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
@@ -66,7 +67,7 @@ class LoopSubmitter:
         if sender is not None and plain is not None:
             moment = None
             try:
-                moment = await sender.send(plain)
+                moment = await sender.send(submission.organization, plain)
             except NeedsSession:
                 self._is_of_use = False  # behind a pooler
             except _HeldUp:
@@ -130,12 +131,13 @@ class LoopSubmitter:
                         if left is not None:
                             left.line.abandon()
                         del self._senders[other]
-                sender = _Sender(self._database) if loop in self._senders else None
+                sender = _Sender(self._database, self._submitter.turns) if loop in self._senders else None
                 self._senders[loop] = sender
         return sender
 
 
 class _Waiting(NamedTuple):
+    organization: str
     plain: Plain
     end: asyncio.Future[datetime | None]
 
@@ -156,14 +158,15 @@ class _Going(NamedTuple):
 class _Sender:
     """One loop's connection, and who waits for it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, turns: LockTurns) -> None:
         self.line = Line(database, None, {})
+        self._turns = turns
         self._waiting = deque[_Waiting]()
         self._going: list[_Going] = []
         self._task: asyncio.Task[None] | None = None
         self._close: AsyncGenerator[None, None] | None = None
 
-    async def send(self, plain: Plain) -> datetime | None:
+    async def send(self, organization: str, plain: Plain) -> datetime | None:
         """Return when it was submitted; None: nothing was done.
 
         Raises:
@@ -171,7 +174,7 @@ class _Sender:
             NeedsSession: nothing was done, nor ever will be.
             _HeldUp: nothing was done.
         """
-        one = _Waiting(plain, asyncio.get_running_loop().create_future())
+        one = _Waiting(organization, plain, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         if self._task is None or self._task.done():
             # It outlives whoever came first, and has nothing of their context.
@@ -215,6 +218,9 @@ class _Sender:
             one = self._waiting.popleft()
             if one.end.done():
                 continue
+            if self._turns.are_of(one.organization):
+                one.fail(_HeldUp())
+                continue
             try:
                 drafts = next(one.plain.chunks())
             except Exception as error:  # noqa: BLE001 - it is told, and nobody else
@@ -246,6 +252,7 @@ class _Sender:
             elif is_held_up(error):
                 for one in going:
                     one.of.fail(_HeldUp())
+                await asyncio.sleep(0)  # They come for their turn before the next statement is drafted.
         for one in going:
             one.of.tell(done.get(one.draft.id))
 
