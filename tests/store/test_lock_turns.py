@@ -11,9 +11,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from fairlane import DuplicateJob, Job, StorageUnavailable
+from fairlane import DuplicateJob, Job, StorageUnavailable, Submission
 from fairlane.store.line import Line
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import new_jobs
@@ -186,6 +186,26 @@ def test_the_wait_for_a_turn_is_bounded_as_that_for_a_lock_is(database_url: str)
         )
     with scene_of(database_url, 0.5) as scene:
         assert submit(scene, "acme", "held").organization == "acme"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_lock_that_is_not_given_costs_no_connection(database_url: str, others: int) -> None:
+    with scene_of(database_url, 0.2) as scene, held(scene):
+        pool = scene.fl.database.engine
+        made: list[object] = []
+        event.listen(pool, "connect", lambda *_: made.append(_))
+
+        def submission(key: str) -> Submission:
+            return Submission("monthly", organization="acme", user="ana", dedup_key=key)
+
+        submissions = [submission(key) for key in ("held", "other")[: 1 + others]]
+        for _ in range(3):
+            with pytest.raises(StorageUnavailable, match="lock"):
+                scene.fl.submit_many(submissions)
+        assert made == []
+        assert submit(scene, "rival", "free").organization == "rival"
+        assert len(scene.fl.submit_many([submission("free")])) == 1
+        assert made == []
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -6,9 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
-from fairlane import DuplicateJob, Fairlane, InstallationError, JobContext, JobStatus, Settings, Submission
+from fairlane import (
+    DuplicateJob,
+    Fairlane,
+    InstallationError,
+    JobContext,
+    JobStatus,
+    Settings,
+    StorageUnavailable,
+    Submission,
+)
 from fairlane.store.hints import Listener
 from fairlane.store.row_security import EVERYONE, Administered, Role, Scope
 from tests.store.as_owner import in_role
@@ -65,6 +74,25 @@ def test_nothing_of_ours_is_left_for_the_next_client(fl: Fairlane, through: str)
         with pytest.raises(DuplicateJob):
             fl.submit("work", organization="acme", parameters={"n": -1})
         assert other.execute(SESSION).fetchone() == (login, "", "0", 0)
+
+
+def test_a_lock_that_is_not_given_costs_no_connection(fl: Fairlane, database_url: str, through: str) -> None:
+    def submissions(*numbers: int) -> list[Submission]:
+        return [Submission("work", organization="acme", parameters={"n": n}) for n in numbers]
+
+    with Fairlane(Settings(url=through, owner_url=database_url, lock_timeout=0.2)) as late:
+        late.job_type("work")(lambda ctx, n=0: None)
+        late.submit("work", organization="acme")
+        made: list[object] = []
+        event.listen(late.database.engine, "connect", lambda *_: made.append(_))
+        with psycopg.connect(database_url) as theirs:
+            fl.submit_many(submissions(7), connection=theirs)
+            for numbers in ([7], [7, 8]):
+                with pytest.raises(StorageUnavailable, match="lock"):
+                    late.submit_many(submissions(*numbers))
+            theirs.rollback()
+        assert [len(late.submit_many(submissions(*numbers))) for numbers in ([7], [8, 9])] == [1, 2]
+        assert made == []
 
 
 async def aio(fl: Fairlane) -> None:

@@ -387,12 +387,24 @@ def _lent(engine: Engine, *, is_alone: bool) -> Iterator[PoolProxiedConnection]:
         if autocommit:
             driver.autocommit = True
         yield pooled
-        if autocommit:
-            driver.autocommit = False
-    except BaseException:
-        pooled.invalidate()  # whatever state it is in
+    except BaseException as error:
+        # Whoever was interrupted does not know what the server did. To make another connection takes a login.
+        if not isinstance(error, Exception) or _is_stuck(driver.pgconn):
+            pooled.invalidate()
         raise
-    pooled.close()
+    finally:
+        if pooled.is_valid:
+            if autocommit:
+                driver.autocommit = False
+            pooled.close()
+
+
+def _is_stuck(connection: Any) -> bool:
+    """Return True if libpq's connection is closed, in a pipeline or still waits for an answer: nobody can roll back."""
+    from psycopg.pq import TransactionStatus  # noqa: PLC0415 - only PostgreSQL needs its driver
+
+    lost = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
+    return bool(connection.pipeline_status) or connection.transaction_status in lost
 
 
 def _prepared(pooled: PoolProxiedConnection, statement: str) -> Any:
