@@ -16,6 +16,7 @@ from sqlalchemy import Column, Connection, Table, Uuid, bindparam, delete, func,
 
 from fairlane import Fairlane, JobContext, Settings, Submission
 from fairlane.engine.cleanup import Cleanup
+from fairlane.engine.stage import Stage
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
@@ -343,6 +344,40 @@ def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
             Cleanup(workers, ObjectStorage("memory:///"), retention=0.0).run_once()
         assert fl.list(organization="rival", status="completed").total == 0
         assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
+
+
+# What a session may hold for as long as it likes, of a retried parent and of a child that is to be revived.
+OF_REVIVALS: Final = {
+    **{f"{name} {lock}": f"SELECT FROM {held} {lock}" for lock in ("FOR UPDATE", "FOR KEY SHARE") for name, held in (
+        ("parent and child", "fairlane_jobs WHERE id IN (%(parent)s, %(child)s)"),
+        ("the child", "fairlane_jobs WHERE id = %(child)s"),
+        ("its dead letter", "fairlane_dead_letters WHERE job_id = %(child)s"),
+        ("its edge", "fairlane_job_parents WHERE job_id = %(child)s"),
+    )},
+    "a second state of the child": f"""
+INSERT INTO fairlane_live ({STATE}, status, ready, unmet_parents)
+SELECT {STATE}, 'pending', false, 1 FROM fairlane_ended WHERE id = %(child)s""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("held", OF_REVIVALS.values(), ids=OF_REVIVALS)
+def test_rows_that_a_session_holds_stop_no_other_organization_s_revivals(postgres_url: str, held: str):
+    with Scene(postgres_url) as scene, psycopg.connect(plain(postgres_url)) as session:
+        parents = [scene.dead_letter(), scene.dead_letter(organization="rival", user="rita")]
+        children = [scene.submit(organization=one.organization, user=None, depends_on=[one]) for one in parents]
+        with psycopg.connect(plain(postgres_url)) as holding:  # so that the retries leave the children
+            holding.execute("SELECT FROM fairlane_jobs WHERE id = ANY(%s) FOR UPDATE", [[one.id for one in children]])
+            for parent in parents:
+                scene.fl.retry(parent.id, organization=parent.organization)
+        assert session.execute(held, {"parent": parents[0].id, "child": children[0].id}).rowcount > 0
+        stage = Stage(scene.fl.database, scene.fl.database.hint)
+        for _ in parents:
+            stage.run_once()
+        assert scene.get(children[1], "rival").status == "pending"
+        session.rollback()
+        while stage.run_once():
+            pass
+        assert scene.get(children[0]).status == "pending"
 
 
 @pytest.mark.parametrize("status", ["completed", "dead_letter", "canceled"])

@@ -4,11 +4,16 @@ Some were submitted beside a finishing parent, some are more than a batch, below
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import dependencies, revival
 from fairlane.store.statements import stage as statements
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
+
+_PATIENCE: Final = 0.1  # seconds for a row that a session of the application holds, while due jobs wait
 
 
 class Stage:
@@ -37,8 +42,21 @@ class Stage:
             looked = database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c), self._looked_at))
             moved, self._looked_at = moved + looked.moved, looked.after
         if (organization := due.revives) is not None:
-            moved += database.write(lambda c: revival.go_on(c, clock.now(c), organization))
-            self._revived = organization
+            self._revived = organization  # also where it is held up: the others have their turns
+            moved += self._revive(organization)
         if moved:
             self._on_ready()
         return moved
+
+    def _revive(self, organization: str) -> int:
+        """Revive a batch of an organization's jobs. Return 0 if a session of the application holds one."""
+        database = self._database
+        try:
+            return database.write(
+                lambda c: revival.go_on(c, database.clock.now(c), organization),
+                lock_seconds=_PATIENCE if database.is_postgres else None,
+            )
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            return 0

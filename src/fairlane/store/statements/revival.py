@@ -7,7 +7,7 @@ forgets none. The row is the parent's: it stays where a child is deleted, decide
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, func, select, text, tuple_, update
@@ -50,21 +50,25 @@ SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND 
 """
 
 
+class Revived(NamedTuple):
+    """How many jobs wait again, and which of them and of their parents have more below them."""
+
+    number: int
+    left: set[UUID]
+
+
 def revive_children(
     connection: Connection, now: datetime, organization: str, parents: Collection[UUID], actor: str
-) -> int:
+) -> Revived:
     """Bring back up to a batch of what these took down, and of what those took down in turn.
 
     Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
     takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`, like what is
     beyond the batch.
-
-    Returns:
-        How many jobs wait again.
     """
     below = _taken_down(connection, organization, parents)
     if not below:
-        return 0
+        return Revived(0, set())
     free = _undecided(
         connection, organization, lock(connection, organization, {row.job_id for row in below}, skip_locked=True)
     )
@@ -84,10 +88,11 @@ def revive_children(
     connection.execute(dead_letters.delete().where(theirs))
     left = _parents_with_more(connection, organization, alive)
     if left:
+        # Where there is a row, none is inserted, whose foreign key would wait for a session that holds the parent.
         upsert(
             connection, revivals, *({"organization_id": organization, "job_id": one, "actor": actor} for one in left)
         )
-    return len(children)
+    return Revived(len(children), left)
 
 
 def go_on(connection: Connection, now: datetime, organization: str) -> int:
@@ -97,21 +102,17 @@ def go_on(connection: Connection, now: datetime, organization: str) -> int:
     """
     mine = revivals.c.organization_id == organization
     whose = select(revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(1).scalar_subquery()
-    some = select(revivals.c.job_id).where(mine, revivals.c.actor == whose).order_by(revivals.c.job_id).limit(_BATCH)
+    some = select(revivals).where(mine, revivals.c.actor == whose).order_by(revivals.c.job_id).limit(_BATCH)
     # Whoever retries one of them now waits for this transaction, and writes its row anew.
-    taken = connection.execute(
-        delete(revivals)
-        .where(mine, revivals.c.job_id.in_(some.with_for_update(skip_locked=True)))
-        .returning(revivals.c.job_id, revivals.c.actor)
-    ).all()
+    taken = connection.execute(some.with_for_update(skip_locked=True)).all()
     if not taken:
         return 0
     parents = {row.job_id for row in taken}
     badly = (ended.c.id.in_(parents), ended.c.status.in_(ENDED_BADLY))
-    parents.difference_update(
-        connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly))
-    )
-    return revive_children(connection, now, organization, parents, taken[0].actor)
+    again = connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly)).all()
+    revived = revive_children(connection, now, organization, parents.difference(again), taken[0].actor)
+    connection.execute(delete(revivals).where(mine, revivals.c.job_id.in_(parents - revived.left)))
+    return revived.number
 
 
 def _taken_down(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
@@ -120,12 +121,11 @@ def _taken_down(connection: Connection, organization: str, parents: Collection[U
     return connection.execute(below.bindparams(limit=_BATCH).columns(job_id=Uuid(), caused_by=Uuid())).all()
 
 
-def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[UUID]:
+def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
     """Return those of the parents that have dead letters to revive."""
     index, fence = ("INDEXED BY fairlane_dead_letters_cause", "") if is_sqlite(connection) else ("", "OFFSET 0")
-    return connection.scalars(
-        _about(_WITH_MORE.format(index=index, fence=fence), organization, parents).columns(id=Uuid())
-    ).all()
+    found = _about(_WITH_MORE.format(index=index, fence=fence), organization, parents)
+    return set(connection.scalars(found.columns(id=Uuid())))
 
 
 def _about(statement: str, organization: str, parents: Collection[UUID]) -> TextClause:
@@ -140,14 +140,14 @@ def _undecided(connection: Connection, organization: str, ids: Collection[UUID])
     """Return those of these locked dead letters that may be revived.
 
     A person may have retried one by itself meanwhile, or decided that it stays. A session of the application may hold
-    an edge: the child of that one has to wait, and `stage` must not.
+    one, or an edge: the child of that has to wait, and `stage` must not.
     """
     mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(list(ids))
     free = select(*_EDGE).where(mine).with_for_update(key_share=True, skip_locked=True).cte("free")
     held = select(job_parents.c.job_id).where(mine, tuple_(*_EDGE).not_in(select(*free.c)))
     among = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(list(ids))
-    undecided = select(dead_letters.c.job_id).where(among, dead_letters.c.resolution == Resolution.PENDING)
-    return set(connection.scalars(undecided.where(dead_letters.c.job_id.not_in(held))))
+    among &= (dead_letters.c.resolution == Resolution.PENDING) & dead_letters.c.job_id.not_in(held)
+    return set(connection.scalars(select(dead_letters.c.job_id).where(among).with_for_update(skip_locked=True)))
 
 
 def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:
