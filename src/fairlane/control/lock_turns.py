@@ -2,7 +2,8 @@
 
 A submission that waits for another transaction's lock keeps a connection of the pool busy. So each is tried for a
 moment first. One that meets a lock comes here, and waits for its turn without a connection. There are as many turns as
-half of the pool has connections, and two of them at most are one organization's.
+half of the pool has connections, and two of them at most are one organization's. A batch takes a turn of each of its
+organizations.
 
 While an organization is here, no event loop sends its jobs together with those of others.
 """
@@ -10,7 +11,7 @@ While an organization is here, no event loop sends its jobs together with those 
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Final, TypeVar
@@ -18,7 +19,6 @@ from typing import Final, TypeVar
 from fairlane.control.batch import Submission
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.forks import in_each_child
-from fairlane.store.row_security import named
 
 T = TypeVar("T")
 
@@ -31,11 +31,10 @@ _CROWDED: Final = (
 
 
 class _Turn:
-    """A turn of an organization, or of several that submit together. `begun` is done when it has come."""
+    """A turn of an organization, or of each of several that submit together. `begun` is done when it has come."""
 
-    def __init__(self, organizations: Collection[str]) -> None:
-        self.organizations = organizations
-        self.whose = named(organizations)
+    def __init__(self, whose: frozenset[str]) -> None:
+        self.whose = whose
         self.begun = Future[None]()
 
     def refuse_unless_begun(self) -> None:
@@ -62,7 +61,8 @@ class LockTurns:
         self._lock = threading.Lock()
         self._here = Counter[str]()  # turns of each organization, those that it waits for among them
         self._begun = Counter[str]()
-        self._waiting = OrderedDict[str, deque[_Turn]]()  # whose turn was longest ago comes first
+        self._free = self.at_once
+        self._waiting = OrderedDict[frozenset[str], deque[_Turn]]()  # whose turn was longest ago comes first
 
     def run(self, submissions: Sequence[Submission], work: Callable[[], T]) -> T:
         """Run `work`, which submits them, in this thread when their turn has come.
@@ -105,33 +105,35 @@ class LockTurns:
             self._end(turn)
 
     def _come(self, submissions: Sequence[Submission]) -> _Turn:
-        turn = _Turn({one.organization for one in submissions})
+        turn = _Turn(frozenset(one.organization for one in submissions))
         with self._lock:
-            self._here.update(turn.organizations)
+            self._here.update(turn.whose)
             self._waiting.setdefault(turn.whose, deque()).append(turn)
             self._begin()
         return turn
 
     def _end(self, turn: _Turn) -> None:
         with self._lock:
-            self._here -= Counter(turn.organizations)  # which keeps no zeros
+            self._here -= Counter(turn.whose)  # which keeps no zeros
             if turn.begun.done():
-                self._begun -= Counter([turn.whose])
+                self._begun -= Counter(turn.whose)
+                self._free += 1
             else:
                 self._take(turn)
             self._begin()
 
     def _begin(self) -> None:
         """Begin what may begin: the organization with the fewest turns comes first."""
-        while self._begun.total() < self.at_once:
-            able = [whose for whose in self._waiting if self._begun[whose] < _EACH]
-            if not able:
+        while self._free:
+            turns = {whose: max(self._begun[one] for one in whose) for whose in self._waiting}
+            whose = min(turns, key=turns.__getitem__, default=None)  # the first of equals
+            if whose is None or turns[whose] >= _EACH:
                 return
-            whose = min(able, key=self._begun.__getitem__)  # the first of equals
             turn = self._waiting[whose][0]
             self._waiting.move_to_end(whose)
             self._take(turn)
-            self._begun[whose] += 1
+            self._begun.update(whose)
+            self._free -= 1
             turn.begun.set_result(None)
 
     def _take(self, turn: _Turn) -> None:
