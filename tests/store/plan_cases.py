@@ -376,7 +376,7 @@ CASES = {
         ("job_parents_parent",),
     ),
     "dead letters to revive": Case(
-        lambda connection: revival.revive_children(connection, LATER, "big", [UUID(int=1)], "ana"),
+        lambda connection: revival.revive_children(connection, LATER, "big", {UUID(int=1): "ana"}),
         ("dead_letters_cause",),
     ),
     "more dead letters to revive": Case(

@@ -301,7 +301,7 @@ def test_a_revival_looks_up_each_generation_before_statistics_are_gathered(postg
 
 
 def revive(connection: Connection) -> None:
-    assert revival.revive_children(connection, LATER, "big", [UUID(int=600_001)], "ana").number == 99
+    assert revival.revive_children(connection, LATER, "big", {UUID(int=600_001): "ana"}).number == 99
 
 
 def test_that_a_user_has_none_of_a_frequent_type_is_found_in_the_index(filled: Database) -> None:

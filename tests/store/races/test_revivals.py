@@ -1,14 +1,14 @@
 """A child comes back to life while another of its parents ends: that end must count, or the child waits for ever."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
 
 from fairlane import IllegalTransition, Job, JobStatus, Submission
 from fairlane.domain.outcomes import Outcome
 from fairlane.engine.stage import Stage
 from fairlane.store.statements import dead_letters, revival
 from fairlane.store.statements.locks import lock_job
-from fairlane.store.tables import job_parents
+from fairlane.store.tables import job_parents, jobs
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Claimed, Scene, Work
@@ -328,3 +328,52 @@ class TestAChildThatSomebodyHolds:
         staged.result()
         stage_all(scene)
         assert [steps(scene.fl, one) for one in (sister, child, grandchild)] == [[PENDING, DEAD_LETTER, PENDING]] * 3
+
+    @pytest.mark.slow
+    def test_its_parent_keeps_no_children_of_another_s(self, scene: Scene, race: Race):
+        """Each has its own actor, and the first comes back in each round."""
+        parent = scene.dead_letter()
+        child = scene.submit(depends_on=[parent])
+        stage_all(scene)
+        other = scene.dead_letter()
+        fallen_too = scene.fl.submit_many(children_of(other, MORE))
+        stage_all(scene)
+        with race.open() as host:
+            lock_job(host, "acme", child.id)
+            host_stays(host)
+            retries = [
+                race.passes(lambda: scene.fl.retry(parent.id, organization="acme", user="olga")),
+                race.passes(lambda: scene.fl.retry(other.id, organization="acme")),
+            ]
+            race.passes(lambda: stage_all(scene))
+            if not race.serial:
+                assert statuses(scene) == {QUEUED: 2, PENDING: MORE, DEAD_LETTER: 1}
+        for retry in retries:
+            retry.result()
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 2, PENDING: MORE + 1}
+        actors = [scene.fl.history(one.id, organization="acme")[-1].actor for one in (child, fallen_too[-1])]
+        assert actors == ["olga", "system"]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("held", ["children", "edges"])
+    def test_a_batch_of_them_keeps_none_that_are_behind(self, scene: Scene, race: Race, held: str):
+        parent = scene.dead_letter()
+        children = fallen(scene, MORE, parent)
+        key = jobs.c.id if held == "children" else job_parents.c.job_id
+        first = select(key).where(key.in_([one.id for one in children])).order_by(key).limit(BATCH)
+        with race.open() as host:
+            assert len(host.scalars(first.with_for_update()).all()) == BATCH
+            host_stays(host)
+            retry = race.passes(lambda: scene.fl.retry(parent.id, organization="acme"))
+            if not race.serial:
+                assert statuses(scene) == {QUEUED: 1, PENDING: MORE - BATCH, DEAD_LETTER: BATCH}
+        retry.result()
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1, PENDING: MORE}
+
+
+def host_stays(host: Connection) -> None:
+    """Let this transaction of the application be as idle as it likes."""
+    if host.dialect.name == "postgresql":
+        host.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))

@@ -94,7 +94,7 @@ def retry(
     transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, now, later)
     write(connection, now, organization, job_id, transition, actor=actor)
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
-    revival.revive_children(connection, now, organization, [job_id], actor)
+    revival.revive_children(connection, now, organization, {job_id: actor})
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:

@@ -5,26 +5,26 @@ A transaction revives a batch, of however many generations. Each of these jobs t
 forgets none. The row is the parent's: it stays where a child is deleted, decided about or retried by itself.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, func, select, text, tuple_, update
+from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, func, select, text, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.inserts import upsert
-from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
 _BATCH: Final = 500
-_EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
 # One probe of the index of causes per parent: without statistics both databases prefer to read all that are undecided.
-# What was decided is looked at behind the probe, so that PostgreSQL can't take the index of decisions for it.
+# What was decided is looked at behind the probe, so that PostgreSQL can't take the index of decisions for it. What
+# somebody holds is passed over before the batch is full, or so many rows would keep all behind them. The locks prove
+# that the letter is undecided still: a person may have retried one by itself meanwhile.
 _BELOW: Final = """
 WITH RECURSIVE below(job_id, caused_by) AS (
   SELECT id, CAST(NULL AS uuid) FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
@@ -35,7 +35,18 @@ SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
 _PROBE: Final = """LATERAL (
     SELECT job_id, resolution FROM fairlane_dead_letters
     WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter
-    WHERE letter.resolution = :undecided"""
+    WHERE letter.resolution = :undecided
+  AND EXISTS (SELECT FROM fairlane_jobs
+    WHERE organization_id = :organization AND id = letter.job_id FOR NO KEY UPDATE SKIP LOCKED)
+  AND EXISTS (SELECT FROM fairlane_ended
+    WHERE organization_id = :organization AND id = letter.job_id FOR UPDATE SKIP LOCKED)
+  AND EXISTS (SELECT FROM fairlane_dead_letters
+    WHERE organization_id = :organization AND job_id = letter.job_id AND resolution = :undecided
+    FOR UPDATE SKIP LOCKED)
+  AND NOT EXISTS (SELECT FROM fairlane_job_parents AS edge
+    WHERE organization_id = :organization AND job_id = letter.job_id AND NOT EXISTS (SELECT FROM fairlane_job_parents
+      WHERE organization_id = :organization AND job_id = edge.job_id AND parent_id = edge.parent_id
+      FOR NO KEY UPDATE SKIP LOCKED) OFFSET 0)"""
 # SQLite follows all children of a parent before it returns the first. The plus keeps it from another index.
 _SQLITE_PROBE: Final = """fairlane_dead_letters AS letter ON +letter.organization_id = :organization
   AND letter.rowid IN (
@@ -57,41 +68,27 @@ class Revived(NamedTuple):
     left: set[UUID]
 
 
-def revive_children(
-    connection: Connection, now: datetime, organization: str, parents: Collection[UUID], actor: str
-) -> Revived:
+def revive_children(connection: Connection, now: datetime, organization: str, parents: Mapping[UUID, str]) -> Revived:
     """Bring back up to a batch of what these took down, and of what those took down in turn.
 
     Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
     takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`, like what is
-    beyond the batch.
+    beyond the batch; so is one whose edge a session of the application holds.
+
+    Args:
+        parents: who retried each of them.
     """
-    below = _taken_down(connection, organization, parents)
-    if not below:
-        return Revived(0, set())
-    free = _undecided(
-        connection, organization, lock(connection, organization, {row.job_id for row in below}, skip_locked=True)
-    )
-    alive = set(parents)
-    for child in below:  # generation by generation
-        if child.job_id in free and child.caused_by in alive:
-            alive.add(child.job_id)
-    children = sorted(alive.difference(parents))
-    unmet = _reopen_edges(connection, organization, children)
-    reason = "its parent was retried"
-    changes = [
-        Change(organization, child, transitions.revive_pending(reason, unmet.get(child, 0)), actor)
-        for child in children
-    ]
-    write_all(connection, now, changes)
-    theirs = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(children)
-    connection.execute(dead_letters.delete().where(theirs))
-    left = _parents_with_more(connection, organization, alive)
+    actors = dict(parents)
+    for child in _lock_below(connection, organization, parents):  # generation by generation
+        actors[child.job_id] = actors[child.caused_by]
+    children = sorted(actors.keys() - parents)
+    if children:
+        _revive(connection, now, organization, {one: actors[one] for one in children})
+    left = _parents_with_more(connection, organization, actors)
     if left:
         # Where there is a row, none is inserted, whose foreign key would wait for a session that holds the parent.
-        upsert(
-            connection, revivals, *({"organization_id": organization, "job_id": one, "actor": actor} for one in left)
-        )
+        rows = ({"organization_id": organization, "job_id": one, "actor": actors[one]} for one in left)
+        upsert(connection, revivals, *rows)
     return Revived(len(children), left)
 
 
@@ -101,22 +98,21 @@ def go_on(connection: Connection, now: datetime, organization: str) -> int:
     A parent that has ended badly once more is forgotten: its next retry begins anew.
     """
     mine = revivals.c.organization_id == organization
-    whose = select(revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(1).scalar_subquery()
-    some = select(revivals).where(mine, revivals.c.actor == whose).order_by(revivals.c.job_id).limit(_BATCH)
+    some = select(revivals.c.job_id, revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(_BATCH)
     # Whoever retries one of them now waits for this transaction, and writes its row anew.
-    taken = connection.execute(some.with_for_update(skip_locked=True)).all()
+    taken = {row.job_id: row.actor for row in connection.execute(some.with_for_update(skip_locked=True))}
     if not taken:
         return 0
-    parents = {row.job_id for row in taken}
-    badly = (ended.c.id.in_(parents), ended.c.status.in_(ENDED_BADLY))
+    badly = (ended.c.id.in_(taken), ended.c.status.in_(ENDED_BADLY))
     again = connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly)).all()
-    revived = revive_children(connection, now, organization, parents.difference(again), taken[0].actor)
-    connection.execute(delete(revivals).where(mine, revivals.c.job_id.in_(parents - revived.left)))
+    parents = {one: taken[one] for one in taken.keys() - again}
+    revived = revive_children(connection, now, organization, parents)
+    connection.execute(delete(revivals).where(mine, revivals.c.job_id.in_(taken.keys() - revived.left)))
     return revived.number
 
 
-def _taken_down(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
-    """Return dead letters below these parents, nearest first, but for those about which a person has decided."""
+def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
+    """Lock dead letters below these parents, nearest first, but for those about which a person has decided."""
     below = _about(_BELOW.format(letter=_SQLITE_PROBE if is_sqlite(connection) else _PROBE), organization, parents)
     return connection.execute(below.bindparams(limit=_BATCH).columns(job_id=Uuid(), caused_by=Uuid())).all()
 
@@ -136,18 +132,17 @@ def _about(statement: str, organization: str, parents: Collection[UUID]) -> Text
     )
 
 
-def _undecided(connection: Connection, organization: str, ids: Collection[UUID]) -> set[UUID]:
-    """Return those of these locked dead letters that may be revived.
-
-    A person may have retried one by itself meanwhile, or decided that it stays. A session of the application may hold
-    one, or an edge: the child of that has to wait, and `stage` must not.
-    """
-    mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(list(ids))
-    free = select(*_EDGE).where(mine).with_for_update(key_share=True, skip_locked=True).cte("free")
-    held = select(job_parents.c.job_id).where(mine, tuple_(*_EDGE).not_in(select(*free.c)))
-    among = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(list(ids))
-    among &= (dead_letters.c.resolution == Resolution.PENDING) & dead_letters.c.job_id.not_in(held)
-    return set(connection.scalars(select(dead_letters.c.job_id).where(among).with_for_update(skip_locked=True)))
+def _revive(connection: Connection, now: datetime, organization: str, children: Mapping[UUID, str]) -> None:
+    """Let these locked dead letters wait for their parents again, each by who retried what took it down."""
+    unmet = _reopen_edges(connection, organization, list(children))
+    reason = "its parent was retried"
+    changes = [
+        Change(organization, child, transitions.revive_pending(reason, unmet.get(child, 0)), actor)
+        for child, actor in children.items()
+    ]
+    write_all(connection, now, changes)
+    theirs = (dead_letters.c.organization_id == organization) & dead_letters.c.job_id.in_(list(children))
+    connection.execute(dead_letters.delete().where(theirs))
 
 
 def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:
