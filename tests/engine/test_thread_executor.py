@@ -53,8 +53,8 @@ async def test_an_interrupt_wakes_a_sleeping_handler(executor: ThreadExecutor) -
     channel = RecordingChannel()
 
     def handler(ctx: JobContext) -> None:
-        ctx.log("begun")
         try:
+            ctx.log("begun")  # which is heard before it returns: the interrupt may come in it
             ctx.sleep(60)
         finally:
             ctx.log("cleaned up")
