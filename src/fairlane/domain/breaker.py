@@ -1,8 +1,9 @@
 """The circuit breaker of a job type in an organization (R16): what fails and fails is left alone for a while.
 
-It is closed while enough succeeds. It opens when half of at least ten attempts within half an hour have failed: for a
-quarter of an hour nothing of the pair starts, then one job does, on trial. If that completes, the breaker closes and
-counts afresh; if it fails, the pair rests again; if it ends in any other way, which says nothing, another job is tried.
+It is closed while enough succeeds. It opens at a failure, if half of at least ten attempts within half an hour have
+failed: for a quarter of an hour nothing of the pair starts, then one job does, on trial. If that completes, the
+breaker closes and counts afresh; if it fails, the pair rests again; if it ends in any other way, which says nothing,
+another job is tried.
 """
 
 import shlex

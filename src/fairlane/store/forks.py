@@ -1,4 +1,4 @@
-"""What a forked child does first: what it has of its parent's threads and connections is not its own."""
+"""Run things first in each forked child, whose threads and connections are its parent's."""
 
 import os
 from collections.abc import Callable
