@@ -304,7 +304,7 @@ class TestSweep:
 
 
 def unsettle(connection: Connection, child: UUID) -> None:
-    """What must never happen: the edge is watched although its parent has ended."""
+    """Leave the edge watched, as where a session of the application held it when its parent ended."""
     connection.execute(
         update(job_parents)
         .where(job_parents.c.organization_id == "acme", job_parents.c.job_id == child)

@@ -73,6 +73,22 @@ class TestTheRetryOfABrokenParent:
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
 
 
+def test_a_parent_that_ended_beside_a_retry_that_is_rolled_back_counts_once(scene: Scene, race: Race, family: Family):
+    broken, running, child = family
+    scene.stage()  # from here on the end of the other has to tell the child
+    with race.open(commit=False) as retry:
+        retrying(scene, broken)(retry)
+        end = race.begins(lambda: scene.end(running))  # which finds the child's edge held
+    end.result()
+    scene.fl.retry(broken.id, organization="acme")
+    scene.stage()
+    scene.cleaner().run_once()
+    assert steps(scene.fl, child)[-1] == PENDING
+    complete(scene, broken)
+    scene.stage()
+    assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, QUEUED]
+
+
 class TestTheRetryOfTheChildItself:
     @pytest.fixture
     def family(self, scene: Scene) -> Family:

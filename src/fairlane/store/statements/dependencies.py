@@ -162,7 +162,11 @@ def _settle_edges(
 
 
 def _leave_for_stage(connection: Connection, organization: str, parents: Iterable[UUID]) -> None:
-    """Mark one watched edge of each parent as new: `stage` finds the parent by it, and all its other children."""
+    """Mark one watched edge of each parent as new: `stage` finds the parent by it, and all its other children.
+
+    Where somebody holds all of them, they stay watched. A revival that holds them marks them when it commits; if it is
+    rolled back, or a session of the application held them, the sweeper tells the children.
+    """
     edge = job_parents.alias("edge")
     first = (
         select(edge.c.job_id)
@@ -337,7 +341,7 @@ def watched_edges(connection: Connection, after: Edge | None, limit: int) -> lis
 def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
     """Return parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
 
-    There should be none. Whatever it finds, `settle` repairs.
+    There are some only where `_leave_for_stage` could mark none of their edges.
     """
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:

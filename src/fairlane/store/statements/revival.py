@@ -71,9 +71,9 @@ class Revived(NamedTuple):
 def revive_children(connection: Connection, now: datetime, organization: str, parents: Mapping[UUID, str]) -> Revived:
     """Bring back up to a batch of what these took down, and of what those took down in turn.
 
-    Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
-    takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`, like what is
-    beyond the batch; so is one whose edge a session of the application holds.
+    Every edge of a revived child becomes `new`, unless its parent completed and told it: so a second parent that
+    failed meanwhile takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`,
+    like what is beyond the batch; so is one whose edge a session of the application holds.
 
     Args:
         parents: who retried each of them.
@@ -157,7 +157,8 @@ def _reopen_edges(connection: Connection, organization: str, children: Sequence[
         .exists()
     )
     mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(children)
-    connection.execute(update(job_parents).where(mine, ~completed).values(state=EdgeState.NEW))
+    is_untold = job_parents.c.state != EdgeState.SETTLED
+    connection.execute(update(job_parents).where(mine, ~completed | is_untold).values(state=EdgeState.NEW))
     waiting = (
         select(job_parents.c.job_id, func.count().label("total"))
         .where(mine, job_parents.c.state == EdgeState.NEW)
