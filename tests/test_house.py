@@ -22,7 +22,7 @@ LONGEST_FUNCTION = 45
 # A status as a plain string, where it is no status. (file, string): why.
 NO_STATUS = {
     ("engine/executors/child.py", "failed"): "a key of the protocol with child processes",
-    ("engine/executors/child_process.py", "failed"): "a key of the protocol with child processes",
+    ("engine/executors/process.py", "failed"): "a key of the protocol with child processes",
 }
 # Who may read the machine's clock, and why. Times in the database come from `store.clock` alone.
 CLOCKS = {

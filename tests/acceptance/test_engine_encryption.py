@@ -26,7 +26,7 @@ from fairlane.domain.events import WorkerStopped
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
-from fairlane.engine.file_sweep import FileSweep
+from fairlane.engine.cleanup import FileSweep
 from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements import resealing
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys

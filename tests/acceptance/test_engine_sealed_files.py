@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from fairlane import ConfigurationError, JobContext, StorageUnavailable
 from fairlane.control import sealing_files
-from fairlane.engine.file_sweep import FileSweep
+from fairlane.engine.cleanup import FileSweep
 from fairlane.registry.sealed_files import CHUNK
 from fairlane.store.tables import artifacts, doomed_files
 from tests.engine.sealed_engine import FIRST, SECOND, sealed_engine

@@ -283,7 +283,7 @@ async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
 async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessExecutor]:
     """One that lets one child come up at a time, and has all the patience of the world."""
     monkeypatch.setattr(process, "_AT_ONCE", 1)
-    monkeypatch.setattr(process, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(process, "_HANGS_AFTER", 3600.0)
     executor = ProcessExecutor(3)
     yield executor
     await executor.stop()
@@ -300,7 +300,7 @@ async def test_who_needs_a_child_while_others_come_up_takes_whichever_is_free_fi
 async def test_one_that_hangs_as_it_comes_up_holds_up_no_other(
     narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_PATIENCE", 0.01)
+    monkeypatch.setattr(process, "_HANGS_AFTER", 0.01)
     hanging = begin(narrow, handlers.add, a=1)
     (pid,) = narrow.pids
     os.kill(pid, signal.SIGSTOP)

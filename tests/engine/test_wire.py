@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable, TransientError
 from fairlane.engine.executors.base import HandlerQuit
-from fairlane.engine.executors.child_process import _how_it_ended
+from fairlane.engine.executors.process import _how_it_ended
 from fairlane.engine.executors.wire import RemoteError, pack_error, unpack_error
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from fairlane import Job, JobContext, PermanentError
 from fairlane.domain.events import WorkerStopping
-from fairlane.engine import file_sweep
+from fairlane.engine import cleanup
 from fairlane.engine.cleanup import Cleanup
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.statements import attempts, doomed_files
@@ -248,7 +248,7 @@ class TestDeleting:
     def test_a_storage_that_is_away_is_not_asked_for_every_file(
         self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(file_sweep, "_PATIENCE", 2)
+        monkeypatch.setattr(cleanup, "_MOST_REFUSALS", 2)
         for text in ("bad", "bad", "bad"):
             self.left(fl, text)
         clock.advance(31 * DAY)

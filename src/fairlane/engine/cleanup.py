@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.engine.file_sweep import FileSweep
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.store.driver_errors import is_held_up
@@ -16,6 +15,7 @@ from fairlane.store.statements import (
     breakers,
     bulk_actions,
     dependencies,
+    doomed_files,
     feed,
     idempotency,
     job_types,
@@ -26,6 +26,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 # Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
@@ -34,7 +35,7 @@ _BATCH = 2_000
 _BATCH_ON_SQLITE = 500
 _ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
-_PATIENCE = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
+_LOCK_WAIT = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 # Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
@@ -43,6 +44,8 @@ _COUNTS = 10_000  # submissions a round
 _MOST_KEPT = 100_000  # jobs of which it is remembered that they have to stay
 _QUOTAS = 500  # looked at a round
 _BULK_ACTIONS = 500  # a round
+_FILES = 200  # a round
+_MOST_REFUSALS = 5  # a round; a storage that is away would be asked for each file
 _START = Shelf("", "")
 _FIRST_QUOTA = ("", "")
 _LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
@@ -119,7 +122,7 @@ class Cleanup:
         return deleted
 
     def _write(self, work: Callable[[Connection], int]) -> int:
-        return self._database.write(work, lock_seconds=_PATIENCE if self._database.is_postgres else None)
+        return self._database.write(work, lock_seconds=_LOCK_WAIT if self._database.is_postgres else None)
 
     def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
         expired = statements.lock_expired(connection, organization, ids, moment)
@@ -165,3 +168,45 @@ class Cleanup:
         forgotten = dependencies.ended_parents(connection, edges)
         dependencies.settle(connection, self._database.clock.now(connection), forgotten)
         return len(forgotten)
+
+
+class FileSweep:
+    """Delete files that no job has: of deleted jobs, of replaced artifacts, of uploads that came to nothing.
+
+    Two at once take different files, and no transaction is open while files are deleted.
+    """
+
+    def __init__(self, database: Database, artifacts: ArtifactStorage) -> None:
+        self._database = database
+        self._artifacts = artifacts
+
+    def run_once(self) -> int:
+        """Delete one batch of files; how many.
+
+        Raises what the storage raised, after all that it did delete.
+        """
+        clock = self._database.clock
+        due = self._database.write(lambda c: doomed_files.take_due(c, clock.now(c), _FILES))
+        if not due:
+            return 0
+        gone: list[AnyRow] = []
+        refused: list[tuple[AnyRow, Exception]] = []
+        for file in due:
+            try:
+                self._artifacts.delete(file.path)
+            except Exception as error:  # noqa: BLE001 - the storage's; the other files shall not wait for this one
+                refused.append((file, error))
+                if len(refused) == _MOST_REFUSALS:
+                    break
+            else:
+                gone.append(file)
+
+        def note(connection: Connection) -> None:
+            doomed_files.forget(connection, gone)
+            for file, _ in refused:
+                doomed_files.postpone(connection, clock.now(connection), file)
+
+        self._database.write(note)
+        if refused:
+            raise refused[-1][1]
+        return len(gone)

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fairlane.engine.file_sweep import FileSweep
+from fairlane.engine.cleanup import FileSweep
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease

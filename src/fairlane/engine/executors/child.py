@@ -1,4 +1,4 @@
-"""The child process: `python -m fairlane.engine.executors.child <connection> <lifeline>`, started by `child_process`.
+"""The child process: `python -m fairlane.engine.executors.child <connection> <lifeline>`, started by `process`.
 
 The main thread runs handlers, because only there can a signal raise an exception; a second thread repeats one that came
 too early. A third listens to the worker; when the worker is gone, it kills this process and all that the handler
@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache, partial
 from inspect import iscoroutinefunction
 from itertools import count
@@ -29,22 +30,91 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import ending, run_async
-from fairlane.engine.executors.child_channel import WireChannel
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
-from fairlane.engine.reports import AttemptFacts, Interruption
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, Progress, Report
 from fairlane.registry.parameters import Signature
 from fairlane.registry.parameters_values import encode_result
+from fairlane.registry.pieces import pieces_of
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
 _ALONE: Final = "the worker is gone"
 _AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
+
+
+class WireChannel:
+    """`Channel` to the worker. Progress is latest-wins: none is sent before the worker has taken the one before."""
+
+    def __init__(self, run: int, child: "Child") -> None:
+        self._run = run
+        self._child = child
+        self._lock = threading.Lock()
+        self._latest: Progress | None = None
+        self._may_send = True
+
+    def send(self, report: Report) -> "Future[Any]":
+        """Take the report; the future is done when the worker has it, of a checkpoint or file when it is durable."""
+        if isinstance(report, Progress):
+            with self._lock:
+                self._latest = report
+                if self._may_send:
+                    self._send_latest()
+        elif isinstance(report, File):
+            return self._child.ask(self._message(self._as_path(report)))
+        elif isinstance(report, Checkpoint):
+            return self._child.ask(self._message(report))
+        else:
+            self._child.send(self._message(report) | {"number": None})
+        taken: Future[Any] = Future()
+        taken.set_result(None)
+        return taken
+
+    def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
+        """Return the bytes of a parent's artifact in pieces, of a file that the worker has put beside this process."""
+        path = Path(self._child.ask({"read": [str(parent_id), name], "run": self._run}).result())
+        file = path.open("rb")
+        path.unlink()
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                yield from pieces_of(file)
+
+        return pieces()
+
+    def go_on(self) -> None:
+        """Send what came since the last progress, which the worker has taken."""
+        with self._lock:
+            self._may_send = True
+            self._send_latest()
+
+    def flush(self) -> None:
+        """Send what is held back, whether or not the worker is ready: the handler has ended."""
+        with self._lock:
+            self._send_latest()
+
+    def _send_latest(self) -> None:
+        progress, self._latest = self._latest, None
+        if progress is not None:
+            self._may_send = False
+            self._child.send(self._message(progress) | {"number": None})
+
+    def _message(self, report: Report) -> Message:
+        return {"report": wire.pack_report(report), "run": self._run}
+
+    def _as_path(self, report: File) -> File:
+        if isinstance(report.data, Path):
+            return report
+        path = wire.place_for_file(self._child.directory)
+        with path.open("wb") as file:
+            file.writelines(pieces_of(report.data))
+        return replace(report, data=path)
 
 
 class Run:
