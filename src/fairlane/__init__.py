@@ -100,7 +100,6 @@ if TYPE_CHECKING:
     from fairlane.domain.jobs import Page as Page
     from fairlane.domain.jobs import Result as Result
     from fairlane.domain.jobs import RetriedGroup as RetriedGroup
-    from fairlane.domain.keys import OrganizationKey as OrganizationKey
     from fairlane.domain.limits import Limit as Limit
     from fairlane.domain.metrics import Metrics as Metrics
     from fairlane.domain.metrics import PauseView as PauseView
@@ -108,6 +107,7 @@ if TYPE_CHECKING:
     from fairlane.domain.organizations import Member as Member
     from fairlane.domain.organizations import Mine as Mine
     from fairlane.domain.organizations import Organization as Organization
+    from fairlane.domain.organizations import OrganizationKey as OrganizationKey
     from fairlane.domain.outcomes import Try as Try
     from fairlane.domain.permissions import Credential as Credential
     from fairlane.domain.permissions import CredentialKind as CredentialKind
@@ -175,10 +175,9 @@ _NAMES: Final = {
     ),
     "domain.explain": "Explanation",
     "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
-    "domain.keys": "OrganizationKey",
     "domain.limits": "Limit",
     "domain.metrics": "Metrics PauseView WorkerView",
-    "domain.organizations": "Member Mine Organization",
+    "domain.organizations": "Member Mine Organization OrganizationKey",
     "domain.outcomes": "Try",
     "domain.permissions": "Credential CredentialKind Principal Right",
     "domain.reasons": "Reason ReasonCode",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairlane.domain.duplicates import may_replace
+from fairlane.domain.permissions import may_replace
 from fairlane.domain.statuses import WAITING, JobStatus
 
 

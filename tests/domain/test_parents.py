@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.parents import EndedParent, fate
+from fairlane.domain.decide import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, JobStatus, ParentPolicy
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)

@@ -21,7 +21,7 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, broken, eventually
-from tests.store.test_haste import FOR_EVER
+from tests.store.test_read_timeout import FOR_EVER
 
 Connect = Callable[..., Awaitable[Watcher]]
 

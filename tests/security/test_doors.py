@@ -28,7 +28,7 @@ from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
 from tests.realtime.watching import tell_much, ticket_of
 from tests.realtime.wire import Wire
-from tests.store.test_haste import FOR_EVER
+from tests.store.test_read_timeout import FOR_EVER
 
 UPGRADE = {
     "Connection": "Upgrade",

@@ -27,14 +27,13 @@ from fairlane import (
     StorageUnavailable,
     Submission,
 )
-from fairlane.domain.haste import reading_within
 from fairlane.store import row_policies, schema
 from fairlane.store.row_ending import SIGNATURE
 from fairlane.store.row_security import EVERYONE, SETTING, Administered, Role, Scope, is_of_tenants
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
-from fairlane.store.transaction import Database
+from fairlane.store.transaction import Database, reading_within
 from tests.patience import PATIENCE
 from tests.postgres import create_database, database_on, drop_database
 from tests.store.as_owner import in_role

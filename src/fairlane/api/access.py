@@ -1,16 +1,15 @@
 """What is open to a principal in an organization, asked of the directory."""
 
 from fairlane.app import Fairlane
-from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.permissions import Access, Principal, access
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.domain.texts import is_storable
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, is_storable
 
 
 def access_of(fl: Fairlane, principal: Principal, organization: str) -> Access | None:
     """Return what is open to the principal in the organization now; None: nothing, as if it were not there."""
     # What no organization can be called is not asked for: a database may not even store it.
-    if not is_organization_id(organization) or not is_storable(organization) or not is_user_id(principal.user):
+    if not ORGANIZATION_IDS.fits(organization) or not is_storable(organization) or not USER_IDS.fits(principal.user):
         return None
     standing = fl.directory.organizations([organization]).get(organization)
     pair = (organization, principal.user)

@@ -27,9 +27,9 @@ from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.control.tokens import PREFIX
 from fairlane.domain.errors import FairlaneError
-from fairlane.domain.haste import reading_within
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal
+from fairlane.store.transaction import reading_within
 
 ROOT: Final = "/api/v1"
 HEALTH: Final = f"{ROOT}/health"

@@ -20,7 +20,7 @@ import jwt
 
 from fairlane.config import WebSettings
 from fairlane.domain.errors import ConfigurationError, IdentityProviderUnavailable
-from fairlane.domain.organizations import is_user_id
+from fairlane.domain.texts import USER_IDS
 
 Fetch = Callable[[str], bytes]
 
@@ -109,7 +109,7 @@ class IdentityProvider:
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError, OSError):
             return None
         user = claims.get("sub")
-        return Proof(user, until) if isinstance(user, str) and is_user_id(user) else None
+        return Proof(user, until) if isinstance(user, str) and USER_IDS.fits(user) else None
 
     def _claims(self, token: str, key: jwt.PyJWK) -> Mapping[str, Any]:
         return jwt.decode(

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.domain import jobs as domain
-from fairlane.domain.payload import entry_without_payload, without_quotes
+from fairlane.domain.jobs import entry_without_payload, without_quotes
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, Priority, Resolution

@@ -8,7 +8,7 @@ from rich.table import Column
 from fairlane.cli import options as o
 from fairlane.cli.output import cell, console, print_json, say, table
 from fairlane.cli.session import engine
-from fairlane.domain.keys import OrganizationKey
+from fairlane.domain.organizations import OrganizationKey
 
 app = typer.Typer()
 

@@ -12,8 +12,8 @@ from uuid_utils.compat import uuid7
 
 from fairlane.domain.errors import ConfigurationError, CyclicDependency, InvalidParameters, ParentNotFound
 from fairlane.domain.jobs import Job
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.domain.texts import require_organization
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import INHERIT, Inheriting, OnDuplicate, Seconds
 from fairlane.store.statements.drafts import at

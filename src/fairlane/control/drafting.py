@@ -22,9 +22,9 @@ from fairlane.domain.errors import (
     PermissionDenied,
 )
 from fairlane.domain.moments import moment_of
-from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing, memberships, roles_for, standings
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
@@ -59,7 +59,7 @@ class Answers:
     @classmethod
     def of_the_host(cls, organizations: Mapping[str, Standing], members: Mapping[tuple[str, str], Membership]) -> Self:
         """Return what the application's own directory said."""
-        possible = {one: standing for one, standing in organizations.items() if is_organization_id(one)}
+        possible = {one: standing for one, standing in organizations.items() if ORGANIZATION_IDS.fits(one)}
         return cls(possible, members, of_host=True)
 
     @classmethod
@@ -106,14 +106,14 @@ class Hopes(Answers):
 
     def check_organization(self, organization: str) -> Standing:
         """Return that it is active, and has no limit."""
-        if not is_organization_id(organization):
+        if not ORGANIZATION_IDS.fits(organization):
             raise unknown(organization, is_stored=True, was_deleted=False)
         return Standing(OrganizationStatus.ACTIVE)
 
     def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
         """Check no more than the name."""
         del job_type, permission
-        if user is not None and not is_user_id(user):
+        if user is not None and not USER_IDS.fits(user):
             raise no_member(user, organization, is_stored=True)
 
     def may_cancel_all(self, organization: str, user: str | None) -> bool:

@@ -17,9 +17,8 @@ from fairlane.domain.ids import job_type_not_found
 from fairlane.domain.limits import Limit
 from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.metrics import PauseView
-from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.permissions import Right
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import ORGANIZATION_IDS, storable
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
@@ -316,7 +315,7 @@ class JobTypes(Pauses):
 
 def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:
     storable(name=job_type)
-    if organization is not None and not is_organization_id(organization):
+    if organization is not None and not ORGANIZATION_IDS.fits(organization):
         raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
     return LimitSubject(organization, job_type)
 

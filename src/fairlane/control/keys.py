@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from fairlane.control.sealing_files import SealedFiles, seal_files
 from fairlane.control.sealing_texts import BATCH, Batch, outlast_writers, seal_texts
 from fairlane.domain.errors import ConfigurationError, InstallationError
-from fairlane.domain.keys import OrganizationKey
+from fairlane.domain.organizations import OrganizationKey
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.registry.artifacts import ArtifactStorage

@@ -16,10 +16,10 @@ from fairlane.domain.errors import (
     OrganizationNotFound,
     StorageUnavailable,
 )
-from fairlane.domain.organizations import Organization, is_new_organization_id
+from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.registry.tenants import Tenants, unknown
@@ -79,7 +79,7 @@ class Organizations:
             ConfigurationError: the id is that of a deleted organization, or a value is wrong.
         """
         self._refuse_host("create it")
-        if not is_new_organization_id(organization):
+        if not NEW_ORGANIZATION_IDS.fits(organization):
             raise ConfigurationError(
                 "An organization's id has 1 to 140 printable characters and not spaces alone, no comma and no slash, "
                 "begins with no hyphen "

@@ -15,9 +15,8 @@ from fairlane.control.token_rows import audit_revoked
 from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import PermissionDenied, UserExists
-from fairlane.domain.organizations import is_user_id, require_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import USER_IDS, require_user_id, storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials, organizations
 from fairlane.store.statements.transition import SYSTEM
@@ -184,7 +183,7 @@ class Users:
         """Return what `work` gives for a user who has proved their password, and is not disabled."""
         row = (
             self._database.read(lambda c: credentials.find_user(c, user_id), of=EVERYONE)
-            if is_user_id(user_id)
+            if USER_IDS.fits(user_id)
             else None
         )
         is_right = fits(row.password_hash if row is not None else None, password)

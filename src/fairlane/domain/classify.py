@@ -51,7 +51,6 @@ from fairlane.domain.error_types import (
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import redact
 from fairlane.domain.texts import printable
-from fairlane.domain.tracebacks import traceback_of
 
 Types = tuple[type[BaseException], ...]
 
@@ -67,8 +66,9 @@ _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
 
 _LIBRARIES: Final = frozenset({"site-packages", "dist-packages"})
+_FAIRLANE: Final = Path(__file__).parents[1]
 _FOREIGN: Final = (
-    Path(__file__).parents[1],  # Fairlane
+    _FAIRLANE,
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")),
 )
 _NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -349,3 +349,18 @@ def _cut_middle(text: str, limit: int) -> str:
     room = limit - len(mark.encode())
     head, tail = data[: room // 4], data[-(room - room // 4) :]
     return head.decode(errors="ignore") + mark + tail.decode(errors="ignore")
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback from the application's own code on, without the frames by which Fairlane came to it.
+
+    Where it never came to one, as with a result that can't be stored, the error's own words say all that helps.
+    """
+    trace = error.__traceback__
+    while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(_FAIRLANE):
+        trace = trace.tb_next
+    if trace is not None:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    if isinstance(error, errors.FairlaneError):
+        return "".join(traceback.format_exception_only(error))
+    return "".join(traceback.format_exception(error))

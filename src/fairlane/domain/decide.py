@@ -1,8 +1,14 @@
-"""What follows from the end of one attempt. Executor, rescue and shutdown all ask here; the store only applies it."""
+"""What becomes of a job: after an attempt, and after its parents have ended (R9). The store only applies it.
 
+Executor, rescue and shutdown all ask here what follows from the end of an attempt.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import NamedTuple
+from uuid import UUID
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import JITTER, Backoff
@@ -21,7 +27,7 @@ from fairlane.domain.outcomes import (
     TimedOut,
     Try,
 )
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import ENDED_BADLY, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
 
 LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day
@@ -165,3 +171,42 @@ def _how_it_stopped(job: AttemptState, outcome: Outcome) -> str:
 
 def _why(job: AttemptState) -> str:
     return f" ({job.cancel_reason})" if job.cancel_reason else ""
+
+
+class EndedParent(NamedTuple):
+    """A parent in a terminal status."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+
+
+class Fate(NamedTuple):
+    """What becomes of the child; `culprit`: the parent among these that ended without completing."""
+
+    transition: Transition
+    culprit: EndedParent | None
+
+
+def fate(
+    policy: ParentPolicy, ended: Sequence[EndedParent], *, unmet: int, run_at: datetime, now: datetime
+) -> Fate | None:
+    """Return what becomes of a pending child; None: it waits on, for others or for its time.
+
+    Args:
+        ended: parents that have just ended.
+        unmet: how many had not ended before them, themselves included.
+    """
+    culprit = next((parent for parent in ended if parent.status in ENDED_BADLY), None)
+    if culprit is not None and policy is not ParentPolicy.RUN_ANYWAY:
+        return Fate(_taken_down(policy, culprit, now), culprit)
+    if unmet <= len(ended) and run_at <= now:
+        return Fate(transitions.release(), culprit)
+    return None
+
+
+def _taken_down(policy: ParentPolicy, culprit: EndedParent, now: datetime) -> Transition:
+    reason = f"parent {culprit.id} ({culprit.job_type}) ended as {culprit.status.replace('_', ' ')}"
+    if policy is ParentPolicy.CANCEL:
+        return transitions.cancel(JobStatus.PENDING, "system", reason, now)
+    return transitions.take_down(culprit.job_type, reason, now)

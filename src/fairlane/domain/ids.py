@@ -5,8 +5,7 @@ from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters, JobNotFound, JobTypeNotFound
 from fairlane.domain.jobs import Job
-from fairlane.domain.organizations import require_organization
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import require_organization, storable
 
 JobOrId: TypeAlias = Job | UUID | str
 

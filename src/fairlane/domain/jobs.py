@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import repeat
 from types import MemberDescriptorType
@@ -199,3 +199,21 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
 def empty_filter(name: str) -> InvalidParameters:
     """Return the error for a filter that is empty, such as a list that a program has put nothing into."""
     return InvalidParameters(f"The filter {name} is empty; give it a value, or leave it out for all jobs.")
+
+
+def without_quotes(message: str) -> str:
+    """Return a message without what its handler said, which stands after a colon: "ValueError: no row 4711".
+
+    What stands before the colon is of our making, or a class's name.
+    """
+    return message.partition(": ")[0]
+
+
+def entry_without_payload(entry: LogEntry) -> LogEntry:
+    """Return an entry of the execution log without what its handler said."""
+    return replace(entry, message=without_quotes(entry.message), traceback=None)
+
+
+def job_without_errors(job: Job) -> Job:
+    """Return a job without what its handler said of its error."""
+    return replace(job, error_message=None)

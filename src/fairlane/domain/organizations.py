@@ -1,11 +1,9 @@
-"""Organizations and their members."""
+"""Organizations, their members and their keys, as people see them."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from fairlane.domain.errors import ConfigurationError, InvalidParameters
-from fairlane.domain.statuses import OrganizationStatus, Role
-from fairlane.domain.texts import NEW_ORGANIZATION_IDS, ORGANIZATION_IDS, PATH_NAMES
+from fairlane.domain.statuses import KeyState, OrganizationStatus, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +46,18 @@ class Mine:
     role: Role
 
 
-def is_organization_id(text: object) -> bool:
-    """Return True for 1 to 140 printable characters, without comma and slash (R1)."""
-    return ORGANIZATION_IDS.fits(text)
+@dataclass(frozen=True, slots=True)
+class OrganizationKey:
+    """One version of an organization's encryption key, never the key itself.
 
-
-def is_new_organization_id(text: object) -> bool:
-    """Return True if a new organization may be called so: not `.` or `..`, no hyphen first, not spaces alone."""
-    return NEW_ORGANIZATION_IDS.fits(text)
-
-
-def require_organization(organization: object) -> None:
-    """Refuse what is not even text, above all None: every job belongs to an organization.
-
-    Raises:
-        InvalidParameters
+    `master_key` is the name of the master key that it is wrapped under, None once it is destroyed; `usable`: whether
+    this process has that.
     """
-    if not isinstance(organization, str):
-        raise InvalidParameters(
-            "organization must be the id of the organization that the job belongs to, such as 'acme', "
-            f"not {organization!r:.80}."
-        )
 
-
-def is_user_id(text: object) -> bool:
-    """Return True for 1 to 200 printable characters that are neither `.` nor `..`."""
-    return PATH_NAMES.fits(text)
-
-
-def require_user_id(user: object) -> None:
-    """Refuse what can be no user's id.
-
-    Raises:
-        ConfigurationError
-    """
-    if not is_user_id(user):
-        raise ConfigurationError(
-            f"A user's id has 1 to 200 printable characters, and is neither '.' nor '..'; {user!r:.220} does not fit."
-        )
+    organization: str
+    version: int
+    state: KeyState
+    master_key: str | None
+    usable: bool
+    created_at: datetime
+    destroyed_at: datetime | None

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.domain.statuses import Role
+from fairlane.domain.statuses import WAITING, JobStatus, Role
 
 
 class Right(StrEnum):
@@ -172,3 +172,14 @@ def rights_of(names: Iterable[str]) -> frozenset[Right]:
         if name not in list(Right):
             raise ConfigurationError(f"{name!r:.80} is no right; there are {', '.join(Right)}.")
     return frozenset(map(Right, wanted))
+
+
+def may_replace(status: JobStatus, submitted_by: str | None, *, user: str | None, may_replace_all: bool) -> bool:
+    """Return True if an identical job may be canceled for a new one: it has not started, and is theirs to cancel.
+
+    Args:
+        status: of the earlier job, whose user is `submitted_by`.
+        user: who submits the new one.
+        may_replace_all: whether they may cancel others' jobs, too.
+    """
+    return status in WAITING and (may_replace_all or submitted_by == user)

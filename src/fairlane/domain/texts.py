@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 # What `str.isprintable` refuses in all versions of Unicode, as Python and JSON Schema alike read it.
@@ -39,6 +39,7 @@ class Names:
 _NO_PATH: Final = r"(?!\.{1,2}$)"
 NAMES: Final = Names(200, rf"^[^{_UNPRINTABLE}]*$")  # as long as the columns that have them
 PATH_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}]*$")
+USER_IDS: Final = PATH_NAMES
 # "/limits" takes the same methods as the address of the type itself; see api/resources/operator_engine.py.
 JOB_TYPE_NAMES: Final = Names(200, rf"^{_NO_PATH}(?!.*/limits$)[^{_UNPRINTABLE},]*$")
 ORGANIZATION_IDS: Final = Names(140, rf"^[^{_UNPRINTABLE},/]*$")  # R1
@@ -60,6 +61,31 @@ def storable(**texts: str | None) -> None:
             raise InvalidParameters(f"{name} must be text, not {text!r:.80}.")
         if text is not None and _UNSTORABLE.search(text):
             raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair, which can't be stored; remove it.")
+
+
+def require_organization(organization: object) -> None:
+    """Refuse what is not even text, above all None: every job belongs to an organization.
+
+    Raises:
+        InvalidParameters
+    """
+    if not isinstance(organization, str):
+        raise InvalidParameters(
+            "organization must be the id of the organization that the job belongs to, such as 'acme', "
+            f"not {organization!r:.80}."
+        )
+
+
+def require_user_id(user: object) -> None:
+    """Refuse what can be no user's id.
+
+    Raises:
+        ConfigurationError
+    """
+    if not USER_IDS.fits(user):
+        raise ConfigurationError(
+            f"A user's id has 1 to 200 printable characters, and is neither '.' nor '..'; {user!r:.220} does not fit."
+        )
 
 
 def printable(text: str) -> str:

@@ -13,9 +13,8 @@ from fairlane.domain.explain_facts import Decision, Facts, Holder, LimitOn, Live
 from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.ids import job_not_found
-from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_without_errors
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
-from fairlane.domain.payload import entry_without_payload, job_without_errors
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.reads.history import log_entry

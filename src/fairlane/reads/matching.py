@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.metrics import JobCounts
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import require_organization
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters

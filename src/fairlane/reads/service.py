@@ -16,9 +16,9 @@ from fairlane.domain.ids import JobOrId, job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import require_organization
 from fairlane.domain.timeline import require_minutes
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked

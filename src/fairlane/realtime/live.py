@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from fairlane.domain.errors import JobNotFound, StorageUnavailable
-from fairlane.domain.haste import reading_within
 from fairlane.domain.permissions import Principal
 from fairlane.domain.tail import Position
 from fairlane.realtime.catching_up import catch_up
@@ -22,7 +21,7 @@ from fairlane.realtime.membership import Membership, Silence, each_second
 from fairlane.realtime.telling import Telling
 from fairlane.registry.keyring import Keyring
 from fairlane.store.hints import Listener
-from fairlane.store.transaction import Database
+from fairlane.store.transaction import Database, reading_within
 
 T = TypeVar("T")
 

@@ -12,9 +12,8 @@ from typing import Any, Final, Generic, TypeVar
 
 from fairlane.config import LONGEST_DIRECTORY_AGE
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import OrganizationStatus, Role
-from fairlane.domain.texts import printable
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, printable
 from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.registry.options import count
 
@@ -37,11 +36,11 @@ class HostDirectory:
 
     def organizations(self, ids: Collection[str], max_age: float = 0.0) -> dict[str, Standing]:
         """Return those of the organizations that exist; an answer may be `max_age` seconds old."""
-        return self._organizations.ask({one for one in ids if is_organization_id(one)}, max_age)
+        return self._organizations.ask({one for one in ids if ORGANIZATION_IDS.fits(one)}, max_age)
 
     def members(self, pairs: Collection[tuple[str, str]], max_age: float = 0.0) -> dict[tuple[str, str], Membership]:
         """Return those of the (organization, user) pairs that are members; an answer may be `max_age` seconds old."""
-        possible = {(one, user) for one, user in pairs if is_organization_id(one) and is_user_id(user)}
+        possible = {(one, user) for one, user in pairs if ORGANIZATION_IDS.fits(one) and USER_IDS.fits(user)}
         return self._members.ask(possible, max_age)
 
     def changed(self, organization: str, user: str | None = None) -> None:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import shown_json, shown_object
 from fairlane.domain.statuses import KeyState
+from fairlane.domain.texts import ORGANIZATION_IDS
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.dialects import WRITE
@@ -60,7 +60,7 @@ class Keyring:
         """Return the same, to be called outside of transactions."""
         found = self.kept(organizations)
         # What can be no organization's id has no key, and may not even be stored.
-        if unknown := set(filter(is_organization_id, set(organizations) - found.keys())):
+        if unknown := set(filter(ORGANIZATION_IDS.fits, set(organizations) - found.keys())):
             asked, rows = time.monotonic(), database.look(lambda c: statements.of(c, unknown), of=unknown)
             found |= self._keep(self._rings_of(unknown, rows), asked)
         return {organization: ring for organization, ring in found.items() if ring is not None}

@@ -16,9 +16,8 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.jobs import Page
 from fairlane.domain.metrics import JobCounts, Metrics
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.domain.texts import storable
+from fairlane.domain.texts import require_organization, storable
 from fairlane.domain.timeline import Timeline
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.store.row_security import EVERYONE, Administered, Everyone, Scope

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, event
 
-from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.texts import ORGANIZATION_IDS
 from fairlane.store.dialects import NoConnection
 from fairlane.store.tables import metadata, organizations, pauses
 
@@ -211,7 +211,7 @@ def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float 
 def named(scope: Collection[str]) -> str:
     """Return the value of the setting that names these organizations."""
     # What can be no id is nobody's; with a comma in it, it would name others.
-    return ",".join(sorted(filter(is_organization_id, scope)))
+    return ",".join(sorted(filter(ORGANIZATION_IDS.fits, scope)))
 
 
 def _refuse_tenant_data(connection: Connection) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -20,7 +21,6 @@ from fairlane.domain.errors import (
     StatementTooSlow,
     StorageUnavailable,
 )
-from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import burials, row_logins, row_security
 from fairlane.store.burials import Alarm
@@ -54,6 +54,7 @@ T = TypeVar("T")
 _TRIES = 5
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
+_read_seconds: ContextVar[float | None] = ContextVar("fairlane_read_seconds", default=None)
 _ALONE: Final = 0.01  # seconds to wait for a lock of one item, where all together have waited
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
@@ -289,10 +290,10 @@ class Database:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
 
         Raises:
-            StatementTooSlow: it took longer than a look may take here: see `haste`.
+            StatementTooSlow: it took longer than a look may take here: see `reading_within`.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        seconds = read_seconds()
+        seconds = _read_seconds.get()
         with self.translated(), self._reading.begin() as connection, _stopped_after(connection, seconds):
             row_security.open_to(connection, of, seconds=seconds)
             return work(connection)
@@ -303,7 +304,7 @@ class Database:
         Raises:
             StatementTooSlow, StorageUnavailable, ConfigurationError: as for `read`.
         """
-        seconds = read_seconds()
+        seconds = _read_seconds.get()
         with self.translated(), self._looking.connect() as connection, _stopped_after(connection, seconds):
             row_security.open_each_to(connection, of, seconds=seconds)
             return work(connection)
@@ -458,6 +459,20 @@ def translated(where: str, role: Role | None = None) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+
+
+@contextmanager
+def reading_within(seconds: float) -> Iterator[None]:
+    """Stop, within the block, what the database does longer for a look, with `StatementTooSlow`.
+
+    A context variable says so, as a request's threads inherit it: no verb between the face and the database has to
+    pass it on.
+    """
+    token = _read_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _read_seconds.reset(token)
 
 
 @contextmanager

@@ -32,10 +32,9 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from fairlane.domain.classify import leaves, place_of, read
+from fairlane.domain.classify import leaves, place_of, read, traceback_of
 from fairlane.domain.error_types import HEADERS_NAMES, STATUS_NAMES
 from fairlane.domain.errors import PermanentError
-from fairlane.domain.tracebacks import traceback_of
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 
 Message = dict[str, Any]

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from fairlane.domain import transitions
-from fairlane.domain.duplicates import may_replace
 from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited, StorageUnavailable
+from fairlane.domain.permissions import may_replace
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, Update, select, text, tuple_, update
 
-from fairlane.domain.parents import EndedParent, fate
+from fairlane.domain.decide import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.locks import lock

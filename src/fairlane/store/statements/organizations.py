@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, delete, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.dml import ReturningInsert
 
-from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.store.dialects import as_given, fixed, given, insert
 from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, live, members, organizations
@@ -66,7 +66,7 @@ def wait_for_ends(connection: Connection, organization: str) -> None:
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     """Return these organizations, deleted ones too."""
     # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.
-    possible = [one for one in ids if is_organization_id(one)]
+    possible = [one for one in ids if ORGANIZATION_IDS.fits(one)]
     if len(possible) == 1:
         return connection.execute(_FIND_ONE, {"id": possible[0]}).all()
     these = text(f"id IN (SELECT id FROM {given('id')})")  # noqa: S608 - a constant of ours
@@ -142,7 +142,7 @@ def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
 
 def lock_member(connection: Connection, organization: str, user: str) -> AnyRow | None:
     """Return a member, who stays one and as they are until this transaction ends; None: they are none."""
-    if not is_user_id(user):
+    if not USER_IDS.fits(user):
         return None
     statement = _FIND_MEMBER.with_for_update(read=True)
     return connection.execute(statement, {"organization": organization, "user": user}).one_or_none()
@@ -151,7 +151,7 @@ def lock_member(connection: Connection, organization: str, user: str) -> AnyRow 
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
     """Return the members among these (organization, user) pairs."""
     # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.
-    wanted = [pair for pair in pairs if is_organization_id(pair[0]) and is_user_id(pair[1])]
+    wanted = [pair for pair in pairs if ORGANIZATION_IDS.fits(pair[0]) and USER_IDS.fits(pair[1])]
     if not wanted:
         return []
     if len(wanted) == 1:

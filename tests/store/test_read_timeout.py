@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from fairlane import Fairlane, Settings, StatementTooSlow
-from fairlane.domain.haste import reading_within
-from fairlane.store.transaction import Database
+from fairlane.store.transaction import Database, reading_within
 
 pytestmark = pytest.mark.both_databases
 
