@@ -58,6 +58,18 @@ def test_its_session_has_what_it_was_given_and_no_transaction(database: Database
     talk(database, to, lock_timeout="0.1s")
 
 
+def test_a_statement_is_planned_once(database: Database) -> None:
+    async def to(line: Line) -> None:
+        # PostgreSQL would plan this one each time: it guesses a thousand rows where it does not look at the value.
+        asked = text("SELECT count(*) FROM generate_series(1, CAST(:last AS int))")
+        for _ in range(10):
+            assert await line.fetch(asked, {"last": 1}) == [(1,)]
+        plans = "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE '%generate_series(1%'"
+        assert await line.fetch(text(plans), {}) == [(0,)]
+
+    talk(database, to)
+
+
 def test_it_uses_one_connection_while_that_lives_and_another_after_it(database: Database) -> None:
     async def to(line: Line) -> None:
         (before,) = await line.fetch(WHO, {})
