@@ -22,7 +22,7 @@ from fairlane import FairlaneError, Settings, WebSettings
 from fairlane.cli.root import app
 from fairlane.domain.permissions import MEANINGS, OPERATOR_RIGHTS, ROLE_RIGHTS
 from fairlane.store.row_rights import rights_of as database_rights_of
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.tables import metadata
 
 PAGE: Final = Path(__file__).with_name("reference.md")
@@ -308,9 +308,9 @@ def rights() -> Iterator[str]:
 
 def database_rights() -> Iterator[str]:
     """Yield a table of what each role may do with each table; a part of a table's columns is a number."""
-    yield f"| table | {' | '.join(f'`{role}`' for role in Role)} |\n|{'---|' * (len(Role) + 1)}"
+    yield f"| table | {' | '.join(f'`{role}`' for role in DatabaseRole)} |\n|{'---|' * (len(DatabaseRole) + 1)}"
     for table in metadata.sorted_tables:
-        cells = (_of_a_role(database_rights_of(role, table)) for role in Role)
+        cells = (_of_a_role(database_rights_of(role, table)) for role in DatabaseRole)
         yield f"| `{table.name}` | {' | '.join(cells)} |"
 
 

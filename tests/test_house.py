@@ -1,6 +1,7 @@
 """The rules of the house that no linter knows. Each test names the file and line that breaks one."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from inspect import Parameter, getmembers, ismethod, signature
@@ -68,6 +69,8 @@ WITHOUT_ACTOR = {
 }
 # Groups whose verbs act on an organization, so that it comes first, as a job does elsewhere.
 ABOUT_ORGANIZATIONS = {"organizations", "members"}
+# Faces name what they show as the rest of the code does: these are the words of those who call.
+FACES = ("api/", "cli/", "realtime/")
 SQL = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "literal_column"}
 
 
@@ -198,6 +201,15 @@ def test_functions_are_short() -> None:
     functions = [(name, node) for name, node in nodes() if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
     assert [at(name, node, node.name) for name, node in functions if length(node) > LONGEST_FUNCTION] == []
+
+
+def test_a_class_name_stands_once() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for name, node in nodes():
+        if isinstance(node, ast.ClassDef) and not name.startswith(FACES):
+            homes[node.name].append(name)
+
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
 
 
 def test_every_package_says_what_lives_in_it() -> None:

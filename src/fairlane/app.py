@@ -38,7 +38,7 @@ from fairlane.store import schema
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
 from fairlane.store.response_timeout import ResponseTimeout
-from fairlane.store.row_security import Role as DatabaseRole
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
 from fairlane.telemetry.logs import EventLog

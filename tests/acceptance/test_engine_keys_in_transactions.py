@@ -15,7 +15,7 @@ from fairlane import JobContext, Submission
 from fairlane.control import sealing_texts
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
 from fairlane.store.tables import organization_keys
@@ -204,7 +204,7 @@ def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
         fl.keys.enable(organization="acme")
         age_keys(postgres_url)
         with psycopg.connect(plain(urls[login])) as holder:
-            holder.execute(f"SET ROLE {Role.WORKER}")
+            holder.execute(f"SET ROLE {DatabaseRole.WORKER}")
             holder.execute("LOCK TABLE fairlane_jobs IN ROW EXCLUSIVE MODE")
             refused = nullcontext() if login == "jobs" else pytest.raises(StorageUnavailable, match="1 transaction has")
             with refused:

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_ending import END_WAITING, SIGNATURE
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from tests.cli.conftest import Run
 from tests.postgres import create_database, database_on, drop_database, start_postgres, stop_postgres
 
@@ -99,9 +99,10 @@ def test_each_step_to_row_security_is_told_until_it_is_on(
     assert "Row security is now on." in printed
     assert checked(code=0) == [f"It is on; login {server.jobs} is bound by it."] * 2
 
-    server.admin.execute(f"REVOKE {Role.TENANT} FROM {server.jobs}")
+    server.admin.execute(f"REVOKE {DatabaseRole.TENANT} FROM {server.jobs}")
     slow = (
-        f"It is on. The login {server.jobs} may not take on {Role.TENANT}, so lists of large organizations take long."
+        f"It is on. The login {server.jobs} may not take on {DatabaseRole.TENANT}, "
+        "so lists of large organizations take long."
     )
     assert all(slow in one for one in checked(code=0))
     server.admin.execute(f"REVOKE {ROLES} FROM {server.jobs}")
@@ -193,7 +194,7 @@ def test_a_login_that_may_only_submit_is_sound_and_each_refusal_names_the_role_i
 ) -> None:
     run("migrate")
     run("orgs", "create", "acme")
-    roles = [Role.ADMIN, Role.OPERATOR, Role.WORKER]
+    roles = [DatabaseRole.ADMIN, DatabaseRole.OPERATOR, DatabaseRole.WORKER]
     bound.admin.execute(f"REVOKE {', '.join(roles)} FROM {bound.jobs}")
     told = run("check", "--json").json["findings"]
     assert not [one for one in told if one["grade"] == "wrong"]
@@ -202,13 +203,21 @@ def test_a_login_that_may_only_submit_is_sound_and_each_refusal_names_the_role_i
     assert f"GRANT {', '.join(roles)} TO {bound.jobs}; " in login
 
     refused = run("members", "add", "bo", "-o", "acme", "--role", "member", code=1).stderr
-    assert f"needs {Role.ADMIN}. Say as an administrator: GRANT {Role.ADMIN} TO {bound.jobs}; " in refused
+    assert (
+        f"needs {DatabaseRole.ADMIN}. Say as an administrator: GRANT {DatabaseRole.ADMIN} TO {bound.jobs}; " in refused
+    )
     refused = run("workers", "list", code=1).stderr
-    assert f"needs {Role.OPERATOR}. Say as an administrator: GRANT {Role.OPERATOR} TO {bound.jobs}; " in refused
+    assert (
+        f"needs {DatabaseRole.OPERATOR}. Say as an administrator: GRANT {DatabaseRole.OPERATOR} TO {bound.jobs}; "
+        in refused
+    )
     monkeypatch.setenv("FAIRLANE_PRODUCTION", "0")
-    bound.admin.execute(f"REVOKE {Role.APP}, {Role.TENANT} FROM {bound.jobs}")
+    bound.admin.execute(f"REVOKE {DatabaseRole.APP}, {DatabaseRole.TENANT} FROM {bound.jobs}")
     refused = run("jobs", "list", "-o", "acme", code=1).stderr
-    assert f"needs {Role.APP}, {Role.TENANT}. Say as an administrator: GRANT {Role.APP}, " in refused
+    assert (
+        f"needs {DatabaseRole.APP}, {DatabaseRole.TENANT}. Say as an administrator: GRANT {DatabaseRole.APP}, "
+        in refused
+    )
 
 
 @pytest.mark.slow
@@ -280,13 +289,13 @@ def test_rights_that_fairlane_did_not_grant_are_told_and_left(
 @pytest.mark.slow
 def test_a_right_that_a_role_of_fairlane_granted_on_is_not_taken_from_others(run: Run, bound: Server) -> None:
     run("migrate")
-    bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {Role.APP} WITH GRANT OPTION")
-    bound.admin.execute(f"SET ROLE {Role.APP}")
+    bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {DatabaseRole.APP} WITH GRANT OPTION")
+    bound.admin.execute(f"SET ROLE {DatabaseRole.APP}")
     bound.admin.execute(f"GRANT SELECT ON fairlane_jobs TO {bound.jobs}")
     bound.admin.execute("RESET ROLE")
     run("migrate")
     told = rights_told(run)
-    assert f"{Role.APP} has GRANT OPTION FOR SELECT on fairlane_jobs" in sentence(run, "row security", code=0)
+    assert f"{DatabaseRole.APP} has GRANT OPTION FOR SELECT on fairlane_jobs" in sentence(run, "row security", code=0)
     say_what_revokes(bound, told)
     run("migrate")
     assert sentence(run, "row security", code=0) == f"It is on; login {bound.jobs} is bound by it."

@@ -24,7 +24,7 @@ from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
-from fairlane.store.statements.job_list import Place, Wanted
+from fairlane.store.statements.job_list import Place, WantedJobs
 from tests.engine.worker_kit import until
 from tests.store.races.scene import BROKEN, DAY, JAMMED, Scene
 
@@ -369,5 +369,5 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
 @pytest.mark.slow
 @given(st.tuples(*_wanted()))
 def test_which_jobs_it_is_about_is_kept_as_it_was(fields: tuple[Any, ...]) -> None:
-    wanted = Wanted(*fields)
+    wanted = WantedJobs(*fields)
     assert wanted_of(kept_wanted(wanted)) == wanted

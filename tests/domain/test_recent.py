@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.recent import Recent, Spread, recent_grid
-from fairlane.domain.timeline import Cell, Ended
+from fairlane.domain.timeline import Cell, EndedJob
 
 NOW = datetime(2026, 11, 1, 12, 30, 30, tzinfo=UTC)
 CELL = Cell("acme", "report", 0)
@@ -20,14 +20,14 @@ names = st.text("abc", min_size=1, max_size=3)
 spans = st.lists(st.tuples(st.floats(0, 1e5), st.none() | st.floats(0, 1e5)), max_size=30)
 
 
-def ended(ran: float, waited: float | None = 0.0, *, cell: Cell = CELL, number: int = 1) -> Ended:
-    return Ended(cell, UUID(int=number), NOW, waited, ran)
+def ended(ran: float, waited: float | None = 0.0, *, cell: Cell = CELL, number: int = 1) -> EndedJob:
+    return EndedJob(cell, UUID(int=number), NOW, waited, ran)
 
 
 def recent(
     by_type: Mapping[str, Outcomes] | None = None,
     ends: Mapping[Cell, Outcomes] | None = None,
-    sample: Sequence[Ended] = (),
+    sample: Sequence[EndedJob] = (),
     minutes: int = 60,
 ) -> Recent:
     return Recent(recent_grid(NOW, minutes), NOW, by_type or {}, ends or {}, sample)

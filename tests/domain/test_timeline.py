@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.timeline import (
     Cell,
-    Ended,
+    EndedJob,
     Findings,
     cells_to_sample,
     grid_of,
@@ -26,8 +26,8 @@ FIRST = datetime(2026, 11, 1, 12, 21, tzinfo=UTC)
 values = st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.5, 1e4)), min_size=1, max_size=50)
 
 
-def ended(place: int, *, ran: float = 1.0, waited: float | None = 0.0, started: datetime = FIRST) -> Ended:
-    return Ended(Cell("acme", "report", place), UUID(int=1), started, waited, ran)
+def ended(place: int, *, ran: float = 1.0, waited: float | None = 0.0, started: datetime = FIRST) -> EndedJob:
+    return EndedJob(Cell("acme", "report", place), UUID(int=1), started, waited, ran)
 
 
 def test_the_last_step_ends_with_the_minute_that_is_now() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from fairlane.engine.context import Interrupt, JobContext
 from fairlane.engine.executors.base import Call, Executor
-from fairlane.engine.reports import AttemptFacts, File, Interruption, Line, ParentFacts, Report
+from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.pieces import pieces_of
@@ -54,7 +54,7 @@ class RecordingChannel:
 
     @property
     def lines(self) -> list[str]:
-        return [line.message for line in self.of(Line)]
+        return [line.message for line in self.of(LoggedLine)]
 
     async def said(self, start: str) -> str:
         """Wait for a log line that begins like this, and return the rest of it."""

@@ -17,7 +17,7 @@ from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import track
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
 from tests.engine.recording import RecordingChannel, facts
 
 
@@ -78,7 +78,7 @@ def test_a_progress_message_may_be_anything_like_a_log_line(ctx: JobContext, cha
     message: Any = 5
     ctx.progress(1, message)
     ctx.log(message)
-    assert channel.reports == [Progress(1.0, "5"), Line("info", "5")]
+    assert channel.reports == [Progress(1.0, "5"), LoggedLine("info", "5")]
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -118,14 +118,14 @@ def test_log_has_levels(ctx: JobContext, channel: RecordingChannel) -> None:
     ctx.log("one")
     ctx.log("two", level="error")
     ctx.log.warning(3)
-    assert channel.reports == [Line("info", "one"), Line("error", "two"), Line("warning", "3")]
+    assert channel.reports == [LoggedLine("info", "one"), LoggedLine("error", "two"), LoggedLine("warning", "3")]
     with pytest.raises(ValueError, match="no log level 'loud'"):
         ctx.log("four", "loud")  # type: ignore[arg-type]
 
 
 def test_text_that_no_database_can_hold_is_made_to_fit(ctx: JobContext, channel: RecordingChannel) -> None:
     ctx.log("a\0b\ud800" + "x" * 20_000)
-    (line,) = channel.of(Line)
+    (line,) = channel.of(LoggedLine)
     assert line.message.startswith("a\N{REPLACEMENT CHARACTER}b?x")
     assert len(line.message) == 10_000
 
@@ -295,7 +295,7 @@ def test_what_the_call_that_stops_it_brings_is_kept(channel: RecordingChannel) -
         ctx.interrupt.set(Interruption.SHUTDOWN)
         with pytest.raises(Interrupted):
             give(ctx)
-    assert channel.reports == [Line("info", "one"), Checkpoint("200")]
+    assert channel.reports == [LoggedLine("info", "one"), Checkpoint("200")]
 
 
 def test_clean_up_may_log_and_keep(ctx: JobContext, channel: RecordingChannel) -> None:
@@ -304,7 +304,7 @@ def test_clean_up_may_log_and_keep(ctx: JobContext, channel: RecordingChannel) -
         ctx.progress(1)
     ctx.log("cleaning up")
     ctx.checkpoint("so far")
-    assert channel.reports == [Line("info", "cleaning up"), Checkpoint('"so far"')]
+    assert channel.reports == [LoggedLine("info", "cleaning up"), Checkpoint('"so far"')]
 
 
 def test_except_exception_does_not_swallow_it() -> None:

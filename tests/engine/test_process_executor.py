@@ -18,7 +18,7 @@ from fairlane.engine.context import Interrupted
 from fairlane.engine.executors import process, wire
 from fairlane.engine.executors.base import Abandoned, HandlerQuit, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
-from fairlane.engine.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
 from fairlane.registry.options import Isolation
 from tests.engine import handlers
 from tests.engine.recording import Begun, RecordingChannel, Watched, call, end_of
@@ -90,7 +90,7 @@ async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingC
     await end_of(begin(executor, handlers.report_all, channel, path=str(source)))
     assert channel.reports[:-1] == [
         Progress(10.0, "begun"),
-        Line("warning", "look out"),
+        LoggedLine("warning", "look out"),
         Checkpoint('{"page":3}'),
         File("a.txt", "ä".encode()),
         File("b.txt", b"of a file", "text/x-test"),
@@ -139,7 +139,7 @@ async def test_an_interrupt_stops_a_sleep_and_clean_up_runs(
     with pytest.raises(Interrupted) as raised:
         await end_of(execution)
     assert raised.value.reason is Interruption.TIMEOUT
-    assert channel.reports[1:] == [Line("info", "cleaned up"), Checkpoint('"so far"')]
+    assert channel.reports[1:] == [LoggedLine("info", "cleaned up"), Checkpoint('"so far"')]
 
 
 async def test_an_interrupt_stops_what_does_not_ask(executor: ProcessExecutor, channel: RecordingChannel) -> None:

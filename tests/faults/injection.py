@@ -36,7 +36,7 @@ from fairlane.engine import reporter, service
 from fairlane.store import hints
 from fairlane.store.line import Line
 from fairlane.store.prepared import Prepared
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
 from tests.faults.fault import Fault, calls
 
@@ -193,7 +193,7 @@ def _fetching(faults: Faults) -> Callable[..., Awaitable[Any]]:
 
     def fetching(self: Any, statement: Any, values: Any) -> Awaitable[Any]:
         # A submission's of an application would have to be made again by the test.
-        is_a_workers = self._database.role is Role.WORKER
+        is_a_workers = self._database.role is DatabaseRole.WORKER
         wanted = partial(fetch, self, statement, values)
         return faults.line(self, str(statement), wanted) if is_a_workers else wanted()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from fairlane.domain.metrics import OrganizationView
-from fairlane.domain.shares import Neighbour, Share, Standing, Waiting
+from fairlane.domain.shares import Neighbour, OrganizationLoad, Share, WaitingOrganizations
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
 from tests.reads.world import World
@@ -43,7 +43,7 @@ def test_r15_what_runs_and_what_is_in_line(world: World, reads: Reads) -> None:
     world.claim(world.start_worker())
     world.pass_time(7.0)
 
-    assert shares(reads)["acme"].now == Standing(running=1, ready=2, waiting_seconds=7.0)
+    assert shares(reads)["acme"].now == OrganizationLoad(running=1, ready=2, waiting_seconds=7.0)
 
 
 def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> None:
@@ -55,7 +55,7 @@ def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> N
 
     found = reads.charts.shares()
     assert found.neighbour == Neighbour("acme", 1, 3, False, others_waiting=1, others_seconds=3.0)
-    assert found.waiting == Waiting(1, 3.0)
+    assert found.waiting == WaitingOrganizations(1, 3.0)
 
 
 KEPT: Mapping[str, Callable[[World], object]] = {
@@ -80,7 +80,7 @@ def test_r15_who_waits_for_a_pause_or_a_limit_of_their_own_waits_behind_nobody(
 
     found = reads.charts.shares()
     assert (found.neighbour, found.waiting) == (None, None)
-    assert shares(reads)["rival"].now == Standing(running=0, ready=1, waiting_seconds=None, held=1)
+    assert shares(reads)["rival"].now == OrganizationLoad(running=0, ready=1, waiting_seconds=None, held=1)
 
 
 def test_r15_who_waits_while_slots_are_free_or_without_a_worker_waits_behind_nobody(world: World, reads: Reads) -> None:
@@ -94,7 +94,7 @@ def test_r15_who_waits_while_slots_are_free_or_without_a_worker_waits_behind_nob
 
     found = reads.charts.shares()
     assert (found.neighbour, found.waiting) == (None, None)
-    assert shares(reads)["rival"].now == Standing(ready=2, waiting_seconds=3.0, held=1)
+    assert shares(reads)["rival"].now == OrganizationLoad(ready=2, waiting_seconds=3.0, held=1)
 
 
 def test_r15_a_long_line_is_counted_to_a_cap(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_r15_the_rest_stand_together(world: World, reads: Reads, monkeypatch: py
     found = reads.charts.shares(minutes=1)
 
     assert [one.organization for one in found.shares] == ["acme"]
-    assert found.rest == Share(None, Standing(ready=1, held=1), (2,), (4.0,))
+    assert found.rest == Share(None, OrganizationLoad(ready=1, held=1), (2,), (4.0,))
     assert found.organizations == 2
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.timeline import Step
+from fairlane.domain.timeline import TimelineStep
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
 from tests.reads.world import World
@@ -13,7 +13,7 @@ from tests.reads.world import World
 pytestmark = pytest.mark.both_databases
 
 
-def last(reads: Reads, **options: int) -> Step:
+def last(reads: Reads, **options: int) -> TimelineStep:
     return reads.charts.timeline("acme", **options).steps[-1]
 
 
@@ -21,7 +21,7 @@ def test_r15_nothing_happened(world: World, reads: Reads) -> None:
     timeline = reads.charts.timeline("acme", minutes=10, step=5)
 
     assert (timeline.step_seconds, len(timeline.steps), timeline.is_sampled) == (300, 2, False)
-    assert timeline.steps[0] == Step(timeline.steps[0].at, 0, False, 0, 0, 0, None, None, None, None)
+    assert timeline.steps[0] == TimelineStep(timeline.steps[0].at, 0, False, 0, 0, 0, None, None, None, None)
 
 
 def test_r15_what_came_in_started_and_ended(world: World, reads: Reads) -> None:

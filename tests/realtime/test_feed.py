@@ -21,7 +21,7 @@ from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
 from fairlane.realtime.telling import Telling
-from fairlane.store.row_security import EVERYONE, Role
+from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
 from tests.realtime.watching import forge
@@ -345,7 +345,7 @@ def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     jobs = {one: fl.submit("report", organization=one) for one in ("acme", "other")}
     fl.worker().drain()
     fl.organizations.update("acme", retention=0.000001)
-    workers = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    workers = fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
     Cleanup(workers, fl.artifacts, 10_000.0).run_once()
     workers.close()
     assert fl.list(organization="acme").total == 0

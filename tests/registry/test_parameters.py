@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
-from fairlane.registry.parameters import ParameterSchema, Prepared, Signature
+from fairlane.registry.parameters import ParameterSchema, PreparedParameters, Signature
 from fairlane.registry.parameters_values import encode_result
 
 
@@ -183,7 +183,7 @@ def schema_of(annotation: Any) -> ParameterSchema:
     return elsewhere(Signature.of("test", handler).schema)
 
 
-def prepared_by(annotation: Any, value: object) -> Prepared:
+def prepared_by(annotation: Any, value: object) -> PreparedParameters:
     return schema_of(annotation).prepare({"value": value})
 
 
@@ -331,7 +331,7 @@ def test_a_default_that_is_left_out_is_hashed_and_not_stored():
     prepared = SMALL.prepare({"month": date(2026, 11, 1)})
     plain = {"month": "2026-11-01"}
     filled = '{"copies":1,"month":date(2026-11-01),"template":"monthly"}'
-    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}')
+    assert prepared == PreparedParameters(plain, plain, '{"month":"2026-11-01"}')
     assert SMALL.canonical(plain) == filled
 
 
@@ -433,7 +433,7 @@ def test_defaults_that_nobody_can_give_or_see_are_left_to_the_handler():
 
     signature = Signature.of("test", handler)
     document = json.dumps(signature.schema.describe())
-    assert signature.schema.prepare({}) == Prepared({}, {}, "{}")
+    assert signature.schema.prepare({}) == PreparedParameters({}, {}, "{}")
     assert canonical_of(signature.schema, {}) == "{}"
     assert canonical_of(signature.schema, {"login": {}}) == '{"login":{"name":"ana"}}'
     assert "changeit" not in document

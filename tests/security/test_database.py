@@ -17,7 +17,7 @@ from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDec
 from fairlane import Fairlane, Settings
 from fairlane.store.row_ending import END_WAITING, SIGNATURE
 from fairlane.store.row_rights import HOLD, SUBMITTERS, rights_of
-from fairlane.store.row_security import SETTING, Role, is_of_tenants
+from fairlane.store.row_security import SETTING, DatabaseRole, is_of_tenants
 from fairlane.store.tables import metadata, pauses
 from tests.store.logins import bound_logins, owning, plain
 
@@ -33,7 +33,7 @@ NAMING_ACME: Final = ["acme", "acme,", ",acme", "acme,,acme", "acme,''", "acme,N
 # What a login says to get rid of its bounds.
 ESCAPES: Final = [
     *("RESET ROLE", "SET ROLE NONE", "RESET ALL", "DISCARD ALL", "SET SESSION AUTHORIZATION DEFAULT"),
-    *(f"SET ROLE {role}" for role in (Role.OPERATOR, Role.WORKER)),
+    *(f"SET ROLE {role}" for role in (DatabaseRole.OPERATOR, DatabaseRole.WORKER)),
     f"RESET {SETTING}",
     "SET row_security = off",
     "SET session_replication_role = replica",
@@ -76,10 +76,10 @@ def logins(postgres_url: str) -> Iterator[dict[str, str]]:
         yield urls
 
 
-@pytest.fixture(params=["a login that inherits the role", Role.APP, Role.TENANT])
+@pytest.fixture(params=["a login that inherits the role", DatabaseRole.APP, DatabaseRole.TENANT])
 def session(request: pytest.FixtureRequest, logins: dict[str, str]) -> Iterator[Session]:
     """A session of a login that has the application's rights, or of one that has taken on a role."""
-    role = request.param if request.param in set(Role) else None
+    role = request.param if request.param in set(DatabaseRole) else None
     with psycopg.connect(plain(logins["jobs" if role else "host"]), autocommit=True) as session:
         if role is not None:
             session.execute(f"SET ROLE {role}")
@@ -211,7 +211,7 @@ def test_who_submits_locks_no_table_against_others(session: Session):
 def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
     """Of each role and table, whether PostgreSQL would let it, against what `row_rights` says."""
     with psycopg.connect(plain(postgres_url)) as administrator:
-        for role, table in product(Role, metadata.sorted_tables):
+        for role, table in product(DatabaseRole, metadata.sorted_tables):
             said = rights_of(role, table)
             for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"):
                 asked = administrator.execute("SELECT has_table_privilege(%s, %s, %s)", [role, table.name, right])
@@ -245,7 +245,7 @@ ENDS: Final = {
     "of_owner",
     [
         "",
-        f"ALTER ROLE {{0}} INHERIT; REVOKE {Role.WORKER} FROM {{0}}; GRANT {Role.WORKER} TO {{0}}",
+        f"ALTER ROLE {{0}} INHERIT; REVOKE {DatabaseRole.WORKER} FROM {{0}}; GRANT {DatabaseRole.WORKER} TO {{0}}",
         "ALTER ROLE {0} SUPERUSER",
     ],
     ids=["bound", "inherits the worker's role", "superuser"],
@@ -293,8 +293,8 @@ def test_who_submits_ends_waiting_jobs_of_organizations_that_it_has_named_and_no
                     assert {one for (one,) in found} == {ids[one] for one in there}, table
 
 
-@pytest.mark.parametrize("role", Role)
-def test_only_who_submits_may_end_jobs_by_the_function(postgres_url: str, role: Role):
+@pytest.mark.parametrize("role", DatabaseRole)
+def test_only_who_submits_may_end_jobs_by_the_function(postgres_url: str, role: DatabaseRole):
     with psycopg.connect(plain(postgres_url)) as administrator:
         asked = administrator.execute("SELECT has_function_privilege(%s, %s, 'EXECUTE')", [role, SIGNATURE])
         assert asked.fetchone() == (role in SUBMITTERS,)

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from fairlane import Fairlane, JobContext, PermanentError, Settings
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from tests.security import handlers
 from tests.security.handlers import seen_by
 from tests.store.as_owner import in_role
 from tests.store.logins import bound_logins
 
 PLANTED = "planted_by_an_attacker"
-SEEN = {"role": Role.APP, "nobody's": [], "acme's": ["acme"]}
+SEEN = {"role": DatabaseRole.APP, "nobody's": [], "acme's": ["acme"]}
 
 
 @pytest.mark.parametrize("isolation", ["async", "thread", "process"])
@@ -49,7 +49,7 @@ def test_a_handler_can_become_the_worker_only_where_they_share_a_login(postgres_
 
             def climb(ctx: JobContext) -> str:
                 with in_role(), fl.database.engine.connect() as connection:
-                    connection.execute(text(f"SET LOCAL ROLE {Role.WORKER}"))
+                    connection.execute(text(f"SET LOCAL ROLE {DatabaseRole.WORKER}"))
                     return str(connection.scalar(text("SELECT current_user")))
 
             fl.job_type("climb", max_retries=0)(climb)
@@ -61,7 +61,7 @@ def test_a_handler_can_become_the_worker_only_where_they_share_a_login(postgres_
                 message = fl.get(job.id, organization="acme").error_message
                 assert 'permission denied to set role "fairlane_worker"' in str(message)
             else:
-                assert fl.result(job.id, organization="acme").value == Role.WORKER
+                assert fl.result(job.id, organization="acme").value == DatabaseRole.WORKER
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from fairlane.engine.stage import Stage
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
-from fairlane.store.row_security import SETTING, Administered, Role
+from fairlane.store.row_security import SETTING, Administered, DatabaseRole
 from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import LostWorker, running_jobs
 from fairlane.store.tables import audit, ended, execution_log, job_parents, job_types, jobs, live, members, metadata
@@ -194,7 +194,7 @@ def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
     settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
     with (
         Fairlane(settings) as fl,
-        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=Role.WORKER)) as workers,
+        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=DatabaseRole.WORKER)) as workers,
         psycopg.connect(plain(postgres_url), autocommit=True) as administrator,
     ):
         fl.job_type("greet", dedup_window=0)(greet)
@@ -304,7 +304,8 @@ VALUES ('acme', 'ana', 'x', 'x', '[]', now() - interval '2 days')"""
 HOLDABLE: Final = [
     table
     for table in metadata.sorted_tables
-    if table is not job_types and any(right == HOLD or "UPDATE" in right for right in rights_of(Role.APP, table))
+    if table is not job_types
+    and any(right == HOLD or "UPDATE" in right for right in rights_of(DatabaseRole.APP, table))
 ]
 
 
@@ -315,7 +316,7 @@ def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
     settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
     with (
         Fairlane(settings) as fl,
-        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=Role.WORKER)) as workers,
+        closing(fl.database.sibling(pool_size=1, url=logins["workers"], role=DatabaseRole.WORKER)) as workers,
         psycopg.connect(plain(postgres_url), autocommit=True) as administrator,
         psycopg.connect(plain(logins["host"])) as session,
     ):

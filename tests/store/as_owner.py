@@ -61,7 +61,7 @@ def _step_out(connection: Connection) -> None:
     role = connection.info.get(_ROLE)
     if role is None:
         return
-    other = row_security.Role.WORKER if caller.startswith(_SERVICES) else "none"
+    other = row_security.DatabaseRole.WORKER if caller.startswith(_SERVICES) else "none"
     if other == role:
         return
     _become(connection.connection.driver_connection, other)

@@ -8,13 +8,13 @@ import psycopg
 from sqlalchemy import make_url
 
 from fairlane.store.row_ending import SIGNATURE
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 
 BOUND = {
-    "jobs": ", ".join(Role),
-    "host": Role.APP,
-    "web": f"{Role.APP}, {Role.TENANT}, {Role.ADMIN}, {Role.OPERATOR}",
-    "workers": Role.WORKER,
+    "jobs": ", ".join(DatabaseRole),
+    "host": DatabaseRole.APP,
+    "web": f"{DatabaseRole.APP}, {DatabaseRole.TENANT}, {DatabaseRole.ADMIN}, {DatabaseRole.OPERATOR}",
+    "workers": DatabaseRole.WORKER,
 }
 
 
@@ -46,7 +46,7 @@ def owning(url: str) -> Iterator[str]:
     owner = f"owner_{uuid4().hex}"
     with psycopg.connect(plain(url), autocommit=True) as administrator:
         administrator.execute(f"CREATE ROLE {owner} LOGIN NOINHERIT")
-        administrator.execute(f"GRANT {', '.join(Role)} TO {owner}")
+        administrator.execute(f"GRANT {', '.join(DatabaseRole)} TO {owner}")
         administrator.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {owner}")
         tables = administrator.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'fairlane_%'").fetchall()
         for (table,) in tables:

@@ -177,16 +177,16 @@ def place(number: int) -> job_list.Place:
 
 def page_of(connection: Connection, **wanted: Any) -> None:
     """A page of the list, by jobs of which there are few among many newer ones."""
-    job_list.page(connection, "big", job_list.Wanted(**wanted), beyond=place(540_000), limit=50)
+    job_list.page(connection, "big", job_list.WantedJobs(**wanted), beyond=place(540_000), limit=50)
 
 
 def count_of(connection: Connection, **wanted: Any) -> None:
     """How many there are, to the cap; planned for its values, as reads have it."""
     plan_for_values(connection)
-    job_list.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
+    job_list.count(connection, "big", job_list.WantedJobs(**wanted), up_to=10_001)
 
 
-TO_RETRY = job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), undecided=True)
+TO_RETRY = job_list.WantedJobs(statuses=frozenset({JobStatus.DEAD_LETTER}), undecided=True)
 
 
 def to_retry(connection: Connection) -> None:
@@ -448,7 +448,7 @@ CASES = {
         lambda connection: job_list.places(
             connection,
             "big",
-            job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), fingerprint="frequent"),
+            job_list.WantedJobs(statuses=frozenset({JobStatus.DEAD_LETTER}), fingerprint="frequent"),
             before=place(540_000),
             limit=200,
         ),
@@ -464,7 +464,7 @@ CASES = {
         lambda connection: job_list.page(
             connection,
             "big",
-            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            job_list.WantedJobs(statuses=frozenset({JobStatus.PENDING})),
             beyond=place(400_100),
             limit=50,
             oldest_first=True,
@@ -504,7 +504,7 @@ CASES = {
     "words in jobs": Case(partial(page_of, words="type1", words_from=place(540_000)), ("live_status", "ended_status")),
     "count of words by status": Case(
         lambda connection: job_list.count_by_status(
-            connection, "big", job_list.Wanted(words="type1", words_from=place(540_000)), up_to=10_001
+            connection, "big", job_list.WantedJobs(words="type1", words_from=place(540_000)), up_to=10_001
         ),
         ("live_status", "ended_status"),
     ),
@@ -538,7 +538,7 @@ CASES = {
         lambda connection: job_list.places(
             connection,
             "big",
-            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            job_list.WantedJobs(statuses=frozenset({JobStatus.PENDING})),
             before=place(540_000),
             limit=200,
         ),

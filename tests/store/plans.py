@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.row_security import SETTING, Role
+from fairlane.store.row_security import SETTING, DatabaseRole
 from fairlane.store.transaction import Database
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -29,7 +29,7 @@ def plans(
         with _recorded(connection) as statements:
             work(connection)
         if of is not None:
-            connection.exec_driver_sql(f"SET LOCAL ROLE {Role.TENANT}")
+            connection.exec_driver_sql(f"SET LOCAL ROLE {DatabaseRole.TENANT}")
             connection.exec_driver_sql("SELECT set_config(%s, %s, true)", (SETTING, of))
         found = [explain(connection, *statement) for statement in statements]
         connection.rollback()

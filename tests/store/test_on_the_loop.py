@@ -14,7 +14,7 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.outcomes import Completed
 from fairlane.store.line import Line
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.statements import dependencies, job_types, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.finish import Finish, complete_all
@@ -33,7 +33,7 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 def on_line(scene: Scene, to: Callable[[Line], Awaitable[T]]) -> T:
-    database = scene.fl.database.sibling(pool_size=1, role=Role.WORKER)
+    database = scene.fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
 
     async def run(threads: ThreadPoolExecutor) -> T:
         line = Line(database, threads, {})

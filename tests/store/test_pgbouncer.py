@@ -19,7 +19,7 @@ from fairlane import (
     Submission,
 )
 from fairlane.store.hints import Listener
-from fairlane.store.row_security import EVERYONE, Administered, Role, Scope
+from fairlane.store.row_security import EVERYONE, Administered, DatabaseRole, Scope
 from tests.store.as_owner import in_role
 from tests.store.logins import bound_logins
 from tests.store.pgbouncer import IS_HERE, pgbouncer
@@ -114,14 +114,14 @@ async def listened(fl: Fairlane) -> None:
 @pytest.mark.parametrize(
     ("scope", "role", "seen"),
     [
-        ("acme", Role.TENANT, {"acme"}),
-        (Administered("rival"), Role.ADMIN, {"rival"}),
-        (["acme", "rival"], Role.APP, {"acme", "rival"}),
-        ((), Role.APP, set()),
-        (EVERYONE, Role.OPERATOR, {"acme", "rival"}),
+        ("acme", DatabaseRole.TENANT, {"acme"}),
+        (Administered("rival"), DatabaseRole.ADMIN, {"rival"}),
+        (["acme", "rival"], DatabaseRole.APP, {"acme", "rival"}),
+        ((), DatabaseRole.APP, set()),
+        (EVERYONE, DatabaseRole.OPERATOR, {"acme", "rival"}),
     ],
 )
-def test_each_transaction_sees_its_own(fl: Fairlane, scope: Scope, role: Role, seen: set[str]) -> None:
+def test_each_transaction_sees_its_own(fl: Fairlane, scope: Scope, role: DatabaseRole, seen: set[str]) -> None:
     for one in ("acme", "rival"):
         fl.submit("work", organization=one)
 

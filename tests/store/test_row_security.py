@@ -29,7 +29,7 @@ from fairlane import (
 )
 from fairlane.store import row_policies, schema
 from fairlane.store.row_ending import SIGNATURE
-from fairlane.store.row_security import EVERYONE, SETTING, Administered, Role, Scope, is_of_tenants
+from fairlane.store.row_security import EVERYONE, SETTING, Administered, DatabaseRole, Scope, is_of_tenants
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
@@ -116,22 +116,22 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
     # By the owner's function they end jobs.
     others |= {("fairlane_live", "fairlane_owner", "ALL", False)}
     others |= {(table, "fairlane_owner", "ALL", True) for table in ("fairlane_ended", "fairlane_dead_letters")}
-    assert set(policies) == others | {(table, name.value, "ALL", True) for table in secured for name in Role}
+    assert set(policies) == others | {(table, name.value, "ALL", True) for table in secured for name in DatabaseRole}
 
 
 @pytest.mark.parametrize(
     ("of", "role"),
     [
-        ("acme", Role.TENANT),
-        ({"acme"}, Role.TENANT),
-        (["acme", "rival"], Role.APP),
-        ((), Role.APP),
-        (None, Role.APP),
-        (Administered("acme"), Role.ADMIN),
-        (EVERYONE, Role.OPERATOR),
+        ("acme", DatabaseRole.TENANT),
+        ({"acme"}, DatabaseRole.TENANT),
+        (["acme", "rival"], DatabaseRole.APP),
+        ((), DatabaseRole.APP),
+        (None, DatabaseRole.APP),
+        (Administered("acme"), DatabaseRole.ADMIN),
+        (EVERYONE, DatabaseRole.OPERATOR),
     ],
 )
-def test_a_transaction_has_the_role_of_whose_rows_it_is_open_to(fl: Fairlane, of: Scope | None, role: Role):
+def test_a_transaction_has_the_role_of_whose_rows_it_is_open_to(fl: Fairlane, of: Scope | None, role: DatabaseRole):
     database = fl.database
     with in_role():
         for verb in (database.read, database.write, database.look):
@@ -171,7 +171,7 @@ def test_a_session_in_which_no_organization_was_ever_named_sees_nothing_and_writ
         filled = [table.name for table in tables if session.execute(f"TABLE {table.name} LIMIT 1").fetchone()]
         assert {"fairlane_organizations", "fairlane_members", "fairlane_jobs", "fairlane_audit"} <= set(filled)
         assert session.execute(f"SELECT current_setting('{SETTING}', true)").fetchone() == (None,)
-        for role, table in product((Role.APP, Role.TENANT), tables):
+        for role, table in product((DatabaseRole.APP, DatabaseRole.TENANT), tables):
             session.execute(f"SET ROLE {role}")
             key = "organization_id" if "organization_id" in table.c else "id"
             assert session.execute(f"TABLE {table.name}").fetchall() == []
@@ -223,7 +223,7 @@ def test_a_login_that_may_not_be_the_tenant_sees_the_same(fl: Fairlane, logins: 
         if may and administrator.info.server_version < 16_00_00:
             pytest.skip("every member may take a role on before PostgreSQL 16")
         if may:
-            administrator.execute(f"GRANT {Role.TENANT} TO {make_url(logins['host']).username} {may}")
+            administrator.execute(f"GRANT {DatabaseRole.TENANT} TO {make_url(logins['host']).username} {may}")
     with application(logins["host"]) as lacking:
         assert seen(lacking.database, of="acme") == [["acme"]] * 3
         assert seen(lacking.database, of=["acme", "rival"]) == [["acme", "rival"]] * 3
@@ -232,7 +232,7 @@ def test_a_login_that_may_not_be_the_tenant_sees_the_same(fl: Fairlane, logins: 
 
 @pytest.mark.parametrize("before", ["acme", EVERYONE], ids=["an organization", "an operator"])
 def test_a_pooled_connection_keeps_nothing_of_the_one_before(fl: Fairlane, before: Scope):
-    database = Database(fl.database.url, pool_size=1, role=Role.APP)
+    database = Database(fl.database.url, pool_size=1, role=DatabaseRole.APP)
     for _ in range(2):
         assert seen(database, of=before)[0]
         assert seen(database) == [[]] * 3
@@ -246,7 +246,7 @@ def test_a_pooled_connection_keeps_nothing_of_the_one_before(fl: Fairlane, befor
 
 
 def test_a_statement_by_itself_sees_whose_rows_it_says_and_leaves_nothing_open(fl: Fairlane):
-    database = Database(fl.database.url, pool_size=1, role=Role.APP)
+    database = Database(fl.database.url, pool_size=1, role=DatabaseRole.APP)
     mine = """
         WITH scope AS MATERIALIZED (SELECT set_config('fairlane.organizations', 'acme', true))
         SELECT organization_id FROM scope CROSS JOIN LATERAL (SELECT organization_id FROM fairlane_jobs OFFSET 0) AS of
@@ -282,7 +282,7 @@ def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd:
         assert fl.database.read(work, of=odd) == fl.database.look(work, of=odd) == [0, 0]
     with psycopg.connect(plain(fl.database.url), autocommit=True) as session:
         session.execute("SET fairlane.organizations = ''")
-        for role in (Role.APP, Role.TENANT):
+        for role in (DatabaseRole.APP, DatabaseRole.TENANT):
             session.execute(f"SET ROLE {role}")
             assert session.execute("TABLE fairlane_tokens").fetchall() == []
             assert changed_by(session, "UPDATE fairlane_tokens SET name = 'mine'") == "refused"
@@ -322,7 +322,7 @@ def test_nobody_but_the_owner_can_change_the_audit(fl: Fairlane, change: str):
 
 
 def test_workers_can_t_read_credentials(fl: Fairlane):
-    database = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    database = fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
     for table in ("fairlane_users", "fairlane_sessions", "fairlane_tokens"):
         with pytest.raises(ConfigurationError, match="may not do this"), in_role():
             database.read(rows_of(table))
@@ -390,7 +390,7 @@ def test_in_production_a_login_that_sees_all_without_taking_on_a_role_is_refused
     careless = make_url(logins["jobs"])
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {careless.username}_2 LOGIN")
-        owner.execute(f"GRANT {', '.join(Role)} TO {careless.username}_2")
+        owner.execute(f"GRANT {', '.join(DatabaseRole)} TO {careless.username}_2")
     url = careless.set(username=f"{careless.username}_2").render_as_string(False)
     with application(url, production=True) as inheriting:
         with pytest.raises(ConfigurationError, match=r"inherits the rights .* NOINHERIT"):
@@ -426,13 +426,13 @@ def test_a_handler_whose_login_lost_its_roles_gives_the_job_back(fl: Fairlane, l
         @bound.job_type("count", queue="count", max_retries=0)
         def count(ctx: JobContext) -> int:
             if ctx.attempt == 1:
-                administrator.execute(f"REVOKE {', '.join(Role)} FROM {web}")
+                administrator.execute(f"REVOKE {', '.join(DatabaseRole)} FROM {web}")
                 bound.database.close()
             return len(bound.list(organization="acme").items)
 
         job = bound.submit("count", organization="acme")
         bound.worker(queues=["count"]).drain()
-        administrator.execute(f"GRANT {', '.join(set(Role) - {Role.WORKER})} TO {web}")
+        administrator.execute(f"GRANT {', '.join(set(DatabaseRole) - {DatabaseRole.WORKER})} TO {web}")
         waiting = bound.get(job, organization="acme")
         assert (waiting.status, waiting.retry_count) == ("queued", 0)
         assert "may not take on Fairlane's roles" in bound.history(job, organization="acme")[-1].message
@@ -589,7 +589,7 @@ def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgr
         assert fl.worker().drain().completed == 1
         assert schema.lacks_row_security(fl.database)
         with psycopg.connect(plain(url), autocommit=True) as owner:
-            owner.execute(f"GRANT {', '.join(Role)} TO {login}")
+            owner.execute(f"GRANT {', '.join(DatabaseRole)} TO {login}")
         fl.migrate()
         assert not schema.lacks_row_security(fl.database)
         assert fl.submit("report", organization="acme").organization == "acme"
@@ -604,16 +604,16 @@ def test_a_database_without_the_tenant_s_rights_is_read_as_the_app_and_mended(fl
     secured = [table.name for table in metadata.sorted_tables if is_of_tenants(table)]
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
         for name in [*metadata.tables, "fairlane_schema_version"]:
-            owner.execute(f"REVOKE ALL ON {name} FROM {Role.TENANT}")
+            owner.execute(f"REVOKE ALL ON {name} FROM {DatabaseRole.TENANT}")
         for name in secured:
-            owner.execute(f"DROP POLICY {Role.TENANT} ON {name}")
+            owner.execute(f"DROP POLICY {DatabaseRole.TENANT} ON {name}")
     with application(fl.database.url) as later:
         assert schema.lacks_row_security(later.database)
         assert seen(later.database, of="acme") == [["acme"]] * 3
         later.migrate()
         assert not schema.lacks_row_security(later.database)
         with in_role():
-            for of, role in (("acme", Role.TENANT), (EVERYONE, Role.OPERATOR)):
+            for of, role in (("acme", DatabaseRole.TENANT), (EVERYONE, DatabaseRole.OPERATOR)):
                 assert later.database.read(current_user, of=of) == role
                 assert later.database.read(lambda c: c.execute(text("TABLE fairlane_schema_version")).all(), of=of)
         assert seen(later.database, of="acme") == [["acme"]] * 3
@@ -653,7 +653,7 @@ def test_a_handler_of_one_organization_has_no_right_to_logins_pauses_types_and_w
 def test_who_is_an_operator_the_app_may_know_and_workers_too(fl: Fairlane):
     fl.users.create("olga", operator=True)
     look = text("SELECT id, is_operator, rights, disabled_at FROM fairlane_users")
-    worker = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    worker = fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
     with in_role():
         for database in (fl.database, worker):
             assert database.read(lambda c: c.execute(look).one().is_operator, of="acme")

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select, text
 
 from fairlane import Fairlane, Settings
-from fairlane.store.row_security import EVERYONE, Role, ScopeForgotten, is_of_tenants
+from fairlane.store.row_security import EVERYONE, DatabaseRole, ScopeForgotten, is_of_tenants
 from fairlane.store.tables import job_types, jobs, metadata
 from fairlane.store.transaction import Database
 from tests.store.as_owner import in_role
@@ -79,7 +79,7 @@ def test_a_refusal_leaves_nothing_behind(fl: Fairlane):
 
 
 def test_workers_need_no_scope(fl: Fairlane):
-    database = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    database = fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
     with in_role():
         assert database.read(lambda connection: connection.execute(MINE).all()) == []
     database.close()

@@ -24,7 +24,7 @@ from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import row_logins, schema
-from fairlane.store.row_security import EVERYONE, Role
+from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import resealing
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
@@ -204,7 +204,7 @@ def _row_security(fl: Fairlane) -> Finding | None:
     if login.above is not None:
         sentence = f"It is on, but the login {login.name} {login.above}: not for production. {row_logins.ADVICE}"
         return Finding("row security", Grade.NOTE, sentence)
-    if Role.TENANT not in login.may_be:
+    if DatabaseRole.TENANT not in login.may_be:
         return Finding("row security", Grade.NOTE, f"It is on. {login.needs_tenant}")
     return Finding("row security", Grade.FINE, f"It is on; login {login.name} is bound by it.")
 

@@ -27,7 +27,7 @@ from fairlane.registry.tenants import Tenants, no_member
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, job_types
 from fairlane.store.statements import bulk_actions as statements
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -43,7 +43,7 @@ class Bulk:
     """
 
     def __init__(
-        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, directory: Directory
+        self, database: Database, resolved: Callable[..., WantedJobs], steps: BulkSteps, directory: Directory
     ) -> None:
         self._database = database
         self._resolved = resolved
@@ -190,7 +190,9 @@ class Bulk:
 
         return self._tenants.write(work, organization)
 
-    def _create(self, connection: Connection, organization: str, wanted: Wanted, values: Mapping[str, Any]) -> AnyRow:
+    def _create(
+        self, connection: Connection, organization: str, wanted: WantedJobs, values: Mapping[str, Any]
+    ) -> AnyRow:
         # Two at once may both find room for the last one: the bound is to keep one organization from a thousand.
         if statements.working(connection, organization) >= MOST_WORKING:
             raise TooManyBulkActions(

@@ -11,7 +11,7 @@ from fairlane.domain.bulk import BulkAction, BulkVerb, Refusal
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import BulkActionNotFound, ConfigurationError
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements.job_list import Place, Wanted
+from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.tables import AnyRow
 
 _WAITING: Final = timedelta(seconds=10)  # for somebody who goes on with it
@@ -47,7 +47,7 @@ def kept_filters(filters: Mapping[str, Any]) -> str:
     return json.dumps(given, default=_plain)
 
 
-def kept_wanted(wanted: Wanted) -> str:
+def kept_wanted(wanted: WantedJobs) -> str:
     """Write as JSON which jobs are wanted."""
     kept = asdict(wanted)
     if wanted.words_from is not None:
@@ -59,14 +59,14 @@ class OfNewerRelease(ConfigurationError):
     """A bulk action was begun by a newer Fairlane, and says more of its jobs than this one knows."""
 
 
-def wanted_of(text: str) -> Wanted:
+def wanted_of(text: str) -> WantedJobs:
     """Read which jobs were wanted.
 
     Raises:
         OfNewerRelease: without what is not known here it would be about other jobs, too.
     """
     kept: dict[str, Any] = _with_moments(json.loads(text))
-    for name in kept.keys() - Wanted.__dataclass_fields__.keys():
+    for name in kept.keys() - WantedJobs.__dataclass_fields__.keys():
         if kept.pop(name):  # else it says nothing: see `Wanted`
             raise OfNewerRelease(
                 f"A newer Fairlane has begun this bulk action, with a filter {name!r:.80} that this one does not know: "
@@ -74,7 +74,7 @@ def wanted_of(text: str) -> Wanted:
             )
     pairs = {name: [(label, value) for label, value in kept[name]] for name in ("labels", "common")}
     first = Place(*decode_cursor(kept["words_from"])) if kept["words_from"] is not None else None
-    return Wanted(
+    return WantedJobs(
         **{
             **kept,
             "statuses": frozenset(map(JobStatus, kept["statuses"])),

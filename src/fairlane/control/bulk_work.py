@@ -32,7 +32,7 @@ from fairlane.domain.errors import (
     StorageUnavailable,
 )
 from fairlane.store.driver_errors import is_held_up
-from fairlane.store.statements.job_list import Place, Wanted
+from fairlane.store.statements.job_list import Place, WantedJobs
 
 TOLD: Final = 20  # refusals, in full
 _PAGE: Final = 100  # jobs; those that wait are canceled in one transaction, which holds their rows
@@ -56,7 +56,7 @@ class Order:
 
     verb: BulkVerb
     organization: str
-    wanted: Wanted
+    wanted: WantedJobs
     user: str | None
     begun: datetime
     due: Callable[[Connection], datetime] | None

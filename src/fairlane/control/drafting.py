@@ -28,7 +28,7 @@ from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing, memberships, roles_for, standings
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
-from fairlane.registry.parameters import ParameterSchema, Prepared
+from fairlane.registry.parameters import ParameterSchema, PreparedParameters
 from fairlane.registry.sealing import Ring
 from fairlane.registry.tenants import no_member, unknown
 from fairlane.store.statements.drafts import Dedup, Draft, Kind, RateLimit
@@ -135,7 +135,7 @@ class Payload:
         self._organization = organization
         self._limit = limit
         self._schema: ParameterSchema | None = None
-        self._outcome: Prepared | FairlaneError
+        self._outcome: PreparedParameters | FairlaneError
         self._hash: str | None = None
 
     def check(self, job_type: RegisteredType) -> bool:
@@ -150,7 +150,7 @@ class Payload:
                 self._outcome = error
         return not isinstance(self._outcome, FairlaneError)
 
-    def by(self, job_type: RegisteredType) -> Prepared:
+    def by(self, job_type: RegisteredType) -> PreparedParameters:
         """Return what the type's schema makes of them.
 
         Raises:

@@ -9,13 +9,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
-from fairlane.control.pausing import Pauses, Subject
+from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.ids import job_type_not_found
-from fairlane.domain.limits import Limit
-from fairlane.domain.limits import Subject as LimitSubject
+from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import ORGANIZATION_IDS, storable
@@ -31,7 +30,7 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-Overrides = Mapping[LimitSubject, Mapping[str, Any]]
+Overrides = Mapping[Subject, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class JobTypes(Pauses):
     """
 
     def __init__(self, database: Database, emit: Emit, directory: Directory, catalogue: Catalogue) -> None:
-        super().__init__(database, Subject.JOB_TYPE)
+        super().__init__(database, Pausable.JOB_TYPE)
         self._catalogue = catalogue
         self._emit = emit
         self._tenants = Tenants(database, directory)
@@ -100,7 +99,7 @@ class JobTypes(Pauses):
                 row.enabled,
                 row.name in pauses,
                 Options.from_json(row.options),
-                _limits(row, overrides, [LimitSubject(organization, row.name)]),
+                _limits(row, overrides, [Subject(organization, row.name)]),
                 json_schema(json.loads(row.schema)),
                 row.registered_at,
                 pauses.get(row.name),
@@ -313,11 +312,11 @@ class JobTypes(Pauses):
         self._database.write(work, of=EVERYONE)
 
 
-def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:
+def _limit_subject(job_type: str, organization: str | None) -> Subject:
     storable(name=job_type)
     if organization is not None and not ORGANIZATION_IDS.fits(organization):
         raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
-    return LimitSubject(organization, job_type)
+    return Subject(organization, job_type)
 
 
 def _refuse_window_alone(limited: JobTypeLimit, changes: Mapping[str, Any]) -> None:
@@ -332,14 +331,14 @@ def _types_and_overrides(connection: Connection) -> tuple[Sequence[AnyRow], Over
     return statements.everything(connection), running_limits.overrides(connection)
 
 
-def _limits(row: AnyRow, overrides: Overrides, own: Iterable[LimitSubject]) -> tuple[JobTypeLimit, ...]:
+def _limits(row: AnyRow, overrides: Overrides, own: Iterable[Subject]) -> tuple[JobTypeLimit, ...]:
     """Return what of a type may run: of all together, then of those subjects for which something was set."""
-    every = LimitSubject(None, row.name)
+    every = Subject(None, row.name)
     subjects = (every, *(one for one in own if one != every and one in overrides))
     return tuple(_limit(one, row.options, overrides.get(one, {})) for one in subjects)
 
 
-def _limit(subject: LimitSubject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:
+def _limit(subject: Subject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:
     own = Options.from_json(options).limit if subject.organization is None else Limit()
     assert subject.job_type is not None
     effective = asdict(replace(own, **changes))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority, refuse_unless_operator
 from fairlane.control.organization_rows import FIRST, of_host, of_ours
-from fairlane.control.pausing import Pauses, Subject
+from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain import transitions
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -47,7 +47,7 @@ class Organizations:
         self._authority = Authority(directory)
         self._host = None if isinstance(directory, StoredDirectory) else directory
         self._tenants = Tenants(database, directory)
-        self._pauses = Pauses(database, Subject.ORGANIZATION)
+        self._pauses = Pauses(database, Pausable.ORGANIZATION)
 
     def create(
         self,
@@ -295,7 +295,7 @@ class Organizations:
             if not statements.change(connection, organization, values):
                 return False
             if is_deleting:
-                job_types.resume(connection, Subject.ORGANIZATION, organization)
+                job_types.resume(connection, Pausable.ORGANIZATION, organization)
                 schedules.remove_all(connection, organization)
                 bulk_actions.remove_all(connection, organization)
             before = {name: getattr(found[0], name) for name in values}

@@ -24,7 +24,7 @@ from fairlane.store.transaction import Database
 _CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker that hangs must not hold it up
 
 
-class Subject(StrEnum):
+class Pausable(StrEnum):
     """Name what can be paused; maintenance mode pauses everything."""
 
     QUEUE = "queue"
@@ -35,13 +35,13 @@ class Subject(StrEnum):
     @property
     def area(self) -> str:
         """Return the first part of its actions in the audit."""
-        return self if self is Subject.MAINTENANCE else f"{self}s"
+        return self if self is Pausable.MAINTENANCE else f"{self}s"
 
 
 class Pauses:
     """Pause and resume one kind of thing. While it is paused nothing of it starts; running jobs finish."""
 
-    def __init__(self, database: Database, subject: Subject, verbs: tuple[str, str] = ("pause", "resume")) -> None:
+    def __init__(self, database: Database, subject: Pausable, verbs: tuple[str, str] = ("pause", "resume")) -> None:
         self._database = database
         self._subject = subject
         self._verbs = verbs  # as the audit calls them
@@ -120,7 +120,7 @@ class Pauses:
         **what: Mapping[str, Any] | None,
     ) -> None:
         now = self._database.clock.now(connection)
-        whose = name if self._subject is Subject.ORGANIZATION else organization
+        whose = name if self._subject is Pausable.ORGANIZATION else organization
         audit.record(connection, now, whose, user or SYSTEM, f"{self._subject.area}.{verb}", name, **what)
 
 
@@ -128,7 +128,7 @@ class Queues(Pauses):
     """Pause and resume queues, for all organizations."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, Subject.QUEUE)
+        super().__init__(database, Pausable.QUEUE)
 
     def _require(self, connection: Connection, name: str) -> None:
         queue_name(name)  # a queue is there by being named, before it has a job, too
@@ -142,7 +142,7 @@ class Maintenance:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pauses = Pauses(database, Subject.MAINTENANCE, verbs=("on", "off"))
+        self._pauses = Pauses(database, Pausable.MAINTENANCE, verbs=("on", "off"))
 
     def on(self, *, reason: str = "", user: str | None = None, right: Right | None = None) -> None:
         """Start no job until `off`. Once this returns, no worker starts one.

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.domain.breaker import Outcomes
-from fairlane.domain.timeline import Cell, Ended, Grid, grid_of, percentile, weights
+from fairlane.domain.timeline import Cell, EndedJob, Grid, grid_of, percentile, weights
 
 _TYPES: Final = 100  # job types that are told of by name
 _SLOWEST: Final = 10
@@ -54,7 +54,7 @@ class Recent:
     now: datetime
     by_type: Mapping[str, Outcomes]
     ends: Mapping[Cell, Outcomes]
-    sample: Sequence[Ended]
+    sample: Sequence[EndedJob]
 
     @property
     def minutes(self) -> int:
@@ -107,7 +107,7 @@ class Recent:
     def _told(self) -> Iterator[tuple[str, Outcomes]]:
         return islice(((name, one) for name, one in self.by_type.items() if one.attempts), _TYPES)
 
-    def _weighted(self) -> Iterator[tuple[Ended, float]]:
+    def _weighted(self) -> Iterator[tuple[EndedJob, float]]:
         weight = weights(self.ends, self.sample)
         return ((one, weight[one.cell]) for one in self.sample)
 

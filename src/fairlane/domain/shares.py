@@ -11,7 +11,7 @@ _LARGE: Final = 0.5  # of all that runs: one that has so much is a crowd of its 
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OrganizationLoad:
     """What an organization has at work and in line now.
 
     `ready` is counted no further than to 10,000 in each of its lanes. Of that, `held` would not start whatever others
@@ -38,7 +38,7 @@ class Share:
     """
 
     organization: str | None
-    now: Standing
+    now: OrganizationLoad
     ended: tuple[int, ...]
     seconds: tuple[float, ...]
 
@@ -60,7 +60,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingOrganizations:
     """How many organizations wait, the next of theirs for up to so many seconds."""
 
     organizations: int
@@ -81,10 +81,10 @@ class Shares:
     rest: Share | None
     organizations: int
     neighbour: Neighbour | None
-    waiting: Waiting | None
+    waiting: WaitingOrganizations | None
 
 
-def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
+def neighbour(standings: Mapping[str, OrganizationLoad]) -> Neighbour | None:
     """Return who has at least half of all that runs, while others have waited for slots for a second or more."""
     largest, others = _largest(standings), waiting(standings)
     if largest is None or others is None:
@@ -93,7 +93,7 @@ def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
     return Neighbour(largest, it.running, it.ready - it.held, it.ready_is_capped, others.organizations, others.seconds)
 
 
-def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
+def waiting(standings: Mapping[str, OrganizationLoad]) -> WaitingOrganizations | None:
     """Return who has waited for slots for a second or more.
 
     The one that has most itself is left out: that waits for its own.
@@ -101,21 +101,21 @@ def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
     largest = _largest(standings)
     waits = [one.behind_seconds or 0.0 for name, one in standings.items() if name != largest]
     long = [one for one in waits if one >= _SHORTEST_WAIT]
-    return Waiting(len(long), round(max(long), 3)) if long else None
+    return WaitingOrganizations(len(long), round(max(long), 3)) if long else None
 
 
-def _largest(standings: Mapping[str, Standing]) -> str | None:
+def _largest(standings: Mapping[str, OrganizationLoad]) -> str | None:
     """Return the only one with half of all that runs, as a line holds no slots."""
     total = sum(one.running for one in standings.values())
     found = [name for name, one in standings.items() if one.running > 0 and one.running >= _LARGE * total]
     return found[0] if len(found) == 1 else None
 
 
-def together(standings: Sequence[Standing]) -> Standing:
+def together(standings: Sequence[OrganizationLoad]) -> OrganizationLoad:
     """Return several organizations as one."""
     waits = [one.waiting_seconds for one in standings if one.waiting_seconds is not None]
     behind = [one.behind_seconds for one in standings if one.behind_seconds is not None]
-    return Standing(
+    return OrganizationLoad(
         running=sum(one.running for one in standings),
         ready=sum(one.ready for one in standings),
         ready_is_capped=any(one.ready_is_capped for one in standings),
@@ -125,9 +125,9 @@ def together(standings: Sequence[Standing]) -> Standing:
     )
 
 
-def largest(standings: Mapping[str, Standing], spent: Mapping[str, float], number: int) -> list[str]:
+def largest(standings: Mapping[str, OrganizationLoad], spent: Mapping[str, float], number: int) -> list[str]:
     """Return the organizations to show: those that run most, used most of the time or have most in line."""
-    nothing = Standing()
+    nothing = OrganizationLoad()
 
     def key(name: str) -> tuple[float, float, int, str]:
         now = standings.get(name, nothing)

@@ -20,7 +20,7 @@ DAY: Final = 1440  # minutes; counts are kept no longer
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineStep:
     """What happened from `at` on, until the next step.
 
     Attributes:
@@ -56,7 +56,7 @@ class Timeline:
     """
 
     step_seconds: int
-    steps: tuple[Step, ...]
+    steps: tuple[TimelineStep, ...]
     is_sampled: bool
     wait_p50: float | None
     wait_p95: float | None
@@ -112,7 +112,7 @@ class Cell(NamedTuple):
     place: int
 
 
-class Ended(NamedTuple):
+class EndedJob(NamedTuple):
     """A job that ended in a cell. `waited` None: it had started before, so the last start says nothing of its wait."""
 
     cell: Cell
@@ -151,7 +151,7 @@ def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
     return max(budget, 1)
 
 
-def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[Ended]) -> dict[Cell, float]:
+def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[EndedJob]) -> dict[Cell, float]:
     """Return for how many ends each job of a cell's sample stands; at least for itself."""
     sizes = Counter(one.cell for one in sample)
     return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sizes.items()}
@@ -180,7 +180,7 @@ class Findings:
     grid: Grid
     ends: Mapping[Cell, Outcomes]
     submitted: Mapping[int, int] | None
-    sample: Sequence[Ended]
+    sample: Sequence[EndedJob]
     running: Sequence[datetime]
     each: int
 
@@ -191,7 +191,7 @@ def timeline(found: Findings, *, cap: int) -> Timeline:
     submitted = found.submitted or {}
     is_told = found.submitted is not None
     steps = tuple(
-        Step(
+        TimelineStep(
             at=at,
             submitted=min(submitted.get(place, 0), cap) if is_told else None,
             submitted_is_capped=submitted.get(place, 0) > cap,

@@ -25,7 +25,7 @@ from fairlane.store.statements import (
 )
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import Shelf
-from fairlane.store.statements.dependencies import Edge
+from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
@@ -67,7 +67,7 @@ class Cleanup:
         self._after: tuple[datetime, UUID] | None = None
         self._most = _BATCH if database.is_postgres else _BATCH_ON_SQLITE
         self._size = self._most  # jobs of the next batch
-        self._swept: Edge | None = None
+        self._swept: EdgeKey | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
         self._kept: set[UUID] = set()
 

@@ -22,7 +22,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
 from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.engine.interrupt import Interrupt, Interrupted
-from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
+from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, LoggedLine, ParentFacts, Progress, Report
 from fairlane.engine.track import AnyIterable, T, Track
 from fairlane.registry.parameters_values import encoded
 from fairlane.registry.pieces import save
@@ -46,14 +46,14 @@ class Receipt:
 class JobLog:
     """`ctx.log`: lines that are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
 
-    def __init__(self, write: Callable[[Line], Receipt]) -> None:
+    def __init__(self, write: Callable[[LoggedLine], Receipt]) -> None:
         self._write = write
 
     def __call__(self, message: object, level: Level = "info") -> Receipt:
         """Keep a line. Raises ValueError for a level that does not exist."""
         if level not in get_args(Level):
             raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
-        return self._write(Line(level, storable(message)))
+        return self._write(LoggedLine(level, storable(message)))
 
     def debug(self, message: object) -> Receipt:
         """Keep a line that helps to find a mistake."""
@@ -276,7 +276,7 @@ class JobContext:
         if self._blocking:
             self.raise_if_interrupted()
 
-    def _keep(self, line: Line) -> Receipt:
+    def _keep(self, line: LoggedLine) -> Receipt:
         self._channel.send(line)
         self._stop_unless_told()
         return Receipt(_turn)

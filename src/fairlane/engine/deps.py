@@ -7,13 +7,13 @@ from typing import Final, Self
 from fairlane.config import Settings
 from fairlane.domain.events import Emit
 from fairlane.engine.bulk_actions import GoOn
-from fairlane.engine.scheduler import Ticks
+from fairlane.engine.scheduler import TickSubmitter
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.response_timeout import ResponseTimeout
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
 
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
@@ -36,7 +36,7 @@ class Deps:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
-    ticks: Ticks
+    ticks: TickSubmitter
     bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring
 
@@ -49,7 +49,9 @@ class Deps:
         """Return the same on connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
         silence = ResponseTimeout(_LONGEST_SILENCE)
-        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, response_timeout=silence)
+        database = self.database.sibling(
+            pool_size=_CONNECTIONS, url=url, role=DatabaseRole.WORKER, response_timeout=silence
+        )
         # What a host's directory reads is the host's.
         directory = StoredDirectory(database) if self.are_ours else self.directory
         return replace(self, database=database, directory=directory)

@@ -29,7 +29,7 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.secrets import secret_values, without
 from fairlane.engine.deps import Deps
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
 from fairlane.engine.service import SOON, next_wait
 from fairlane.engine.shared_threads import SharedThreads
 from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
@@ -49,7 +49,7 @@ _NO_THREAD: Final = (
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
+class UnwrittenReport:
     """A report that is to be written.
 
     Attributes:
@@ -89,8 +89,8 @@ class Cleaner:
     def report(self, report: Report) -> Report:
         """Return the report with its texts without them; checkpoints and files are the handler's own."""
         match report:
-            case Line(level, message) if self._secrets:
-                return Line(level, self.text(message))
+            case LoggedLine(level, message) if self._secrets:
+                return LoggedLine(level, self.text(message))
             case Progress(percent, str() as message) if self._secrets:
                 return Progress(percent, self.text(message))
             case _:
@@ -132,8 +132,8 @@ class AttemptChannel:
         self._on_lost = on_lost
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
         self._lock = threading.Lock()  # of what follows
-        self._waiting: list[Waiting] = []
-        self._writing: Sequence[Waiting] = ()
+        self._waiting: list[UnwrittenReport] = []
+        self._writing: Sequence[UnwrittenReport] = ()
         self._latest: Progress | None = None
         self._outage: StorageUnavailable | None = None  # how the last write failed
         self._wait = 0.0  # seconds to the next try in an outage
@@ -155,7 +155,7 @@ class AttemptChannel:
                 self._latest = report
             else:
                 self.has_checkpoint |= isinstance(report, Checkpoint)
-                self._waiting.append(Waiting(report, future))
+                self._waiting.append(UnwrittenReport(report, future))
             self._schedule()
         if isinstance(report, Progress):
             future.set_result(None)
@@ -294,7 +294,7 @@ class AttemptChannel:
             self._last_progress = time.monotonic()
         return progress
 
-    def _write(self, batch: list[Waiting], progress: Progress | None) -> StorageUnavailable | None:
+    def _write(self, batch: list[UnwrittenReport], progress: Progress | None) -> StorageUnavailable | None:
         """Write a batch, and leave in it what is to be written again after the error that is returned."""
         if not batch and progress is None:
             return None
@@ -310,7 +310,7 @@ class AttemptChannel:
         _tell(batch, error)
         return None
 
-    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None) -> bool:
+    def _store_and_insert(self, batch: list[UnwrittenReport], progress: Progress | None) -> bool:
         """Return True if the lease was held; else nothing was written."""
         has_files = any(isinstance(one.report, File) for one in batch)
         while True:
@@ -325,7 +325,7 @@ class AttemptChannel:
         database = self._deps.database
         return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
 
-    def _store_files(self, batch: list[Waiting], ring: Ring | None) -> None:
+    def _store_files(self, batch: list[UnwrittenReport], ring: Ring | None) -> None:
         """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""
         key = ring.active if ring is not None else None
         for one in tuple(batch):
@@ -353,7 +353,7 @@ class AttemptChannel:
         return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
     def _insert(
-        self, connection: Connection, batch: list[Waiting], under: Ring | None, progress: Progress | None
+        self, connection: Connection, batch: list[UnwrittenReport], under: Ring | None, progress: Progress | None
     ) -> bool | None:
         """Return True if the lease was held; else nothing was written.
 
@@ -389,7 +389,7 @@ class AttemptChannel:
             case Progress(percent, message):
                 told = seal(Field.PROGRESS, message) if message is not None else None
                 return attempts.set_progress(connection, now, lease, percent=percent, message=told)
-            case Line(level, message):
+            case LoggedLine(level, message):
                 message = seal(Field.LOG_LINE, message)
                 return attempts.add_line(connection, now, lease, level=level, message=message)
             case Checkpoint(state):
@@ -405,7 +405,7 @@ def _left_open(_: Field, text: str) -> str:
     return text
 
 
-def _tell(batch: Iterable[Waiting], error: Exception | None = None) -> None:
+def _tell(batch: Iterable[UnwrittenReport], error: Exception | None = None) -> None:
     """Tell a handler that still waits that it is written, or why it is not."""
     for one in batch:
         if one.done.done():

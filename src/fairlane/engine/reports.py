@@ -20,7 +20,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LoggedLine:
     """A log line of the job."""
 
     level: str
@@ -43,7 +43,7 @@ class File:
     content_type: str | None = None
 
 
-Report = Progress | Line | Checkpoint | File
+Report = Progress | LoggedLine | Checkpoint | File
 
 
 class Interruption(StrEnum):

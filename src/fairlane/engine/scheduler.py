@@ -29,7 +29,7 @@ _NOT_HERE = "a worker could not use the organization's encryption key, or is not
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 
 
-class Ticks(Protocol):
+class TickSubmitter(Protocol):
     """Submits what a schedule says."""
 
     def prepare(self, database: Database, schedule: AnyRow) -> Any:
@@ -55,7 +55,7 @@ class Scheduler:
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
-    def __init__(self, database: Database, ticks: Ticks, emit: Emit, on_ready: Callable[[], object]) -> None:
+    def __init__(self, database: Database, ticks: TickSubmitter, emit: Emit, on_ready: Callable[[], object]) -> None:
         self._database = database
         self._ticks = ticks
         self._emit = emit

@@ -10,7 +10,7 @@ from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import dependencies, revival
 from fairlane.store.statements import stage as statements
-from fairlane.store.statements.dependencies import Edge
+from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.transaction import Database
 
 _PATIENCE: Final = 0.1  # seconds for a row that a session of the application holds, while due jobs wait
@@ -26,7 +26,7 @@ class Stage:
     def __init__(self, database: Database, on_ready: Callable[[], object]) -> None:
         self._database = database
         self._on_ready = on_ready
-        self._looked_at: Mapping[str, Edge] = {}
+        self._looked_at: Mapping[str, EdgeKey] = {}
         self._revived = ""  # the organization that had its turn last
 
     def run_once(self) -> int:

@@ -11,7 +11,7 @@ from fairlane.domain import shares as of_all
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
-from fairlane.domain.shares import Share, Shares, Standing
+from fairlane.domain.shares import OrganizationLoad, Share, Shares
 from fairlane.domain.timeline import (
     DAY,
     Cell,
@@ -91,7 +91,7 @@ class Charts:
         spent = by_organization.busiest(connection, grid.start, limit=_SHOWN)
         names = of_all.largest(standings, spent, _SHOWN)
         counts = by_organization.by_minute(connection, grid.start, names)
-        shown = tuple(_share(name, standings.get(name, Standing()), counts, grid) for name in names)
+        shown = tuple(_share(name, standings.get(name, OrganizationLoad()), counts, grid) for name in names)
         number = len(standings.keys() | spent.keys())
         if len(spent) == _SHOWN:
             number = max(number, by_organization.number_of_organizations(connection, grid.start))
@@ -122,7 +122,7 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
     )
 
 
-def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, Standing]:
+def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, OrganizationLoad]:
     """Return what each organization has at work and in line."""
     at_work = lanes.running(connection)
     running: Counter[str] = Counter()
@@ -130,12 +130,12 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
         running[organization] += size
     lines = by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
     held, taken = _held(connection, clock, lines, at_work), _taken(connection, clock, lines)
-    in_line = defaultdict[str, list[Standing]](list)
+    in_line = defaultdict[str, list[OrganizationLoad]](list)
     for one in lines:
         kept = one.size if one.lane not in taken else min(held[one.lane], one.size)
         waiting = round(max((now - one.since).total_seconds(), 0.0), 3) if kept < one.size else None
         in_line[one.lane.organization].append(
-            Standing(
+            OrganizationLoad(
                 ready=min(one.size, COUNTED),
                 ready_is_capped=one.size > COUNTED,
                 waiting_seconds=waiting,
@@ -144,7 +144,7 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
             )
         )
     return {
-        name: of_all.together([Standing(running=running[name]), *in_line.get(name, ())])
+        name: of_all.together([OrganizationLoad(running=running[name]), *in_line.get(name, ())])
         for name in running.keys() | in_line.keys()
     }
 
@@ -185,13 +185,15 @@ def _taken(connection: Connection, clock: Clock, lines: Sequence[InLine]) -> dic
     return found
 
 
-def _share(name: str, now: Standing, counts: Mapping[tuple[str, datetime], Outcomes], grid: Grid) -> Share:
+def _share(name: str, now: OrganizationLoad, counts: Mapping[tuple[str, datetime], Outcomes], grid: Grid) -> Share:
     nothing = Outcomes()
     found = [counts.get((name, minute), nothing) for minute in grid.beginnings[:-1]]
     return Share(name, now, tuple(one.attempts for one in found), tuple(round(one.seconds, 3) for one in found))
 
 
-def _rest(connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, Standing]) -> Share:
+def _rest(
+    connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, OrganizationLoad]
+) -> Share:
     """Return all organizations that are not shown, together."""
     names = {one.organization for one in shown}
     totals = steps.ends_of_all(connection, grid)

@@ -18,7 +18,7 @@ from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import plan_for_values
 from fairlane.store.statements import job_list, rows
-from fairlane.store.statements.job_list import Place, Wanted
+from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.statements.rows import Opener
 
 LARGEST_PAGE: Final = 1000
@@ -53,7 +53,7 @@ class Filters(TypedDict, total=False):
     fingerprint: str | None
 
 
-def wanted_of(**filters: Unpack[Filters]) -> Wanted:
+def wanted_of(**filters: Unpack[Filters]) -> WantedJobs:
     """Return what is asked for, but for the text and the time: those are `narrowed` by what is there and by the clock.
 
     Raises:
@@ -65,7 +65,7 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
             f"There is no filter {min(unknown)!r:.80}; there are {', '.join(Filters.__annotations__)}."
         )
     statuses = statuses_of(filters.get("status"))
-    wanted = Wanted(
+    wanted = WantedJobs(
         statuses,
         filters.get("job_type"),
         filters.get("user"),
@@ -123,7 +123,7 @@ def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[
             )
 
 
-def check(wanted: Wanted) -> None:
+def check(wanted: WantedJobs) -> None:
     """Refuse what no database can compare with.
 
     Raises:
@@ -155,7 +155,9 @@ def search_of(text: str | None) -> str | None:
     return text.strip()
 
 
-def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wanted, search: str | None) -> Wanted:
+def narrowed(
+    connection: Connection, clock: Clock, organization: str, wanted: WantedJobs, search: str | None
+) -> WantedJobs:
     """Return the same with a search, if there is one, the time, and what is found by its labels or else.
 
     The transaction plans for its values.
@@ -171,7 +173,7 @@ def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wa
     return replace(wanted, are_few=job_list.are_few(connection, organization, wanted, up_to=_LOOKED_UP))
 
 
-def narrow(connection: Connection, organization: str, search: str) -> Wanted:
+def narrow(connection: Connection, organization: str, search: str) -> WantedJobs:
     """Return a search as ids or words.
 
     Hex digits are the beginning of an id if any of the organization's begins so, or, from eight on, the end of one, as
@@ -179,12 +181,12 @@ def narrow(connection: Connection, organization: str, search: str) -> Wanted:
     """
     ids = id_range(search)
     if ids is not None and rows.has_id_in(connection, organization, ids):
-        return Wanted(ids=ids)
+        return WantedJobs(ids=ids)
     first = job_list.nth_newest(connection, organization, SEARCHED_NEWEST)
     end = search.replace("-", "").lower()
     if ids is not None and len(end) >= _ID_END and job_list.has_id_end(connection, organization, end, first):
-        return Wanted(id_end=end, words_from=first)
-    return Wanted(words=search, words_from=first)
+        return WantedJobs(id_end=end, words_from=first)
+    return WantedJobs(words=search, words_from=first)
 
 
 def id_range(prefix: str) -> tuple[UUID, UUID] | None:
@@ -201,7 +203,7 @@ def id_range(prefix: str) -> tuple[UUID, UUID] | None:
 def page_of(
     connection: Connection,
     organization: str,
-    wanted: Wanted,
+    wanted: WantedJobs,
     *,
     opener: Opener,
     beyond: Place | None,

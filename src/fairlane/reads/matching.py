@@ -16,7 +16,7 @@ from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.registry.tenants import Tenants
 from fairlane.store.dialects import plan_for_values
 from fairlane.store.statements import job_list, rows
-from fairlane.store.statements.job_list import Place, Wanted
+from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
@@ -44,18 +44,18 @@ class Matching:
                 follows a parent, which is a dead letter itself.
         """
 
-        def read(connection: Connection, wanted: Wanted) -> JobCounts:
+        def read(connection: Connection, wanted: WantedJobs) -> JobCounts:
             counted = _to_retry if undecided else numbers.counts_of
             return counted(connection, organization, wanted, cap=asked.TOTAL_CAP)
 
         return self._read(organization, filters, read)
 
-    def resolved(self, organization: str, **filters: Unpack[Filters]) -> Wanted:
+    def resolved(self, organization: str, **filters: Unpack[Filters]) -> WantedJobs:
         """Return what is asked for, with a text as what it stands for now: a part of an id, or a word."""
         return self._read(organization, filters, lambda _, wanted: wanted)
 
     def places(
-        self, organization: str, wanted: Wanted, *, before: Place | None = None, limit: int = 1000
+        self, organization: str, wanted: WantedJobs, *, before: Place | None = None, limit: int = 1000
     ) -> tuple[Place, ...]:
         """Return where the jobs stand that were `resolved`, newest first, from just after `before`."""
 
@@ -69,7 +69,7 @@ class Matching:
         """Return those of the ids that the organization's jobs have; the database is asked once."""
         return self._tenants.read(lambda connection: rows.known(connection, organization, ids), of=organization)
 
-    def _read(self, organization: str, filters: Filters, read: Callable[[Connection, Wanted], T]) -> T:
+    def _read(self, organization: str, filters: Filters, read: Callable[[Connection, WantedJobs], T]) -> T:
         require_organization(organization)
         wanted, search = asked.wanted_of(**filters), asked.search_of(filters.get("text"))
         return self._tenants.read(
@@ -80,7 +80,7 @@ class Matching:
         )
 
 
-def _to_retry(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
+def _to_retry(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
     """Count the wanted jobs that a retry takes: of the first beyond the cap those that nobody else takes with them."""
     letters = frozenset({JobStatus.DEAD_LETTER})
     wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)

@@ -35,7 +35,7 @@ from fairlane.store.clock import Clock
 from fairlane.store.dialects import plan_for_values
 from fairlane.store.statements import job_list, job_types, shares, timeline, workers
 from fairlane.store.statements import metrics as statements
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
@@ -88,7 +88,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
     )
 
 
-def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
+def counts_of(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
     """Count how many of the wanted jobs rest in each status, each counted to the cap and no further.
 
     By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are

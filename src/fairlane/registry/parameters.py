@@ -50,7 +50,7 @@ _Adapter = TypeAdapter[Any] | None  # None: its JSON form is the value, or there
 _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
-class Prepared(NamedTuple):
+class PreparedParameters(NamedTuple):
     """Checked parameters: as `plain` JSON values, as they are `shown`, without secrets, and the `text` of the plain
     ones, stored."""
 
@@ -88,7 +88,7 @@ class ParameterSchema:
         """Return the document: plain JSON, to be registered in the database."""
         return self._document
 
-    def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> Prepared:
+    def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> PreparedParameters:
         """Check `parameters` and give the text to be stored.
 
         Typed values may be given as Python objects or in their JSON form. Raises InvalidParameters with a sentence for
@@ -97,7 +97,7 @@ class ParameterSchema:
         """
         flat = stored_as_given(self._validator, parameters, limit)
         if flat is not None and not any(map(is_hidden_name, flat[0])):
-            return Prepared(flat[0], *flat)
+            return PreparedParameters(flat[0], *flat)
         try:
             # A dict that is marked as a secret is one value; parameters are none, whatever their names.
             given = MappingProxyType(parameters) if isinstance(parameters, dict) else parameters
@@ -117,7 +117,7 @@ class ParameterSchema:
                 f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
                 "give its value"
             )
-        prepared = Prepared(plain, shown, text)
+        prepared = PreparedParameters(plain, shown, text)
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared
@@ -147,7 +147,7 @@ class ParameterSchema:
             raise self.refusal(error.errors(include_url=False)) from None
         return typed
 
-    def _check_read_back(self, typed: dict[str, Any], prepared: Prepared) -> None:
+    def _check_read_back(self, typed: dict[str, Any], prepared: PreparedParameters) -> None:
         """Refuse what JSON can't tell apart: a date given to `str | date` would arrive as text."""
         again = self.read(prepared.text)
         for name, value in typed.items():

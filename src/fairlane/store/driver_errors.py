@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
-from fairlane.store.row_security import Role, grant
+from fairlane.store.row_security import DatabaseRole, grant
 
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -99,7 +99,7 @@ def is_unanswered(error: DBAPIError) -> bool:
     return "disk is full" not in text and "database is locked" not in text
 
 
-def translate(error: DBAPIError, where: str, role: Role | None = None) -> FairlaneError | None:
+def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -> FairlaneError | None:
     """Return our error for a driver's; None where it is neither the database's absence nor its schema's age.
 
     Args:
@@ -141,10 +141,16 @@ def translate(error: DBAPIError, where: str, role: Role | None = None) -> Fairla
     return None
 
 
-def _not_granted(text: str, where: str, role: Role | None) -> str:
+def _not_granted(text: str, where: str, role: DatabaseRole | None) -> str:
     """Return which role the login lacks; PostgreSQL names the one that a transaction was to take on."""
     refused = _SET_ROLE.search(text)
-    needed = refused[1] if refused is not None else role if role is Role.WORKER else f"{Role.APP}, {Role.TENANT}"
+    needed = (
+        refused[1]
+        if refused is not None
+        else role
+        if role is DatabaseRole.WORKER
+        else f"{DatabaseRole.APP}, {DatabaseRole.TENANT}"
+    )
     found = _USER.match(where)
     login = found[1] if found is not None else "its login"
     return f"The login of {where} may not do this: it needs {needed}. {grant(needed, login)}"

@@ -67,7 +67,7 @@ def on_loop(
 
     bounds = response_timeout or ResponseTimeout()
 
-    class Bounded(psycopg.AsyncConnection[tuple[Any, ...]]):
+    class BoundedOnLoop(psycopg.AsyncConnection[tuple[Any, ...]]):
         async def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
             bounded = _given_up(gen, self, bounds, psycopg.OperationalError)
             try:
@@ -77,7 +77,7 @@ def on_loop(
                 self.pgconn.finish()
                 raise
 
-    return Bounded(connection.pgconn)
+    return BoundedOnLoop(connection.pgconn)
 
 
 def _given_up(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from fairlane.store.row_policies import is_complete, rights_of_others, roles_amiss, tables_amiss
-from fairlane.store.row_security import TAKING_ON, Ask, Role
+from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole
 from fairlane.store.tables import jobs
 
-ROLES: Final = ", ".join(Role)
+ROLES: Final = ", ".join(DatabaseRole)
 _MIGRATE: Final = "then run `fairlane migrate` again (FAIRLANE_OWNER_URL names its login)."
 _TOLD: Final = 5  # faults; whoever mends them mends all
 
@@ -27,7 +27,7 @@ def what_is_missing(ask: Ask) -> str | None:
 
     Everybody may ask this: it is read from catalogs that the server hides from nobody.
     """
-    found = ask(_STATE, {"roles": list(Role), "jobs": jobs.name})
+    found = ask(_STATE, {"roles": list(DatabaseRole), "jobs": jobs.name})
     if not found or is_complete(ask):
         return None
     owner, makes_roles, absent, is_not_granted = found[0]

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Table, text
 from fairlane.domain.statuses import WAITING, JobStatus, Resolution
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.row_rights import MOMENTS
-from fairlane.store.row_security import Ask, Role, policy_of
+from fairlane.store.row_security import Ask, DatabaseRole, policy_of
 from fairlane.store.tables import AnyRow, dead_letters, ended, live
 
 END_WAITING: Final = "fairlane_end_waiting"
@@ -37,12 +37,12 @@ _TOLD: Final[Mapping[str, str]] = {
 }
 SIGNATURE: Final = f"{END_WAITING}({', '.join(_TOLD.values())})"
 _WAITING: Final = ", ".join(f"'{status}'" for status in sorted(WAITING))
-_ENDABLE: Final = f"status = ANY (ARRAY[{_WAITING}]) AND {policy_of(live, Role.APP)}"
+_ENDABLE: Final = f"status = ANY (ARRAY[{_WAITING}]) AND {policy_of(live, DatabaseRole.APP)}"
 # Which rows the owner sees, and which it may write, where row security binds it.
 OWNED: Final[Mapping[Table, tuple[str, str]]] = {
     live: (_ENDABLE, "false"),
-    ended: (policy_of(ended, Role.APP), policy_of(ended, Role.APP)),
-    dead_letters: (policy_of(dead_letters, Role.APP), policy_of(dead_letters, Role.APP)),
+    ended: (policy_of(ended, DatabaseRole.APP), policy_of(ended, DatabaseRole.APP)),
+    dead_letters: (policy_of(dead_letters, DatabaseRole.APP), policy_of(dead_letters, DatabaseRole.APP)),
 }
 _ENDED: Final[Mapping[str, str]] = {
     **{one.name: one.name for one in ended.c if one.name in live.c},
@@ -96,7 +96,7 @@ CROSS JOIN LATERAL {END_WAITING}({", ".join(f"one.{name}" for name in _TOLD)}) A
 _MAY_DELETE: Final = text(f"SELECT has_table_privilege('{live.name}', 'DELETE')")
 
 
-class Place(NamedTuple):
+class FunctionPlace(NamedTuple):
     """Where the function belongs: the schema and the owner of the tables, quoted; and whether it is there as made."""
 
     schema: str
@@ -104,15 +104,15 @@ class Place(NamedTuple):
     is_made: bool
 
 
-def find(ask: Ask) -> Place | None:
+def find(ask: Ask) -> FunctionPlace | None:
     """Return the function's place; None where the tables are not there."""
     for schema, owner, body, settings, is_alike in ask(_FOUND, {}):
         is_made = body == _BODY.format(schema=schema) and settings == [f"search_path={_PATH}"] and is_alike
-        return Place(schema, owner, is_made)
+        return FunctionPlace(schema, owner, is_made)
     return None
 
 
-def make(connection: Connection, place: Place) -> None:
+def make(connection: Connection, place: FunctionPlace) -> None:
     """Create the function, or make it as it should be. Who may execute it is said with all other rights."""
     connection.exec_driver_sql(
         f"CREATE OR REPLACE FUNCTION {place.schema}.{SIGNATURE} RETURNS SETOF {place.schema}.{ended.name} "

@@ -10,7 +10,7 @@ from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import asking, is_sound
-from fairlane.store.row_security import TAKING_ON, Ask, Role, grant
+from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, grant
 from fairlane.store.tables import jobs
 
 # USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
@@ -33,15 +33,15 @@ LENT: Final = ", ".join(
     (
         "quote_ident(session_user)",
         f"row_security_active(to_regclass('{jobs.name}'))",
-        _MAY.format(Role.TENANT, "session_user", TAKING_ON),
-        _MAY.format(Role.APP, "session_user", TAKING_ON),
-        _MAY.format(Role.APP, "current_user", "'USAGE'"),
+        _MAY.format(DatabaseRole.TENANT, "session_user", TAKING_ON),
+        _MAY.format(DatabaseRole.APP, "session_user", TAKING_ON),
+        _MAY.format(DatabaseRole.APP, "current_user", "'USAGE'"),
     )
 )
 _CAN: Final = {
-    Role.ADMIN: "change an organization or what is in it (cancel, retry, schedules, members)",
-    Role.OPERATOR: "look across organizations",
-    Role.WORKER: "run a worker",
+    DatabaseRole.ADMIN: "change an organization or what is in it (cancel, retry, schedules, members)",
+    DatabaseRole.OPERATOR: "look across organizations",
+    DatabaseRole.WORKER: "run a worker",
 }
 # What a login that row security does not bind is replaced by.
 ADVICE: Final = (
@@ -75,14 +75,14 @@ class Login:
     def needs_tenant(self) -> str:
         """Say what lets it be the tenant, and no more."""
         return (
-            f"The login {self.name} may not take on {Role.TENANT}, so lists of large organizations take long. "
-            f"{grant(Role.TENANT, self.name)} Then start applications and workers anew."
+            f"The login {self.name} may not take on {DatabaseRole.TENANT}, so lists of large organizations take long. "
+            f"{grant(DatabaseRole.TENANT, self.name)} Then start applications and workers anew."
         )
 
     @property
     def lack(self) -> str | None:
         """Say what it can't do if it only submits and reads, and what lets it; None: it looks across organizations."""
-        if Role.APP not in self.may_be or Role.OPERATOR in self.may_be:
+        if DatabaseRole.APP not in self.may_be or DatabaseRole.OPERATOR in self.may_be:
             return None
         lacking = [role for role in _CAN if role not in self.may_be]
         return (
@@ -91,10 +91,10 @@ class Login:
         )
 
 
-def login_of(ask: Ask, role: Role) -> Login:
+def login_of(ask: Ask, role: DatabaseRole) -> Login:
     """Return who is logged in, in a session that is meant to have the role's eyes."""
-    seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
-    values = {"seeing": seeing, "roles": list(Role), "jobs": jobs.name}
+    seeing = [DatabaseRole.OPERATOR] if role is DatabaseRole.WORKER else [DatabaseRole.OPERATOR, DatabaseRole.WORKER]
+    values = {"seeing": seeing, "roles": list(DatabaseRole), "jobs": jobs.name}
     ((name, is_above, is_owner, inherits, may_be, has_tables, reads),) = ask(_LOGIN, values)
     above = None
     if is_above:
@@ -108,12 +108,12 @@ def login_of(ask: Ask, role: Role) -> Login:
 
 def of_application(connection: Connection) -> Login:
     """Return the login of the application's session, on PostgreSQL."""
-    return login_of(asking(connection), Role.APP)
+    return login_of(asking(connection), DatabaseRole.APP)
 
 
 def role_for(
     organizations: int, login: str, is_bound: bool | None, may_be_tenant: bool, may_be_app: bool, is_app: bool
-) -> Role | None:
+) -> DatabaseRole | None:
     """Return the role that a caller's session takes on for our statements, on PostgreSQL; None: it needs none.
 
     So a login that may take the roles on needs no rights of theirs by itself, in the host's statements.
@@ -128,19 +128,19 @@ def role_for(
     if not is_bound:
         return None
     if may_be_tenant and organizations == 1:
-        return Role.TENANT
+        return DatabaseRole.TENANT
     if may_be_app:
-        return Role.APP
+        return DatabaseRole.APP
     if is_app:
         return None
-    roles = f"{Role.APP}, {Role.TENANT}"
+    roles = f"{DatabaseRole.APP}, {DatabaseRole.TENANT}"
     raise ConfigurationError(
         f"The login {login} of your connection may not submit jobs. Pass a connection of the login that FAIRLANE_URL "
         f"names, or let this one submit. {grant(roles, login)}"
     )
 
 
-def guard(role: Role) -> Callable[[Any, str | None], None]:
+def guard(role: DatabaseRole) -> Callable[[Any, str | None], None]:
     """Return a check for the connections of one engine.
 
     It raises `NoConnection` where row security would not bind them.

@@ -15,7 +15,7 @@ from fairlane.store import row_ending
 from fairlane.store.driver_errors import was_granted_on
 from fairlane.store.row_ending import END_WAITING, OWNED, SIGNATURE
 from fairlane.store.row_rights import HOLD, SUBMITTERS, holders_of, rights_of, writable_by
-from fairlane.store.row_security import TAKING_ON, Ask, Role, is_of_tenants, policy_of
+from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, is_of_tenants, policy_of
 from fairlane.store.tables import ended, metadata
 
 # Somebody, a right, and whether they have it and should not; else they should and have it not.
@@ -136,13 +136,13 @@ def establish(connection: Connection) -> bool:
         return False
     _bring_down(connection)
     schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
-    everybody = ", ".join(Role)
+    everybody = ", ".join(DatabaseRole)
     # Asked before: a GRANT takes a lock, and one that changes nothing is not needed at each start.
     for right, is_granted in (
         (f"USAGE ON SCHEMA {schema}", _USE_SCHEMA),
         (f"SELECT ON {_VERSION_TABLE}", _READ_VERSION),
     ):
-        if not connection.scalar(is_granted, {"roles": list(Role)}):
+        if not connection.scalar(is_granted, {"roles": list(DatabaseRole)}):
             connection.exec_driver_sql(f"GRANT {right} TO {everybody}")
     ask = asking(connection)
     place = row_ending.find(ask)
@@ -172,7 +172,7 @@ def is_sound(ask: Ask) -> bool:
 
 def roles_amiss(ask: Ask) -> list[Amiss]:
     """Return what of our roles, and of who owns the function, is not as `establish` makes it."""
-    return [Amiss(*row) for row in ask(_ROLES, {"roles": list(Role)})]
+    return [Amiss(*row) for row in ask(_ROLES, {"roles": list(DatabaseRole)})]
 
 
 def tables_amiss(ask: Ask) -> list[str]:
@@ -191,7 +191,7 @@ def tables_amiss(ask: Ask) -> list[str]:
 
 def rights_of_others(ask: Ask) -> list[tuple[str, str]]:
     """Return who has rights on our tables that `establish` leaves as they are, and the SQL that revokes them."""
-    values = {"oids": list(_oids(ask, list(metadata.tables)).values()), "roles": list(Role)}
+    values = {"oids": list(_oids(ask, list(metadata.tables)).values()), "roles": list(DatabaseRole)}
     return [(holder, mend) for holder, mend in ask(_OTHERS, values)]
 
 
@@ -202,16 +202,16 @@ def asking(connection: Connection) -> Ask:
 
 def _have_roles(connection: Connection) -> bool:
     count = text("SELECT count(*) FROM pg_roles WHERE rolname = ANY(CAST(:roles AS text[]))")
-    if connection.scalar(count, {"roles": list(Role)}) < len(Role):
+    if connection.scalar(count, {"roles": list(DatabaseRole)}) < len(DatabaseRole):
         may = connection.scalar(text("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"))
         if not may:
             return False
-        for role in Role:
+        for role in DatabaseRole:
             _create_role(connection, role)
-    return bool(connection.scalar(_TAKE_ON, {"roles": list(Role)}))
+    return bool(connection.scalar(_TAKE_ON, {"roles": list(DatabaseRole)}))
 
 
-def _create_role(connection: Connection, role: Role) -> None:
+def _create_role(connection: Connection, role: DatabaseRole) -> None:
     """Create a role. It is the whole server's: whoever migrates another database may do so at this moment."""
     there = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
     if connection.scalar(there, {"role": role}):
@@ -258,7 +258,7 @@ def _bind(connection: Connection, table: Table) -> None:
     ).all():
         connection.exec_driver_sql(f"DROP POLICY {name} ON {table.name}")
     connection.exec_driver_sql(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    for role in Role:
+    for role in DatabaseRole:
         seen, written = _rows(role, table)
         connection.exec_driver_sql(
             f"CREATE POLICY {role} ON {table.name} TO {role} USING ({seen}) WITH CHECK ({written})"
@@ -275,16 +275,16 @@ def _bind(connection: Connection, table: Table) -> None:
         )
 
 
-def _rows(role: Role, table: Table) -> tuple[str, str]:
+def _rows(role: DatabaseRole, table: Table) -> tuple[str, str]:
     """Return which rows of the table the role sees, and which it may write."""
     seen, writable = policy_of(table, role), writable_by(role, table)
     return seen, seen if writable is None else f"({seen}) AND {writable}"
 
 
-def _wanted() -> dict[tuple[str, Role], list[str]]:
+def _wanted() -> dict[tuple[str, DatabaseRole], list[str]]:
     """Return all rights of our roles in PostgreSQL's words, by what they are on and whose they are."""
     found = {(_FUNCTION, role): ["EXECUTE"] for role in SUBMITTERS}
-    for table, role in product(metadata.sorted_tables, Role):
+    for table, role in product(metadata.sorted_tables, DatabaseRole):
         hold = f"UPDATE ({next(iter(table.primary_key)).name})"
         found[table.name, role] = [hold if right == HOLD else right for right in rights_of(role, table)]
     return found
@@ -302,7 +302,7 @@ def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
     """
     oids = _oids(ask, list(metadata.tables))
     there = {*oids, _FUNCTION} if ended.name in oids else set(oids)
-    granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(Role)})}
+    granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(DatabaseRole)})}
     wanted = {
         (name, role.value, right) for (name, role), rights in _wanted().items() for right in rights if name in there
     }
@@ -334,7 +334,9 @@ def _policies(table: Table) -> set[object]:
 
     One is for who locks rows alone, and one of the owner, who is written as "" since another role may have any name.
     """
-    made: set[object] = {(True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in Role}
+    made: set[object] = {
+        (True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in DatabaseRole
+    }
     if holders := sorted(role.value for role in holders_of(table)):
         made.add((True, _HELD, "w", False, *holders, "true", "false"))
     if table in OWNED:

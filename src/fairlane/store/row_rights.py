@@ -16,7 +16,7 @@ from sqlalchemy import Column, Table
 
 from fairlane.domain.statuses import LIVE, PRIORITY_RANK, JobStatus, ParentPolicy
 from fairlane.store import tables as t
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import DatabaseRole
 
 Rights = Sequence[str]
 
@@ -42,7 +42,7 @@ _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), 
 # To register a type that is not there. `enabled` is the operator's, and true until an operator says otherwise.
 _REGISTER: Final[Rights] = ("SELECT", *_insert("name", "schema", "options", "registered_at"), HOLD)
 
-SUBMITTERS: Final = (Role.APP, Role.TENANT)
+SUBMITTERS: Final = (DatabaseRole.APP, DatabaseRole.TENANT)
 # Submitting, with what it may do to a job in whose place it comes, and to that one's children: release them. A job's
 # facts stay as they are, and what has ended, too.
 _SUBMITTING: Final[Mapping[Table, Rights]] = {
@@ -79,11 +79,11 @@ _OPERATORS_OF_ALL: Final[Mapping[Table, Rights]] = {t.audit: _ADD}
 _WORKERS: Final[Mapping[Table, Rights]] = {**_SECRETS, t.tokens: (), t.audit: _ADD}
 
 # Of each role what it may do with tables that are not named, and with those that are.
-RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
+RIGHTS: Final[Mapping[DatabaseRole, tuple[Rights, Mapping[Table, Rights]]]] = {
     **dict.fromkeys(SUBMITTERS, (_READ, _SUBMITTING)),
-    Role.ADMIN: (_ALL, _ADMINS),
-    Role.OPERATOR: (_ALL, _OPERATORS_OF_ALL),
-    Role.WORKER: (_ALL, _WORKERS),
+    DatabaseRole.ADMIN: (_ALL, _ADMINS),
+    DatabaseRole.OPERATOR: (_ALL, _OPERATORS_OF_ALL),
+    DatabaseRole.WORKER: (_ALL, _WORKERS),
 }
 
 # What submitters may write beyond their rights. Workers and operators read it together with what all others wrote: a
@@ -112,7 +112,7 @@ _OF_SUBMISSIONS: Final = "(subject = 'live' OR starts_with(subject, 'rate/'))"
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
 
-def rights_of(role: Role, table: Table) -> Rights:
+def rights_of(role: DatabaseRole, table: Table) -> Rights:
     """Return what the role may do with the table."""
     usual, named = RIGHTS[role]
     rights = named.get(table, usual)
@@ -122,7 +122,7 @@ def rights_of(role: Role, table: Table) -> Rights:
     return [one for right in rights for one in (given if right == "INSERT" else (right,))]
 
 
-def writable_by(role: Role, table: Table) -> str | None:
+def writable_by(role: DatabaseRole, table: Table) -> str | None:
     """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
@@ -153,6 +153,6 @@ def _known(table: Table) -> Iterator[str]:
             yield f"{column.name} = ANY (ARRAY[{listed}])"
 
 
-def holders_of(table: Table) -> list[Role]:
+def holders_of(table: Table) -> list[DatabaseRole]:
     """Return the roles that may lock rows of the table and change none."""
-    return [role for role in Role if HOLD in rights_of(role, table)]
+    return [role for role in DatabaseRole if HOLD in rights_of(role, table)]

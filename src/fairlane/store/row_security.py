@@ -30,7 +30,7 @@ from fairlane.store.tables import metadata, organizations, pauses
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
-class Role(StrEnum):
+class DatabaseRole(StrEnum):
     """Whose eyes a session has."""
 
     APP = "fairlane_app"
@@ -84,10 +84,10 @@ _NAMES: Final = f"current_setting('{SETTING}', true)"
 # page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make bench-lists`).
 _WHOSE: Final = {
     # The empty name is the platform's, whose rows are the operator's alone; a comma has one on either side.
-    Role.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
-    Role.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
+    DatabaseRole.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
+    DatabaseRole.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
 }
-_WHOSE[Role.ADMIN] = _WHOSE[Role.TENANT]
+_WHOSE[DatabaseRole.ADMIN] = _WHOSE[DatabaseRole.TENANT]
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}
 # What `pg_has_role` is asked: from PostgreSQL 16 on a member may be one without the right to take a role on.
 TAKING_ON: Final = "CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END"
@@ -110,7 +110,7 @@ def is_of_tenants(table: Table) -> bool:
     return "organization_id" in table.c or table in _OWN
 
 
-def policy_of(table: Table, role: Role) -> str:
+def policy_of(table: Table, role: DatabaseRole) -> str:
     """Return which rows of a table of tenants a transaction may see and write that has taken the role on."""
     whose = _WHOSE.get(role) if is_of_tenants(table) else None
     return "true" if whose is None else _OWN.get(table, "organization_id {whose}").format(whose=whose)
@@ -122,7 +122,7 @@ _OF_TENANTS: Final = re.compile(
 
 
 def take_on(
-    engine: Engine, role: Role, lock_seconds: float, refuse: Callable[[Any, str | None], None] | None = None
+    engine: Engine, role: DatabaseRole, lock_seconds: float, refuse: Callable[[Any, str | None], None] | None = None
 ) -> None:
     """Have each session of the engine take on the role, where the database has it.
 
@@ -134,13 +134,13 @@ def take_on(
     """
 
     def on_connect(driver: Any, record: Any) -> None:
-        may = {row[0] for row in driver.execute(_MAY, {"roles": list(Role)}).fetchall()}
+        may = {row[0] for row in driver.execute(_MAY, {"roles": list(DatabaseRole)}).fetchall()}
         taken = role if role in may else None
         is_pooled = is_behind_a_pooler(driver)
         if taken is not None:
             driver.execute(_BECOME_FOR_NOW if is_pooled else _BECOME, {"role": taken})
         try:
-            if is_pooled and role is Role.WORKER:
+            if is_pooled and role is DatabaseRole.WORKER:
                 raise NoConnection(_NO_POOLER)
             if refuse is not None:
                 refuse(driver, taken)
@@ -216,7 +216,7 @@ def named(scope: Collection[str]) -> str:
 
 def _refuse_tenant_data(connection: Connection) -> None:
     # Of this connection only, and for this once: who says whose rows they want, and each worker, pays nothing for it.
-    if connection.get_execution_options().get(EYES) == Role.APP:
+    if connection.get_execution_options().get(EYES) == DatabaseRole.APP:
         event.listen(connection, "before_cursor_execute", _refuse)
 
 
@@ -233,9 +233,9 @@ def _settings(connection: Connection, scope: Scope | None, seconds: float | None
     """Return what to set for a transaction: names, each with its value behind it."""
     if scope is None:
         _refuse_tenant_data(connection)
-    settings = _setting(scope, connection.info[_MAY_BE]) if connection.info.get(_ROLE_OF) == Role.APP else ()
+    settings = _setting(scope, connection.info[_MAY_BE]) if connection.info.get(_ROLE_OF) == DatabaseRole.APP else ()
     if is_pooled(connection.info):
-        own = ("role", Role.APP) if settings and "role" not in settings[::2] else ()
+        own = ("role", DatabaseRole.APP) if settings and "role" not in settings[::2] else ()
         settings = (*own, *settings, *connection.info[_POOLED])
     if seconds is not None and connection.dialect.name == "postgresql":
         settings = (*settings, "statement_timeout", milliseconds(seconds))
@@ -247,16 +247,16 @@ def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
         case None:
             return SETTING, ""
         case Everyone():
-            return "role", Role.OPERATOR
+            return "role", DatabaseRole.OPERATOR
         case Administered():
-            return "role", Role.ADMIN, SETTING, named([scope.organization])
+            return "role", DatabaseRole.ADMIN, SETTING, named([scope.organization])
         case str():
             names = named([scope])
         case _:
             names = named(scope)
     # A login that may not be the tenant goes on as the app: `fairlane check` says so.
-    is_of_one = names and "," not in names and Role.TENANT in may_be
-    return ("role", Role.TENANT, SETTING, names) if is_of_one else (SETTING, names)
+    is_of_one = names and "," not in names and DatabaseRole.TENANT in may_be
+    return ("role", DatabaseRole.TENANT, SETTING, names) if is_of_one else (SETTING, names)
 
 
 def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:

@@ -47,7 +47,7 @@ from fairlane.store.driver_errors import (
 from fairlane.store.gathering import Gathering
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.response_timeout import ResponseTimeout
-from fairlane.store.row_security import Role, Scope
+from fairlane.store.row_security import DatabaseRole, Scope
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Database:
         pool_size: int = 5,
         lock_seconds: float = 5.0,
         synchronous: Synchronous = FULL,
-        role: Role | None = None,
+        role: DatabaseRole | None = None,
         production: bool = False,
         is_default: bool = False,
         response_timeout: ResponseTimeout | None = None,
@@ -319,7 +319,7 @@ class Database:
         pool_size: int,
         lock_seconds: float | None = None,
         url: str | None = None,
-        role: Role | None = None,
+        role: DatabaseRole | None = None,
         response_timeout: ResponseTimeout | None = None,
     ) -> "Database":
         """Return the same database through connections of its own.
@@ -441,7 +441,7 @@ def _no_hint() -> None:
 
 
 @contextmanager
-def translated(where: str, role: Role | None = None) -> Iterator[None]:
+def translated(where: str, role: DatabaseRole | None = None) -> Iterator[None]:
     """Give a driver's error our name; what is neither absence nor age of the schema passes as it is.
 
     Args:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine.context import JobContext, Parent
 from fairlane.engine.interrupt import Interrupt
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, LoggedLine, Progress, Report
 from fairlane.registry.pieces import pieces_of
 
 
@@ -109,7 +109,7 @@ class _Recorder:
         match report:
             case Progress():
                 self._context.reported.append((report.percent, report.message))
-            case Line():
+            case LoggedLine():
                 self._context.lines.append(report.message)
             case Checkpoint():
                 self._context.checkpoints.append(json.loads(report.state))

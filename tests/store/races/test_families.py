@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, event, text, update
 from fairlane import Job, JobStatus, StorageUnavailable, Submission
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.statements import dependencies
-from fairlane.store.statements.dependencies import Edge
+from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.tables import job_parents
 from fairlane.store.transaction import Database
@@ -31,7 +31,7 @@ def look(scene: Scene) -> int:
 
 def looks(scene: Scene, *, times: int, limit: int) -> int:
     """So many of them, at so many edges each."""
-    moved, after = 0, dict[str, Edge]()
+    moved, after = 0, dict[str, EdgeKey]()
     for _ in range(times):
         looked = scene.write(
             lambda connection: dependencies.look_at_new_edges(connection, scene.clock.now(connection), after, limit)  # noqa: B023 - called at once

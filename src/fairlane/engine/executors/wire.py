@@ -35,14 +35,14 @@ from pydantic import TypeAdapter
 from fairlane.domain.classify import leaves, place_of, read, traceback_of
 from fairlane.domain.error_types import HEADERS_NAMES, STATUS_NAMES
 from fairlane.domain.errors import PermanentError
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
+from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
 
 Message = dict[str, Any]
 
 LINE_LIMIT: Final = 16 * 1024 * 1024  # bytes
 FACTS: Final = TypeAdapter(AttemptFacts)
 
-_REPORTS: Final = {kind.__name__: kind for kind in (Progress, Line, Checkpoint, File)}
+_REPORTS: Final = {kind.__name__: kind for kind in (Progress, LoggedLine, Checkpoint, File)}
 _MESSAGE_LIMIT: Final = 10_000  # characters
 _TRACEBACK_LIMIT: Final = 100_000  # characters, of its end
 _TEXT_LIMIT: Final = 2_000  # characters, of what is carried beside message and traceback

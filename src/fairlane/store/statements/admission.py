@@ -251,17 +251,17 @@ def _take_free(
     connection: Connection, now: datetime, drafts: Sequence[Draft], keyed: Sequence[tuple[str, str, int]]
 ) -> set[tuple[str, str]]:
     """Take at once those keys of a batch that nobody had before: mostly all of them."""
-    first: dict[tuple[str, str], dedup.Key] = {}
+    first: dict[tuple[str, str], dedup.KeyToTake] = {}
     for organization, key, index in keyed:
         rule = drafts[index].dedup
         if rule is not None and (organization, key) not in first:
             expires = now + timedelta(seconds=rule.window)
-            first[organization, key] = dedup.Key(organization, key, drafts[index].id, expires)
+            first[organization, key] = dedup.KeyToTake(organization, key, drafts[index].id, expires)
     return first.keys() - dedup.take_free(connection, list(first.values())) if len(first) > 1 else set()
 
 
 def _resolve_duplicate(
-    connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder, found: Duplicates
+    connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.KeyHolder, found: Duplicates
 ) -> None:
     if draft.kind.on_duplicate == "return":
         found.earlier[draft.id] = holder.job_id
@@ -274,7 +274,7 @@ def _resolve_duplicate(
     raise _duplicate(draft, holder)
 
 
-def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
+def _duplicate(draft: Draft, holder: dedup.KeyHolder) -> DuplicateJob:
     given = draft.dedup.given if draft.dedup is not None else None
     what = f"An identical {draft.job_type} job" if given is None else f"A {draft.job_type} job with dedup_key {given!r}"
     return DuplicateJob(
@@ -309,7 +309,7 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
     return [found[draft.id] for draft in drafts]
 
 
-def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:
+def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.KeyHolder) -> bool:
     """Cancel the earlier job, if it has not started and is theirs to cancel, and put the new one in its place."""
     earlier = lock_job(connection, draft.organization, holder.job_id)
     if earlier is None:

@@ -21,14 +21,14 @@ from fairlane.store.tables import Instant, dedup_keys, live
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class KeyHolder:
     """The live job that holds a key."""
 
     job_id: UUID
     status: JobStatus
 
 
-class Key(NamedTuple):
+class KeyToTake(NamedTuple):
     """A key to be taken for a job about to be inserted in this transaction."""
 
     organization: str
@@ -66,7 +66,7 @@ ON CONFLICT DO NOTHING RETURNING organization_id, key
 """)
 
 
-def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str]]:
+def take_free(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[str, str]]:
     """Take those of the distinct `keys`, sorted, that have no row yet. Waits as `take` does.
 
     Returns:
@@ -90,7 +90,7 @@ def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str
 
 def take(
     connection: Connection, now: datetime, organization: str, key: str, job_id: UUID, expires_at: datetime
-) -> Holder | None:
+) -> KeyHolder | None:
     """Take `key` for a job about to be inserted in this transaction.
 
     Waits for the transaction of another submitter who is taking the same key; the caller bounds that wait.
@@ -109,12 +109,12 @@ def take(
         select(live.c.status).where(live.c.organization_id == organization, live.c.id == held.job_id)
     ).one_or_none()
     if held.expires_at > now and status is not None:
-        return Holder(held.job_id, JobStatus(status))
+        return KeyHolder(held.job_id, JobStatus(status))
     give(connection, organization, key, job_id, expires_at)
     return None
 
 
-def holder(connection: Connection, now: datetime, organization: str, key: str) -> Holder | None:
+def holder(connection: Connection, now: datetime, organization: str, key: str) -> KeyHolder | None:
     """The live job that holds the key, as far as this connection sees; nothing is locked."""
     found = connection.execute(
         select(live.c.id, live.c.status)
@@ -126,7 +126,7 @@ def holder(connection: Connection, now: datetime, organization: str, key: str) -
             dedup_keys.c.expires_at > now,
         )
     ).one_or_none()
-    return Holder(found.id, JobStatus(found.status)) if found is not None else None
+    return KeyHolder(found.id, JobStatus(found.status)) if found is not None else None
 
 
 def exchange(

@@ -238,7 +238,7 @@ def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Cha
     return Change(child.organization_id, child.id, found.transition, caused_by=cause)
 
 
-class Edge(NamedTuple):
+class EdgeKey(NamedTuple):
     """An edge's primary key."""
 
     organization: str
@@ -250,10 +250,12 @@ class Looked(NamedTuple):
     """How many edges are no longer new, and up to which those of each organization were looked at that has more."""
 
     moved: int
-    after: Mapping[str, Edge]
+    after: Mapping[str, EdgeKey]
 
 
-def look_at_new_edges(connection: Connection, now: datetime, after: Mapping[str, Edge], limit: int = _BATCH) -> Looked:
+def look_at_new_edges(
+    connection: Connection, now: datetime, after: Mapping[str, EdgeKey], limit: int = _BATCH
+) -> Looked:
     """Settle or watch the edges whose child was submitted beside its parent's end, as many of each organization.
 
     What somebody holds is left for a later look, and keeps nobody else: its end may not be visible yet.
@@ -274,17 +276,17 @@ def look_at_new_edges(connection: Connection, now: datetime, after: Mapping[str,
     return Looked(len(looked_at) - _still_new(connection, looked_at), last)
 
 
-def _new_edges(connection: Connection, organization: str, after: Edge | None, limit: int) -> list[Edge]:
+def _new_edges(connection: Connection, organization: str, after: EdgeKey | None, limit: int) -> list[EdgeKey]:
     key = (job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
     statement = select(*key).where(
         job_parents.c.organization_id == organization, job_parents.c.state == fixed(EdgeState.NEW)
     )
     if after is not None:
         statement = statement.where(tuple_(*key[1:]) > after[1:])
-    return [Edge(*row) for row in connection.execute(statement.order_by(*key[1:]).limit(limit))]
+    return [EdgeKey(*row) for row in connection.execute(statement.order_by(*key[1:]).limit(limit))]
 
 
-def _still_new(connection: Connection, edges: Sequence[Edge]) -> int:
+def _still_new(connection: Connection, edges: Sequence[EdgeKey]) -> int:
     """Return how many of these edges have to wait for the next look: somebody holds the parent or the child."""
     if not edges:
         return 0
@@ -295,7 +297,7 @@ def _still_new(connection: Connection, edges: Sequence[Edge]) -> int:
         job_parents.c.state == fixed(EdgeState.NEW),
     )
     rows = connection.execute(statement.execution_options(fairlane_across="stage"))
-    return len({Edge(*row) for row in rows} & set(edges))
+    return len({EdgeKey(*row) for row in rows} & set(edges))
 
 
 def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
@@ -326,7 +328,7 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID], ch
     _turn(connection, organization, parent_ids, [EdgeState.NEW], EdgeState.WATCHED, children)
 
 
-def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:
+def watched_edges(connection: Connection, after: EdgeKey | None, limit: int) -> list[EdgeKey]:
     """Return the next watched edges, by key. The sweeper goes through them page by page.
 
     A join that looks for ended parents among all of them at once ran for minutes when a chain of 100,000 was watched.
@@ -335,10 +337,10 @@ def watched_edges(connection: Connection, after: Edge | None, limit: int) -> lis
     statement = select(*key).where(job_parents.c.state == fixed(EdgeState.WATCHED)).order_by(*key).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*key) > after)
-    return [Edge(*row) for row in connection.execute(statement.execution_options(fairlane_across="clean-up"))]
+    return [EdgeKey(*row) for row in connection.execute(statement.execution_options(fairlane_across="clean-up"))]
 
 
-def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
+def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ended]:
     """Return parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
 
     There are some only where `_leave_for_stage` could mark none of their edges.

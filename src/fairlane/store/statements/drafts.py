@@ -111,19 +111,19 @@ class Fresh(NamedTuple):
 
 
 @dataclass(slots=True)
-class Position:
+class DraftPosition:
     """Which of the drafts is looked at; None = not known."""
 
     index: int | None
 
 
 @contextmanager
-def at(index: int | None = None) -> Iterator[Position]:
+def at(index: int | None = None) -> Iterator[DraftPosition]:
     """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here.
 
     A loop may move the position: `with at() as position: for position.index, draft in enumerate(drafts): …`.
     """
-    position = Position(index)
+    position = DraftPosition(index)
     try:
         yield position
     except REFUSALS as error:

@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedJobs:
     """Which jobs to list; None, False or empty = whatever it is, also of a filter that a later release has.
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, and `id_end`, lower hex
@@ -84,7 +84,7 @@ class _Start(NamedTuple):
 def page(
     connection: Connection,
     organization: str,
-    wanted: Wanted,
+    wanted: WantedJobs,
     *,
     beyond: Place | None,
     limit: int,
@@ -100,7 +100,7 @@ def page(
 
 
 def places(
-    connection: Connection, organization: str, wanted: Wanted, *, before: Place | None, limit: int
+    connection: Connection, organization: str, wanted: WantedJobs, *, before: Place | None, limit: int
 ) -> tuple[Place, ...]:
     """Return where the jobs of a page stand, without reading what else there is of them."""
     found = _first(organization, wanted, limit, _Start(before) if before is not None else None)
@@ -108,7 +108,7 @@ def places(
 
 
 def _first(
-    organization: str, wanted: Wanted, limit: int, start: _Start | None, *, oldest_first: bool = False
+    organization: str, wanted: WantedJobs, limit: int, start: _Start | None, *, oldest_first: bool = False
 ) -> Subquery:
     """Return the places of the first jobs that fit: each source's own first ones, merged."""
     each = []
@@ -149,7 +149,7 @@ class _Source(NamedTuple):
     fits: ColumnElement[bool] | None = None
 
 
-def _sources(wanted: Wanted, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
+def _sources(wanted: WantedJobs, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
     """Yield where the jobs stand: in `jobs`, unless their state is asked for. Few are found there, too, and looked up.
 
     By statuses, each has a source of its own, whose index has the order of lists. But most jobs are completed: through
@@ -189,7 +189,7 @@ _IS_COMPLETED: Final = (
 )
 
 
-def _looked_up(wanted: Wanted, *, in_order: bool) -> frozenset[JobStatus]:
+def _looked_up(wanted: WantedJobs, *, in_order: bool) -> frozenset[JobStatus]:
     """Return the statuses that are looked up for each job of the type, the user or the queue.
 
     Of a type alone, only in the order of the list: without it, an index of `ended` finds them.
@@ -199,18 +199,18 @@ def _looked_up(wanted: Wanted, *, in_order: bool) -> frozenset[JobStatus]:
     return frozenset({JobStatus.COMPLETED} if is_in_facts else ())
 
 
-def _rarer(wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
+def _rarer(wanted: WantedJobs) -> tuple[ColumnElement[bool], ...]:
     """Return what an index of `jobs` finds: most jobs are in the usual queue, which has none."""
     return tuple(_equal(jobs, replace(wanted, queue=None) if wanted.queue == DEFAULT_QUEUE else wanted))
 
 
-def _place(wanted: Wanted, base: Table) -> _At:
+def _place(wanted: WantedJobs, base: Table) -> _At:
     if _leading_label(wanted) is not None:
         return _At(labels.c.created_at, labels.c.job_id)
     return _At(base.c.created_at, base.c.id)
 
 
-def are_few(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> bool:
+def are_few(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> bool:
     """Return True if no more jobs have the job type, the user and the queue; False where none of these is asked for."""
     equal = _rarer(wanted)
     some = select(jobs.c.id).where(jobs.c.organization_id == organization, *equal).limit(up_to + 1).subquery()
@@ -235,14 +235,14 @@ def nth_newest(connection: Connection, organization: str, nth: int) -> Place | N
 
 def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
     """Return True if any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
-    wanted = Wanted(id_end=end, words_from=first)
+    wanted = WantedJobs(id_end=end, words_from=first)
     (source,) = _sources(wanted)
     there = select(jobs.c.id).where(*_conditions(organization, wanted, source)).exists()
     return connection.execute(select(there)).scalar_one()
 
 
 def _conditions(
-    organization: str, wanted: Wanted, source: _Source, start: _Start | None = None
+    organization: str, wanted: WantedJobs, source: _Source, start: _Start | None = None
 ) -> Iterator[ColumnElement[bool]]:
     base = source.base.c
     yield base.organization_id == organization
@@ -261,14 +261,14 @@ def _conditions(
         yield func.replace(cast(base.id, String), "-", "").like(f"%{wanted.id_end}")
 
 
-def _equal(base: Table, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _equal(base: Table, wanted: WantedJobs) -> Iterator[ColumnElement[bool]]:
     equal = {base.c.job_type: wanted.job_type, base.c.submitted_by: wanted.user, base.c.queue: wanted.queue}
     yield from (column == value for column, value in equal.items() if value is not None)
     if base is jobs and wanted.queue not in {None, DEFAULT_QUEUE}:
         yield base.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
 
 
-def _of_state(wanted: Wanted, source: _Source) -> Iterator[ColumnElement[bool]]:
+def _of_state(wanted: WantedJobs, source: _Source) -> Iterator[ColumnElement[bool]]:
     if source.fits is not None:
         yield source.fits
     if wanted.retry_after is not None:
@@ -284,7 +284,7 @@ def _of_state(wanted: Wanted, source: _Source) -> Iterator[ColumnElement[bool]]:
         yield or_(in_type, in_error_type, *told)
 
 
-def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _undecided(organization: str, wanted: WantedJobs) -> Iterator[ColumnElement[bool]]:
     letter = dead_letters.c
     yield letter.organization_id == organization
     yield letter.resolution == Resolution.PENDING
@@ -292,7 +292,9 @@ def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool
         yield letter.fingerprint == wanted.fingerprint
 
 
-def _labeled(organization: str, wanted: Wanted, source: _Source, start: _Start | None) -> Iterator[ColumnElement[bool]]:
+def _labeled(
+    organization: str, wanted: WantedJobs, source: _Source, start: _Start | None
+) -> Iterator[ColumnElement[bool]]:
     """Yield that the jobs have the labels. The leading label is joined, and gives the order of the list."""
     leading, job = _leading_label(wanted), source.base.c
     other = labels.alias()
@@ -317,7 +319,7 @@ def _has(table: FromClause, organization: str, label: tuple[str, str]) -> tuple[
     return table.c.organization_id == organization, table.c.name == name, table.c.value == value
 
 
-def _leading_label(wanted: Wanted) -> tuple[str, str] | None:
+def _leading_label(wanted: WantedJobs) -> tuple[str, str] | None:
     """Return the label that finds the jobs: the rarest, unless it is common and something else finds them."""
     rarest = min(wanted.labels, key=lambda label: label in wanted.common, default=None)
     most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are: they are found by what is rarer
@@ -325,7 +327,7 @@ def _leading_label(wanted: Wanted) -> tuple[str, str] | None:
     return None if rarest in wanted.common and is_found else rarest
 
 
-def _within(place: _At, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
+def _within(place: _At, wanted: WantedJobs, start: _Start | None) -> Iterator[ColumnElement[bool]]:
     """Yield which part of an index the jobs stand in."""
     if wanted.created_after is not None:
         yield place.created_at >= wanted.created_after
@@ -341,20 +343,22 @@ def _within(place: _At, wanted: Wanted, start: _Start | None) -> Iterator[Column
         yield tuple_(*place) > start.beyond if start.oldest_first else tuple_(*place) < start.beyond
 
 
-def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
+def count(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> int:
     """Return how many there are, counted no further than `up_to`."""
     counted = select(func.count()).select_from(_some(organization, wanted, up_to))
     return connection.execute(counted).scalar_one()
 
 
-def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[str, int]:
+def count_by_status(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> dict[str, int]:
     """Return how many there are in each status, of no more than `up_to` in all, whichever they are."""
     some = _some(organization, wanted, up_to, by_status=True)
     found = connection.execute(select(some.c.status, func.count().label("size")).group_by(some.c.status))
     return {row.status: row.size for row in found}
 
 
-def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
+def count_by_themselves(
+    connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int
+) -> tuple[int, int]:
     """Return how many dead letters there are, counted no further than `up_to`, and how many without a parent that is.
 
     Those with one follow it when it is retried.
@@ -373,7 +377,7 @@ def count_by_themselves(connection: Connection, organization: str, wanted: Wante
     return fitting, by_themselves
 
 
-def _some(organization: str, wanted: Wanted, up_to: int, *, by_status: bool = False) -> Subquery:
+def _some(organization: str, wanted: WantedJobs, up_to: int, *, by_status: bool = False) -> Subquery:
     """Return the ids of so many jobs that fit, whichever they are; `by_status`: also the status of each."""
     each = []
     for one in _sources(wanted, in_order=False, by_status=by_status):

@@ -59,7 +59,7 @@ SELECT job.organization_id, job.id FROM turn {join}"""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueWork:
     """Say whether a scheduled job is due, whether a retry is, and whether there are new edges.
 
     `revives`: the organization whose turn it is to revive children of retried jobs.
@@ -71,7 +71,7 @@ class Due:
     revives: str | None
 
 
-def look(connection: Connection, clock: Clock, revived: str) -> Due:
+def look(connection: Connection, clock: Clock, revived: str) -> DueWork:
     """Return what there is to stage, by one statement: mostly nothing.
 
     The database compares: one moment that Python can't hold would end the looks of all.
@@ -95,7 +95,7 @@ def look(connection: Connection, clock: Clock, revived: str) -> Due:
         func.coalesce(following, first.scalar_subquery()).label("revives"),
     )
     row = connection.execute(statement.execution_options(fairlane_across="stage")).one()
-    return Due(bool(row.scheduled), bool(row.retry), bool(row.new), row.revives)
+    return DueWork(bool(row.scheduled), bool(row.retry), bool(row.new), row.revives)
 
 
 def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.timeline import Cell, Ended, Grid
+from fairlane.domain.timeline import Cell, EndedJob, Grid
 from fairlane.store.dialects import as_given, fixed, given, is_sqlite
 from fairlane.store.statements.metrics import within
 from fairlane.store.tables import AnyRow, Instant, ended, live, outcomes
@@ -115,7 +115,7 @@ WHERE job.started_at IS NOT NULL {bound}
 """
 
 
-def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[Ended]:
+def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[EndedJob]:
     """Return the jobs that ended last in each of these cells, `each` of them at most."""
     moments = _moments(connection, grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
@@ -148,11 +148,11 @@ def _ended(*, sqlite: bool) -> TextualSelect:
     return made.columns(column("organization"), column("job_type"), column("place"), *columns)
 
 
-def _of(row: AnyRow) -> Ended:
+def _of(row: AnyRow) -> EndedJob:
     organization, job_type, place, job_id, started_at, finished_at, run_at, attempt = row
     waited = max((started_at - run_at).total_seconds(), 0.0) if attempt == 1 else None
     ran = max((finished_at - started_at).total_seconds(), 0.0)
-    return Ended(Cell(organization, job_type, int(place)), job_id, started_at, waited, ran)
+    return EndedJob(Cell(organization, job_type, int(place)), job_id, started_at, waited, ran)
 
 
 def running_since(connection: Connection, organization: str) -> list[datetime]:

@@ -113,7 +113,7 @@ def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldJob:
     """A running job as its worker's row in the database says, and whether a cancel was asked for."""
 
     job_id: UUID
@@ -121,14 +121,14 @@ class Held:
     cancel_requested: bool
 
 
-def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
+def held_by(connection: Connection, worker_id: UUID) -> list[HeldJob]:
     """Return the jobs that run under this worker's lease. What it runs beside these it has lost."""
     rows = connection.execute(
         select(live.c.id, live.c.lease_token, live.c.cancel_requested_at)
         .where(_runs_under(worker_id))
         .execution_options(fairlane_across="heartbeat")
     )
-    return [Held(row.id, row.lease_token, row.cancel_requested_at is not None) for row in rows]
+    return [HeldJob(row.id, row.lease_token, row.cancel_requested_at is not None) for row in rows]
 
 
 class LostWorker(NamedTuple):
