@@ -42,7 +42,7 @@ def lost_claim(fault: Fault) -> bool:
 
 def lost_end(fault: Fault) -> bool:
     """An event may be missing, and an end may count for the circuit breaker twice or not at all."""
-    places = {"Results._finish", "Rescue.run_once", "Breakers.run_once"}
+    places = {"Results._finish", "Claims.claim_round", "Rescue.run_once", "Breakers.run_once"}
     return fault.may_be_kept and (fault.place in {*places, "Results._complete"})
 
 

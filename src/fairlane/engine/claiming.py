@@ -1,7 +1,8 @@
 """The claims of one worker: which lanes have something, whose turn it is, and what each claimed job needs to begin.
 
 There are two ways of a claim. On PostgreSQL it is one statement on the worker's event loop. Where a limit is to be
-counted or a breaker tried, where lanes are very many, and on SQLite, it is a transaction in a thread.
+counted or a breaker tried, where lanes are very many, and on SQLite, it is a transaction in a thread. On SQLite that
+transaction begins with the results that wait to be written, since each commit waits for the disk.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShar
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.domain.outcomes import Released
 from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
+from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
 from fairlane.registry.directory import Directory
@@ -73,6 +75,7 @@ class Claims:
     keyring: Keyring
     emit: Emit
     threads: Executor | None
+    results: Results | None = None  # None: somebody else writes how the claimed jobs end
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
@@ -159,13 +162,13 @@ class Claims:
         """
         line, reads = self._claim_line, self._read_line
         if line is None or reads is None or slots <= 0 or self.is_unsure or self._checks.locked:
-            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+            return await self._in_thread(slots, known)
         before = self.lanes.current
         lanes = self._of_use(await self._lanes_on(reads), before)
         if lanes is None:
             return []
         if not lanes.is_simple:
-            return await in_thread(self.threads, partial(self.claim_round, slots, known))
+            return await self._in_thread(slots, known)
         running = await running_rows_on(line) if self._is_shared(lanes) else lanes.running
         at = lanes.now().timestamp()
         self._share.ended(known, at)
@@ -185,6 +188,10 @@ class Claims:
         except BaseException:
             self.doubt()  # there may be claimed jobs that the worker never hears of
             raise
+
+    async def _in_thread(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
+        claim = partial(self.claim_round, slots, known)
+        return await (self.results.beside_claim(claim) if self.results is not None else in_thread(self.threads, claim))
 
     async def _lanes_on(self, line: Line) -> ReadyLanes | None:
         """Return the lanes; those that are a little old are read anew beside the claim."""
@@ -264,7 +271,8 @@ class Claims:
         if lanes is None:
             return []
         try:
-            done = self.database.write(lambda connection: self._claim(connection, lanes, slots, known))
+            write = self.results.write_with if self.results is not None else self.database.write
+            done = write(lambda connection: self._claim(connection, lanes, slots, known))
             if done is None or not done.claimed:
                 self.lanes.expire()
             if done is None:
@@ -433,7 +441,8 @@ class Claims:
     @staticmethod
     def _note_starts(connection: Connection, began: Beginning, claimed: Iterable[Claimed], lanes: ReadyLanes) -> None:
         """Write down the starts that count for an execution rate."""
-        windows = _windows(lanes.limits)
+        if not (windows := _windows(lanes.limits)):
+            return
         subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
         if numbers := Counter(one for one in subjects if one in windows):
             running_limits.note_starts(connection, began.now, numbers)

@@ -7,6 +7,8 @@ One bad result must not stop the rest. A batch that can't be written is split un
 fails its attempt: at once where its values are at fault, else if it can't be written the next time either. A live row
 that another session holds is skipped and tried again. A row beside it, such as a dead letter of the job's former life,
 can't be skipped: splitting finds the result that waits for it, and from then on that one is tried alone.
+
+On SQLite each commit waits for the disk. There a claim takes the plain completions that wait into its transaction.
 """
 
 import asyncio
@@ -15,9 +17,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -33,12 +36,15 @@ from fairlane.engine.service import SOON, Outage, in_thread, wait_until
 from fairlane.engine.start_checks import DEFERRED, KEY_NOT_HERE
 from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up, is_of_values
+from fairlane.store.gathering import Savepoint
 from fairlane.store.line import Line
 from fairlane.store.statements.finish import Finish, Finished, complete_all, finish, tell_children
 
 _BATCH: Final = 500  # plain completions
+_WITH_CLAIM: Final = 1000  # of them in the transaction of a claim: as many as a worker of a thousand slots has at once
 _MOST_AT_ONCE: Final = 1_000_000  # characters of results, for which the loop stands a hundredth of a second
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
+_CLAIM_WAIT: Final = 0.1  # seconds that plain completions wait for a claim, which takes them along
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
 # Meanwhile no other result is written, so it is short; so is the time that splitting may take altogether.
 _PATIENCE: Final = 0.1  # seconds for a lock beside a live row
@@ -52,6 +58,7 @@ _BAD_VALUE: Final = (
 )
 _OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
 
+T = TypeVar("T")
 Part = Sequence[Finish]
 
 
@@ -130,9 +137,12 @@ class Results:
         self._on_written = on_written
         self._on_broken = on_broken
         self._unwritten: dict[UUID, Finish] = {}  # by lease
-        self._plain: list[Finish] = []
+        self._plain = deque[Finish]()
         self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
-        self._held: deque[Finish] = deque()  # to be tried alone
+        self._held = deque[Part]()  # each to be tried by itself
+        self._no_claim = asyncio.Event()  # none is under way that takes plain completions along
+        self._no_claim.set()
+        self._loop = asyncio.get_running_loop()
         self._failed: set[UUID] = set()  # leases whose result could not be written by a mistake
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -220,13 +230,13 @@ class Results:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            plain, self._plain = self._plain[:_BATCH], self._plain[_BATCH:]
-            if plain:
+            is_late = not (self._no_claim.is_set() or await wait_until(self._no_claim, _CLAIM_WAIT))
+            if (is_late or self._no_claim.is_set()) and (plain := self._take_plain(_BATCH)):
                 await self._complete(plain)
             if self._others:
                 await self._write(self._take_others())
             if self._held:
-                await self._write([self._held.popleft()])
+                await self._write(self._held.popleft())
             if not (self._plain or self._others or self._held):
                 self._wake.clear()
 
@@ -237,9 +247,17 @@ class Results:
             self._others.setdefault(item.organization, deque()).append(item)
         self._wake.set()
 
-    def _put_alone(self, item: Finish) -> None:
-        self._held.append(item)
+    def _put_alone(self, *part: Finish) -> None:
+        self._held.append(part)
         self._wake.set()
+
+    def _take_plain(self, most: int) -> Part:
+        """Return up to `most` plain completions, which nobody else will write; from any thread."""
+        taken: list[Finish] = []
+        with suppress(IndexError):  # another thread may take them, too
+            while len(taken) < most:
+                taken.append(self._plain.popleft())
+        return taken
 
     def _take_others(self) -> Part:
         taken: list[Finish] = []
@@ -329,16 +347,53 @@ class Results:
 
     def _finish(self, batch: Part) -> list[Finished]:
         """Write these, in a thread."""
-        database, keyring = self._deps.database, self._deps.keyring
-
-        def work(connection: Connection) -> list[Finished]:
-            rings = keyring.rings(connection, {one.organization for one in batch})
-            items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
-            now = database.clock.now(connection)
-            return finish(connection, now, items, self._random, are_ours=self._are_ours)
-
         # SQLite has one lock for all, so nothing is won by splitting.
-        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
+        patience = _PATIENCE if self._deps.database.is_postgres else None
+        return self._deps.database.write(partial(self._end, batch), lock_seconds=patience)
+
+    def _end(self, batch: Part, connection: Connection) -> list[Finished]:
+        """Write these in a transaction."""
+        rings = self._deps.keyring.rings(connection, {one.organization for one in batch})
+        items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
+        now = self._deps.database.clock.now(connection)
+        return finish(connection, now, items, self._random, are_ours=self._are_ours)
+
+    async def beside_claim(self, claim: Callable[[], T]) -> T:
+        """Run a claim in a thread, and leave plain completions to it on SQLite, where `write_with` takes them along."""
+        if not self._deps.database.is_postgres:
+            self._no_claim.clear()
+        try:
+            return await in_thread(self._threads, claim)
+        finally:
+            self._no_claim.set()
+
+    def write_with(self, work: Callable[[Connection], T]) -> T:
+        """Run the work of a claim in a transaction, on SQLite with a batch of plain completions before it; in a thread.
+
+        A result that can't be written undoes nothing of the claim. Where the claim fails, they are written alone.
+
+        Raises:
+            StorageUnavailable, ConfigurationError, Exception: as `Database.write`.
+        """
+        database = self._deps.database
+        batch = self._take_plain(_WITH_CLAIM) if not database.is_postgres else ()
+        if not batch:
+            return database.write(work)
+        ends = Savepoint(partial(self._end, batch))
+
+        def both(connection: Connection) -> T:
+            ends.run(connection)
+            return work(connection)
+
+        is_written = False
+        try:
+            done = database.write(both)
+            is_written = ends.refusal is None
+        finally:
+            then = partial(self._on_done, ends.result) if is_written else partial(self._put_alone, *batch)
+            with suppress(RuntimeError):  # a loop that is closed hears nothing more
+                self._loop.call_soon_threadsafe(then)
+        return done
 
     def _instead(self, item: Finish, error: Exception, *, is_last: bool) -> list[Part]:
         """Return what to write instead of a result that can't be written by itself."""
@@ -369,7 +424,8 @@ class Results:
             if one.is_locked:
                 continue
             item, transition = one.finish, one.transition
-            del self._unwritten[item.lease_token]
+            if self._unwritten.pop(item.lease_token, None) is None:
+                continue  # written once more as the worker left, beside a claim that was cut off
             if self._failed:
                 self._failed.discard(item.lease_token)
             if transition is None:

@@ -231,7 +231,9 @@ class WorkerLoop:
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
         self._slots = Slots(deps, card, self._threads, self.results)
         lanes = LaneCache(database, deps.directory, card)
-        self._claims = Claims(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads)
+        self._claims = Claims(
+            *(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads, self.results)
+        )
         self._heartbeat = Heartbeat(
             database,
             card,

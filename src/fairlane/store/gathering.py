@@ -38,14 +38,14 @@ class _Refused(Exception):
     """Nothing is left to be committed: of a commit the answer could be lost, and the refusals with it."""
 
 
-class _Change:
-    """Work that waits for its turn. `refusal` is what it raised."""
+class Savepoint:
+    """Work that shares a transaction with other work. `refusal` is what it raised, which undoes nothing else."""
 
     def __init__(self, work: Work[Any]) -> None:
         self.end = Future[Any]()
         self.refusal: Exception | None = None
         self._work = work
-        self._result: object = None
+        self.result: Any = None
 
     def run(self, connection: Connection) -> None:
         """Run it in a savepoint.
@@ -57,7 +57,7 @@ class _Change:
         with by_sqlalchemy(connection.engine):
             driver.execute("SAVEPOINT one")
             try:
-                self._result = self._work(connection)
+                self.result = self._work(connection)
             except OperationalError:
                 raise
             except Exception as error:  # noqa: BLE001 - it is told
@@ -70,7 +70,7 @@ class _Change:
         if self.refusal is not None:
             self.end.set_exception(self.refusal)
         else:
-            self.end.set_result(self._result)
+            self.end.set_result(self.result)
 
 
 class Gathering:
@@ -89,7 +89,7 @@ class Gathering:
         """Begin anew in a forked child, where its parent's threads are not."""
         self._turn = threading.Lock()
         self._holder: int | None = None  # the thread that has the turn
-        self._waiting = deque[_Change]()
+        self._waiting = deque[Savepoint]()
 
     def commit(self, work: Work[T]) -> T:
         """Run `work` in a transaction and commit it; what it raises undoes no other change.
@@ -102,7 +102,7 @@ class Gathering:
         """
         if self._holder == threading.get_ident():
             raise StorageUnavailable(_AMID)
-        mine = _Change(work)
+        mine = Savepoint(work)
         try:
             self._waiting.append(mine)
             with self._turn:
@@ -120,7 +120,7 @@ class Gathering:
         return done
 
     def _commit_all(self) -> None:
-        together: list[_Change] = []
+        together: list[Savepoint] = []
         error: Exception = CommitUnanswered(_INTERRUPTED)
         try:
             while self._waiting:
@@ -140,7 +140,7 @@ class Gathering:
                     one.end.set_exception(error)
 
 
-def _run_all(together: Sequence[_Change], connection: Connection) -> None:
+def _run_all(together: Sequence[Savepoint], connection: Connection) -> None:
     for one in together:
         one.run(connection)
     if all(one.refusal is not None for one in together):
