@@ -26,6 +26,10 @@ def plans(
     """
     with database.engine.connect() as connection:
         explain = _explain_generic if generic else _explain
+        if not is_sqlite(connection):
+            # Processes share a database. `work` passes over a row that another locks, and executes other statements.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(0)")
         with _recorded(connection) as statements:
             work(connection)
         if of is not None:
