@@ -40,21 +40,26 @@ def test_a_completed_job_shows_nothing_of_its_earlier_attempts(database_url: str
         assert now.finished_at is not None
 
 
-def test_a_child_that_can_t_be_told_keeps_no_other_end_from_being_written(postgres_url: str) -> None:
-    with engine(postgres_url) as fl:
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_child_with_a_policy_of_a_newer_release_keeps_no_parent_from_its_end(
+    database_url: str, *, is_watched: bool
+) -> None:
+    with engine(database_url) as fl:
 
-        @fl.job_type("parent", dedup_window=0)
-        async def parent(ctx: JobContext) -> None:
-            await fl.aio.submit("child", organization="acme", depends_on=ctx.job_id)
-            mine = (facts.c.organization_id == "acme") & (facts.c.job_type == "child")
-            odd = update(facts).where(mine).values(on_parent_failure="odd")
-            fl.database.write(lambda connection: connection.execute(odd), of=Administered("acme"))
+        @fl.job_type("work", dedup_window=0, max_retries=0)
+        async def work(ctx: JobContext, fails: bool = False) -> None:
+            if fails:
+                raise ConnectionError("gone")
 
-        @fl.job_type("child", dedup_window=0)
-        async def child(ctx: JobContext) -> None: ...
-
-        with running(fl.worker()):
-            assert [fl.ended(fl.give("parent")).status for _ in range(2)] == ["completed"] * 2
+        parents = [fl.give("work", parameters={"fails": fails}) for fails in (False, True)]
+        children = [fl.give("work", depends_on=[parent]) for parent in parents]
+        newer = update(facts).where(facts.c.organization_id == "acme").values(on_parent_failure="newer")
+        fl.database.write(lambda connection: connection.execute(newer), of=Administered("acme"))
+        if is_watched:  # then the end of a parent is written in another way
+            assert Stage(fl.database, fl.database.hint).run_once() == len(children)
+        fl.drain()
+        for jobs in (parents, children):
+            assert [fl.look(job).status for job in jobs] == ["completed", "dead_letter"]
 
 
 @pytest.mark.slow

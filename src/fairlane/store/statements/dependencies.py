@@ -230,7 +230,9 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
 def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
     """Say what becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
     ended = [EndedParent(one.id, one.job_type, one.status) for one in ended_parents]
-    policy = ParentPolicy(child.on_parent_failure)
+    # What a newer release has written is for a person to decide; an error here would hold up the end of the parent.
+    is_known = child.on_parent_failure in set(ParentPolicy)
+    policy = ParentPolicy(child.on_parent_failure) if is_known else ParentPolicy.DEAD_LETTER
     found = fate(policy, ended, unmet=child.unmet_parents, run_at=child.run_at, now=now)
     if found is None:
         return None
