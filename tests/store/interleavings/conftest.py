@@ -23,6 +23,7 @@ from tests.store.emptied import empty
 from tests.store.interleavings import invariants
 from tests.store.interleavings.order import Choose, Order
 from tests.store.interleavings.orders import Orders
+from tests.store.races.race import DEADLINE
 from tests.store.races.scene import Scene
 
 Play = Callable[[Order], None]
@@ -66,9 +67,10 @@ class InEveryOrder:
 @pytest.fixture
 def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """An application and its people."""
-    with Scene(database_url) as scene:
-        # Who gives a lock up after a moment, and tries again in turn, would leave a play to the machine's pace.
-        monkeypatch.setattr("fairlane.control.submission.A_MOMENT", scene.fl.settings.lock_timeout)
+    # Who gives a lock up after a while would leave a play to the machine's pace.
+    monkeypatch.setattr("fairlane.control.submission.A_MOMENT", DEADLINE)
+    monkeypatch.setattr("fairlane.control.bulk_work.LOCK_SECONDS", DEADLINE)
+    with Scene(database_url, lock_timeout=DEADLINE) as scene:
         # What is kept of keys would grow old in the middle of a play on a busy machine, and be asked for there.
         scene.fl.keyring._max_age = inf
         scene.fl.keyring.rings_of(scene.fl.database, ["acme", "rival"])
