@@ -48,7 +48,7 @@ async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
         await end_of(execution)
     assert raised.value.reason is Interruption.TIMEOUT
     assert channel.of(Checkpoint) == [Checkpoint('"so far"')]
-    assert executor.abandoned == 0
+    assert not executor.left_behind
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="there the first step is taken at once")

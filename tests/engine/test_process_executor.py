@@ -213,7 +213,7 @@ async def test_one_that_ignores_sigterm_is_killed_with_what_it_started(
     with pytest.raises(Abandoned, match="killed"):
         await execution.finished
     assert all(process.has_ended() for process in watched)
-    assert executor.abandoned == 0
+    assert not executor.left_behind
 
 
 async def test_a_crash_is_an_error_of_its_job_alone(executor: ProcessExecutor, channel: RecordingChannel) -> None:

@@ -126,7 +126,7 @@ async def test_one_that_was_stopped_before_its_turn_leaves_no_thread_behind(exec
     waiting.abandon()
     with pytest.raises(Abandoned, match="before a thread was free"):
         await end_of(waiting)
-    assert executor.abandoned == 0
+    assert not executor.left_behind
     release.set()
     await asyncio.gather(*map(end_of, blocking))
 
@@ -195,7 +195,7 @@ async def test_what_is_told_never_to_begin_does_not(executor: ThreadExecutor, mo
     go_on.set()
     await end_of(Begun(executor, call(lambda ctx: None)))
     assert not begun.is_set()
-    assert executor.abandoned == 0
+    assert not executor.left_behind
 
 
 class Mute(BaseException):
@@ -260,7 +260,7 @@ def test_a_handler_that_outlives_the_loop_ends_quietly() -> None:
         Begun(executor, call(handler, channel=channel)).finished.add_done_callback(lambda future: future.exception())
         await channel.said("begun")
         await executor.stop()
-        assert executor.abandoned == 1
+        assert len(executor.left_behind) == 1
 
     asyncio.run(leave())
     release.set()

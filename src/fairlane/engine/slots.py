@@ -121,7 +121,7 @@ class Slots:
 
     def left_behind(self) -> int:
         """Return how many handlers ignored their stop and still go on; from any thread."""
-        return sum(executor.abandoned for executor in self.executors.values())
+        return sum(len(executor.left_behind) for executor in self.executors.values())
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""

@@ -97,7 +97,11 @@ class StartChecks:
         """
         members, stand, rings = self._members_of(claimed), self._ask_again(claimed, standings), self._rings(claimed)
         with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
-        more = self.database.read(lambda connection: self._extras(connection, with_more)) if with_more else {}
+        more = (
+            self.database.read(lambda c: {one.lease_token: _extras(c, self.keyring, one) for one in with_more})
+            if with_more
+            else {}
+        )
         return [
             _checked(
                 one, more.get(one.lease_token, _NO_EXTRAS), verdict(one, stand, members), rings.get(one.organization)
@@ -151,10 +155,6 @@ class StartChecks:
             return ask_members(self.directory, needs) if needs else {}
         except DirectoryAway:
             return None
-
-    def _extras(self, connection: Connection, claimed: Sequence[Claimed]) -> dict[UUID, Extras]:
-        """Return checkpoint and parents of each job, where it has any, by its lease."""
-        return {one.lease_token: _extras_of(connection, self.keyring, one) for one in claimed}
 
 
 def is_gone(standing: Standing | None) -> bool:
@@ -252,7 +252,8 @@ def _facts(claimed: Claimed, more: Extras) -> AttemptFacts:
     )
 
 
-def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras:
+def _extras(connection: Connection, keyring: Keyring, one: Claimed) -> Extras:
+    """Return the job's checkpoint and parents, where it has any."""
     try:
         state = attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None
         if state is not None:

@@ -67,11 +67,6 @@ class AsyncExecutor:
         self.running: set[AsyncExecution] = set()
         self.left_behind: set[AsyncExecution] = set()
 
-    @property
-    def abandoned(self) -> int:
-        """Return how many tasks were left behind and still run."""
-        return len(self.left_behind)
-
     async def start(self) -> None:
         """Do nothing: the loop runs."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from fairlane.domain.errors import FairlaneError, TransientError
@@ -87,8 +87,8 @@ class Executor(Protocol):
     """One way to run handlers. To be used on the loop's thread."""
 
     @property
-    def abandoned(self) -> int:
-        """Return how many handlers were left behind and still occupy something."""
+    def left_behind(self) -> Collection[Execution]:
+        """Return what was abandoned and has not ended."""
 
     async def start(self) -> None:
         """Get ready; before the first `begin`."""

@@ -273,6 +273,8 @@ class ProcessExecutor:
         slots: how many children to keep at most when they are idle.
     """
 
+    left_behind = ()  # a killed process occupies nothing
+
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._children: set[ChildProcess] = set()
@@ -281,11 +283,6 @@ class ProcessExecutor:
         self._growing: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._stopped = False
-
-    @property
-    def abandoned(self) -> int:
-        """Return 0: a killed process occupies nothing."""
-        return 0
 
     @property
     def pids(self) -> frozenset[int]:

@@ -90,11 +90,6 @@ class ThreadExecutor:
         self._shrinking: asyncio.TimerHandle | None = None
         self._looked = (0.0, 0.0)
 
-    @property
-    def abandoned(self) -> int:
-        """Return how many threads were left behind and still run their handlers."""
-        return len(self.left_behind)
-
     async def start(self) -> None:
         """Do nothing: threads start as they are needed."""
 
