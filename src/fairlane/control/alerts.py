@@ -22,6 +22,8 @@ class Alerts:
         threshold: of dead letters.
     """
 
+    hears = frozenset((DeadLetterAlert, QueueLimitWarning)).__contains__  # see `domain.events.hears`
+
     def __init__(self, database: Database, threshold: int) -> None:
         self._database = database.sibling(pool_size=1, role=database.role, response_timeout=ResponseTimeout(_SILENCE))
         self._threshold = threshold
@@ -40,10 +42,6 @@ class Alerts:
             self._database.write(work, of=event.organization)
         except FairlaneError:
             return
-
-    def hears(self, kind: type[Event]) -> bool:
-        """Return True for alerts."""
-        return kind in (DeadLetterAlert, QueueLimitWarning)
 
     def close(self) -> None:
         """Close the connection."""

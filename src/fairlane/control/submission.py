@@ -437,7 +437,7 @@ class Plain:
 
     def jobs(self, at: datetime) -> list[Job]:
         """Return the jobs that were inserted at this moment."""
-        return [rows.new_job(draft, at, JobStatus.QUEUED, run_at=at) for draft in self._drafts]
+        return [new_jobs.new_job(draft, at, JobStatus.QUEUED, run_at=at) for draft in self._drafts]
 
 
 def _organizations(submissions: Sequence[Job | Submission]) -> Collection[str]:

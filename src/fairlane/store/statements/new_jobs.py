@@ -18,7 +18,8 @@ from uuid import UUID
 from sqlalchemy import Boolean, Connection, String, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
 
-from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.jobs import Job, job_of
+from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import is_sqlite
@@ -310,3 +311,13 @@ def _flag(value: bool) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else repr(value)
+
+
+def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
+    """Return the public value of a draft without parents that was inserted just now."""
+    kind = draft.kind
+    return job_of(
+        *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),
+        *(draft.plain_parameters, dict(draft.label_items), 0, 0, kind.max_retries, None, run_at, kind.timeout),
+        *(None, None, None, None, None, (), now, None, None, None, None, None),
+    )

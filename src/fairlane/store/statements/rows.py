@@ -1,18 +1,16 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, case, exists, or_, select
 
-from fairlane.domain.jobs import Job, job_of
+from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.dialects import fixed
-from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.whole import COLUMNS, HAS_STATE, STATE, WHOLE, select_whole, with_state
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
@@ -134,16 +132,6 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
     for edge in connection.execute(_EDGES, {"organization": organization, "ids": ids}):
         found[edge.job_id] = (*found.get(edge.job_id, ()), edge.parent_id)
     return found
-
-
-def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
-    """Return the public value of a draft without parents that was inserted just now."""
-    kind = draft.kind
-    return job_of(
-        *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),
-        *(draft.plain_parameters, dict(draft.label_items), 0, 0, kind.max_retries, None, run_at, kind.timeout),
-        *(None, None, None, None, None, (), now, None, None, None, None, None),
-    )
 
 
 def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_KEYS) -> Job:

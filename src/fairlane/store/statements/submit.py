@@ -16,7 +16,7 @@ from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.inserts import insert_many
-from fairlane.store.statements import admission, dependencies, limits, new_jobs, rows
+from fairlane.store.statements import admission, dependencies, limits, new_jobs
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, Fresh, at
 from fairlane.store.statements.transition import Ended
@@ -67,7 +67,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
 
 def _as_inserted(new: Fresh, now: datetime) -> Job | None:
     # Parents that are settled already are read with the job.
-    return rows.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
+    return new_jobs.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
