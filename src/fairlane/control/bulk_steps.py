@@ -27,7 +27,7 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
-_PATIENCE: Final = 3  # steps that one job may stop, before it is left out
+_MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
 _MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
 _AGAIN: Final = timedelta(seconds=5)
 _SILENCE: Final = 10.0  # seconds
@@ -73,7 +73,7 @@ class BulkSteps:
                     self._end(row, token, problem)
                     return
                 worked = self._work.run(
-                    self._order(row, token), row.cursor, _STEP, passes_held=row.failures >= _PATIENCE
+                    self._order(row, token), row.cursor, _STEP, passes_held=row.failures >= _MOST_HELD
                 )
             except Exception as error:
                 # Where the database is away nothing can be noted; then it is whoever's in half a minute.

@@ -31,7 +31,7 @@ PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits
 _LONGEST: Final = 100 * 365 * 86_400.0  # seconds
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
-_PATIENCE: Final = 0.1  # seconds, to note it
+_LOCK_WAIT: Final = 0.1  # seconds, to note it
 
 
 class Tokens:
@@ -201,7 +201,7 @@ class Tokens:
             now = self._database.clock.now(connection)
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
-        self._database.write(work, of=_changed(organization), lock_seconds=_PATIENCE)
+        self._database.write(work, of=_changed(organization), lock_seconds=_LOCK_WAIT)
 
     def _check_organization(self, organization: str | None) -> None:
         if organization is not None and organization not in self._directory.organizations([organization]):

@@ -18,8 +18,8 @@ from fairlane.engine.results import Tally
 from fairlane.store.statements import breakers, outcomes
 from fairlane.store.transaction import Database
 
-# A worker that ends nothing looks every so many rounds for the trials of others, who may have been lost with them.
-_PATIENCE: Final = 10
+# From one look for the trials of others, who may have been lost with them, to the next, while nothing ends here.
+_IDLE_ROUNDS: Final = 10
 
 
 class Breakers:
@@ -36,7 +36,7 @@ class Breakers:
         """Do one round. Return how many breakers it opened and how many trials it judged, None if it did not look."""
         counts = self._tally.take()
         self._idle_rounds = 0 if counts else self._idle_rounds + 1
-        if not counts and self._idle_rounds % _PATIENCE:
+        if not counts and self._idle_rounds % _IDLE_ROUNDS:
             return None
         try:
             changes = self._database.write(lambda connection: self._write(connection, counts))

@@ -51,7 +51,7 @@ _REST: Final = 4  # times what a read took that was slow; as long it is kept, un
 _LONGEST: Final = 2.0
 _LATE: Final = 1.0  # seconds that claims go by what was read, while it is read anew
 _OCTETS: Final = 4  # of a character, at most
-_PATIENCE: Final = 0.05  # seconds for the row of a limit, while claims of all organizations may wait
+_LOCK_WAIT: Final = 0.05  # seconds for the row of a limit, while claims of all organizations may wait
 _MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 # Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
 # 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
@@ -305,7 +305,7 @@ class LaneCache:
         held = self.database.write_each(
             lambda connection, some: running_limits.prepare(connection, self.database.clock, some),
             list(new),
-            lock_seconds=_PATIENCE,
+            lock_seconds=_LOCK_WAIT,
         )
         self._prepared |= new.difference(held)
 
@@ -359,12 +359,11 @@ def _limits(lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sigh
     What a type's handler says is what was registered last: processes that run other code must agree on one number.
     """
     found: dict[Subject, Limit] = {}
-    own = {job_type: _own_limit(options) for job_type, options in seen.options.items()}
-    free = {job_type for job_type, limit in own.items() if limit.is_unlimited} if not seen.overrides else set[str]()
+    own = {job_type: limit for job_type, options in seen.options.items() if (limit := _own_limit(options)) is not None}
     for lane in lanes:
         standing = standings.get(lane.organization)
         most = standing.max_running if standing is not None else None
-        if most is not None or lane.job_type not in free:
+        if most is not None or seen.overrides or lane.job_type in own:
             mine = own.get(lane.job_type, Limit())
             found |= limits_on(lane.organization, lane.job_type, max_running=most, own=mine, overrides=seen.overrides)
     return found
@@ -376,8 +375,9 @@ def _limited(lanes: Iterable[Lane], limits: Mapping[Subject, Limit]) -> dict[Lan
 
 
 @lru_cache(maxsize=1000)
-def _own_limit(options: str) -> Limit:
-    return Options.from_json(options).limit
+def _own_limit(options: str) -> Limit | None:
+    limit = Options.from_json(options).limit
+    return None if limit.is_unlimited else limit
 
 
 def _is_suspended(standing: Standing | None) -> bool:

@@ -40,7 +40,7 @@ from fairlane.store.statements.attempts import Lease
 
 T = TypeVar("T")
 
-_PATIENCE: Final = 0.1  # seconds for a row that another session holds, while a thread waits for it
+_LOCK_WAIT: Final = 0.1  # seconds for a row that another session holds, while a thread waits for it
 _OVER: Final = "This attempt is over; nothing more is kept for it."
 _NO_THREAD: Final = (
     "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
@@ -323,7 +323,7 @@ class AttemptChannel:
     def _commit(self, work: Callable[[Connection], T]) -> T:
         # SQLite has one lock for all, so nothing is won by trying again later.
         database = self._deps.database
-        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
+        return database.write(work, lock_seconds=_LOCK_WAIT if database.is_postgres else None)
 
     def _store_files(self, batch: list[UnwrittenReport], ring: Ring | None) -> None:
         """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""

@@ -21,7 +21,7 @@ from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-_PATIENCE: Final = 1.0  # seconds for a lock that somebody else's transaction holds
+_LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 # The sentence itself may tell what the parameters are.
 _MISFITS = "the parameters of the schedule no longer fit its job type; put it again with such as do"
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
@@ -92,7 +92,7 @@ class Scheduler:
             ready = self._ticks.prepare(self._database, schedule)
             was_prepared = True
             done, news = self._database.write(
-                lambda connection: self._tick(connection, schedule, ready), lock_seconds=_PATIENCE
+                lambda connection: self._tick(connection, schedule, ready), lock_seconds=_LOCK_WAIT
             )
         except FairlaneError as error:
             # Where it was the database that is away, to note it fails as well. A directory that is away is asked as

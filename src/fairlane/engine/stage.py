@@ -13,7 +13,7 @@ from fairlane.store.statements import stage as statements
 from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.transaction import Database
 
-_PATIENCE: Final = 0.1  # seconds for a row that a session of the application holds, while due jobs wait
+_LOCK_WAIT: Final = 0.1  # seconds for a row that a session of the application holds, while due jobs wait
 
 
 class Stage:
@@ -54,7 +54,7 @@ class Stage:
         try:
             return database.write(
                 lambda c: revival.go_on(c, database.clock.now(c), organization),
-                lock_seconds=_PATIENCE if database.is_postgres else None,
+                lock_seconds=_LOCK_WAIT if database.is_postgres else None,
             )
         except StorageUnavailable as error:
             if not is_held_up(error):

@@ -10,8 +10,7 @@ from fairlane.engine.slots import Slots
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
 
-# A worker that runs nothing looks every so many rounds for jobs that it does not know of.
-_PATIENCE: Final = 40
+_IDLE_ROUNDS: Final = 40  # from one look for jobs that the worker does not know of to the next, while it runs nothing
 
 
 class Watch:
@@ -36,7 +35,7 @@ class Watch:
         # Before the query: what began after it is not missed in the answer.
         leases = self._slots.leases()
         self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
-        if self._idle_rounds % _PATIENCE:
+        if self._idle_rounds % _IDLE_ROUNDS:
             return None
         held = self._database.read(lambda connection: workers.held_by(connection, self._claims.card.id))
         mine = {one.lease_token for one in held}
