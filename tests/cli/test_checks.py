@@ -145,14 +145,17 @@ def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
     fl.submit("fail", organization="acme", queue="bulk")
     with Fairlane(fl.settings) as other, running_worker(other):
         fl.submit("greet", organization="acme")
+        fl.submit("greet", organization="acme", delay=3600, dedup_key="tonight")
+        fl.submit("fail", organization="acme", delay=3600)
         found = sentences(run, "stranded", code=1)
 
-    bulk, greet = found
+    bulk, fail, greet = found
     assert bulk == (
         "1 job of type fail waits, and no worker serves queue bulk; start one: "
         "fairlane --app myproject.jobs:fl worker --queue bulk"
     )
-    assert greet.startswith("1 job of type greet waits, and no worker of queue default has its handler; start one ")
+    assert fail.startswith("1 job of type fail waits, and no worker of queue default has its handler; start one ")
+    assert greet.startswith("2 jobs of type greet wait, and no worker of queue default has its handler; start one ")
     assert greet.endswith("once retention has removed all its jobs: fairlane types delete greet")
 
 

@@ -108,7 +108,7 @@ def test_r15_workers_with_the_jobs_that_they_run(world: World, reads: Reads) -> 
     ]
 
 
-def test_r15_queued_jobs_that_no_live_worker_serves(world: World, reads: Reads) -> None:
+def test_r15_queued_and_pending_jobs_that_no_live_worker_serves(world: World, reads: Reads) -> None:
     world.start_worker("w1", queues=("default",), job_types=("report.pdf", "old"))
     world.start_worker("w2", queues=("mail",), job_types=("letter",))
     world.start_worker("w3", job_types=("gone", "bulky"), stopping=True)
@@ -123,6 +123,7 @@ def test_r15_queued_jobs_that_no_live_worker_serves(world: World, reads: Reads) 
     assert [(one.queue, one.job_type, one.waiting, one.queue_is_served) for one in reads.stranded()] == [
         ("bulk", "bulky", 1, False),
         ("default", "gone", 2, True),
+        ("default", "later", 1, True),
         ("mail", "report.pdf", 1, True),
     ]
 

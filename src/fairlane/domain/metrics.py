@@ -129,7 +129,10 @@ class RunningJob:
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """`waiting` queued jobs that no live worker could claim: none serves the queue, or none of those has the type."""
+    """`waiting` jobs, queued or pending, that no live worker could claim.
+
+    None serves their queue, or none of those that do has their type.
+    """
 
     queue: str
     job_type: str

@@ -27,7 +27,7 @@ from fairlane.domain.metrics import (
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.recent import Recent, recent_grid
 from fairlane.domain.sealing import Field
-from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
+from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, WAITING, JobStatus, Priority
 from fairlane.domain.timeline import cells_to_sample, most_of_each
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
@@ -180,11 +180,11 @@ def running_jobs(
 
 
 def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
-    """Return what is queued without a worker for it, by queue and type. One that is stopping claims no more."""
+    """Return what waits without a worker for it, by queue and type. One that is stopping claims no more."""
     alive = [one for one in workers_of(connection, clock) if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
     for row in statements.live_by_lane(connection):
-        if row.status == JobStatus.QUEUED:
+        if row.status in WAITING:
             waiting[row.queue, row.job_type] += row.size
     found = []
     for (queue, job_type), size in sorted(waiting.items()):

@@ -306,7 +306,7 @@ class Reads:
         )
 
     def stranded(self) -> tuple[Stranded, ...]:
-        """Return queued jobs for which there is no live worker, by queue and job type. For operators."""
+        """Return queued and pending jobs for which there is no live worker, by queue and type. For operators."""
         return self._database.read(
             lambda connection: numbers.stranded_jobs(connection, self._database.clock), of=EVERYONE
         )
