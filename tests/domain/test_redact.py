@@ -14,6 +14,7 @@ JWT = "eyJ" + "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.SflKxwRJSMeKKF2QT4"
 GITHUB = "ghp_" + "a1B2" * 9
 SLACK = "xoxb-" + "123456789012-abcdefABCDEF"
 STRIPE = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
+FAIRLANE = "fl_" + "B0r-9Qx_" * 5 + "a1Z"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/IBAAK\nCAQEA=\n-----END RSA PRIVATE KEY-----"
 
 PAIRS = [
@@ -60,6 +61,12 @@ SHAPES = [
     (f"push with {GITHUB} failed", "push with [redacted] failed"),
     (f"({SLACK})", "([redacted])"),
     (f"{STRIPE}: no such charge", "[redacted]: no such charge"),
+    (f"GET /api/v1/jobs with {FAIRLANE}.", "GET /api/v1/jobs with [redacted]."),
+    (
+        f"https://fairlane.example/api/v1/login?link={FAIRLANE[3:]}",
+        "https://fairlane.example/api/v1/login?link=[redacted]",
+    ),
+    (repr(f"line\n{FAIRLANE[:36]}"), "'line\\n[redacted]'"),  # cut short
     (f"a\n{PEM}\nb", "a\n[redacted]\nb"),
     (repr(PEM), "'[redacted]'"),
     (PEM.replace("-----END RSA PRIVATE KEY-----", ""), "[redacted]"),
@@ -80,6 +87,7 @@ PROSE = [
     "the secretary signed the compass-card",
     "begins with -----BEGIN CERTIFICATE-----",
     "task-manager-with-a-rather-long-name",
+    "fl_tokens of fl_a_module_with_a_long_name",
     "",
 ]
 WORDS = """
@@ -87,7 +95,7 @@ WORDS = """
     eyJabcdefghij xoxb-1234567890a = : { } [ ] ( ) , ; & < > @ :// ! => == / - . [redacted] ' " \\
 """
 FRAGMENTS = st.sampled_from(
-    [*WORDS.split(), " ", "\n", AWS, JWT, "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"]
+    [*WORDS.split(), " ", "\n", AWS, JWT, FAIRLANE, "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"]
 )
 
 
@@ -104,7 +112,7 @@ def test_ordinary_text_stays_as_it_is_r7():
 UNITS = [
     *("a", " ", "\\", "=", "password=", 'password="', "password='", 'password=\\"', 'password=\\\\"', "password=(("),
     *("token: ", "password: a ", "token=a(", '"password": {', "pwd={", "secret token", "cookie: a "),
-    *("://", "://a:", "a:@", "Bearer ", "Bearer a", "eyJ", "-eyJ", "eyJaaaaaaaaaaa.", "sk-aa-", "xoxb-"),
+    *("://", "://a:", "a:@", "Bearer ", "Bearer a", "eyJ", "-eyJ", "eyJaaaaaaaaaaa.", "sk-aa-", "xoxb-", "fl_"),
     *("-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----a"),
 ]
 

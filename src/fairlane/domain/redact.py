@@ -25,6 +25,8 @@ _KNOWN_TOKENS: Final = re.compile(
     + "|".join(
         (
             _JWT,
+            r"fl_[\w-]{32,}+",  # Fairlane, with 43; one that was cut short can't be guessed below 32
+            r"(?<=/login\?link=)[\w-]{32,}+",
             r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS
             r"gh[opsur]_[A-Za-z0-9_]{20,}+",  # GitHub
             r"github_pat_\w{20,}+",
