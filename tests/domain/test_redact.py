@@ -49,6 +49,7 @@ HEADERS = [
     ("curl -H 'Authorization: Bearer abc' https://x", "curl -H 'Authorization: [redacted]' https://x"),
     ("{'Authorization': 'Bearer x'}", "{'Authorization': '[redacted]'}"),
     ("sent Bearer abcDEF123 to it", "sent Bearer [redacted] to it"),
+    ("sent Bearer abcdefghijklmnop.", "sent Bearer [redacted]"),
     ("sent Basic dXNlcjpwYXNz", "sent Basic [redacted]"),
 ]
 SHAPES = [
@@ -77,7 +78,9 @@ PROSE = [
     "The secret: nobody knows.",
     "Authorization: you may not do this",
     "Basic configuration of the server",
+    "Basic responsibilities of the server",
     "Bearer authentication failed",
+    "Bearer unauthenticated",
     "max_tokens: 100, tokens=120",
     "f(token=None, password=null)",
     "{'password': None}",

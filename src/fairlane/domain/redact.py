@@ -112,7 +112,9 @@ def _without_token(match: re.Match[str]) -> str:
     """Tell prose, such as `Basic configuration`, from a token, such as `Basic dXNlcjpwYXNz`."""
     scheme, space, token = match.groups()
     word = token.rstrip(".")
-    if len(word) < 20 and not any(c.isdigit() for c in word) and word in {word.lower(), word.upper(), word.title()}:
+    shortest = 20 if scheme.lower() == "basic" else 16  # `Basic responsibilities`
+    is_word = not any(c.isdigit() for c in word) and word in {word.lower(), word.upper(), word.title()}
+    if is_word and len(word) < shortest:
         return match[0]
     return f"{scheme}{space}{REDACTED}"
 
