@@ -234,8 +234,10 @@ def once(directory: Path, name: str, make: Callable[[], str]) -> str:
 def remove_abandoned(parent: Path) -> None:
     """Remove what is left of runs that were killed: nobody holds the lock of their directory."""
     for owned in parent.glob(f"{PREFIX}*/{OWNED}"):
-        if fasteners.InterProcessLock(owned.with_name("owner")).acquire(blocking=False):
+        lock = fasteners.InterProcessLock(owned.with_name("owner"))
+        if lock.acquire(blocking=False):
             remove_run_directory(owned.parent)
+        lock.lockfile.close()
 
 
 def remove_run_directory(directory: Path) -> None:
@@ -247,6 +249,6 @@ def remove_run_directory(directory: Path) -> None:
     elif (server := external_server()) and (directory / "postgres-template").exists():
         # By a connection of its own: what was kept is closed by now.
         with psycopg.connect(server, autocommit=True) as connection:
-            for name in (directory.name, f"{directory.name}_host", f"{directory.name}_plans"):
-                connection.execute(dropping(name))
+            for made in ("", "_host", "_plans", "_plans_backlog", "_plans_grown", "_plans_young"):
+                connection.execute(dropping(f"{directory.name}{made}"))
     shutil.rmtree(directory, ignore_errors=True)
