@@ -67,5 +67,5 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def _is_on_both(item: pytest.Item) -> bool:
-    in_folder = any(item.path.is_relative_to(_HERE / folder) for folder in BOTH_DATABASES)
+    in_folder = item.nodeid.startswith(tuple(f"{_HERE.name}/{folder}/" for folder in BOTH_DATABASES))
     return in_folder or item.get_closest_marker("both_databases") is not None
