@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -669,51 +669,52 @@ def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bou
     assert fl.database.read(lambda c: c.execute(text("SELECT * FROM fairlane_pauses")).all(), of=EVERYONE) == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "CREATE POLICY mine ON fairlane_jobs USING (true)",
-        "ALTER POLICY fairlane_tenant ON fairlane_jobs USING (true)",
-        "ALTER POLICY fairlane_operator ON fairlane_jobs TO public",
-        "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
-        "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
-        "ALTER POLICY fairlane_owner ON fairlane_live TO public",
-        "ALTER FUNCTION fairlane_end_waiting RESET search_path",
-        "ALTER FUNCTION fairlane_end_waiting SECURITY INVOKER",
-        f"""CREATE OR REPLACE FUNCTION {SIGNATURE} RETURNS SETOF fairlane_ended LANGUAGE sql
-        SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'TABLE public.fairlane_ended'""",
-        "DROP FUNCTION fairlane_end_waiting",
-    ],
+CHANGED: Final = (
+    "CREATE POLICY mine ON fairlane_jobs USING (true)",
+    "ALTER POLICY fairlane_tenant ON fairlane_jobs USING (true)",
+    "ALTER POLICY fairlane_operator ON fairlane_jobs TO public",
+    "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
+    "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
+    "ALTER POLICY fairlane_owner ON fairlane_live TO public",
+    "ALTER FUNCTION fairlane_end_waiting RESET search_path",
+    "ALTER FUNCTION fairlane_end_waiting SECURITY INVOKER",
+    f"""CREATE OR REPLACE FUNCTION {SIGNATURE} RETURNS SETOF fairlane_ended LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'TABLE public.fairlane_ended'""",
+    "DROP FUNCTION fairlane_end_waiting",
 )
-def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, logins: dict[str, str], change: str):
-    assert not schema.lacks_row_security(fl.database)
-    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
-        owner.execute(change)
-    assert schema.lacks_row_security(fl.database)
-    with (
-        application(logins["jobs"], production=True) as careless,
-        pytest.raises(ConfigurationError, match="is not as Fairlane makes it"),
-    ):
-        careless.organizations.list()
-    fl.migrate()
-    assert not schema.lacks_row_security(fl.database)
-    assert seen(fl.database, of="acme") == [["acme"]] * 3
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_row_security_that_was_changed_is_told_refused_and_mended(
+    fl: Fairlane, logins: dict[str, str], subtests: pytest.Subtests
+):
+    for change in CHANGED:
+        with subtests.test(change):
+            assert not schema.lacks_row_security(fl.database)
+            with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+                owner.execute(change)
+            assert schema.lacks_row_security(fl.database)
+            with (
+                application(logins["jobs"], production=True) as careless,
+                pytest.raises(ConfigurationError, match="is not as Fairlane makes it"),
+            ):
+                careless.organizations.list()
+            fl.migrate()
+            assert not schema.lacks_row_security(fl.database)
+            assert seen(fl.database, of="acme") == [["acme"]] * 3
+
+
+def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, subtests: pytest.Subtests):
+    for change in (
         "GRANT UPDATE ON fairlane_users TO fairlane_app",
         "GRANT SELECT ON fairlane_jobs TO PUBLIC",
         "GRANT EXECUTE ON FUNCTION fairlane_end_waiting TO PUBLIC",
-    ],
-)
-def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, change: str):
-    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
-        owner.execute(change)
-    assert schema.lacks_row_security(fl.database)
-    fl.migrate()
-    assert not schema.lacks_row_security(fl.database)
+    ):
+        with subtests.test(change):
+            with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+                owner.execute(change)
+            assert schema.lacks_row_security(fl.database)
+            fl.migrate()
+            assert not schema.lacks_row_security(fl.database)
 
 
 @pytest.mark.parametrize("change", ["ALTER ROLE fairlane_app BYPASSRLS", "GRANT fairlane_operator TO fairlane_app"])
