@@ -18,11 +18,13 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.inserts import insert_many, insert_missing, takes_json, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
+    Instant,
     attempt_errors,
     checkpoints,
     dead_letters,
@@ -35,6 +37,7 @@ from fairlane.store.tables import (
 
 SYSTEM = "system"
 Key = tuple[str, UUID]
+_RETURNED: Final = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
 # What a row has that comes into the table, where its change says nothing else.
 _OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
     live: {
@@ -156,6 +159,8 @@ def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
 
 def _update(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, Row]:
     """Change rows that stay live; all set the same columns."""
+    if is_sqlite(connection):
+        return _by_key(connection.execute(_update_on_sqlite(columns), _given_on_sqlite(changes)).all())
     if takes_json(connection, changes):
         return _by_key(connection.execute(_update_many(columns), _given(changes)).all())
     return _by_key(row for change in changes for row in connection.execute(_update_one(change)))
@@ -168,7 +173,7 @@ def _update_one(change: Change) -> ReturningUpdate[Any]:
         update(live)
         .where(*_guard(live, change))
         .values(status=transition.target, log_sequence=sequence, **transition.changes)
-        .returning(live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
+        .returning(*_RETURNED)
     )
 
 
@@ -187,7 +192,9 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
     A job has two states where the application's login has planted a live row of one that has ended. The row that is
     there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
-    if takes_json(connection, changes):
+    if is_sqlite(connection):
+        found = connection.execute(_delete_on_sqlite(source), _given_on_sqlite(changes)).all()
+    elif takes_json(connection, changes):
         found = connection.execute(_delete_many(source), _given(changes)).all()
     else:
         statements = [delete(source).where(*_guard(source, change)).returning(*source.c) for change in changes]
@@ -223,7 +230,7 @@ def _by_key(found: Iterable[AnyRow]) -> dict[Key, Row]:
 
 
 def _given(changes: Iterable[Change]) -> dict[str, Any]:
-    """Return the parameters of the statements for many: of `_update_many` and `_delete_many`."""
+    """Return the parameters of `_update_many` and `_delete_many`."""
     rows = {
         f"{one.organization}/{one.job_id}": {
             **one.transition.changes,
@@ -259,14 +266,13 @@ _UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->
 @cache
 def _update_many(columns: tuple[str, ...]) -> TextualSelect:
     names = ", ".join(columns)
-    returned = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
     statement = text(f"""{_PLACES.format(table=live.name)}
 UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
   SELECT status, job.log_sequence + log_sequence, {names} FROM jsonb_populate_record(NULL::{live.name}, {_MINE}))
 {_AT_PLACES} {_UNDER_LEASE}
 RETURNING organization_id, id, log_sequence, attempt, job_type
 """)  # noqa: S608 - names of ours
-    return statement.columns(*returned).execution_options(fairlane_across="finish")
+    return statement.columns(*_RETURNED).execution_options(fairlane_across="finish")
 
 
 @cache
@@ -275,6 +281,48 @@ def _delete_many(table: Table) -> TextualSelect:
     statement = text(f"""{_PLACES.format(table=table.name)}
 DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}
 RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*table.c).execution_options(fairlane_across="finish")
+
+
+def _given_on_sqlite(changes: Iterable[Change]) -> dict[str, Any]:
+    """Return the parameter of `_update_on_sqlite` and `_delete_on_sqlite`."""
+    rows = []
+    for one in changes:
+        transition, lease = one.transition, one.lease_token
+        proof = one.organization, one.job_id.hex, transition.source, lease.hex if lease is not None else None
+        rows.append((*proof, transition.target, len(transition.steps), *transition.changes.values()))
+    return {"given": json.dumps(rows, default=Instant.on_sqlite)}
+
+
+# One statement for all rows: each statement costs Python more than the row costs SQLite, and the lock is held for that
+# long. The plus keeps SQLite from the index of a status.
+_PLACES_ON_SQLITE: Final = """
+  SELECT job.rowid AS place, given.value FROM json_each(:given) AS given CROSS JOIN {table} AS job
+    ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
+  WHERE +job.status = given.value ->> 2 {under_lease}"""
+_UNDER_LEASE_ON_SQLITE: Final = "AND job.lease_token IS given.value ->> 3"
+
+
+@cache
+def _update_on_sqlite(columns: tuple[str, ...]) -> TextualSelect:
+    values = "".join(f", {name} = mine.value ->> {place}" for place, name in enumerate(columns, 6))
+    mine = _PLACES_ON_SQLITE.format(table=live.name, under_lease=_UNDER_LEASE_ON_SQLITE)
+    statement = text(f"""
+UPDATE {live.name} SET status = mine.value ->> 4, log_sequence = log_sequence + (mine.value ->> 5){values}
+FROM ({mine}) AS mine WHERE {live.name}.rowid = mine.place
+RETURNING {", ".join(column.name for column in _RETURNED)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*_RETURNED).execution_options(fairlane_across="finish")
+
+
+@cache
+def _delete_on_sqlite(table: Table) -> TextualSelect:
+    under_lease = _UNDER_LEASE_ON_SQLITE if table is live else ""
+    mine = _PLACES_ON_SQLITE.format(table=table.name, under_lease=under_lease)
+    statement = text(f"""
+DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))
+RETURNING {", ".join(column.name for column in table.c)}
 """)  # noqa: S608 - names of ours
     return statement.columns(*table.c).execution_options(fairlane_across="finish")
 

@@ -1,0 +1,63 @@
+"""On SQLite many jobs are changed by few statements: each of these costs more than the row that it changes."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine as SomeEngine
+from sqlalchemy import event
+
+from fairlane import Job, JobContext, PermanentError, Submission
+from tests.engine.worker_kit import Engine, engine
+
+JOBS = 200
+FEW = JOBS // 4
+STATE = re.compile(r"(INSERT INTO|UPDATE|DELETE FROM) fairlane_(live|ended)\b")
+
+
+@pytest.fixture
+def fl(sqlite_url: str) -> Iterator[Engine]:
+    with engine(sqlite_url) as fl:
+
+        @fl.job_type("fail", dedup_window=0, backoff=[0], max_retries=1)
+        async def fail(ctx: JobContext, *, for_good: bool) -> None:
+            raise PermanentError if for_good else ConnectionError
+
+        yield fl
+
+
+def give(fl: Engine, **options: Any) -> list[Job]:
+    mine = {"organization": "acme", "parameters": {"for_good": False}, **options}
+    return fl.submit_many([Submission("fail", **mine) for _ in range(JOBS)])
+
+
+def writes(call: Callable[[], object]) -> int:
+    """Return how many statements of the call change a job's state."""
+    sent = list[str]()
+
+    def send(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        if STATE.match(statement.strip()):
+            sent.append(statement)
+
+    event.listen(SomeEngine, "before_cursor_execute", send)
+    try:
+        call()
+    finally:
+        event.remove(SomeEngine, "before_cursor_execute", send)
+    return len(sent)
+
+
+def test_children_are_taken_down_and_revived_by_the_batch(fl: Engine) -> None:
+    parent = fl.submit("fail", organization="acme", parameters={"for_good": True})
+    children = give(fl, depends_on=[parent.id])
+    assert writes(fl.drain) < FEW
+    assert {fl.look(job).status for job in children} == {"dead_letter"}
+    assert writes(lambda: fl.retry(parent.id, organization="acme")) < FEW
+    assert {fl.look(job).status for job in children} == {"pending"}
+
+
+def test_attempts_that_fail_together_are_put_back_by_the_batch(fl: Engine) -> None:
+    jobs = give(fl)
+    assert writes(fl.drain) < FEW
+    assert {(now.status, now.attempt, now.retry_count) for now in map(fl.look, jobs)} == {("dead_letter", 2, 1)}
