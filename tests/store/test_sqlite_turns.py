@@ -76,3 +76,8 @@ def test_only_a_lock_is_waited_for(database: Database) -> None:
         driver.execute("BEGIN")
         with pytest.raises(OperationalError, match="within a transaction"):
             connection.execution_options(**{WRITE: True}).execute(_ASK)
+
+
+def test_the_log_is_moved_to_the_file_for_thousands_of_pages_together(database: Database) -> None:
+    """The commit that moves it waits for the disk three times."""
+    assert database.read(lambda connection: connection.scalar(text("PRAGMA wal_autocheckpoint"))) == 4000
