@@ -270,7 +270,7 @@ class ProcessExecutor:
     """`Executor` with child processes, on POSIX systems.
 
     Args:
-        slots: how many children to keep at most when they are idle.
+        slots: how many handlers run at once at most, and so how many children are kept.
     """
 
     left_behind = ()  # a killed process occupies nothing
@@ -291,7 +291,6 @@ class ProcessExecutor:
 
     async def start(self) -> None:
         """Start one child beforehand."""
-        self._stopped = False
         self._warm_up()
 
     async def stop(self) -> None:
@@ -362,14 +361,8 @@ class ProcessExecutor:
             self._idle.append(self._launch())
 
     def _on_idle(self, child: ChildProcess) -> None:
-        if self._stopped:
-            child.kill()
-            return
         self._idle.append(child)
         self._grow()
-        if len(self._idle) > self._slots:
-            self._idle.remove(child)
-            child.kill()
 
     def _on_end(self, child: ChildProcess) -> None:
         self._children.discard(child)
