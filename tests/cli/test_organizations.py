@@ -20,7 +20,7 @@ def test_create_show_update_list(run: Run) -> None:
     assert "Tern Island" in run("orgs", "show", "tern").stdout
     assert "as job types say" in run("orgs", "show", "tern").stdout
     assert run("orgs", "update", "tern", "--retention", "90d", "--json").json["retention"] == 90 * 86_400
-    assert "90 days " in run("orgs", "show", "tern").stdout
+    assert "90 days\n" in run("orgs", "show", "tern").stdout
     assert run("orgs", "update", "tern", "--weight", "2", "--json").json["retention"] == 90 * 86_400
     assert run("orgs", "update", "tern", "--retention", "inherit", "--json").json["retention"] is None
     run("orgs", "update", "tern", "--retention", "long", code=2)

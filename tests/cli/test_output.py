@@ -14,7 +14,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from fairlane import Fairlane, JobContext, JobStatus
+from fairlane import Fairlane, JobContext, JobStatus, PermanentError
 from fairlane.cli import options as o
 from fairlane.cli.output import brief, plain
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
@@ -40,6 +40,27 @@ def test_tables_fit_the_terminal(run: Run, fl: Fairlane, monkeypatch: pytest.Mon
         lines = run(*command.split()).stdout.splitlines()
         assert len(lines) > 1
         assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("columns", [None, "80"])
+def test_lines_in_a_pipe_end_without_blanks(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
+
+    @fl.job_type("long")
+    def long(ctx: JobContext) -> None:
+        raise PermanentError(" ".join(["the file has no rows"] * 100))
+
+    job = fl.submit("long", organization="acme", user="ana")
+    fl.worker().drain()
+
+    for command in (f"jobs show {job.id}", f"jobs explain {job.id}", *LISTS):
+        lines = run(*command.split()).stdout.splitlines()
+        assert [line for line in lines if line.endswith(" ")] == []
+        assert any(lines)
 
 
 def test_ids_are_whole_at_80_columns(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:

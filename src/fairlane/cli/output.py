@@ -41,9 +41,23 @@ _MOST_TYPES: Final = 10
 _NAMED: Final = 5
 
 
+class _Output(Console):
+    """A console that leaves out the blanks at the ends of lines where it is no terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as `Console.print` does."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        lines = (line.rstrip(" ") for line in captured.get().split("\n"))
+        super().print("\n".join(lines), end="", soft_wrap=True)
+
+
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     """Return a console on standard output or error, as it is now, or on a file."""
-    made = Console(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
+    made = _Output(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPE_WIDTH
     return made
