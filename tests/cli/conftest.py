@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from threading import Event, Thread
 from typing import Any, Protocol
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from fairlane import Fairlane, Job, JobContext, PermanentError
 from fairlane.cli.root import app
 from fairlane.domain.breaker import Pair, opened
+from fairlane.domain.events import WorkerStarted
 from fairlane.domain.reasons import time_of
 from fairlane.store.statements import breakers
 
@@ -84,7 +87,7 @@ def fl(url: str) -> Iterator[Fairlane]:
 
 @pytest.fixture
 def resting(fl: Fairlane) -> str:
-    """The breakers of greet and fail in acme are open; what is told of that of fail."""
+    """The breakers of greet and fail in acme are open; what is told of a job of fail, as no worker is alive either."""
     now = fl.database.read(fl.database.clock.now)
     breaker, other = (opened(Pair("acme", job_type), now) for job_type in ("fail", "greet"))
     fl.database.write(lambda connection: breakers.open_one(connection, breaker))
@@ -93,6 +96,7 @@ def resting(fl: Fairlane) -> str:
         f"Too much of fail failed in organization acme, so nothing of it starts until {time_of(breaker.until)}; "
         "then one job is on trial, and the others start once one has completed. "
         "An operator can let all start now: `fairlane types close-breaker fail -o acme`.\n"
+        "No worker is alive. Whoever runs Fairlane has to start one: `fairlane worker`.\n"
     )
 
 
@@ -102,3 +106,22 @@ def dead(fl: Fairlane) -> Job:
     job = fl.submit("fail", organization="acme", user="ana")
     fl.worker().drain()
     return fl.get(job.id, organization="acme")
+
+
+@contextmanager
+def running_worker(fl: Fairlane) -> Iterator[None]:
+    """A worker of queue default that has one handler, of no use."""
+    started = Event()
+
+    @fl.job_type("useless")
+    async def useless(ctx: JobContext) -> None: ...
+
+    worker = fl.worker(subscribers=[lambda event: started.set() if isinstance(event, WorkerStarted) else None])
+    thread = Thread(target=worker.run)
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield
+    finally:
+        worker.stop()
+        thread.join()

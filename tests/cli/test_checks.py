@@ -4,12 +4,9 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
 from uuid import UUID
 
 import pytest
@@ -19,10 +16,9 @@ from sqlalchemy import text
 from fairlane import Fairlane, JobContext, Settings
 from fairlane.cli import top
 from fairlane.cli.top import Snapshot, sections
-from fairlane.domain.events import WorkerStarted
 from fairlane.domain.metrics import OrganizationView, QueueView, RunningJob, WorkerView
 from fairlane.store import schema
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, running_worker
 from tests.engine.worker_kit import Gate, running, until
 
 VERSION = schema._VERSION_TABLE
@@ -229,25 +225,6 @@ def test_check_notes_a_schema_one_revision_older(run: Run, fl: Fairlane, monkeyp
     assert sentences(run, "schema", code=0) == [
         f"It is at revision {head}, this code's is {newer}; they work together, but run `fairlane migrate` soon."
     ]
-
-
-@contextmanager
-def running_worker(fl: Fairlane) -> Iterator[None]:
-    """A worker of queue default that has one handler, of no use."""
-    started = Event()
-
-    @fl.job_type("useless")
-    async def useless(ctx: JobContext) -> None: ...
-
-    worker = fl.worker(subscribers=[lambda event: started.set() if isinstance(event, WorkerStarted) else None])
-    thread = Thread(target=worker.run)
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield
-    finally:
-        worker.stop()
-        thread.join()
 
 
 def test_check_leaves_a_url_whole_on_a_narrow_terminal(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:

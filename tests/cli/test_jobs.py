@@ -25,7 +25,7 @@ from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, running_worker
 from tests.engine.worker_kit import running
 
 pytestmark = pytest.mark.usefixtures("fl")
@@ -240,7 +240,7 @@ def test_progress_is_shown_in_whole_per_cents(run: Run, fl: Fairlane) -> None:
     job = fl.submit("third", organization="acme")
     fl.worker().drain()
 
-    assert "progress      33 % page 1 " in run("jobs", "show", job.id, "-o", "acme").stdout
+    assert "progress      33 % page 1\n" in run("jobs", "show", job.id, "-o", "acme").stdout
 
 
 def test_a_job_that_has_completed_is_not_shown_as_half_done(run: Run, fl: Fairlane) -> None:
@@ -460,7 +460,7 @@ def test_a_job_is_rescheduled_to_a_time_from_now(run: Run, fl: Fairlane) -> None
 
 def test_a_job_that_is_run_now_says_why_it_waits_none_the_less(run: Run) -> None:
     told = run("jobs", "run-now", submitted(run, "--delay", "1h"), "-o", "acme").stderr
-    assert told == "No worker is alive. Whoever runs Fairlane has to start one.\n"
+    assert told == "No worker is alive. Whoever runs Fairlane has to start one: `fairlane worker`.\n"
 
 
 @pytest.mark.parametrize(
@@ -714,9 +714,30 @@ def test_whoever_submits_what_a_breaker_holds_back_is_told(run: Run, resting: st
     assert run("jobs", "submit", "fail", "-o", "acme", "--delay", "1h").stderr == ""
 
 
-def test_a_database_that_goes_away_before_breakers_are_looked_at_fails_nobody_who_has_submitted() -> None:
+@pytest.mark.parametrize("verb", ["jobs submit", "jobs retry", "jobs run-now", "schedules submit"])
+def test_whoever_makes_a_job_ready_is_told_all_that_keeps_it_from_starting(
+    run: Run, fl: Fairlane, dead: Job, verb: str
+) -> None:
+    fl.queues.pause("default", reason="the printer is away", user="ops")
+    fl.schedules.put("nightly", "fail", organization="acme", every=86_400)
+    what = {"jobs submit": "fail", "jobs retry": dead.id, "schedules submit": "nightly"}.get(verb)
+    with Fairlane(fl.settings) as other, running_worker(other):
+        told = run(*verb.split(), what or submitted(run, "--delay", "1h"), "-o", "acme")
+
+    pause, missing = told.stderr.splitlines()
+    assert pause.startswith("Queue default is paused: ops paused it at ")
+    assert "(the printer is away). Nothing of it starts until somebody resumes it." in pause
+    assert missing.startswith("No live worker that serves queue default has a handler for ")
+
+
+def test_whoever_submits_what_starts_soon_is_told_no_more(run: Run, fl: Fairlane) -> None:
+    with running_worker(fl):
+        assert run("jobs", "submit", "greet", "-o", "acme").stderr == ""
+
+
+def test_a_database_that_goes_away_before_a_job_is_explained_fails_nobody_who_has_submitted(dead: Job) -> None:
     with Fairlane("postgresql://127.0.0.1:1/none") as away:
-        submitting.remark_on_breakers(away, "acme", {"fail"})
+        submitting.remark_on_holds(away, dead.id, "acme")
 
 
 def test_a_job_that_completed_behind_the_last_look_is_no_failure(
@@ -736,7 +757,7 @@ def test_a_wait_has_a_bound_and_says_then_why_the_job_stands_still(run: Run, fl:
 
     (job,) = fl.list(organization="acme").items
     assert left.stdout == f"Job {job.id} is queued.\n"
-    assert left.stderr.startswith(f"Job {job.id} is still queued after 0.1 s. {resting.strip()} No worker is alive.")
+    assert left.stderr.startswith(f"Job {job.id} is still queued after 0.1 s. {' '.join(resting.splitlines())}")
     assert left.stderr.endswith(f"to follow it:\n  fairlane jobs log {job.id} -o acme --follow\n")
     document = run("jobs", "submit", "fail", "-o", "acme", "--wait", "--wait-timeout", "0", "--json", code=1).json
     assert document["status"] == "queued"

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from fairlane import Fairlane
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, running_worker
 from tests.patience import PATIENCE
 
 WEEKDAYS = ("--cron", "30 6 * * MON-FRI", "--time-zone", "Europe/Zurich")
@@ -28,9 +28,9 @@ def test_a_schedule_is_listed_with_when_it_goes_next_and_how_it_stands(run: Run)
 
     header, nightly, often = (line.split() for line in run("schedules", "list", "-o", "acme").stdout.splitlines())
     assert header == ["NAME", "TYPE", "WHEN", "NEXT", "LAST", "STATE"]
-    assert (nightly[:8], nightly[-2:]) == (
+    assert (nightly[:8], nightly[-3:]) == (
         ["nightly", "greet", "30", "6", "*", "*", "MON-FRI", "Europe/Zurich"],
-        ["UTC", "ok"],
+        ["UTC", "no", "worker"],
     )
     assert often == ["often", "greet", "every", "1", "h", "30", "min", "paused"]
     assert [one["name"] for one in run("schedules", "list", "-o", "acme", "--json").json] == ["nightly", "often"]
@@ -68,7 +68,7 @@ def test_show_has_the_next_five_ticks_in_the_zone_and_in_the_machines_if_that_di
     shown, alike = shown_in("America/New_York"), shown_in("Europe/Zurich")
     facts = {" ".join(line.split()) for line in shown.splitlines()}
     assert {'parameters {"name": "Ana"}', 'labels {"team": "a"}', "priority high", "as user ana"} <= facts
-    ticks = shown.partition("NEXT TICKS")[2].splitlines()
+    ticks = shown.partition("NEXT TICKS")[2].partition("\n\n")[0].splitlines()
     assert (ticks[0].strip(), len(ticks)) == ("ON THIS MACHINE", 6)
     assert all(" 06:30:00 CE" in line and line.rstrip().endswith(("EST", "EDT")) for line in ticks[1:])
     assert "ON THIS MACHINE" not in alike
@@ -112,6 +112,27 @@ def test_submit_makes_one_of_its_jobs_now(run: Run, fl: Fairlane) -> None:
     job = fl.get(UUID(run("schedules", "submit", "nightly", "-o", "acme", "--json").json["id"]), organization="acme")
     assert (job.user, job.labels, job.parameters) == ("ana", {"schedule": "nightly"}, {"name": "Ana"})
     assert run("schedules", "submit", "nightly", "-o", "acme").stdout.endswith(" is queued.\n")
+
+
+def test_a_schedule_says_that_no_worker_has_its_type(run: Run, fl: Fairlane) -> None:
+    put(run)
+
+    def states() -> list[str]:
+        return [line.rpartition("  ")[2].strip() for line in run("schedules", "list").stdout.splitlines()]
+
+    assert states() == ["STATE", "no worker"]
+    assert "\nIts jobs do not start. No worker is alive. " in run("schedules", "show", "nightly", "-o", "acme").stdout
+    with Fairlane(fl.settings) as other, running_worker(other):
+        other.schedules.put("other", "useless", organization="acme", every=86_400)
+        assert states() == ["STATE", "no worker", "ok"]
+        assert "Its jobs do not start" not in run("schedules", "show", "other", "-o", "acme").stdout
+        shown = run("schedules", "show", "nightly", "-o", "acme").stdout
+    assert shown.endswith(
+        "\nIts jobs do not start. No live worker that serves queue default has a handler for greet. "
+        "Whoever runs Fairlane has to start one whose application registers it.\n"
+    )
+    fl.schedules.pause("nightly", organization="acme")
+    assert states() == ["STATE", "paused", "no worker"]
 
 
 def test_a_schedule_is_deleted_once_it_is_sure(run: Run, fl: Fairlane) -> None:

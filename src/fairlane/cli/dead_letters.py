@@ -13,7 +13,7 @@ from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
-from fairlane.cli.submitting import remark_on_breakers
+from fairlane.cli.submitting import remark_on_holds
 from fairlane.domain.jobs import DeadLetter, RetriedGroup
 
 app = typer.Typer()
@@ -151,11 +151,9 @@ def retry_group(
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
     group = partial(fl.dead_letters.list, organization=organization, fingerprint=whole, job_type=job_type, limit=1)
-    if matching := group().total:
-        o.confirmed(f"Retry {number_of(matching, 'dead letter')} of {organization} with this error?", yes=yes)
-    types = {job_type} if job_type is not None else set()
-    if not types and not as_json:  # asked now: what is retried is in no group any more
-        types = {one.job_type for one in fl.dead_letters.groups(organization=organization) if one.fingerprint == whole}
+    found = group()
+    if found.items:
+        o.confirmed(f"Retry {number_of(found.total, 'dead letter')} of {organization} with this error?", yes=yes)
     done = fl.dead_letters.retry_group(
         whole, organization=organization, job_type=job_type, user=user, per_second=per_second
     )
@@ -164,8 +162,8 @@ def retry_group(
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
     else:
         _print_retried(done, left, organization, user)
-        if done.retried:
-            remark_on_breakers(fl, organization, types)
+        for newest in found.items:  # it is the first that is retried
+            remark_on_holds(fl, newest.job_id, organization)
     if left and not done.retried:
         raise typer.Exit(1)
 

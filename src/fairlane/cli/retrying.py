@@ -9,7 +9,7 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find, refuse_stranger
 from fairlane.cli.output import print_json, say
 from fairlane.cli.session import engine
-from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
+from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
 from fairlane.domain.bulk import BulkVerb
 
 
@@ -72,4 +72,4 @@ def retry(
         print_json(retried)
     else:
         say(f"Job {retried.id} is {retried.status} again.")
-        remark_on_breakers(fl, organization, {retried.job_type})
+        remark_on_holds(fl, retried.id, organization)

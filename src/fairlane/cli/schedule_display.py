@@ -1,15 +1,17 @@
 """What `fairlane schedules` shows of a schedule."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from fairlane import JobNotFound
+from fairlane import FairlaneError, JobNotFound
 from fairlane.cli.lookup import keeps_people
 from fairlane.cli.output import console, facts, moment, say, table
-from fairlane.domain.reasons import time_of
+from fairlane.domain.fairness import Lane
+from fairlane.domain.reasons import Reason, time_of
 from fairlane.domain.schedules import Schedule, Timetable, zone
 
 if TYPE_CHECKING:
@@ -32,19 +34,34 @@ def when(times: Timetable) -> str:
     return f"every {' '.join(parts)}"
 
 
-def state_of(schedule: Schedule) -> str:
-    """Say how it stands, in a word."""
+def missing_workers(fl: "Fairlane", schedules: Iterable[Schedule]) -> dict[UUID, Reason]:
+    """Say of which schedules no live worker may claim the jobs; nothing to a login that may not look at workers."""
+    missing: dict[UUID, Reason] = {}
+    with suppress(FairlaneError):
+        queues = {one.name: one.options.queue for one in fl.job_types.list()}
+        lanes = {
+            one.id: Lane(one.queue or queues.get(one.job_type, ""), one.organization, one.job_type) for one in schedules
+        }
+        found = fl.reads.waiting.missing_workers(lanes.values())
+        missing = {schedule: found[lane] for schedule, lane in lanes.items() if lane in found}
+    return missing
+
+
+def state_of(schedule: Schedule, missing: Mapping[UUID, Reason]) -> str:
+    """Say how it stands, in a word or two; `missing` is as `missing_workers` returns it."""
     if schedule.paused_at is not None:
         return "paused"
     if schedule.problem is not None:
         return _kind(schedule.problem)
-    return "ok" if schedule.next_ticks else "over"
+    if not schedule.next_ticks:
+        return "over"
+    return "no worker" if schedule.id in missing else "ok"
 
 
 def print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
     """Print all of it, then its next ticks, then what keeps it from going on."""
-    out = console()
-    out.print(facts(_facts(fl, schedule)))
+    out, missing = console(), missing_workers(fl, [schedule])
+    out.print(facts(_facts(fl, schedule, missing)))
     if schedule.next_ticks:
         there = [tick.astimezone(zone(schedule.timetable.time_zone)) for tick in schedule.next_ticks]
         here = [tick.astimezone() for tick in schedule.next_ticks]
@@ -60,15 +77,18 @@ def print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
         say("What is due is tried again within a minute, and so goes on by itself once that is put right; or pause it:")
         for line in _remedies(fl, schedule):
             say(f"  {line}", whole=True)
+    if schedule.id in missing:
+        out.print()
+        say(f"Its jobs do not start. {missing[schedule.id].advice}")
 
 
-def _facts(fl: "Fairlane", schedule: Schedule) -> list[tuple[str, Any]]:
+def _facts(fl: "Fairlane", schedule: Schedule, missing: Mapping[UUID, Reason]) -> list[tuple[str, Any]]:
     pause = f"since {moment(schedule.paused_at)}, by {schedule.paused_by}" if schedule.paused_at is not None else None
     return [
         ("schedule", schedule.name),
         ("organization", schedule.organization),
         ("type", schedule.job_type),
-        ("state", state_of(schedule)),
+        ("state", state_of(schedule, missing)),
         ("paused", pause),
         ("when", when(schedule.timetable)),
         ("from", schedule.timetable.start),

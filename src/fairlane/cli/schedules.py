@@ -10,9 +10,9 @@ from fairlane import Priority, ScheduleNotFound
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, moment, one_line, print_json, say, table
-from fairlane.cli.schedule_display import print_schedule, state_of, when
+from fairlane.cli.schedule_display import missing_workers, print_schedule, state_of, when
 from fairlane.cli.session import engine
-from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
+from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
 from fairlane.domain.schedules import Missed, Schedule
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_schedules(
 ) -> None:
     """List schedules, by name: when they go next, and how long ago they last made a job.
 
-    STATE is ok, paused, over (there are no more ticks) or why the tick that is due was refused.
+    STATE is ok, paused, over (there are no more ticks), why the tick that is due was refused, or no worker.
 
     \b
     Example:
@@ -62,10 +62,11 @@ def list_schedules(
         Column("LAST", justify="right", no_wrap=True),
         Column("STATE", overflow="fold"),
     )
+    missing = missing_workers(fl, found)
     for one in found:
         of = [one_line(one.organization)] if organization is None else []
         what = (*of, cell(one.name), one_line(one.job_type), cell(when(one.timetable)))
-        rows.add_row(*what, cell(next(iter(one.next_ticks), None)), age(one.last_tick), state_of(one))
+        rows.add_row(*what, cell(next(iter(one.next_ticks), None)), age(one.last_tick), state_of(one, missing))
     console().print(rows)
 
 
@@ -210,7 +211,7 @@ def submit(
         print_json(job)
     else:
         say(f"Job {job.id} is {job.status}.")
-        remark_on_breakers(fl, organization, {job.job_type})
+        remark_on_holds(fl, job.id, organization)
 
 
 @app.command("delete")

@@ -5,18 +5,20 @@ import math
 import re
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
 
 import typer
 
-from fairlane import InvalidParameters, Job, JobStatus, ParentPolicy, Priority, StorageUnavailable
+from fairlane import FairlaneError, InvalidParameters, Job, JobStatus, ParentPolicy, Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT, OnDuplicate
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
+_STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS}
 # What a text can't be, in the words of a refusal.
 # How those values are written that are neither JSON nor any text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
@@ -113,8 +116,8 @@ def submit(
         say(f"Job {job.id} is {job.status}.")
     if wait:
         job = _wait_or_leave(fl, job, longest, quiet=as_json)
-    elif job.status is JobStatus.QUEUED and not as_json:
-        remark_on_breakers(fl, organization, {job.job_type})
+    elif not as_json:
+        remark_on_holds(fl, job.id, organization)
     if as_json:
         print_json(job)
     if wait and job.status is not JobStatus.COMPLETED:
@@ -175,16 +178,14 @@ def _hint(refusal: str, name: str, text: str) -> str:
     return f"""for text that looks like JSON, quote it: -p '{name}="{shown}"'""" if wants_text else ""
 
 
-def remark_on_breakers(fl: "Fairlane", organization: str, job_types: Collection[str]) -> None:
-    """Tell who has just made jobs of these types ready that a breaker lets none of them start, and how to close it."""
-    from fairlane.domain.explain_limits import breaker_reason
-
-    # The jobs are ready: a command that failed now would be run again, and make others.
-    with suppress(StorageUnavailable):
-        now = fl.database.read(fl.database.clock.now)
-        for one in fl.job_types.breakers(organization=organization):
-            if one.job_type in job_types:
-                remark(breaker_reason(one, now).advice)
+def remark_on_holds(fl: "Fairlane", job: UUID, organization: str) -> None:
+    """Tell who has just made a job ready what keeps it from starting, as `fairlane jobs explain` does."""
+    # The job is ready: a command that failed now would be run again, and make another.
+    with suppress(FairlaneError):
+        told = fl.explain(job, organization=organization)
+        if told.status is JobStatus.QUEUED and told.reasons[0].code not in _STARTS_SOON:
+            for reason in told.reasons:
+                remark(reason.advice)
 
 
 def _wait_or_leave(fl: "Fairlane", job: Job, longest: timedelta | None, *, quiet: bool) -> Job:

@@ -1,17 +1,15 @@
 """`fairlane jobs run-now`, `reschedule` and `set-priority`: for jobs that have not started."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlane import Job, JobStatus, Priority
+from fairlane import Job, Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger
-from fairlane.cli.output import moment, print_json, remark, say
+from fairlane.cli.output import moment, print_json, say
 from fairlane.cli.session import engine
-from fairlane.domain.errors import StorageUnavailable
-from fairlane.domain.reasons import ReasonCode
+from fairlane.cli.submitting import remark_on_holds
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -29,11 +27,8 @@ def run_now(
     fl = _engine(context, organization, user)
     made = fl.run_now(find_id(fl, job, organization), organization=organization, user=user)
     _tell(made, "", as_json=as_json)
-    # The job is ready: a command that failed now would be run again.
-    with suppress(StorageUnavailable):
-        told = fl.explain(made.id, organization=organization)
-        if not as_json and told.status is JobStatus.QUEUED and told.reasons[0].code is not ReasonCode.NOTHING_BLOCKS:
-            remark(told.summary)
+    if not as_json:
+        remark_on_holds(fl, made.id, organization)
 
 
 def reschedule(

@@ -14,6 +14,7 @@ from uuid import UUID
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
+from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import MAINTENANCE, PAUSED, missing_worker
 from fairlane.domain.jobs import Job
 from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
@@ -154,18 +155,18 @@ def _why(pause: Pause) -> str:
 _MISSING: Final = {
     ReasonCode.NO_WORKER: "No worker is alive. Whoever runs Fairlane has to start one.",
     ReasonCode.NO_WORKER_FOR_QUEUE: (
-        "No live worker serves queue {job.queue}. Whoever runs Fairlane has to start one that does."
+        "No live worker serves queue {lane.queue}. Whoever runs Fairlane has to start one that does."
     ),
     ReasonCode.NO_WORKER_FOR_JOB_TYPE: (
-        "No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
+        "No live worker that serves queue {lane.queue} has a handler for {lane.job_type}. "
         "Whoever runs Fairlane has to start one whose application registers it."
     ),
     ReasonCode.WORKERS_STOPPING: (
         "Every worker that could run it is stopping and claims no more. "
-        "Whoever runs Fairlane has to start another for queue {job.queue}."
+        "Whoever runs Fairlane has to start another for queue {lane.queue}."
     ),
     ReasonCode.NO_WORKER_WITH_KEY: (
-        "No worker that could run it has the master key to the data of organization {job.organization}. "
+        "No worker that could run it has the master key to the data of organization {lane.organization}. "
         "Whoever runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
         "and can check there whether it opens the data."
     ),
@@ -178,12 +179,17 @@ _TO_MEND: Final = {
 }
 
 
+def worker_reason(missing: ReasonCode, lane: Lane) -> Reason:
+    """Say what the lane's jobs lack on the way to a worker; `missing` is what `missing_worker` returned."""
+    return Reason(missing, _MISSING[missing].format(lane=lane), _TO_MEND.get(missing, ()))
+
+
 def _workers(facts: Facts) -> Iterator[Reason]:
     """Say that no worker may claim it; else, of a job that is ready, that none has a slot for it."""
     job = facts.job
     missing = missing_worker(facts.workers, job.queue, job.job_type)
     if missing is not None:
-        yield Reason(missing, _MISSING[missing].format(job=job), _TO_MEND.get(missing, ()))
+        yield worker_reason(missing, Lane(job.queue, job.organization, job.job_type))
     elif facts.place_in_lane is not None:
         able = [one for one in facts.workers if missing_worker([one], job.queue, job.job_type) is None]
         yield from _slots(facts, facts.place_in_lane, able)

@@ -97,10 +97,10 @@ def breaker_reasons(facts: Facts) -> Iterator[Reason]:
     """Yield an open breaker: until when, or whose trial it waits for."""
     breaker = facts.breaker
     if breaker is not None and _is_due_before(breaker.until, facts):
-        yield breaker_reason(breaker, facts.now)
+        yield _breaker_reason(breaker, facts.now)
 
 
-def breaker_reason(breaker: Breaker, now: datetime) -> Reason:
+def _breaker_reason(breaker: Breaker, now: datetime) -> Reason:
     """Say what a breaker that is open at `now` does to all that is ready."""
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
     close, commands = "An operator can let all start now.", (breaker.pair.close_command,)

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.explain import worker_reason
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import Holds, held_lanes
-from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.holds import Holds, held_lanes, missing_worker
+from fairlane.domain.reasons import Reason, ReasonCode
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.explain import live_worker
 from fairlane.reads.limits import limits_of
@@ -29,6 +30,20 @@ class Waiting:
         return self._database.read(
             lambda connection: _holds(connection, self._database.clock, organization, types), of=EVERYONE
         )
+
+    def missing_workers(self, lanes: Iterable[Lane]) -> dict[Lane, Reason]:
+        """Say for which of these lanes there is no live worker, and what to do. For operators."""
+        clock = self._database.clock
+        alive, lacking = self._database.read(
+            lambda connection: (workers.all_workers(connection, clock), workers.lacking_keys(connection)), of=EVERYONE
+        )
+        found = {}
+        for lane in lanes:
+            able = [live_worker(row, lacks_key=lane.organization in lacking.get(row.id, ())) for row in alive]
+            missing = missing_worker(able, lane.queue, lane.job_type)
+            if missing is not None:
+                found[lane] = worker_reason(missing, lane)
+        return found
 
 
 def _holds(connection: Connection, clock: Clock, organization: str, types: Collection[str]) -> Holds:
