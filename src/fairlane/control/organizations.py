@@ -6,7 +6,6 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority, refuse_unless_operator
-from fairlane.control.organization_rows import FIRST, of_host, of_ours
 from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain import transitions
 from fairlane.domain.errors import (
@@ -20,7 +19,7 @@ from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
-from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.driver_errors import is_held_up
@@ -32,6 +31,12 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
+# What is kept of an organization of which nothing was said.
+_FIRST: Final[Mapping[str, Any]] = {
+    "status": OrganizationStatus.ACTIVE,
+    "weight": 1,
+    **dict.fromkeys(("max_running", "max_live_jobs", "retention_seconds")),
+}
 _LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
 
 
@@ -87,7 +92,7 @@ class Organizations:
             )
         storable(name=name, user=user)
         values = {
-            **FIRST,
+            **_FIRST,
             "id": organization,
             "name": name or organization,
             "weight": _weight(weight),
@@ -139,10 +144,10 @@ class Organizations:
         """Return those of these that there are, by id, each with what is kept of it."""
         paused = self._pauses.names()
         if self._host is None:
-            return tuple(of_ours(row, paused) for row in kept.values() if row is not None)
+            return tuple(_of_ours(row, paused) for row in kept.values() if row is not None)
         standings = self._host.organizations(kept.keys())
         return tuple(
-            of_host(one, standings[one], kept[one], paused)
+            _of_host(one, standings[one], kept[one], paused)
             for one in sorted(standings)
             if standings[one].status is not OrganizationStatus.DELETED
         )
@@ -290,7 +295,7 @@ class Organizations:
             actor.refuse_unless_may(connection)
             now = self._database.clock.now(connection)
             if self._host is not None:
-                statements.create(connection, {**FIRST, "id": organization, "name": organization, "created_at": now})
+                statements.create(connection, {**_FIRST, "id": organization, "name": organization, "created_at": now})
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False
@@ -329,3 +334,33 @@ def _weight(weight: object) -> int:
     if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= LARGEST_COUNT:
         raise ConfigurationError(f"weight must be a whole number from 1 to {LARGEST_COUNT}, not {weight!r:.80}.")
     return weight
+
+
+def _of_ours(row: AnyRow, paused: frozenset[str]) -> Organization:
+    """Return the public value of a row."""
+    return Organization(
+        id=row.id,
+        name=row.name,
+        status=OrganizationStatus(row.status),
+        weight=row.weight,
+        max_running=row.max_running,
+        max_live_jobs=row.max_live_jobs,
+        retention=row.retention_seconds,
+        paused=row.id in paused,
+        created_at=row.created_at,
+    )
+
+
+def _of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
+    """Return the public value of an organization of the application's own directory, with what is kept of it here."""
+    return Organization(
+        id=organization,
+        name=kept.name if kept is not None else organization,
+        status=standing.status,
+        weight=standing.weight,
+        max_running=standing.max_running,
+        max_live_jobs=standing.max_live_jobs,
+        retention=kept.retention_seconds if kept is not None else None,
+        paused=organization in paused,
+        created_at=kept.created_at if kept is not None else None,
+    )

@@ -12,10 +12,9 @@ from sqlalchemy import Connection
 from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
 from fairlane.control.token_rows import audit_revoked
-from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
-from fairlane.domain.errors import PermissionDenied, UserExists
-from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right
+from fairlane.domain.errors import ConfigurationError, PermissionDenied, UserExists, remedied
+from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import USER_IDS, require_user_id, storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials, organizations
@@ -67,10 +66,10 @@ class Users:
         require_user_id(user_id)
         storable(user=user)
         kept = hashed(password) if password is not None else None
-        more = operator_rights_of(rights, operator=operator)
+        more = _operator_rights_of(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, user, right, also=needed(more, kept, of_members=of_members))
+            refuse_unless_operator(connection, user, right, also=_needed(more, kept, of_members=of_members))
             if credentials.find_user(connection, user_id) is not None:
                 raise UserExists(f"There is a user {user_id} already; change them instead.")
             now = self._database.clock.now(connection)
@@ -78,20 +77,20 @@ class Users:
                 _tell_organizations(connection, now, user_id, user, of_members=of_members)
             values = {"id": user_id, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
-            given = {"operator": operator, "rights": more, **with_password(kept)}
+            given = {"operator": operator, "rights": more, **_with_password(kept)}
             audit.record(connection, now, None, user or SYSTEM, "users.create", user_id, after=given)
-            return found_user(connection, user_id)
+            return _found_user(connection, user_id)
 
         return self._database.write(work, of=EVERYONE)
 
     def list(self) -> tuple[User, ...]:
         """Return all users, by id."""
-        return tuple(map(user_of, self._database.read(credentials.all_users, of=EVERYONE)))
+        return tuple(map(_user_of, self._database.read(credentials.all_users, of=EVERYONE)))
 
     def get(self, user_id: str) -> User:
         """Return one user. Raises `ConfigurationError`: there is none of this id."""
         storable(user_id=user_id)
-        return self._database.read(lambda connection: found_user(connection, user_id), of=EVERYONE)
+        return self._database.read(lambda connection: _found_user(connection, user_id), of=EVERYONE)
 
     def update(
         self,
@@ -121,10 +120,10 @@ class Users:
 
         def work(connection: Connection) -> User:
             # Locked before anybody is asked: another may change them meanwhile and so take the rights of `user`.
-            before = user_of(there(credentials.lock_user_to_change(connection, user_id), user_id))
+            before = _user_of(_there(credentials.lock_user_to_change(connection, user_id), user_id))
             is_operator = before.is_operator if operator is None else operator
-            more = operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
-            also = needed([*before.rights, *more], kept, of_members=of_members)
+            more = _operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
+            also = _needed([*before.rights, *more], kept, of_members=of_members)
             refuse_unless_operator(connection, user, right, also=also)
             now = self._database.clock.now(connection)
             if kept:
@@ -136,10 +135,10 @@ class Users:
                 credentials.end_sessions_of(connection, user_id)
             if disabled:
                 audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
-            after = found_user(connection, user_id)
-            changed = {**told(after), **with_password(kept)}
+            after = _found_user(connection, user_id)
+            changed = {**_told(after), **_with_password(kept)}
             audit.record(
-                connection, now, None, user or SYSTEM, "users.update", user_id, before=told(before), after=changed
+                connection, now, None, user or SYSTEM, "users.update", user_id, before=_told(before), after=changed
             )
             return after
 
@@ -159,7 +158,7 @@ class Users:
             if deleted is not None:
                 now = self._database.clock.now(connection)
                 audit.record(
-                    connection, now, None, user or SYSTEM, "users.delete", user_id, before=told(user_of(deleted))
+                    connection, now, None, user or SYSTEM, "users.delete", user_id, before=_told(_user_of(deleted))
                 )
                 audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
             return deleted is not None
@@ -239,7 +238,7 @@ class Users:
         storable(user_id=user_id, user=user)
 
         def work(connection: Connection) -> str:
-            found = found_user(connection, user_id)
+            found = _found_user(connection, user_id)
             now = self._database.clock.now(connection)
             audit.record(connection, now, None, user or SYSTEM, "users.link", found.id)
             return _opened(connection, now, found.id, LINK, is_link=True)
@@ -329,3 +328,58 @@ def _tell_organizations(connection: Connection, now: datetime, user: str, by: st
                 f"giving them one needs the right {Right.PAYLOAD_READ}."
             )
         audit.record(connection, now, membership.id, by or SYSTEM, "users.password", user)
+
+
+def _needed(rights: Iterable[str], kept: str | None, *, of_members: bool) -> set[Right]:
+    """Return what an operator needs to give these.
+
+    Nobody gives rights that they lack, nor comes in as somebody with them.
+    """
+    return {*rights_of(rights), *({Right.PAYLOAD_READ} if kept and of_members else ())}
+
+
+def _found_user(connection: Connection, user: str) -> User:
+    """Return a user. Raises `ConfigurationError`: there is none."""
+    return _user_of(_there(credentials.find_user(connection, user), user))
+
+
+def _there(row: AnyRow | None, user: str) -> AnyRow:
+    """Return the row, which has to be there. Raises `ConfigurationError`: it is not."""
+    if row is None:
+        raise remedied(ConfigurationError(f"There is no user {user}; create them."), f"fl.users.create({user!r})")
+    return row
+
+
+def _user_of(row: AnyRow) -> User:
+    """Return a user as users are shown."""
+    return User(
+        id=row.id,
+        has_password=row.password_hash is not None,
+        is_operator=row.is_operator,
+        rights=tuple(sorted(rights_of(json.loads(row.rights)))),
+        disabled_at=row.disabled_at,
+        created_at=row.created_at,
+    )
+
+
+def _with_password(kept: str | None) -> dict[str, bool]:
+    """Say that there is a new password, and never which."""
+    return {"password": True} if kept is not None else {}
+
+
+def _told(user: User) -> dict[str, object]:
+    """Return what the audit is told of a user."""
+    return {"operator": user.is_operator, "rights": user.rights, "disabled": user.disabled_at is not None}
+
+
+def _operator_rights_of(names: Iterable[str], *, operator: bool) -> list[str]:
+    """Return rights of an operator beyond the usual.
+
+    Raises `ConfigurationError`: one is no right, or they are no operator.
+    """
+    rights = sorted(rights_of(names))
+    if rights and not operator:
+        raise ConfigurationError(
+            "Rights of their own are for operators; what a member may, their role and permissions say."
+        )
+    return list(rights)
