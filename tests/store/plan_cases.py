@@ -380,7 +380,7 @@ CASES = {
         ("dead_letters_cause",),
     ),
     "more dead letters to revive": Case(
-        lambda connection: revival.go_on(connection, LATER, "big"), ("revivals_pk",), ()
+        lambda connection: revival.go_on(connection, LATER, "big", None), ("revivals_pk",), ()
     ),
     "jobs of a type that has none": Case(
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)

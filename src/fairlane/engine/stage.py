@@ -5,6 +5,7 @@ Some were submitted beside a finishing parent, some are more than a batch, below
 
 from collections.abc import Callable, Mapping
 from typing import Final
+from uuid import UUID
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.driver_errors import is_held_up
@@ -28,6 +29,7 @@ class Stage:
         self._on_ready = on_ready
         self._looked_at: Mapping[str, EdgeKey] = {}
         self._revived = ""  # the organization that had its turn last
+        self._passed: dict[str, UUID] = {}  # by organization: the parent behind which its next turn begins
 
     def run_once(self) -> int:
         """Move one batch of each kind. Return how many jobs or edges that were."""
@@ -51,12 +53,16 @@ class Stage:
     def _revive(self, organization: str) -> int:
         """Revive a batch of an organization's jobs. Return 0 if a session of the application holds one."""
         database = self._database
+        passed = self._passed.pop(organization, None)
         try:
-            return database.write(
-                lambda c: revival.go_on(c, database.clock.now(c), organization),
+            number, after = database.write(
+                lambda c: revival.go_on(c, database.clock.now(c), organization, passed),
                 lock_seconds=_LOCK_WAIT if database.is_postgres else None,
             )
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
             return 0
+        if after is not None:
+            self._passed[organization] = after
+        return number

@@ -268,7 +268,7 @@ class TestMoreChildrenThanABatch:
         fallen(scene, MORE, parent)
         scene.fl.retry(parent.id, organization="acme")
         with race.open(commit=False) as crashing:
-            assert revival.go_on(crashing, scene.now, "acme") == MORE - BATCH
+            assert revival.go_on(crashing, scene.now, "acme", None) == (MORE - BATCH, None)
         assert statuses(scene) == {QUEUED: 1, PENDING: BATCH, DEAD_LETTER: MORE - BATCH}
         stage_all(scene)
         assert statuses(scene) == {QUEUED: 1, PENDING: MORE}
@@ -387,6 +387,30 @@ class TestAChildThatSomebodyHolds:
         retry.result()
         stage_all(scene)
         assert statuses(scene) == {QUEUED: 1, PENDING: MORE}
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite locks no rows
+    def test_a_batch_of_parents_with_a_held_child_each_keeps_no_other_parent_s_children(self, scene: Scene, race: Race):
+        top = scene.dead_letter()
+        parents = children_of(top, BATCH)
+        held = [child for parent in parents for child in children_of(parent, 1)]
+        scene.fl.submit_many(parents + held)
+        stage_all(scene)
+        other = scene.dead_letter()
+        scene.fl.submit_many(children_of(other, MORE))
+        stage_all(scene)
+        service = Stage(scene.fl.database, scene.fl.database.hint)
+        with race.open() as host:
+            its = jobs.c.organization_id == "acme", jobs.c.id.in_([one.id for one in held])
+            assert len(host.execute(select(jobs.c.id).where(*its).with_for_update()).all()) == BATCH
+            host_stays(host)
+            for parent in (top, other):
+                scene.fl.retry(parent.id, organization="acme")
+            for _ in range(4):
+                service.run_once()
+            assert statuses(scene) == {QUEUED: 2, PENDING: BATCH + MORE, DEAD_LETTER: BATCH}
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 2, PENDING: 2 * BATCH + MORE}
 
 
 def host_stays(host: Connection) -> None:

@@ -92,23 +92,33 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
     return Revived(len(children), left)
 
 
-def go_on(connection: Connection, now: datetime, organization: str) -> int:
-    """Revive another batch of what parents took down that were retried; how many jobs wait again.
+def go_on(connection: Connection, now: datetime, organization: str, after: UUID | None) -> tuple[int, UUID | None]:
+    """Revive another batch of what parents took down that were retried.
 
     A parent that has ended badly once more is forgotten: its next retry begins anew.
+
+    Args:
+        after: behind which parent to look; None = from the first.
+
+    Returns:
+        How many jobs wait again, and `after` for the next batch, behind parents of which somebody holds all children.
     """
     mine = revivals.c.organization_id == organization
     some = select(revivals.c.job_id, revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(_BATCH)
+    if after is not None:
+        some = some.where(revivals.c.job_id > after)
     # Whoever retries one of them now waits for this transaction, and writes its row anew.
     taken = {row.job_id: row.actor for row in connection.execute(some.with_for_update(skip_locked=True))}
     if not taken:
-        return 0
+        return 0, None
     badly = (ended.c.id.in_(taken), ended.c.status.in_(ENDED_BADLY))
     again = connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly)).all()
     parents = {one: taken[one] for one in taken.keys() - again}
     revived = revive_children(connection, now, organization, parents)
     connection.execute(delete(revivals).where(mine, revivals.c.job_id.in_(taken.keys() - revived.left)))
-    return revived.number
+    if not revived.number:
+        after = max(taken) if len(taken) == _BATCH else None
+    return revived.number, after
 
 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
