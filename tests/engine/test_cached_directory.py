@@ -7,7 +7,7 @@ import pytest
 
 from fairlane import Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Event
-from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway, ask_members
+from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.registry.host_directory import HostDirectory
 
 ANA, BEA = ("acme", "ana"), ("acme", "bea")
@@ -99,4 +99,4 @@ def test_only_a_fresh_no_is_a_no(world: World) -> None:
     needs = {(*ANA, "reports"), (*BEA, None)}
     world.directory.members([ANA, BEA])
     world.host.memberships = {ANA: Membership(Role.MEMBER, frozenset({"reports"}))}
-    assert ask_members(world.directory, needs) == world.host.memberships
+    assert world.directory.members_for(needs) == world.host.memberships

@@ -11,7 +11,7 @@ from typing import Final
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Emit
 from fairlane.engine.service import next_wait
-from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.host_directory import HostDirectory
 
 _SAY_AGAIN: Final = 60.0  # seconds between two events of one outage
@@ -22,7 +22,7 @@ class DirectoryAway(Exception):
 
 
 class CachedDirectory:
-    """A `Directory` around a host's, for one worker. Both methods raise `DirectoryAway`.
+    """A `Directory` around a host's, for one worker. Its methods raise `DirectoryAway`.
 
     Args:
         max_age: how old an answer may be, in seconds.
@@ -50,30 +50,18 @@ class CachedDirectory:
         with self._members.watched():
             return self._host.members(pairs, self._max_age)
 
-    def fresh_members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """Return the same, by no older answer."""
+    def members_for(self, needs: Collection[tuple[str, str, str | None]]) -> Mapping[tuple[str, str], Membership]:
+        """Return the members among these (organization, user, permission that is needed).
+
+        What would be a no by an answer that was kept is asked again: a user who was given a right just now has it.
+        """
+        members = self.members({need[:2] for need in needs})
+        doubtful = {need[:2] for need in needs if need[:2] in members and not members[need[:2]].may_submit(need[2])}
+        if not doubtful:
+            return members
+        sure = {pair: one for pair, one in members.items() if pair not in doubtful}
         with self._members.watched():
-            return self._host.members(pairs)
-
-
-def ask_members(
-    directory: Directory, needs: Collection[tuple[str, str, str | None]]
-) -> Mapping[tuple[str, str], Membership]:
-    """Return the members among these (organization, user, permission that is needed).
-
-    What would be a no by an answer that was kept is asked again: a user who was given a right just now has it.
-
-    Raises:
-        DirectoryAway
-    """
-    members = directory.members({need[:2] for need in needs})
-    if not isinstance(directory, CachedDirectory):
-        return members
-    doubtful = {need[:2] for need in needs if need[:2] in members and not members[need[:2]].may_submit(need[2])}
-    if not doubtful:
-        return members
-    sure = {pair: one for pair, one in members.items() if pair not in doubtful}
-    return {**sure, **directory.fresh_members(doubtful)}
+            return {**sure, **self._host.members(doubtful)}
 
 
 class _Outage:

@@ -20,9 +20,9 @@ from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import ORGANIZATION_GONE
-from fairlane.engine.cached_directory import DirectoryAway, ask_members
+from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.engine.reports import AttemptFacts, ParentFacts
-from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory, stored_membership
+from fairlane.registry.directory import Directory, Membership, Standing, stored_membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.line import Line
@@ -67,10 +67,6 @@ class StartChecks:
     emit: Emit
     locked: frozenset[str] = field(default=frozenset(), init=False)
 
-    @property
-    def _are_ours(self) -> bool:
-        return isinstance(self.directory, StoredDirectory)
-
     async def prepare_on(
         self, line: Line, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> list[Checked] | None:
@@ -78,7 +74,7 @@ class StartChecks:
         if any(
             one.attempt > 1
             or one.has_parents
-            or (one.user is not None and not self._are_ours)
+            or (one.user is not None and isinstance(self.directory, CachedDirectory))
             or is_gone(standings.get(one.organization))
             for one in claimed
         ):
@@ -143,7 +139,7 @@ class StartChecks:
 
     def _members_of(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
         """Return the members among the jobs' users, which a claim of ours has told; None: a host gives no answer."""
-        if self._are_ours:
+        if not isinstance(self.directory, CachedDirectory):
             return {
                 (one.organization, one.user): member
                 for one in claimed
@@ -152,7 +148,7 @@ class StartChecks:
             }
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
         try:
-            return ask_members(self.directory, needs) if needs else {}
+            return self.directory.members_for(needs) if needs else {}
         except DirectoryAway:
             return None
 
