@@ -117,6 +117,12 @@ def test_a_wrong_option_is_a_usage_error(run: Run, arguments: list[str]) -> None
     run("jobs", "submit", "greet", "-o", "acme", *arguments, code=2)
 
 
+@pytest.mark.parametrize("command", [("list",), ("cancel",), ("delete",), ("retry",)])
+def test_a_status_that_there_is_not_is_a_usage_error(run: Run, command: tuple[str]) -> None:
+    refused = run("jobs", *command, "-o", "acme", "--status", "bogus", code=2).stderr
+    assert "'bogus' is not one of" in " ".join(refused.replace("│", " ").split())
+
+
 def test_what_the_engine_refuses_is_one_sentence(run: Run) -> None:
     for arguments in (["nothing"], ["greet", "-p", "unknown=1"], ["greet", "-u", "eve"]):
         complaint = run("jobs", "submit", *arguments, "-o", "acme", code=1).stderr

@@ -26,7 +26,7 @@ OneJob = Annotated[
     ),
 ]
 Status = Annotated[
-    list[str] | None,
+    list[JobStatus] | None,
     typer.Option("--status", "-s", metavar="STATUS", help=f"Only these, of {', '.join(JobStatus)}; may be repeated."),
 ]
 JobType = Annotated[
@@ -54,7 +54,7 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Of many jobs: whet
 
 
 def filters(
-    status: list[str] | None,
+    status: list[JobStatus] | None,
     job_type: str | None,
     submitted_by: str | None,
     queue: str | None,

@@ -263,7 +263,7 @@ def _rows(page: Page[Job], *, with_user: bool) -> Table:
     return rows
 
 
-def _where_they_went(statuses: list[str]) -> str:
+def _where_they_went(statuses: list[JobStatus]) -> str:
     """Say where jobs are to be found that came to these statuses, if they are some that no job rests in."""
     passed = sorted(PASSING.intersection(statuses))
     if not passed:
