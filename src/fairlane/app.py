@@ -383,7 +383,7 @@ class Fairlane:
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
             delay, run_at: not before; one of them, `run_at` with a time zone and in the years 1970 to 2199. A moment
                 that has passed is now.
-            dedup_key: makes submissions identical in place of the parameters.
+            dedup_key: makes submissions identical in place of the parameters; where `dedup_window` is 0, nothing does.
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.
             labels: names and values to find it by.
