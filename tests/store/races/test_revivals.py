@@ -132,6 +132,20 @@ class TestTheRetryOfTheChildItself:
         complete(scene, live)
         assert steps(scene.fl, child)[-1] == QUEUED
 
+    def test_a_canceled_parent_that_it_passed_over_takes_it_down_again_once_another_has_failed(self, scene: Scene):
+        """The retry of the other brings it back without a person who looks at it: nobody decided about that run."""
+        canceled, failing = scene.submit(), scene.submit()
+        child = scene.submit(depends_on=[canceled, failing])
+        scene.fl.cancel(canceled.id, organization="acme")
+        scene.fl.retry(child.id, organization="acme")
+        scene.end(*scene.worker().claim(), outcome=BROKEN)
+        scene.fl.retry(failing.id, organization="acme")
+        scene.stage()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, DEAD_LETTER, PENDING, DEAD_LETTER]
+        scene.fl.retry(child.id, organization="acme")
+        complete(scene, failing)
+        assert steps(scene.fl, child)[6:] == [PENDING, QUEUED]
+
     def test_a_parent_that_ended_just_before_the_retry_counts_for_no_other(self, scene: Scene, race: Race):
         canceled, ended, live = [scene.submit() for _ in range(3)]
         child = scene.submit(depends_on=[canceled, ended, live])

@@ -72,8 +72,10 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
     """Bring back up to a batch of what these took down, and of what those took down in turn.
 
     Every edge of a revived child becomes `new`, unless its parent completed and told it: so a second parent that
-    failed meanwhile takes it down again, instead of being forgotten. A child that somebody holds is left for `stage`,
-    like what is beyond the batch; so is one whose edge a session of the application holds.
+    failed meanwhile takes it down again, instead of being forgotten. So does a canceled parent that a person's retry
+    of the child had passed over: the person decided for that run, and nobody has for this one.
+    A child that somebody holds is left for `stage`, like what is beyond the batch; so is one whose edge a session of
+    the application holds.
 
     Args:
         parents: who retried each of them.
