@@ -26,6 +26,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Place, WantedJobs
 from tests.engine.worker_kit import until
+from tests.patience import PATIENCE
 from tests.store.races.scene import BROKEN, DAY, JAMMED, Scene
 
 CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING
@@ -253,6 +254,7 @@ def test_one_that_has_gone_or_changed_meanwhile_is_passed_over(scene: Scene, mon
     gone = scene.submit(organization="rival", user="rita").id
     ended = scene.fl.cancel(scene.submit().id, organization="acme")
     found = [Place(scene.now, job) for job in (jobs[1].id, gone, ended.id, jobs[0].id)]
+    monkeypatch.setattr(bulk_steps, "_STEP", PATIENCE)  # in one step, since each would find all of them
     monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: found)
     done = all_of(scene, "cancel")
     assert (done.changed, done.passed_over, done.refused) == (2, 2, 0)
