@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -354,6 +355,7 @@ def commands_of(page: Path) -> Iterator[str]:
             yield token.content
 
 
+@cache
 def complaint_about(command: str) -> str:
     """What the command line has to say against a command; nothing of it is run.
 
