@@ -23,7 +23,6 @@ from fairlane.cli.bench.machine import machine
 from fairlane.cli.bench.site import database_place, fresh_site
 from fairlane.cli.bench.work import BATCH, NOOP, submissions
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.scratch import facts
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _ORGANIZATIONS: Final = [f"soak-{number}" for number in range(10)]
@@ -61,7 +60,7 @@ def main() -> None:
         document: dict[str, Any] = {
             "measured_on": datetime.now(UTC).date().isoformat(),
             "machine": machine(),
-            "database": facts(site.fl.database),
+            "database": site.fl.database.read(site.fl.database.kind.facts, of=()),
             "retention": _RETENTION,
             "snapshot": asked.snapshot,
             "samples": [],

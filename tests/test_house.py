@@ -41,6 +41,22 @@ FORBIDDEN_CALLS = {
     *("asyncio.create_subprocess_shell", "create_subprocess_shell"),
 }
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+# Who may ask which database or driver a connection leads to, and why. All others ask `store.engine` for what they need.
+WHICH_DATABASE = {
+    "control/open_transactions.py": "compares a host's settings with the URL",
+    "store/engine.py": "it answers",
+    "store/borrow.py": "refuses the drivers of hosts that it does not know",
+    "store/postgres/engine.py": "hosts bring drivers that say in their own ways whether a transaction is open",
+    "store/tables/base.py": "a moment is another type of column in each",
+}
+NAMES_OF_A_DATABASE = {
+    "dialect.name",
+    "dialect.driver",
+    "get_backend_name",
+    "is_sqlite",
+    "is_postgres",
+    "is_postgresql",
+}
 # Verbs of the public API that change nothing.
 READS = {
     *(
@@ -176,6 +192,21 @@ def test_lists_of_verbs_name_none_that_is_gone() -> None:
 
     assert WITHOUT_ACTOR.keys() - names == set()
     assert READS - {name.rpartition(".")[2] for name in names} == set()
+
+
+def test_only_the_engines_know_which_database_it_is() -> None:
+    engines = ("fairlane.store.postgres", "fairlane.store.sqlite")
+    asked = [
+        (name, node, what)
+        for name, node in nodes()
+        for what in (dotted(node), *imported(node))
+        if what.rpartition(".")[2] in NAMES_OF_A_DATABASE
+        or what in NAMES_OF_A_DATABASE
+        or (what.startswith(engines) and not name.startswith(("store/postgres/", "store/sqlite/")))
+    ]
+
+    assert [at(*one) for one in asked if one[0] not in WHICH_DATABASE] == []
+    assert WHICH_DATABASE.keys() - {name for name, _, _ in asked} == set()
 
 
 def test_statuses_are_written_in_one_file_only() -> None:

@@ -18,7 +18,6 @@ from benchmarks.peers.places import NotHere, interpreter, redis_server, server_f
 from benchmarks.peers.shape import URL
 from fairlane.cli.bench.machine import machine
 from fairlane.cli.bench.site import fresh_site
-from fairlane.store.scratch import facts
 
 _ROOT: Final = Path(__file__).parents[2]
 _LONGEST: Final = 3600.0  # seconds for one run of a script
@@ -72,7 +71,7 @@ def _stores(server: str | None, wanted: set[Store]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if server is not None:
         with fresh_site(server) as site:
-            found["postgresql"] = facts(site.fl.database)
+            found["postgresql"] = site.fl.database.read(site.fl.database.kind.facts, of=())
     if "redis" in wanted and (program := redis_server()) is not None:
         told = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split()
         found["redis"] = {"server": " ".join(told[:3]), "persistence": "none"}

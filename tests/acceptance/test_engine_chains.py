@@ -99,7 +99,7 @@ def test_who_retries_the_head_of_a_chain_revives_it_in_a_few_statements(fl: Engi
     with counted(fl) as transactions:
         fl.retry(first, organization="acme")
     # SQLite is quick at one statement after another, and writes each row by its own.
-    assert max(transactions) < (50 if fl.database.is_postgres else 50 + _LENGTH)
+    assert max(transactions) < (50 if fl.database.kind.is_server else 50 + _LENGTH)
     assert fl.look(last).status == "pending"
     fl.drain()
     assert fl.look(last).status == "completed"

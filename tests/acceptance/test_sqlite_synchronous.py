@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from fairlane import ConfigurationError, Fairlane, JobContext, JobStatus, Settings
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 
 # As PRAGMA synchronous says it.
 NUMBERS = {"full": 2, "normal": 1}

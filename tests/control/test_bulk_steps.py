@@ -250,7 +250,7 @@ def test_it_ends_with_the_token_that_began_it(scene: Scene):
 def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, page: int, first: int
 ):
-    if not scene.fl.database.is_postgres:
+    if not scene.fl.database.kind.is_server:
         pytest.skip("SQLite holds no single rows")
     monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
     monkeypatch.setattr(bulk_work, "_PAGE", page)

@@ -159,7 +159,7 @@ def test_a_job_that_has_not_ended_is_never_cleaned_up(fl: Engine, clock: ManualC
 
 def batches_of(size: int, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever they are on the other database."""
-    name, other = ("_BATCH", "_BATCH_ON_SQLITE")[:: 1 if fl.database.is_postgres else -1]
+    name, other = ("_BATCH", "_BATCH_ALONE")[:: 1 if fl.database.kind.is_server else -1]
     monkeypatch.setattr(module, name, size)
     monkeypatch.setattr(module, other, 1_000)
 

@@ -209,7 +209,7 @@ def test_a_rescue_that_had_to_wait_beyond_the_lease_takes_nothing(
     with ThreadPoolExecutor(1) as threads:
 
         def hold(connection: Connection) -> "Future[int | None]":
-            if fl.database.is_postgres:
+            if fl.database.kind.is_server:
                 connection.execute(text("LOCK TABLE fairlane_workers"))
             rescuing = threads.submit(survivor.rescue.run_once)
             assert asked.wait(PATIENCE)

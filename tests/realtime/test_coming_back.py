@@ -272,7 +272,7 @@ async def test_a_look_that_takes_the_database_too_long_is_stopped_and_holds_up_n
     serve: Callable[..., Api], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
     api = serve({"read_timeout": 2.0})
-    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+    slow = "SELECT pg_sleep(60)" if api.fl.database.kind.is_server else FOR_EVER
     looks = threading.Event()
 
     def late(connection: Connection, *_: object) -> object:

@@ -254,7 +254,7 @@ def test_what_is_written_by_many_at_once_is_told_once_each(fl: Fairlane, feed: F
     def write(seed: int) -> None:
         chance = random.Random(seed)
         for _ in range(12):
-            if not fl.database.is_postgres or chance.random() < 0.5:
+            if not fl.database.kind.is_server or chance.random() < 0.5:
                 made = [fl.submit("report", organization=chance.choice(["acme", "other"]))]
             else:
                 with connections[seed].begin() as transaction:
@@ -268,7 +268,7 @@ def test_what_is_written_by_many_at_once_is_told_once_each(fl: Fairlane, feed: F
             with lock:
                 committed.extend(one.id for one in made if one.organization == "acme")
 
-    connections = [others() for _ in range(4)] if fl.database.is_postgres else []
+    connections = [others() for _ in range(4)] if fl.database.kind.is_server else []
     threads = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
     told: list[Told] = []
     for thread in threads:

@@ -192,7 +192,7 @@ def test_a_look_that_takes_the_database_too_long_is_stopped_and_says_what_to_do(
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ):
     api: Api = serve({"read_timeout": 0.3})
-    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+    slow = "SELECT pg_sleep(60)" if api.fl.database.kind.is_server else FOR_EVER
 
     def listed(*_: object, **__: object) -> object:
         return api.fl.database.read(lambda connection: connection.execute(text(slow)).all(), of=())
@@ -207,7 +207,7 @@ async def test_a_snapshot_that_takes_the_database_too_long_is_stopped_for_socket
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ):
     api: Api = serve({"read_timeout": 0.3})
-    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+    slow = "SELECT pg_sleep(60)" if api.fl.database.kind.is_server else FOR_EVER
 
     def counted(*_: object, **__: object) -> object:
         return api.fl.database.read(lambda connection: connection.execute(text(slow)).all(), of=())

@@ -149,7 +149,7 @@ def test_a_member_replaces_their_own_jobs_and_no_others(api: Api):
 def test_a_look_waits_for_no_writer_to_note_that_its_token_was_used(api: Api, database_url: str):
     client = api.as_("member")
     holder: Any
-    if api.fl.database.is_postgres:
+    if api.fl.database.kind.is_server:
         holder = psycopg.connect(database_url)
         holder.execute("LOCK TABLE fairlane_tokens IN EXCLUSIVE MODE")
     else:

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection, PoolProxiedConnection, event
 
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.prepared import Prepared
 from fairlane.store.transaction import Database
 

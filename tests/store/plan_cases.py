@@ -22,7 +22,7 @@ from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store import burials
 from fairlane.store.clock import DatabaseClock
-from fairlane.store.dialects import is_sqlite, plan_for_values
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import (
     admission,
     audit,
@@ -182,7 +182,7 @@ def page_of(connection: Connection, **wanted: Any) -> None:
 
 def count_of(connection: Connection, **wanted: Any) -> None:
     """How many there are, to the cap; planned for its values, as reads have it."""
-    plan_for_values(connection)
+    engine_of(connection).plan_for_values(connection)
     job_list.count(connection, "big", job_list.WantedJobs(**wanted), up_to=10_001)
 
 
@@ -196,7 +196,7 @@ def to_retry(connection: Connection) -> None:
 
 def to_retry_and_how_many(connection: Connection) -> None:
     """The same, and how many it is said to be; planned as reads have it."""
-    plan_for_values(connection)
+    engine_of(connection).plan_for_values(connection)
     to_retry(connection)
     job_list.count_by_themselves(connection, "big", TO_RETRY, up_to=10_001)
 
@@ -213,20 +213,20 @@ def claim_of(connection: Connection, wanted: Wanted) -> None:
 
 def lanes_of(connection: Connection) -> None:
     beginning_of(connection)  # which makes a scan look dear, as the session on a worker's loop does
-    connection.execute(lanes.active(is_named=False, sqlite=is_sqlite(connection)))
+    connection.execute(lanes.active(engine_of(connection), is_named=False))
 
 
 def claim_alone(connection: Connection, wanted: Wanted) -> None:
     """As on a worker's loop. SQLite has no such statement."""
     beginning_of(connection)
-    if not is_sqlite(connection):
+    if not engine_of(connection).writers_are_serial:
         statement, values = claim.alone(wanted, worker_id=WORKER, worker="w", are_ours=True)
         connection.execute(statement, {**values, "now": LATER, "lease_now": 0.0})
 
 
 def submission_of(connection: Connection) -> None:
     """A plain one, of a member; there is no such job type, so nothing is inserted. SQLite has no such statement."""
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         return
     kind = Kind(
         *("small1", "type1", "ana", "default", 2, ParentPolicy.DEAD_LETTER, None, 0.0, None, None, None),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.row_security import SETTING, DatabaseRole
 from fairlane.store.transaction import Database
 
@@ -26,7 +26,7 @@ def plans(
     """
     with database.engine.connect() as connection:
         explain = _explain_generic if generic else _explain
-        if not is_sqlite(connection):
+        if not engine_of(connection).writers_are_serial:
             # Processes share a database. `work` passes over a row that another locks, and executes other statements.
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(0)")
@@ -55,7 +55,7 @@ def _recorded(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
 
 
 def _explain(connection: Connection, sql: str, parameters: Any) -> str:
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         return _lines(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters))
     return _lines(connection.exec_driver_sql(f"EXPLAIN {sql}", parameters).scalars())
 

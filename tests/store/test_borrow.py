@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from fairlane.store.borrow import lock_timeout
+from fairlane.store.engine import engine_of
 from tests.store.hosts import (
     Host,
     SqlHost,
@@ -201,11 +201,11 @@ def test_settings_are_the_hosts_again(host: Host, name: str) -> None:
     timeout = name.startswith("postgres") and host.execute("SHOW lock_timeout")
 
     def bounded(connection: Connection) -> None:
-        with lock_timeout(connection, 0.25):
+        with engine_of(connection).lock_timeout(connection, 0.25):
             put_then_fail(connection)
 
     def bounded_well(connection: Connection) -> None:
-        with lock_timeout(connection, 0.25):
+        with engine_of(connection).lock_timeout(connection, 0.25):
             put(OUR_ROW)(connection)
 
     for work in (put(3), bounded_well):

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Resourc
 from sqlalchemy.orm import registry
 
 from fairlane import StorageUnavailable
-from fairlane.store.borrow import borrow, lock_timeout
+from fairlane.store.borrow import borrow
+from fairlane.store.engine import engine_of
 from fairlane.store.transaction import Database
 from tests.store.hosts import (
     committed,
@@ -216,7 +217,7 @@ def test_connection_that_breaks_within_shows_the_error_that_broke_it(postgres: s
 
 def test_connection_that_breaks_within_a_lock_timeout_is_a_database_that_is_away(postgres: str) -> None:
     def break_it(connection: Connection) -> None:
-        with lock_timeout(connection, 5.0):
+        with engine_of(connection).lock_timeout(connection, 5.0):
             connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     database = Database(postgres)
@@ -231,7 +232,7 @@ def test_lock_timeout_bounds_the_wait_for_another_transaction(postgres: str) -> 
         host.execute("SET LOCAL lock_timeout = '7s'")
 
         def work(connection: Connection) -> str:
-            with lock_timeout(connection, 0.05):
+            with engine_of(connection).lock_timeout(connection, 0.05):
                 with pytest.raises(OperationalError, match="lock timeout"), connection.begin_nested():
                     put(1)(connection)
                 assert connection.scalar(text("SHOW lock_timeout")) == "50ms"
@@ -244,5 +245,5 @@ def test_lock_timeout_bounds_the_wait_for_another_transaction(postgres: str) -> 
 
 
 def _put_bounded(connection: Connection) -> None:
-    with lock_timeout(connection, 0):
+    with engine_of(connection).lock_timeout(connection, 0):
         put(1)(connection)

@@ -25,7 +25,7 @@ class Cost:
     def __init__(self, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self._fl = fl
         self._steps = 0
-        if not fl.database.is_postgres:
+        if not fl.database.kind.is_server:
             self._count_steps(monkeypatch)
 
     def of_drain(self) -> int:
@@ -33,7 +33,7 @@ class Cost:
             connection.execute(text("ANALYZE"))
         sessions, before = self._sessions(), self._read()
         self._fl.drain(concurrency=100)
-        if self._fl.database.is_postgres:
+        if self._fl.database.kind.is_server:
             self._fl.database.engine.dispose()
             # What a session has read is known once it has ended, a moment after its client's end.
             until(lambda: self._sessions() <= sessions)
@@ -47,13 +47,13 @@ class Cost:
         until(lambda: self._sessions() <= sessions)
 
     def _sessions(self) -> set[int]:
-        if not self._fl.database.is_postgres:
+        if not self._fl.database.kind.is_server:
             return set()
         others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         return {pid for (pid,) in self._ask(others)}
 
     def _read(self) -> int:
-        if not self._fl.database.is_postgres:
+        if not self._fl.database.kind.is_server:
             return self._steps
         rows = "SELECT sum(seq_tup_read) FROM pg_stat_user_tables"
         entries = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from fairlane import Fairlane, JobContext
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store import schema, tables
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.schema import Condition
 from fairlane.store.transaction import Database
 
@@ -95,7 +95,7 @@ def differences(connection: Connection) -> list[Any]:
 
 def catalog(connection: Connection) -> set[str]:
     """Everything that a database knows of our tables, as its own text."""
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         found = connection.execute(
             text("SELECT sql FROM sqlite_master WHERE name LIKE 'fairlane_%' AND tbl_name <> 'fairlane_schema_version'")
         )
@@ -164,7 +164,7 @@ def test_a_new_file_is_opened_while_another_process_writes_to_it(
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("CREATE TABLE theirs (id)")
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("fairlane.store.dialects.time.sleep", lambda _: other.commit())
+    monkeypatch.setattr("fairlane.store.sqlite.connections.time.sleep", lambda _: other.commit())
 
     database = Database(f"sqlite:///{file}")
 

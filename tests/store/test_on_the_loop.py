@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from fairlane import Backoff, Job, Submission
 from fairlane.domain.fairness import Lane, Quota
@@ -15,6 +15,7 @@ from fairlane.domain.holds import pauses_on
 from fairlane.domain.outcomes import Completed
 from fairlane.store.line import Line
 from fairlane.store.row_security import DatabaseRole
+from fairlane.store.sql import as_given
 from fairlane.store.statements import dependencies, job_types, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.finish import Finish, complete_all
@@ -116,9 +117,9 @@ def test_edges_are_looked_for_by_parent_where_all_were_of_another_parent_when_th
     def plan(connection: Connection) -> str:
         connection.exec_driver_sql("RESET ROLE")
         connection.exec_driver_sql("ANALYZE fairlane_job_parents")
-        explained = text(f"EXPLAIN {dependencies._WITH_CHILDREN.text}")
-        values = {"organizations": ["acme"] * 500, "ids": " ".join([str(scene.now.year).zfill(32)] * 500)}
-        return "\n".join(connection.execute(explained, {**values, "settled": "settled"}).scalars())
+        asked = dependencies._WITH_CHILDREN.compile(connection)
+        values = {**asked.params, "given": as_given([("acme", str(scene.now.year).zfill(32))] * 500)}
+        return "\n".join(connection.exec_driver_sql(f"EXPLAIN {asked}", values).scalars())
 
     with scene.fl.database.engine.begin() as connection:
         assert "fairlane_job_parents_parent" in plan(connection)

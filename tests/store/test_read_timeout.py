@@ -22,13 +22,13 @@ def test_what_takes_too_long_is_stopped_and_the_connection_is_as_before(
     database_url: str, look: Callable[[Database, str], object]
 ):
     with Fairlane(Settings(url=database_url, pool_size=1)) as fl:
-        slow = "SELECT pg_sleep(60)" if fl.database.is_postgres else FOR_EVER
+        slow = "SELECT pg_sleep(60)" if fl.database.kind.is_server else FOR_EVER
         with reading_within(0.02), pytest.raises(StatementTooSlow, match="Ask for less"):
             look(fl.database, slow)
         with reading_within(60):
             look(fl.database, "SELECT 1")
         # It holds for the look alone: not for what is written on the same connection, nor outside of requests.
-        if fl.database.is_postgres:
+        if fl.database.kind.is_server:
             for work in (fl.database.write, fl.database.read):
                 assert work(lambda c: c.exec_driver_sql("SHOW statement_timeout").scalar_one(), of=()) == "0"
         else:

@@ -26,7 +26,8 @@ def read(path: str) -> str:
 def paths() -> Iterator[str]:
     for database in ("postgres", "sqlite"):
         for file in STORE.joinpath(database).iterdir():
-            yield f"{database}/{file.name.removesuffix('.sql')}"
+            if file.name.endswith(".sql"):
+                yield f"{database}/{file.name.removesuffix('.sql')}"
 
 
 def test_each_statement_begins_with_its_reason() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.transaction import Database
 
 LOOKS = 50

@@ -170,7 +170,7 @@ def test_a_chunk_of_a_batch_takes_no_more_than_a_job_does(scene: Scene):
 
 
 def test_postgres_plans_the_statement_once_a_connection(scene: Scene):
-    if not scene.fl.database.is_postgres:
+    if not scene.fl.database.kind.is_server:
         return
     for number in range(20):
         scene.submit("monthly", parameters={"n": number})

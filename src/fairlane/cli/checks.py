@@ -190,7 +190,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
 
 def _row_security(fl: Fairlane) -> Finding | None:
     """Say whether it is on and binds this login; None where there are no tables yet, and on SQLite."""
-    if not fl.database.is_postgres:
+    if not fl.database.kind.has_row_security:
         return None
     missing = schema.lacks_row_security(fl.database)
     login = fl.database.read(row_logins.of_application)
@@ -264,7 +264,7 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
         return
     if not readable:
         yield Finding("artifacts", Grade.WRONG, f"{url} gives back another file than it took; look at its settings.")
-    elif fl.database.is_postgres and fl.settings.artifacts_url is None:
+    elif fl.database.kind.is_server and fl.settings.artifacts_url is None:
         sentence = (
             f"{url}, a folder of this working directory, takes files and gives them back; set "
             "FAIRLANE_ARTIFACTS_URL to one place for all processes, such as file:///srv/artifacts or s3://bucket, "

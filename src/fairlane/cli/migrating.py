@@ -34,7 +34,7 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
         say(f"The schema of {where} is now at revision {now}.")
     if missing is not None:
         say(missing)
-    elif fl.database.is_postgres and (before is None or missing_before is not None):
+    elif fl.database.kind.has_row_security and (before is None or missing_before is not None):
         say("Row security is now on.")
     if fl.catalogue.mine:
         say(f"Registered {number_of(len(fl.catalogue.mine), 'job type')}: {', '.join(sorted(fl.catalogue.mine))}.")

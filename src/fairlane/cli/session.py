@@ -58,13 +58,12 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> "Fairlane
             named and the default one is not there, or the database is in memory, where no other process sees it.
     """
     from fairlane import Fairlane
-    from fairlane.store.dialects import is_in_memory
 
     target = target_of(context)
     # What the environment says of the database belongs together, so it is read there.
     fl = load(target) if target.app is not None else Fairlane(target.url if target.url_is_explicit else None)
     context.call_on_close(fl.close)
-    if is_in_memory(fl.settings.url):
+    if fl.database.is_in_memory:
         raise ConfigurationError(
             f"The database {safe_url(fl.settings.url)} is in memory: it lives in one process and ends with this "
             "command; name a file that your application and all commands share, such as sqlite:///jobs.db."

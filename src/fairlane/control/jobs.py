@@ -36,7 +36,7 @@ from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.registry.tenants import Tenants
-from fairlane.store.borrow import lock_timeout
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.locks import lock, lock_job
@@ -136,7 +136,7 @@ class JobControl:
         actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
 
         def work(connection: Connection) -> frozenset[UUID]:
-            with lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
+            with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 locked = lock(connection, organization, jobs, skip_locked=True)
                 membership, is_operator = actor.membership(connection), actor.is_operator(connection)
                 changed = history.revived(connection, organization, locked, same_since)
@@ -267,7 +267,7 @@ class JobControl:
         actor = self._authority.actor(organization, user, right)
 
         def change(connection: Connection) -> T:
-            with lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
+            with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 row = lock_job(connection, organization, key)
                 membership, is_operator = actor.membership(connection), actor.is_operator(connection)
                 if row is None or (user is not None and membership is None and not is_operator):

@@ -15,7 +15,7 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.options import queue_name
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit, workers
+from fairlane.store.statements import audit
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -163,7 +163,7 @@ class Maintenance:
         self._pauses.pause(MAINTENANCE[1], user=user, reason=reason, right=right)
         # Claims that read the pauses before they were written.
         with suppress(StorageUnavailable):
-            self._database.write(workers.wait_for_claims, of=EVERYONE, lock_seconds=_CLAIMS_UNDER_WAY)
+            self._database.write(self._database.kind.wait_for_claims, of=EVERYONE, lock_seconds=_CLAIMS_UNDER_WAY)
 
     def off(self, *, user: str | None = None, right: Right | None = None) -> bool:
         """Let jobs start again; return False if it was not on. Raises `PermissionDenied`."""

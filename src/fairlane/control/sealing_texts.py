@@ -10,7 +10,7 @@ from fairlane.domain.errors import InstallationError, StorageUnavailable
 from fairlane.domain.sealing import is_sealed
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import keys, resealing
+from fairlane.store.statements import resealing
 from fairlane.store.statements.keys import Writer
 from fairlane.store.statements.resealing import Sealed
 from fairlane.store.transaction import Database
@@ -66,7 +66,7 @@ def outlast_writers(
     """
 
     def look() -> frozenset[Writer]:
-        return database.read(lambda connection: keys.writers(connection, seconds), of=EVERYONE)
+        return database.read(lambda connection: database.kind.writers(connection, seconds), of=EVERYONE)
 
     left = look()
     if left:  # on a busy database there is always somebody, and mostly gone in a moment

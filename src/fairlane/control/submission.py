@@ -27,8 +27,9 @@ from fairlane.registry.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
-from fairlane.store.borrow import aside, borrow, lock_timeout
+from fairlane.store.borrow import aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race
+from fairlane.store.engine import engine_of
 from fairlane.store.home import Home
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
@@ -272,7 +273,7 @@ class Submitter:
             with (
                 translated(_THEIRS),
                 borrow(connection) as theirs,
-                lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
+                engine_of(theirs).lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
                 self._home.refuse_elsewhere(theirs)
                 return self._submit(theirs, submissions, ready, self._rings_beside)[0]
@@ -284,9 +285,10 @@ class Submitter:
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
         """Return the keys of now: at repeatable read the caller's snapshot may be from before there was one.
 
-        On SQLite who has such a snapshot can't write; and a database in memory has no second connection.
+        Where writers are serial, who has such a snapshot can't write; and a database in memory has no second
+        connection.
         """
-        if not self._database.is_postgres:
+        if self._database.kind.writers_are_serial:
             return self._keyring.rings(theirs, organizations)
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 

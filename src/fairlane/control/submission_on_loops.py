@@ -52,7 +52,7 @@ class LoopSubmitter:
     def __init__(self, database: Database, submitter: Submitter) -> None:
         self._database = database
         self._submitter = submitter
-        self._is_of_use = database.is_postgres
+        self._is_of_use = database.kind.is_server
         self._begin()
         _all.add(self)
 

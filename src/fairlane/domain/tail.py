@@ -4,7 +4,7 @@ A row has its number before its transaction commits, so a row may appear below o
 later if somebody holds his transaction open. And the number of a transaction that was rolled back never appears. A
 reader that waited for either would wait for strangers. So a `Tail` takes what is there at once, and remembers what is
 missing until it can no longer come: until every transaction has ended that was able to write when the gap was seen.
-Which these are the database says (`store.statements.feed.writers`); no clock and no bound in time decides.
+Which these are the database says (`store.engine`, `log_writers`); no clock and no bound in time decides.
 """
 
 from collections.abc import Iterable, Sequence

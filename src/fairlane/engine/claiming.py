@@ -89,7 +89,7 @@ class Claims:
 
     def __post_init__(self) -> None:
         self._checks = StartChecks(self.database, self.directory, self.keyring, self.emit)
-        if self.threads is not None and self.database.is_postgres:
+        if self.threads is not None and self.database.kind.is_server:
             self._claim_line, self._read_line = (Line(self.database, self.threads, _SESSION) for _ in range(2))
 
     def locked(self) -> frozenset[str]:

@@ -30,9 +30,9 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 # Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
-# waits for its turn in that worker's process. On SQLite no other write goes on meanwhile.
+# waits for its turn in that worker's process.
 _BATCH = 2_000
-_BATCH_ON_SQLITE = 500
+_BATCH_ALONE = 500  # where no other write goes on meanwhile
 _ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
 _LOCK_WAIT = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
@@ -65,7 +65,7 @@ class Cleanup:
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
         self._due: tuple[tuple[Shelf, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
-        self._most = _BATCH if database.is_postgres else _BATCH_ON_SQLITE
+        self._most = _BATCH_ALONE if database.kind.writers_are_serial else _BATCH
         self._size = self._most  # jobs of the next batch
         self._swept: EdgeKey | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
@@ -122,7 +122,7 @@ class Cleanup:
         return deleted
 
     def _write(self, work: Callable[[Connection], int]) -> int:
-        return self._database.write(work, lock_seconds=_LOCK_WAIT if self._database.is_postgres else None)
+        return self._database.write(work, row_seconds=_LOCK_WAIT)
 
     def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
         expired = statements.lock_expired(connection, organization, ids, moment)

@@ -293,8 +293,8 @@ class LaneCache:
         )
 
     def _unprepared(self, found: ReadyLanes) -> frozenset[Subject]:
-        """Return the limits whose rows have to be made; none on SQLite, where a claim needs no rows to be alone."""
-        if not self.database.is_postgres:
+        """Return the limits whose rows have to be made; none where writers are serial: a claim is alone."""
+        if self.database.kind.writers_are_serial:
             return frozenset()
         if len(self._prepared) > _MOST_PREPARED:
             self._prepared &= found.limits.keys()

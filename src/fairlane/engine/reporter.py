@@ -321,9 +321,7 @@ class AttemptChannel:
                 return is_held
 
     def _commit(self, work: Callable[[Connection], T]) -> T:
-        # SQLite has one lock for all, so nothing is won by trying again later.
-        database = self._deps.database
-        return database.write(work, lock_seconds=_LOCK_WAIT if database.is_postgres else None)
+        return self._deps.database.write(work, row_seconds=_LOCK_WAIT)
 
     def _store_files(self, batch: list[UnwrittenReport], ring: Ring | None) -> None:
         """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""

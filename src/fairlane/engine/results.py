@@ -152,7 +152,7 @@ class Results:
         self._tell_again = 0.0  # monotonic; not before, that it fails
         # For plain completions. New tables were never analyzed, and then a scan looks cheap.
         session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
-        self._line = Line(deps.database, threads, session) if deps.database.is_postgres else None
+        self._line = Line(deps.database, threads, session) if deps.database.kind.is_server else None
 
     def start(self) -> None:
         """Write from now on."""
@@ -347,9 +347,7 @@ class Results:
 
     def _finish(self, batch: Part) -> list[Finished]:
         """Write these, in a thread."""
-        # SQLite has one lock for all, so nothing is won by splitting.
-        patience = _PATIENCE if self._deps.database.is_postgres else None
-        return self._deps.database.write(partial(self._end, batch), lock_seconds=patience)
+        return self._deps.database.write(partial(self._end, batch), row_seconds=_PATIENCE)
 
     def _end(self, batch: Part, connection: Connection) -> list[Finished]:
         """Write these in a transaction."""
@@ -360,7 +358,7 @@ class Results:
 
     async def beside_claim(self, claim: Callable[[], T]) -> T:
         """Run a claim in a thread, and leave plain completions to it on SQLite, where `write_with` takes them along."""
-        if not self._deps.database.is_postgres:
+        if self._deps.database.kind.writers_are_serial:
             self._no_claim.clear()
         try:
             return await in_thread(self._threads, claim)
@@ -376,7 +374,7 @@ class Results:
             StorageUnavailable, ConfigurationError, Exception: as `Database.write`.
         """
         database = self._deps.database
-        batch = self._take_plain(_WITH_CLAIM) if not database.is_postgres else ()
+        batch = self._take_plain(_WITH_CLAIM) if database.kind.writers_are_serial else ()
         if not batch:
             return database.write(work)
         ends = Savepoint(partial(self._end, batch))

@@ -57,7 +57,7 @@ class Stage:
         try:
             number, after = database.write(
                 lambda c: revival.go_on(c, database.clock.now(c), organization, passed),
-                lock_seconds=_LOCK_WAIT if database.is_postgres else None,
+                row_seconds=_LOCK_WAIT,
             )
         except StorageUnavailable as error:
             if not is_held_up(error):

@@ -16,7 +16,7 @@ from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import plan_for_values
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.statements.rows import Opener
@@ -162,7 +162,7 @@ def narrowed(
 
     The transaction plans for its values.
     """
-    plan_for_values(connection)
+    engine_of(connection).plan_for_values(connection)
     if wanted.retry_after is not None:
         wanted = replace(wanted, retry_after=clock.now(connection))
     common = {one for one in wanted.labels if job_list.is_common(connection, organization, one, above=_FEW)}

@@ -14,7 +14,7 @@ from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.registry.tenants import Tenants
-from fairlane.store.dialects import plan_for_values
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.transaction import Database
@@ -60,7 +60,7 @@ class Matching:
         """Return where the jobs stand that were `resolved`, newest first, from just after `before`."""
 
         def read(connection: Connection) -> tuple[Place, ...]:
-            plan_for_values(connection)
+            engine_of(connection).plan_for_values(connection)
             return job_list.places(connection, organization, wanted, before=before, limit=limit)
 
         return self._database.read(read, of=organization)

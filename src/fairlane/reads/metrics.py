@@ -32,7 +32,7 @@ from fairlane.domain.timeline import cells_to_sample, most_of_each
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import plan_for_values
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import job_list, job_types, shares, timeline, workers
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import WantedJobs
@@ -45,7 +45,7 @@ _SAMPLED: Final = 2_000  # jobs
 
 def metrics_of(connection: Connection, clock: Clock, organization: str | None, minutes: int) -> Metrics:
     """Return the numbers of an organization; None = of all, for operators."""
-    plan_for_values(connection)
+    engine_of(connection).plan_for_values(connection)
     ready = statements.ready_by_priority(connection, organization)
     depth = {PRIORITY_OF_RANK[row.priority]: row.size for row in ready}
     oldest, now = min((row.since for row in ready), default=None), clock.now(connection)

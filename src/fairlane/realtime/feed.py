@@ -116,12 +116,12 @@ class Feed:
         if key is not None:
             self._cursors, self._vague = Cursors(key), Vague(key)
         tail = Tail(self._database.look(statements.newest, of=EVERYONE))
-        strangers = self._database.look(statements.writers, of=EVERYONE)
+        strangers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
         self._known, self._is_lost = _Known(tail, strangers, alerts=self._database.look(_alerts, of=EVERYONE)), False
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
-        self._forget_strangers(self._database.look(statements.writers, of=EVERYONE))
+        self._forget_strangers(self._database.look(self._database.kind.log_writers, of=EVERYONE))
 
     def _forget_strangers(self, writers: frozenset[str]) -> bool:
         """Forget all but those who are writing still; return True if one has ended."""
@@ -142,7 +142,7 @@ class Feed:
         if not (known.tail.gaps or known.alerts.gaps or known.strangers) or now - self._settled < _SETTLE:
             return
         self._settled = now
-        writers = self._database.look(statements.writers, of=EVERYONE)
+        writers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
         known.tail.settle(writers)
         known.alerts.settle(writers)
         self._is_lost |= self._forget_strangers(writers)
@@ -172,7 +172,7 @@ class Feed:
 
     def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
         tail = Tail(statements.newest(connection))
-        strangers = statements.writers(connection)
+        strangers = self._database.kind.log_writers(connection)
         here, taken = tail.position, tail.take((), ())
         progress, seen = self._progress(connection, audience, ())
         look = Look(here, taken, here, (), progress, (), has_more=False, is_lost=True)

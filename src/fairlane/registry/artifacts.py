@@ -14,7 +14,6 @@ from uuid import UUID
 
 import obstore
 from obstore.store import LocalStore, MemoryStore, from_url
-from sqlalchemy import make_url
 from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
@@ -27,6 +26,7 @@ from fairlane.registry.sealed_files import (
     sealed_chunks,
 )
 from fairlane.registry.sealing import Ring
+from fairlane.store.engine import engine_at
 from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
@@ -190,13 +190,12 @@ def folder_of(url: str) -> Path | None:
 
 def default_url(database_url: str) -> str:
     """Return a folder beside a SQLite file, else one in the working directory."""
-    parsed = make_url(database_url)
-    if parsed.get_backend_name() != "sqlite":
-        return (Path.cwd() / "fairlane-artifacts").as_uri()
-    if not parsed.database or parsed.database == ":memory:":
+    kind = engine_at(database_url)
+    if kind.is_in_memory(database_url):
         return "memory:///"
-    database = Path(parsed.database).expanduser().absolute()
-    return (database.parent / f"{database.stem}-artifacts").as_uri()
+    file = kind.file_of(database_url)
+    folder = Path.cwd() / "fairlane-artifacts" if file is None else file.parent / f"{file.stem}-artifacts"
+    return folder.as_uri()
 
 
 def path_of(organization: str, job_id: UUID, file_id: UUID) -> str:

@@ -17,7 +17,7 @@ from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import ORGANIZATION_IDS
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.line import Line
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements.keys import WrappedKey

@@ -14,34 +14,22 @@ What keeps them is a frame around the block. Which one depends on what is there:
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.guest import ACCEPTED, receive
-from fairlane.store.row_logins import LENT, role_for
-from fairlane.store.row_security import SETTING, named
 
 T = TypeVar("T")
 
 ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
-_SETTINGS: Final = text(
-    f"SELECT {LENT}, "
-    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role'), "
-    "current_setting('search_path')"
-)
-_SET: Final = text(
-    f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true), "
-    "set_config('role', :role, true), set_config('search_path', :path, true)"
-)
-_IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
 # Options that make sense for the caller's tables and statements, not for ours.
@@ -97,42 +85,6 @@ def borrow(connection: object) -> Iterator[Connection]:
         yield guest
 
 
-@contextmanager
-def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> Iterator[None]:
-    """Bound each wait for a lock; the previous bound is back afterwards. On SQLite its busy timeout is the bound.
-
-    Args:
-        connection: with a transaction open; outside one the bound would have no effect.
-        seconds: at least a millisecond is taken, since 0 would mean for ever.
-        of: organizations whose rows the session shall see meanwhile, by the role of the application.
-
-    Raises:
-        ConfigurationError: the session's login may not have that role.
-    """
-    if is_sqlite(connection):
-        yield
-        return
-    *lent, bound, organizations, role, path = connection.execute(_SETTINGS).one()
-    previous = bound, organizations, role, path
-    if of:
-        organizations, role = named(of), role_for(len(of), *lent) or role
-    # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
-    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp" if path else path)
-    try:
-        yield
-    except BaseException:
-        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the values back. A
-        # connection that broke has no values any more, and what broke it is the error to be seen.
-        with suppress(DBAPIError, PendingRollbackError):
-            _set(connection, *previous)
-        raise
-    _set(connection, *previous)
-
-
-def _set(connection: Connection, timeout: str, organizations: str, role: str, path: str) -> None:
-    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role, "path": path})
-
-
 def is_a(value: object, module: str, *names: str) -> bool:
     """Return True if `value` is of one of these classes of a module that only those import who use it.
 
@@ -179,7 +131,7 @@ def _plain_options(connection: Connection) -> Iterator[None]:
 @contextmanager
 def _framed(connection: Connection) -> Iterator[None]:
     # SQLAlchemy's transaction has to begin first: engines are told to emit BEGIN at that moment, by an event.
-    idle = connection.get_transaction() is None and not _is_open(connection)
+    idle = connection.get_transaction() is None and not engine_of(connection).is_open(connection)
     begun = connection.begin() if idle else None
     try:
         with _within_frame(connection, _frame_for(connection)):
@@ -189,17 +141,16 @@ def _framed(connection: Connection) -> Iterator[None]:
         if begun is not None:
             begun.rollback()
         raise
-    if begun is not None and not _is_open(connection):
+    if begun is not None and not engine_of(connection).is_open(connection):
         begun.commit()
 
 
 def _frame_for(connection: Connection) -> _Frame:
-    sqlite, autocommits = is_sqlite(connection), _autocommits(connection)
-    if _is_open(connection) or not (sqlite or autocommits):
+    engine = engine_of(connection)
+    autocommits = engine.autocommits(connection)
+    if engine.is_open(connection) or (engine.drivers_begin and not autocommits):
         return _SAVEPOINT
-    # A deferred transaction that upgrades to a write fails at once where another has written meanwhile.
-    begin = "BEGIN IMMEDIATE" if sqlite else "BEGIN"
-    return _Frame(begin, keep=("COMMIT",) if autocommits else (), undo=("ROLLBACK",))
+    return _Frame(engine.begin, keep=("COMMIT",) if autocommits else (), undo=("ROLLBACK",))
 
 
 @contextmanager
@@ -218,27 +169,7 @@ def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
             connection.exec_driver_sql(statement)
     except BaseException:
         # On a full disk SQLite has ended the transaction itself, the caller's part included; a lost connection, too.
-        if not connection.invalidated and _is_open(connection):
+        if not connection.invalidated and engine_of(connection).is_open(connection):
             for statement in frame.undo:
                 connection.exec_driver_sql(statement)
         raise
-
-
-def _is_open(connection: Connection) -> bool:
-    """Return True if the database, as opposed to SQLAlchemy, has a transaction open."""
-    driver: Any = connection.connection.driver_connection
-    if is_sqlite(connection):
-        return bool(driver.in_transaction)
-    if connection.dialect.driver == "asyncpg":
-        return bool(driver.is_in_transaction())
-    return bool(driver.info.transaction_status != _IDLE)
-
-
-def _autocommits(connection: Connection) -> bool:
-    """Return True if a statement outside a transaction takes effect at once."""
-    driver: Any = connection.connection.dbapi_connection
-    if is_sqlite(connection):
-        # From Python 3.12; -1, the legacy mode, leaves it to isolation_level, as older Pythons do.
-        autocommit = getattr(driver, "autocommit", -1)
-        return bool(autocommit) if autocommit != -1 else driver.isolation_level is None
-    return connection.dialect.detect_autocommit_setting(driver)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from sqlalchemy import Connection, text
 
 from fairlane.domain.statuses import Resolution
-from fairlane.store.dialects import as_given, given
+from fairlane.store.sql import as_given, given
 
 _KEY: Final = "fairlane_burials"  # in a connection's info
 

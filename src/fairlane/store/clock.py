@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, text
 
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 
 
 class Clock(Protocol):
@@ -34,20 +34,20 @@ class DatabaseClock:
 
     def now(self, connection: Connection) -> datetime:
         """Return the moment, aware, in UTC."""
-        if is_sqlite(connection):
+        if not engine_of(connection).is_server:
             return datetime.now(UTC)
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(UTC)
 
     def lease_seconds(self, connection: Connection) -> float:
         """Return PostgreSQL's epoch seconds; on SQLite the machine's monotonic seconds, which no set clock moves."""
-        if is_sqlite(connection):
+        if not engine_of(connection).is_server:
             return time.monotonic()
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def boot_id(self, connection: Connection) -> str:
         """Return the machine's boot on SQLite: monotonic seconds of another boot mean nothing."""
-        return _machine_boot_id() if is_sqlite(connection) else ""
+        return "" if engine_of(connection).is_server else _machine_boot_id()
 
 
 def beforehand(clock: Clock, connection: Connection) -> datetime | None:
@@ -55,7 +55,7 @@ def beforehand(clock: Clock, connection: Connection) -> datetime | None:
 
     None where only PostgreSQL knows it, whose statement then says `clock_timestamp()` itself.
     """
-    if isinstance(clock, DatabaseClock) and not is_sqlite(connection):
+    if isinstance(clock, DatabaseClock) and engine_of(connection).is_server:
         return None
     return clock.now(connection)
 

@@ -36,7 +36,7 @@ class Hints:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_needed = database.engine.dialect.name == "postgresql"
+        self._is_needed = database.kind.is_server
         self._lock = threading.Lock()
         self._asked = threading.Event()
         self._stopped = threading.Event()
@@ -122,7 +122,7 @@ class Listener:
     def _run(self) -> None:
         database = self._database
         own = database.sibling(pool_size=1, role=database.role, response_timeout=database.response_timeout)
-        listen = self._listen if own.engine.dialect.name == "postgresql" else self._watch
+        listen = self._listen if own.kind.is_server else self._watch
         try:
             while own is not self._database and not self._stopped.is_set():
                 try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, Connection, Insert, Table, Text, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects import postgresql
 
-from fairlane.store.dialects import insert, is_sqlite
+from fairlane.store.engine import engine_of
 
 _MANY: Final = 4  # rows, from which on one statement of JSON is quicker than one for each
 
@@ -27,7 +27,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
     """Return True if one statement with all these rows as JSON is quicker than one for each."""
-    return len(rows) >= _MANY and not is_sqlite(connection)
+    return len(rows) >= _MANY and engine_of(connection).is_server
 
 
 # Of names, ids, numbers, moments, sealed texts and compact JSON none has one of these in it.
@@ -104,7 +104,7 @@ def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> No
         statement, values = rows_from_json(table, rows)
         connection.execute(_or_update(statement, table, names), values)
     else:
-        connection.execute(_or_update(insert(connection, table), table, names), rows)
+        connection.execute(_or_update(engine_of(connection).insert(table), table, names), rows)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -113,7 +113,7 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
         statement, values = rows_from_json(table, rows)
         connection.execute(_or_nothing(statement), values)
     else:
-        connection.execute(_or_nothing(insert(connection, table)), rows)
+        connection.execute(_or_nothing(engine_of(connection).insert(table)), rows)
 
 
 @cache

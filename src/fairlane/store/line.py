@@ -4,22 +4,28 @@ The engine makes it in a thread. So it logs in, takes its role on and gives up s
 """
 
 import asyncio
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
 
-from sqlalchemy import Connection, Select, TextClause, TextualSelect
+from sqlalchemy import Connection, Float, Select, Text, TextClause, TextualSelect, Uuid, cast, extract, func, select
+from sqlalchemy.types import TypeEngine
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.clock import beforehand
 from fairlane.store.driver_errors import by_sqlalchemy, driver_error
+from fairlane.store.engine import Question, Rows
 from fairlane.store.liveness import FRESH, PING, has_news
 from fairlane.store.response_timeout import answered_within, on_loop
 from fairlane.store.row_security import is_pooled
+from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database, of_commit
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ class Line:
     """
 
     def __init__(self, database: Database, threads: Executor | None, settings: Mapping[str, str]) -> None:
-        self._database = database
+        self.database = database
         self._threads = threads
         self._settings = settings
         self._compiled: dict[Statement, tuple[str, dict[str, Any]]] = {}
@@ -86,10 +92,16 @@ class Line:
         with self._sending(driver):
             return await driver.wait(prepared.run(given))
 
+    async def ask(self, questions: Sequence[Question], values: Mapping[str, Any]) -> tuple[datetime, float, list[Rows]]:
+        """Do as `DatabaseEngine.ask`."""
+        ((now, seconds, *found),) = await self.fetch(combined(tuple(questions)), values)
+        now, seconds = self.moment() or (now.astimezone(UTC), seconds)
+        return now, seconds, rows_of(questions, found)
+
     @contextmanager
     def _sending(self, driver: "AsyncConnection[tuple[Any, ...]]") -> Iterator[None]:
         try:
-            with self._database.translated(), by_sqlalchemy(self._database.engine):
+            with self.database.translated(), by_sqlalchemy(self.database.engine):
                 yield
         except StorageUnavailable as error:
             raise of_commit(error) from error.__cause__
@@ -108,7 +120,7 @@ class Line:
 
     def _compile(self, statement: Statement) -> tuple[str, dict[str, Any]]:
         """Return its text, and the values of its own that stand in parameters."""
-        dialect = self._database.engine.dialect
+        dialect = self.database.engine.dialect
         if isinstance(statement, TextClause):
             made = str(statement.compile(dialect=dialect)), dict[str, Any]()
         else:
@@ -119,7 +131,7 @@ class Line:
 
     def moment(self) -> tuple[datetime, float] | None:
         """Return the time, and the seconds that leases are compared by, of a clock other than PostgreSQL's."""
-        clock, session = self._database.clock, self._session
+        clock, session = self.database.clock, self._session
         assert session is not None, "there is a connection"
         now = beforehand(clock, session)
         return None if now is None else (now, clock.lease_seconds(session))
@@ -150,9 +162,9 @@ class Line:
         driver = self._driver
         if driver is not None and not driver.closed and not self._may_be_dead(driver):
             return driver
-        with self._database.translated(), by_sqlalchemy(self._database.engine):
+        with self.database.translated(), by_sqlalchemy(self.database.engine):
             if driver is not None and not driver.closed:
-                with suppress(driver_error(self._database.engine)), answered_within(PING):
+                with suppress(driver_error(self.database.engine)), answered_within(PING):
                     await driver.execute("")
             if driver is None or driver.closed:
                 self._driver = None
@@ -179,7 +191,7 @@ class Line:
 
     def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":
         """Return a connection of the engine's, which its pool forgets; in a thread."""
-        session = self._database.engine.connect()
+        session = self.database.engine.connect()
         if is_pooled(session.info):
             session.close()
             raise NeedsSession("A pooler such as PgBouncer keeps no session for who needs one; connect to PostgreSQL.")
@@ -187,4 +199,45 @@ class Line:
         driver = session.connection.driver_connection
         assert driver is not None
         session.detach()
-        return on_loop(driver, self._database.response_timeout)
+        return on_loop(driver, self.database.response_timeout)
+
+
+@cache
+def combined(questions: tuple[Question, ...]) -> Select[*tuple[Any, ...]]:
+    """Ask for the time, the seconds that leases are compared with, and the rows of each question as JSON."""
+    answers = []
+    for one in questions:
+        rows = one.subquery()
+        # As text: how the driver reads JSON is the host's to set, for all of the process.
+        array = select(cast(func.json_agg(func.json_build_array(*rows.c)), Text)).select_from(rows)
+        answers.append(array.scalar_subquery())
+    moment = func.clock_timestamp()
+    seconds = cast(extract("epoch", moment), Float)
+    return select(moment, seconds, *answers).execution_options(fairlane_across="claim")
+
+
+def rows_of(questions: Sequence[Question], found: Sequence[str | None]) -> list[Rows]:
+    """Return the rows of each question, from what `combined` has found."""
+    return [_read(one, json.loads(rows or "[]")) for one, rows in zip(questions, found, strict=True)]
+
+
+def _read(question: Question, rows: Rows) -> Rows:
+    """Return the values as the question's own columns would have them."""
+    readers = [_reader(column.type) for column in question.selected_columns]
+    if not any(readers):
+        return [tuple(row) for row in rows]
+    return [
+        tuple(value if read is None or value is None else read(value) for read, value in zip(readers, row, strict=True))
+        for row in rows
+    ]
+
+
+def _reader(kind: TypeEngine[Any]) -> Callable[[str], object] | None:
+    """Return how a value is read that JSON has as text."""
+    match kind:
+        case Uuid():
+            return UUID
+        case Instant():
+            return lambda text: datetime.fromisoformat(text).astimezone(UTC)
+        case _:
+            return None

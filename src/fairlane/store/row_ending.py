@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, Table, text
 
 from fairlane.domain.statuses import WAITING, JobStatus, Resolution
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.row_rights import MOMENTS
 from fairlane.store.row_security import Ask, DatabaseRole, policy_of
 from fairlane.store.tables import AnyRow, dead_letters, ended, live
@@ -123,7 +123,7 @@ def make(connection: Connection, place: FunctionPlace) -> None:
 
 def may_delete(connection: Connection) -> bool:
     """Return False for a session that has to end waiting jobs by the function."""
-    return is_sqlite(connection) or bool(connection.scalar(_MAY_DELETE))
+    return not engine_of(connection).has_row_security or bool(connection.scalar(_MAY_DELETE))
 
 
 def end_waiting(connection: Connection, told: Sequence[Mapping[str, object]]) -> Sequence[AnyRow]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.store.dialects import NoConnection
+from fairlane.store.engine import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import asking, is_sound
 from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, grant

@@ -23,7 +23,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Table, event
 
 from fairlane.domain.texts import ORGANIZATION_IDS
-from fairlane.store.dialects import NoConnection
+from fairlane.store.engine import NoConnection, engine_of
 from fairlane.store.tables import metadata, organizations, pauses
 
 # Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
@@ -195,7 +195,7 @@ def open_to(
         lock_seconds: how long each of them may wait there for locks; None = as long as others.
     """
     settings = _settings(connection, scope, seconds)
-    if lock_seconds is not None and connection.dialect.name == "postgresql":
+    if lock_seconds is not None and engine_of(connection).is_server:
         settings = (*settings, "lock_timeout", milliseconds(lock_seconds))
     if settings:
         connection.exec_driver_sql(set_locally(settings), settings)
@@ -237,7 +237,7 @@ def _settings(connection: Connection, scope: Scope | None, seconds: float | None
     if is_pooled(connection.info):
         own = ("role", DatabaseRole.APP) if settings and "role" not in settings[::2] else ()
         settings = (*own, *settings, *connection.info[_POOLED])
-    if seconds is not None and connection.dialect.name == "postgresql":
+    if seconds is not None and engine_of(connection).is_server:
         settings = (*settings, "statement_timeout", milliseconds(seconds))
     return settings
 

@@ -22,7 +22,6 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.store import row_advice, row_policies
-from fairlane.store.dialects import is_sqlite
 from fairlane.store.driver_errors import is_lock_timeout, is_retryable
 from fairlane.store.row_security import is_behind_a_pooler
 from fairlane.store.tables import metadata
@@ -102,7 +101,7 @@ def migrate(database: Database, url: str | None = None) -> tuple[str | None, str
     patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE, url=url)
     try:
         with _ONE_AT_A_TIME:
-            return patient.write(_upgrade) if patient.engine.dialect.name == "sqlite" else _upgrade_online(patient)
+            return patient.write(_upgrade) if patient.kind.writers_are_serial else _upgrade_online(patient)
     finally:
         if patient is not database:
             patient.close()
@@ -126,7 +125,7 @@ def lacks_row_security(database: Database, url: str | None = None) -> str | None
     Args:
         url: the owner's; None = as the database's.
     """
-    if not database.is_postgres:
+    if not database.kind.has_row_security:
         return None
     # Without a role: in production that of the database's URL may be refused.
     single = database.sibling(pool_size=1, url=url)
@@ -173,7 +172,7 @@ def comparison(connection: Connection) -> dict[str, Any]:
         "target_metadata": metadata,
         "include_name": lambda name, kind, _parents: kind != "table" or is_ours(name, kind),
         "compare_type": True,
-        "compare_server_default": _ignore_identity if is_sqlite(connection) else True,
+        "compare_server_default": True if connection.dialect.supports_identity_columns else _ignore_identity,
     }
 
 
@@ -190,7 +189,7 @@ def _ignore_identity(
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
-    """Upgrade SQLite, where the write transaction keeps a second migration out."""
+    """Upgrade in a transaction, which keeps a second migration out where writers are serial."""
     found, missing = _missing(connection)
     for revision in missing:
         _run(connection, revision)
@@ -198,7 +197,7 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _upgrade_online(database: Database) -> tuple[str | None, str]:
-    """Upgrade PostgreSQL: no lock is held, nor waited for, longer than a moment."""
+    """Upgrade beside those who write: no lock is held, nor waited for, longer than a moment."""
     deadline = time.monotonic() + _PATIENCE
     with database.translated(), database.engine.connect() as connection:
         if is_behind_a_pooler(connection.connection.driver_connection):

@@ -25,16 +25,6 @@ from fairlane.domain.redact import safe_url
 from fairlane.store import burials, row_logins, row_security
 from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import (
-    PATIENCE,
-    WRITE,
-    NoConnection,
-    create_file,
-    file_of,
-    is_in_memory,
-    is_sqlite,
-    make_engine,
-)
 from fairlane.store.driver_errors import (
     by_sqlalchemy,
     is_held_up,
@@ -44,6 +34,7 @@ from fairlane.store.driver_errors import (
     is_unique_violation,
     translate,
 )
+from fairlane.store.engine import PATIENCE, WRITE, NoConnection, engine_at, engine_of
 from fairlane.store.gathering import Gathering
 from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.response_timeout import ResponseTimeout
@@ -52,7 +43,6 @@ from fairlane.store.row_security import DatabaseRole, Scope
 T = TypeVar("T")
 
 _TRIES = 5
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
 _read_seconds: ContextVar[float | None] = ContextVar("fairlane_read_seconds", default=None)
 _ALONE: Final = 0.01  # seconds to wait for a lock of one item, where all together have waited
@@ -98,36 +88,33 @@ class Database:
         response_timeout: ResponseTimeout | None = None,
     ) -> None:
         self.url = url
-        # Refuses an odd URL.
-        self.engine = make_engine(
+        self.kind = engine_at(url)
+        self.engine = self.kind.connect(
             url,
             pool_size=pool_size,
             lock_seconds=lock_seconds,
             synchronous=synchronous,
-            response_timeout=response_timeout,
             is_default=is_default,
+            response_timeout=response_timeout,
         )
         self.response_timeout = response_timeout
-        self.file = file_of(url)
+        self.is_in_memory = self.kind.is_in_memory(url)
+        self.file = self.kind.file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
         self.alarm: Alarm | None = None
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds, self.synchronous = lock_seconds, synchronous
-        self.is_postgres = self.engine.dialect.name == "postgresql"
         self.role, self.production, self.is_default = role, production, is_default
         # A database in memory has one connection for all, workers too.
-        if role is not None and not is_in_memory(url):
+        if role is not None and not self.is_in_memory:
             self.engine.update_execution_options(**{row_security.EYES: role})
-        if self.is_postgres and role is not None:
+        if self.kind.has_row_security and role is not None:
             row_security.take_on(self.engine, role, lock_seconds, row_logins.guard(role) if production else None)
         self._writing = self.engine.execution_options(**{WRITE: True})
-        # SQLite's transactions read one snapshot anyway.
-        self._reading = (
-            self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
-        )
-        self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
+        self._reading = self.engine.execution_options(**self.kind.one_snapshot)
+        self._looking = self.engine.execution_options(**self.kind.each_by_itself)
         self._gathering = Gathering(lambda work: self.write(work, of=()))
 
     def create(self) -> None:
@@ -136,22 +123,39 @@ class Database:
         Raises:
             ConfigurationError: the file system does not let us.
         """
-        if self.file is not None:
-            create_file(self.file)
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            if not self.file.exists():
+                self.file.touch()
+        except OSError as error:
+            raise ConfigurationError(
+                f"The database {self.file} can't be created ({error.strerror}); give this user the right, or another "
+                "URL."
+            ) from error
 
     def write(
-        self, work: Callable[[Connection], T], *, of: Scope | None = None, lock_seconds: float | None = None
+        self,
+        work: Callable[[Connection], T],
+        *,
+        of: Scope | None = None,
+        lock_seconds: float | None = None,
+        row_seconds: float | None = None,
     ) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
 
         Args:
             lock_seconds: how long to wait for locks; None = as long as others.
+            row_seconds: the same for the locks of rows alone; where there are none, it waits as long as others.
 
         Raises:
             CommitUnanswered: the connection broke during the commit, so it may have been done; `work` has returned.
             StorageUnavailable: the database is away, locked or full; nothing was changed.
             ConfigurationError: its schema is missing or old, or SQLite's file is not there.
         """
+        if not self.kind.writers_are_serial:
+            lock_seconds = row_seconds or lock_seconds
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
             try:
@@ -174,7 +178,7 @@ class Database:
         """Run `work` for all items in one transaction. Where somebody holds a row, run it for each item by itself.
 
         Args:
-            lock_seconds: how long to wait for locks, on PostgreSQL.
+            lock_seconds: how long to wait for the locks of rows.
 
         Returns:
             The items whose rows somebody holds: nothing was done for them.
@@ -185,11 +189,7 @@ class Database:
         if not items:
             return ()
         try:
-            self.write(
-                lambda connection: work(connection, items),
-                of=of,
-                lock_seconds=lock_seconds if self.is_postgres else None,
-            )
+            self.write(lambda connection: work(connection, items), of=of, row_seconds=lock_seconds)
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
@@ -277,11 +277,11 @@ class Database:
             raise
 
     def write_with_others(self, work: Callable[[Connection], T], *, of: Scope, lock_seconds: float | None = None) -> T:
-        """Do as `write`; on SQLite together with the `work` of other threads that came meanwhile, by one commit.
+        """Do as `write`; where writers are serial, by one commit with the `work` of other threads that came meanwhile.
 
         What `work` raises undoes nothing of the others'. There it waits as long as others.
         """
-        if self.is_postgres:
+        if not self.kind.writers_are_serial:
             return self.write(work, of=of, lock_seconds=lock_seconds)
         with self.translated():
             return self._gathering.commit(work)
@@ -335,7 +335,7 @@ class Database:
             role: whose eyes its sessions have; None = those of the login.
             response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
         """
-        if is_in_memory(self.url):
+        if self.is_in_memory:
             return self
         return Database(
             url or self.url,
@@ -358,15 +358,15 @@ class Database:
         Args:
             url: the owner's; None = as here.
         """
-        if is_in_memory(self.url):
+        if self.is_in_memory:
             return
         single = self.sibling(pool_size=1, url=url)
         with closing(single), suppress(StorageUnavailable, ConfigurationError, sqlite3.OperationalError):
-            single.look(lambda connection: _scrub(connection, table))
+            single.look(lambda connection: self.kind.scrub(connection, table))
 
     def renew(self) -> None:
         """Make new connections: those from before a migration have not taken on their role."""
-        if self.role is not None and self.is_postgres:
+        if self.role is not None and self.kind.has_row_security:
             replace_all(self.engine)
 
     def close(self) -> None:
@@ -426,16 +426,6 @@ def of_commit(error: StorageUnavailable) -> StorageUnavailable:
     return CommitUnanswered(_UNANSWERED) if is_open else error
 
 
-def _scrub(connection: Connection, table: str) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"VACUUM (FULL) {table}")  # a plain one leaves bytes in the holes of pages
-        return
-    # Not in the transaction that SQLAlchemy would begin: SQLite refuses that.
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 def _no_hint() -> None:
     """Do nothing: workers poll."""
 
@@ -477,9 +467,7 @@ def reading_within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _stopped_after(connection: Connection, seconds: float | None) -> Iterator[None]:
-    """Stop SQLite after so long within the block, and say on both what it means to be stopped.
-
-    PostgreSQL has a setting for it: see `row_security.open_to`.
+    """Stop what runs within the block after so long, and say what it means to be stopped.
 
     Args:
         seconds: None = never.
@@ -490,12 +478,9 @@ def _stopped_after(connection: Connection, seconds: float | None) -> Iterator[No
     if seconds is None:
         yield
         return
-    driver = connection.connection.driver_connection if is_sqlite(connection) else None
-    deadline = time.monotonic() + seconds
-    if driver is not None:
-        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     try:
-        yield
+        with engine_of(connection).interrupt_after(connection, seconds):
+            yield
     except DBAPIError as error:
         if is_stopped(error):
             raise StatementTooSlow(
@@ -503,6 +488,3 @@ def _stopped_after(connection: Connection, seconds: float | None) -> Iterator[No
                 "Ask for less: with more filters, of less time, or fewer at once."
             ) from error
         raise
-    finally:
-        if driver is not None:
-            driver.set_progress_handler(None, 0)

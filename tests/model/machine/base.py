@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant
 
 from fairlane.domain.statuses import Role
 from fairlane.engine.results import Tally
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import metadata
 from tests.model.model.world import Member, Refusal, World, keep_to

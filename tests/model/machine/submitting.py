@@ -10,7 +10,7 @@ from hypothesis.stateful import MultipleResults, initialize, multiple, rule
 from sqlalchemy import Connection
 
 from fairlane import ParentPolicy, Submission
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from tests.model.machine.base import ADMIN, MEMBER, Machine, job_types, jobs, places
 from tests.model.model import submission as model
 from tests.model.model.world import Asked, find

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
 from fairlane import FairlaneError
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.gathering import Gathering
 from tests.store.interleavings.steps import Step, Touch, Touched, statement
 from tests.store.races.race import DEADLINE

@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Connection
 
 from fairlane import FairlaneError
-from fairlane.store.dialects import WRITE
+from fairlane.store.engine import WRITE
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")

@@ -222,7 +222,7 @@ def rows_written(database: Database) -> Iterator[list[int]]:
 
     def total(connection: Connection) -> int:
         driver: Any = connection.connection.driver_connection
-        if not database.is_postgres:
+        if not database.kind.is_server:
             return int(driver.total_changes)
         rows = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_xact_user_tables"
         return int(driver.execute(rows).fetchone()[0])

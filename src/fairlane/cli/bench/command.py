@@ -18,7 +18,6 @@ from fairlane.cli.bench.measures import MEASURES, Measure, Size
 from fairlane.cli.bench.site import database_place, fresh_site
 from fairlane.cli.output import cell, console, number_of, remark, table
 from fairlane.cli.session import leave_out_logins, target_of
-from fairlane.store.scratch import facts
 
 _JOBS, _QUICK_JOBS = 20_000, 1000
 _SAMPLES, _QUICK_SAMPLES = 200, 10
@@ -107,7 +106,7 @@ def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, 
     """Return the document: where it was measured, and all figures with the runs that they are medians of."""
     out = console(stderr=True)
     with fresh_site(place) as site:
-        database = facts(site.fl.database)
+        database = site.fl.database.read(site.fl.database.kind.facts, of=())
     found: list[dict[str, Any]] = []
     with Status("", console=out) if out.is_terminal else nullcontext() as status:
         for name in names:

@@ -13,7 +13,7 @@ from typing import IO, Final
 from fairlane import Fairlane, FairlaneError
 from fairlane.cli import own_postgres
 from fairlane.cli.bench.work import SLOTS, application
-from fairlane.store.scratch import scratch_database
+from fairlane.store.engine import engine_at
 
 _END_SECONDS: Final = 60.0
 _TRAVERSABLE: Final = 0o755
@@ -82,7 +82,7 @@ class Site:
 @contextmanager
 def fresh_site(place: str) -> Iterator[Site]:
     """Yield a site on a database of its own beside `place`."""
-    with scratch_database(place) as url, application(url) as fl:
+    with engine_at(place).scratch(place) as url, application(url) as fl:
         fl.migrate()
         yield Site(fl, url)
 

@@ -14,11 +14,12 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited, StorageUnavailable
 from fairlane.domain.permissions import may_replace
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.transition import SYSTEM, Ended, write
-from fairlane.store.statements.whole import HAS_STATE, STATUS, WHOLE, by_ids
+from fairlane.store.statements.whole import HAS_STATE, STATUS, WHOLE
 from fairlane.store.tables import jobs
 
 _MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
@@ -165,7 +166,8 @@ def find_jobs(connection: Connection, organization: str, ids: Collection[UUID], 
         if hold:
             # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
             found = found.with_for_update(read=True, key_share=True, of=jobs)
-        for row in connection.execute(by_ids(connection, found, jobs.c.id, ordered[start : start + _MOST_IDS])):
+        some = ordered[start : start + _MOST_IDS]
+        for row in connection.execute(engine_of(connection).by_ids(found, jobs.c.id, some)):
             yield Ended(organization, row.id, row.job_type, JobStatus(row.status))
 
 

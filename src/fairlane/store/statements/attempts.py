@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
 
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
@@ -44,7 +44,7 @@ def _fenced(
     # FOR SHARE keeps a rescue or a finish out until this is committed: what an attempt wrote is there before its end,
     # or never. A worker that is stopped in between is ended by idle_in_transaction_session_timeout.
     locked = source.with_for_update(read=True)
-    statement = insert(connection, table).from_select([*columns, *values], locked)
+    statement = engine_of(connection).insert(table).from_select([*columns, *values], locked)
     changed = [*replaces]
     if changed:
         keys = [column.name for column in table.primary_key.columns]

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, ex
 
 from fairlane.domain.breaker import Breaker, Pair, Trial
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.tables import NAME_LIMIT, attempt_errors, breakers, execution_log, live
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
@@ -127,7 +127,8 @@ def open_one(connection: Connection, breaker: Breaker) -> bool:
     """Open the pair's breaker; False if it is open already."""
     values = _columns(breaker)
     statement = (
-        insert(connection, breakers)
+        engine_of(connection)
+        .insert(breakers)
         .values(organization_id=breaker.organization, job_type=breaker.job_type, **values)
         .on_conflict_do_update(index_elements=list(_KEY), set_=values, where=breakers.c.closed_at.is_not(None))
         .returning(breakers.c.job_type)

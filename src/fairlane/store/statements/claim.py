@@ -16,7 +16,7 @@ from sqlalchemy import Connection, TextClause
 from fairlane.domain import transitions
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
 from fairlane.store.sql import statement
 from fairlane.store.statements.lanes import Mark
@@ -99,7 +99,7 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     """
     if not wanted.rows:
         return []
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         values = {**values_for_many(transitions.claim(worker), worker), "worker_id": worker_id.hex}
         return _claim_on_sqlite(connection, now, wanted, values)
     its, values = alone(wanted, worker_id=worker_id, worker=worker, are_ours=False)
@@ -159,7 +159,7 @@ def _claim_on_sqlite(
     rows = wanted.rows
     urgent = _in_lanes(connection, ((room, lane) for lane, room, _ in rows))
     by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
-    before = Instant.on_sqlite(now - AGED)
+    before = Instant.as_text(now - AGED)
     old = _in_lanes(connection, by_age, ranks=json.dumps(_RANKS), aged=before) if by_age else {}
     ordered = sorted(rows, key=lambda row: row[0].organization)
     each = [_pick(list(mine), urgent, old) for _, mine in groupby(ordered, key=lambda row: row[0].organization)]
@@ -169,7 +169,7 @@ def _claim_on_sqlite(
         return []
     tokens = os.urandom(16 * len(picked)).hex()
     given = json.dumps([(row, tokens[32 * place : 32 * place + 32]) for place, row in enumerate(picked)])
-    values = {**values, "given": given, "now": Instant.on_sqlite(now), "long": _LONG}
+    values = {**values, "given": given, "now": Instant.as_text(now), "long": _LONG}
     connection.execute(_SQLITE_CLAIM, values)
     connection.execute(_LOG, values)
     claimed = json.loads(connection.execute(_READ, values).scalar_one())

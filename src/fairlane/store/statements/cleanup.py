@@ -6,28 +6,24 @@ of what is old, so a cleaner goes round page by page, and a page costs the same 
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    Column,
     ColumnElement,
     Connection,
     FromClause,
-    Uuid,
-    any_,
+    TextualSelect,
     delete,
-    literal,
     or_,
     select,
-    text,
     tuple_,
     update,
 )
 
 from fairlane.domain.statuses import Resolution
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.statements import doomed_files, feed
 from fairlane.store.statements.whole import STATUS, with_state
 from fairlane.store.tables import (
@@ -66,8 +62,7 @@ _OF_JOB = (
 )
 
 
-# What no foreign key takes along. PostgreSQL looks for the rest with each job that is deleted, even if it is gone; on
-# SQLite keys may not be enforced, under a host's settings.
+# What no foreign key takes along. PostgreSQL looks for the rest with each job that is deleted, even if it is gone.
 _NOT_TAKEN_ALONG = tuple(
     table for table in _OF_JOB if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
 )
@@ -80,43 +75,16 @@ class Shelf(NamedTuple):
     job_type: str
 
 
-# Skip scan: one index probe per shelf, whatever stands on it.
-_SKIP_SCAN = text("""
-WITH RECURSIVE shelf AS (
-  (SELECT organization_id, job_type, finished_at FROM fairlane_ended
-   WHERE (organization_id, job_type) > (:organization, :job_type)
-   ORDER BY organization_id, job_type, finished_at LIMIT 1)
-  UNION ALL
-  SELECT following.* FROM shelf CROSS JOIN LATERAL (
-    SELECT organization_id, job_type, finished_at FROM fairlane_ended
-    WHERE (organization_id, job_type) > (shelf.organization_id, shelf.job_type)
-    ORDER BY organization_id, job_type, finished_at LIMIT 1) AS following
-)
-SELECT organization_id, job_type, finished_at FROM shelf LIMIT :limit
-""").execution_options(fairlane_across="clean-up")
+@cache
+def _shelves(engine: DatabaseEngine) -> TextualSelect:
+    read = engine.statement("shelves").columns(ended.c.organization_id, ended.c.job_type, ended.c.finished_at)
+    return read.execution_options(fairlane_across="clean-up")
 
 
 def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shelf, datetime]]:
     """Return the shelves that follow, each with when its oldest job ended."""
-    if not is_sqlite(connection):
-        found = connection.execute(_SKIP_SCAN, {**after._asdict(), "limit": limit})
-        return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
-    # SQLite has no LATERAL; a probe costs it no round trip, so the loop is here.
-    on_sqlite: list[tuple[Shelf, datetime]] = []
-    key = (ended.c.organization_id, ended.c.job_type)
-    probe = (
-        select(*key, ended.c.finished_at)
-        .order_by(*key, ended.c.finished_at)
-        .limit(1)
-        .execution_options(fairlane_across="clean-up")
-    )
-    while len(on_sqlite) < limit:
-        row = connection.execute(probe.where(tuple_(*key) > after)).one_or_none()
-        if row is None:
-            break
-        after = Shelf(row.organization_id, row.job_type)
-        on_sqlite.append((after, row.finished_at))
-    return on_sqlite
+    found = connection.execute(_shelves(engine_of(connection)), {**after._asdict(), "limit": limit})
+    return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
 
 
 def ended_before(
@@ -137,7 +105,7 @@ def lock_expired(
     connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
 ) -> Sequence[UUID]:
     """Lock those of the jobs that ended before `moment` and may go, so that a second cleaner passes over them."""
-    mine = (ended.c.organization_id == organization, _among(connection, ended.c.id, job_ids))
+    mine = (ended.c.organization_id == organization, engine_of(connection).among(ended.c.id, job_ids))
     is_old = select(ended.c.id).where(*mine, ended.c.finished_at < moment)
     # At their facts, which is the lock of a job that has ended, and which keeps new children off.
     locked = connection.scalars(
@@ -151,7 +119,7 @@ def lock_expired(
     return connection.scalars(
         select(ended.c.id)
         .where(
-            *(ended.c.organization_id == organization, _among(connection, ended.c.id, locked)),
+            *(ended.c.organization_id == organization, engine_of(connection).among(ended.c.id, locked)),
             ended.c.finished_at < moment,
             ~_has_live_child(ended),
         )
@@ -203,33 +171,26 @@ def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRo
 
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
     """Delete jobs and all that hangs on them; their files are left to clean-up, once this has committed."""
-    theirs = _among(connection, artifacts.c.job_id, job_ids)
+    theirs = engine_of(connection).among(artifacts.c.job_id, job_ids)
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
-    feed.raise_floor(connection, organization, _among(connection, execution_log.c.job_id, job_ids))
+    feed.raise_floor(connection, organization, engine_of(connection).among(execution_log.c.job_id, job_ids))
     _tell_children(connection, now, organization, job_ids)
-    tables = _OF_JOB if is_sqlite(connection) else _NOT_TAKEN_ALONG
+    tables = _NOT_TAKEN_ALONG if engine_of(connection).deletes_take_all_along else _OF_JOB
     of_job = [(table, table.c.job_id) for table in tables]
     for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (ended, ended.c.id), (jobs, jobs.c.id)]:
         connection.execute(
-            delete(table).where(table.c.organization_id == organization, _among(connection, key, job_ids))
+            delete(table).where(table.c.organization_id == organization, engine_of(connection).among(key, job_ids))
         )
 
 
 def _tell_children(connection: Connection, now: datetime, organization: str, parent_ids: Sequence[UUID]) -> None:
     """Write down at the dead letters of children that a parent was deleted: they can't be retried any more."""
     children = select(job_parents.c.job_id).where(
-        job_parents.c.organization_id == organization, _among(connection, job_parents.c.parent_id, parent_ids)
+        job_parents.c.organization_id == organization, engine_of(connection).among(job_parents.c.parent_id, parent_ids)
     )
     connection.execute(
         update(dead_letters)
         .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id.in_(children))
         .values(parent_deleted_at=now)
     )
-
-
-def _among(connection: Connection, column: Column[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Compare the column with these. As one value where there is an array: a list is written out each time."""
-    if is_sqlite(connection):
-        return column.in_(list(ids))
-    return column == any_(literal(list(ids), ARRAY(Uuid)))

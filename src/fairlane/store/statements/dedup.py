@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import texts_of, unnest_texts
 from fairlane.store.tables import Instant, dedup_keys, live
 
@@ -76,9 +76,9 @@ def take_free(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[st
         "organization_id": [one.organization for one in keys],
         "key": [one.key for one in keys],
         "job_id": [one.job_id.hex for one in keys],
-        "expires_at": [Instant.on_sqlite(one.expires_at) for one in keys],
+        "expires_at": [Instant.as_text(one.expires_at) for one in keys],
     }
-    if not is_sqlite(connection):
+    if not engine_of(connection).writers_are_serial:
         return {
             (organization, key) for organization, key in connection.execute(_TAKE_FREE, {"keys": texts_of(columns)})
         }

@@ -14,18 +14,31 @@ The races, and what closes each:
   statement of its own after the parent's live row was locked, and so has a younger snapshot than the lock.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, Update, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Update,
+    Uuid,
+    cast,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from fairlane.domain.decide import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
-from fairlane.store.dialects import fixed, is_sqlite
+from fairlane.store.sql import as_given, fixed, rows_given
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
@@ -35,20 +48,21 @@ _WAVES = 9  # generations that one transaction settles
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
 _EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
-# One probe of the index per parent; its order makes the planner go by it: see `complete`.
-_WITH_CHILDREN: Final = text("""
-SELECT ended.organization_id, ended.id
-FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[])) AS ended(organization_id, id)
-CROSS JOIN LATERAL (
-  SELECT FROM fairlane_job_parents AS edge
-  WHERE edge.organization_id = ended.organization_id AND edge.parent_id = ended.id AND edge.state <> :settled
-  ORDER BY edge.state, edge.job_id LIMIT 1) AS child
-""")
-_SQLITE_WITH_CHILDREN: Final = text("""
-SELECT ended.value ->> 0 AS organization_id, ended.value ->> 1 AS id FROM json_each(:ended) AS ended
-WHERE EXISTS (SELECT 1 FROM fairlane_job_parents AS edge WHERE edge.organization_id = ended.value ->> 0
-  AND edge.parent_id = ended.value ->> 1 AND edge.state <> :settled)
-""")
+# One probe of the index per parent: the planner makes no join of a scalar query with LIMIT, and its order makes it go
+# by that index, as in `complete`.
+_parents: Final = rows_given("organization_id", "id")
+_child: Final = (
+    select(literal_column("1"))
+    .where(
+        job_parents.c.organization_id == _parents.c.organization_id,
+        job_parents.c.parent_id == cast(_parents.c.id, Uuid),
+        job_parents.c.state != EdgeState.SETTLED,
+    )
+    .order_by(job_parents.c.state, job_parents.c.job_id)
+    .limit(1)
+    .scalar_subquery()
+)
+_WITH_CHILDREN: Final = select(_parents).where(_child.is_not(None))
 # One probe of the index per organization. Written into the text: see `fixed`.
 _WITH_NEW_EDGES: Final = text(f"""
 WITH RECURSIVE mine(organization_id) AS (
@@ -94,17 +108,9 @@ def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended
     """Return those with edges that are not settled: most jobs have none, and one statement finds that out for all."""
     if not ended:
         return []
-    if is_sqlite(connection):
-        given = {"settled": EdgeState.SETTLED, "ended": json.dumps([[one.organization, one.id.hex] for one in ended])}
-        found = {tuple(row) for row in connection.execute(_SQLITE_WITH_CHILDREN, given).all()}
-        return [one for one in ended if (one.organization, one.id.hex) in found]
-    arrays = {
-        "settled": EdgeState.SETTLED,
-        "organizations": [one.organization for one in ended],
-        "ids": " ".join([one.id.hex for one in ended]),
-    }
-    rows = {tuple(row) for row in connection.execute(_WITH_CHILDREN, arrays).all()}
-    return [one for one in ended if (one.organization, one.id) in rows] if rows else []
+    rows = as_given((one.organization, one.id.hex) for one in ended)
+    keys = {tuple(row) for row in connection.execute(_WITH_CHILDREN, {"given": rows})}
+    return [one for one in ended if (one.organization, one.id.hex) in keys] if keys else []
 
 
 def _settle_children(
@@ -183,7 +189,7 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
     mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(parents))
     # Apart: else PostgreSQL compares all edges of the organization with it.
     found = select(first.label("job_id"), jobs.c.id.label("parent_id")).where(mine).cte("found")
-    found = found.prefix_with("MATERIALIZED", dialect="postgresql")
+    found = found.prefix_with("MATERIALIZED")
     connection.execute(_set_state(organization, select(found.c.job_id, found.c.parent_id), EdgeState.NEW))
 
 

@@ -4,7 +4,6 @@ It reads across organizations, as a service; what it finds is sorted into rooms 
 were checked before.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,10 +16,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Uuid,
     and_,
     case,
+    cast,
     func,
-    literal_column,
     or_,
     select,
     text,
@@ -29,19 +29,11 @@ from sqlalchemy import (
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
-from fairlane.store.dialects import as_given, fixed, given, insert, is_sqlite
+from fairlane.store.engine import engine_of
+from fairlane.store.sql import as_given, fixed, given, rows_given
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
-# Each transaction that has written to the log, or an alert, holds this lock to its end, and from before it draws its
-# first number; it is let go after its rows can be seen. Unlike snapshots, locks say which database they are of, and
-# everybody may read them. Prepared transactions have theirs, too.
-_WRITERS: Final = text("""
-SELECT DISTINCT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND relation IN (to_regclass('fairlane_execution_log'), to_regclass('fairlane_alerts'))
-  AND mode = 'RowExclusiveLock' AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
 # What is there, as ranges: of many rows few are anybody's who listens.
 _FRESH: Final = text("""
 SELECT min(id), max(id) FROM (
@@ -49,6 +41,7 @@ SELECT min(id), max(id) FROM (
     SELECT id FROM fairlane_execution_log WHERE id > :high ORDER BY id LIMIT :limit) AS fresh) AS numbered
 GROUP BY island ORDER BY 1
 """).execution_options(**_ACROSS)
+_WATCHED: Final = rows_given("id")
 _OF_ATTEMPT: Final = and_(
     progress.c.organization_id == live.c.organization_id,
     progress.c.job_id == live.c.id,
@@ -60,16 +53,16 @@ _OF_ATTEMPT: Final = and_(
 class Audience:
     """Whose rows somebody listens to. `everyone`: all organizations'.
 
-    `job_ids`: those of `jobs`, as JSON. They may be many thousands, and each look sends them.
+    `job_ids`: those of `jobs`, as `as_given` has them. They may be many thousands, and each look sends them.
     """
 
     organizations: frozenset[str] = frozenset()
     jobs: frozenset[tuple[str, UUID]] = frozenset()
     everyone: bool = False
-    job_ids: str = field(init=False, default="[]")
+    job_ids: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "job_ids", json.dumps([job_id.hex for _, job_id in self.jobs]))
+        object.__setattr__(self, "job_ids", as_given([job_id.hex] for _, job_id in self.jobs))
 
     def __bool__(self) -> bool:
         return bool(self.everyone or self.organizations or self.jobs)
@@ -78,14 +71,6 @@ class Audience:
 def newest(connection: Connection) -> int:
     """Return the highest number in the log that is there; 0: none."""
     return connection.scalar(select(func.max(execution_log.c.id)).execution_options(**_ACROSS)) or 0
-
-
-def writers(connection: Connection) -> frozenset[str]:
-    """Return the transactions that may have drawn numbers of the log or of alerts, and have not ended.
-
-    On SQLite none: one writes at a time, and numbers are drawn in the order of commits.
-    """
-    return frozenset(connection.execute(_WRITERS).scalars()) if not is_sqlite(connection) else frozenset()
 
 
 def fresh(connection: Connection, high: int, limit: int) -> list[Range]:
@@ -117,7 +102,7 @@ def entries(
     new = and_(execution_log.c.id > above, execution_log.c.id <= up_to)
     wanted = or_(new, execution_log.c.id.in_(sorted(late))) if late else new
     place = func.row_number().over(partition_by=execution_log.c.organization_id, order_by=execution_log.c.id)
-    heard = select(execution_log, place.label("place")).where(wanted, _heard(connection, audience)).subquery()
+    heard = select(execution_log, place.label("place")).where(wanted, _heard(audience)).subquery()
     return connection.execute(_with_job(heard).where(heard.c.place <= most + 1).order_by(heard.c.id)).all()
 
 
@@ -128,7 +113,7 @@ def missed(connection: Connection, audience: Audience, position: Position, up_to
     heard = (
         select(execution_log)
         # In one range of the key, which bounds what is read, whatever a planner makes of so many.
-        .where(number.between(position.first_missing, up_to), unread, _heard(connection, audience))
+        .where(number.between(position.first_missing, up_to), unread, _heard(audience))
         .order_by(execution_log.c.id)
         .limit(most)
         .subquery()
@@ -136,25 +121,23 @@ def missed(connection: Connection, audience: Audience, position: Position, up_to
     return connection.execute(_with_job(heard).order_by(heard.c.id)).all()
 
 
-def _heard(connection: Connection, audience: Audience) -> ColumnElement[bool]:
+def _heard(audience: Audience) -> ColumnElement[bool]:
     if audience.everyone:
         return true()
     of_organizations = execution_log.c.organization_id.in_(sorted(audience.organizations))
     if not audience.jobs:
         return of_organizations
-    return or_(of_organizations, _is_watched(connection, execution_log.c.job_id, audience))
+    return or_(of_organizations, _is_watched(execution_log.c.job_id, audience))
 
 
-def _is_watched(connection: Connection, column: Column[UUID], audience: Audience) -> ColumnElement[bool]:
+def _is_watched(column: Column[UUID], audience: Audience) -> ColumnElement[bool]:
     """Say whether it is the id of a watched job. Another organization's of the same id finds no room.
 
     In one parameter: PostgreSQL takes no more than 65,535, and each takes its time. With IS TRUE the planner can't make
     a join of it, which would begin with them.
     """
-    ids = "value FROM json_each(:ids)"
-    if not is_sqlite(connection):
-        ids = "CAST(value AS uuid) FROM json_array_elements_text(CAST(:ids AS json))"
-    return text(f"({column} IN (SELECT {ids})) IS TRUE").bindparams(ids=audience.job_ids)  # type: ignore[return-value] # it is one
+    ids = select(cast(_WATCHED.c.id, Uuid)).params(given=audience.job_ids)
+    return column.in_(ids).is_(true())
 
 
 def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
@@ -182,18 +165,13 @@ def watched_progress(connection: Connection, audience: Audience) -> Sequence[Any
     """
     if not audience.jobs:
         return []
-    return connection.execute(_of_running(connection).where(_is_watched(connection, live.c.id, audience))).all()
+    return connection.execute(_of_running(connection).where(_is_watched(live.c.id, audience))).all()
 
 
 def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
     """Return progress of the attempts that run: each is looked up, as jobs that ended long ago have theirs, too."""
-    its = select(progress).where(_OF_ATTEMPT)
-    if is_sqlite(connection):
-        found: Select[*tuple[Any, ...]] = its
-    else:
-        # With OFFSET PostgreSQL can't make one join of it: from 2,000 that run, it read the whole table of progress.
-        each = its.offset(literal_column("0")).lateral()
-        found = select(each).select_from(live.join(each, true()))
+    # As one join PostgreSQL read the whole table of progress, from 2,000 that run.
+    found = engine_of(connection).each_looked_up(live, select(progress).where(_OF_ATTEMPT))
     return found.where(live.c.status == fixed(JobStatus.RUNNING)).execution_options(**_ACROSS)
 
 
@@ -231,7 +209,7 @@ def raise_floor(connection: Connection, organization: str, ids: ColumnElement[bo
     log_id = connection.scalar(highest)
     if log_id is None:
         return
-    statement = insert(connection, feed_floors).values(organization_id=organization, log_id=log_id)
+    statement = engine_of(connection).insert(feed_floors).values(organization_id=organization, log_id=log_id)
     new, old = statement.excluded.log_id, feed_floors.c.log_id
     connection.execute(
         statement.on_conflict_do_update(
@@ -242,7 +220,7 @@ def raise_floor(connection: Connection, organization: str, ids: ColumnElement[bo
 
 def cursor_key(connection: Connection) -> str:
     """Return the key of all nodes, in hex; the first who asks makes it."""
-    statement = insert(connection, feed_keys).values(id=1, key=token_hex(32))
+    statement = engine_of(connection).insert(feed_keys).values(id=1, key=token_hex(32))
     connection.execute(statement.on_conflict_do_nothing())
     return str(connection.execute(select(feed_keys.c.key)).scalar_one())
 

@@ -21,7 +21,7 @@ from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, EdgeState, JobStatus
 from fairlane.domain.transitions import Transition
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
 from fairlane.store.sql import statement
 from fairlane.store.statements import dependencies, organizations
@@ -176,7 +176,7 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
     """Return those that were completed plainly; where `may_free`, a child of the job is to be told."""
     plain = [one for one in ordered if one.is_plain]
     transition = transitions.complete(now, None)
-    complete = _complete_on_sqlite if is_sqlite(connection) else _complete
+    complete = _complete_on_sqlite if engine_of(connection).writers_are_serial else _complete
     done: list[Finished] = []
     for actor in sorted({one.actor for one in plain}):
         mine = {one.key: one for one in plain if one.actor == actor}
@@ -252,7 +252,7 @@ def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
     Returns:
         The leases of those that are locked now. The others' were lost, or somebody holds their row: `_read` tells.
     """
-    if is_sqlite(connection):  # whose write transaction is exclusive
+    if engine_of(connection).writers_are_serial:  # whose write transaction is exclusive
         return {one.lease_token for one in attempts}
     return set(connection.execute(_LOCK, _ids_of(attempts)).scalars().all())
 
@@ -263,7 +263,7 @@ def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyR
     A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
     the row before: so a request comes wholly before the decision or after it.
     """
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         given = json.dumps([[one.organization, one.job_id.hex, one.lease_token.hex] for one in attempts])
         rows = connection.execute(_READ_ON_SQLITE, {"given": given}).all()
     else:
@@ -289,7 +289,7 @@ def _complete_on_sqlite(connection: Connection, now: datetime, ends: Sequence[Fi
     found = json.loads(connection.execute(_FIND, {**common, "given": given}).scalar_one())
     if not found:
         return []
-    moment = Instant.on_sqlite(now)
+    moment = Instant.as_text(now)
     values = {**common, "now": moment, "rows": json.dumps([row for _, row, _ in found])}
     for write in _WRITES:
         connection.execute(write, values)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, and_, select
 
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements.whole import by_ids
+from fairlane.store.engine import engine_of
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
 
@@ -61,7 +61,7 @@ def revived(connection: Connection, organization: str, jobs: Collection[UUID], s
     left = select(entry.job_id).where(
         entry.organization_id == organization, entry.from_status == JobStatus.DEAD_LETTER, entry.at > since
     )
-    return set(connection.scalars(by_ids(connection, left, entry.job_id, jobs)))
+    return set(connection.scalars(engine_of(connection).by_ids(left, entry.job_id, jobs)))
 
 
 def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:

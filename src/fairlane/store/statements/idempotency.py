@@ -6,15 +6,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, tuple_, update
 
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.tables import AnyRow, idempotency_keys
 
 
 def keep(connection: Connection, values: Mapping[str, Any]) -> bool:
     """Keep a key; False if it is there. A twin that is just keeping it is waited for."""
     # What an INSERT counts, PostgreSQL's driver does not tell.
-    statement = insert(connection, idempotency_keys).on_conflict_do_nothing().returning(idempotency_keys.c.key)
-    return connection.execute(statement, dict(values)).one_or_none() is not None
+    statement = engine_of(connection).insert(idempotency_keys).on_conflict_do_nothing()
+    return connection.execute(statement.returning(idempotency_keys.c.key), dict(values)).one_or_none() is not None
 
 
 def find(connection: Connection, organization: str, user: str, key: str) -> AnyRow | None:

@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.store.dialects import fixed, insert
+from fairlane.store.engine import engine_of
+from fairlane.store.sql import fixed
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses, schedules
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
@@ -35,7 +36,7 @@ def register(
     which all organizations share.
     """
     values = {"schema": schema, "options": options, "registered_at": now}
-    statement = insert(connection, job_types).values(name=name, **values)
+    statement = engine_of(connection).insert(job_types).values(name=name, **values)
     if anew:
         statement = statement.on_conflict_do_update(index_elements=[job_types.c.name], set_=values)
     else:
@@ -113,7 +114,7 @@ def is_referenced(connection: Connection, name: str) -> bool:
 def pause(connection: Connection, now: datetime, subject: str, name: str, *, actor: str, reason: str) -> None:
     """Pause a queue, a job type or an organization; of a pause that is there change the reason, if one is given."""
     told = {"paused_by": actor, "reason": reason}
-    statement = insert(connection, pauses).values(subject=subject, name=name, paused_at=now, **told)
+    statement = engine_of(connection).insert(pauses).values(subject=subject, name=name, paused_at=now, **told)
     keys = list(pauses.primary_key)
     if reason:
         statement = statement.on_conflict_do_update(index_elements=keys, set_=told)

@@ -7,23 +7,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, func, select, text, update
 
 from fairlane.domain.statuses import KeyState
-from fairlane.store.dialects import insert, is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
 from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
-# Whoever has written to a table, or locked rows of it, holds these to the end of their transaction; also while they
-# wait for a row. Locks say which database they are of, everybody may read them, and prepared transactions have theirs,
-# without a pid. Of tables only: a VACUUM holds such locks on indexes. When a transaction began is told of sessions of
-# the same login, and to who may see all; of whatever it is not told may have begun before.
-_WRITERS: Final = text("""
-SELECT DISTINCT virtualtransaction, pid FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
-  AND relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relname LIKE 'fairlane!_%' ESCAPE '!')
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (xact_start IS NULL OR xact_start < clock_timestamp() - make_interval(secs => :seconds))
-""")
-
 _OF: Final = text("""
 SELECT organization_id, version, state, wrapped_key FROM fairlane_organization_keys
 WHERE organization_id = ANY(:organizations)
@@ -60,21 +48,6 @@ async def of_on(line: Line, organizations: Collection[str]) -> list[WrappedKey]:
     return [WrappedKey._make(row) for row in await line.fetch(_OF, {"organizations": sorted(organizations)})]
 
 
-def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
-    """Return the transactions that write in this database, or may be about to; none known to have begun later.
-
-    On SQLite none: one writes at a time, so that whoever comes to write has all that was written before.
-
-    Args:
-        connection: in a transaction, the rest of which has the login's own eyes.
-        seconds: how long ago a transaction must have begun to be told; 0 = whenever.
-    """
-    if is_sqlite(connection):
-        return frozenset()
-    connection.exec_driver_sql("SET LOCAL ROLE NONE")  # the roles see no other sessions, not even of their own login
-    return frozenset(Writer(*row) for row in connection.execute(_WRITERS, {"seconds": seconds}))
-
-
 def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
     """Lock all keys of the organization, by version, so that changes come one after the other."""
     return connection.execute(
@@ -91,7 +64,7 @@ def add(connection: Connection, now: datetime, organization: str, version: int, 
         "state": KeyState.ACTIVE,
         "created_at": now,
     }
-    statement = insert(connection, organization_keys).values(values).on_conflict_do_nothing()
+    statement = engine_of(connection).insert(organization_keys).values(values).on_conflict_do_nothing()
     return connection.execute(statement.returning(_KEYS.version)).one_or_none() is not None
 
 
@@ -114,8 +87,7 @@ def retire(connection: Connection, organization: str, version: int) -> None:
 
 def destroy(connection: Connection, now: datetime, organization: str) -> int:
     """Overwrite all keys of the organization; how many there were."""
-    if is_sqlite(connection):
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else the page keeps the bytes of what was longer
+    engine_of(connection).overwrite_what_is_replaced(connection)
     destroyed = connection.execute(
         update(organization_keys)
         .where(_KEYS.organization_id == organization, _KEYS.state != KeyState.DESTROYED)

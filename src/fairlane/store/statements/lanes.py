@@ -3,44 +3,33 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import Any, Final, NamedTuple, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, Integer, String, TextualSelect, bindparam, column, select
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.line import Line
-from fairlane.store.sql import statement
 from fairlane.store.tables import live, organizations
 
 
-def _read(path: str, *, is_named: bool) -> TextualSelect:
-    read = statement(path)
+@cache
+def active(engine: DatabaseEngine, *, is_named: bool) -> TextualSelect:
+    """Ask for the lanes with a ready job, of all queues or of those that `named` gives.
+
+    Each comes with how its organization stands in Fairlane's own directory, and on PostgreSQL with its first ready job,
+    as text: what is dead stands in no claim's way on SQLite. The cost goes by the number of these lanes.
+    """
+    read = engine.statement("lanes_of_queues" if is_named else "lanes")
     named = read.bindparams(bindparam("queues", None, String())) if is_named else read
     return named.columns(
         *(live.c.queue, live.c.organization_id, live.c.job_type),
         *(organizations.c.status, organizations.c.max_running, organizations.c.weight),
         *(column("priority", Integer), column("run_at", String), column("id", String)),
     ).execution_options(fairlane_across="claim")
-
-
-# By whether queues are named, and whether the database is SQLite.
-_ACTIVE: Final = {
-    (is_named, sqlite): _read(f"{'sqlite' if sqlite else 'postgres'}/{name}", is_named=is_named)
-    for sqlite in (False, True)
-    for is_named, name in ((False, "lanes"), (True, "lanes_of_queues"))
-}
-
-
-def active(*, is_named: bool, sqlite: bool) -> TextualSelect:
-    """Ask for the lanes with a ready job, of all queues or of those that `named` gives.
-
-    Each comes with how its organization stands in Fairlane's own directory, and on PostgreSQL with its first ready job,
-    as text: what is dead stands in no claim's way on SQLite. The cost goes by the number of these lanes.
-    """
-    return _ACTIVE[is_named, sqlite]
 
 
 def named(queues: Collection[str] | None) -> dict[str, str]:
@@ -50,7 +39,7 @@ def named(queues: Collection[str] | None) -> dict[str, str]:
 
 def active_lanes(connection: Connection, queues: Collection[str] | None = None) -> list[Lane]:
     """Return the lanes of these queues, None: of all, with a ready job."""
-    found = active(is_named=queues is not None, sqlite=is_sqlite(connection)).subquery()
+    found = active(engine_of(connection), is_named=queues is not None).subquery()
     # Of no other columns, so that no organization is read for them.
     asked = select(found.c.queue, found.c.organization_id, found.c.job_type)
     rows = connection.execute(asked.execution_options(fairlane_across="claim"), named(queues))
@@ -78,19 +67,12 @@ class RunningRow(NamedTuple):
     number: int
 
 
-# By whether the database is SQLite. The status stands in the text: see `fixed`.
-WHO_RUNS: Final = tuple(
-    statement(f"{database}/running")
-    .bindparams(bindparam("status", JobStatus.RUNNING.value, literal_execute=True))
-    .columns(live.c.worker_id, live.c.job_type, live.c.organization_id, column("number", Integer))
-    .execution_options(fairlane_across="claim")
-    for database in ("postgres", "sqlite")
-)
-
-
-def who_runs(connection: Connection) -> TextualSelect:
-    """Ask for what `counted` reads."""
-    return WHO_RUNS[is_sqlite(connection)]
+@cache
+def who_runs(engine: DatabaseEngine) -> TextualSelect:
+    """Ask for what `counted` reads. The status stands in the text: see `fixed`."""
+    read = engine.statement("who_runs").bindparams(bindparam("status", JobStatus.RUNNING.value, literal_execute=True))
+    columns = (live.c.worker_id, live.c.job_type, live.c.organization_id, column("number", Integer))
+    return read.columns(*columns).execution_options(fairlane_across="claim")
 
 
 def running(connection: Connection) -> Running:
@@ -100,12 +82,12 @@ def running(connection: Connection) -> Running:
 
 def running_rows(connection: Connection) -> list[RunningRow]:
     """Return all jobs that run, for `counted`."""
-    return [RunningRow(*row) for row in connection.execute(who_runs(connection))]
+    return [RunningRow(*row) for row in connection.execute(who_runs(engine_of(connection)))]
 
 
 async def running_rows_on(line: Line) -> list[RunningRow]:
     """Return all jobs that run, for `counted`; on the event loop."""
-    return [RunningRow(*row) for row in await line.fetch(WHO_RUNS[False], {})]
+    return [RunningRow(*row) for row in await line.fetch(who_runs(line.database.kind), {})]
 
 
 def counted(rows: Iterable[Iterable[Any]]) -> Running:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import live, quotas, submissions
@@ -26,8 +26,10 @@ def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) 
         return
     now = clock.now(connection)
     for organization, subject in ordered:
-        statement = insert(connection, quotas).values(
-            organization_id=organization, subject=subject, uses=1, used_at=now
+        statement = (
+            engine_of(connection)
+            .insert(quotas)
+            .values(organization_id=organization, subject=subject, uses=1, used_at=now)
         )
         connection.execute(
             statement.on_conflict_do_update(

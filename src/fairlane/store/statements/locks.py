@@ -11,8 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, select
 
-from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.whole import by_ids, select_whole
+from fairlane.store.engine import engine_of
+from fairlane.store.statements.whole import select_whole
 from fairlane.store.tables import AnyRow, ended, jobs, live
 
 
@@ -28,7 +28,7 @@ def lock(
         The rows of `select_whole` by id, as they are under their locks; without those that are not there.
     """
     wanted = set(ids)
-    if is_sqlite(connection):  # whose write transaction is exclusive
+    if engine_of(connection).writers_are_serial:
         return _read(connection, organization, wanted)
     if skip_locked:
         # A host may hold the facts, which errors and dead letters refer to: their foreign keys would wait for it.
@@ -62,7 +62,7 @@ def _lock(
         .where(table.c.organization_id == organization)
         .with_for_update(read=shares, key_share=True, skip_locked=skip_locked)
     )
-    return set(connection.scalars(by_ids(connection, locked, table.c.id, ids)))
+    return set(connection.scalars(engine_of(connection).by_ids(locked, table.c.id, ids)))
 
 
 def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> dict[UUID, AnyRow]:
@@ -70,4 +70,4 @@ def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> d
     if not ids:
         return {}
     whole = select_whole().where(jobs.c.organization_id == organization)
-    return {row.id: row for row in connection.execute(by_ids(connection, whole, jobs.c.id, ids))}
+    return {row.id: row for row in connection.execute(engine_of(connection).by_ids(whole, jobs.c.id, ids))}

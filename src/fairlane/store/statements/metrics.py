@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, Table, func, select
 
 from fairlane.domain.statuses import JobStatus, Resolution
-from fairlane.store.dialects import fixed
+from fairlane.store.sql import fixed
 from fairlane.store.statements.rows import progress_of
 from fairlane.store.tables import AnyRow, dead_letters, ended, live, progress, workers
 

@@ -22,7 +22,7 @@ from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, milliseconds, named
@@ -145,7 +145,7 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
     Raises:
         IntegrityError, DataError
     """
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         new_jobs_on_sqlite.insert(connection, now, new, replaced)
     else:
         texts = _texts([one.draft for one in new], {**_unusual(new, replaced), "key": ()})
@@ -183,7 +183,7 @@ def at_once(
     Raises:
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Database.write`.
     """
-    if not database.is_postgres:
+    if database.kind.writers_are_serial:
         return None
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
@@ -225,7 +225,7 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -
 
 def at_once_within(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> datetime | None:
     """Do the same within a transaction that is open, where `at_once` does nothing."""
-    if not is_sqlite(connection):
+    if not engine_of(connection).writers_are_serial:
         return None
     now = clock.now(connection)
     return now if new_jobs_on_sqlite.at_once(connection, now, chunks) else None

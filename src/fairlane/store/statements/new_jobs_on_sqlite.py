@@ -78,7 +78,7 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
         IntegrityError
     """
     for start in range(0, len(new), _AT_ONCE):
-        given = {"now": Instant.on_sqlite(now), "given": _rows(new[start : start + _AT_ONCE], now, replaced)}
+        given = {"now": Instant.as_text(now), "given": _rows(new[start : start + _AT_ONCE], now, replaced)}
         for statement in _INSERTS:
             connection.execute(statement, given)
 
@@ -120,14 +120,14 @@ def _insert_proved(connection: Connection, now: datetime, drafts: Sequence[Draft
     if _send(connection, _PROOF, given).fetchone() != (len(rows),):
         return False
     keys = [
-        (one.organization, one.dedup.key, one.id.hex, Instant.on_sqlite(now + timedelta(seconds=one.dedup.window)))
+        (one.organization, one.dedup.key, one.id.hex, Instant.as_text(now + timedelta(seconds=one.dedup.window)))
         for one in drafts
         if one.dedup is not None
     ]
     if keys:
         _send(connection, _TAKE, {"keys": json.dumps(keys)})
     new = [Fresh(draft, 0, now, JobStatus.QUEUED, has_children=False) for draft in drafts]
-    given = {"now": Instant.on_sqlite(now), "given": _rows(new, now, {})}
+    given = {"now": Instant.as_text(now), "given": _rows(new, now, {})}
     for statement in _INSERTS:
         _send(connection, statement.text, given)
     return True
@@ -142,10 +142,10 @@ def _send(connection: Connection, statement: str, values: Mapping[str, Any]) -> 
 
 
 def _rows(new: Sequence[Fresh], now: datetime, replaced: Mapping[UUID, UUID]) -> str:
-    moment = Instant.on_sqlite(now)
+    moment = Instant.as_text(now)
     return json.dumps(
         [
-            _row(one, moment if one.run_at is now else Instant.on_sqlite(one.run_at), replaced.get(one.draft.id))
+            _row(one, moment if one.run_at is now else Instant.as_text(one.run_at), replaced.get(one.draft.id))
             for one in new
         ],
         ensure_ascii=False,

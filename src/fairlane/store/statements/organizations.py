@@ -12,8 +12,9 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
-from fairlane.store.dialects import as_given, fixed, given, insert
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import upsert
+from fairlane.store.sql import as_given, fixed, given
 from fairlane.store.tables import AnyRow, live, members, organizations
 
 # One, as mostly, has a statement that stands ready.
@@ -25,7 +26,7 @@ _FIND_MEMBER: Final = select(members).where(
 
 def create(connection: Connection, values: dict[str, Any]) -> bool:
     """Insert an organization; False if its id is taken, even by a deleted one."""
-    statement = _unless_taken(insert(connection, organizations))
+    statement = _unless_taken(engine_of(connection).insert(organizations))
     return connection.execute(statement, values).one_or_none() is not None
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.domain.breaker import Outcomes, Pair, minute_of
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.tables import outcomes
 
 _PAIRS: Final = 500  # asked for in one statement
@@ -17,7 +17,7 @@ _HOUR: Final = timedelta(hours=1)
 
 def add(connection: Connection, now: datetime, worker_id: UUID, counts: Mapping[Pair, Outcomes]) -> None:
     """Add a worker's counts to those of this minute. It alone writes these rows, so it waits for nobody."""
-    statement = insert(connection, outcomes)
+    statement = engine_of(connection).insert(outcomes)
     new = statement.excluded
     statement = statement.on_conflict_do_update(
         index_elements=list(outcomes.primary_key.columns),

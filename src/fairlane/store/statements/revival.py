@@ -14,50 +14,19 @@ from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, fu
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import upsert
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
 _BATCH: Final = 500
 
-# One probe of the index of causes per parent: without statistics both databases prefer to read all that are undecided.
-# What was decided is looked at behind the probe, so that PostgreSQL can't take the index of decisions for it. What
-# somebody holds is passed over before the batch is full, or so many rows would keep all behind them. The locks prove
-# that the letter is undecided still: a person may have retried one by itself meanwhile.
-_BELOW: Final = """
-WITH RECURSIVE below(job_id, caused_by) AS (
-  SELECT id, CAST(NULL AS uuid) FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
-  UNION
-  SELECT letter.job_id, below.job_id FROM below CROSS JOIN {letter})
-SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
-"""
-_PROBE: Final = """LATERAL (
-    SELECT job_id, resolution FROM fairlane_dead_letters
-    WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter
-    WHERE letter.resolution = :undecided
-  AND EXISTS (SELECT FROM fairlane_jobs
-    WHERE organization_id = :organization AND id = letter.job_id FOR NO KEY UPDATE SKIP LOCKED)
-  AND EXISTS (SELECT FROM fairlane_ended
-    WHERE organization_id = :organization AND id = letter.job_id FOR UPDATE SKIP LOCKED)
-  AND EXISTS (SELECT FROM fairlane_dead_letters
-    WHERE organization_id = :organization AND job_id = letter.job_id AND resolution = :undecided
-    FOR UPDATE SKIP LOCKED)
-  AND NOT EXISTS (SELECT FROM fairlane_job_parents AS edge
-    WHERE organization_id = :organization AND job_id = letter.job_id AND NOT EXISTS (SELECT FROM fairlane_job_parents
-      WHERE organization_id = :organization AND job_id = edge.job_id AND parent_id = edge.parent_id
-      FOR NO KEY UPDATE SKIP LOCKED) OFFSET 0)"""
-# SQLite follows all children of a parent before it returns the first. The plus keeps it from another index.
-_SQLITE_PROBE: Final = """fairlane_dead_letters AS letter ON +letter.organization_id = :organization
-  AND letter.rowid IN (
-    SELECT rowid FROM fairlane_dead_letters INDEXED BY fairlane_dead_letters_cause
-    WHERE organization_id = :organization AND caused_by = below.job_id AND resolution = :undecided LIMIT :limit)"""
+# One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
+# of, and what is decided by an expression is looked for in no index of decisions.
 _WITH_MORE: Final = """
-SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND id IN :parents AND EXISTS (
-  SELECT 1 FROM (
-    SELECT resolution FROM fairlane_dead_letters {index}
-    WHERE organization_id = :organization AND caused_by = below.id {fence}) AS letter
-  WHERE letter.resolution = :undecided)
+SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND id IN :parents AND (
+  SELECT 1 FROM fairlane_dead_letters
+  WHERE organization_id = :organization AND caused_by = below.id AND resolution || '' = :undecided LIMIT 1) IS NOT NULL
 """
 
 
@@ -125,19 +94,18 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
     """Lock dead letters below these parents, nearest first, but for those about which a person has decided."""
-    below = _about(_BELOW.format(letter=_SQLITE_PROBE if is_sqlite(connection) else _PROBE), organization, parents)
+    below = _about(engine_of(connection).statement("dead_letters_below"), organization, parents)
     return connection.execute(below.bindparams(limit=_BATCH).columns(job_id=Uuid(), caused_by=Uuid())).all()
 
 
 def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
     """Return those of the parents that have dead letters to revive."""
-    index, fence = ("INDEXED BY fairlane_dead_letters_cause", "") if is_sqlite(connection) else ("", "OFFSET 0")
-    found = _about(_WITH_MORE.format(index=index, fence=fence), organization, parents)
+    found = _about(text(_WITH_MORE), organization, parents)
     return set(connection.scalars(found.columns(id=Uuid())))
 
 
-def _about(statement: str, organization: str, parents: Collection[UUID]) -> TextClause:
-    return text(statement).bindparams(
+def _about(statement: TextClause, organization: str, parents: Collection[UUID]) -> TextClause:
+    return statement.bindparams(
         bindparam("parents", list(parents), type_=Uuid(), expanding=True),
         organization=organization,
         undecided=Resolution.PENDING,

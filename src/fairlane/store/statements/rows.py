@@ -10,7 +10,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
-from fairlane.store.dialects import fixed
+from fairlane.store.sql import fixed
 from fairlane.store.statements.whole import COLUMNS, HAS_STATE, STATE, WHOLE, select_whole, with_state
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 

@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, te
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import as_given, given, is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.inserts import insert_many, rows_from_json, upsert
+from fairlane.store.sql import as_given, given
 from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.
@@ -24,14 +25,6 @@ _ALL: Final = ""
 _FIELDS: Final = frozenset(field.name for field in fields(Limit))
 
 OVERRIDES: Final = select(limits.c.organization_id, limits.c.job_type, limits.c.document)
-# A lock each by the key. One condition on a list of pairs would have PostgreSQL overflow its stack at some thousands.
-_LOCK: Final = text(f"""
-SELECT given.organization_id, given.subject
-FROM {given("organization_id", "subject")} CROSS JOIN LATERAL (
-  SELECT FROM fairlane_quotas AS quota
-  WHERE quota.organization_id = given.organization_id AND quota.subject = given.subject
-  FOR NO KEY UPDATE SKIP LOCKED) AS free
-""").execution_options(fairlane_across="claim")  # noqa: S608 - a constant of ours
 _STARTED: Final = """
 SELECT given.organization_id, given.job_type, (
   SELECT coalesce(sum(one.number), 0) FROM fairlane_starts AS one
@@ -39,20 +32,6 @@ SELECT given.organization_id, given.job_type, (
     AND one.at <= {now})
 FROM {given}
 """
-# Or still to come, since a clock was set back: they would count for an hour that has been.
-_OLD: Final = (
-    "one.organization_id = given.organization_id AND one.job_type = given.job_type "
-    "AND (one.at <= {begin} OR one.at > {now})"
-)
-# By key: the planner could read all starts to join them. No more at once than keeps a claim short.
-_FORGET_ON_POSTGRES: Final = f"""
-DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
-  SELECT old.id FROM {{given}} CROSS JOIN LATERAL (
-    SELECT id FROM fairlane_starts AS one WHERE {_OLD} ORDER BY one.at LIMIT 100) AS old))
-"""  # noqa: S608 - a constant of ours
-_FORGET_ON_SQLITE: Final = f"""
-DELETE FROM fairlane_starts WHERE id IN (SELECT one.id FROM {{given}} CROSS JOIN fairlane_starts AS one WHERE {_OLD})
-"""  # noqa: S608 - a constant of ours
 
 
 def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject]) -> None:
@@ -69,10 +48,12 @@ def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject])
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
     """Lock these subjects' quota rows to the end of the transaction; those that are there and nobody else held."""
-    if is_sqlite(connection) or not subjects:
-        return frozenset(subjects)  # a write transaction is alone
+    engine = engine_of(connection)
+    if engine.writers_are_serial or not subjects:
+        return frozenset(subjects)
     keys = {_quota_key(subject): subject for subject in subjects}
-    locked = connection.execute(_LOCK, {"given": as_given(sorted(keys))})
+    lock_quotas = engine.statement("lock_quotas").execution_options(fairlane_across="claim")
+    locked = connection.execute(lock_quotas, {"given": as_given(sorted(keys))})
     return frozenset(keys[row.organization_id, row.subject] for row in locked)
 
 
@@ -80,34 +61,32 @@ def started(connection: Connection, now: datetime, windows: Mapping[Subject, flo
     """Return how many jobs of each subject have started within its window (seconds, up to now)."""
     if not windows:
         return {}
-    rows = connection.execute(_on_windows(_STARTED, sqlite=is_sqlite(connection)), _windows(connection, now, windows))
+    rows = connection.execute(_started(engine_of(connection)), _windows(now, windows))
     return {Subject(organization or None, job_type): number for organization, job_type, number in rows}
 
 
 def forget_starts(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> None:
-    """Delete starts of each subject that are older than its window (seconds, up to now)."""
+    """Delete starts of each subject that are older than its window (seconds, up to now).
+
+    Or still to come, since a clock was set back: they would count for an hour that has been.
+    """
     if windows:
-        forget = _FORGET_ON_SQLITE if is_sqlite(connection) else _FORGET_ON_POSTGRES
-        statement = _on_windows(forget, sqlite=is_sqlite(connection))
-        connection.execute(statement, _windows(connection, now, windows))
+        forget = engine_of(connection).statement("forget_starts").execution_options(fairlane_across="claim")
+        connection.execute(forget, _windows(now, windows))
 
 
 @cache
-def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
-    begin, now = (one if sqlite else f"CAST({one} AS timestamptz)" for one in ("given.since", ":now"))
+def _started(engine: DatabaseEngine) -> TextClause:
     rows = given("organization_id", "job_type", "since")
-    return text(statement.format(given=rows, begin=begin, now=now)).execution_options(fairlane_across="claim")
+    statement = _STARTED.format(given=rows, begin=engine.moment("given.since"), now=engine.moment(":now"))
+    return text(statement).execution_options(fairlane_across="claim")
 
 
-def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[str, str]:
-    """Return the parameters of `_on_windows`: each subject with the begin of its window, and the time."""
-
-    def stored(moment: datetime) -> str:
-        return str(Instant().process_bind_param(moment, connection.dialect))
-
-    begins = {seconds: stored(now - timedelta(seconds=seconds)) for seconds in set(windows.values())}
+def _windows(now: datetime, windows: Mapping[Subject, float]) -> dict[str, str]:
+    """Return the parameters of the two: each subject with the begin of its window, and the time."""
+    begins = {seconds: Instant.as_text(now - timedelta(seconds=seconds)) for seconds in set(windows.values())}
     rows = [[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()]
-    return {"given": as_given(rows), "now": stored(now)}
+    return {"given": as_given(rows), "now": Instant.as_text(now)}
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, select, update
 
 from fairlane.domain.schedules import Timetable
-from fairlane.store.dialects import insert
+from fairlane.store.engine import engine_of
 from fairlane.store.tables import AnyRow, schedules
 
 _BATCH: Final = 50
@@ -20,7 +20,9 @@ _BUSY = timedelta(seconds=5)  # others' transactions end soon, and what waits fo
 def create(connection: Connection, values: Mapping[str, Any]) -> bool:
     """Insert a schedule; False if its name is taken. A twin that is just being made is waited for."""
     columns = [schedules.c.organization_id, schedules.c.name]
-    statement = insert(connection, schedules).on_conflict_do_nothing(index_elements=columns).returning(schedules.c.id)
+    statement = (
+        engine_of(connection).insert(schedules).on_conflict_do_nothing(index_elements=columns).returning(schedules.c.id)
+    )
     return connection.execute(statement, dict(values)).one_or_none() is not None
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Integer, TextualSelect, column, func, select,
 
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.fairness import Lane
-from fairlane.store.dialects import as_given, given, is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.sql import as_given, given
 from fairlane.store.tables import live, outcomes
 
 
@@ -58,34 +59,26 @@ class InLine(NamedTuple):
     since: datetime
 
 
-_LANES: Final = """
+_MINE: Final = "queue = given.queue AND organization_id = given.organization AND job_type = given.job_type"
+_LANES: Final = f"""
 SELECT given.queue, given.organization, given.job_type,
-  (SELECT count(*) FROM (
-    SELECT 1 FROM fairlane_live AS ready
-    WHERE {ready} AND ready.queue = given.queue AND ready.organization_id = given.organization
-      AND ready.job_type = given.job_type
-    LIMIT :up_to) AS counted) AS size,
-  (SELECT coalesce(head.next_retry_at, head.run_at) FROM fairlane_live AS head
-    WHERE {head} AND head.queue = given.queue AND head.organization_id = given.organization
-      AND head.job_type = given.job_type
-    ORDER BY head.priority, head.run_at, head.id LIMIT 1) AS since
-FROM {given}
-"""
+  (SELECT count(*) FROM (SELECT 1 FROM fairlane_live WHERE {{ready}} AND {_MINE} LIMIT :up_to) AS counted) AS size,
+  (SELECT coalesce(next_retry_at, run_at) FROM fairlane_live WHERE {{ready}} AND {_MINE}
+    ORDER BY priority, run_at, id LIMIT 1) AS since
+FROM {{given}}
+"""  # noqa: S608 - a constant of ours
 
 
 def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
     """Return what is in line in each of these lanes, by the ready index."""
     rows = [[one.queue, one.organization, one.job_type] for one in lanes]
-    found = connection.execute(_in_line(sqlite=is_sqlite(connection)), {"given": as_given(rows), "up_to": up_to})
+    found = connection.execute(_in_line(engine_of(connection)), {"given": as_given(rows), "up_to": up_to})
     # A lane may have become empty.
     return [InLine(Lane(*lane), size, since) for *lane, size, since in found if since is not None]
 
 
 @cache
-def _in_line(*, sqlite: bool) -> TextualSelect:
-    # SQLite takes the partial index for the very words of its predicate.
-    ready, head = ("ready.ready = 1", "head.ready = 1") if sqlite else ("ready.ready", "head.ready")
-    rows = given("queue", "organization", "job_type")
-    made = text(_LANES.format(ready=ready, head=head, given=rows))
+def _in_line(engine: DatabaseEngine) -> TextualSelect:
+    made = text(_LANES.format(ready=engine.ready, given=given("queue", "organization", "job_type")))
     since = column("since", live.c.run_at.type)
     return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)

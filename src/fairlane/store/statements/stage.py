@@ -25,7 +25,8 @@ from sqlalchemy import (
 from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState, JobStatus
 from fairlane.store.clock import Clock, beforehand
-from fairlane.store.dialects import fixed, is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.sql import fixed
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, Instant, job_parents, live, revivals
 
@@ -33,13 +34,12 @@ _BATCH = 500
 
 # Which jobs wait for which moment: the predicates of the indexes, word by word, since SQLite takes an index only so.
 _SCHEDULED: Final = "run_at", f"status = '{JobStatus.PENDING}' AND unmet_parents = 0"
-_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND NOT ready"
-_SQLITE_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND ready = 0"
+_RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND {{not_ready}}"
 # The writes prove that there is no lease. A row that has one would stand at the head of each batch.
 _DUE: Final = """
-SELECT {key} FROM fairlane_live
 WHERE {waits} AND {moment} <= :now AND lease_token IS NULL {whose}
 ORDER BY {moment} LIMIT {limit} {lock}"""
+_OF_ALL: Final = "SELECT organization_id, id FROM fairlane_live"
 # Two probes of the index for each organization that has such jobs, one more for each that has its turn. If more have
 # jobs that are due than fit a batch, those have it whose first job has been due for longest.
 _BY_TURNS: Final = """
@@ -110,7 +110,7 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
 
     From then on they are due: one that comes again and again would otherwise always go before what came later.
     """
-    due = _due(connection, now, limit, *(_SQLITE_RETRYING if is_sqlite(connection) else _RETRYING))
+    due = _due(connection, now, limit, *_RETRYING)
     if not due:
         return 0
     made_ready = connection.execute(
@@ -125,26 +125,21 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
 
 def _due(connection: Connection, now: datetime, limit: int, moment: str, waits: str) -> Sequence[AnyRow]:
     """Lock jobs that are due and return their keys: all that are, or a batch with as many of each organization."""
-    oldest, by_turns = _reads(moment, waits, for_sqlite=is_sqlite(connection))
+    oldest, by_turns = _reads(engine_of(connection), moment, waits)
     due = connection.execute(oldest, {"now": now, "limit": limit}).all()
     return due if len(due) < limit else connection.execute(by_turns, {"now": now, "limit": limit}).all()
 
 
 @cache
-def _reads(moment: str, waits: str, *, for_sqlite: bool) -> tuple[TextualSelect, TextualSelect]:
+def _reads(engine: DatabaseEngine, moment: str, waits: str) -> tuple[TextualSelect, TextualSelect]:
     """Return the statements that read the oldest of all, and as many of each organization."""
-    words = {"moment": moment, "waits": waits, "lock": "" if for_sqlite else "FOR NO KEY UPDATE SKIP LOCKED"}
-    key = "organization_id, id"
-    share = _DUE.format(
-        key="rowid" if for_sqlite else key,
-        whose="AND organization_id = turn.organization_id",
-        limit="(SELECT :limit / count(*) FROM turn)",
-        **words,
+    words = {"moment": moment, "waits": waits.format(not_ready=engine.not_ready), "lock": engine.skip_locked}
+    of_all = _DUE.format(whose="", limit=":limit", **words)
+    of_turn = _DUE.format(
+        whose="AND organization_id = turn.organization_id", limit="(SELECT :limit / count(*) FROM turn)", **words
     )
-    join = "JOIN fairlane_live AS job ON job.rowid IN" if for_sqlite else "CROSS JOIN LATERAL"
-    oldest = _DUE.format(key=key, whose="", limit=":limit", **words)
-    by_turns = _BY_TURNS.format(join=f"{join} ({share}) {'' if for_sqlite else 'AS job'}", **words)
-    return _read(oldest), _read(by_turns)
+    join = engine.few_of_each("organization_id, id", "fairlane_live", of_turn)
+    return _read(_OF_ALL + of_all), _read(_BY_TURNS.format(join=join, **words))
 
 
 def _read(statement: str) -> TextualSelect:

@@ -25,7 +25,8 @@ from sqlalchemy import (
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, EndedJob, Grid
-from fairlane.store.dialects import as_given, fixed, given, is_sqlite
+from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.sql import as_given, fixed, given
 from fairlane.store.statements.metrics import within
 from fairlane.store.tables import AnyRow, Instant, ended, live, outcomes
 
@@ -91,60 +92,49 @@ FROM {given}
 
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
     """Return how many jobs were submitted in each step, counted no further than `up_to`."""
-    rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(connection, grid)))]
+    rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(grid)))]
     values = {"organization": organization, "given": as_given(rows), "up_to": up_to}
-    found = connection.execute(_submitted(sqlite=is_sqlite(connection)), values)
+    found = connection.execute(_submitted(engine_of(connection)), values)
     return {int(place): size for place, size in found}
 
 
 @cache
-def _submitted(*, sqlite: bool) -> TextClause:
-    low, high = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("low", "high"))
+def _submitted(engine: DatabaseEngine) -> TextClause:
+    low, high = engine.moment("given.low"), engine.moment("given.high")
     return text(_SUBMITTED.format(given=given("place", "low", "high"), low=low, high=high))
 
 
 # The newest ends of each cell, and no more of them than are asked for.
-_ENDED: Final = """
-SELECT given.organization, given.job_type, given.place, job.id, job.started_at, job.finished_at, job.run_at, job.attempt
-FROM {given} {join} (
-  SELECT {columns} FROM fairlane_ended AS ended
-  WHERE ended.organization_id = given.organization AND ended.job_type = given.job_type
-    AND ended.finished_at >= {since} AND ended.finished_at < {until}
-  ORDER BY ended.finished_at DESC LIMIT :each) {on}
-WHERE job.started_at IS NOT NULL {bound}
-"""
+_OF_CELL: Final = """
+WHERE organization_id = given.organization AND job_type = given.job_type
+  AND finished_at >= {since} AND finished_at < {until}
+ORDER BY finished_at DESC LIMIT :each"""
 
 
 def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[EndedJob]:
     """Return the jobs that ended last in each of these cells, `each` of them at most."""
-    moments = _moments(connection, grid)
+    moments = _moments(grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
-    found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": as_given(rows), "each": each})
+    found = connection.execute(_ended(engine_of(connection)), {"given": as_given(rows), "each": each})
     return [_of(row) for row in found]
 
 
-def _moments(connection: Connection, grid: Grid) -> list[str]:
-    """Return the beginnings of the grid's steps as the database has moments."""
-    return [str(Instant().process_bind_param(at, connection.dialect)) for at in grid.beginnings]
+def _moments(grid: Grid) -> list[str]:
+    """Return the beginnings of the grid's steps as texts."""
+    return [Instant.as_text(at) for at in grid.beginnings]
 
 
 @cache
-def _ended(*, sqlite: bool) -> TextualSelect:
+def _ended(engine: DatabaseEngine) -> TextualSelect:
     rows = given("organization", "job_type", "place", "since", "until")
     columns = (ended.c.id, ended.c.started_at, ended.c.finished_at, ended.c.run_at, ended.c.attempt)
-    names = ", ".join(f"ended.{one.name}" for one in columns)
-    bound = "AND job.organization_id = given.organization"
-    parts = {
-        True: {
-            "join": "JOIN fairlane_ended AS job ON job.rowid IN",
-            "columns": "ended.rowid",
-            "on": "",
-            "bound": bound,
-        },
-        False: {"join": "CROSS JOIN LATERAL", "columns": names, "on": "AS job", "bound": ""},
-    }[sqlite]
-    since, until = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("since", "until"))
-    made = text(_ENDED.format(given=rows, since=since, until=until, **parts))
+    names = ", ".join(one.name for one in columns)
+    of_cell = _OF_CELL.format(since=engine.moment("given.since"), until=engine.moment("given.until"))
+    made = text(f"""
+SELECT given.organization, given.job_type, given.place, {", ".join(f"job.{one.name}" for one in columns)}
+FROM {rows} {engine.few_of_each(f"organization_id, {names}", "fairlane_ended", of_cell)}
+WHERE job.started_at IS NOT NULL AND job.organization_id = given.organization
+""")  # noqa: S608 - names of ours
     return made.columns(column("organization"), column("job_type"), column("place"), *columns)
 
 

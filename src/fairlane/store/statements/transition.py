@@ -18,7 +18,7 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import insert_many, insert_missing, takes_json, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.tables import (
@@ -159,7 +159,7 @@ def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
 
 def _update(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, Row]:
     """Change rows that stay live; all set the same columns."""
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         return _by_key(connection.execute(_update_on_sqlite(columns), _given_on_sqlite(changes)).all())
     if takes_json(connection, changes):
         return _by_key(connection.execute(_update_many(columns), _given(changes)).all())
@@ -192,7 +192,7 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
     A job has two states where the application's login has planted a live row of one that has ended. The row that is
     there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
-    if is_sqlite(connection):
+    if engine_of(connection).writers_are_serial:
         found = connection.execute(_delete_on_sqlite(source), _given_on_sqlite(changes)).all()
     elif takes_json(connection, changes):
         found = connection.execute(_delete_many(source), _given(changes)).all()
@@ -292,7 +292,7 @@ def _given_on_sqlite(changes: Iterable[Change]) -> dict[str, Any]:
         transition, lease = one.transition, one.lease_token
         proof = one.organization, one.job_id.hex, transition.source, lease.hex if lease is not None else None
         rows.append((*proof, transition.target, len(transition.steps), *transition.changes.values()))
-    return {"given": json.dumps(rows, default=Instant.on_sqlite)}
+    return {"given": json.dumps(rows, default=Instant.as_text)}
 
 
 # One statement for all rows: each statement costs Python more than the row costs SQLite, and the lock is held for that

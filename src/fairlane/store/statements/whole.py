@@ -4,30 +4,11 @@ For reads by key, and for what a list has found. Nothing is found quickly by a s
 `ended` for that.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Connection,
-    FromClause,
-    Join,
-    Label,
-    Select,
-    Table,
-    Uuid,
-    and_,
-    cast,
-    column,
-    func,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import ColumnElement, FromClause, Join, Label, Select, Table, and_, func, or_, select
 
-from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import ended, jobs, live
 
 
@@ -62,17 +43,3 @@ COLUMNS: Final = (*jobs.c, *STATE.values())
 def select_whole() -> Select[Any]:
     """Select jobs with all columns of their facts and of their state. The caller adds the organization."""
     return select(*COLUMNS).select_from(WHOLE).where(HAS_STATE)
-
-
-def by_ids(connection: Connection, found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) -> Select[Any]:
-    """Narrow an organization's rows to those whose `key` is one of these ids, in their order.
-
-    On PostgreSQL each is a probe of its own: LATERAL with LIMIT leaves the planner no other way. Without statistics it
-    would read all of the organization for a few ids.
-    """
-    if is_sqlite(connection):
-        return found.where(key.in_(sorted(ids))).order_by(key)
-    given = func.string_to_array(" ".join([one.hex for one in sorted(ids)]), " ")
-    one = func.unnest(cast(given, ARRAY(Uuid()))).table_valued(column("id", Uuid())).render_derived()
-    its = found.where(key == one.c.id).limit(1).lateral("its")
-    return select(its).select_from(one.join(its, true()))

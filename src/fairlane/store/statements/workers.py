@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, 
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.inserts import insert_many, upsert
+from fairlane.store.sql import fixed
 from fairlane.store.tables import AnyRow, live, locked_organizations, workers
 
 
@@ -201,13 +201,6 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
         .limit(limit)
         .execution_options(fairlane_across="rescue")
     ).all()
-
-
-def wait_for_claims(connection: Connection) -> None:
-    """Wait until every claim that was under way has ended. SQLite's writers wait for each other anyway."""
-    # Not by the workers' rows: a claim locks the table, then takes its snapshot, and only then locks its worker's row.
-    if not is_sqlite(connection):
-        connection.execute(text(f"LOCK TABLE {workers.name} IN EXCLUSIVE MODE"))
 
 
 def remove(connection: Connection, worker_id: UUID) -> bool:

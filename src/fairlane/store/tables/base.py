@@ -47,11 +47,11 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise TypeError("Naive datetimes are not stored; attach a time zone.")
-        return self.on_sqlite(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return self.as_text(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
     @staticmethod
-    def on_sqlite(moment: datetime) -> str:
-        """Return the text by which SQLite has the moment."""
+    def as_text(moment: datetime) -> str:
+        """Return the text by which SQLite has the moment, and from which PostgreSQL reads it."""
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:

@@ -1,0 +1,1 @@
+"""PostgreSQL: how it does what `store.engine` names, and the statements that are its own. No decision."""

@@ -1,0 +1,24 @@
+-- Lock dead letters below these parents, nearest first. One probe of the index of causes per parent: without statistics
+-- the planner prefers to read all that are undecided. What was decided is looked at behind the probe, so that it can't
+-- take the index of decisions for it. What somebody holds is passed over before the batch is full, or so many rows would
+-- keep all behind them. The locks prove that the letter is undecided still: a person may have retried one by itself
+-- meanwhile.
+WITH RECURSIVE below(job_id, caused_by) AS (
+  SELECT id, CAST(NULL AS uuid) FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
+  UNION
+  SELECT letter.job_id, below.job_id FROM below CROSS JOIN LATERAL (
+    SELECT job_id, resolution FROM fairlane_dead_letters
+    WHERE organization_id = :organization AND caused_by = below.job_id OFFSET 0) AS letter
+  WHERE letter.resolution = :undecided
+  AND EXISTS (SELECT FROM fairlane_jobs
+    WHERE organization_id = :organization AND id = letter.job_id FOR NO KEY UPDATE SKIP LOCKED)
+  AND EXISTS (SELECT FROM fairlane_ended
+    WHERE organization_id = :organization AND id = letter.job_id FOR UPDATE SKIP LOCKED)
+  AND EXISTS (SELECT FROM fairlane_dead_letters
+    WHERE organization_id = :organization AND job_id = letter.job_id AND resolution = :undecided
+    FOR UPDATE SKIP LOCKED)
+  AND NOT EXISTS (SELECT FROM fairlane_job_parents AS edge
+    WHERE organization_id = :organization AND job_id = letter.job_id AND NOT EXISTS (SELECT FROM fairlane_job_parents
+      WHERE organization_id = :organization AND job_id = edge.job_id AND parent_id = edge.parent_id
+      FOR NO KEY UPDATE SKIP LOCKED) OFFSET 0))
+SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit

@@ -1,0 +1,259 @@
+"""How PostgreSQL does what `store.engine.DatabaseEngine` names: many write at a time, each row has its lock."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    TextClause,
+    Uuid,
+    any_,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    make_url,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, ProgrammingError
+
+from fairlane.domain.errors import ConfigurationError
+from fairlane.store import sql
+from fairlane.store.clock import Clock, DatabaseClock
+from fairlane.store.engine import Question, Rows
+from fairlane.store.line import combined, rows_of
+from fairlane.store.postgres import connections
+from fairlane.store.row_logins import LENT, role_for
+from fairlane.store.row_security import SETTING, named
+from fairlane.store.statements.keys import Writer
+from fairlane.store.tables import jobs
+from fairlane.store.transaction import translated
+
+writers_are_serial: Final = False
+is_server: Final = True
+has_row_security: Final = True
+drivers_begin: Final = True
+begin: Final = "BEGIN"
+one_snapshot: Final[Mapping[str, str]] = {"isolation_level": "REPEATABLE READ"}
+each_by_itself: Final[Mapping[str, str]] = {"isolation_level": "AUTOCOMMIT"}
+deletes_take_all_along: Final = True
+connect = connections.connect
+skip_locked: Final = "FOR NO KEY UPDATE SKIP LOCKED"
+ready: Final = "ready"
+not_ready: Final = "NOT ready"
+
+_PLACE: Final = text("""
+SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
+FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
+""")
+_FACTS: Final = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
+_FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+_LOCK_SECONDS: Final = 60.0
+_SETTINGS: Final = text(
+    f"SELECT {LENT}, "
+    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role'), "
+    "current_setting('search_path')"
+)
+_SET: Final = text(
+    f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true), "
+    "set_config('role', :role, true), set_config('search_path', :path, true)"
+)
+_IDLE: Final = 0  # libpq's PQTRANS_IDLE
+
+
+@cache
+def statement(name: str) -> TextClause:
+    """Return the statement of this name."""
+    return sql.statement(f"postgres/{name}")
+
+
+def moment(words: str) -> str:
+    """Return the words that read a moment from a text."""
+    return f"CAST({words} AS timestamptz)"
+
+
+def few_of_each(columns: str, table: str, rest: str) -> str:
+    """Join by LATERAL."""
+    return f"CROSS JOIN LATERAL (SELECT {columns} FROM {table} {rest}) AS job"  # noqa: S608 - words of ours
+
+
+def each_looked_up(rows: FromClause, its: Select[Any]) -> Select[Any]:
+    """Select by LATERAL; with OFFSET the planner can't make one join of it."""
+    each = its.offset(literal_column("0")).lateral()
+    return select(each).select_from(rows.join(each, true()))
+
+
+def by_ids(found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) -> Select[Any]:
+    """Probe for each: LATERAL with LIMIT leaves the planner no other way, whatever the statistics say.
+
+    Without statistics it would read all of the organization for a few ids.
+    """
+    given = func.string_to_array(" ".join([one.hex for one in sorted(ids)]), " ")
+    one = func.unnest(cast(given, ARRAY(Uuid()))).table_valued(column("id", Uuid())).render_derived()
+    its = found.where(key == one.c.id).limit(1).lateral("its")
+    return select(its).select_from(one.join(its, true()))
+
+
+def among(column: ColumnElement[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
+    """Compare with an array, which is one value: a list is written out each time."""
+    return column == any_(literal(list(ids), ARRAY(Uuid)))
+
+
+def ask(
+    connection: Connection, clock: Clock, questions: Sequence[Question], values: Mapping[str, Any]
+) -> tuple[datetime, float, list[Rows]]:
+    """Ask in one round trip.
+
+    The answers are from one snapshot: what was committed while a question waited for a lock, another doesn't see.
+    """
+    now, seconds, *found = connection.execute(combined(tuple(questions)), values).one()
+    if not isinstance(clock, DatabaseClock):
+        now, seconds = clock.now(connection), clock.lease_seconds(connection)
+    return now.astimezone(UTC), seconds, rows_of(questions, found)
+
+
+def log_writers(connection: Connection) -> frozenset[str]:
+    """Find them by the locks that they hold."""
+    return frozenset(connection.execute(statement("log_writers")).scalars())
+
+
+def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
+    """Find them by the locks that they hold."""
+    connection.exec_driver_sql("SET LOCAL ROLE NONE")  # the roles see no other sessions, not even of their own login
+    return frozenset(Writer(*row) for row in connection.execute(statement("writers"), {"seconds": seconds}))
+
+
+def wait_for_claims(connection: Connection) -> None:
+    """Lock the table: a claim locks it, then takes its snapshot, and only then locks its worker's row."""
+    connection.execute(text("LOCK TABLE fairlane_workers IN EXCLUSIVE MODE"))
+
+
+def overwrite_what_is_replaced(_connection: Connection) -> None:
+    """Do nothing: old versions of rows stay until a vacuum. See `Database.scrub`."""
+
+
+def file_of(_url: str) -> None:
+    """Return None: the server has its files."""
+
+
+def is_in_memory(_url: str) -> bool:
+    """Return False."""
+    return False
+
+
+def place(connection: Connection) -> tuple[Any, ...] | None:
+    """Return the numbers of the database and of its tables, and when the server was started.
+
+    A copied server has the same numbers, but was not started in the same microsecond.
+    """
+    row = connection.execute(_PLACE, {"jobs": jobs.name}).one_or_none()
+    return tuple(row) if row is not None else None
+
+
+def facts(connection: Connection) -> dict[str, str]:
+    """Return what the session's settings say."""
+    named = {name: str(connection.scalar(text(f"SHOW {name}"))) for name in _FACTS}
+    secured = connection.scalar(text("SELECT row_security_active('fairlane_jobs')"))
+    below = {
+        "role": str(connection.scalar(text("SELECT current_user"))),
+        "row_security": "on" if secured else "off",
+    }
+    return {"kind": "PostgreSQL", "version": named.pop("server_version"), **named, **below}
+
+
+@contextmanager
+def scratch(url: str) -> Iterator[str]:
+    """Create another database of the same server."""
+    name = f"fairlane_scratch_{uuid4().hex}"
+    _administer(url, f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _administer(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _administer(url: str, statement: str) -> None:
+    engine = connect(url, pool_size=1, lock_seconds=_LOCK_SECONDS)
+    try:
+        with translated(engine.url.render_as_string()), engine.connect() as connection:
+            # A database is made and dropped outside of transactions.
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
+    except ProgrammingError as error:
+        raise ConfigurationError(
+            f"This user may not create a database beside that one ({str(error.orig).strip()}); "
+            "let a superuser say ALTER ROLE … CREATEDB, or name a server of your own."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> Iterator[None]:
+    """Set what the session's settings say, and set it back."""
+    *lent, bound, organizations, role, path = connection.execute(_SETTINGS).one()
+    previous = bound, organizations, role, path
+    if of:
+        organizations, role = named(of), role_for(len(of), *lent) or role
+    # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp" if path else path)
+    try:
+        yield
+    except BaseException:
+        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the values back. A
+        # connection that broke has no values any more, and what broke it is the error to be seen.
+        with suppress(DBAPIError, PendingRollbackError):
+            _set(connection, *previous)
+        raise
+    _set(connection, *previous)
+
+
+def _set(connection: Connection, timeout: str, organizations: str, role: str, path: str) -> None:
+    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role, "path": path})
+
+
+def interrupt_after(_connection: Connection, _seconds: float) -> AbstractContextManager[None]:
+    """Do nothing: the transaction's `statement_timeout` does. See `row_security.open_to`."""
+    return nullcontext()
+
+
+def is_open(connection: Connection) -> bool:
+    """Ask the driver."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.driver == "asyncpg":
+        return bool(driver.is_in_transaction())
+    return bool(driver.info.transaction_status != _IDLE)
+
+
+def autocommits(connection: Connection) -> bool:
+    """Ask SQLAlchemy, which knows the drivers."""
+    driver: Any = connection.connection.dbapi_connection
+    return connection.dialect.detect_autocommit_setting(driver)
+
+
+def scrub(connection: Connection, table: str) -> None:
+    """Write the table anew: a plain VACUUM leaves bytes in the holes of pages."""
+    connection.exec_driver_sql(f"VACUUM (FULL) {table}")
+
+
+def plan_for_values(connection: Connection) -> None:
+    """Set it: PostgreSQL may take to one plan for all values once a statement is prepared."""
+    connection.execute(_FOR_VALUES)
+
+
+@cache
+def insert(table: Table) -> postgresql.Insert:
+    """Return SQLAlchemy's own."""
+    return postgresql.insert(table)

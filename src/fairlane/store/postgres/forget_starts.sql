@@ -1,0 +1,11 @@
+-- Delete starts that are outside of their subject's window, by key: the planner could read all starts to join them. No
+-- more at once than keeps a claim short.
+DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
+  SELECT old.id
+  FROM (SELECT value ->> 0 AS organization_id, value ->> 1 AS job_type, CAST(value ->> 2 AS timestamptz) AS since
+    FROM json_each(:given)) AS given
+  CROSS JOIN LATERAL (
+    SELECT id FROM fairlane_starts AS one
+    WHERE one.organization_id = given.organization_id AND one.job_type = given.job_type
+      AND (one.at <= given.since OR one.at > CAST(:now AS timestamptz))
+    ORDER BY one.at LIMIT 100) AS old))

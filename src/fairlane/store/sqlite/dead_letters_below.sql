@@ -1,0 +1,11 @@
+-- Find dead letters below these parents, nearest first. One probe of the index of causes per parent: without statistics
+-- SQLite prefers to read all that are undecided. It follows all children of a parent before it returns the first. The
+-- plus keeps it from another index.
+WITH RECURSIVE below(job_id, caused_by) AS (
+  SELECT id, NULL FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
+  UNION
+  SELECT letter.job_id, below.job_id FROM below CROSS JOIN fairlane_dead_letters AS letter
+    ON +letter.organization_id = :organization AND letter.rowid IN (
+      SELECT rowid FROM fairlane_dead_letters INDEXED BY fairlane_dead_letters_cause
+      WHERE organization_id = :organization AND caused_by = below.job_id AND resolution = :undecided LIMIT :limit))
+SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
