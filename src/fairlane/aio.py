@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
+from functools import partial
 
 from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
 from fairlane.control.asynchronous import (
@@ -25,6 +26,8 @@ from fairlane.control.asynchronous import (
 from fairlane.domain.ids import JobOrId
 from fairlane.domain.jobs import Job, JobChange
 from fairlane.domain.statuses import TERMINAL
+from fairlane.registry.options import Seconds
+from fairlane.store.shared_threads import AWAITED
 
 
 class AsyncVerbs(Verbs[Fairlane]):
@@ -65,7 +68,6 @@ class AsyncVerbs(Verbs[Fairlane]):
     prioritize = asynchronous(Fairlane.prioritize)
     retry = asynchronous(Fairlane.retry)
     delete = asynchronous(Fairlane.delete)
-    wait = asynchronous(Fairlane.wait)
     directory_changed = asynchronous(Fairlane.directory_changed)
     metrics = asynchronous(Fairlane.metrics)
 
@@ -78,7 +80,23 @@ class AsyncVerbs(Verbs[Fairlane]):
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
-        return _in_threads(await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization))
+        stream = partial(self._sync.stream_artifact, job, name, organization=organization)
+        return _in_threads(await AWAITED.run([organization], stream), organization)
+
+    async def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
+        """Wait until the job has ended.
+
+        Raises:
+            JobNotFound
+            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
+                left as it is.
+        """
+        looks = self._sync._looks(job, organization=organization, timeout=timeout)  # noqa: SLF001 - as above
+        while True:
+            look = await AWAITED.run([organization], partial(next, looks))
+            if isinstance(look, Job):
+                return look
+            await asyncio.sleep(look)
 
     async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
         """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
@@ -106,7 +124,7 @@ class AsyncVerbs(Verbs[Fairlane]):
             look = min(look * 1.5, SLOWEST_LOOK)
 
 
-async def _in_threads(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _in_threads(pieces: Iterator[bytes], organization: str) -> AsyncGenerator[bytes, None]:
     """Yield the pieces, each read in a thread."""
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+    while (piece := await AWAITED.run([organization], partial(next, pieces, None))) is not None:
         yield piece

@@ -657,19 +657,28 @@ class Fairlane:
             WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
                 left as it is.
         """
+        looks = self._looks(job, organization=organization, timeout=timeout)
+        while not isinstance(look := next(looks), Job):
+            sleep(look)
+        return look
+
+    def _looks(self, job: JobOrId, *, organization: str, timeout: Seconds | None) -> Iterator[float | Job]:
+        """Yield how many seconds to wait before the next look, and last the job when it has ended.
+
+        Raises:
+            JobNotFound, WaitTimeout: as `wait` says.
+        """
         from fairlane.domain.explain import still_waiting
 
         seconds = o.seconds("timeout", timeout) if timeout is not None else inf
         deadline = monotonic() + seconds
         look = FIRST_LOOK
-        while True:
-            job = self.get(job, organization=organization)
-            if job.status in TERMINAL:
-                return job
+        while (job := self.get(job, organization=organization)).status not in TERMINAL:
             if monotonic() >= deadline:
                 raise WaitTimeout(still_waiting(job.id, self.explain(job, organization=organization), seconds))
-            sleep(look)
+            yield look
             look = min(look * 1.5, SLOWEST_LOOK)
+        yield job
 
     def metrics(self, *, organization: str | None = None, minutes: int = 60) -> "Metrics":
         """Return counts and ages, and how jobs went within the last minutes.

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fairlane import Fairlane, JobNotFound, JobStatus, Membership, OrganizationStatus, Role, Standing
+from fairlane import Fairlane, Job, JobNotFound, JobStatus, Membership, OrganizationStatus, Role, Standing
+from tests.patience import PATIENCE
 from tests.store.races.scene import Scene
 
 # What an async application has no use for: it decorates, builds and closes as any other. An export is an iterator, of
@@ -16,6 +17,7 @@ from tests.store.races.scene import Scene
 SYNC_ONLY = {"close", "job_type", "worker", "export"}
 # Its sync twin would hold a thread for as long as a job runs; `wait` does that, with a timeout.
 ASYNC_ONLY = {"watch"}
+_MANY = 60  # more than there are threads
 GROUPS = (
     *("organizations", "members", "queues", "maintenance", "job_types", "dead_letters", "bulk", "schedules"),
     *("users", "tokens", "keys", "audit", "workers"),
@@ -39,6 +41,18 @@ def test_every_verb_has_an_async_twin_with_its_documentation():
 def test_a_verb_that_nobody_awaits_is_named():
     with Fairlane("sqlite://") as fl, pytest.warns(RuntimeWarning, match=r"'Fairlane\.submit' was never awaited"):
         fl.aio.submit("report", organization="acme")
+
+
+async def test_who_waits_for_jobs_takes_no_thread_from_another_organization(scene: Scene):
+    fl = scene.fl.aio
+    jobs = [scene.submit() for _ in range(_MANY)]
+    waits = [asyncio.create_task(fl.wait(job, organization="acme", timeout=None)) for job in jobs]
+    for _ in range(3):
+        await asyncio.wait_for(fl.list(organization="rival"), PATIENCE)
+    assert not any(one.done() for one in waits)
+    for job in jobs:
+        await fl.cancel(job, organization="acme", user="olga")
+    assert {one.status for one in await asyncio.gather(*waits)} == {JobStatus.CANCELED}
 
 
 async def test_a_job_s_life_through_async_verbs(scene: Scene):
@@ -91,6 +105,24 @@ async def test_the_loop_turns_while_a_verb_waits_for_the_directory(scene: Scene)
     directory.answer.set()
     with pytest.raises(JobNotFound):
         await verb
+    fl.close()
+
+
+async def test_an_organization_whose_submissions_wait_leaves_threads_to_the_others(scene: Scene):
+    directory = SlowDirectory(known=True)
+    fl = Fairlane(scene.fl.settings, directory=directory, clock=scene.clock)
+    await asyncio.to_thread(scene.submit)  # registers the type
+
+    def submit(organization: str, user: str | None) -> asyncio.Task[Job]:
+        more = {"organization": organization, "user": user, "labels": {"a": "b"}}
+        return asyncio.ensure_future(fl.aio.submit("report", **more))
+
+    crowd = [submit("acme", "ana") for _ in range(_MANY)]
+    await asyncio.wait_for(directory.asked.wait(), PATIENCE)
+    assert (await asyncio.wait_for(submit("rival", None), PATIENCE)).organization == "rival"
+    assert not any(one.done() for one in crowd)
+    directory.answer.set()
+    await asyncio.gather(*crowd)
     fl.close()
 
 

@@ -175,15 +175,38 @@ async def test_who_gives_up_waiting_on_a_loop_is_not_submitted_and_leaves_no_thr
     assert scene.total() == before + 1
 
 
+def test_a_loop_that_stops_while_submissions_wait_for_turns_keeps_none_of_them(scene: Scene) -> None:
+    loop = asyncio.new_event_loop()
+    crowd = list[asyncio.Task[Job]]()
+
+    async def leave_a_crowd() -> None:
+        await connect(scene)
+        crowd.extend(loop.create_task(submit_on_loop(scene, "acme", "held")) for _ in range(_FLOOD))
+        await asyncio.to_thread(until, lambda: waiting(scene) == _EACH)
+
+    async def meet_it() -> list[Job | BaseException]:
+        return await asyncio.gather(*crowd, return_exceptions=True)
+
+    try:
+        with held(scene):
+            loop.run_until_complete(leave_a_crowd())
+        until(lambda: not waiting(scene))
+        with ThreadPoolExecutor(1) as thread, held(scene, key="other"):
+            late = thread.submit(submit, scene, "acme", "other")
+            until(lambda: waiting(scene) == 1)
+        assert late.result(PATIENCE).organization == "acme"
+        assert_one_was_submitted(loop.run_until_complete(meet_it()))
+    finally:
+        loop.close()
+
+
 def test_the_wait_for_a_turn_is_bounded_as_that_for_a_lock_is(database_url: str) -> None:
     with scene_of(database_url, 0.5) as scene, held(scene):
         with ThreadPoolExecutor(_FLOOD) as threads:
             flooding = [threads.submit(submit, scene, "acme", "held") for _ in range(_FLOOD)]
             errors = [one.exception(PATIENCE) for one in flooding]
         assert all(isinstance(one, StorageUnavailable) for one in errors)
-        assert any(
-            "too many submissions wait for locks; nothing was submitted, try again" in str(one) for one in errors
-        )
+        assert any("Too many submissions wait for locks that other transactions hold" in str(one) for one in errors)
     with scene_of(database_url, 0.5) as scene:
         assert submit(scene, "acme", "held").organization == "acme"
 
@@ -192,8 +215,8 @@ def test_the_wait_for_a_turn_is_bounded_as_that_for_a_lock_is(database_url: str)
 def test_a_lock_that_is_not_given_costs_no_connection(database_url: str, others: int) -> None:
     with scene_of(database_url, 0.2) as scene, held(scene):
         pool = scene.fl.database.engine
-        made: list[object] = []
-        event.listen(pool, "connect", lambda *_: made.append(_))
+        closed: list[object] = []  # a hint may make one, beside the submission
+        event.listen(pool, "close", lambda *_: closed.append(_))
 
         def submission(key: str) -> Submission:
             return Submission("monthly", organization="acme", user="ana", dedup_key=key)
@@ -202,10 +225,10 @@ def test_a_lock_that_is_not_given_costs_no_connection(database_url: str, others:
         for _ in range(3):
             with pytest.raises(StorageUnavailable, match="lock"):
                 scene.fl.submit_many(submissions)
-        assert made == []
+        assert closed == []
         assert submit(scene, "rival", "free").organization == "rival"
         assert len(scene.fl.submit_many([submission("free")])) == 1
-        assert made == []
+        assert closed == []
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -27,6 +27,7 @@ from fairlane import (
 )
 from fairlane.control.submission import Plain
 from fairlane.store.row_security import EVERYONE
+from fairlane.store.shared_threads import AWAITED
 from tests.engine.sealed_engine import FIRST
 from tests.patience import PATIENCE
 from tests.store.races.agreement import assert_log_agrees
@@ -45,11 +46,14 @@ def scene(database_url: str) -> Iterator[Scene]:
         yield scene
 
 
-class NoThreads(ThreadPoolExecutor):
-    """Lets nobody in."""
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, whoever asks for a thread is refused."""
 
-    def submit(self, *_: Any, **__: Any) -> NoReturn:
+    def refuse(*_: object) -> NoReturn:
         raise AssertionError("a thread was asked for")
+
+    return partial(monkeypatch.setattr, AWAITED, "submit", refuse)
 
 
 async def submit(scene: Scene, n: int, job_type: str = "monthly", **more: Any) -> Job:
@@ -89,17 +93,19 @@ def test_a_loop_that_submits_once_makes_no_connection(scene: Scene) -> None:
             loop.close()
 
 
-async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene) -> None:
+async def test_it_takes_no_thread_once_there_is_a_connection(scene: Scene, no_threads: Callable[[], None]) -> None:
     await connect(scene)
-    asyncio.get_running_loop().set_default_executor(NoThreads())
+    no_threads()
     job = await submit(scene, 1, user=None, priority="high", queue="night")
     assert assert_log_agrees(scene.fl, job) == job
 
 
-async def test_organizations_that_submit_for_the_first_time_take_no_thread(scene: Scene) -> None:
+async def test_organizations_that_submit_for_the_first_time_take_no_thread(
+    scene: Scene, no_threads: Callable[[], None]
+) -> None:
     scene.fl.organizations.create("newcomer")
     await connect(scene)
-    asyncio.get_running_loop().set_default_executor(NoThreads())
+    no_threads()
     assert isinstance(await submit(scene, 2, organization="newcomer", user=None), Job)
 
 
@@ -155,7 +161,7 @@ async def test_jobs_of_two_versions_of_a_type_that_meet_are_each_proved_by_their
     assert all(map(isinstance, ends, [InvalidParameters, Job]))
 
 
-async def test_what_is_long_goes_by_a_thread(scene: Scene) -> None:
+async def test_what_is_long_goes_by_a_thread(scene: Scene, no_threads: Callable[[], None]) -> None:
     @scene.fl.job_type("letter", dedup_window=0)
     def letter(ctx: JobContext, content: str) -> None: ...
 
@@ -164,7 +170,7 @@ async def test_what_is_long_goes_by_a_thread(scene: Scene) -> None:
 
     await send(1)
     await connect(scene)
-    asyncio.get_running_loop().set_default_executor(NoThreads())
+    no_threads()
     with pytest.raises(AssertionError, match="a thread was asked for"):
         await send(100_000)
     jobs = await asyncio.gather(*(send(9_000) for _ in range(50)))
@@ -219,12 +225,14 @@ async def test_who_gives_up_takes_nobody_along(scene: Scene) -> None:
     assert isinstance(await submit(scene, 21), Job)
 
 
-async def test_nobody_waits_for_a_key_that_another_s_transaction_holds(scene: Scene) -> None:
+async def test_nobody_waits_for_a_key_that_another_s_transaction_holds(
+    scene: Scene, no_threads: Callable[[], None]
+) -> None:
     await connect(scene)
     with scene.fl.database.engine.connect() as theirs:
         for n in range(10):
             scene.fl.submit("monthly", organization="acme", user="ana", parameters={"n": n}, connection=theirs)
-        asyncio.get_running_loop().set_default_executor(NoThreads())
+        no_threads()
         held = [asyncio.create_task(submit(scene, n)) for n in range(10)]
         others = [submit(scene, n, organization="rival", user="rita") for n in range(10)]
         assert all(isinstance(one, Job) for one in await asyncio.gather(*others))

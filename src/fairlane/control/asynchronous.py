@@ -1,12 +1,12 @@
 """How sync verbs become async ones, `await fl.aio.submit(…)`: each is written once and wrapped here.
 
-A verb runs in a thread, or, given an AsyncConnection or AsyncSession, on that connection's own loop and transaction.
+A verb runs in a thread, for which organizations take turns. Given an AsyncConnection or AsyncSession, it runs on that
+connection's own loop and transaction.
 A plain job is submitted to PostgreSQL on the caller's loop.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
@@ -22,6 +22,7 @@ from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
 from fairlane.store.borrow import ASYNC, is_a
+from fairlane.store.shared_threads import AWAITED
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +51,8 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
                 lambda sync: verb(self._sync, *args, **(sync_kwargs | {"connection": sync}))
             )
             return done
-        return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
+        organization: Any = kwargs.get("organization")
+        return await AWAITED.run([organization or ""], partial(verb, self._sync, *args, **kwargs))
 
     return call
 

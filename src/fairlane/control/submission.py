@@ -1,6 +1,7 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,6 @@ from sqlalchemy import Connection
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
 from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
-from fairlane.control.lock_turns import A_MOMENT, LockTurns
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -31,6 +31,7 @@ from fairlane.store.borrow import aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race
 from fairlane.store.engine import engine_of
 from fairlane.store.home import Home
+from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
@@ -49,6 +50,12 @@ _SHORT = 10_000  # characters of them
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 CHUNK = 250  # jobs of one statement; the next is written while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
+# A submission that waits for another transaction's lock keeps a connection of the pool busy. So each waits for a moment
+# first. One that meets a lock then waits for its turn, without a connection. There are as many turns as half of the
+# pool has connections.
+A_MOMENT = 0.05  # seconds
+_EACH = 2  # turns of one organization
+_CROWDED = "Too many submissions wait for locks that other transactions hold; nothing was submitted, try again."
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
 
@@ -72,7 +79,8 @@ class Submitter:
         self._settings = settings
         self._emit = emit
         self._hopeful = Drafting(Hopes({}, {}))
-        self.turns = LockTurns(settings.pool_size, settings.lock_timeout)
+        self.patience = settings.lock_timeout
+        self.turns = SharedThreads(settings.pool_size, "fairlane-submit", each=_EACH)
 
     def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
         """Submit all, or none: an error names the index.
@@ -94,13 +102,21 @@ class Submitter:
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
-            return self.turns.run(submissions, partial(self.submit_in_ours, submissions))
+        coming = self.submit_in_turn(submissions)
+        wait([coming], self.patience)
+        refuse_late(coming)
+        return coming.result()
+
+    def submit_in_turn(self, submissions: Sequence[Submission]) -> "Future[list[Job]]":
+        """Submit in a thread when it is the turn of their organizations, for which to wait `patience` seconds."""
+        organizations = {one.organization for one in submissions}
+        return self.turns.submit(organizations, partial(self.submit_in_ours, submissions))
 
     def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
         """Do the same in a transaction of Fairlane's own.
 
         Args:
-            lock_seconds: how long to wait for locks; None = as the settings say, for who has a turn: see `LockTurns`.
+            lock_seconds: how long to wait for locks; None = as the settings say, for who has a turn.
         """
         if not submissions:
             return []
@@ -448,3 +464,13 @@ def _organizations(submissions: Sequence[Job | Submission]) -> Collection[str]:
 
 def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
     return {(one.organization, one.user) for one in submissions if one.user is not None}
+
+
+def refuse_late(coming: "Future[list[Job]]") -> None:
+    """Cancel a submission whose turn has not come.
+
+    Raises:
+        StorageUnavailable: nothing was submitted.
+    """
+    if coming.cancel():
+        raise StorageUnavailable(_CROWDED)

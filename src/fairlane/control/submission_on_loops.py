@@ -6,9 +6,8 @@ size that holds up the loop for a moment only. A job of which something does not
 submitted in a thread: the steps there say what is wrong with it, and take the time that they take.
 
 A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
-own, and those alone that fail again go to threads, in turn by organization (`LockTurns`). These threads are for nobody
-else. While an organization has turns there, or waits for one, no statement takes its jobs: others would wait for its
-lock.
+own, and those alone that fail again go to threads, in turn by organization (`Submitter.turns`). While an organization
+has turns there, or waits for one, no statement takes its jobs: others would wait for its lock.
 
 A connection that is silent for ten seconds is given up: all that is submitted on the loop waits for it.
 """
@@ -17,7 +16,6 @@ import asyncio
 import threading
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import datetime
 from functools import partial
@@ -26,14 +24,14 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from fairlane.control.batch import Submission
-from fairlane.control.lock_turns import A_MOMENT, LockTurns
-from fairlane.control.submission import CHUNK, Plain, Submitter
+from fairlane.control.submission import A_MOMENT, CHUNK, Plain, Submitter, refuse_late
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession
 from fairlane.store.response_timeout import answered_within
+from fairlane.store.shared_threads import AWAITED, SharedThreads
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.transaction import Database
@@ -75,7 +73,8 @@ class LoopSubmitter:
                 return job
             except CommitUnanswered as error:
                 with answered_within(_SILENCE):
-                    return await asyncio.to_thread(self._submitter.find_after, error, submission)
+                    find = partial(self._submitter.find_after, error, submission)
+                    return await AWAITED.run([submission.organization], find)
             if moment is not None:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
@@ -84,21 +83,30 @@ class LoopSubmitter:
         return job
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Job]:
-        """Submit all, or none, in one of the loop's threads; while they wait for their turn they take none.
+        """Submit all, or none, in threads that organizations share.
 
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
-        try:
-            return await asyncio.to_thread(self._submitter.submit_in_ours, submissions, A_MOMENT)
-        except StorageUnavailable as error:
-            if not is_held_up(error):
-                raise
+        organizations = {one.organization for one in submissions}
+        if not any(map(self._submitter.turns.are_of, organizations)):
+            try:
+                return await AWAITED.run(organizations, partial(self._submitter.submit_in_ours, submissions, A_MOMENT))
+            except StorageUnavailable as error:
+                if not is_held_up(error):
+                    raise
         return await self._submit_in_turn(submissions)
 
     async def _submit_in_turn(self, submissions: Sequence[Submission]) -> list[Job]:
-        work = partial(self._submitter.submit_in_ours, submissions)
-        return await self._submitter.turns.run_in(self._waiters, submissions, work)
+        coming = self._submitter.submit_in_turn(submissions)
+        awaited = asyncio.wrap_future(coming)
+        try:
+            await asyncio.wait([awaited], timeout=self._submitter.patience)
+            refuse_late(coming)
+        except BaseException:
+            awaited.cancel()
+            raise
+        return await awaited
 
     def close(self) -> None:
         """Close the connections of all loops."""
@@ -109,7 +117,7 @@ class LoopSubmitter:
         self._begin()
 
     def begin_in_child(self) -> None:
-        """Leave connections and threads to the parent of this forked process."""
+        """Leave connections to the parent of this forked process."""
         for sender in list(self._senders.values()):
             if sender is not None:
                 sender.line.leave_to_parent()
@@ -118,7 +126,6 @@ class LoopSubmitter:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender | None]()
-        self._waiters = ThreadPoolExecutor(self._submitter.turns.at_once, thread_name_prefix="fairlane-submit")
 
     def _sender(self) -> "_Sender | None":
         """Return the loop's; None: it submits for the first time, perhaps the only one."""
@@ -158,7 +165,7 @@ class _Going(NamedTuple):
 class _Sender:
     """One loop's connection, and who waits for it."""
 
-    def __init__(self, database: Database, turns: LockTurns) -> None:
+    def __init__(self, database: Database, turns: SharedThreads) -> None:
         self.line = Line(database, None, {})
         self._turns = turns
         self._waiting = deque[_Waiting]()

@@ -31,10 +31,10 @@ from fairlane.domain.secrets import secret_values, without
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
 from fairlane.engine.service import SOON, next_wait
-from fairlane.engine.shared_threads import SharedThreads
 from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up
+from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 
@@ -219,7 +219,7 @@ class AttemptChannel:
         """Have a thread write what is next: a file, or all before the next file."""
         is_file = any(isinstance(one.report, File) for one in self._waiting[:1])
         threads = self._file_threads if is_file else self._threads
-        return threads.submit(self._facts.organization, partial(self.write_waiting, is_file=is_file, last=last))
+        return threads.submit([self._facts.organization], partial(self.write_waiting, is_file=is_file, last=last))
 
     def _progress_due(self) -> float:
         return self._last_progress + self._deps.settings.progress_interval

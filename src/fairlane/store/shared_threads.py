@@ -1,0 +1,108 @@
+"""Threads that organizations share: they take turns, and none has all threads."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from itertools import chain
+from os import cpu_count
+from typing import Any, Final, TypeVar
+
+from fairlane.store.forks import in_each_child
+
+T = TypeVar("T")
+
+_Work = tuple["Future[Any]", Callable[[], Any]]
+_Whose = frozenset[str]  # one organization, or those of a batch, which needs a turn of each
+
+
+class SharedThreads:
+    """Run work for organizations. Its methods may be called from any thread.
+
+    Nothing interrupts what runs, and a large file is on its way for minutes. So threads are kept for other
+    organizations.
+
+    Args:
+        number: at least 2.
+        name: what the names of the threads begin with.
+        each: threads that one organization may have at most; None = all but one.
+    """
+
+    def __init__(self, number: int, name: str, each: int | None = None) -> None:
+        self._number = number
+        self._name = name
+        self._each = each or number - 1
+        self._begin_in_child()
+        _all.add(self)
+
+    def _begin_in_child(self) -> None:
+        """Leave threads and work to the parent of this forked process."""
+        self._threads = ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
+        self._lock = threading.Lock()  # of what follows
+        self._waiting: dict[_Whose, deque[_Work]] = {}  # the next one first
+        self._busy: list[str] = []  # the organizations for which each thread works
+
+    def submit(self, organizations: Collection[str], work: Callable[[], T]) -> "Future[T]":
+        """Have a thread do it when it is their turn, in the caller's context."""
+        future: Future[T] = Future()
+        given = future, partial(copy_context().run, work)
+        with self._lock:
+            self._waiting.setdefault(frozenset(organizations), deque()).append(given)
+        self._threads.submit(self._run)
+        return future
+
+    async def run(self, organizations: Collection[str], work: Callable[[], T]) -> T:
+        """Do the same, and await what it returns. What has begun goes on, whoever gives it up."""
+        return await asyncio.wrap_future(self.submit(organizations, work))
+
+    def are_of(self, organization: str) -> bool:
+        """Return True if a thread works for the organization, or something of it waits for one."""
+        with self._lock:
+            return organization in self._busy or any(organization in whose for whose in self._waiting)
+
+    def shutdown(self) -> None:
+        """Begin nothing more; what waits is canceled."""
+        with self._lock:
+            left, self._waiting = self._waiting, {}
+        for future, _ in chain.from_iterable(left.values()):
+            future.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        """Do what may be done now. What is left waits for a thread of its own organization, which then goes on here."""
+        while (taken := self._take()) is not None:
+            whose, (future, work) = taken
+            tell = _end_of(future, work) if future.set_running_or_notify_cancel() else None
+            with self._lock:
+                for organization in whose:
+                    self._busy.remove(organization)
+            if tell is not None:
+                tell()
+
+    def _take(self) -> tuple[_Whose, _Work] | None:
+        with self._lock:
+            for whose, mine in self._waiting.items():
+                if all(self._busy.count(organization) < self._each for organization in whose):
+                    self._busy.extend(whose)
+                    work = mine.popleft()
+                    del self._waiting[whose]
+                    if mine:
+                        self._waiting[whose] = mine  # behind the others
+                    return whose, work
+            return None
+
+
+def _end_of(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
+    """Do the work, and return what tells its end."""
+    try:
+        return partial(future.set_result, work())
+    except BaseException as error:  # noqa: BLE001 - it belongs to who waits for it
+        return partial(future.set_exception, error)
+
+
+_all: Final = in_each_child(SharedThreads._begin_in_child)  # noqa: SLF001 - the class above
+# For what is awaited: not those of the event loop, in which a host's own work waits.
+AWAITED: Final = SharedThreads(min(32, (cpu_count() or 1) + 4), "fairlane-aio")
