@@ -167,9 +167,9 @@ class Payload:
         Raises:
             InvalidParameters, PayloadTooLarge
         """
-        prepared = self.by(job_type)
-        if self._hash is None:
-            self._hash = digest(self._organization, job_type.name, job_type.schema.canonical(prepared.plain))
+        if self._hash is None or self._schema is not job_type.schema:
+            plain = self.by(job_type).plain
+            self._hash = digest(self._organization, job_type.name, job_type.schema.canonical(plain))
         return self._hash
 
 

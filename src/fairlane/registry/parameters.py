@@ -66,10 +66,13 @@ class ParameterSchema:
         self.job_type: str = document["job_type"]
         self._document = document
         self._validator = validator_of(document)
-        self._hashed = validator_of(filling(document))
+        filled = filling(document)
+        self._hashed = validator_of(filled)
         self._ambiguous = "union" in kinds(document)
         # Then they are read from their text in one step, which is a sixth of the work.
         self.is_flat = FLAT.issuperset(kinds(document["parameters"])) and not document["definitions"]
+        # Then prepared parameters are their typed values, and there are no defaults to put in.
+        self._is_hashed_as_stored = self.is_flat and FLAT.issuperset(kinds(filled["parameters"]))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -124,7 +127,7 @@ class ParameterSchema:
 
     def canonical(self, plain: Mapping[str, Any]) -> str:
         """Return the text that is hashed of prepared parameters: that of their typed values, with the defaults."""
-        return canonical(self._typed(plain, self._hashed))
+        return canonical(plain if self._is_hashed_as_stored else self._typed(plain, self._hashed))
 
     def read(self, text: str) -> dict[str, Any]:
         """Read stored parameters as a typed tree, objects as dicts. Raises InvalidParameters if they no longer fit."""

@@ -1,10 +1,9 @@
 """What a submission looks like to the store."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
@@ -111,23 +110,20 @@ class Fresh(NamedTuple):
 
 
 @dataclass(slots=True)
-class DraftPosition:
-    """Which of the drafts is looked at; None = not known."""
-
-    index: int | None
-
-
-@contextmanager
-def at(index: int | None = None) -> Iterator[DraftPosition]:
+class at:  # noqa: N801 - used as a function
     """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here.
 
     A loop may move the position: `with at() as position: for position.index, draft in enumerate(drafts): …`.
     """
-    position = DraftPosition(index)
-    try:
-        yield position
-    except REFUSALS as error:
-        refused = refusal(error)
-        if position.index is not None:
-            refused.index = position.index
-        raise refused from error.__cause__
+
+    index: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, REFUSALS):
+            refused = refusal(error)
+            if self.index is not None:
+                refused.index = self.index
+            raise refused from error.__cause__
