@@ -220,7 +220,7 @@ def claim_alone(connection: Connection, wanted: Wanted) -> None:
     """As on a worker's loop. SQLite has no such statement."""
     beginning_of(connection)
     if not engine_of(connection).writers_are_serial:
-        statement, values = claim.alone(wanted, worker_id=WORKER, worker="w", are_ours=True)
+        statement, values = claim.alone(engine_of(connection), wanted, worker_id=WORKER, worker="w", are_ours=True)
         connection.execute(statement, {**values, "now": LATER, "lease_now": 0.0})
 
 

@@ -5,7 +5,7 @@ Statements that differ in their words alone have a file of the same name in both
 the same columns. All else is written once, in SQLAlchemy Core. Nobody else asks which database it is.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
     from fairlane.store.clock import Clock
     from fairlane.store.response_timeout import ResponseTimeout
+    from fairlane.store.statements.claim import Claimed, Wanted
+    from fairlane.store.statements.dedup import KeyToTake
+    from fairlane.store.statements.drafts import Draft, Fresh
+    from fairlane.store.statements.finish import Finish
     from fairlane.store.statements.keys import Writer
+    from fairlane.store.statements.transition import Key
 
 Question: TypeAlias = Select[*tuple[Any, ...]] | TextualSelect
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -189,6 +194,47 @@ class DatabaseEngine(Protocol):
         Args:
             questions: constants: for each combination of them a statement may be made and kept.
             values: the parameters of all of them.
+        """
+
+    def insert_jobs(
+        self, connection: Connection, now: datetime, new: "Sequence[Fresh]", replaced: Mapping[UUID, UUID]
+    ) -> None:
+        """Insert jobs and their logs.
+
+        Args:
+            replaced: which job a new one replaces, for its log: children of the earlier one knew it by that id.
+
+        Raises:
+            IntegrityError, DataError
+        """
+
+    def insert_plain_jobs(
+        self, connection: Connection, now: datetime, chunks: "Iterator[Sequence[Draft] | None]"
+    ) -> bool:
+        """Insert plain drafts in a transaction that writes, if all that was taken for granted of them holds.
+
+        Args:
+            chunks: None = give up.
+
+        Returns:
+            False: nothing was done; also where `new_jobs.at_once` does it.
+        """
+
+    def take_keys(self, connection: Connection, keys: "Sequence[KeyToTake]") -> set[tuple[str, str]]:
+        """Take those of the distinct `keys`, sorted, that have no row yet, and return the others."""
+
+    def claim(
+        self, connection: Connection, now: datetime, wanted: "Wanted", *, worker_id: UUID, worker: str
+    ) -> "list[Claimed]":
+        """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`."""
+
+    def complete(self, connection: Connection, now: datetime, ends: "Sequence[Finish]") -> "list[tuple[Key, bool]]":
+        """Complete the jobs of these plain ends of one actor.
+
+        Returns:
+            Those that were completed, and which have a child that was submitted a moment ago and is to be told. The
+            others have lost their lease, or somebody holds a row of theirs, or their cancel was asked for, or they have
+            children to tell: `finish` finds out which.
         """
 
     def log_writers(self, connection: Connection) -> frozenset[str]:

@@ -33,13 +33,19 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, ProgrammingError
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.engine import Question, Rows
+from fairlane.store.engine import Question, Rows, engine_named
+from fairlane.store.inserts import texts_of
 from fairlane.store.line import combined, rows_of
 from fairlane.store.postgres import connections
 from fairlane.store.row_logins import LENT, role_for
 from fairlane.store.row_security import SETTING, named
+from fairlane.store.statements import dedup, new_jobs
+from fairlane.store.statements.claim import Claimed, Wanted, alone
+from fairlane.store.statements.drafts import Draft, Fresh
+from fairlane.store.statements.finish import Finish, arrays
 from fairlane.store.statements.keys import Writer
-from fairlane.store.tables import jobs
+from fairlane.store.statements.transition import Key
+from fairlane.store.tables import Instant, jobs
 from fairlane.store.transaction import translated
 
 writers_are_serial: Final = False
@@ -123,6 +129,45 @@ def ask(
     if not isinstance(clock, DatabaseClock):
         now, seconds = clock.now(connection), clock.lease_seconds(connection)
     return now.astimezone(UTC), seconds, rows_of(questions, found)
+
+
+def insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
+    """Insert the rows of all tables by one statement."""
+    connection.execute(*new_jobs.whole_of(now, new, replaced))
+
+
+def insert_plain_jobs(_connection: Connection, _now: datetime, _chunks: Iterator[Sequence[Draft] | None]) -> bool:
+    """Do nothing: `new_jobs.at_once` has a statement that stands alone."""
+    return False
+
+
+def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tuple[str, str]]:
+    """Send them as one text."""
+    columns = {
+        "organization_id": [one.organization for one in keys],
+        "key": [one.key for one in keys],
+        "job_id": [one.job_id.hex for one in keys],
+        "expires_at": [Instant.as_text(one.expires_at) for one in keys],
+    }
+    return {tuple(row) for row in connection.execute(statement("take_keys"), {"keys": texts_of(columns)})}
+
+
+def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
+    """Claim by the statement that stands alone elsewhere.
+
+    `claim_round.begin` has seen the lease, and what is paused or suspended. What a deleted organization has is claimed
+    even so.
+    """
+    its, values = alone(engine_named("postgresql"), wanted, worker_id=worker_id, worker=worker, are_ours=False)
+    values = {**values, "stands_alone": False, "now": now, "lease_now": 0.0}
+    return [Claimed._make(row) for row in connection.execute(its, values)]
+
+
+def complete(connection: Connection, now: datetime, ends: Sequence[Finish]) -> list[tuple[Key, bool]]:
+    """Write and delete by one statement."""
+    its = statement("complete").execution_options(fairlane_across="finish")
+    rows = connection.execute(its, {**arrays(ends), "now": now})
+    return [((organization, job_id), has_child) for organization, job_id, _, has_child in rows]
 
 
 def log_writers(connection: Connection) -> frozenset[str]:

@@ -18,9 +18,11 @@ from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock
 from fairlane.store.engine import Question, Rows
-from fairlane.store.sqlite import connections
+from fairlane.store.sql import as_given
+from fairlane.store.sqlite import attempts, connections, new_jobs
+from fairlane.store.statements.dedup import KeyToTake
 from fairlane.store.statements.keys import Writer
-from fairlane.store.tables import jobs
+from fairlane.store.tables import Instant, jobs
 
 writers_are_serial: Final = True
 is_server: Final = False
@@ -31,6 +33,8 @@ one_snapshot: Final[Mapping[str, str]] = {}  # any transaction's
 each_by_itself: Final[Mapping[str, str]] = {}
 deletes_take_all_along: Final = False  # under a host's settings
 connect, file_of, is_in_memory = connections.connect, connections.file_of, connections.is_in_memory
+insert_jobs, insert_plain_jobs = new_jobs.insert, new_jobs.at_once
+claim, complete = attempts.claim, attempts.complete
 skip_locked: Final = ""
 # SQLite takes a partial index for the very words of its predicate.
 ready: Final = "ready = 1"
@@ -86,6 +90,13 @@ def ask(
 @cache
 def _across(question: Question) -> Question:
     return question.execution_options(fairlane_across="claim")
+
+
+def take_keys(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[str, str]]:
+    """Send them as JSON."""
+    rows = as_given((one.organization, one.key, one.job_id.hex, Instant.as_text(one.expires_at)) for one in keys)
+    taken = {tuple(row) for row in connection.execute(statement("take_keys"), {"given": rows})}
+    return {(one.organization, one.key) for one in keys} - taken
 
 
 def log_writers(_connection: Connection) -> frozenset[str]:

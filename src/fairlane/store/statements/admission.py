@@ -259,7 +259,7 @@ def _take_free(
         if rule is not None and (organization, key) not in first:
             expires = now + timedelta(seconds=rule.window)
             first[organization, key] = dedup.KeyToTake(organization, key, drafts[index].id, expires)
-    return first.keys() - dedup.take_free(connection, list(first.values())) if len(first) > 1 else set()
+    return first.keys() - engine_of(connection).take_keys(connection, list(first.values())) if len(first) > 1 else set()
 
 
 def _resolve_duplicate(

@@ -5,8 +5,7 @@ new key row but looks for the job in the old snapshot, does not find it, and tak
 is one statement, and the look at who holds the key is another, with a younger snapshot.
 """
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -15,8 +14,6 @@ from uuid import UUID
 from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.engine import engine_of
-from fairlane.store.inserts import texts_of, unnest_texts
 from fairlane.store.tables import Instant, dedup_keys, live
 
 
@@ -42,50 +39,6 @@ INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
 VALUES (:organization, :key, :job_id, :expires_at)
 ON CONFLICT DO NOTHING RETURNING job_id
 """).bindparams(bindparam("job_id", type_=Uuid), bindparam("expires_at", type_=Instant))
-
-
-_KEYS: Final = {"organization_id": "text", "key": "text", "job_id": "uuid", "expires_at": "timestamptz"}
-# It tells which were not free, as mostly all are.
-_TAKE_FREE: Final = text(f"""
-WITH given AS MATERIALIZED (
-  SELECT * FROM {unnest_texts(_KEYS, "keys")}
-), taken AS MATERIALIZED (
-  INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
-  SELECT organization_id, key, job_id, expires_at FROM given
-  ON CONFLICT DO NOTHING RETURNING organization_id, key
-)
-SELECT organization_id, key FROM given
-WHERE (SELECT count(*) FROM taken) < (SELECT count(*) FROM given)
-  AND (organization_id, key) NOT IN (SELECT organization_id, key FROM taken)
-""")  # noqa: S608 - names of ours
-_SQLITE_TAKE_FREE: Final = text("""
-INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
-SELECT value ->> 'organization_id', value ->> 'key', value ->> 'job_id', value ->> 'expires_at'
-FROM json_each(:keys) WHERE true
-ON CONFLICT DO NOTHING RETURNING organization_id, key
-""")
-
-
-def take_free(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[str, str]]:
-    """Take those of the distinct `keys`, sorted, that have no row yet. Waits as `take` does.
-
-    Returns:
-        Those that were not taken.
-    """
-    columns = {
-        "organization_id": [one.organization for one in keys],
-        "key": [one.key for one in keys],
-        "job_id": [one.job_id.hex for one in keys],
-        "expires_at": [Instant.as_text(one.expires_at) for one in keys],
-    }
-    if not engine_of(connection).writers_are_serial:
-        return {
-            (organization, key) for organization, key in connection.execute(_TAKE_FREE, {"keys": texts_of(columns)})
-        }
-    named = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    given = {"keys": json.dumps(named, ensure_ascii=False)}
-    taken = {(organization, key) for organization, key in connection.execute(_SQLITE_TAKE_FREE, given)}
-    return {(one.organization, one.key) for one in keys} - taken
 
 
 def take(

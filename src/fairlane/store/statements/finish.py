@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
@@ -23,49 +23,14 @@ from fairlane.domain.statuses import TERMINAL, EdgeState, JobStatus
 from fairlane.domain.transitions import Transition
 from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
-from fairlane.store.sql import statement
+from fairlane.store.sql import as_given
 from fairlane.store.statements import dependencies, organizations
 from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, values_for_many, write_all
-from fairlane.store.tables import AnyRow, Instant, jobs, live
-
-# Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. The
-# token is there while the job runs and no longer; the status beside it would tempt the planner into another index.
-_GIVEN: Final = """unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]),
-    CAST(string_to_array(:tokens, ' ') AS uuid[])) AS given(organization_id, id, lease_token)"""
-_MINE: Final = (
-    "live.organization_id = given.organization_id AND live.id = given.id AND live.lease_token = given.lease_token"
-)
-_FACTS: Final = "JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organization_id AND jobs.id = live.id"
-# A row that somebody holds must not hold up the others. A host may hold the facts, which errors and dead letters refer
-# to: their foreign keys would wait for it.
-_LOCK: Final = text(f"""
-SELECT mine.lease_token FROM {_GIVEN} CROSS JOIN LATERAL (
-  SELECT lease_token FROM fairlane_live AS live {_FACTS} WHERE {_MINE}
-  FOR NO KEY UPDATE OF live SKIP LOCKED FOR KEY SHARE OF jobs SKIP LOCKED) AS mine
-""").execution_options(fairlane_across="finish")  # noqa: S608 - a constant of ours
+from fairlane.store.tables import AnyRow, jobs, live
 
 _COLUMNS: Final = (
     *(live.c.lease_token, live.c.attempt, live.c.retry_count, live.c.rescue_count, jobs.c.max_retries),
     *(live.c.deferrals, live.c.cancel_requested_by, live.c.cancel_reason),
-)
-_NAMES: Final = ", ".join(str(column).removeprefix("fairlane_") for column in _COLUMNS)
-# With LIMIT the planner can't make a join of it.
-_READ: Final = f"""
-SELECT mine.* FROM {_GIVEN} CROSS JOIN LATERAL (
-  SELECT {_NAMES} FROM fairlane_live AS live {_FACTS} WHERE {_MINE} LIMIT 1) AS mine
-"""  # noqa: S608 - a constant of ours
-_SQLITE_READ: Final = f"""
-SELECT {_NAMES} FROM json_each(:given) AS given
-JOIN fairlane_live AS live ON live.organization_id = given.value ->> 0 AND live.id = given.value ->> 1
-  AND live.lease_token = given.value ->> 2 {_FACTS}
-"""  # noqa: S608 - a constant of ours
-_READ_ON_POSTGRES, _READ_ON_SQLITE = (
-    text(read).columns(*_COLUMNS).execution_options(fairlane_across="finish") for read in (_READ, _SQLITE_READ)
-)
-_COMPLETE: Final = statement("postgres/complete").execution_options(fairlane_across="finish")
-_FIND, *_WRITES, _KEEP_RESULTS = (
-    statement(f"sqlite/{name}").execution_options(fairlane_across="finish")
-    for name in ("complete_find", "complete", "complete_log", "complete_delete", "complete_results")
 )
 
 
@@ -121,7 +86,7 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
         finishes = [one for one in finishes if keys[one.key] == 1]
     if not finishes:
         return []
-    rows = await line.fetch(_COMPLETE, _arrays(finishes))
+    rows = await line.fetch(line.database.kind.statement("complete"), arrays(finishes))
     if not rows:
         return []
     transition = transitions.complete(rows[0][2], None)
@@ -176,11 +141,10 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
     """Return those that were completed plainly; where `may_free`, a child of the job is to be told."""
     plain = [one for one in ordered if one.is_plain]
     transition = transitions.complete(now, None)
-    complete = _complete_on_sqlite if engine_of(connection).writers_are_serial else _complete
     done: list[Finished] = []
     for actor in sorted({one.actor for one in plain}):
         mine = {one.key: one for one in plain if one.actor == actor}
-        rows = complete(connection, now, list(mine.values()))
+        rows = engine_of(connection).complete(connection, now, list(mine.values()))
         done += [Finished(mine[key], transition, may_free=has_child) for key, has_child in rows]
     return done
 
@@ -237,7 +201,7 @@ def _actor(transition: Transition, row: AnyRow, actor: str) -> str:
     return row.cancel_requested_by if canceled and row.cancel_requested_by else actor
 
 
-def _result(item: Finish) -> str | None:
+def result_of(item: Finish) -> str | None:
     result = item.outcome.result if isinstance(item.outcome, Completed) else None
     return item.seal(Field.RESULT, result) if item.seal is not None and result is not None else result
 
@@ -252,9 +216,11 @@ def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
     Returns:
         The leases of those that are locked now. The others' were lost, or somebody holds their row: `_read` tells.
     """
-    if engine_of(connection).writers_are_serial:  # whose write transaction is exclusive
+    engine = engine_of(connection)
+    if engine.writers_are_serial:
         return {one.lease_token for one in attempts}
-    return set(connection.execute(_LOCK, _ids_of(attempts)).scalars().all())
+    locked = engine.statement("lock_attempts").columns(live.c.lease_token).execution_options(fairlane_across="finish")
+    return set(connection.scalars(locked, {"given": _keys(attempts)}))
 
 
 def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyRow]:
@@ -263,68 +229,33 @@ def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyR
     A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
     the row before: so a request comes wholly before the decision or after it.
     """
-    if engine_of(connection).writers_are_serial:
-        given = json.dumps([[one.organization, one.job_id.hex, one.lease_token.hex] for one in attempts])
-        rows = connection.execute(_READ_ON_SQLITE, {"given": given}).all()
-    else:
-        rows = connection.execute(_READ_ON_POSTGRES, _ids_of(attempts)).all()
+    read = engine_of(connection).statement("read_attempts").columns(*_COLUMNS)
+    rows = connection.execute(read.execution_options(fairlane_across="finish"), {"given": _keys(attempts)})
     return {row.lease_token: row for row in rows}
 
 
-def _complete(connection: Connection, now: datetime, ends: Sequence[Finish]) -> list[tuple[Key, bool]]:
-    """Complete the jobs of these plain ends of one actor.
-
-    Returns:
-        Those that were completed, and which have a child that was submitted a moment ago and is to be told. The others
-        have lost their lease, or somebody holds a row of theirs, or their cancel was asked for, or they have children
-        to tell: `_finish` finds out which.
-    """
-    rows = connection.execute(_COMPLETE, {**_arrays(ends), "now": now})
-    return [((organization, job_id), has_child) for organization, job_id, _, has_child in rows]
+def _keys(attempts: Sequence[Finish]) -> str:
+    return as_given((one.organization, one.job_id.hex, one.lease_token.hex) for one in attempts)
 
 
-def _complete_on_sqlite(connection: Connection, now: datetime, ends: Sequence[Finish]) -> list[tuple[Key, bool]]:
-    common = _common(ends)
-    given = json.dumps([(one.organization, one.job_id.hex, one.lease_token.hex) for one in ends])
-    found = json.loads(connection.execute(_FIND, {**common, "given": given}).scalar_one())
-    if not found:
-        return []
-    moment = Instant.as_text(now)
-    values = {**common, "now": moment, "rows": json.dumps([row for _, row, _ in found])}
-    for write in _WRITES:
-        connection.execute(write, values)
-    done = [ends[place] for place, _, _ in found]
-    left = [(*one.key, result) for one in done if (result := _result(one)) is not None]
-    if left:
-        rows = json.dumps([(organization, job_id.hex, result) for organization, job_id, result in left])
-        connection.execute(_KEEP_RESULTS, {"now": moment, "given": rows})
-    return [(ends[place].key, bool(has_child)) for place, _, has_child in found]
-
-
-def _common(ends: Sequence[Finish]) -> dict[str, object]:
+def common(ends: Sequence[Finish]) -> dict[str, object]:
     """Return the parameters that are the same for all of them. The moment of their end is the statement's own."""
     transition = transitions.complete(datetime.min.replace(tzinfo=UTC), None)
     return {**values_for_many(transition, ends[0].actor), "settled": EdgeState.SETTLED}
 
 
-def _arrays(ends: Sequence[Finish]) -> dict[str, object]:
-    results = list(map(_result, ends))
+def arrays(ends: Sequence[Finish]) -> dict[str, object]:
+    """Return the parameters of the statement that completes plain ends by itself, where a database has one."""
+    results = list(map(result_of, ends))
     left = [one for one, result in zip(ends, results, strict=True) if result is not None]
     return {
-        **_common(ends),
-        **_ids_of(ends),
+        **common(ends),
+        "organizations": [one.organization for one in ends],
+        "ids": " ".join([one.job_id.hex for one in ends]),
+        "tokens": " ".join([one.lease_token.hex for one in ends]),
         "leave_results": [result is not None for result in results],
         "result_organizations": [one.organization for one in left],
         "result_ids": [one.job_id for one in left],
         # As one text: of an array the driver escapes each quote by itself, which took half a minute for 80 MB.
         "results": json.dumps([result for result in results if result is not None], ensure_ascii=False),
-    }
-
-
-def _ids_of(attempts: Sequence[Finish]) -> dict[str, Any]:
-    """Return the parameters by which statements find attempts."""
-    return {
-        "organizations": [one.organization for one in attempts],
-        "ids": " ".join([one.job_id.hex for one in attempts]),
-        "tokens": " ".join([one.lease_token.hex for one in attempts]),
     }

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, String, bindparam, text
+from sqlalchemy import Boolean, Connection, String, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 from fairlane.domain.jobs import Job, job_of
@@ -26,7 +26,6 @@ from fairlane.store.engine import engine_of
 from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, milliseconds, named
-from fairlane.store.statements import new_jobs_on_sqlite
 from fairlane.store.statements.drafts import Draft, Fresh, Kind, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
@@ -136,20 +135,10 @@ def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool
     return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED, has_children)
 
 
-def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
-    """Insert the jobs and their logs.
-
-    Args:
-        replaced: which job a new one replaces, for its log: children of the earlier one knew it by that id.
-
-    Raises:
-        IntegrityError, DataError
-    """
-    if engine_of(connection).writers_are_serial:
-        new_jobs_on_sqlite.insert(connection, now, new, replaced)
-    else:
-        texts = _texts([one.draft for one in new], {**_unusual(new, replaced), "key": ()})
-        connection.execute(_INSERT, {**_PROVED, **texts, "now": now})
+def whole_of(now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> tuple[TextClause, dict[str, Any]]:
+    """Return the statement that inserts jobs whose submission has gone all steps before, and its values."""
+    texts = _texts([one.draft for one in new], {**_unusual(new, replaced), "key": ()})
+    return _INSERT, {**_PROVED, **texts, "now": now}
 
 
 def is_plain(draft: Draft) -> bool:
@@ -225,10 +214,8 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -
 
 def at_once_within(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> datetime | None:
     """Do the same within a transaction that is open, where `at_once` does nothing."""
-    if not engine_of(connection).writers_are_serial:
-        return None
     now = clock.now(connection)
-    return now if new_jobs_on_sqlite.at_once(connection, now, chunks) else None
+    return now if engine_of(connection).insert_plain_jobs(connection, now, chunks) else None
 
 
 @cache

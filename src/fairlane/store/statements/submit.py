@@ -15,6 +15,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import is_unique_violation
+from fairlane.store.engine import engine_of
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements import admission, dependencies, limits, new_jobs
 from fairlane.store.statements.admission import Duplicates, Live
@@ -135,7 +136,7 @@ def _insert(
 
 def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
     try:
-        new_jobs.insert(connection, now, new, replaced)
+        engine_of(connection).insert_jobs(connection, now, new, replaced)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise

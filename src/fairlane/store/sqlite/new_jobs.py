@@ -69,14 +69,7 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys)
 
 
 def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
-    """Insert the jobs and their logs.
-
-    Args:
-        replaced: which job a new one replaces, for its log.
-
-    Raises:
-        IntegrityError
-    """
+    """Insert the rows of each table by a statement of their own."""
     for start in range(0, len(new), _AT_ONCE):
         given = {"now": Instant.as_text(now), "given": _rows(new[start : start + _AT_ONCE], now, replaced)}
         for statement in _INSERTS:
@@ -88,14 +81,7 @@ def at_once(
     now: datetime,
     chunks: Iterable[Sequence[Draft] | None],
 ) -> bool:
-    """Insert plain drafts, in a transaction that writes, if all that was taken for granted of them holds.
-
-    Args:
-        chunks: None = give up.
-
-    Returns:
-        False: nothing was done; or there is a job of an id, or somebody has had a key.
-    """
+    """Insert them in a savepoint, which is taken back where there is a job of an id, or somebody has had a key."""
     driver: Any = connection.connection.driver_connection
     with by_sqlalchemy(connection.engine):
         driver.execute("SAVEPOINT plain")
