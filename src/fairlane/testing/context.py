@@ -16,6 +16,8 @@ from fairlane.registry.pieces import pieces_of
 class RecordingContext(JobContext):
     """What a handler gets, for a test that calls it: `send_invoice(ctx, 7)`. It keeps what the handler reports.
 
+    A worker masks secret parameters in what a handler reports. Here they stay in clear, as nothing says what is secret.
+
     Args:
         organization, user, job_type, labels, attempt: what the handler shall see of its job.
         parameters: for handlers that read `ctx.parameters`; the arguments are given in the call.
