@@ -113,8 +113,8 @@ def test_the_audit_tells_when_a_waiting_job_was_to_start_and_how_urgent_it_was(s
     scene.fl.prioritize(job, "high", organization="acme")
     scene.fl.reschedule(job, later, organization="acme")
     assert told(scene.fl, "acme") == [
-        ("jobs.prioritize", {"status": "pending", "priority": "normal"}, {"priority": "high"}),
-        ("jobs.reschedule", {"status": "pending", "run_at": job.run_at.isoformat()}, {"run_at": later.isoformat()}),
+        ("jobs.prioritize", {"priority": "normal"}, {"priority": "high"}),
+        ("jobs.reschedule", {"run_at": job.run_at.isoformat()}, {"run_at": later.isoformat()}),
     ]
 
 

@@ -277,7 +277,7 @@ class JobControl:
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
                 was = {name: of(row) for name, of in _BEFORE.items() if name in (after or {})}
-                before = {"status": row.status, **was}
+                before = was or {"status": row.status}
                 audit.record(
                     connection, now, organization, user or SYSTEM, f"jobs.{verb}", key, before=before, after=after
                 )
