@@ -24,7 +24,7 @@ export function Code({ text, className, label }: { text: string; className?: str
 /** An id or a name of a machine's, within a line. */
 export function Mono({ children, title }: { children: string; title?: string }) {
   return (
-    <span title={title} className="font-mono text-xs break-all">
+    <span title={title} className="font-mono text-xs wrap-anywhere">
       {children}
     </span>
   );

@@ -60,9 +60,7 @@ const columnsWith = (what: (entry: Entry) => ReactNode): readonly Column<Entry>[
   {
     head: "Who",
     cell: ({ actor }) => (
-      <span className="block max-w-20 truncate font-medium sm:max-w-40" title={actor}>
-        {actor}
-      </span>
+      <span className="block max-w-20 font-medium wrap-anywhere whitespace-normal sm:max-w-40">{actor}</span>
     ),
   },
   {
@@ -94,7 +92,7 @@ export const jobAuditColumns = columnsWith(({ action }) => words(action.replace(
 
 /** What it was done to; a job leads to its page. */
 function Subject({ entry: { organization, action, subject } }: { entry: Entry }) {
-  const look = "text-xs break-all text-muted";
+  const look = "text-xs wrap-anywhere text-muted";
   if (organization === null || !action.startsWith("jobs.")) return <span className={look}>{subject}</span>;
   return (
     <Link
@@ -115,7 +113,7 @@ function Changes({ entry: { before, after } }: { entry: Entry }) {
       {changes.map(({ name, from, to }) => (
         <div key={name} className="inline-flex min-w-0 flex-wrap gap-x-1">
           <dt className="text-muted">{name}</dt>
-          <dd className="min-w-0 break-all">
+          <dd className="min-w-0 wrap-anywhere">
             {from !== null && to !== null && <del className="text-muted">{from}</del>} {to ?? `was ${from}`}
           </dd>
         </div>

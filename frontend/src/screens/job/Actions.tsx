@@ -59,7 +59,7 @@ export function Actions({ job }: { job: Job }) {
       {mayChange && isWaiting(job) && <WaitingActions job={job} explained={explained} />}
       {isLive && mayChange && (
         <Button look="danger" disabled={job.cancel_requested_at !== null} onClick={() => setAsked("cancel")}>
-          {job.cancel_requested_at ? "Stopping…" : "Cancel"}
+          {job.cancel_requested_at ? "Stopping…" : "Cancel…"}
         </Button>
       )}
       {asked === "cancel" && <Cancel job={job} onClose={close} />}

@@ -25,7 +25,8 @@ export function Logs({ job }: { job: Job }) {
     refetchInterval: isRunning ? LOOK : false,
   });
   const all = data?.lines ?? [];
-  if (data && !data.hidden && all.length === 0 && !isRunning) return null;
+  const isEmpty = data?.hidden ? job.attempt === 0 : data && all.length === 0;
+  if (isEmpty && !isRunning) return null;
   return (
     <Card
       title="Log"
@@ -46,9 +47,7 @@ export function Logs({ job }: { job: Job }) {
           <Hidden what="What it wrote" />
         </div>
       )}
-      {data && !data.hidden && all.length === 0 && (
-        <p className="p-4 text-sm text-muted">It has written nothing yet.</p>
-      )}
+      {isEmpty && <p className="p-4 text-sm text-muted">It has written nothing yet.</p>}
       {all.length > 0 && <Scroll lines={all} />}
     </Card>
   );

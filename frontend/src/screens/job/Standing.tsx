@@ -28,7 +28,7 @@ export function Standing({ job }: { job: Job }) {
           <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">
             {reasons.map((reason, index) => (
               <li key={reason.code} className={index === 0 ? "break-words" : "break-words text-muted"}>
-                <Sentence text={reason.sentence} />
+                <Sentence text={reason.sentence} job={job} />
                 {access?.is_operator && <WhereToHelp code={reason.code} />}
               </li>
             ))}
@@ -59,14 +59,28 @@ function WhereToHelp({ code }: { code: string }) {
   );
 }
 
-/** Commands within a sentence stand in backticks. */
-function Sentence({ text }: { text: string }) {
+const MARKED = /(`[^`]*`|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/;
+
+/** Commands within a sentence stand in backticks, and parents lead to their pages. */
+function Sentence({ text, job }: { text: string; job: Job }) {
   return inLocalTime(text)
-    .split("`")
-    .map((part, index) =>
-      // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text keep their places
-      index % 2 === 1 ? <Mono key={index}>{part}</Mono> : part,
-    );
+    .split(MARKED)
+    .map((part, index) => {
+      // biome-ignore-start lint/suspicious/noArrayIndexKey: the parts of one text keep their places
+      if (part.startsWith("`")) return <Mono key={index}>{part.slice(1, -1)}</Mono>;
+      if (!job.depends_on.includes(part)) return part;
+      return (
+        <Link
+          key={index}
+          to="/o/$organization/jobs/$job"
+          params={{ organization: job.organization, job: part }}
+          className="text-accent hover:underline"
+        >
+          <Mono>{part}</Mono>
+        </Link>
+      );
+      // biome-ignore-end lint/suspicious/noArrayIndexKey: the parts of one text keep their places
+    });
 }
 
 function Running({ job, isLost }: { job: Job; isLost: boolean }) {
