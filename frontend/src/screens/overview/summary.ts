@@ -2,7 +2,7 @@
 import type { Schema } from "../../api/client";
 import { count, duration } from "../../ui/format";
 
-type Step = Schema["Step"];
+type Step = Schema["TimelineStep"];
 type Counted = Pick<Schema["Metrics"], "jobs_by_status" | "queue_depth_by_priority" | "oldest_queued_seconds">;
 
 export interface Summary {
