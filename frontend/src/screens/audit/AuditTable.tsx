@@ -60,7 +60,7 @@ const columnsWith = (what: (entry: Entry) => ReactNode): readonly Column<Entry>[
   {
     head: "Who",
     cell: ({ actor }) => (
-      <span className="block max-w-20 font-medium wrap-anywhere whitespace-normal sm:max-w-40">{actor}</span>
+      <span className="block w-max max-w-24 font-medium break-words whitespace-normal sm:max-w-40">{actor}</span>
     ),
   },
   {
