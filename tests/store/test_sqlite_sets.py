@@ -61,3 +61,25 @@ def test_attempts_that_fail_together_are_put_back_by_the_batch(fl: Engine) -> No
     jobs = give(fl)
     assert writes(fl.drain) < FEW
     assert {(now.status, now.attempt, now.retry_count) for now in map(fl.look, jobs)} == {("dead_letter", 2, 1)}
+
+
+def test_edges_labels_and_entries_of_the_log_go_as_one_text(fl: Engine) -> None:
+    """Of rows that are handed over one by one, each waits for the interpreter's lock while nobody else may write."""
+    one_by_one = list[str]()
+
+    def send(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, is_many: bool) -> None:
+        if is_many:
+            one_by_one.append(statement)
+
+    event.listen(SomeEngine, "before_cursor_execute", send)
+    try:
+        parents = give(fl)
+        (child, *_) = give(fl, depends_on=[job.id for job in parents], labels={"colour": "blue"})
+        fl.drain()
+    finally:
+        event.remove(SomeEngine, "before_cursor_execute", send)
+    tables = re.compile(r"INSERT INTO fairlane_(job_parents|labels|execution_log)\b")
+    assert not [one for one in one_by_one if tables.match(one)]
+    now = fl.look(child)
+    assert (now.status, dict(now.labels), len(now.depends_on)) == ("dead_letter", {"colour": "blue"}, JOBS)
+    assert [entry.to_status for entry in fl.history(child.id, organization="acme")] == ["pending", "dead_letter"]
