@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
+    "AttemptChannel.write_waiting",  # what handlers report
     "Breakers.run_once",
     "Bulk.get",
     "Bulk.start",
@@ -38,7 +39,6 @@ PLACES: Final = (
     "Results._finish",
     "Scheduler.run_once",
     "Schedules.put",
-    "SharedThreads._run",  # what handlers report
     "Stage.run_once",
     "Submitter.submit_many",
     "Watch.run_once",
