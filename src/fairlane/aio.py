@@ -27,27 +27,27 @@ from fairlane.domain.ids import JobOrId
 from fairlane.domain.jobs import Job, JobChange
 from fairlane.domain.statuses import TERMINAL
 from fairlane.registry.options import Seconds
-from fairlane.store.shared_threads import AWAITED
+from fairlane.store.shared_threads import SharedThreads
 
 
 class AsyncVerbs(Verbs[Fairlane]):
     """`fl.aio`: the verbs of `Fairlane` with the same arguments, to be awaited."""
 
-    def __init__(self, sync: Fairlane) -> None:
-        super().__init__(sync)
-        self.organizations = AsyncOrganizations(sync.organizations)
-        self.members = AsyncMembers(sync.members)
-        self.queues = AsyncQueues(sync.queues)
-        self.maintenance = AsyncMaintenance(sync.maintenance)
-        self.job_types = AsyncJobTypes(sync.job_types)
-        self.dead_letters = AsyncDeadLetters(sync.dead_letters)
-        self.schedules = AsyncSchedules(sync.schedules)
-        self.users = AsyncUsers(sync.users)
-        self.tokens = AsyncTokens(sync.tokens)
-        self.keys = AsyncKeys(sync.keys)
-        self.audit = AsyncAudit(sync.audit)
-        self.bulk = AsyncBulk(sync.bulk)
-        self.workers = AsyncWorkers(sync.workers)
+    def __init__(self, sync: Fairlane, threads: SharedThreads) -> None:
+        super().__init__(sync, threads)
+        self.organizations = AsyncOrganizations(sync.organizations, threads)
+        self.members = AsyncMembers(sync.members, threads)
+        self.queues = AsyncQueues(sync.queues, threads)
+        self.maintenance = AsyncMaintenance(sync.maintenance, threads)
+        self.job_types = AsyncJobTypes(sync.job_types, threads)
+        self.dead_letters = AsyncDeadLetters(sync.dead_letters, threads)
+        self.schedules = AsyncSchedules(sync.schedules, threads)
+        self.users = AsyncUsers(sync.users, threads)
+        self.tokens = AsyncTokens(sync.tokens, threads)
+        self.keys = AsyncKeys(sync.keys, threads)
+        self.audit = AsyncAudit(sync.audit, threads)
+        self.bulk = AsyncBulk(sync.bulk, threads)
+        self.workers = AsyncWorkers(sync.workers, threads)
 
     migrate = asynchronous(Fairlane.migrate)
     submit = submitting(Fairlane.submit, Fairlane._submit_here)  # noqa: SLF001 - the other half of the same object
@@ -81,7 +81,7 @@ class AsyncVerbs(Verbs[Fairlane]):
             OrganizationSuspended: results are locked until it is active again.
         """
         stream = partial(self._sync.stream_artifact, job, name, organization=organization)
-        return _in_threads(await AWAITED.run([organization], stream), organization)
+        return self._pieces(await self._threads.run([organization], stream), organization)
 
     async def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
         """Wait until the job has ended.
@@ -93,7 +93,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         """
         looks = self._sync._looks(job, organization=organization, timeout=timeout)  # noqa: SLF001 - as above
         while True:
-            look = await AWAITED.run([organization], partial(next, looks))
+            look = await self._threads.run([organization], partial(next, looks))
             if isinstance(look, Job):
                 return look
             await asyncio.sleep(look)
@@ -123,8 +123,7 @@ class AsyncVerbs(Verbs[Fairlane]):
             await asyncio.sleep(look)
             look = min(look * 1.5, SLOWEST_LOOK)
 
-
-async def _in_threads(pieces: Iterator[bytes], organization: str) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces, each read in a thread."""
-    while (piece := await AWAITED.run([organization], partial(next, pieces, None))) is not None:
-        yield piece
+    async def _pieces(self, pieces: Iterator[bytes], organization: str) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces, each read in a thread."""
+        while (piece := await self._threads.run([organization], partial(next, pieces, None))) is not None:
+            yield piece

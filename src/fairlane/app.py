@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from fairlane.engine.context import JobContext
     from fairlane.engine.worker import Worker
     from fairlane.registry.job_types import JobType
+    from fairlane.store.shared_threads import SharedThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,10 +129,17 @@ class Fairlane:
         return Submitter(self.database, self.catalogue, self.directory, self.keyring, self.settings, self.emit)
 
     @cached_property
+    def _threads(self) -> "SharedThreads":
+        """Those of whatever is awaited. An organization may have half of the connections."""
+        from fairlane.store.shared_threads import SharedThreads
+
+        return SharedThreads(2 * self.settings.pool_size, "fairlane-aio", each=self.settings.pool_size)
+
+    @cached_property
     def _on_loops(self) -> "LoopSubmitter":
         from fairlane.control.submission_on_loops import LoopSubmitter
 
-        return LoopSubmitter(self.database, self._submitter)
+        return LoopSubmitter(self.database, self._submitter, self._threads)
 
     @cached_property
     def _jobs(self) -> "JobControl":
@@ -239,7 +247,7 @@ class Fairlane:
     def aio(self) -> "AsyncVerbs":
         from fairlane.aio import AsyncVerbs
 
-        return AsyncVerbs(self)
+        return AsyncVerbs(self, self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -253,6 +261,8 @@ class Fairlane:
         self._alerts.close()
         if "_on_loops" in vars(self):
             self._on_loops.close()
+        if "_threads" in vars(self):
+            self._threads.shutdown()
         self.database.close()
 
     def migrate(self) -> None:

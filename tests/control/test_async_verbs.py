@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -106,6 +107,26 @@ async def test_the_loop_turns_while_a_verb_waits_for_the_directory(scene: Scene)
     with pytest.raises(JobNotFound):
         await verb
     fl.close()
+
+
+async def test_a_verb_takes_the_turn_of_its_organization_however_that_is_given(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    taken = list[Collection[str]]()
+    run = scene.fl._threads.run
+
+    async def note(organizations: Collection[str], work: Callable[[], Any]) -> Any:
+        taken.append(organizations)
+        return await run(organizations, work)
+
+    monkeypatch.setattr(scene.fl._threads, "run", note)
+    fl = scene.fl.aio
+    await fl.organizations.get("acme")
+    await fl.organizations.get(organization="rival")
+    await fl.members.list("acme")
+    await fl.list(organization="rival")
+    await fl.metrics()
+    assert taken == [["acme"], ["rival"], ["acme"], ["rival"], [""]]
 
 
 async def test_an_organization_whose_submissions_wait_leaves_threads_to_the_others(scene: Scene):

@@ -2,18 +2,30 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import event, text
 
-from fairlane import DuplicateJob, Job, StorageUnavailable, Submission
+from fairlane import (
+    DuplicateJob,
+    Fairlane,
+    Job,
+    Membership,
+    OrganizationStatus,
+    Role,
+    Standing,
+    StorageUnavailable,
+    Submission,
+)
 from fairlane.store.line import Line
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import new_jobs
@@ -198,6 +210,65 @@ def test_a_loop_that_stops_while_submissions_wait_for_turns_keeps_none_of_them(s
         assert_one_was_submitted(loop.run_until_complete(meet_it()))
     finally:
         loop.close()
+
+
+def test_who_is_interrupted_while_waiting_for_a_turn_is_not_submitted(scene: Scene) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> NoReturn:
+        raise Interrupted
+
+    def interrupt_main_thread() -> None:
+        until(lambda: bool(scene.fl._submitter.turns._waiting))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor(1) as thread, held(scene, key="other"), flood(scene, _EACH):
+            thread.submit(interrupt_main_thread)
+            with pytest.raises(Interrupted):
+                submit(scene, "acme", "other")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert submit(scene, "acme", "other").organization == "acme"  # and no duplicate
+
+
+def test_who_waited_for_a_lock_asks_the_host_in_the_thread_that_submits(scene: Scene) -> None:
+    asked = set[int]()
+
+    class Directory:
+        def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+            asked.add(threading.get_ident())
+            return {one: Standing(OrganizationStatus.ACTIVE) for one in ids}
+
+        def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+            asked.add(threading.get_ident())
+            return dict.fromkeys(pairs, Membership(Role.MEMBER))
+
+    def submit_there() -> int:
+        fl.submit("monthly", organization="acme", user="ana", dedup_key="held")
+        return threading.get_ident()
+
+    with Fairlane(scene.fl.settings, directory=Directory()) as fl, ThreadPoolExecutor(1) as thread:
+        fl.job_type("monthly", dedup_window=300)(lambda ctx, n=0: None)
+        with held(scene):
+            late = thread.submit(submit_there)
+            until(lambda: fl._submitter.turns.are_of("acme"))
+        assert asked == {late.result(PATIENCE)}
+
+
+async def test_verbs_of_an_organization_that_wait_for_a_lock_leave_connections_to_the_others(scene: Scene) -> None:
+    job, fl = scene.submit(), scene.fl.aio
+    with psycopg.connect(scene.fl.settings.url) as theirs:
+        theirs.execute("SELECT FROM fairlane_live FOR UPDATE")
+        late = [
+            asyncio.ensure_future(fl.prioritize(job, "high", organization="acme", user="ana")) for _ in range(_FLOOD)
+        ]
+        await asyncio.to_thread(until, lambda: waiting(scene) == scene.fl.settings.pool_size)
+        assert (await asyncio.wait_for(fl.list(organization="rival"), PATIENCE)).total == 1
+        theirs.rollback()
+    await asyncio.gather(*late)
 
 
 def test_the_wait_for_a_turn_is_bounded_as_that_for_a_lock_is(database_url: str) -> None:

@@ -27,7 +27,6 @@ from fairlane import (
 )
 from fairlane.control.submission import Plain
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.shared_threads import AWAITED
 from tests.engine.sealed_engine import FIRST
 from tests.patience import PATIENCE
 from tests.store.races.agreement import assert_log_agrees
@@ -47,13 +46,13 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def no_threads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, whoever asks for a thread is refused."""
 
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("a thread was asked for")
 
-    return partial(monkeypatch.setattr, AWAITED, "submit", refuse)
+    return partial(monkeypatch.setattr, scene.fl._threads, "submit", refuse)
 
 
 async def submit(scene: Scene, n: int, job_type: str = "monthly", **more: Any) -> Job:

@@ -7,6 +7,7 @@ A plain job is submitted to PostgreSQL on the caller's loop.
 
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
+from inspect import signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
@@ -22,7 +23,7 @@ from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
 from fairlane.store.borrow import ASYNC, is_a
-from fairlane.store.shared_threads import AWAITED
+from fairlane.store.shared_threads import SharedThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,12 +34,15 @@ S_co = TypeVar("S_co", covariant=True)
 class Verbs(Generic[S_co]):
     """The async side of an object with sync verbs."""
 
-    def __init__(self, sync: S_co) -> None:
+    def __init__(self, sync: S_co, threads: SharedThreads) -> None:
         self._sync = sync
+        self._threads = threads
 
 
 def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
     """Make the verb awaitable, with the same arguments."""
+    names = [*signature(verb).parameters][1:]
+    place = names.index("organization") if "organization" in names else None
 
     @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,8 +55,11 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
                 lambda sync: verb(self._sync, *args, **(sync_kwargs | {"connection": sync}))
             )
             return done
-        organization: Any = kwargs.get("organization")
-        return await AWAITED.run([organization or ""], partial(verb, self._sync, *args, **kwargs))
+        given: Any = kwargs.get("organization")
+        if place is not None and place < len(args):
+            given = args[place]
+        whose = given if isinstance(given, str) else ""  # else it is the operators' work, or refused
+        return await self._threads.run([whose], partial(verb, self._sync, *args, **kwargs))
 
     return call
 

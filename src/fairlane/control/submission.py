@@ -1,10 +1,8 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -55,7 +53,7 @@ _THEIRS = "the one that your connection leads to"
 # pool has connections.
 A_MOMENT = 0.05  # seconds
 _EACH = 2  # turns of one organization
-_CROWDED = "Too many submissions wait for locks that other transactions hold; nothing was submitted, try again."
+CROWDED = "Too many submissions wait for locks that other transactions hold; nothing was submitted, try again."
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
 
@@ -102,15 +100,10 @@ class Submitter:
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
-        coming = self.submit_in_turn(submissions)
-        wait([coming], self.patience)
-        refuse_late(coming)
-        return coming.result()
-
-    def submit_in_turn(self, submissions: Sequence[Submission]) -> "Future[list[Job]]":
-        """Submit in a thread when it is the turn of their organizations, for which to wait `patience` seconds."""
-        organizations = {one.organization for one in submissions}
-        return self.turns.submit(organizations, partial(self.submit_in_ours, submissions))
+        with self.turns.turn({one.organization for one in submissions}, self.patience) as has_come:
+            if not has_come:
+                raise StorageUnavailable(CROWDED)
+            return self.submit_in_ours(submissions)
 
     def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
         """Do the same in a transaction of Fairlane's own.
@@ -464,13 +457,3 @@ def _organizations(submissions: Sequence[Job | Submission]) -> Collection[str]:
 
 def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
     return {(one.organization, one.user) for one in submissions if one.user is not None}
-
-
-def refuse_late(coming: "Future[list[Job]]") -> None:
-    """Cancel a submission whose turn has not come.
-
-    Raises:
-        StorageUnavailable: nothing was submitted.
-    """
-    if coming.cancel():
-        raise StorageUnavailable(_CROWDED)

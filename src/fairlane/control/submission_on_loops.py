@@ -24,14 +24,14 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from fairlane.control.batch import Submission
-from fairlane.control.submission import A_MOMENT, CHUNK, Plain, Submitter, refuse_late
+from fairlane.control.submission import A_MOMENT, CHUNK, CROWDED, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession
 from fairlane.store.response_timeout import answered_within
-from fairlane.store.shared_threads import AWAITED, SharedThreads
+from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.transaction import Database
@@ -47,8 +47,9 @@ class _HeldUp(Exception):
 class LoopSubmitter:
     """Submits single jobs on the loops of those who await them."""
 
-    def __init__(self, database: Database, submitter: Submitter) -> None:
+    def __init__(self, database: Database, submitter: Submitter, threads: SharedThreads) -> None:
         self._database = database
+        self._threads = threads
         self._submitter = submitter
         self._is_of_use = database.kind.is_server
         self._begin()
@@ -74,7 +75,7 @@ class LoopSubmitter:
             except CommitUnanswered as error:
                 with answered_within(_SILENCE):
                     find = partial(self._submitter.find_after, error, submission)
-                    return await AWAITED.run([submission.organization], find)
+                    return await self._threads.run([submission.organization], find)
             if moment is not None:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
@@ -91,18 +92,21 @@ class LoopSubmitter:
         organizations = {one.organization for one in submissions}
         if not any(map(self._submitter.turns.are_of, organizations)):
             try:
-                return await AWAITED.run(organizations, partial(self._submitter.submit_in_ours, submissions, A_MOMENT))
+                work = partial(self._submitter.submit_in_ours, submissions, A_MOMENT)
+                return await self._threads.run(organizations, work)
             except StorageUnavailable as error:
                 if not is_held_up(error):
                     raise
         return await self._submit_in_turn(submissions)
 
     async def _submit_in_turn(self, submissions: Sequence[Submission]) -> list[Job]:
-        coming = self._submitter.submit_in_turn(submissions)
+        organizations = {one.organization for one in submissions}
+        coming = self._submitter.turns.submit(organizations, partial(self._submitter.submit_in_ours, submissions))
         awaited = asyncio.wrap_future(coming)
         try:
             await asyncio.wait([awaited], timeout=self._submitter.patience)
-            refuse_late(coming)
+            if coming.cancel():  # which does nothing once it has begun
+                raise StorageUnavailable(CROWDED)
         except BaseException:
             awaited.cancel()
             raise

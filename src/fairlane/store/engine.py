@@ -262,12 +262,18 @@ def engine_of(connection: Connection) -> DatabaseEngine:
 
 @cache
 def engine_named(name: str) -> DatabaseEngine:
-    """Return how a database does what differs; by the name that SQLAlchemy has for its kind."""
+    """Return how a database does what differs; by the name that SQLAlchemy has for its kind.
+
+    Raises:
+        ConfigurationError: Fairlane doesn't run on it.
+    """
     # Each is imported where it is used, as it knows the statements, which ask for it.
     if name == "sqlite":
         from fairlane.store.sqlite import engine as sqlite  # noqa: PLC0415
 
         return sqlite
+    if name not in {"postgresql", "postgres"}:
+        raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {name}://.")
     from fairlane.store.postgres import engine as postgres  # noqa: PLC0415
 
     return postgres
@@ -285,6 +291,4 @@ def engine_at(url: str) -> DatabaseEngine:
         raise ConfigurationError(
             "The database URL can't be read; write sqlite:///jobs.db or postgresql://user@host/database."
         ) from None
-    if name not in {"sqlite", "postgresql", "postgres"}:
-        raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {name}://.")
     return engine_named(name)

@@ -54,6 +54,7 @@ class Savepoint:
             OperationalError: the database's, which may have ended the transaction.
         """
         driver: Any = connection.connection.driver_connection
+        self.refusal = None  # of a transaction that is tried again
         with by_sqlalchemy(connection.engine):
             driver.execute("SAVEPOINT one")
             try:

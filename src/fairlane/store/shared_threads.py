@@ -3,12 +3,12 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from itertools import chain
-from os import cpu_count
 from typing import Any, Final, TypeVar
 
 from fairlane.store.forks import in_each_child
@@ -46,13 +46,45 @@ class SharedThreads:
         self._busy: list[str] = []  # the organizations for which each thread works
 
     def submit(self, organizations: Collection[str], work: Callable[[], T]) -> "Future[T]":
-        """Have a thread do it when it is their turn, in the caller's context."""
+        """Have a thread do it when it is their turn, in the caller's context.
+
+        Raises:
+            RuntimeError: it won't be done, as the interpreter ends, or no thread can be started.
+        """
         future: Future[T] = Future()
         given = future, partial(copy_context().run, work)
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
-        self._threads.submit(self._run)
+        try:
+            self._threads.submit(self._run)
+        except RuntimeError:
+            future.cancel()
+            raise
         return future
+
+    @contextmanager
+    def turn(self, organizations: Collection[str], seconds: float) -> Iterator[bool]:
+        """Have the block be their turn, in the caller's thread.
+
+        Yields:
+            Whether it came within so many seconds; it never does where no thread can be started.
+        """
+        begun, ended = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            begun.set()
+            ended.wait()
+
+        try:
+            coming = self.submit(organizations, hold)
+        except RuntimeError:
+            yield False
+            return
+        try:
+            yield begun.wait(seconds)
+        finally:
+            coming.cancel()
+            ended.set()
 
     async def run(self, organizations: Collection[str], work: Callable[[], T]) -> T:
         """Do the same, and await what it returns. What has begun goes on, whoever gives it up."""
@@ -104,5 +136,3 @@ def _end_of(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None
 
 
 _all: Final = in_each_child(SharedThreads._begin_in_child)  # noqa: SLF001 - the class above
-# For what is awaited: not those of the event loop, in which a host's own work waits.
-AWAITED: Final = SharedThreads(min(32, (cpu_count() or 1) + 4), "fairlane-aio")

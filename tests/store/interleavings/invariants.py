@@ -139,7 +139,7 @@ def _a_status_has_what_belongs_to_it(connection: Connection) -> None:
 def _no_child_is_orphaned(connection: Connection) -> None:
     """A child waits for a parent that lives, or somebody will look at their edge; its count is that of its edges.
 
-    A dead letter has nothing to hear: its end may stay untold where a revival held the edge and was rolled back.
+    A child that has ended has nothing to hear: an edge may stay watched where a revival held it and was rolled back.
     """
     found = {row.id: row for row in connection.execute(select(jobs.c.id, *STATE.values()).select_from(WHOLE))}
     edges = connection.execute(select(job_parents)).all()

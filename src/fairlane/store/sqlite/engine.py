@@ -160,7 +160,11 @@ def scratch(url: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def lock_timeout(_connection: Connection, _seconds: float, _of: Collection[str] = ()) -> AbstractContextManager[None]:
+def lock_timeout(
+    connection: Connection,  # noqa: ARG001 - the protocol names it
+    seconds: float,  # noqa: ARG001 - as above
+    of: Collection[str] = (),  # noqa: ARG001 - as above
+) -> AbstractContextManager[None]:
     """Do nothing: the connection's busy timeout is the bound."""
     return nullcontext()
 
