@@ -62,6 +62,31 @@ def test_a_child_with_a_policy_of_a_newer_release_keeps_no_parent_from_its_end(
             assert [fl.look(job).status for job in jobs] == ["completed", "dead_letter"]
 
 
+def test_where_jobs_of_one_organization_leave_much_another_s_end_is_not_written_last(database_url: str) -> None:
+    crowd = 40
+    with engine(database_url) as fl:
+        fl.organizations.create("rival")
+        all_run, begun = asyncio.Event(), list[JobContext]()
+
+        @fl.job_type("end", dedup_window=0)
+        async def end(ctx: JobContext) -> str:
+            begun.append(ctx)
+            if len(begun) == crowd + 1:
+                all_run.set()
+            await all_run.wait()
+            return "x" * (500_000 if ctx.organization == "acme" else 1)
+
+        with running(fl.worker(concurrency=crowd + 1)):
+            large = [fl.give("end") for _ in range(crowd)]
+            until(lambda: len(begun) == crowd)
+            (small,) = fl.submit_many([Submission("end", organization="rival")])
+            until(lambda: all(fl.look(job).status == "completed" for job in large))
+        moment = fl.get(small.id, organization="rival").finished_at
+        assert moment is not None
+        ends = [fl.look(job).finished_at for job in large]
+        assert sum(one is not None and one <= moment for one in ends) < crowd / 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("crowd", "crowd_fails"), [(300, True), (600, False)], ids=["failures", "completions"])
 def test_where_jobs_of_one_organization_end_by_the_hundred_another_s_are_not_written_last(

@@ -1,7 +1,8 @@
 """Write how attempts ended, in batches: what came while the last batch was written is the next batch.
 
 Plain completions and the other results take turns. The others are several times as expensive, and an organization whose
-jobs fail by the thousand must not hold up what others complete. Among the others organizations take turns.
+jobs fail by the thousand must not hold up what others complete. Among the others organizations take turns. So do those
+whose jobs leave much, as a megabyte takes a fifth of a second to write.
 
 One bad result must not stop the rest. A batch that can't be written is split until the bad one is alone, and that one
 fails its attempt: at once where its values are at fault, else if it can't be written the next time either. A live row
@@ -42,7 +43,8 @@ from fairlane.store.statements.finish import Finish, Finished, complete_all, fin
 
 _BATCH: Final = 500  # plain completions
 _WITH_CLAIM: Final = 1000  # of them in the transaction of a claim: as many as a worker of a thousand slots has at once
-_MOST_AT_ONCE: Final = 1_000_000  # characters of results, for which the loop stands a hundredth of a second
+_MUCH: Final = 10_000  # characters of a result, from which on its organization waits for its turn
+_MOST_AT_ONCE: Final = 1_000_000  # characters of results, after which a batch takes no more
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
 _CLAIM_WAIT: Final = 0.1  # seconds that plain completions wait for a claim, which takes them along
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
@@ -241,7 +243,7 @@ class Results:
                 self._wake.clear()
 
     def _put(self, item: Finish) -> None:
-        if item.is_plain:
+        if item.is_plain and _size(item) <= _MUCH:
             self._plain.append(item)
         else:
             self._others.setdefault(item.organization, deque()).append(item)
@@ -254,17 +256,21 @@ class Results:
     def _take_plain(self, most: int) -> Part:
         """Return up to `most` plain completions, which nobody else will write; from any thread."""
         taken: list[Finish] = []
+        size = 0
         with suppress(IndexError):  # another thread may take them, too
-            while len(taken) < most:
+            while len(taken) < most and size < _MOST_AT_ONCE:
                 taken.append(self._plain.popleft())
+                size += _size(taken[-1])
         return taken
 
     def _take_others(self) -> Part:
         taken: list[Finish] = []
-        while self._others and len(taken) < _FEW:
+        size = 0
+        while self._others and len(taken) < _FEW and size < _MOST_AT_ONCE:
             organization = next(iter(self._others))
             mine = self._others.pop(organization)
             taken.append(mine.popleft())
+            size += _size(taken[-1])
             if mine:
                 self._others[organization] = mine  # behind the other organizations
         return taken
@@ -272,7 +278,7 @@ class Results:
     async def _complete(self, batch: Part) -> None:
         """Write plain completions by one statement on the loop; what it can't write goes the way of the others."""
         line = self._line
-        if line is None or _size(batch) > _MOST_AT_ONCE:
+        if line is None:
             await self._write(batch)
             return
         try:
@@ -445,9 +451,9 @@ class Results:
         self._on_written(any(one.may_free for one in done))
 
 
-def _size(batch: Part) -> int:
-    """Return how many characters of handlers' results these leave."""
-    return sum(len(one.outcome.result or "") for one in batch if isinstance(one.outcome, Completed))
+def _size(item: Finish) -> int:
+    """Return how many characters the handler left as its result."""
+    return len(item.outcome.result or "") if isinstance(item.outcome, Completed) else 0
 
 
 def _halves(part: Part) -> list[Part]:

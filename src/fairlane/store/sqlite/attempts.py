@@ -138,6 +138,8 @@ def complete(connection: Connection, now: datetime, ends: Sequence[Finish]) -> l
     done = [ends[place] for place, _, _ in found]
     left = [(*one.key, result) for one in done if (result := result_of(one)) is not None]
     if left:
-        rows = json.dumps([(organization, job_id.hex, result) for organization, job_id, result in left])
+        rows = json.dumps(
+            [(organization, job_id.hex, result) for organization, job_id, result in left], ensure_ascii=False
+        )
         connection.execute(_KEEP_RESULTS, {"now": moment, "given": rows})
     return [(ends[place].key, bool(has_child)) for place, _, has_child in found]
