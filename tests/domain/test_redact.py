@@ -68,6 +68,11 @@ SHAPES = [
         "https://fairlane.example/api/v1/login?link=[redacted]",
     ),
     (repr(f"line\n{FAIRLANE[:36]}"), "'line\\n[redacted]'"),  # cut short
+    (f"login?next=%2Fcb%3Ft%3D{FAIRLANE}", "login?next=%2Fcb%3Ft%3D[redacted]"),
+    (repr(f"\x1b[31m{FAIRLANE}"), r"'\x1b[31m[redacted]'"),
+    (f"login?next=%2F&link={FAIRLANE[3:]}", "login?next=%2F&link=[redacted]"),
+    (f"login%3Flink%3D{FAIRLANE[3:]}", "login%3Flink%3D[redacted]"),
+    (f"/events?ticket={FAIRLANE[3:]}", "/events?ticket=[redacted]"),
     (f"a\n{PEM}\nb", "a\n[redacted]\nb"),
     (repr(PEM), "'[redacted]'"),
     (PEM.replace("-----END RSA PRIVATE KEY-----", ""), "[redacted]"),

@@ -26,7 +26,6 @@ _KNOWN_TOKENS: Final = re.compile(
         (
             _JWT,
             r"fl_[\w-]{32,}+",  # Fairlane, with 43; one that was cut short can't be guessed below 32
-            r"(?<=/login\?link=)[\w-]{32,}+",
             r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS
             r"gh[opsur]_[A-Za-z0-9_]{20,}+",  # GitHub
             r"github_pat_\w{20,}+",
@@ -42,6 +41,8 @@ _KNOWN_TOKENS: Final = re.compile(
     + ")",
     re.ASCII,
 )
+# Fairlane's own, whole, wherever they stand: escapes and percent signs end in letters.
+_OURS: Final = re.compile(r"(?:fl_|(?<=link=)|(?<=link%3D)|(?<=ticket=))[\w-]{43}", re.ASCII)
 # To the last @ before the path: a password may hold one.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/:@]{0,200}:)[^\s/]+@")
 # SQLAlchemy takes more for a password, up to the next @, if it has a slash in it.
@@ -92,6 +93,7 @@ def redact(text: str) -> str:
     """
     text = _PEM.sub(REDACTED, text)
     text = _KNOWN_TOKENS.sub(REDACTED, text)
+    text = _OURS.sub(REDACTED, text)
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
     text = _SCHEME.sub(_without_token, text)
     text = _HEADER.sub(_without_value, text)
