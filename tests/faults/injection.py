@@ -193,7 +193,7 @@ def _fetching(faults: Faults) -> Callable[..., Awaitable[Any]]:
 
     def fetching(self: Any, statement: Any, values: Any) -> Awaitable[Any]:
         # A submission's of an application would have to be made again by the test.
-        is_a_workers = self._database.role is DatabaseRole.WORKER
+        is_a_workers = self.database.role is DatabaseRole.WORKER
         wanted = partial(fetch, self, statement, values)
         return faults.line(self, str(statement), wanted) if is_a_workers else wanted()
 
