@@ -130,7 +130,7 @@ class Fairlane:
 
     @cached_property
     def _threads(self) -> "SharedThreads":
-        """Those of whatever is awaited. An organization may have half of the connections."""
+        """Return the threads of whatever is awaited. One organization may have half of the connections."""
         from fairlane.store.shared_threads import SharedThreads
 
         return SharedThreads(2 * self.settings.pool_size, "fairlane-aio", each=self.settings.pool_size)
