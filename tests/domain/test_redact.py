@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairlane.domain.redact import REDACTED, redact, safe_url
@@ -126,6 +126,7 @@ UNITS = [
 
 
 @given(st.lists(FRAGMENTS | st.text(max_size=3), max_size=14).map("".join))
+@example(AWS + FAIRLANE)
 @settings(max_examples=500)
 def test_a_second_pass_changes_nothing_r7(text):
     once = redact(text)

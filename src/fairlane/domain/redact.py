@@ -42,7 +42,7 @@ _KNOWN_TOKENS: Final = re.compile(
     re.ASCII,
 )
 # Fairlane's own, whole, wherever they stand: escapes and percent signs end in letters.
-_OURS: Final = re.compile(r"(?:fl_|(?<=link=)|(?<=link%3D)|(?<=ticket=))[\w-]{43}", re.ASCII)
+_OURS: Final = re.compile(r"(?:fl_|(?<=link=)|(?<=link%3D)|(?<=ticket=))[\w-]{43,}+", re.ASCII)
 # To the last @ before the path: a password may hold one.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/:@]{0,200}:)[^\s/]+@")
 # SQLAlchemy takes more for a password, up to the next @, if it has a slash in it.
@@ -92,8 +92,8 @@ def redact(text: str) -> str:
     length of the text only.
     """
     text = _PEM.sub(REDACTED, text)
+    text = _OURS.sub(REDACTED, text)  # First: a known token before it ends only once it is gone.
     text = _KNOWN_TOKENS.sub(REDACTED, text)
-    text = _OURS.sub(REDACTED, text)
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
     text = _SCHEME.sub(_without_token, text)
     text = _HEADER.sub(_without_value, text)
