@@ -62,6 +62,7 @@ def test_a_job_that_would_run_again_ends_at_once(
     assert gone(fl, job) == ["queued", "running", *between, "dead_letter"]
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_past_its_timeout_ends_at_once(fl: Engine) -> None:
     gate = Gate()
 

@@ -341,6 +341,7 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(
         assert (fl.look(job).retry_count, fl.look(job).status) == (0, JobStatus.QUEUED)
 
 
+@pytest.mark.slow
 def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -254,6 +254,7 @@ def test_the_traceback_is_kept_without_secrets(fl: Engine) -> None:
     assert "hunter2" not in json.dumps([failed.traceback, failed.message, fl.look(job).error_message])
 
 
+@pytest.mark.slow
 def test_a_traceback_begins_with_the_handler(fl: Engine) -> None:
     """How Fairlane came to it is nothing that its author could mend."""
 

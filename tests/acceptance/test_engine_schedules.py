@@ -298,6 +298,7 @@ def test_a_directory_that_gives_no_answer_for_one_holds_up_no_other(database_url
         assert ticks(fl) == [at(1)]
 
 
+@pytest.mark.slow
 def test_one_that_catches_up_does_not_hold_up_others(fl: Engine, clock: ManualClock) -> None:
     for number in range(50):
         hourly(fl, f"s{number}", every=1, missed="all")

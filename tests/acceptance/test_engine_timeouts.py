@@ -58,6 +58,7 @@ def test_a_thread_is_told_at_its_next_call_of_the_context(fl: Engine) -> None:
     assert [str(error) for error in told] == ["the handler was asked to stop: timeout"]
 
 
+@pytest.mark.slow
 def test_a_process_is_stopped(fl: Engine) -> None:
     fl.job_type("slow", isolation="process", timeout=1, max_retries=0)(handlers.sleep_for_ever)
     job = fl.give("slow")

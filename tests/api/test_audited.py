@@ -33,6 +33,7 @@ BY = {m.MEMBER: "member", m.ADMIN: "admin", m.OPERATOR: OPERATOR}
 
 
 # What the database is makes no difference to it.
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whatever_a_request_changes_stands_in_the_audit(api: Api, monkeypatch: pytest.MonkeyPatch):
     world = World(api.with_password(), dead=10)

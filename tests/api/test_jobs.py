@@ -225,6 +225,7 @@ def test_what_is_no_time_or_no_priority_is_refused(api: Api, what: str, body: di
     assert client.get(path).json() == before
 
 
+@pytest.mark.slow
 def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):
     job = submitted(api, "failing", parameters={"text": SECRET})
     done = submitted(api, "report", parameters={"month": SECRET})

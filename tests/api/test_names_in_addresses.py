@@ -37,6 +37,7 @@ def add_change_and_remove(name: str, admin: httpx.Client, operator: httpx.Client
     assert operator.delete(user).status_code == 204
 
 
+@pytest.mark.slow
 def test_queues_and_job_types_of_any_name_are_paused_resumed_limited_and_deleted(api: Api):
     for name in NAMES:
         api.fl.job_type(name)(told)

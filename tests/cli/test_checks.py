@@ -155,6 +155,7 @@ def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
     assert greet.endswith("once retention has removed all its jobs: fairlane types delete greet")
 
 
+@pytest.mark.slow
 def test_check_asks_for_no_worker_of_a_queue_whose_workers_are_stopping(run: Run, fl: Fairlane) -> None:
     gate = Gate()
 

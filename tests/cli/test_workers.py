@@ -19,6 +19,7 @@ def ended(fl: Fairlane) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_worker_is_listed_and_drained_by_its_name(run: Run, fl: Fairlane, ended: threading.Thread) -> None:
     fl.users.create("ops", operator=True)
     (told,) = run("workers", "list", "--json").json

@@ -456,6 +456,7 @@ def test_an_error_that_can_not_be_looked_at_is_still_reported_r7():
     assert not report.permanent
 
 
+@pytest.mark.slow
 @given(st.text(), st.text())
 def test_whatever_the_message_is_the_report_can_be_stored_r7(message, cause):
     report = classify(caught(RuntimeError(message), ValueError(cause)))

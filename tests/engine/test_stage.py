@@ -47,6 +47,7 @@ def rounds(fl: Engine) -> list[int]:
     return list(iter(service.run_once, 0))
 
 
+@pytest.mark.slow
 def test_a_delayed_job_waits_for_no_other_organization_s_thousands(fl: Engine, clock: ManualClock) -> None:
     give_later(fl, MANY, 60)
     (rival,) = give_later(fl, 1, 61, "rival")
@@ -56,6 +57,7 @@ def test_a_delayed_job_waits_for_no_other_organization_s_thousands(fl: Engine, c
     assert rounds(fl) == [BATCH, BATCH, BATCH // 2]
 
 
+@pytest.mark.slow
 def test_a_retry_waits_for_no_other_organization_s_thousands(fl: Engine, clock: ManualClock) -> None:
     @fl.job_type("poll", dedup_window=0)
     async def poll(ctx: JobContext) -> None:
@@ -77,6 +79,7 @@ def test_due_jobs_of_all_organizations_that_fit_a_round_are_ready_after_it(fl: E
     assert rounds(fl) == [BATCH - 1]
 
 
+@pytest.mark.slow
 def test_where_more_organizations_have_due_jobs_than_fit_a_round_those_go_first_that_waited_longest(
     fl: Engine, clock: ManualClock
 ) -> None:

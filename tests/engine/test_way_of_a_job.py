@@ -103,6 +103,7 @@ def way(fl: Fairlane, trace: Trace, *, fails: bool = False, submitter: Fairlane 
     return [file for file in trace.files if file not in UPKEEP]
 
 
+@pytest.mark.slow
 def test_a_plain_job_takes_few_files(fl: Fairlane, trace: Trace) -> None:
     way(fl, trace)  # sets up what the others find
     files = set.intersection(*[set(way(fl, trace)) for _ in range(5)])

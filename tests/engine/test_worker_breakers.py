@@ -318,6 +318,7 @@ def test_a_failure_opens_it_as_the_tenth_attempt_and_a_completion_does_not(fl: C
     assert len(fl.job_types.breakers()) == 1
 
 
+@pytest.mark.slow
 def test_jobs_that_are_retried_once_their_handler_is_mended_all_run(fl: Clinic) -> None:
     fl.is_ill = True
     jobs = [fl.give("operate") for _ in range(9)]

@@ -79,6 +79,7 @@ def test_a_type_may_be_kept_for_a_time_of_its_own(fl: Engine, clock: ManualClock
     assert not exists(fl, long)
 
 
+@pytest.mark.slow
 def test_what_an_organization_says_goes_before_what_its_types_say(fl: Engine, clock: ManualClock) -> None:
     fl.organizations.create("rival")
     fl.organizations.update("acme", retention=10 * DAY)

@@ -127,6 +127,7 @@ def end_of(fl: Engine, job: Job) -> datetime:
     return fl.history(job.id, organization=job.organization)[2].at
 
 
+@pytest.mark.slow
 def test_while_ends_can_t_be_written_no_more_jobs_wait_for_that_than_there_are_slots(postgres_url: str) -> None:
     """Where the database is slow, a worker would else claim ever more, and lose it all when it is killed."""
     with engine(postgres_url) as fl:
@@ -161,6 +162,7 @@ def held_facts(fl: Engine, job: Job) -> AbstractContextManager[None]:
     return held_job(fl, job, facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold_up", [held_job, held_facts, held_result], ids=["the job", "its facts", "its result"])
 def test_a_row_that_somebody_holds_holds_up_no_other_job_s_end(
     postgres_url: str, hold_up: Callable[[Engine, Job], AbstractContextManager[None]]

@@ -94,6 +94,7 @@ class TestStoring:
         assert clean(fl) == 1
         assert (files(fl), doomed(fl)) == ([], 0)
 
+    @pytest.mark.slow
     def test_an_upload_that_outlives_its_attempt_has_a_grace(
         self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

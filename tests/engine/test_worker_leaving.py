@@ -121,6 +121,7 @@ def test_a_file_that_is_on_its_way_is_not_waited_for(database_url: str, monkeypa
         assert fl.list_artifacts(job.id, organization="acme").artifacts == ()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_cancelled_while_it_waits_to_write_signs_off_all_the_same(postgres_url: str) -> None:
     with engine(postgres_url) as fl:
         hold = Hold()

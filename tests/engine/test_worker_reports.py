@@ -97,6 +97,7 @@ def test_files_of_several_organizations_hold_up_nobody_else_s_reports(fl: Engine
         assert {fl.ended(job).status for job in many} == {"completed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["async", "thread"])
 def test_a_job_that_is_stopped_while_its_file_waits_for_others_is_put_back_or_ended_at_once(
     fl: Engine, slow: SlowStorage, isolation: str

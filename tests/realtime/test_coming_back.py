@@ -243,6 +243,7 @@ async def test_who_enters_a_room_again_while_it_is_about_to_be_told_misses_nothi
     assert [data["job_id"] for _, data in watcher.told] == [str(known.id), str(new.id)]
 
 
+@pytest.mark.slow
 async def test_who_loses_the_right_while_a_look_is_on_its_way_is_not_let_in(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
@@ -268,6 +269,7 @@ async def test_who_loses_the_right_while_a_look_is_on_its_way_is_not_let_in(
     assert watcher.told == [("revoked", {"room": "org:acme"})]
 
 
+@pytest.mark.slow
 async def test_a_look_that_takes_the_database_too_long_is_stopped_and_holds_up_nobody_who_enters(
     serve: Callable[..., Api], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):

@@ -81,6 +81,7 @@ def in_typescript(schema: dict[str, Any]) -> str:
     return "number" if kind == "integer" else kind
 
 
+@pytest.mark.slow
 async def test_all_that_is_told_is_what_it_describes(
     api: Api, connect: Any, document: Any, monkeypatch: pytest.MonkeyPatch
 ):

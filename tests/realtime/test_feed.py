@@ -130,6 +130,7 @@ def test_a_look_that_fails_on_its_way_loses_nothing(
     assert [row.size for row in look.alerts] == [51]
 
 
+@pytest.mark.slow
 def test_more_jobs_are_watched_than_a_statement_has_parameters(fl: Fairlane, feed: Feed):
     told: list[float] = []
 

@@ -95,6 +95,7 @@ async def wrong(world: World, api: Api, principal: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 async def test_every_event_gives_each_principal_what_the_matrix_says(api: Api):
     world = World(api)
     assert {event for event, _ in MATRIX} == set(REQUESTS), "each event needs a row, and each row an event"

@@ -106,6 +106,7 @@ async def losers_of(api: Api, nodes: tuple[Any, ...], connect: Connect) -> dict[
     return losers
 
 
+@pytest.mark.slow
 async def test_whoever_loses_what_let_them_in_hears_so_and_nothing_more_on_every_node(
     nodes: tuple[Any, ...], connect: Connect, record_property: Callable[[str, object], None]
 ):

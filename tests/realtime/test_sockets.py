@@ -294,6 +294,7 @@ async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: A
     assert names[-1] == "job_status_changed"
 
 
+@pytest.mark.slow
 async def test_of_a_job_that_has_ended_or_waits_nobody_is_told_what_it_reported_once(api: Api, connect: Connect):
     @api.fl.job_type("stumbling", dedup_window=0)
     def stumble(ctx: JobContext) -> None:

@@ -19,6 +19,7 @@ PLANTED = "planted_by_an_attacker"
 SEEN = {"role": DatabaseRole.APP, "nobody's": [], "acme's": ["acme"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["async", "thread", "process"])
 def test_a_handler_has_the_rights_of_the_application_and_not_the_worker_s(postgres_url: str, isolation: Any):
     with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:

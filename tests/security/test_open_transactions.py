@@ -68,6 +68,7 @@ def test_no_row_of_a_limit_on_what_runs_is_planted(postgres_url: str, logins: di
                 assert fl.ended(held).status == fl.ended(other).status == "completed"
 
 
+@pytest.mark.slow
 def test_dead_letters_that_are_held_stop_no_other_organization_s_bulk_actions(logins: dict[str, str]):
     with release(logins, "greet") as fl:
         for batch in map(str, range(10)):
@@ -91,6 +92,7 @@ INSERT INTO fairlane_job_types (name, schema, options, registered_at)
 SELECT 'new', schema, options, now() FROM fairlane_job_types WHERE name = 'old'"""
 
 
+@pytest.mark.slow
 def test_a_job_type_that_is_held_keeps_no_other_one_of_a_release_out(postgres_url: str, logins: dict[str, str]):
     with release(logins, "old") as first:
         first.submit("old", organization="rival")

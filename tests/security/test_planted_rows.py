@@ -188,6 +188,7 @@ def rescue_from(workers: Database, worker_id: UUID) -> None:
         workers.write(rescue)
 
 
+@pytest.mark.slow
 def test_rows_that_the_application_plants_stop_no_other_organization_s_jobs(
     postgres_url: str, logins: dict[str, str], caplog: pytest.LogCaptureFixture
 ):

@@ -45,6 +45,7 @@ def seen(api: Api, job: str, user: str) -> str:
     return "\n".join(client.get(f"{ACME}{path}").text for path in of_job + lists)
 
 
+@pytest.mark.slow
 async def test_a_secret_that_was_submitted_is_told_to_nobody(api: Api, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING, logger="httpx")  # of the clients of these tests
     caplog.set_level(logging.INFO)

@@ -164,6 +164,7 @@ def test_our_row_waits_for_the_host_also_where_ours_is_the_first_statement(
     assert committed(database) == left
 
 
+@pytest.mark.slow
 @in_transaction
 def test_our_error_takes_back_ours_and_leaves_the_host_a_usable_transaction(host: Host, database: str) -> None:
     host.insert(HOST_ROW)

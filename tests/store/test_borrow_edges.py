@@ -48,6 +48,7 @@ def test_session_keeps_its_pending_and_loaded_objects_as_they_are(sqlite: str) -
         assert "label" in vars(loaded)
 
 
+@pytest.mark.slow
 def test_django_on_psycopg2(postgres: str) -> None:
     # Django takes psycopg where it is installed, so here it must not be.
     program = f"""

@@ -149,6 +149,7 @@ def assert_reads_by_index(database: Database, case: Case) -> None:
                 assert [one for one in conditions if not re.search(r"\bid = ", one)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_postgres_reads_by_index(filled: Database, case: Case) -> None:
     assert_reads_by_index(filled, case)

@@ -684,6 +684,7 @@ CHANGED: Final = (
 )
 
 
+@pytest.mark.slow
 def test_row_security_that_was_changed_is_told_refused_and_mended(
     fl: Fairlane, logins: dict[str, str], subtests: pytest.Subtests
 ):

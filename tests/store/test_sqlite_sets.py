@@ -48,6 +48,7 @@ def writes(call: Callable[[], object]) -> int:
     return len(sent)
 
 
+@pytest.mark.slow
 def test_children_are_taken_down_and_revived_by_the_batch(fl: Engine) -> None:
     parent = fl.submit("fail", organization="acme", parameters={"for_good": True})
     children = give(fl, depends_on=[parent.id])
@@ -63,6 +64,7 @@ def test_attempts_that_fail_together_are_put_back_by_the_batch(fl: Engine) -> No
     assert {(now.status, now.attempt, now.retry_count) for now in map(fl.look, jobs)} == {("dead_letter", 2, 1)}
 
 
+@pytest.mark.slow
 def test_edges_labels_and_entries_of_the_log_go_as_one_text(fl: Engine) -> None:
     """Of rows that are handed over one by one, each waits for the interpreter's lock while nobody else may write."""
     one_by_one = list[str]()

@@ -287,6 +287,7 @@ class TestReplace:
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
         assert steps(scene.fl, new) == [PENDING, DEAD_LETTER]
 
+    @pytest.mark.slow
     def test_so_do_those_that_one_transaction_does_not_settle(self, scene: Scene):
         job = letter(scene)
         wanted = partial(Submission, organization="acme", user="ana", depends_on=[job], on_parent_failure="run_anyway")

@@ -48,6 +48,7 @@ def retry(scene: Scene, job: Job) -> Job:
     return scene.fl.retry(job.id, organization="acme", user="olga")
 
 
+@pytest.mark.slow
 def test_a_deletion_beside_a_job_that_dies(scene: Scene, in_every_order: InEveryOrder):
     @in_every_order
     def play(order: Order) -> None:

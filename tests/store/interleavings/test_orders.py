@@ -73,6 +73,7 @@ def races(draw: st.DrawFn) -> list[Program]:
     return [draw(st.lists(_TOUCHED, min_size=1, max_size=5 - number)) for _ in range(number)]
 
 
+@pytest.mark.slow
 @given(programs=races(), there=st.sets(st.sampled_from(_TABLES)))
 @settings(max_examples=far(20, 200, 5_000))
 # An insert waits for who removes or changes the row of its key, and not for who will.

@@ -226,6 +226,7 @@ def drawn(first: str, random: Random, lengths: Mapping[str, int]) -> Iterator[He
         yield Held(first, second, family, steps, random.random() < 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", VERBS)
 def test_a_verb_held_open_beside_each_other_one(scene: Scene, new_order: NewOrder, first: str) -> None:
     lengths = dict[str, int]()

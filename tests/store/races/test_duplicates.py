@@ -302,6 +302,7 @@ def test_a_waiter_for_an_id_learns_of_its_job_when_it_commits(
     assert [job.id for job in jobs_of(scene)] == [one.id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_batches_of_the_same_keys_in_opposite_orders_never_wait_in_a_circle(database_url: str):
     def batch(step: int) -> list[Submission]:
