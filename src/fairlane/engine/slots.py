@@ -94,8 +94,6 @@ class Slots:
         """
         for task in self._closing:
             task.cancel()
-        for attempt in self._unclosed:
-            self._forget(attempt)
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -259,7 +257,12 @@ class Slots:
         self._unclosed[attempt] = outcome
         task = asyncio.create_task(self._close(attempt))
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(partial(self._on_closed, attempt))
+
+    def _on_closed(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        if task.cancelled():  # by this worker, or by whoever takes the loop down: nobody waits for the attempt any more
+            self._forget(attempt)
 
     async def _close(self, attempt: Attempt) -> None:
         try:
