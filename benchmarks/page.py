@@ -58,21 +58,20 @@ _HOLDS: Final = """
 ## What holds the figures
 
 The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; its rate of single
-submissions; 60,000 jobs/s in bulk; 8,000 jobs/s in threads; a pick-up of 3 ms; 50 ms for a neighbour; on SQLite 0.75
-times honker's drain and 5,000 single submissions a second. They are not reached on this machine, threads only now and
-then (8,052 /s in one of two runs). Those for two processes (1.6 times as much) and among a million jobs that wait are.
+submissions; 1.2 times its bulk, 0.9 times with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000
+jobs/s and 0.75 times honker's drain. They are not reached on this machine.
 What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
-- *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 20 µs a job on the claim
-  and as much on its end. When this was measured a job was one wide row, which each of them wrote anew with an entry in
-  each of its full indexes; [now it is three](architecture.md#three-tables). And each transition has its row in the
-  execution log; PgQueuer deletes the row, and has neither log nor organizations. The
-  worker spends some 20 µs a job on a fast machine, 60 on a slow one, less than half of it on its loop. Fewer slots and
-  more organizations cost more, since a claim has its five round trips, and three more for each look at the lanes,
-  whatever it brings. What was tried to no avail: to claim ahead while the jobs claimed before begin; to write ends in
-  two transactions at a time; the interpreter's switch interval; three of the full indexes less (a tenth).
+- *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 68 µs a job, the worker
+  36 to 39. [Three narrow tables](architecture.md#three-tables) in place of one wide row halved PostgreSQL's part. What
+  is left are the moves between these tables, and a row in the execution log for each; PgQueuer deletes the row, and has
+  neither log nor organizations. What was tried to no avail: to claim ahead while the jobs claimed before begin; to
+  write ends in two transactions at a time; the interpreter's switch interval.
+- *1,000 organizations.* PostgreSQL spends 85 µs a job and the worker 54: each lane is probed for each claim, and each
+  organization's turn is reckoned.
 - *Neighbour.* While jobs come in, a claim takes 250 at most. Who is new waits for the one under way, for a look at the
   lanes and for a claim of its own, which take 10 to 20 ms each where worker, feeder and PostgreSQL share two cores.
+  A claim of 50 whenever somebody was new made no difference: in turn, 64 and 68 ms without that, 68 and 62 with it.
 - *SQLite.* One writer at a time: a backlog of one organization costs the others the commits that are under way, each of
   which waits for the disk. Whoever waits for the lock looks again each millisecond: SQLite's own pauses, which grow to
   a tenth of a second, made the worst hundredth of a neighbour's jobs wait for 0.7 s instead of 0.1.
