@@ -105,7 +105,7 @@ def test_a_job_that_is_stopped_while_its_file_waits_for_others_is_put_back_or_en
     """It spends no retry: what it waits for is not its own time."""
     reporting(fl)
     leave = {"async": leave_async, "thread": leave_in_thread}[isolation]
-    fl.job_type("hasty", max_retries=0, timeout=0.2)(leave)
+    fl.job_type("hasty", max_retries=0, timeout=1)(leave)
     fl.job_type("patient", max_retries=0)(leave)
     many = give_many(fl, "file", "acme", "globex")
     with running(fl.worker()):
