@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Table, delete, select, text, update
 
-from fairlane import Job, ParentPolicy
+from fairlane import Job, JobStatus, ParentPolicy, Submission
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
 from fairlane.engine.stage import Stage
 from fairlane.store.tables import jobs, live, workers
@@ -88,6 +88,17 @@ def test_a_running_row_without_a_lease_keeps_no_other_job_from_being_rescued_or_
     later(clock, LEASE + 0.1, survivor)
     assert survivor.rescue.run_once() == 2
     assert registered(fl) == {survivor.card.id}
+
+
+def test_a_large_claim_whose_answer_was_lost_is_given_back_whole(fl: Engine) -> None:
+    fl.submit_many([Submission("work", organization="acme") for _ in range(600)])
+    worker = member(fl, "worker", slots=600)
+    worker.claim(600)
+    worker.claims.doubt()
+    rounds = 0
+    while worker.claims.is_unsure and (rounds := rounds + 1) < 5:
+        worker.claims.give_back(frozenset())
+    assert len(fl.list(organization="acme", status=JobStatus.RUNNING).items) == 0
 
 
 def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: ManualClock, survivor: Member) -> None:

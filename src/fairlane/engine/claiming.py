@@ -120,7 +120,7 @@ class Claims:
         except BaseException:
             self.doubt()
             raise
-        if any(one.is_locked for one in done):
+        if any(one.is_locked for one in done) or len(done) == _BATCH:
             self.doubt()
         return _changed(done)
 
