@@ -125,7 +125,7 @@ def test_claim_begin_and_end_take_no_thread_on_postgresql_also_where_no_answer_a
         )
 
 
-def test_the_nine_files_of_the_architecture_page_are_the_way_of_a_job_in_their_order(
+def test_the_nine_files_of_the_architecture_page_are_the_way_of_a_job_in_their_order_and_the_rescue(
     fl: Fairlane, trace: Trace
 ) -> None:
     chapter = PAGE.read_text().partition("## Read these nine files first")[2].partition("\n## ")[0]
@@ -134,4 +134,4 @@ def test_the_nine_files_of_the_architecture_page_are_the_way_of_a_job_in_their_o
     way(fl, trace)
     calls = iter(way(fl, trace, fails=True))
     missed = [file for file in nine if file not in calls]  # which goes on from the last one that was found
-    assert missed == []
+    assert missed == ["engine/rescue.py"]  # which no job needs whose worker lives
