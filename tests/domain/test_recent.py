@@ -30,7 +30,7 @@ def recent(
     sample: Sequence[EndedJob] = (),
     minutes: int = 60,
 ) -> Recent:
-    return Recent(recent_grid(NOW, minutes), NOW, by_type or {}, ends or {}, sample)
+    return Recent(recent_grid(NOW, minutes), NOW, by_type or {}, ends or {}, sample, each=1)
 
 
 @given(st.integers(1, 1440))

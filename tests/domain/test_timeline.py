@@ -76,7 +76,13 @@ def test_a_sampled_end_stands_for_those_that_were_counted_and_at_least_for_itsel
     ends = {Cell("acme", "report", 0): Outcomes(90, 10, 0.0)}
     sample = [ended(0), ended(0), ended(1)]
 
-    assert weights(ends, sample) == {Cell("acme", "report", 0): 50.0, Cell("acme", "report", 1): 1.0}
+    assert weights(ends, sample, each=1) == {Cell("acme", "report", 0): 50.0, Cell("acme", "report", 1): 1.0}
+    assert weights(ends, [one._replace(attempts=5) for one in sample], each=1)[Cell("acme", "report", 0)] == 10.0
+
+
+def test_where_all_were_taken_each_stands_for_itself_however_many_attempts_failed() -> None:
+    ends = {Cell("acme", "report", 0): Outcomes(1, 4, 0.0)}
+    assert weights(ends, [ended(0)], each=2) == {Cell("acme", "report", 0): 1.0}
 
 
 def test_ends_are_looked_for_in_the_step_before_their_count_too() -> None:

@@ -14,9 +14,10 @@ from fairlane.domain.statuses import JobStatus, Priority
 class Metrics:
     """Counts and ages at one moment, and how jobs went within the last minutes; of one organization or of all.
 
-    What is told of attempts is exact: of all that completed, failed or timed out. What is told of jobs is estimated
-    from a sample of about 2,000: from each sixth of the time, organization and job type, or from 500 of these, the
-    busiest of each job type first, as many of those that ended last. Each stands for as many attempts as ended with it.
+    What is told of attempts is exact: of all that completed, failed or timed out. What is told of jobs is that of all
+    that ended, or is estimated from a sample of about 2,000: from each sixth of the time, organization and job type, or
+    from 500 of these, the busiest of each job type first, as many of those that ended last. Each stands for as many as
+    ended with it.
 
     Attributes:
         jobs_by_status: every status that a job can rest in, zeros too.

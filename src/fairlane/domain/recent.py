@@ -48,6 +48,7 @@ class Recent:
     Args:
         by_type: how attempts ended, by job type, that with most attempts first.
         ends: the same by cell, as far as jobs of it were sampled.
+        each: how many of a cell were sampled at most.
     """
 
     grid: Grid
@@ -55,6 +56,7 @@ class Recent:
     by_type: Mapping[str, Outcomes]
     ends: Mapping[Cell, Outcomes]
     sample: Sequence[EndedJob]
+    each: int
 
     @property
     def minutes(self) -> int:
@@ -108,7 +110,7 @@ class Recent:
         return islice(((name, one) for name, one in self.by_type.items() if one.attempts), _TYPES)
 
     def _weighted(self) -> Iterator[tuple[EndedJob, float]]:
-        weight = weights(self.ends, self.sample)
+        weight = weights(self.ends, self.sample, each=self.each)
         return ((one, weight[one.cell]) for one in self.sample)
 
 

@@ -120,6 +120,7 @@ class EndedJob(NamedTuple):
     started_at: datetime
     waited: float | None
     ran: float
+    attempts: int = 1
 
 
 def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
@@ -151,10 +152,22 @@ def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
     return max(budget, 1)
 
 
-def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[EndedJob]) -> dict[Cell, float]:
-    """Return for how many ends each job of a cell's sample stands; at least for itself."""
-    sizes = Counter(one.cell for one in sample)
-    return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sizes.items()}
+def weights(ends: Mapping[Cell, Outcomes], sample: Sequence[EndedJob], *, each: int) -> dict[Cell, float]:
+    """Return for how many jobs that ended each job of a cell's sample stands.
+
+    For itself where all were taken, which are fewer than `each`. Else for as many as the cell's attempts make, if the
+    others took as many attempts as those in the sample.
+    """
+    sizes, attempts = Counter(one.cell for one in sample), Counter[Cell]()
+    for one in sample:
+        attempts[one.cell] += one.attempts
+    counted = _counted(ends, attempts)
+    return {cell: counted[cell] if size >= each else 1.0 for cell, size in sizes.items()}
+
+
+def _counted(ends: Mapping[Cell, Outcomes], sampled: Mapping[Cell, int]) -> dict[Cell, float]:
+    """Return how many of a cell's attempts come on each that was sampled; at least itself."""
+    return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sampled.items()}
 
 
 def percentile(values: Iterable[tuple[float, float]], share: float) -> float | None:
@@ -226,10 +239,11 @@ class _Seen:
         self.waits: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         self.runs: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         self.ends: defaultdict[int, Outcomes] = defaultdict(Outcomes)
-        weight = weights(found.ends, found.sample)
+        weight = weights(found.ends, found.sample, each=found.each)
+        attempts = _counted(found.ends, Counter(one.cell for one in found.sample))
         for one in found.sample:
             heavy = weight[one.cell]
-            self.started[found.grid.place(one.started_at)] += heavy
+            self.started[found.grid.place(one.started_at)] += attempts[one.cell]
             self.runs[one.cell.place].append((one.ran, heavy))
             if one.waited is not None:
                 self.waits[one.cell.place].append((one.waited, heavy))

@@ -85,6 +85,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
         by_type=timeline.ends_by_type(connection, organization, grid),
         ends=ends,
         sample=timeline.sample(connection, grid, cells, each=each),
+        each=each,
     )
 
 

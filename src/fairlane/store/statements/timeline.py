@@ -142,7 +142,7 @@ def _of(row: AnyRow) -> EndedJob:
     organization, job_type, place, job_id, started_at, finished_at, run_at, attempt = row
     waited = max((started_at - run_at).total_seconds(), 0.0) if attempt == 1 else None
     ran = max((finished_at - started_at).total_seconds(), 0.0)
-    return EndedJob(Cell(organization, job_type, int(place)), job_id, started_at, waited, ran)
+    return EndedJob(Cell(organization, job_type, int(place)), job_id, started_at, waited, ran, attempt)
 
 
 def running_since(connection: Connection, organization: str) -> list[datetime]:
