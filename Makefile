@@ -26,7 +26,7 @@ MODULES := frontend/node_modules/.package-lock.json
 .PHONY: demo
 demo: $(DEMO_STAMP) $(if $(NPM),$(if $(filter --serve,$(ARGS)),$(DASHBOARD))) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
 	@echo "Starting the demo"
-	@$(BIN)/fairlane demo $(ARGS)
+	@$(BIN)/python -m examples.demo $(ARGS)
 
 .PHONY: dashboard
 dashboard: $(DASHBOARD) ## Build the dashboard, which fairlane serve serves
@@ -94,13 +94,13 @@ docs: $(STAMP) ## Build the documentation into build/site
 
 .PHONY: bench
 bench: $(STAMP) ## Measure Fairlane on SQLite and PostgreSQL; quickly: make bench ARGS=--quick
-	@$(BIN)/fairlane bench --json benchmarks/results/fairlane-sqlite.json $(ARGS)
-	@$(BIN)/fairlane bench --postgres --json benchmarks/results/fairlane-postgresql.json $(ARGS)
+	@$(BIN)/python -m benchmarks --json benchmarks/results/fairlane-sqlite.json $(ARGS)
+	@$(BIN)/python -m benchmarks --postgres --json benchmarks/results/fairlane-postgresql.json $(ARGS)
 	@$(MAKE) bench-page
 
 .PHONY: bench-deep
 bench-deep: $(STAMP) ## Measure drains among a million jobs that wait, on PostgreSQL
-	@$(BIN)/fairlane bench --postgres --only drain --only drain-behind --only drain-later --only drain-limited \
+	@$(BIN)/python -m benchmarks --postgres --only drain --only drain-behind --only drain-later --only drain-limited \
 		--deep 1000000 --runs 1 --json benchmarks/results/fairlane-postgresql-deep.json $(ARGS)
 	@$(MAKE) bench-page
 
@@ -152,8 +152,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 .PHONY: lock
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 	@$(COMPILE) --extra all --group dev --group docs --upgrade --output-file requirements.lock
-	@$(COMPILE) --extra all --group build --constraint requirements.lock --output-file requirements-all.lock
-	@$(COMPILE) --extra demo --group build --constraint requirements.lock --output-file requirements-demo.lock
+	@$(COMPILE) --extra all --group build --group demo --group server --constraint requirements.lock --output-file requirements-all.lock
+	@$(COMPILE) --group build --group demo --constraint requirements.lock --output-file requirements-demo.lock
 	@$(MAKE) $(STAMP)
 
 .PHONY: clean

@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from benchmarks.databases import facts
+from benchmarks.machine import machine
+from benchmarks.own_postgres import postgres_in
 from fairlane import Fairlane, JobContext, Settings
-from fairlane.cli.bench.machine import machine
-from fairlane.cli.own_postgres import postgres_in
 
 JOB_TYPE: Final = "report"
 _JOBS: Final = 200  # of each organization, so that its lists are full
@@ -63,7 +64,7 @@ def _served(url: str, organizations: dict[str, int], settings: dict[str, str]) -
         fl.migrate()
         fl.job_type(JOB_TYPE, dedup_window=0)(_report)
         callers = {name: _callers(fl, name, users) for name, users in organizations.items()}
-        about = {"machine": machine(), "database": fl.database.read(fl.database.kind.facts, of=())}
+        about = {"machine": machine(), "database": facts(fl.database)}
     command = [sys.executable, "-m", "fairlane", "serve", "--url", url, "--port", "0"]
     with subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.PIPE, text=True) as server:
         try:

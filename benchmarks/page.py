@@ -1,7 +1,7 @@
 """Writes docs/benchmarks.md and its charts from the results in benchmarks/results: `python -m benchmarks.page`.
 
-A result is what `fairlane bench --json`, `python -m benchmarks.peers run` or `python -m benchmarks.soak` wrote. What no
-result has is in no table; what was found by other means is told in words.
+A result is what `python -m benchmarks --json`, `python -m benchmarks.peers run` or `python -m benchmarks.soak` wrote.
+What no result has is in no table; what was found by other means is told in words.
 """
 
 import json
@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import measures
 from benchmarks.charts import INK, OURS, chart
-from fairlane.cli.bench import measures
-from fairlane.cli.bench.machine import described
+from benchmarks.machine import described
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -24,7 +24,7 @@ _HEAD: Final = """\
 How fast Fairlane is, beside its peers, and who waits for whom. This page is made from the files in
 `benchmarks/results` by `make bench-page`; the figures are of the machines named with them, and mean little on another
 one: tables with different machines above them can't be compared with each other. Measure yours:
-`fairlane bench --quick`.
+`python -m benchmarks --quick`.
 """
 _NOTHING: Final = """
 Nothing has been measured yet. `make bench` measures Fairlane, `make bench-peers` its peers; both write this page anew.

@@ -18,10 +18,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from benchmarks.databases import database_place, facts
+from benchmarks.machine import machine
+from benchmarks.site import fresh_site
+from benchmarks.work import BATCH, NOOP, submissions
 from fairlane import Fairlane, Submission
-from fairlane.cli.bench.machine import machine
-from fairlane.cli.bench.site import database_place, fresh_site
-from fairlane.cli.bench.work import BATCH, NOOP, submissions
 from fairlane.store.row_security import EVERYONE
 
 _RESULTS: Final = Path(__file__).parent / "results"
@@ -60,7 +61,7 @@ def main() -> None:
         document: dict[str, Any] = {
             "measured_on": datetime.now(UTC).date().isoformat(),
             "machine": machine(),
-            "database": site.fl.database.read(site.fl.database.kind.facts, of=()),
+            "database": facts(site.fl.database),
             "retention": _RETENTION,
             "snapshot": asked.snapshot,
             "samples": [],

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.own_postgres import postgres_in
 from fairlane import Fairlane
-from fairlane.cli.own_postgres import postgres_in
 
 COMMANDS = ("--version", "--help", "jobs list -o acme", "orgs list", "worker --help", "jobs --help")
 ON_POSTGRESQL = ("jobs list -o acme", "orgs list")

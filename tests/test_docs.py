@@ -205,7 +205,7 @@ def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: li
 def test_three_commands_lead_from_the_readme_to_a_job_that_is_watched(tmp_path: Path) -> None:
     made, typed = blocks_of(ROOT / "README.md", "Over HTTP")
     arguments = made.text.removeprefix("make demo ARGS=").split()
-    command = [sys.executable, "-m", "fairlane", "demo", *arguments, "--directory", str(tmp_path / "demo")]
+    command = [sys.executable, "-m", "examples.demo", *arguments, "--directory", str(tmp_path / "demo")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         try:

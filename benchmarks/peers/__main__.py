@@ -13,11 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.databases import facts
+from benchmarks.machine import machine
 from benchmarks.peers.known import PEERS, Known, Store
 from benchmarks.peers.places import NotHere, interpreter, redis_server, server_for, store
 from benchmarks.peers.shape import URL
-from fairlane.cli.bench.machine import machine
-from fairlane.cli.bench.site import fresh_site
+from benchmarks.site import fresh_site
 
 _ROOT: Final = Path(__file__).parents[2]
 _LONGEST: Final = 3600.0  # seconds for one run of a script
@@ -71,7 +72,7 @@ def _stores(server: str | None, wanted: set[Store]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if server is not None:
         with fresh_site(server) as site:
-            found["postgresql"] = site.fl.database.read(site.fl.database.kind.facts, of=())
+            found["postgresql"] = facts(site.fl.database)
     if "redis" in wanted and (program := redis_server()) is not None:
         told = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split()
         found["redis"] = {"server": " ".join(told[:3]), "persistence": "none"}

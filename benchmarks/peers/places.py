@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from benchmarks.databases import temporary_database
+from benchmarks.own_postgres import postgres_in
 from benchmarks.peers.known import Known
-from fairlane.cli.own_postgres import postgres_in
-from fairlane.store.engine import engine_at
 
 _CACHE: Final = Path(__file__).parents[1] / ".cache"
 _PYTHONS: Final = ("python3.14", "python3.13", "python3.12")
@@ -81,7 +81,7 @@ def store(known: Known, server: str | None) -> AbstractContextManager[str]:
     match known.store:
         case "postgresql":
             assert server is not None
-            return engine_at(server).scratch(server)
+            return temporary_database(server)
         case "sqlite":
             return _file(f"{'sqlite:///' if not known.packages else ''}{{}}/jobs.db")
         case "redis":

@@ -1,5 +1,5 @@
-"""The application behind `fairlane demo`: CSV files of facts become PDF reports, thumbnails and a ZIP.
+"""The application behind `make demo`: CSV files of facts become PDF reports, thumbnails and a ZIP.
 
 `app.py` is the only module that runs jobs, `plan.py` the only one that submits them. The others are plain functions
-that do not know Fairlane. Imports are relative, so that the folder also works under another name (in the wheel).
+that do not know Fairlane.
 """

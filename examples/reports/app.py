@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from examples.reports.flaky import ServiceUnavailable, fetch_rates
+from examples.reports.importing import check, read_data, read_records, why_unusable
+from examples.reports.packing import Entry, pack
+from examples.reports.scanning import block, chained
+from examples.reports.series import Series, from_csv, to_csv
+from examples.reports.trend import RESAMPLES, resampled_slopes, trend
 from fairlane import Fairlane, JobContext, PermanentError, TransientError
-
-from .flaky import ServiceUnavailable, fetch_rates
-from .importing import check, read_data, read_records, why_unusable
-from .packing import Entry, pack
-from .scanning import block, chained
-from .series import Series, from_csv, to_csv
-from .trend import RESAMPLES, resampled_slopes, trend
 
 CLEANED = "cleaned.csv"
 REPORT = "report.pdf"
@@ -26,12 +25,12 @@ fl = Fairlane()
 
 
 @contextmanager
-def demo_extra() -> Iterator[None]:
-    """Refuse a failed late import by the name of the extra: only those who render need its packages."""
+def needs_demo_packages() -> Iterator[None]:
+    """Refuse a failed late import in a sentence: only who renders needs these packages."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise PermanentError(f"{error.name} is not installed: pip install 'fairlane[demo]'") from error
+        raise PermanentError(f"{error.name} is not installed; `make demo` installs it") from error
 
 
 def artifact_of_parents(ctx: JobContext, name: str) -> bytes:
@@ -69,8 +68,8 @@ def watched_slopes(ctx: JobContext, series: Series) -> Iterator[float]:
 @fl.job_type("report.render", isolation="thread", dedup_window=0)
 def render_report(ctx: JobContext, firm: str, title: str, accent: str = "#1f4e79") -> dict[str, int]:
     """Make a PDF of the rows that the parent imported."""
-    with demo_extra():
-        from .rendering import Report, render_pdf  # noqa: PLC0415
+    with needs_demo_packages():
+        from examples.reports.rendering import Report, render_pdf  # noqa: PLC0415
 
     def on_page(page: int, pages: int) -> None:
         ctx.progress(50 + 50 * (page - 1) // pages, f"page {page} of {pages}")
@@ -86,8 +85,8 @@ def render_report(ctx: JobContext, firm: str, title: str, accent: str = "#1f4e79
 @fl.job_type("report.thumbnails", isolation="process", dedup_window=0)
 def make_thumbnails(ctx: JobContext) -> dict[str, int]:
     """Make a PNG of each page of the parent's PDF."""
-    with demo_extra():
-        from .thumbnails import page_count, thumbnails  # noqa: PLC0415
+    with needs_demo_packages():
+        from examples.reports.thumbnails import page_count, thumbnails  # noqa: PLC0415
 
     pdf = artifact_of_parents(ctx, REPORT)
     pages = page_count(pdf)

@@ -6,7 +6,7 @@ from reportlab.graphics.charts.lineplots import LinePlot
 from reportlab.graphics.shapes import Drawing, String
 from reportlab.lib.colors import HexColor
 
-from .series import Series
+from examples.reports.series import Series
 
 GREY: Final = HexColor("#8a94a0")
 PALE: Final = HexColor("#e3e7eb")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .series import Row, Series, parse_row
+from examples.reports.series import Row, Series, parse_row
 
 DATA: Final = Path(__file__).parent / "data"
 

@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from examples.reports.verdict import Planned
 from fairlane import Fairlane, JobStatus, OrganizationNotFound, Priority
-
-from .verdict import Planned, due_for_cancel, verdict
-
-__all__ = ["FIRMS", "Planned", "due_for_cancel", "submit_all", "verdict"]
 
 SCAN_BLOCKS: Final = 160  # 0.1 s each: half of them last a little longer than all the rest of the plan
 CANCEL_AT: Final = 50  # percent

@@ -17,10 +17,10 @@ from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from .chart import GREY, PALE, line_chart
-from .series import Row, Series
-from .summary import summary_table
-from .trend import Trend
+from examples.reports.chart import GREY, PALE, line_chart
+from examples.reports.series import Row, Series
+from examples.reports.summary import summary_table
+from examples.reports.trend import Trend
 
 COLUMNS: Final = 3  # pairs of period and value side by side on a data page
 LINES: Final = 30

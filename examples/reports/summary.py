@@ -3,8 +3,8 @@
 import statistics
 from typing import Final
 
-from .series import Row, Series
-from .trend import Trend
+from examples.reports.series import Row, Series
+from examples.reports.trend import Trend
 
 YEARS_PER_DECADE: Final = 10
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Final
 
-from .series import Series
+from examples.reports.series import Series
 
 RESAMPLES: Final = 10_000  # so that the ends of a 95 % interval hardly depend on chance
 _FORTIETHS: Final = 40  # of which the outermost two, 2.5 % each, are cut off

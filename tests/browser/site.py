@@ -6,9 +6,9 @@ from typing import Final, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from examples.demo.worker import BackgroundWorker
 from fairlane import Directory, Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
-from fairlane.cli.demo.command import BackgroundWorker
 from tests.api.served import PASSWORD, QUICK, Server
 from tests.engine.worker_kit import until
 

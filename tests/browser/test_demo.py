@@ -1,4 +1,4 @@
-"""`fairlane demo --serve`, as it is run by whoever looks at the dashboard for the first time."""
+"""`make demo ARGS=--serve`, as it is run by whoever looks at the dashboard for the first time."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ LONGEST: Final = 60.0  # seconds; only a failing test waits so long
 def test_its_link_opens_the_dashboard_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     if not is_built():
         unable("The dashboard is not built; `make dashboard` builds it.")
-    command = [sys.executable, "-m", "fairlane", "demo", "--serve", "--directory", str(tmp_path / "demo")]
+    command = [sys.executable, "-m", "examples.demo", "--serve", "--directory", str(tmp_path / "demo")]
     with subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -295,14 +295,6 @@ def test_a_worker_without_a_schema_says_to_migrate(run: Run, project: Path, proc
     assert "run `fairlane migrate`" in complaint
 
 
-def test_the_demo_takes_no_database_of_others(run: Run, tmp_path: Path) -> None:
-    run("demo", "--url", "sqlite:///mine.db", code=2)
-    run("demo", "--keep", code=2)
-    (tmp_path / "thesis.txt").touch()
-    assert "is not empty and no earlier demo's" in run("demo", "--directory", tmp_path, code=1).stderr
-    assert (tmp_path / "thesis.txt").exists()
-
-
 def test_what_an_option_may_be_is_told_in_plain_words(run: Run) -> None:
     refused = run("members", "add", "ana", "-o", "acme", "--role", "boss", code=2).stderr
     assert "Invalid value for '--role': 'boss' is not one of 'viewer', 'member', 'admin'." in refused

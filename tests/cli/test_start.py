@@ -35,7 +35,7 @@ NOT_IMPORTED = {
 }
 
 # Commands that are no group; these import at once what they run.
-NEED_THE_DATABASE = {"bench", "check", "demo", "migrate", "serve", "top"}
+NEED_THE_DATABASE = {"check", "migrate", "serve", "top"}
 
 
 @pytest.mark.parametrize("command", NOT_IMPORTED)

@@ -13,8 +13,8 @@ from psycopg import sql
 from sqlalchemy import Connection, Table, event, make_url, select
 from sqlalchemy import Engine as SomeEngine
 
+from benchmarks import own_postgres
 from fairlane import Job
-from fairlane.cli import own_postgres
 from fairlane.store import schema
 from fairlane.store.tables import live
 from fairlane.store.transaction import Database

@@ -12,9 +12,7 @@ from tests.faults.injection import Spares
 
 # Tests that are not run with faults.
 LEFT_OUT: Final = {
-    "tests/acceptance/test_bench.py*": "it measures",
     "tests/acceptance/test_cli_worker.py*": "its workers run in processes of their own",
-    "tests/acceptance/test_demo.py*": "its workers run in processes of their own",
     "tests/acceptance/*::test_keys_are_looked_at_once_*": "it counts statements",
     "tests/acceptance/*::test_nobody_goes_by_the_keys_*": "its key comes amid a read that is made again",
     "tests/acceptance/test_engine_outage.py*": "it takes the database away itself",

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from fairlane.cli.bench.machine import machine
+from benchmarks.machine import machine
 from tests.storm.bounds import kills_of, missed, quantile, undisturbed, unproved
 from tests.storm.explain import PROMPT
 from tests.storm.faults import Fault

@@ -20,13 +20,11 @@ from fairlane.domain.origin import acting_from
 # Where each command is, and what it does. It is imported when it is asked for: most of them need the database's
 # libraries, which take longer than the rest of the start.
 _PLACES: Final = {
-    "demo": ("demo.command:demo", "Run three firms' reports and show their jobs live."),
     "worker": ("worker:worker", "Run jobs until SIGTERM or Ctrl-C."),
     "serve": ("serve:serve", "Serve the dashboard and the REST API."),
     "migrate": ("migrating:migrate", "Create the schema or bring it up to date."),
     "check": ("checks:check", "Say what is wrong with the installation, if anything."),
     "top": ("top:top", "Show queues, running jobs and workers, live."),
-    "bench": ("bench.command:bench", "Measure this machine with this database."),
     "jobs": ("jobs:app", "Look at jobs, submit, cancel and retry them."),
     "dead-letters": ("dead_letters:app", "Look at dead letters, retry them, note what was decided."),
     "schedules": ("schedules:app", "Have jobs submitted by the clock."),
@@ -241,7 +239,6 @@ def root(
 
     \b
     Examples:
-        fairlane demo
         fairlane migrate --url postgresql://localhost/jobs
         fairlane worker --app myproject.jobs:fl
         fairlane jobs submit report.pdf -o acme -p month=2026-11-01 --wait

@@ -88,7 +88,8 @@ def load(target: Target) -> "Fairlane":
     if target.url is not None:
         # The application reads it when it makes its Fairlane; so do the processes that it starts.
         os.environ["FAIRLANE_URL"] = target.url
-    make_importable(Path.cwd())
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
     module, _, name = target.app.partition(":")
     fl = _named(_import(module), name) if name else _only_one(_import(module))
     _refuse_contradictions(fl.settings, target)
@@ -116,12 +117,6 @@ def _refuse_contradictions(code: "Settings", target: Target) -> None:
             f"{target.app} says {name} = {safe_url(str(mine))} in its code, and {where} says {safe_url(str(theirs))}; "
             f"leave out {where}, or leave {name} out of the code, which then takes it from the environment."
         )
-
-
-def make_importable(directory: Path) -> None:
-    """Let modules be imported from `directory`, here and in the processes that run handlers."""
-    if str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
 
 
 def _import(name: str) -> ModuleType:

@@ -122,12 +122,6 @@ class DatabaseEngine(Protocol):
     def place(self, connection: Connection) -> tuple[Any, ...] | None:
         """Return what tells the database from others; None without Fairlane's tables, () if it is in memory."""
 
-    def facts(self, connection: Connection) -> dict[str, str]:
-        """Return its kind and version, what a commit waits for, and the role and row security of statements."""
-
-    def scratch(self, url: str) -> AbstractContextManager[str]:
-        """Yield the URL of a fresh and empty database beside this one, deleted at the end."""
-
     def lock_timeout(
         self, connection: Connection, seconds: float, of: Collection[str] = ()
     ) -> AbstractContextManager[None]:

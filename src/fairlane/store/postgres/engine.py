@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -22,15 +22,13 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    make_url,
     select,
     text,
     true,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, PendingRollbackError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
@@ -46,7 +44,6 @@ from fairlane.store.statements.finish import Finish, arrays
 from fairlane.store.statements.keys import Writer
 from fairlane.store.statements.transition import Key
 from fairlane.store.tables import Instant, jobs
-from fairlane.store.transaction import translated
 
 writers_are_serial: Final = False
 is_server: Final = True
@@ -65,9 +62,7 @@ _PLACE: Final = text("""
 SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
 FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
 """)
-_FACTS: Final = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
 _FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
-_LOCK_SECONDS: Final = 60.0
 _SETTINGS: Final = text(
     f"SELECT {LENT}, "
     f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role'), "
@@ -206,43 +201,6 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
     """
     row = connection.execute(_PLACE, {"jobs": jobs.name}).one_or_none()
     return tuple(row) if row is not None else None
-
-
-def facts(connection: Connection) -> dict[str, str]:
-    """Return what the session's settings say."""
-    named = {name: str(connection.scalar(text(f"SHOW {name}"))) for name in _FACTS}
-    secured = connection.scalar(text("SELECT row_security_active('fairlane_jobs')"))
-    below = {
-        "role": str(connection.scalar(text("SELECT current_user"))),
-        "row_security": "on" if secured else "off",
-    }
-    return {"kind": "PostgreSQL", "version": named.pop("server_version"), **named, **below}
-
-
-@contextmanager
-def scratch(url: str) -> Iterator[str]:
-    """Create another database of the same server."""
-    name = f"fairlane_scratch_{uuid4().hex}"
-    _administer(url, f"CREATE DATABASE {name} TEMPLATE template0")
-    try:
-        yield make_url(url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        _administer(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-def _administer(url: str, statement: str) -> None:
-    engine = connect(url, pool_size=1, lock_seconds=_LOCK_SECONDS)
-    try:
-        with translated(engine.url.render_as_string()), engine.connect() as connection:
-            # A database is made and dropped outside of transactions.
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
-    except ProgrammingError as error:
-        raise ConfigurationError(
-            f"This user may not create a database beside that one ({str(error.orig).strip()}); "
-            "let a superuser say ALTER ROLE … CREATEDB, or name a server of your own."
-        ) from error
-    finally:
-        engine.dispose()
 
 
 @contextmanager

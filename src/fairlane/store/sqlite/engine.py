@@ -1,7 +1,5 @@
 """How SQLite does what `store.engine.DatabaseEngine` names: one transaction writes at a time, in a file at hand."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -14,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, TextClause, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock
 from fairlane.store.engine import Question, Rows
@@ -44,7 +41,6 @@ _FILE: Final = text("""
 SELECT coalesce(file, '') FROM pragma_database_list
 WHERE name = 'main' AND EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = :jobs)
 """)
-_SYNCHRONOUS: Final = ("off", "normal", "full", "extra")  # what `PRAGMA synchronous` answers
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
 
 
@@ -129,35 +125,6 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
         found = Path(file).stat()
         return found.st_dev, found.st_ino
     return None
-
-
-def facts(connection: Connection) -> dict[str, str]:
-    """Return what the connection's pragmas say."""
-    level = connection.scalar(text("PRAGMA synchronous"))
-    return {
-        "kind": "SQLite",
-        "version": str(connection.scalar(text("SELECT sqlite_version()"))),
-        "journal_mode": str(connection.scalar(text("PRAGMA journal_mode"))),
-        "synchronous": _SYNCHRONOUS[int(str(level))],
-    }
-
-
-@contextmanager
-def scratch(url: str) -> Iterator[str]:
-    """Name a file in a folder of its own, beside the database's file."""
-    file = file_of(url)
-    if file is None:
-        raise ConfigurationError("A database in memory has nothing beside it; name a file, such as sqlite:///jobs.db.")
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="fairlane-scratch-", dir=file.parent))
-    except OSError as error:
-        raise ConfigurationError(
-            f"Nothing can be created in {file.parent} ({error.strerror}); give this user the right, or another URL."
-        ) from error
-    try:
-        yield f"sqlite:///{folder / 'jobs.db'}"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_timeout(

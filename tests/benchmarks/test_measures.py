@@ -1,4 +1,4 @@
-"""`fairlane bench`: every figure is measured, and nothing is left behind. How large they are is no test's business."""
+"""Every figure is measured, and nothing is left behind. How large they are is no test's business."""
 
 import json
 import subprocess
@@ -9,18 +9,19 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from benchmarks.measures import MEASURES
 from fairlane import Fairlane
-from fairlane.cli.bench.measures import MEASURES
 
 pytestmark = pytest.mark.slow
 
+REPOSITORY: Final = Path(__file__).parents[2]
 LONGEST: Final = 300.0  # seconds; only a failing test waits so long
 FIGURES: Final = {name for measure in MEASURES.values() for name in measure.figures}
 
 
 def bench(*arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "fairlane", "bench", *arguments]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONGEST)
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    ended = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=LONGEST)
     assert ended.returncode == code, ended.stderr
     return ended
 
@@ -59,16 +60,18 @@ def test_on_postgresql_it_measures_in_databases_of_its_own(postgres_url: str) ->
     assert len(document["figures"][0]["runs"]) == 2
     assert (document["database"]["kind"], document["database"]["fsync"]) == ("PostgreSQL", "off")
     with psycopg.connect(postgres_url) as connection:
-        left = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'fairlane_scratch%'").fetchall()
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'fairlane_benchmark_%'"
+        ).fetchall()
     assert left == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--only", "none"], 2, "choose from bulk, single, drain"),
+        (["--only", "none"], 2, "invalid choice: 'none'"),
         (["--only", "drain-behind"], 2, "drain-behind needs --deep N"),
-        (["--url", "sqlite:///jobs.db", "--postgres"], 2, "leave --url"),
+        (["--url", "sqlite:///jobs.db", "--postgres"], 2, "not allowed with argument --url"),
         (["--url", "sqlite://"], 1, "name a file"),
         (["--url", "sqlite:////nowhere/jobs.db"], 1, "Nothing can be created in /nowhere"),
     ],

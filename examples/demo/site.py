@@ -69,7 +69,9 @@ def site_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[Site | Non
         from fairlane.cli.serve import listen
     except ModuleNotFoundError as error:
         if wanted:
-            raise ConfigurationError(f"The dashboard needs {error.name}: pip install 'fairlane[web]'.") from None
+            raise ConfigurationError(
+                f"The dashboard needs {error.name}; run `make demo ARGS=--serve`, which installs it."
+            ) from None
         yield None
         return
     if not wanted and not is_built():

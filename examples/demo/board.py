@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from examples.reports.plan import FIRMS
+from examples.reports.verdict import Planned
 from fairlane import Job, JobStatus
 from fairlane.cli.output import STATUS_STYLES, plain, seconds_since
 from fairlane.domain.statuses import TERMINAL
@@ -27,17 +29,6 @@ _MARKS: Final = {
 }
 _BAR: Final = 20
 _NAME: Final = 24  # characters; the longest name of the plan has 22
-
-
-class Planned(Protocol):
-    """The part of a planned job that is shown."""
-
-    @property
-    def job_id(self) -> UUID: ...
-    @property
-    def organization(self) -> str: ...
-    @property
-    def name(self) -> str: ...
 
 
 class Board(Protocol):
@@ -56,18 +47,17 @@ def begun_at(jobs: Iterable[Job]) -> datetime:
     return min(job.created_at for job in jobs)
 
 
-def board_on(console: Console, planned: Sequence[Planned], names: Mapping[str, str]) -> Board:
-    """Return the board that suits the console. `names` of the organizations, by id."""
-    return LiveBoard(console, planned, names) if console.is_terminal else LineBoard(console, planned)
+def board_on(console: Console, planned: Sequence[Planned]) -> Board:
+    """Return the board that suits the console."""
+    return LiveBoard(console, planned) if console.is_terminal else LineBoard(console, planned)
 
 
 class LiveBoard:
     """Bars, redrawn in place. A terminal that is too low for all gets the jobs that run, and counts."""
 
-    def __init__(self, console: Console, planned: Sequence[Planned], names: Mapping[str, str]) -> None:
+    def __init__(self, console: Console, planned: Sequence[Planned]) -> None:
         self._console = console
         self._planned = planned
-        self._names = names
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -81,17 +71,17 @@ class LiveBoard:
 
     def show(self, jobs: Mapping[UUID, Job]) -> None:
         """Draw anew."""
-        low = self._console.height <= len(self._planned) + 2 * len(self._names)
+        low = self._console.height <= len(self._planned) + 2 * len(FIRMS)
         self._live.update(Group(*self._sections(jobs, low=low)), refresh=True)
 
     def _sections(self, jobs: Mapping[UUID, Job], *, low: bool) -> Iterable[RenderableType]:
-        for organization, name in self._names.items():
+        for firm in FIRMS:
             mine = [
                 (one.name, jobs[one.job_id])
                 for one in self._planned
-                if one.organization == organization and one.job_id in jobs
+                if one.organization == firm.id and one.job_id in jobs
             ]
-            head = Text(plain(name), "bold")
+            head = Text(firm.name, "bold")
             if low:
                 head.append(f"  {_counts(job.status for _, job in mine)}", "not bold dim")
                 mine = [(step, job) for step, job in mine if job.status is JobStatus.RUNNING]

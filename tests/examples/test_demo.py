@@ -1,4 +1,4 @@
-"""`fairlane demo`, as it is run by whoever tries Fairlane."""
+"""`make demo`, as it is run by whoever tries Fairlane."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def directory() -> Iterator[Path]:
 
 
 def command(directory: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "fairlane", "demo", "--directory", str(directory), *arguments]
+    return [sys.executable, "-m", "examples.demo", "--directory", str(directory), *arguments]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--postgres"]], ids=["sqlite", "postgresql"])
@@ -93,3 +93,14 @@ def test_ctrl_c_ends_it_cleanly(directory: Path) -> None:
         _, complaint = process.communicate(timeout=LONGEST)
 
     assert (process.returncode, complaint) == (130, "")
+
+
+def test_the_demo_empties_no_directory_of_others(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "thesis.txt").touch()
+
+    ended = subprocess.run(command(directory), check=False, cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert ended.returncode == 1
+    assert "is not empty and no earlier demo's" in ended.stderr
+    assert (directory / "thesis.txt").exists()

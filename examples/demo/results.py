@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
+from examples.demo.board import begun_at
+from examples.demo.place import Place
+from examples.reports.plan import FIRMS
+from examples.reports.verdict import Planned
 from fairlane import Fairlane, Job, JobStatus
-from fairlane.cli.demo.board import Planned, begun_at
-from fairlane.cli.demo.place import Place
 from fairlane.cli.output import plain, short, table
 
 _KEPT: Final = (".pdf", ".zip")
@@ -38,27 +40,27 @@ def write_reports(fl: Fairlane, jobs: Mapping[UUID, Job], output: Path) -> list[
     return sorted(written)
 
 
-def print_summary(console: Console, jobs: Mapping[UUID, Job], names: Mapping[str, str]) -> None:
+def print_summary(console: Console, jobs: Mapping[UUID, Job]) -> None:
     """Print a line for each organization; its seconds end with its last job."""
     ends = (JobStatus.COMPLETED, JobStatus.DEAD_LETTER, JobStatus.CANCELED)
     heads = (*(status.replace("_", " ").upper() for status in ends), "RETRIES", "SECONDS")
     rows = table(
         Column("ORGANIZATION", overflow="ellipsis"), *(Column(head, justify="right", no_wrap=True) for head in heads)
     )
-    for organization in names:
-        mine = [job for job in jobs.values() if job.organization == organization]
+    for firm in FIRMS:
+        mine = [job for job in jobs.values() if job.organization == firm.id]
         finished = [job.finished_at for job in mine if job.finished_at is not None]
         lasted = f"{(max(finished) - begun_at(jobs.values())).total_seconds():.1f}" if finished else ""
         sizes = [str(sum(job.status is status for job in mine)) for status in ends]
-        rows.add_row(organization, *sizes, str(sum(job.retry_count for job in mine)), lasted)
+        rows.add_row(firm.id, *sizes, str(sum(job.retry_count for job in mine)), lasted)
     console.print(rows)
 
 
-def print_dead_letters(console: Console, fl: Fairlane, names: Mapping[str, str]) -> None:
+def print_dead_letters(console: Console, fl: Fairlane) -> None:
     """Print each with its reason: of the job that no retry can save."""
-    for organization in names:
-        for letter in fl.dead_letters.list(organization=organization).items:
-            head = Text("dead letter", "red").append(f"  {organization}, {letter.job_type} {short(letter.job_id)}: ")
+    for firm in FIRMS:
+        for letter in fl.dead_letters.list(organization=firm.id).items:
+            head = Text("dead letter", "red").append(f"  {firm.id}, {letter.job_type} {short(letter.job_id)}: ")
             console.print(head.append(plain(letter.reason), "default"))
 
 
@@ -76,13 +78,13 @@ def print_next_steps(console: Console, place: Place, planned: Sequence[Planned],
 
 
 def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Job]) -> Iterator[str]:
-    program = _program()
     if not place.stays:
-        yield f"{program} demo --postgres --keep   # leaves PostgreSQL running, to look at its jobs"
-        yield f"{program} demo                     # the same on SQLite"
-        yield f"{program} demo --serve             # and the dashboard, for as long as you look at it"
+        yield 'make demo ARGS="--postgres --keep"   # leaves PostgreSQL running, to look at its jobs'
+        yield "make demo                            # the same on SQLite"
+        yield "make demo ARGS=--serve               # and the dashboard, for as long as you look at it"
         yield f"ls {shlex.quote(str(shown(place.output)))}/*"
         return
+    program = _program()
     ended = {status: job for job in jobs.values() for status in [job.status]}
     first = planned[0].organization
     yield f"export FAIRLANE_URL={shlex.quote(_shown_url(place))}"
@@ -93,18 +95,17 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
     if retried is not None:
         yield f"{program} jobs show {short(retried.id)} -o {retried.organization}"
     if find_spec("uvicorn") is not None:
-        yield f"{program} serve   # the dashboard with these jobs; `fairlane demo --serve` keeps it open by itself"
+        yield f"{program} serve   # the dashboard with these jobs; `make demo ARGS=--serve` keeps it open by itself"
     if not place.url.startswith("sqlite"):
         pid = shown(place.directory / "postgres" / "postmaster.pid")
         yield f"kill -INT $(head -1 {shlex.quote(str(pid))})   # stops PostgreSQL"
 
 
 def _program() -> str:
-    """Return what to type to run this command line again."""
+    """Return what to type for `fairlane`."""
     if shutil.which("fairlane") is not None:
         return "fairlane"
-    typed = Path(sys.argv[0])
-    return shlex.quote(str(shown(typed))) if typed.name == "fairlane" else f"{Path(sys.executable).name} -m fairlane"
+    return shlex.quote(str(shown(Path(sys.executable).with_name("fairlane"))))
 
 
 def _shown_url(place: Place) -> str:

@@ -1,0 +1,1 @@
+"""The demo: runs the application of examples/reports and shows what becomes of its jobs."""

@@ -1,1 +1,0 @@
-"""`fairlane bench`: measures this machine with this database. What is measured, and how, `measures.py` says."""

@@ -1,1 +1,0 @@
-"""`fairlane demo`: runs the application of examples/reports and shows what becomes of its jobs."""
