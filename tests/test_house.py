@@ -47,7 +47,7 @@ WHICH_DATABASE = {
     "store/engine.py": "it answers",
     "store/borrow.py": "refuses the drivers of hosts that it does not know",
     "store/postgres/engine.py": "hosts bring drivers that say in their own ways whether a transaction is open",
-    "store/tables/base.py": "a moment is another type of column in each",
+    "store/tables.py": "a moment is another type of column in each",
 }
 NAMES_OF_A_DATABASE = {
     "dialect.name",

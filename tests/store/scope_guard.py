@@ -27,8 +27,9 @@ from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ClauseE
 from sqlalchemy.sql.selectable import CTE, AliasedReturnsRows, Join, Lateral, Select, SelectBase, Subquery
 
 import fairlane
-from fairlane.store.tables import TENANT_TABLES
+from fairlane.store.tables import metadata
 
+TENANT_TABLES: Final = frozenset(table for table in metadata.tables.values() if "organization_id" in table.c)
 ACROSS: Final = "fairlane_across"
 # Why a statement may leave the organization out.
 REASONS: Final = {

@@ -4,6 +4,8 @@ Revision ID: 0001
 Revises:
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -26,13 +28,17 @@ STORAGE = {
     "fairlane_dedup_keys": VACUUMED,
     "fairlane_execution_log": VACUUMED,
 }
+# On PostgreSQL, and on SQLite.
+RETRYING = "status = 'queued' AND NOT ready", "status = 'queued' AND ready = 0"
+SCHEDULED = "status = 'pending' AND unmet_parents = 0"
+FILTERED = ["job_type", "submitted_by", "queue"]
 
 
 def upgrade() -> None:  # noqa: PLR0915 - a list
     """Create all tables and indexes."""
-    op.create_table(
+    _table(
         "fairlane_organizations",
-        sa.Column("id", ORGANIZATION, nullable=False),
+        sa.Column("id", ORGANIZATION, primary_key=True),
         sa.Column("name", NAME, nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("weight", sa.Integer(), server_default=sa.text("1"), nullable=False),
@@ -40,46 +46,35 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("max_live_jobs", sa.Integer()),
         sa.Column("retention_seconds", sa.Float(53)),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_organizations_pk"),
     )
-    op.create_index(
-        "fairlane_organizations_suspended",
-        "fairlane_organizations",
-        ["id"],
-        postgresql_where=sa.text("status = 'suspended'"),
-        sqlite_where=sa.text("status = 'suspended'"),
-    )
-    op.create_table(
+    _index("fairlane_organizations", "suspended", "id", "status = 'suspended'")
+    _of_organization(
         "fairlane_members",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("user_id", NAME, nullable=False),
+        sa.Column("user_id", NAME, primary_key=True),
         sa.Column("role", sa.String(20), nullable=False),
         sa.Column("permissions", sa.Text(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "user_id", name="fairlane_members_pk"),
     )
-    op.create_index("fairlane_members_user", "fairlane_members", ["user_id"])
-    op.create_table(
+    _index("fairlane_members", "user", "user_id")
+    _table(
         "fairlane_job_types",
-        sa.Column("name", NAME, nullable=False),
+        sa.Column("name", NAME, primary_key=True),
         sa.Column("schema", sa.Text(), nullable=False),
         sa.Column("options", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("registered_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("name", name="fairlane_job_types_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_pauses",
-        sa.Column("subject", sa.String(20), nullable=False),
-        sa.Column("name", NAME, nullable=False),
+        sa.Column("subject", sa.String(20), primary_key=True),
+        sa.Column("name", NAME, primary_key=True),
         sa.Column("paused_at", INSTANT, nullable=False),
         sa.Column("paused_by", NAME, nullable=False),
         sa.Column("reason", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.PrimaryKeyConstraint("subject", "name", name="fairlane_pauses_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_workers",
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("name", NAME, nullable=False),
         sa.Column("queues", sa.Text(), nullable=False),
         sa.Column("job_types", sa.Text(), nullable=False),
@@ -92,19 +87,15 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("version", sa.String(40)),
         sa.Column("left_behind", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("drain_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_workers_pk"),
     )
-    op.create_table(
+    _of_organization(
         "fairlane_locked_organizations",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("worker_id", sa.Uuid(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "worker_id", name="fairlane_locked_organizations_pk"),
+        sa.Column("worker_id", sa.Uuid(), primary_key=True),
     )
-    op.create_index("fairlane_locked_organizations_worker", "fairlane_locked_organizations", ["worker_id"])
-    op.create_table(
+    _index("fairlane_locked_organizations", "worker", "worker_id")
+    _of_organization(
         "fairlane_jobs",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("queue", NAME, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("parameters", sa.Text(), nullable=False),
@@ -115,29 +106,15 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("timeout_seconds", sa.Float(53)),
         sa.Column("on_parent_failure", sa.String(20), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_jobs_pk"),
     )
-    op.create_index("fairlane_jobs_created", "fairlane_jobs", ["organization_id", "created_at", "id"])
-    op.create_index(
-        "fairlane_jobs_user",
-        "fairlane_jobs",
-        ["organization_id", "submitted_by", "created_at", "id", "job_type"],
-        postgresql_where=sa.text("submitted_by IS NOT NULL"),
-        sqlite_where=sa.text("submitted_by IS NOT NULL"),
-    )
-    op.create_index(
-        "fairlane_jobs_queue",
-        "fairlane_jobs",
-        ["organization_id", "queue", "created_at", "id", "job_type"],
-        postgresql_where=sa.text("queue != 'default'"),
-        sqlite_where=sa.text("queue != 'default'"),
-    )
-    op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "created_at", "id"])
+    _index("fairlane_jobs", "created", "organization_id created_at id")
+    _index("fairlane_jobs", "user", "organization_id submitted_by created_at id job_type", "submitted_by IS NOT NULL")
+    _index("fairlane_jobs", "queue", "organization_id queue created_at id job_type", "queue != 'default'")
+    _index("fairlane_jobs", "type", "organization_id job_type created_at id")
     _make_key_last("fairlane_jobs")
-    op.create_table(
+    _of_organization(
         "fairlane_live",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("queue", NAME, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("submitted_by", NAME),
@@ -162,70 +139,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("error_type", NAME),
         sa.Column("error_message", sa.Text()),
         sa.Column("started_at", INSTANT),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_live_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_live_job_fk",
-            ondelete="CASCADE",
-        ),
+        _key_of_job("fairlane_live", "id"),
     )
-    op.create_index(
-        "fairlane_live_ready",
-        "fairlane_live",
-        ["queue", "organization_id", "job_type", "priority", "run_at", "id"],
-        postgresql_where=sa.text("ready"),
-        sqlite_where=sa.text("ready = 1"),
-    )
-    op.create_index(
-        "fairlane_live_retrying",
-        "fairlane_live",
-        ["next_retry_at"],
-        postgresql_where=sa.text("status = 'queued' AND NOT ready"),
-        sqlite_where=sa.text("status = 'queued' AND ready = 0"),
-    )
-    op.create_index(
-        "fairlane_live_retrying_of",
-        "fairlane_live",
-        ["organization_id", "status", "ready", "created_at", "id"],
-        postgresql_where=sa.text("status = 'queued' AND NOT ready"),
-        sqlite_where=sa.text("status = 'queued' AND ready = 0"),
-    )
-    op.create_index(
-        "fairlane_live_running",
-        "fairlane_live",
-        ["worker_id", "job_type", "organization_id"],
-        postgresql_where=sa.text("status = 'running'"),
-        sqlite_where=sa.text("status = 'running'"),
-    )
-    for turns, moment, waits in (
-        ("retrying", "next_retry_at", "status = 'queued' AND {not_ready}"),
-        ("scheduled", "run_at", "status = 'pending' AND unmet_parents = 0"),
-    ):
-        op.create_index(
-            f"fairlane_live_{turns}_turns",
-            "fairlane_live",
-            ["organization_id", moment],
-            postgresql_where=sa.text(waits.format(not_ready="NOT ready")),
-            sqlite_where=sa.text(waits.format(not_ready="ready = 0")),
-        )
-    op.create_index(
-        "fairlane_live_scheduled",
-        "fairlane_live",
-        ["run_at"],
-        postgresql_where=sa.text("status = 'pending' AND unmet_parents = 0"),
-        sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
-    )
-    op.create_index(
-        "fairlane_live_status",
-        "fairlane_live",
-        ["organization_id", "status", "created_at", "id"],
-        postgresql_include=["job_type", "submitted_by", "queue"],
-    )
-    op.create_table(
+    _index("fairlane_live", "ready", "queue organization_id job_type priority run_at id", "ready", "ready = 1")
+    _index("fairlane_live", "retrying", "next_retry_at", *RETRYING)
+    _index("fairlane_live", "retrying_of", "organization_id status ready created_at id", *RETRYING)
+    _index("fairlane_live", "running", "worker_id job_type organization_id", "status = 'running'")
+    _index("fairlane_live", "retrying_turns", "organization_id next_retry_at", *RETRYING)
+    _index("fairlane_live", "scheduled_turns", "organization_id run_at", SCHEDULED)
+    _index("fairlane_live", "scheduled", "run_at", SCHEDULED)
+    _index("fairlane_live", "status", "organization_id status created_at id", postgresql_include=FILTERED)
+    _of_organization(
         "fairlane_ended",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("queue", NAME, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("submitted_by", NAME),
@@ -244,149 +170,93 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("finished_at", INSTANT, nullable=False),
         sa.Column("canceled_at", INSTANT),
         sa.Column("canceled_by", NAME),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_ended_pk"),
     )
-    op.create_index(
-        "fairlane_ended_status",
-        "fairlane_ended",
-        ["organization_id", "status", "created_at", "id"],
-        postgresql_include=["job_type", "submitted_by", "queue"],
-    )
-    op.create_index("fairlane_ended_finished", "fairlane_ended", ["organization_id", "job_type", "finished_at", "id"])
+    _index("fairlane_ended", "status", "organization_id status created_at id", postgresql_include=FILTERED)
+    _index("fairlane_ended", "finished", "organization_id job_type finished_at id")
     _make_key_last("fairlane_live", "fairlane_ended")
-    op.create_table(
+    _of_job(
         "fairlane_job_parents",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
-        sa.Column("parent_id", sa.Uuid(), nullable=False),
+        sa.Column("parent_id", sa.Uuid(), primary_key=True),
         sa.Column("state", sa.String(20), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", "parent_id", name="fairlane_job_parents_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_job_parents_job_fk",
-            ondelete="CASCADE",
-        ),
         sa.ForeignKeyConstraint(
             ["organization_id", "parent_id"],
             ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
             name="fairlane_job_parents_parent_fk",
         ),
     )
-    op.create_index(
-        "fairlane_job_parents_new",
-        "fairlane_job_parents",
-        ["organization_id", "job_id", "parent_id"],
-        postgresql_where=sa.text("state = 'new'"),
-        sqlite_where=sa.text("state = 'new'"),
-    )
-    op.create_index(
-        "fairlane_job_parents_watched",
-        "fairlane_job_parents",
-        ["organization_id", "job_id", "parent_id"],
-        postgresql_where=sa.text("state = 'watched'"),
-        sqlite_where=sa.text("state = 'watched'"),
-    )
-    op.create_index(
-        "fairlane_job_parents_parent", "fairlane_job_parents", ["organization_id", "parent_id", "state", "job_id"]
-    )
-    op.create_table(
+    _index("fairlane_job_parents", "new", "organization_id job_id parent_id", "state = 'new'")
+    _index("fairlane_job_parents", "watched", "organization_id job_id parent_id", "state = 'watched'")
+    _index("fairlane_job_parents", "parent", "organization_id parent_id state job_id")
+    _of_organization(
         "fairlane_labels",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("name", NAME, nullable=False),
-        sa.Column("value", NAME, nullable=False),
-        sa.Column("created_at", INSTANT, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "name", "value", "created_at", "job_id", name="fairlane_labels_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_labels_job_fk",
-            ondelete="CASCADE",
-        ),
+        sa.Column("name", NAME, primary_key=True),
+        sa.Column("value", NAME, primary_key=True),
+        sa.Column("created_at", INSTANT, primary_key=True),
+        sa.Column("job_id", sa.Uuid(), primary_key=True),
+        _key_of_job("fairlane_labels"),
     )
-    op.create_index("fairlane_labels_job", "fairlane_labels", ["organization_id", "job_id"])
-    op.create_table(
+    _index("fairlane_labels", "job", "organization_id job_id")
+    _of_organization(
         "fairlane_dedup_keys",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("key", sa.String(64), primary_key=True),
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("expires_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "key", name="fairlane_dedup_keys_pk"),
     )
-    op.create_index("fairlane_dedup_keys_job", "fairlane_dedup_keys", ["organization_id", "job_id"])
-    op.create_table(
+    _index("fairlane_dedup_keys", "job", "organization_id job_id")
+    _of_organization(
         "fairlane_quotas",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("subject", sa.String(500), nullable=False),
+        sa.Column("subject", sa.String(500), primary_key=True),
         sa.Column("uses", sa.BigInteger(), nullable=False),
         sa.Column("used_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "subject", name="fairlane_quotas_pk"),
     )
-    op.create_table(
+    _of_organization(
         "fairlane_limits",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("job_type", NAME, primary_key=True),
         sa.Column("document", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_type", name="fairlane_limits_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_submissions",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), primary_key=True),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("submitted_by", NAME, nullable=False),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_submissions_pk"),
     )
-    op.create_index(
-        "fairlane_submissions_by", "fairlane_submissions", ["organization_id", "job_type", "submitted_by", "at"]
-    )
-    op.create_index("fairlane_submissions_at", "fairlane_submissions", ["at"])
-    op.create_table(
+    _index("fairlane_submissions", "by", "organization_id job_type submitted_by at")
+    _index("fairlane_submissions", "at", "at")
+    _table(
         "fairlane_starts",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), primary_key=True),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_starts_pk"),
     )
-    op.create_index("fairlane_starts_at", "fairlane_starts", ["organization_id", "job_type", "at"])
-    op.create_table(
+    _index("fairlane_starts", "at", "organization_id job_type at")
+    _of_organization(
         "fairlane_outcomes",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_type", NAME, nullable=False),
-        sa.Column("minute", INSTANT, nullable=False),
-        sa.Column("worker_id", sa.Uuid(), nullable=False),
+        sa.Column("job_type", NAME, primary_key=True),
+        sa.Column("minute", INSTANT, primary_key=True),
+        sa.Column("worker_id", sa.Uuid(), primary_key=True),
         sa.Column("completions", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("seconds", sa.Float(53), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_type", "minute", "worker_id", name="fairlane_outcomes_pk"),
     )
-    op.create_index("fairlane_outcomes_minute", "fairlane_outcomes", ["minute"])
-    op.create_table(
+    _index("fairlane_outcomes", "minute", "minute")
+    _of_organization(
         "fairlane_breakers",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("job_type", NAME, primary_key=True),
         sa.Column("opened_at", INSTANT, nullable=False),
         sa.Column("until", INSTANT, nullable=False),
         sa.Column("trial_job_id", sa.Uuid()),
         sa.Column("trial_attempt", sa.Integer()),
         sa.Column("trial_lease_token", sa.Uuid()),
         sa.Column("closed_at", INSTANT),
-        sa.PrimaryKeyConstraint("organization_id", "job_type", name="fairlane_breakers_pk"),
     )
-    op.create_index(
-        "fairlane_breakers_open",
-        "fairlane_breakers",
-        ["until"],
-        postgresql_where=sa.text("closed_at IS NULL"),
-        sqlite_where=sa.text("closed_at IS NULL"),
-    )
-    op.create_table(
+    _index("fairlane_breakers", "open", "until", "closed_at IS NULL")
+    _table(
         "fairlane_execution_log",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), primary_key=True),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
@@ -396,32 +266,20 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("actor", NAME, nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_execution_log_pk"),
         sqlite_autoincrement=True,
     )
-    op.create_index("fairlane_execution_log_job", "fairlane_execution_log", ["organization_id", "job_id", "sequence"])
-    op.create_table(
+    _index("fairlane_execution_log", "job", "organization_id job_id sequence")
+    _of_job(
         "fairlane_attempt_errors",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), primary_key=True),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("error_type", NAME, nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("traceback", sa.Text(), nullable=False),
         sa.Column("fingerprint", NAME, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", "attempt", name="fairlane_attempt_errors_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_attempt_errors_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _of_job(
         "fairlane_dead_letters",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error_type", NAME, nullable=False),
@@ -433,159 +291,88 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("resolved_by", NAME),
         sa.Column("resolved_at", INSTANT),
         sa.Column("parent_deleted_at", INSTANT),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_dead_letters_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_dead_letters_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_index("fairlane_dead_letters_cause", "fairlane_dead_letters", ["organization_id", "caused_by"])
-    op.create_index(
-        "fairlane_dead_letters_newest",
-        "fairlane_dead_letters",
-        ["organization_id", "resolution", "entered_at", "job_id"],
-    )
-    op.create_index(
-        "fairlane_dead_letters_group",
-        "fairlane_dead_letters",
-        ["organization_id", "resolution", "fingerprint", "entered_at", "job_id"],
-    )
-    op.create_table(
+    _index("fairlane_dead_letters", "cause", "organization_id caused_by")
+    _index("fairlane_dead_letters", "newest", "organization_id resolution entered_at job_id")
+    _index("fairlane_dead_letters", "group", "organization_id resolution fingerprint entered_at job_id")
+    _of_job(
         "fairlane_revivals",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("actor", NAME, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_revivals_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_revivals_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _of_job(
         "fairlane_progress",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("percent", sa.Float(53)),
         sa.Column("message", sa.Text()),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_progress_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_progress_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _of_job(
         "fairlane_checkpoints",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_checkpoints_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_checkpoints_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _table(
         "fairlane_log_lines",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), primary_key=True),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("level", sa.String(20), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_log_lines_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_log_lines_job_fk",
-            ondelete="CASCADE",
-        ),
+        _key_of_job("fairlane_log_lines"),
     )
-    op.create_index("fairlane_log_lines_job", "fairlane_log_lines", ["organization_id", "job_id", "id"])
-    op.create_table(
+    _index("fairlane_log_lines", "job", "organization_id job_id id")
+    _of_job(
         "fairlane_results",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_results_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_results_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _of_job(
         "fairlane_artifacts",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("job_id", sa.Uuid(), nullable=False),
-        sa.Column("name", NAME, nullable=False),
+        sa.Column("name", NAME, primary_key=True),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("content_type", NAME, nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "job_id", "name", name="fairlane_artifacts_pk"),
-        sa.ForeignKeyConstraint(
-            ["organization_id", "job_id"],
-            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
-            name="fairlane_artifacts_job_fk",
-            ondelete="CASCADE",
-        ),
     )
-    op.create_table(
+    _of_organization(
         "fairlane_doomed_files",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("job_id", sa.Uuid()),
         sa.Column("lease_token", sa.Uuid()),
         sa.Column("since", INSTANT, nullable=False),
         sa.Column("due_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_doomed_files_pk"),
     )
-    op.create_index("fairlane_doomed_files_due", "fairlane_doomed_files", ["due_at"])
-    op.create_table(
+    _index("fairlane_doomed_files", "due", "due_at")
+    _table(
         "fairlane_users",
-        sa.Column("id", NAME, nullable=False),
+        sa.Column("id", NAME, primary_key=True),
         sa.Column("password_hash", sa.Text()),
         sa.Column("is_operator", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("rights", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("disabled_at", INSTANT),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_users_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_sessions",
-        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("user_id", NAME, nullable=False),
         sa.Column("is_link", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("expires_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_sessions_pk"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["fairlane_users.id"], name="fairlane_sessions_user_fk", ondelete="CASCADE"
         ),
     )
-    op.create_index("fairlane_sessions_user", "fairlane_sessions", ["user_id"])
-    op.create_table(
+    _index("fairlane_sessions", "user", "user_id")
+    _of_organization(
         "fairlane_tokens",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("hash", sa.String(64), nullable=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("user_id", NAME, nullable=False),
@@ -596,42 +383,30 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("expires_at", INSTANT),
         sa.Column("last_used_at", INSTANT),
         sa.Column("revoked_at", INSTANT),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_tokens_pk"),
     )
-    op.create_index("fairlane_tokens_hash", "fairlane_tokens", ["hash"], unique=True)
-    op.create_index(
-        "fairlane_tokens_made_with",
-        "fairlane_tokens",
-        ["made_with"],
-        postgresql_where=sa.text("made_with IS NOT NULL"),
-        sqlite_where=sa.text("made_with IS NOT NULL"),
-    )
-    op.create_table(
+    _index("fairlane_tokens", "hash", "hash", unique=True)
+    _index("fairlane_tokens", "made_with", "made_with", "made_with IS NOT NULL")
+    _of_organization(
         "fairlane_idempotency_keys",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("user_id", NAME, nullable=False),
-        sa.Column("key", NAME, nullable=False),
+        sa.Column("user_id", NAME, primary_key=True),
+        sa.Column("key", NAME, primary_key=True),
         sa.Column("request_hash", sa.String(64), nullable=False),
         sa.Column("job_ids", sa.Text(), nullable=False),
         sa.Column("is_answered", sa.Boolean(), nullable=False, server_default=sa.text("false")),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "user_id", "key", name="fairlane_idempotency_keys_pk"),
     )
-    op.create_index("fairlane_idempotency_keys_created", "fairlane_idempotency_keys", ["created_at"])
-    op.create_table(
+    _index("fairlane_idempotency_keys", "created", "created_at")
+    _of_organization(
         "fairlane_organization_keys",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, primary_key=True),
         sa.Column("wrapped_key", sa.Text(), nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("destroyed_at", INSTANT),
-        sa.PrimaryKeyConstraint("organization_id", "version", name="fairlane_organization_keys_pk"),
     )
-    op.create_table(
+    _of_organization(
         "fairlane_audit",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("actor", NAME, nullable=False),
         sa.Column("origin", NAME, nullable=False),
@@ -639,45 +414,38 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("before", sa.Text()),
         sa.Column("after", sa.Text()),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_audit_pk"),
     )
-    op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "at", "id"])
-    op.create_index("fairlane_audit_subject", "fairlane_audit", ["organization_id", "subject", "at", "id"])
-    op.create_table(
+    _index("fairlane_audit", "organization", "organization_id at id")
+    _index("fairlane_audit", "subject", "organization_id subject at id")
+    _of_organization(
         "fairlane_feed_floors",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("log_id", SEQUENCE, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", name="fairlane_feed_floors_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_alerts",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), primary_key=True),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("bound", sa.Integer(), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_alerts_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_feed_keys",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Integer(), autoincrement=False, primary_key=True),
         sa.Column("key", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_feed_keys_pk"),
     )
-    op.create_table(
+    _table(
         "fairlane_socket_tickets",
-        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("kind", sa.String(20), nullable=False),
         sa.Column("key", NAME, nullable=False),
         sa.Column("until", INSTANT),
         sa.Column("expires_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="fairlane_socket_tickets_pk"),
     )
-    op.create_table(
+    _of_organization(
         "fairlane_schedules",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("name", NAME, nullable=False),
         sa.Column("job_type", NAME, nullable=False),
         sa.Column("user_id", NAME),
@@ -696,21 +464,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("last_job_id", sa.Uuid()),
         sa.Column("problem", sa.Text()),
         sa.Column("created_at", INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_schedules_pk"),
     )
-    op.create_index("fairlane_schedules_name", "fairlane_schedules", ["organization_id", "name"], unique=True)
-    op.create_index(
-        "fairlane_schedules_look_at",
-        "fairlane_schedules",
-        ["look_at", "organization_id", "id"],
-        postgresql_where=sa.text("look_at IS NOT NULL"),
-        sqlite_where=sa.text("look_at IS NOT NULL"),
-    )
-    op.create_index("fairlane_schedules_job_type", "fairlane_schedules", ["job_type"])
-    op.create_table(
+    _index("fairlane_schedules", "name", "organization_id name", unique=True)
+    _index("fairlane_schedules", "look_at", "look_at organization_id id", "look_at IS NOT NULL")
+    _index("fairlane_schedules", "job_type", "job_type")
+    _of_organization(
         "fairlane_bulk_actions",
-        sa.Column("organization_id", ORGANIZATION, nullable=False),
-        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("verb", sa.String(20), nullable=False),
         sa.Column("user_id", NAME),
         sa.Column("needs", NAME),
@@ -733,22 +493,44 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("ended_at", INSTANT),
         sa.Column("stopped_by", NAME),
         sa.Column("problem", sa.Text()),
-        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_bulk_actions_pk"),
     )
-    for name, columns, where in (
-        ("live", ["organization_id", "look_at"], "look_at"),
-        ("ended", ["ended_at"], "ended_at"),
-    ):
-        op.create_index(
-            f"fairlane_bulk_actions_{name}",
-            "fairlane_bulk_actions",
-            columns,
-            postgresql_where=sa.text(f"{where} IS NOT NULL"),
-            sqlite_where=sa.text(f"{where} IS NOT NULL"),
-        )
+    _index("fairlane_bulk_actions", "live", "organization_id look_at", "look_at IS NOT NULL")
+    _index("fairlane_bulk_actions", "ended", "ended_at", "ended_at IS NOT NULL")
     if op.get_context().dialect.name == "postgresql":
         for table, parameters in STORAGE.items():
             op.execute(f"ALTER TABLE {table} SET ({parameters})")
+
+
+def _table(name: str, *parts: sa.Column[Any] | sa.Constraint, **options: Any) -> None:
+    keys = [part.name for part in parts if isinstance(part, sa.Column) and part.primary_key]
+    op.create_table(name, *parts, sa.PrimaryKeyConstraint(*keys, name=f"{name}_pk"), **options)
+
+
+def _of_organization(name: str, *parts: sa.Column[Any] | sa.Constraint) -> None:
+    _table(name, sa.Column("organization_id", ORGANIZATION, primary_key=True), *parts)
+
+
+def _of_job(name: str, *parts: sa.Column[Any] | sa.Constraint) -> None:
+    """Create a table of what goes with its job."""
+    _of_organization(name, sa.Column("job_id", sa.Uuid(), primary_key=True), *parts, _key_of_job(name))
+
+
+def _key_of_job(table: str, column: str = "job_id") -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["organization_id", column],
+        ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+        name=f"{table}_job_fk",
+        ondelete="CASCADE",
+    )
+
+
+def _index(
+    table: str, name: str, columns: str, where: str | None = None, on_sqlite: str | None = None, **options: Any
+) -> None:
+    """Create an index, of all rows or of some; `on_sqlite`: the same condition in other words."""
+    if where is not None:
+        options = {"postgresql_where": sa.text(where), "sqlite_where": sa.text(on_sqlite or where)}
+    op.create_index(f"{table}_{name}", table, columns.split(), **options)
 
 
 def _make_key_last(*tables: str) -> None:
@@ -767,46 +549,6 @@ def downgrade() -> None:
     """Drop all tables, and with them every job."""
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION IF EXISTS fairlane_end_waiting")  # row security's, of a table's rows
-    for table in (
-        "fairlane_bulk_actions",
-        "fairlane_schedules",
-        "fairlane_socket_tickets",
-        "fairlane_feed_keys",
-        "fairlane_alerts",
-        "fairlane_feed_floors",
-        "fairlane_audit",
-        "fairlane_idempotency_keys",
-        "fairlane_organization_keys",
-        "fairlane_tokens",
-        "fairlane_sessions",
-        "fairlane_users",
-        "fairlane_doomed_files",
-        "fairlane_artifacts",
-        "fairlane_results",
-        "fairlane_log_lines",
-        "fairlane_checkpoints",
-        "fairlane_progress",
-        "fairlane_revivals",
-        "fairlane_dead_letters",
-        "fairlane_attempt_errors",
-        "fairlane_execution_log",
-        "fairlane_breakers",
-        "fairlane_outcomes",
-        "fairlane_starts",
-        "fairlane_submissions",
-        "fairlane_limits",
-        "fairlane_quotas",
-        "fairlane_dedup_keys",
-        "fairlane_labels",
-        "fairlane_job_parents",
-        "fairlane_ended",
-        "fairlane_live",
-        "fairlane_jobs",
-        "fairlane_locked_organizations",
-        "fairlane_workers",
-        "fairlane_pauses",
-        "fairlane_job_types",
-        "fairlane_members",
-        "fairlane_organizations",
-    ):
-        op.drop_table(table)
+    for table, _ in reversed(sa.inspect(op.get_bind()).get_sorted_table_and_fkc_names()):
+        if table is not None and table.startswith("fairlane_") and table != "fairlane_schema_version":
+            op.drop_table(table)
