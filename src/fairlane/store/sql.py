@@ -5,7 +5,19 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Final
 
-from sqlalchemy import BindParameter, String, Subquery, TextClause, literal, literal_column, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    FromClause,
+    String,
+    Subquery,
+    TextClause,
+    and_,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 
 _HERE: Final = files("fairlane.store")
 
@@ -19,6 +31,11 @@ def statement(path: str) -> TextClause:
     lines = _HERE.joinpath(f"{path}.sql").read_text(encoding="utf-8").splitlines()
     words = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
     return text(words)
+
+
+def is_row(table: FromClause, *key: object) -> ColumnElement[bool]:
+    """Compare the first columns of the table's primary key with these values, or with columns."""
+    return and_(*(column == value for column, value in zip(table.primary_key, key, strict=False)))
 
 
 def fixed(value: str) -> BindParameter[str]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
 
 from fairlane.store.engine import engine_of
+from fairlane.store.sql import is_row
 from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
@@ -28,8 +29,7 @@ def _fenced(
 ) -> bool:
     """Insert from the job's live row under its lease: no row, no write. Return True if written."""
     guard = and_(
-        live.c.organization_id == lease.organization,
-        live.c.id == lease.job_id,
+        is_row(live, lease.organization, lease.job_id),
         live.c.lease_token == lease.token,  # gone once the job no longer runs
     )
     columns: dict[str, ColumnElement[Any]] = {
@@ -77,7 +77,7 @@ def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str,
 
 def hold(connection: Connection, lease: Lease) -> bool:
     """Keep the live row as it is till this transaction ends; False if the lease is lost."""
-    mine = (live.c.organization_id == lease.organization) & (live.c.id == lease.job_id)
+    mine = is_row(live, lease.organization, lease.job_id)
     held = select(live.c.id).where(mine, live.c.lease_token == lease.token).with_for_update(read=True)
     return connection.execute(held).one_or_none() is not None
 
@@ -109,18 +109,18 @@ def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapp
 def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
     """Return the last checkpoint, as JSON text."""
     return connection.scalars(
-        select(checkpoints.c.state).where(checkpoints.c.organization_id == organization, checkpoints.c.job_id == job_id)
+        select(checkpoints.c.state).where(is_row(checkpoints, organization, job_id))
     ).one_or_none()
 
 
 def parents_of(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
     """Return the job's parents with what they left: id, job_type, status, labels, result (JSON text or None)."""
-    parent = (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.parent_id)
-    its_result = (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
+    parent = is_row(jobs, job_parents.c.organization_id, job_parents.c.parent_id)
+    its_result = is_row(results, jobs.c.organization_id, jobs.c.id)
     return connection.execute(
         select(jobs.c.id, jobs.c.job_type, STATUS, jobs.c.labels, results.c.value)
         .select_from(with_state(job_parents.join(jobs, parent)).outerjoin(results, its_result))
-        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == job_id, HAS_STATE)
+        .where(is_row(job_parents, organization, job_id), HAS_STATE)
         .order_by(jobs.c.id)
     ).all()
 

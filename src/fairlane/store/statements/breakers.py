@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, Select, case, delete, exists, func, select, tuple_, update
 
 from fairlane.domain.breaker import Breaker, Pair, Trial
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.engine import engine_of
+from fairlane.store.sql import is_row
 from fairlane.store.tables import NAME_LIMIT, attempt_errors, breakers, execution_log, live
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
@@ -91,16 +92,15 @@ def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> 
 def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
     """Write down which attempt is the trial of each; the caller holds their locks."""
     for pair, trial in trials.items():
-        connection.execute(update(breakers).where(_is(pair)).values(_trial_columns(trial)))
+        connection.execute(update(breakers).where(is_row(breakers, *pair)).values(_trial_columns(trial)))
 
 
 def ended_trials(connection: Connection) -> list[EndedTrial]:
     """Open breakers whose trial runs no more."""
-    same_job = (live.c.organization_id == breakers.c.organization_id) & (live.c.id == breakers.c.trial_job_id)
+    same_job = is_row(live, breakers.c.organization_id, breakers.c.trial_job_id)
     runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
     undecodable = exists().where(
-        attempt_errors.c.organization_id == breakers.c.organization_id,
-        attempt_errors.c.job_id == breakers.c.trial_job_id,
+        is_row(attempt_errors, breakers.c.organization_id, breakers.c.trial_job_id),
         attempt_errors.c.attempt == breakers.c.trial_attempt,
         attempt_errors.c.fingerprint.in_(
             [func.substr(kind + breakers.c.job_type, 1, NAME_LIMIT) for kind in _UNDECODABLE]
@@ -140,7 +140,7 @@ def change(connection: Connection, before: Breaker, after: Breaker) -> bool:
     """Write what became of an open breaker; False if it is no longer as it was before."""
     lease = breakers.c.trial_lease_token
     is_as_before = lease.is_(None) if before.trial is None else lease == before.trial.lease_token
-    statement = update(breakers).where(_is(before.pair), _IS_OPEN, is_as_before)
+    statement = update(breakers).where(is_row(breakers, *before.pair), _IS_OPEN, is_as_before)
     return connection.execute(statement.values(_columns(after))).rowcount == 1
 
 
@@ -150,12 +150,8 @@ def forget(connection: Connection, before: datetime) -> None:
     connection.execute(statement.execution_options(fairlane_across="clean-up"))
 
 
-def _is(pair: Pair) -> ColumnElement[bool]:
-    return and_(breakers.c.organization_id == pair.organization, breakers.c.job_type == pair.job_type)
-
-
 def _open_one(pair: Pair) -> Select[*tuple[Any, ...]]:
-    return select(breakers).where(_is(pair), _IS_OPEN)
+    return select(breakers).where(is_row(breakers, *pair), _IS_OPEN)
 
 
 def _columns(breaker: Breaker) -> dict[str, Any]:

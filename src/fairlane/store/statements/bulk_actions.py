@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, update
 
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, bulk_actions
 
 # Whoever works at one has this long to say how far it came; then it is somebody else's.
@@ -20,7 +21,7 @@ def create(connection: Connection, values: Mapping[str, Any]) -> None:
 
 def find(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
     """Return one by its id."""
-    return connection.execute(select(bulk_actions).where(_is(organization, action))).one_or_none()
+    return connection.execute(select(bulk_actions).where(is_row(bulk_actions, organization, action))).one_or_none()
 
 
 def working(connection: Connection, organization: str) -> int:
@@ -48,7 +49,7 @@ def live(connection: Connection) -> Sequence[AnyRow]:
 
 def take(connection: Connection, organization: str, action: UUID, now: datetime, token: UUID) -> AnyRow | None:
     """Take one that is due; None if somebody else has, or it has ended."""
-    due = and_(_is(organization, action), bulk_actions.c.look_at <= now)
+    due = and_(is_row(bulk_actions, organization, action), bulk_actions.c.look_at <= now)
     row = connection.execute(select(bulk_actions).where(due).with_for_update(skip_locked=True)).one_or_none()
     if row is not None:
         change(connection, organization, action, {"taken": token, "look_at": now + TAKEN_FOR})
@@ -57,12 +58,14 @@ def take(connection: Connection, organization: str, action: UUID, now: datetime,
 
 def lock(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
     """Lock one by its id to the end of the transaction, and return it."""
-    return connection.execute(select(bulk_actions).where(_is(organization, action)).with_for_update()).one_or_none()
+    return connection.execute(
+        select(bulk_actions).where(is_row(bulk_actions, organization, action)).with_for_update()
+    ).one_or_none()
 
 
 def change(connection: Connection, organization: str, action: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of one whose row is locked."""
-    connection.execute(update(bulk_actions).where(_is(organization, action)).values(dict(values)))
+    connection.execute(update(bulk_actions).where(is_row(bulk_actions, organization, action)).values(dict(values)))
 
 
 def remove_all(connection: Connection, organization: str) -> None:
@@ -78,7 +81,3 @@ def forget(connection: Connection, before: datetime, limit: int) -> None:
     if found:
         gone = delete(bulk_actions).where(tuple_(*key).in_(found))
         connection.execute(gone.execution_options(fairlane_across="clean-up"))
-
-
-def _is(organization: str, action: UUID) -> ColumnElement[bool]:
-    return and_(bulk_actions.c.organization_id == organization, bulk_actions.c.id == action)

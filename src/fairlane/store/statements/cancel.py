@@ -9,6 +9,7 @@ from sqlalchemy import Connection, update
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import TERMINAL, WAITING, JobStatus
+from fairlane.store.sql import is_row
 from fairlane.store.statements import dependencies
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.transition import Change, Ended, write_all
@@ -42,7 +43,7 @@ def cancel(
     if row.cancel_requested_at is None:  # the first request stands; asking again is no error
         connection.execute(
             update(live)
-            .where(live.c.organization_id == organization, live.c.id == job_id)
+            .where(is_row(live, organization, job_id))
             .values(cancel_requested_at=now, cancel_requested_by=actor, cancel_reason=reason)
         )
     return status

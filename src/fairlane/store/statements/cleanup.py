@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from fairlane.domain.statuses import Resolution
 from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.sql import is_row
 from fairlane.store.statements import doomed_files, feed
 from fairlane.store.statements.whole import STATUS, with_state
 from fairlane.store.tables import (
@@ -130,22 +131,17 @@ def lock_expired(
 def _unresolved(job: FromClause = jobs) -> ColumnElement[bool]:
     return (
         select(dead_letters.c.job_id)
-        .where(
-            dead_letters.c.organization_id == job.c.organization_id,
-            dead_letters.c.job_id == job.c.id,
-            dead_letters.c.resolution == Resolution.PENDING,
-        )
+        .where(is_row(dead_letters, job.c.organization_id, job.c.id), dead_letters.c.resolution == Resolution.PENDING)
         .exists()
     )
 
 
 def _needs_parents(edge: FromClause = job_parents) -> ColumnElement[bool]:
     """Say whether the child of an edge may need its parent: it lives, or is a dead letter that may be retried."""
-    mine = (live.c.organization_id == edge.c.organization_id, live.c.id == edge.c.job_id)
-    letter = dead_letters.c
-    is_letter = (letter.organization_id == edge.c.organization_id, letter.job_id == edge.c.job_id)
-    undecided = select(letter.job_id).where(*is_letter, letter.resolution == Resolution.PENDING)
-    return or_(select(live.c.id).where(*mine).correlate(edge).exists(), undecided.correlate(edge).exists())
+    its = edge.c.organization_id, edge.c.job_id
+    is_undecided = (is_row(dead_letters, *its), dead_letters.c.resolution == Resolution.PENDING)
+    undecided = select(dead_letters.c.job_id).where(*is_undecided)
+    return or_(select(live.c.id).where(is_row(live, *its)).correlate(edge).exists(), undecided.correlate(edge).exists())
 
 
 def _has_live_child(job: FromClause = jobs) -> ColumnElement[bool]:
@@ -155,14 +151,12 @@ def _has_live_child(job: FromClause = jobs) -> ColumnElement[bool]:
 
 def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> None:
     """Lock the job's facts also against new references: a child being submitted is waited for, a later one waits."""
-    connection.execute(
-        select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id == job_id).with_for_update()
-    )
+    connection.execute(select(jobs.c.id).where(is_row(jobs, organization, job_id)).with_for_update())
 
 
 def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the id and status of a job that has not ended, or of an unresolved dead letter, that needs this one."""
-    child = (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.job_id)
+    child = is_row(jobs, job_parents.c.organization_id, job_parents.c.job_id)
     edges = with_state(job_parents.join(jobs, child))
     mine = (job_parents.c.organization_id == organization, job_parents.c.parent_id == job_id, _needs_parents())
     first = select(jobs.c.id, STATUS).select_from(edges).where(*mine).order_by(jobs.c.id).limit(1)

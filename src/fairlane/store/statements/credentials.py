@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, sessions, socket_tickets, tokens, users
 
 
@@ -106,14 +107,12 @@ def tokens_of(connection: Connection, organization: str, user: str | None) -> Se
 
 def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow | None:
     """Return one token of the organization; None if there is none."""
-    return connection.execute(
-        select(tokens).where(tokens.c.organization_id == organization, tokens.c.id == token)
-    ).one_or_none()
+    return connection.execute(select(tokens).where(is_row(tokens, organization, token))).one_or_none()
 
 
 def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> Sequence[AnyRow]:
     """Revoke a token and all that was made with it, however far down; returns those that were not revoked before."""
-    return _revoke(connection, now, (tokens.c.organization_id == organization) & (tokens.c.id == token))
+    return _revoke(connection, now, is_row(tokens, organization, token))
 
 
 def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
@@ -157,8 +156,7 @@ def note_use(connection: Connection, organization: str, token: UUID, now: dateti
     connection.execute(
         update(tokens)
         .where(
-            tokens.c.organization_id == organization,
-            tokens.c.id == token,
+            is_row(tokens, organization, token),
             or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < unless_after),
         )
         .values(last_used_at=now)

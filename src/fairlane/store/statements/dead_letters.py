@@ -11,6 +11,7 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.store.sql import is_row
 from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.transition import write
@@ -82,11 +83,7 @@ def retry(
     edited = ""
     if edit is not None:
         edited = f", parameters edited: {', '.join(edit.names) or 'none'}"
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-            .values(parameters=edit.parameters)
-        )
+        connection.execute(update(jobs).where(is_row(jobs, organization, job_id)).values(parameters=edit.parameters))
         if edit.key not in edit.old_keys:
             dedup.exchange(connection, now, organization, job_id, edit.old_keys, edit.key)
     reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
@@ -99,11 +96,11 @@ def retry(
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
-    cause = (jobs.c.organization_id == dead_letters.c.organization_id) & (jobs.c.id == dead_letters.c.caused_by)
+    cause = is_row(jobs, dead_letters.c.organization_id, dead_letters.c.caused_by)
     return connection.execute(
         select(jobs.c.id, jobs.c.job_type, STATUS)
         .select_from(with_state(dead_letters.join(jobs, cause)))
-        .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
+        .where(is_row(dead_letters, organization, job_id))
     ).one_or_none()
 
 
@@ -120,7 +117,7 @@ def resolve(
     """Write down what a person decided; False if the job is no dead letter."""
     written = connection.execute(
         update(dead_letters)
-        .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
+        .where(is_row(dead_letters, organization, job_id))
         .values(resolution=resolution, note=note, resolved_by=actor, resolved_at=now)
     )
     return written.rowcount == 1
@@ -128,9 +125,7 @@ def resolve(
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return one dead letter."""
-    return connection.execute(
-        select(dead_letters).where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
-    ).one_or_none()
+    return connection.execute(select(dead_letters).where(is_row(dead_letters, organization, job_id))).one_or_none()
 
 
 def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -154,7 +149,7 @@ def page(
     decisions = Resolution if wanted.resolution is None else (wanted.resolution,)
     each = [_newest(organization, wanted._replace(resolution=one), before).limit(limit).subquery() for one in decisions]
     letters = union_all(*map(select, each)).subquery() if len(each) > 1 else each[0]
-    letter, mine = letters.c, (jobs.c.organization_id == organization) & (jobs.c.id == letters.c.job_id)
+    letter, mine = letters.c, is_row(jobs, organization, letters.c.job_id)
     statement = select(*letter, jobs.c.submitted_by, STATUS).select_from(with_state(letters.join(jobs, mine)))
     return connection.execute(statement.order_by(letter.entered_at.desc(), letter.job_id.desc()).limit(limit)).all()
 

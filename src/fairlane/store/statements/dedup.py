@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.sql import is_row
 from fairlane.store.tables import Instant, dedup_keys, live
 
 
@@ -54,13 +55,11 @@ def take(
     values = {"organization": organization, "key": key, "job_id": job_id, "expires_at": expires_at}
     if connection.execute(_TAKE, values).one_or_none() is not None:
         return None
-    mine = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.key == key)
+    mine = is_row(dedup_keys, organization, key)
     held = connection.execute(select(dedup_keys).where(mine).with_for_update()).one_or_none()
     if held is None:  # its holder was just cleaned up; the next statement sees that
         return take(connection, now, organization, key, job_id, expires_at)
-    status = connection.scalars(
-        select(live.c.status).where(live.c.organization_id == organization, live.c.id == held.job_id)
-    ).one_or_none()
+    status = connection.scalars(select(live.c.status).where(is_row(live, organization, held.job_id))).one_or_none()
     if held.expires_at > now and status is not None:
         return KeyHolder(held.job_id, JobStatus(status))
     give(connection, organization, key, job_id, expires_at)
@@ -72,12 +71,8 @@ def holder(connection: Connection, now: datetime, organization: str, key: str) -
     found = connection.execute(
         select(live.c.id, live.c.status)
         .select_from(dedup_keys)
-        .join(live, (live.c.organization_id == dedup_keys.c.organization_id) & (live.c.id == dedup_keys.c.job_id))
-        .where(
-            dedup_keys.c.organization_id == organization,
-            dedup_keys.c.key == key,
-            dedup_keys.c.expires_at > now,
-        )
+        .join(live, is_row(live, dedup_keys.c.organization_id, dedup_keys.c.job_id))
+        .where(is_row(dedup_keys, organization, key), dedup_keys.c.expires_at > now)
     ).one_or_none()
     return KeyHolder(found.id, JobStatus(found.status)) if found is not None else None
 
@@ -108,7 +103,5 @@ def exchange(
 def give(connection: Connection, organization: str, key: str, job_id: UUID, expires_at: datetime) -> None:
     """Hand the key, whose row is locked, to another job."""
     connection.execute(
-        update(dedup_keys)
-        .where(dedup_keys.c.organization_id == organization, dedup_keys.c.key == key)
-        .values(job_id=job_id, expires_at=expires_at)
+        update(dedup_keys).where(is_row(dedup_keys, organization, key)).values(job_id=job_id, expires_at=expires_at)
     )

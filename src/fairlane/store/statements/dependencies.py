@@ -38,7 +38,7 @@ from sqlalchemy import (
 
 from fairlane.domain.decide import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
-from fairlane.store.sql import as_given, fixed, rows_given
+from fairlane.store.sql import as_given, fixed, is_row, rows_given
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
@@ -152,7 +152,7 @@ def _free_children(connection: Connection, organization: str, parents: Iterable[
 
 def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnElement[bool]:
     """Lock the row that the edge's child has in the table; false if there is none, or somebody holds it."""
-    its = (table.c.organization_id == edge.c.organization_id) & (table.c.id == edge.c.job_id)
+    its = is_row(table, edge.c.organization_id, edge.c.job_id)
     return select(table.c.id).where(its).with_for_update(read=shares, key_share=True, skip_locked=True).exists()
 
 

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_, update
 
+from fairlane.store.sql import is_row
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.tables import AnyRow, doomed_files, live
 
@@ -39,7 +40,7 @@ def expect(connection: Connection, now: datetime, organization: str, file_id: UU
 
 def keep_expected(connection: Connection, organization: str, file_id: UUID, until: datetime) -> bool:
     """Strike out an expected file: a job has it now. False if it came too late, and clean-up has taken it."""
-    mine = (doomed_files.c.organization_id == organization) & (doomed_files.c.id == file_id)
+    mine = is_row(doomed_files, organization, file_id)
     return connection.execute(delete(doomed_files).where(mine, doomed_files.c.due_at == until)).rowcount == 1
 
 
@@ -68,8 +69,7 @@ def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyR
     writing = (
         select(live.c.id)
         .where(
-            live.c.organization_id == doomed_files.c.organization_id,
-            live.c.id == doomed_files.c.job_id,
+            is_row(live, doomed_files.c.organization_id, doomed_files.c.job_id),
             live.c.lease_token == doomed_files.c.lease_token,
         )
         .exists()
@@ -97,9 +97,7 @@ def postpone(connection: Connection, now: datetime, file: AnyRow) -> None:
     """Have a file that the storage refused to delete tried again after twice the time, a day later at most."""
     wait = min(max(now - file.since, _SHORTEST_WAIT), _LONGEST_WAIT)
     connection.execute(
-        update(doomed_files)
-        .where(doomed_files.c.organization_id == file.organization_id, doomed_files.c.id == file.id)
-        .values(due_at=now + wait)
+        update(doomed_files).where(is_row(doomed_files, file.organization_id, file.id)).values(due_at=now + wait)
     )
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, tuple_
 
 from fairlane.domain.statuses import EdgeState
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, job_parents, live, workers
 
 
@@ -14,16 +15,12 @@ def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit
 
     A parent that has ended, but whose edge is still to be settled, is no longer waited for.
     """
-    parent = (live.c.organization_id == job_parents.c.organization_id) & (live.c.id == job_parents.c.parent_id)
+    parent = is_row(live, job_parents.c.organization_id, job_parents.c.parent_id)
     return connection.execute(
         select(live.c.id, live.c.job_type, live.c.status, func.count().over().label("total"))
         .select_from(job_parents)
         .join(live, parent)
-        .where(
-            job_parents.c.organization_id == organization,
-            job_parents.c.job_id == job_id,
-            job_parents.c.state != EdgeState.SETTLED,
-        )
+        .where(is_row(job_parents, organization, job_id), job_parents.c.state != EdgeState.SETTLED)
         .order_by(live.c.id)
         .limit(limit)
     ).all()

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
 from fairlane.store.engine import engine_of
-from fairlane.store.sql import as_given, fixed, given, rows_given
+from fairlane.store.sql import as_given, fixed, given, is_row, rows_given
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
@@ -43,8 +43,7 @@ GROUP BY island ORDER BY 1
 """).execution_options(**_ACROSS)
 _WATCHED: Final = rows_given("id")
 _OF_ATTEMPT: Final = and_(
-    progress.c.organization_id == live.c.organization_id,
-    progress.c.job_id == live.c.id,
+    is_row(progress, live.c.organization_id, live.c.id),
     progress.c.attempt == live.c.attempt,
 )
 
@@ -141,7 +140,7 @@ def _is_watched(column: Column[UUID], audience: Audience) -> ColumnElement[bool]
 
 
 def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
-    mine = and_(jobs.c.organization_id == heard.c.organization_id, jobs.c.id == heard.c.job_id)
+    mine = is_row(jobs, heard.c.organization_id, heard.c.job_id)
     statement: Select[*tuple[Any, ...]] = select(
         heard, jobs.c.job_type, jobs.c.queue, jobs.c.submitted_by, jobs.c.id.is_(None).label("is_stray")
     ).select_from(heard.outerjoin(jobs, mine))

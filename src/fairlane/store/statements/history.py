@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, and_, select
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.engine import engine_of
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
 
@@ -18,8 +19,7 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
     An attempt leaves `running` once, and has an error's row only if it failed, timed out or lost its worker.
     """
     error = and_(
-        attempt_errors.c.organization_id == execution_log.c.organization_id,
-        attempt_errors.c.job_id == execution_log.c.job_id,
+        is_row(attempt_errors, execution_log.c.organization_id, execution_log.c.job_id),
         attempt_errors.c.attempt == execution_log.c.attempt,
         execution_log.c.from_status == JobStatus.RUNNING,
     )
@@ -80,6 +80,4 @@ def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int,
 
 def result_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
     """Return what the handler returned, as JSON text; None if it returned nothing or has not."""
-    return connection.scalars(
-        select(results.c.value).where(results.c.organization_id == organization, results.c.job_id == job_id)
-    ).one_or_none()
+    return connection.scalars(select(results.c.value).where(is_row(results, organization, job_id))).one_or_none()

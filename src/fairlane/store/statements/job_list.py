@@ -29,7 +29,7 @@ from sqlalchemy import (
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
 from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, Resolution
-from fairlane.store.sql import fixed
+from fairlane.store.sql import fixed, is_row
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
 from fairlane.store.statements.whole import STATE, STATUS, WHOLE
 from fairlane.store.tables import DEFAULT_QUEUE, dead_letters, ended, jobs, labels, live
@@ -95,7 +95,7 @@ def page(
     start = _Start(beyond, oldest_first) if beyond is not None else None
     found = _first(organization, wanted, limit, start, oldest_first=oldest_first)
     # All else of a job is read for those of the page alone.
-    statement = select_jobs(found, and_(jobs.c.organization_id == organization, jobs.c.id == found.c.id))
+    statement = select_jobs(found, is_row(jobs, organization, found.c.id))
     return jobs_of(connection, organization, statement.order_by(*_in_order(found.c, oldest_first=oldest_first)), opener)
 
 
@@ -178,11 +178,7 @@ def _sources(wanted: WantedJobs, *, in_order: bool = True, by_status: bool = Fal
 # A value and not EXISTS, which PostgreSQL may make a join of all that are completed.
 _IS_COMPLETED: Final = (
     select(literal(1))
-    .where(
-        ended.c.organization_id == jobs.c.organization_id,
-        ended.c.id == jobs.c.id,
-        ended.c.status == fixed(JobStatus.COMPLETED),
-    )
+    .where(is_row(ended, jobs.c.organization_id, jobs.c.id), ended.c.status == fixed(JobStatus.COMPLETED))
     .correlate(jobs)
     .scalar_subquery()
     .is_not(None)

@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, literal, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.engine import engine_of
-from fairlane.store.sql import fixed
+from fairlane.store.sql import fixed, is_row
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses, schedules
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
@@ -125,16 +125,12 @@ def pause(connection: Connection, now: datetime, subject: str, name: str, *, act
 
 def find_pause(connection: Connection, subject: str, name: str) -> AnyRow | None:
     """Return the pause of a queue, a job type or an organization; None: it is not paused."""
-    return connection.execute(select(pauses).where(_is(subject, name))).one_or_none()
+    return connection.execute(select(pauses).where(is_row(pauses, subject, name))).one_or_none()
 
 
 def resume(connection: Connection, subject: str, name: str) -> AnyRow | None:
     """End a pause, which is returned; None: there was none."""
-    return connection.execute(delete(pauses).where(_is(subject, name)).returning(pauses)).one_or_none()
-
-
-def _is(subject: str, name: str) -> ColumnElement[bool]:
-    return (pauses.c.subject == subject) & (pauses.c.name == name)
+    return connection.execute(delete(pauses).where(is_row(pauses, subject, name)).returning(pauses)).one_or_none()
 
 
 def paused(connection: Connection) -> Sequence[AnyRow]:

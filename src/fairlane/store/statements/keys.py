@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select, text, update
 from fairlane.domain.statuses import KeyState
 from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
@@ -121,6 +122,4 @@ def begun(connection: Connection) -> Sequence[AnyRow]:
 
 
 def _set(connection: Connection, organization: str, version: int, **values: object) -> None:
-    connection.execute(
-        update(organization_keys).where(_KEYS.organization_id == organization, _KEYS.version == version).values(values)
-    )
+    connection.execute(update(organization_keys).where(is_row(organization_keys, organization, version)).values(values))

@@ -14,14 +14,12 @@ from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Rol
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.store.engine import engine_of
 from fairlane.store.inserts import upsert
-from fairlane.store.sql import as_given, fixed, given
+from fairlane.store.sql import as_given, fixed, given, is_row
 from fairlane.store.tables import AnyRow, live, members, organizations
 
 # One, as mostly, has a statement that stands ready.
 _FIND_ONE: Final = select(organizations).where(organizations.c.id == bindparam("id"))
-_FIND_MEMBER: Final = select(members).where(
-    members.c.organization_id == bindparam("organization"), members.c.user_id == bindparam("user")
-)
+_FIND_MEMBER: Final = select(members).where(is_row(members, bindparam("organization"), bindparam("user")))
 
 
 def create(connection: Connection, values: dict[str, Any]) -> bool:
@@ -117,9 +115,7 @@ def set_member(
 
 def remove_member(connection: Connection, organization: str, user: str) -> bool:
     """Remove a member; False if there was none."""
-    removed = connection.execute(
-        delete(members).where(members.c.organization_id == organization, members.c.user_id == user)
-    )
+    removed = connection.execute(delete(members).where(is_row(members, organization, user)))
     return removed.rowcount == 1
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Table, and_, delete, func, not_, or_,
 
 from fairlane.domain.sealing import ERASED, HIDDEN, PREFIX, Field, is_sealed
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.sql import is_row
 from fairlane.store.statements.keys import begun
 from fairlane.store.tables import (
     AnyRow,
@@ -154,8 +155,7 @@ def move_file(connection: Connection, old: AnyRow, path: str, digest: str) -> bo
     moved = connection.execute(
         update(artifacts)
         .where(
-            artifacts.c.organization_id == old.organization_id,
-            artifacts.c.job_id == old.job_id,
+            is_row(artifacts, old.organization_id, old.job_id),
             artifacts.c.name == old.name,
             artifacts.c.path == old.path,
         )
@@ -171,7 +171,7 @@ def hide_dedup_keys(connection: Connection, organization: str, hide: Hide, limit
     found = connection.scalars(plain.with_for_update(skip_locked=True)).all()
     for key in found:
         connection.execute(_MOVE, {"organization": organization, "plain": key, "hidden": hide(key)})
-        this = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.key == key)
+        this = is_row(dedup_keys, organization, key)
         connection.execute(delete(dedup_keys).where(this))
     return len(found)
 
@@ -184,7 +184,7 @@ def hide_requests(connection: Connection, organization: str, hide: Hide, limit: 
     ordered = plain.order_by(table.c.user_id, table.c.key).limit(limit)
     found = connection.execute(ordered.with_for_update(skip_locked=True)).all()
     for user, key, request_hash in found:
-        this = (table.c.organization_id == organization) & (table.c.user_id == user) & (table.c.key == key)
+        this = is_row(table, organization, user, key)
         connection.execute(update(table).where(this).values(request_hash=hide(request_hash)))
     return len(found)
 

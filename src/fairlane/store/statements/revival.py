@@ -16,6 +16,7 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
 from fairlane.store.engine import engine_of
 from fairlane.store.inserts import upsert
+from fairlane.store.sql import is_row
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
@@ -129,11 +130,7 @@ def _reopen_edges(connection: Connection, organization: str, children: Sequence[
     """Return how many parents each child waits for, where it waits for any."""
     completed = (
         select(ended.c.id)
-        .where(
-            ended.c.organization_id == organization,
-            ended.c.id == job_parents.c.parent_id,
-            ended.c.status == JobStatus.COMPLETED,
-        )
+        .where(is_row(ended, organization, job_parents.c.parent_id), ended.c.status == JobStatus.COMPLETED)
         .exists()
     )
     mine = (job_parents.c.organization_id == organization) & job_parents.c.job_id.in_(children)
@@ -149,9 +146,7 @@ def _reopen_edges(connection: Connection, organization: str, children: Sequence[
 
 def hold_parents(connection: Connection, organization: str, child: UUID) -> None:
     """Keep the job's parents from being deleted, as a submission does: a deletion under way is waited for."""
-    parents = select(job_parents.c.parent_id).where(
-        job_parents.c.organization_id == organization, job_parents.c.job_id == child
-    )
+    parents = select(job_parents.c.parent_id).where(is_row(job_parents, organization, child))
     connection.execute(
         select(jobs.c.id)
         .where(jobs.c.organization_id == organization, jobs.c.id.in_(parents))
@@ -166,11 +161,11 @@ def wait_for_live_parents(connection: Connection, organization: str, child: UUID
     One that has ended is passed over, as the person decided: also where its edge was to be looked at yet, or the look
     would count it against those that the job waits for, and take it down again for one that was canceled.
     """
-    lives = select(live.c.id).where(live.c.organization_id == organization, live.c.id == job_parents.c.parent_id)
+    lives = select(live.c.id).where(is_row(live, organization, job_parents.c.parent_id))
     # One statement, so that a parent which ends meanwhile is either waited for or passed over.
     states = connection.scalars(
         update(job_parents)
-        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == child)
+        .where(is_row(job_parents, organization, child))
         .values(state=case((lives.exists(), EdgeState.NEW), else_=EdgeState.SETTLED))
         .returning(job_parents.c.state)
     )

@@ -10,7 +10,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
-from fairlane.store.sql import fixed
+from fairlane.store.sql import fixed, is_row
 from fairlane.store.statements.whole import COLUMNS, HAS_STATE, STATE, WHOLE, select_whole, with_state
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
@@ -33,14 +33,8 @@ def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[b
         job: has organization_id and id.
         attempt: the one that runs or that ended the job; NULL: the job waits for its next one.
     """
-    resumes = select(checkpoints.c.attempt).where(
-        checkpoints.c.organization_id == job.c.organization_id, checkpoints.c.job_id == job.c.id
-    )
-    return and_(
-        progress.c.organization_id == job.c.organization_id,
-        progress.c.job_id == job.c.id,
-        or_(progress.c.attempt == attempt, resumes.exists()),
-    )
+    resumes = select(checkpoints.c.attempt).where(is_row(checkpoints, job.c.organization_id, job.c.id))
+    return and_(is_row(progress, job.c.organization_id, job.c.id), or_(progress.c.attempt == attempt, resumes.exists()))
 
 
 class Opener(Protocol):
@@ -86,16 +80,12 @@ def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return a job's facts and state as they are now, not locked; None if there is none."""
-    return connection.execute(
-        select_whole().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-    ).one_or_none()
+    return connection.execute(select_whole().where(is_row(jobs, organization, job_id))).one_or_none()
 
 
 def shown(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return a job's row with its progress, for `to_job`; None if there is none."""
-    return connection.execute(
-        select_jobs().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-    ).one_or_none()
+    return connection.execute(select_jobs().where(is_row(jobs, organization, job_id))).one_or_none()
 
 
 def get(connection: Connection, organization: str, job_id: UUID, opener: Opener) -> Job | None:

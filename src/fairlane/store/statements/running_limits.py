@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, text
+from sqlalchemy import Connection, TextClause, delete, select, text
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
 from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.inserts import insert_many, rows_from_json, upsert
-from fairlane.store.sql import as_given, given
+from fairlane.store.sql import as_given, given, is_row
 from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.
@@ -113,14 +113,20 @@ def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject,
 def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
     """Set some of the limits of a job type, for all organizations or one. The caller holds the type's row."""
     key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
-    known = connection.scalars(select(limits.c.document).where(_is(subject))).one_or_none()
+    known = connection.scalars(
+        select(limits.c.document).where(is_row(limits, subject.organization or _ALL, subject.job_type))
+    ).one_or_none()
     document = {**(json.loads(known) if known is not None else {}), **changes}
     upsert(connection, limits, {**key, "document": json.dumps(document, sort_keys=True)})
 
 
 def reset_limit(connection: Connection, subject: Subject) -> dict[str, Any] | None:
     """Forget what was set, and return it; None if nothing was."""
-    forgotten = delete(limits).where(_is(subject)).returning(limits.c.document)
+    forgotten = (
+        delete(limits)
+        .where(is_row(limits, subject.organization or _ALL, subject.job_type))
+        .returning(limits.c.document)
+    )
     document = connection.scalars(forgotten).one_or_none()
     return _known(document) if document is not None else None
 
@@ -144,11 +150,6 @@ def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]
 
 def _known(document: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(document).items() if name in _FIELDS}
-
-
-def _is(subject: Subject) -> ColumnElement[bool]:
-    organization, job_type = subject
-    return (limits.c.organization_id == (organization or _ALL)) & (limits.c.job_type == job_type)
 
 
 def _quota_key(subject: Subject) -> tuple[str, str]:

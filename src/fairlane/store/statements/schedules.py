@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, s
 
 from fairlane.domain.schedules import Timetable
 from fairlane.store.engine import engine_of
+from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, schedules
 
 _BATCH: Final = 50
@@ -58,7 +59,7 @@ def count(connection: Connection, organization: str) -> int:
 
 def change(connection: Connection, organization: str, schedule: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of a schedule whose row is locked."""
-    connection.execute(update(schedules).where(_is_id(organization, schedule)).values(dict(values)))
+    connection.execute(update(schedules).where(is_row(schedules, organization, schedule)).values(dict(values)))
 
 
 def remove(connection: Connection, organization: str, name: str) -> bool:
@@ -93,14 +94,14 @@ def due(connection: Connection, now: datetime, after: str, limit: int = _BATCH) 
     # Written into the text: the planner has to see how few are chosen of all that are due.
     turn = func.row_number().over(order_by=in_turn)
     turns = select(all_due, turn.label("turn")).order_by("turn").limit(literal(limit, literal_execute=True)).subquery()
-    is_mine = and_(schedules.c.organization_id == turns.c.organization_id, schedules.c.id == turns.c.id)
+    is_mine = is_row(schedules, turns.c.organization_id, turns.c.id)
     statement = select(schedules).join(turns, is_mine).order_by(turns.c.turn)
     return connection.execute(statement.execution_options(fairlane_across="schedules")).all()
 
 
 def lock_due(connection: Connection, organization: str, schedule: UUID, now: datetime) -> AnyRow | None:
     """Lock the schedule if it is still due and nobody else is at it, and return it."""
-    statement = select(schedules).where(_is_id(organization, schedule), schedules.c.look_at <= now)
+    statement = select(schedules).where(is_row(schedules, organization, schedule), schedules.c.look_at <= now)
     return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
 
@@ -113,7 +114,7 @@ def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: s
     wait = _BUSY if was_busy else _SOON if seen.look_at == seen.next_tick else _AGAIN
     noted = connection.execute(
         update(schedules)
-        .where(_is_id(seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
+        .where(is_row(schedules, seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
         .values(problem=problem, look_at=now + wait)
     )
     return noted.rowcount == 1
@@ -126,7 +127,3 @@ def timetable_of(row: AnyRow) -> Timetable:
 
 def _is(organization: str, name: str) -> ColumnElement[bool]:
     return and_(schedules.c.organization_id == organization, schedules.c.name == name)
-
-
-def _is_id(organization: str, schedule: UUID) -> ColumnElement[bool]:
-    return and_(schedules.c.organization_id == organization, schedules.c.id == schedule)

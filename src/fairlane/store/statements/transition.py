@@ -21,6 +21,7 @@ from fairlane.store import burials
 from fairlane.store.engine import engine_of
 from fairlane.store.inserts import insert_many, insert_missing, takes_json, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
+from fairlane.store.sql import is_row
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
@@ -375,9 +376,7 @@ def _forget_checkpoints(connection: Connection, completed: Sequence[Key]) -> Non
     resumed = [(row.organization_id, row.job_id) for row in connection.execute(forgotten)]
     if not resumed:
         return
-    attempt = select(ended.c.attempt).where(
-        ended.c.organization_id == progress.c.organization_id, ended.c.id == progress.c.job_id
-    )
+    attempt = select(ended.c.attempt).where(is_row(ended, progress.c.organization_id, progress.c.job_id))
     theirs = tuple_(progress.c.organization_id, progress.c.job_id).in_(resumed)
     connection.execute(update(progress).where(theirs).values(attempt=attempt.scalar_subquery()))
 

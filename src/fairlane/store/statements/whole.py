@@ -7,13 +7,14 @@ For reads by key, and for what a list has found. Nothing is found quickly by a s
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, Join, Label, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Join, Label, Select, Table, func, or_, select
 
+from fairlane.store.sql import is_row
 from fairlane.store.tables import ended, jobs, live
 
 
 def _of_job(state: Table) -> ColumnElement[bool]:
-    return and_(state.c.organization_id == jobs.c.organization_id, state.c.id == jobs.c.id)
+    return is_row(state, jobs.c.organization_id, jobs.c.id)
 
 
 def with_state(found: FromClause) -> Join:
