@@ -148,7 +148,7 @@ def _framed(connection: Connection) -> Iterator[None]:
 def _frame_for(connection: Connection) -> _Frame:
     engine = engine_of(connection)
     autocommits = engine.autocommits(connection)
-    if engine.is_open(connection) or (engine.drivers_begin and not autocommits):
+    if engine.is_open(connection) or (engine.is_server and not autocommits):
         return _SAVEPOINT
     return _Frame(engine.begin, keep=("COMMIT",) if autocommits else (), undo=("ROLLBACK",))
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from fairlane.store.statements.drafts import Draft, Fresh
     from fairlane.store.statements.finish import Finish
     from fairlane.store.statements.keys import Writer
-    from fairlane.store.statements.transition import Key
+    from fairlane.store.statements.transition import Change, Key
+    from fairlane.store.tables import AnyRow
 
 Question: TypeAlias = Select[*tuple[Any, ...]] | TextualSelect
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -48,50 +49,17 @@ class DatabaseEngine(Protocol):
     def __hash__(self) -> int:
         """Return a hash: what is made of an engine's words is kept for the next time."""
 
-    @property
-    def writers_are_serial(self) -> bool:
-        """Return True if one transaction writes at a time, so that none has to lock a row."""
+    # Facts.
+    writers_are_serial: bool  # one transaction writes at a time, so that none has to lock a row
+    # A server has a clock of its own, settings of each session, and calls to who listens. Its drivers open a
+    # transaction before any statement, unless they are told not to. Each session enforces its foreign keys.
+    is_server: bool
+    has_row_security: bool  # the database itself can keep the rows of organizations apart
+    begin: str  # the statement that begins a transaction that writes
+    one_snapshot: Mapping[str, str]  # execution options of transactions whose statements read one snapshot
+    each_by_itself: Mapping[str, str]  # execution options of statements that stand alone
 
-    @property
-    def is_server(self) -> bool:
-        """Return True if it is a server, with a clock of its own, settings of each session and calls to who listens."""
-
-    @property
-    def has_row_security(self) -> bool:
-        """Return True if the database itself can keep the rows of organizations apart."""
-
-    @property
-    def drivers_begin(self) -> bool:
-        """Return True if its drivers open a transaction before any statement, unless they are told not to."""
-
-    @property
-    def begin(self) -> str:
-        """Return the statement that begins a transaction that writes."""
-
-    @property
-    def one_snapshot(self) -> Mapping[str, str]:
-        """Return the execution options of transactions whose statements read one snapshot."""
-
-    @property
-    def each_by_itself(self) -> Mapping[str, str]:
-        """Return the execution options of statements that stand alone."""
-
-    @property
-    def deletes_take_all_along(self) -> bool:
-        """Return True if foreign keys are enforced in each session, so that they take along what refers to a row."""
-
-    @property
-    def skip_locked(self) -> str:
-        """Return the words that lock the rows of a SELECT, and pass over those that somebody else has locked."""
-
-    @property
-    def ready(self) -> str:
-        """Return the words for jobs that are ready, as the partial indexes have them."""
-
-    @property
-    def not_ready(self) -> str:
-        """Return the words for jobs that are not."""
-
+    # Connections.
     def connect(
         self,
         url: str,
@@ -154,8 +122,18 @@ class DatabaseEngine(Protocol):
         A plan that is kept for all values reads everything where one has most of the rows and another has none.
         """
 
+    # Words.
+    skip_locked: str  # that lock the rows of a SELECT, and pass over those that somebody else has locked
+    ready: str  # for jobs that are ready, as the partial indexes have them
+    not_ready: str
+
     def insert(self, table: Table) -> "postgresql.Insert":
         """Return an INSERT that knows ON CONFLICT; both spell it alike."""
+
+    def insert_from_json(
+        self, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> "tuple[postgresql.Insert, dict[str, str]]":
+        """Return an INSERT … SELECT of rows with the same columns, in their order, and its one parameter."""
 
     def statement(self, name: str) -> TextClause:
         """Return the statement of this name, from its file."""
@@ -180,6 +158,7 @@ class DatabaseEngine(Protocol):
     def among(self, column: ColumnElement[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
         """Compare the column with these ids."""
 
+    # Operations.
     def ask(
         self, connection: Connection, clock: "Clock", questions: Sequence[Question], values: Mapping[str, Any]
     ) -> tuple[datetime, float, list[Rows]]:
@@ -189,6 +168,18 @@ class DatabaseEngine(Protocol):
             questions: constants: for each combination of them a statement may be made and kept.
             values: the parameters of all of them.
         """
+
+    def update_live(
+        self, connection: Connection, columns: tuple[str, ...], changes: "Sequence[Change]"
+    ) -> "Sequence[AnyRow]":
+        """Change rows that stay live, each if it has its source status still, and its lease; all set these columns.
+
+        Returns:
+            Those that were changed, with the columns `transition.RETURNED`.
+        """
+
+    def take(self, connection: Connection, table: Table, changes: "Sequence[Change]") -> "Sequence[AnyRow]":
+        """Delete rows of a table of states, each if it has its source status still, and its lease; return them."""
 
     def insert_jobs(
         self, connection: Connection, now: datetime, new: "Sequence[Fresh]", replaced: Mapping[UUID, UUID]

@@ -1,68 +1,59 @@
-"""Inserts and upserts of many rows: each statement is made once, and many rows go in one where that is quicker."""
+"""Inserts and upserts of rows, and many rows as one text of PostgreSQL's."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from typing import Any, Final
-from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    Insert,
-    Table,
-    Text,
-    TextClause,
-    bindparam,
-    cast,
-    func,
-    literal_column,
-    select,
-    text,
-)
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 
 from fairlane.store.engine import engine_of
-from fairlane.store.tables import Instant
 
 _MANY: Final = 4  # rows, from which on one statement of JSON is quicker than one for each
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows with the same columns; many of them in one statement, as JSON.
-
-    That saves round trips. On SQLite it saves waits: Python's module gives up the interpreter's lock at each row that
-    it is handed, and has to get it back from a busy loop, while nobody else may write.
+    """Insert rows with the same columns; many of them in one statement.
 
     Raises:
         IntegrityError, DataError
     """
-    if engine_of(connection).writers_are_serial and len(rows) >= _MANY:
-        names = tuple(rows[0])
-        values = [[row[name] for name in names] for row in rows]
-        given = json.dumps(values, default=_on_sqlite, ensure_ascii=False)
-        connection.execute(_insert_on_sqlite(table, names), {"rows": given})
-    elif takes_json(connection, rows):
-        connection.execute(*rows_from_json(table, rows))
-    else:
-        connection.execute(_plain_insert(table), rows)
+    connection.execute(*_inserting(connection, table, rows))
 
 
-def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
-    """Return True if one statement with all these rows as JSON is quicker than one for each."""
-    return len(rows) >= _MANY and engine_of(connection).is_server
+def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
+    """Insert rows with the same columns and different keys, or set their other columns where the primary key is there.
+
+    Many of them take one statement.
+    """
+    statement, values = _inserting(connection, table, rows)
+    connection.execute(_or_update(statement, table, tuple(rows[0])), values)
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, as `insert_many` does, but for those whose primary key is there: these stay as they are."""
+    statement, values = _inserting(connection, table, rows)
+    connection.execute(_or_nothing(statement), values)
+
+
+def _inserting(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> tuple[postgresql.Insert, Any]:
+    """Return the statement that inserts these rows, which is made once, and its values."""
+    engine = engine_of(connection)
+    return engine.insert_from_json(table, rows) if len(rows) >= _MANY else (engine.insert(table), rows)
 
 
 @cache
-def _insert_on_sqlite(table: Table, names: tuple[str, ...]) -> TextClause:
-    values = ", ".join(f"value ->> {place}" for place in range(len(names)))
-    return text(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} FROM json_each(:rows)")  # noqa: S608 - ours
+def _or_nothing(statement: postgresql.Insert) -> postgresql.Insert:
+    return statement.on_conflict_do_nothing()
 
 
-def _on_sqlite(value: UUID | datetime) -> str:
-    """Return the text by which SQLite has the value."""
-    return value.hex if isinstance(value, UUID) else Instant.as_text(value)
+@cache
+def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
+    keys = [column.name for column in table.primary_key.columns]
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 # Of names, ids, numbers, moments, sealed texts and compact JSON none has one of these in it.
@@ -107,57 +98,3 @@ def joined(rows: Sequence[str]) -> str:
     if len(rows) == 1:
         return rows[0]
     return _COLUMN.join(map(_ROW.join, zip(*(row.split(_COLUMN) for row in rows), strict=True)))
-
-
-@cache
-def _plain_insert(table: Table) -> Insert:
-    # Made once, as SQLAlchemy then compiles it once. Inline: nobody asks for the number that the row is given.
-    return table.insert().inline()
-
-
-def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
-    """Return an INSERT … SELECT of rows that are sent as one JSON text, in their order; and its parameter."""
-    return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
-
-
-@cache
-def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
-    source = func.json_populate_recordset(
-        literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text), JSON)
-    )
-    given = source.table_valued(*(table.c[name] for name in names))
-    return postgresql.insert(table).from_select(names, select(*given.c))
-
-
-def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
-    """Insert the row, or set its other columns where its primary key is there.
-
-    Many rows, of the same columns and different keys, take one statement where that saves round trips.
-    """
-    names = tuple(rows[0])
-    if takes_json(connection, rows):
-        statement, values = rows_from_json(table, rows)
-        connection.execute(_or_update(statement, table, names), values)
-    else:
-        connection.execute(_or_update(engine_of(connection).insert(table), table, names), rows)
-
-
-def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows, as `insert_many` does, but for those whose primary key is there: these stay as they are."""
-    if takes_json(connection, rows):
-        statement, values = rows_from_json(table, rows)
-        connection.execute(_or_nothing(statement), values)
-    else:
-        connection.execute(_or_nothing(engine_of(connection).insert(table)), rows)
-
-
-@cache
-def _or_nothing(statement: postgresql.Insert) -> postgresql.Insert:
-    return statement.on_conflict_do_nothing()
-
-
-@cache
-def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
-    keys = [column.name for column in table.primary_key.columns]
-    changed = {name: statement.excluded[name] for name in names if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)

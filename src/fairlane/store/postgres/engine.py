@@ -13,7 +13,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
-    Table,
     TextClause,
     Uuid,
     any_,
@@ -26,7 +25,6 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from fairlane.store import sql
@@ -34,7 +32,7 @@ from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
 from fairlane.store.inserts import texts_of
 from fairlane.store.line import combined, rows_of
-from fairlane.store.postgres import connections
+from fairlane.store.postgres import connections, json_rows
 from fairlane.store.row_logins import LENT, role_for
 from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import dedup, new_jobs
@@ -45,18 +43,18 @@ from fairlane.store.statements.keys import Writer
 from fairlane.store.statements.transition import Key
 from fairlane.store.tables import Instant, jobs
 
-writers_are_serial: Final = False
-is_server: Final = True
-has_row_security: Final = True
-drivers_begin: Final = True
-begin: Final = "BEGIN"
-one_snapshot: Final[Mapping[str, str]] = {"isolation_level": "REPEATABLE READ"}
-each_by_itself: Final[Mapping[str, str]] = {"isolation_level": "AUTOCOMMIT"}
-deletes_take_all_along: Final = True
+writers_are_serial = False
+is_server = True
+has_row_security = True
+begin = "BEGIN"
+one_snapshot: Mapping[str, str] = {"isolation_level": "REPEATABLE READ"}
+each_by_itself: Mapping[str, str] = {"isolation_level": "AUTOCOMMIT"}
+skip_locked = "FOR NO KEY UPDATE SKIP LOCKED"
+ready = "ready"
+not_ready = "NOT ready"
 connect = connections.connect
-skip_locked: Final = "FOR NO KEY UPDATE SKIP LOCKED"
-ready: Final = "ready"
-not_ready: Final = "NOT ready"
+insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
+update_live, take = json_rows.update_live, json_rows.take
 
 _PLACE: Final = text("""
 SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
@@ -254,9 +252,3 @@ def scrub(connection: Connection, table: str) -> None:
 def plan_for_values(connection: Connection) -> None:
     """Set it: PostgreSQL may take to one plan for all values once a statement is prepared."""
     connection.execute(_FOR_VALUES)
-
-
-@cache
-def insert(table: Table) -> postgresql.Insert:
-    """Return SQLAlchemy's own."""
-    return postgresql.insert(table)

@@ -9,33 +9,32 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, TextClause, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, TextClause, text
 
 from fairlane.store import sql
 from fairlane.store.clock import Clock
 from fairlane.store.engine import Question, Rows
 from fairlane.store.sql import as_given
-from fairlane.store.sqlite import attempts, connections, new_jobs
+from fairlane.store.sqlite import attempts, connections, json_rows, new_jobs
 from fairlane.store.statements.dedup import KeyToTake
 from fairlane.store.statements.keys import Writer
 from fairlane.store.tables import Instant, jobs
 
-writers_are_serial: Final = True
-is_server: Final = False
-has_row_security: Final = False
-drivers_begin: Final = False
-begin: Final = connections.BEGIN
-one_snapshot: Final[Mapping[str, str]] = {}  # any transaction's
-each_by_itself: Final[Mapping[str, str]] = {}
-deletes_take_all_along: Final = False  # under a host's settings
+writers_are_serial = True
+is_server = False
+has_row_security = False
+begin: str = connections.BEGIN
+one_snapshot: Mapping[str, str] = {}  # any transaction's
+each_by_itself: Mapping[str, str] = {}
 connect, file_of, is_in_memory = connections.connect, connections.file_of, connections.is_in_memory
 insert_jobs, insert_plain_jobs = new_jobs.insert, new_jobs.at_once
 claim, complete = attempts.claim, attempts.complete
-skip_locked: Final = ""
+insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
+update_live, take = json_rows.update_live, json_rows.take
+skip_locked = ""
 # SQLite takes a partial index for the very words of its predicate.
-ready: Final = "ready = 1"
-not_ready: Final = "ready = 0"
+ready = "ready = 1"
+not_ready = "ready = 0"
 
 _FILE: Final = text("""
 SELECT coalesce(file, '') FROM pragma_database_list
@@ -171,9 +170,3 @@ def scrub(connection: Connection, _table: str) -> None:
 
 def plan_for_values(_connection: Connection) -> None:
     """Do nothing: SQLite has plans that look at no values."""
-
-
-@cache
-def insert(table: Table) -> postgresql.Insert:
-    """Return SQLAlchemy's own, which shares with PostgreSQL's all that is used here."""
-    return sqlite.insert(table)  # type: ignore[return-value]

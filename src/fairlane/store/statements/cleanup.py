@@ -170,7 +170,8 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
     feed.raise_floor(connection, organization, engine_of(connection).among(execution_log.c.job_id, job_ids))
     _tell_children(connection, now, organization, job_ids)
-    tables = _NOT_TAKEN_ALONG if engine_of(connection).deletes_take_all_along else _OF_JOB
+    # A host's settings may keep SQLite from enforcing foreign keys.
+    tables = _NOT_TAKEN_ALONG if engine_of(connection).is_server else _OF_JOB
     of_job = [(table, table.c.job_id) for table in tables]
     for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (ended, ended.c.id), (jobs, jobs.c.id)]:
         connection.execute(

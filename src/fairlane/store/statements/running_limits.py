@@ -16,7 +16,7 @@ from sqlalchemy import Connection, TextClause, delete, select, text
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
 from fairlane.store.engine import DatabaseEngine, engine_of
-from fairlane.store.inserts import insert_many, rows_from_json, upsert
+from fairlane.store.inserts import insert_many, insert_missing, upsert
 from fairlane.store.sql import as_given, given, is_row
 from fairlane.store.tables import Instant, limits, quotas, starts
 
@@ -42,8 +42,7 @@ def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject])
     keys = sorted(_quota_key(subject) for subject in subjects)
     made = {"uses": 0, "used_at": clock.now(connection)}
     rows = [{"organization_id": organization, "subject": name, **made} for organization, name in keys]
-    statement, values = rows_from_json(quotas, rows)
-    connection.execute(statement.on_conflict_do_nothing(), values)
+    insert_missing(connection, quotas, rows)
 
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:

@@ -2,30 +2,26 @@
 hundred and have statements of their own: submissions, and by `values_for_many` claims and plain completions.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, TextualSelect, delete, select, text, tuple_, update
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import Connection, Table, delete, select, tuple_, update
 
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import insert_many, insert_missing, takes_json, upsert
+from fairlane.store.inserts import insert_many, insert_missing, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.sql import is_row
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
-    Instant,
     attempt_errors,
     checkpoints,
     dead_letters,
@@ -38,7 +34,7 @@ from fairlane.store.tables import (
 
 SYSTEM = "system"
 Key = tuple[str, UUID]
-_RETURNED: Final = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
+RETURNED: Final = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
 # What a row has that comes into the table, where its change says nothing else.
 _OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
     live: {
@@ -126,13 +122,13 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
         The rows as they now are (log_sequence, attempt, job_type), without those where somebody else was first:
         nothing of them was changed.
     """
-    rows: dict[Key, Row] = {}
+    engine, rows = engine_of(connection), dict[Key, Row]()
     burials.note(connection, {one.organization for one in changes if one.transition.burial is not None})
     waited = any(one.lease_token is None and one.transition.target in TERMINAL for one in changes)
     submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
         if target is source:
-            rows |= _update(connection, columns, alike)
+            rows |= _by_key(engine.update_live(connection, columns, alike))
         elif submits:
             rows |= _end_waiting(connection, now, alike)
         else:
@@ -158,48 +154,13 @@ def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
     return found
 
 
-def _update(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, Row]:
-    """Change rows that stay live; all set the same columns."""
-    if engine_of(connection).writers_are_serial:
-        return _by_key(connection.execute(_update_on_sqlite(columns), _given_on_sqlite(changes)).all())
-    if takes_json(connection, changes):
-        return _by_key(connection.execute(_update_many(columns), _given(changes)).all())
-    return _by_key(row for change in changes for row in connection.execute(_update_one(change)))
-
-
-def _update_one(change: Change) -> ReturningUpdate[Any]:
-    transition = change.transition
-    sequence = live.c.log_sequence + len(transition.steps)
-    return (
-        update(live)
-        .where(*_guard(live, change))
-        .values(status=transition.target, log_sequence=sequence, **transition.changes)
-        .returning(*_RETURNED)
-    )
-
-
-def _guard(table: Table, change: Change) -> Iterator[ColumnElement[bool]]:
-    yield table.c.organization_id == change.organization
-    yield table.c.id == change.job_id
-    # A lease token is there while the job runs and no longer, so it says more than the status. Both together would
-    # tempt PostgreSQL into the index of running jobs.
-    running = change.transition.source is JobStatus.RUNNING
-    yield table.c.lease_token == change.lease_token if running else table.c.status == change.transition.source
-
-
 def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
     """Move rows to the other table: it takes none but those that were deleted from the first.
 
     A job has two states where the application's login has planted a live row of one that has ended. The row that is
     there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
-    if engine_of(connection).writers_are_serial:
-        found = connection.execute(_delete_on_sqlite(source), _given_on_sqlite(changes)).all()
-    elif takes_json(connection, changes):
-        found = connection.execute(_delete_many(source), _given(changes)).all()
-    else:
-        statements = [delete(source).where(*_guard(source, change)).returning(*source.c) for change in changes]
-        found = [row for statement in statements for row in connection.execute(statement)]
+    found = engine_of(connection).take(connection, source, changes)
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
     if moved:
@@ -228,104 +189,6 @@ def _end_waiting(connection: Connection, now: datetime, changes: Sequence[Change
 
 def _by_key(found: Iterable[AnyRow]) -> dict[Key, Row]:
     return {(row.organization_id, row.id): Row(row.log_sequence, row.attempt, row.job_type) for row in found}
-
-
-def _given(changes: Iterable[Change]) -> dict[str, Any]:
-    """Return the parameters of `_update_many` and `_delete_many`."""
-    rows = {
-        f"{one.organization}/{one.job_id}": {
-            **one.transition.changes,
-            "status": one.transition.target,
-            "log_sequence": len(one.transition.steps),
-            "source": one.transition.source,
-            "lease": one.lease_token,
-        }
-        for one in changes
-    }
-    return {
-        "given": json.dumps(rows, default=str, ensure_ascii=False),
-        "organizations": [one.organization for one in changes],
-        "ids": " ".join([one.job_id.hex for one in changes]),
-    }
-
-
-# Each row by a probe of its own: LATERAL with a lock leaves the planner no other way, and within the statement a row
-# keeps its place. What is compared with a value of `given` tempts it into no index.
-_PLACES: Final = """
-WITH given AS (SELECT CAST(:given AS jsonb) AS rows), place AS MATERIALIZED (
-  SELECT its.place FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]))
-    AS one(organization_id, id)
-  CROSS JOIN LATERAL (SELECT ctid AS place FROM {table}
-    WHERE organization_id = one.organization_id AND id = one.id FOR UPDATE) AS its
-)
-"""
-_MINE: Final = "(SELECT rows FROM given) -> (job.organization_id || '/' || job.id)"
-_AT_PLACES: Final = f"WHERE job.ctid = ANY(ARRAY(SELECT place FROM place)) AND job.status = {_MINE} ->> 'source'"  # noqa: S608 - ours
-_UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->> 'lease' AS uuid)"
-
-
-@cache
-def _update_many(columns: tuple[str, ...]) -> TextualSelect:
-    names = ", ".join(columns)
-    statement = text(f"""{_PLACES.format(table=live.name)}
-UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
-  SELECT status, job.log_sequence + log_sequence, {names} FROM jsonb_populate_record(NULL::{live.name}, {_MINE}))
-{_AT_PLACES} {_UNDER_LEASE}
-RETURNING organization_id, id, log_sequence, attempt, job_type
-""")  # noqa: S608 - names of ours
-    return statement.columns(*_RETURNED).execution_options(fairlane_across="finish")
-
-
-@cache
-def _delete_many(table: Table) -> TextualSelect:
-    under_lease = _UNDER_LEASE if table is live else ""
-    statement = text(f"""{_PLACES.format(table=table.name)}
-DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}
-RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
-""")  # noqa: S608 - names of ours
-    return statement.columns(*table.c).execution_options(fairlane_across="finish")
-
-
-def _given_on_sqlite(changes: Iterable[Change]) -> dict[str, Any]:
-    """Return the parameter of `_update_on_sqlite` and `_delete_on_sqlite`."""
-    rows = []
-    for one in changes:
-        transition, lease = one.transition, one.lease_token
-        proof = one.organization, one.job_id.hex, transition.source, lease.hex if lease is not None else None
-        rows.append((*proof, transition.target, len(transition.steps), *transition.changes.values()))
-    return {"given": json.dumps(rows, default=Instant.as_text)}
-
-
-# One statement for all rows: each statement costs Python more than the row costs SQLite, and the lock is held for that
-# long. The plus keeps SQLite from the index of a status.
-_PLACES_ON_SQLITE: Final = """
-  SELECT job.rowid AS place, given.value FROM json_each(:given) AS given CROSS JOIN {table} AS job
-    ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
-  WHERE +job.status = given.value ->> 2 {under_lease}"""
-_UNDER_LEASE_ON_SQLITE: Final = "AND job.lease_token IS given.value ->> 3"
-
-
-@cache
-def _update_on_sqlite(columns: tuple[str, ...]) -> TextualSelect:
-    values = "".join(f", {name} = mine.value ->> {place}" for place, name in enumerate(columns, 6))
-    mine = _PLACES_ON_SQLITE.format(table=live.name, under_lease=_UNDER_LEASE_ON_SQLITE)
-    statement = text(f"""
-UPDATE {live.name} SET status = mine.value ->> 4, log_sequence = log_sequence + (mine.value ->> 5){values}
-FROM ({mine}) AS mine WHERE {live.name}.rowid = mine.place
-RETURNING {", ".join(column.name for column in _RETURNED)}
-""")  # noqa: S608 - names of ours
-    return statement.columns(*_RETURNED).execution_options(fairlane_across="finish")
-
-
-@cache
-def _delete_on_sqlite(table: Table) -> TextualSelect:
-    under_lease = _UNDER_LEASE_ON_SQLITE if table is live else ""
-    mine = _PLACES_ON_SQLITE.format(table=table.name, under_lease=under_lease)
-    statement = text(f"""
-DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))
-RETURNING {", ".join(column.name for column in table.c)}
-""")  # noqa: S608 - names of ours
-    return statement.columns(*table.c).execution_options(fairlane_across="finish")
 
 
 def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
