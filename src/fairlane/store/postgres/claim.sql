@@ -1,6 +1,6 @@
 -- Claim the most urgent ready jobs of the given lanes, where some are owed to the oldest; else see claim_urgent.sql.
--- What both say is the same, word for word. One text for both takes PostgreSQL a quarter longer where one job is
--- claimed: it plans each claim by itself, as lanes come and go.
+-- What both say is the same, word for word. One text for both takes two thirds longer where one job is claimed, though it
+-- is planned once: 0.8 ms in place of 0.5, as each of its steps is begun and ended.
 --
 -- One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 -- an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long
