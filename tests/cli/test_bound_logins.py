@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_ending import END_WAITING, SIGNATURE
+from fairlane.store.row_logins import ROLES, what_is_missing
 from fairlane.store.row_security import DatabaseRole
 from tests.cli.conftest import Run
 from tests.postgres import create_database, database_on, drop_database, start_postgres, stop_postgres

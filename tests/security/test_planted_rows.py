@@ -21,8 +21,7 @@ from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, DatabaseRole
-from fairlane.store.statements.rescue import rescue_worker
-from fairlane.store.statements.workers import LostWorker, running_jobs
+from fairlane.store.statements.workers import LostWorker, rescue_worker, running_jobs
 from fairlane.store.tables import audit, ended, execution_log, job_parents, job_types, jobs, live, members, metadata
 from fairlane.store.transaction import Database
 from tests.api.routes import routes

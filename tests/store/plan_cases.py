@@ -47,7 +47,6 @@ from fairlane.store.statements import (
     metrics,
     new_jobs,
     outcomes,
-    rescue,
     resealing,
     revival,
     running_limits,
@@ -66,7 +65,7 @@ from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
 from fairlane.store.statements.transition import Ended
-from fairlane.store.statements.workers import LostWorker, WorkerCard
+from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
@@ -240,7 +239,7 @@ def submission_of(connection: Connection) -> None:
 def rescue_of(connection: Connection) -> None:
     """Of all that a worker held."""
     held = workers.running_jobs(connection, WORKER, 500)
-    rescue.rescue_worker(connection, CLOCK, Random(1), LostWorker(WORKER, "w"), held)
+    rescue_worker(connection, CLOCK, Random(1), LostWorker(WORKER, "w"), held)
 
 
 def finishes_of(connection: Connection, outcome: Failed) -> None:

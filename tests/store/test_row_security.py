@@ -722,11 +722,11 @@ def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, subtests: pytest.
 def test_a_role_that_was_let_past_row_security_is_told_and_brought_down(fl: Fairlane, change: str):
     # Roles are the whole server's: nobody else may see this.
     with fl.database.engine.connect() as owner:
-        assert row_policies.is_on(owner)
+        assert row_policies.is_complete(row_policies.asking(owner))
         owner.exec_driver_sql(change)
-        assert not row_policies.is_on(owner)
+        assert not row_policies.is_complete(row_policies.asking(owner))
         assert row_policies.establish(owner)
-        assert row_policies.is_on(owner)
+        assert row_policies.is_complete(row_policies.asking(owner))
         owner.rollback()
 
 

@@ -25,10 +25,9 @@ from fairlane.registry.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
-from fairlane.store.borrow import aside, borrow
+from fairlane.store.borrow import Home, aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race
 from fairlane.store.engine import engine_of
-from fairlane.store.home import Home
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import admission, new_jobs, rows
 from fairlane.store.statements.admission import Live

@@ -11,7 +11,6 @@ from fairlane.domain.events import Emit, JobsRescued
 from fairlane.engine.heartbeat import Heartbeat
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finished
-from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
@@ -91,4 +90,4 @@ class Rescue:
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
-        return lost, rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)
+        return lost, workers.rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)

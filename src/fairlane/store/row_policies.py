@@ -130,7 +130,7 @@ def establish(connection: Connection) -> bool:
 
     Returns:
         Whether it is on: False where the roles are not there and this login may not create them, or take them on. An
-        administrator does what `row_advice` says, then `fairlane migrate` the rest.
+        administrator does what `row_logins` says, then `fairlane migrate` the rest.
     """
     if not _have_roles(connection):
         return False
@@ -155,13 +155,8 @@ def establish(connection: Connection) -> bool:
     return True
 
 
-def is_on(connection: Connection) -> bool:
-    """Return True if the roles, their rights and the policies are as `establish` makes them, no more and no less."""
-    return is_complete(asking(connection))
-
-
 def is_complete(ask: Ask) -> bool:
-    """Return the same, of whoever can ask the database."""
+    """Return True if the roles, their rights and the policies are as `establish` makes them, no more and no less."""
     return bool(_oids(ask, _SECRET)) and not roles_amiss(ask) and not tables_amiss(ask)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
-from fairlane.store import row_advice, row_policies
+from fairlane.store import row_logins, row_policies
 from fairlane.store.driver_errors import is_lock_timeout, is_retryable
 from fairlane.store.row_security import is_behind_a_pooler
 from fairlane.store.tables import metadata
@@ -130,14 +130,14 @@ def lacks_row_security(database: Database, url: str | None = None) -> str | None
     # Without a role: in production that of the database's URL may be refused.
     single = database.sibling(pool_size=1, url=url)
     try:
-        return single.read(lambda connection: row_advice.what_is_missing(row_policies.asking(connection)))
+        return single.read(lambda connection: row_logins.what_is_missing(row_policies.asking(connection)))
     finally:
         single.close()
 
 
 def rights_not_ours(database: Database) -> str | None:
     """Return who has rights on our tables that Fairlane did not grant, on PostgreSQL; None if nobody has."""
-    return database.read(lambda connection: row_advice.rights_not_ours(row_policies.asking(connection)))
+    return database.read(lambda connection: row_logins.rights_not_ours(row_policies.asking(connection)))
 
 
 def check(database: Database) -> None:

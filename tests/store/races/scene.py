@@ -22,8 +22,7 @@ from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.clock import Clock
 from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.rescue import rescue_worker
-from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.statements.workers import WorkerCard, rescue_worker
 from fairlane.testing.clock import ManualClock
 from tests.store.races.agreement import assert_all_logs_agree
 

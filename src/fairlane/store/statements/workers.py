@@ -4,15 +4,20 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, text, update
 
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.blame import LostAttempt, judge
+from fairlane.domain.outcomes import Lost
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.inserts import insert_many, upsert
 from fairlane.store.sql import fixed
+from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.tables import AnyRow, live, locked_organizations, workers
 
 
@@ -252,3 +257,31 @@ def _lives(connection: Connection, clock: Clock) -> ColumnElement[bool]:
     return and_(
         workers.c.boot_id == clock.boot_id(connection), workers.c.lease_expires >= clock.lease_seconds(connection)
     )
+
+
+def rescue_worker(
+    connection: Connection,
+    clock: Clock,
+    random: Random,
+    lost: LostWorker,
+    held: Sequence[AnyRow],
+    *,
+    are_ours: bool = True,
+) -> list[Finished]:
+    """End attempts of a lost worker as `Lost`, and remove its row when none is left. Return what became of them.
+
+    Args:
+        lost: found by `missing`, or by `lock_expired` and so locked: a second rescuer skips it, and a
+            claim of the worker itself, should it not be dead, waits and then finds no lease.
+        held: of its `running_jobs`.
+        are_ours: whether organizations are in Fairlane's own directory.
+    """
+    now = clock.now(connection)
+    verdicts = judge([LostAttempt(row.rescue_count, (now - row.started_at).total_seconds()) for row in held], random)
+    finishes = [
+        Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name, verdict), Backoff())
+        for row, verdict in zip(held, verdicts, strict=True)
+    ]
+    done = finish(connection, now, finishes, random, are_ours=are_ours)
+    remove(connection, lost.id)
+    return done
