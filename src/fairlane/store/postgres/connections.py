@@ -28,8 +28,8 @@ def connect(
     *,
     pool_size: int,
     lock_seconds: float,
-    synchronous: Synchronous = FULL,  # noqa: ARG001 - a server's commits wait as its own settings say
-    is_default: bool = False,  # noqa: ARG001 - no server is
+    synchronous: Synchronous = FULL,  # a server's commits wait as its own settings say
+    is_default: bool = False,  # no server is
     response_timeout: ResponseTimeout | None = None,
 ) -> Engine:
     """Make an engine whose sessions give up silent servers, and nobody waits for for long."""

@@ -129,7 +129,7 @@ def insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], rep
     connection.execute(*new_jobs.whole_of(now, new, replaced))
 
 
-def insert_plain_jobs(_connection: Connection, _now: datetime, _chunks: Iterator[Sequence[Draft] | None]) -> bool:
+def insert_plain_jobs(connection: Connection, now: datetime, chunks: Iterator[Sequence[Draft] | None]) -> bool:
     """Do nothing: `new_jobs.at_once` has a statement that stands alone."""
     return False
 
@@ -179,15 +179,15 @@ def wait_for_claims(connection: Connection) -> None:
     connection.execute(text("LOCK TABLE fairlane_workers IN EXCLUSIVE MODE"))
 
 
-def overwrite_what_is_replaced(_connection: Connection) -> None:
+def overwrite_what_is_replaced(connection: Connection) -> None:
     """Do nothing: old versions of rows stay until a vacuum. See `Database.scrub`."""
 
 
-def file_of(_url: str) -> None:
+def file_of(url: str) -> None:
     """Return None: the server has its files."""
 
 
-def is_in_memory(_url: str) -> bool:
+def is_in_memory(url: str) -> bool:
     """Return False."""
     return False
 
@@ -225,7 +225,7 @@ def _set(connection: Connection, timeout: str, organizations: str, role: str, pa
     connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role, "path": path})
 
 
-def interrupt_after(_connection: Connection, _seconds: float) -> AbstractContextManager[None]:
+def interrupt_after(connection: Connection, seconds: float) -> AbstractContextManager[None]:
     """Do nothing: the transaction's `statement_timeout` does. See `row_security.open_to`."""
     return nullcontext()
 

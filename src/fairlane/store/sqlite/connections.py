@@ -46,7 +46,7 @@ def connect(
     lock_seconds: float,
     synchronous: Synchronous = FULL,
     is_default: bool = False,
-    response_timeout: ResponseTimeout | None = None,  # noqa: ARG001 - nothing is sent anywhere
+    response_timeout: ResponseTimeout | None = None,  # nothing is sent anywhere
 ) -> Engine:
     """Make an engine whose transactions begin by what they are for, and wait in turn for who writes."""
     parsed = make_url(url)

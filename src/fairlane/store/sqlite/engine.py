@@ -54,12 +54,12 @@ def moment(words: str) -> str:
     return words
 
 
-def few_of_each(_columns: str, table: str, rest: str) -> str:
+def few_of_each(columns: str, table: str, rest: str) -> str:
     """Join by the rows' numbers: SQLite has no LATERAL."""
     return f"JOIN {table} AS job ON job.rowid IN (SELECT rowid FROM {table} {rest})"  # noqa: S608 - words of ours
 
 
-def each_looked_up(_rows: FromClause, its: Select[Any]) -> Select[Any]:
+def each_looked_up(rows: FromClause, its: Select[Any]) -> Select[Any]:
     """Select by a plain join, which SQLite always makes by an index."""
     return its
 
@@ -94,17 +94,17 @@ def take_keys(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[st
     return {(one.organization, one.key) for one in keys} - taken
 
 
-def log_writers(_connection: Connection) -> frozenset[str]:
+def log_writers(connection: Connection) -> frozenset[str]:
     """Return none: numbers are drawn in the order of commits."""
     return frozenset()
 
 
-def writers(_connection: Connection, _seconds: float) -> frozenset[Writer]:
+def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
     """Return none: whoever comes to write has all that was written before."""
     return frozenset()
 
 
-def wait_for_claims(_connection: Connection) -> None:
+def wait_for_claims(connection: Connection) -> None:
     """Do nothing: who writes has waited already."""
 
 
@@ -126,11 +126,7 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
     return None
 
 
-def lock_timeout(
-    connection: Connection,  # noqa: ARG001 - the protocol names it
-    seconds: float,  # noqa: ARG001 - as above
-    of: Collection[str] = (),  # noqa: ARG001 - as above
-) -> AbstractContextManager[None]:
+def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> AbstractContextManager[None]:
     """Do nothing: the connection's busy timeout is the bound."""
     return nullcontext()
 
@@ -161,12 +157,12 @@ def autocommits(connection: Connection) -> bool:
     return bool(autocommit) if autocommit != -1 else driver.isolation_level is None
 
 
-def scrub(connection: Connection, _table: str) -> None:
+def scrub(connection: Connection, table: str) -> None:
     """Empty the write-ahead log; not in the transaction that SQLAlchemy would begin: SQLite refuses that."""
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def plan_for_values(_connection: Connection) -> None:
+def plan_for_values(connection: Connection) -> None:
     """Do nothing: SQLite has plans that look at no values."""
