@@ -9,6 +9,7 @@ import pytest
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.store.sql import statement
 from fairlane.store.tables import ended, live
 
 STORE = files("fairlane.store")
@@ -34,7 +35,7 @@ def test_each_statement_begins_with_its_reason() -> None:
     assert [path for path in paths() if not re.match(r"-- [A-Z][a-z]+ .*\.", read(path))] == []
 
 
-@pytest.mark.parametrize("path", ["postgres/claim", "postgres/claim_urgent", "sqlite/claim"])
+@pytest.mark.parametrize("path", ["postgres/claim", "sqlite/claim"])
 def test_a_claim_sets_what_its_transition_says_and_the_lease(path: str) -> None:
     (written,) = re.findall(r"UPDATE fairlane_live SET (.*?)\n *(?:WHERE|FROM)", read(path), re.DOTALL)
     changes = transitions.claim("w").changes
@@ -55,12 +56,8 @@ def test_a_completion_writes_each_column_of_an_end_and_what_its_transition_says(
     assert {name for name, value in mine.items() if value == name} <= {column.name for column in live.c}
 
 
-def test_both_forms_of_the_claim_differ_in_the_candidates_alone() -> None:
-    whole, urgent = (
-        re.fullmatch(r"(?s)(?:--.*?\n)*(WITH .*?\n\), )\w+ AS \(\n  SELECT lane\.\*.*?(\n\), picked AS .*)", read(path))
-        for path in ("postgres/claim", "postgres/claim_urgent")
-    )
-    assert whole is not None
-    assert urgent is not None
-    assert whole.groups() == urgent.groups()
-    assert f"own.status = '{OrganizationStatus.SUSPENDED}'" in whole[1]
+def test_a_claim_of_the_most_urgent_alone_leaves_out_the_oldest() -> None:
+    whole, urgent = statement("postgres/claim").text, statement("postgres/claim", without="oldest").text
+    assert {"ranks", "aged"} <= set(re.findall(r":(\w+)", whole))
+    assert not {"ranks", "aged", "place_in_lane"} & set(re.findall(r"\w+", urgent))
+    assert f"own.status = '{OrganizationStatus.SUSPENDED}'" in urgent

@@ -135,8 +135,8 @@ class DatabaseEngine(Protocol):
     ) -> "tuple[postgresql.Insert, dict[str, str]]":
         """Return an INSERT … SELECT of rows with the same columns, in their order, and its one parameter."""
 
-    def statement(self, name: str) -> TextClause:
-        """Return the statement of this name, from its file."""
+    def statement(self, name: str, *, without: str | None = None) -> TextClause:
+        """Return the statement of this name, from its file, and `without` a part that is marked there."""
 
     def moment(self, words: str) -> str:
         """Return the words that read a moment from a text."""

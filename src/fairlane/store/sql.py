@@ -1,6 +1,7 @@
 """Words of SQL that both databases understand, and statements that stand in files, so that any SQL tool opens them."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Final
@@ -22,15 +23,17 @@ from sqlalchemy import (
 _HERE: Final = files("fairlane.store")
 
 
-def statement(path: str) -> TextClause:
+def statement(path: str, *, without: str | None = None) -> TextClause:
     """Return the statement of a file of this package, without the reasons that stand in it as comments.
 
     Args:
         path: without its ending, such as postgres/claim.
+        without: leave out what stands between the comments of this name and "{", and of "}".
     """
-    lines = _HERE.joinpath(f"{path}.sql").read_text(encoding="utf-8").splitlines()
-    words = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
-    return text(words)
+    words = _HERE.joinpath(f"{path}.sql").read_text(encoding="utf-8")
+    if without is not None:
+        words = re.sub(rf"(?ms)^-- {without} \{{$.*?^-- }}$", "", words)
+    return text("\n".join(line for line in words.splitlines() if not line.lstrip().startswith("--")))
 
 
 def is_row(table: FromClause, *key: object) -> ColumnElement[bool]:

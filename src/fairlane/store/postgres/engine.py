@@ -74,9 +74,9 @@ _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 
 
 @cache
-def statement(name: str) -> TextClause:
+def statement(name: str, *, without: str | None = None) -> TextClause:
     """Return the statement of this name."""
-    return sql.statement(f"postgres/{name}")
+    return sql.statement(f"postgres/{name}", without=without)
 
 
 def moment(words: str) -> str:

@@ -44,9 +44,9 @@ _STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth o
 
 
 @cache
-def statement(name: str) -> TextClause:
+def statement(name: str, *, without: str | None = None) -> TextClause:
     """Return the statement of this name."""
-    return sql.statement(f"sqlite/{name}")
+    return sql.statement(f"sqlite/{name}", without=without)
 
 
 def moment(words: str) -> str:

@@ -117,10 +117,10 @@ def alone(
         "most": MOST_AT_ONCE,
     }
     if any(quota.oldest for _, _, quota in rows):
-        return _claim(engine, "claim"), {**values, "ranks": RANKS, "aged": AGED}
-    return _claim(engine, "claim_urgent"), values
+        return _claim(engine), {**values, "ranks": RANKS, "aged": AGED}
+    return _claim(engine, without="oldest"), values
 
 
 @cache
-def _claim(engine: DatabaseEngine, name: str) -> TextClause:
-    return engine.statement(name).execution_options(fairlane_across="claim")
+def _claim(engine: DatabaseEngine, *, without: str | None = None) -> TextClause:
+    return engine.statement("claim", without=without).execution_options(fairlane_across="claim")
