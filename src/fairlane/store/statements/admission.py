@@ -94,7 +94,7 @@ def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateL
         draft.user,
         draft.job_type,
         nth=nth,
-        since=limits.window_start(now, rate.window),
+        since=now - timedelta(seconds=rate.window),
     )
     if oldest is None:
         return

@@ -179,12 +179,11 @@ def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Seq
     by_organization: dict[str, list[UUID]] = {}
     for organization, job_id in keys:
         by_organization.setdefault(organization, []).append(job_id)
-    return [row for one, ids in by_organization.items() for row in _progress_in(connection, one, ids)]
-
-
-def _progress_in(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
-    its = and_(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
-    return connection.execute(select(progress).where(its)).all()
+    found: list[AnyRow] = []
+    for organization, ids in by_organization.items():
+        its = and_(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
+        found += connection.execute(select(progress).where(its))
+    return found
 
 
 def floors(connection: Connection, organizations: Collection[str]) -> dict[str, int]:

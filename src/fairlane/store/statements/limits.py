@@ -5,7 +5,7 @@ instead of a count from before its snapshot.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, tuple_
@@ -124,8 +124,3 @@ def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
         .subquery()
     )
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
-
-
-def window_start(now: datetime, seconds: float) -> datetime:
-    """Return the beginning of a window that ends now."""
-    return now - timedelta(seconds=seconds)

@@ -112,20 +112,14 @@ def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject,
 def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
     """Set some of the limits of a job type, for all organizations or one. The caller holds the type's row."""
     key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
-    known = connection.scalars(
-        select(limits.c.document).where(is_row(limits, subject.organization or _ALL, subject.job_type))
-    ).one_or_none()
+    known = connection.scalars(select(limits.c.document).where(is_row(limits, *_key(subject)))).one_or_none()
     document = {**(json.loads(known) if known is not None else {}), **changes}
     upsert(connection, limits, {**key, "document": json.dumps(document, sort_keys=True)})
 
 
 def reset_limit(connection: Connection, subject: Subject) -> dict[str, Any] | None:
     """Forget what was set, and return it; None if nothing was."""
-    forgotten = (
-        delete(limits)
-        .where(is_row(limits, subject.organization or _ALL, subject.job_type))
-        .returning(limits.c.document)
-    )
+    forgotten = delete(limits).where(is_row(limits, *_key(subject))).returning(limits.c.document)
     document = connection.scalars(forgotten).one_or_none()
     return _known(document) if document is not None else None
 
@@ -149,6 +143,10 @@ def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]
 
 def _known(document: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(document).items() if name in _FIELDS}
+
+
+def _key(subject: Subject) -> tuple[str, str | None]:
+    return subject.organization or _ALL, subject.job_type
 
 
 def _quota_key(subject: Subject) -> tuple[str, str]:
