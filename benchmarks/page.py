@@ -67,6 +67,8 @@ What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   is left are the moves between these tables, and a row in the execution log for each; PgQueuer deletes the row, and has
   neither log nor organizations. What was tried to no avail: to claim ahead while the jobs claimed before begin; to
   write ends in two transactions at a time; the interpreter's switch interval.
+  The drains of the first table ran beside other work for a while. On the quiet machine with Python 3.13 the medians of
+  three were 12,820 /s for one organization, 8,900 for a hundred and 8,765 for a thousand.
 - *1,000 organizations.* PostgreSQL spends 85 µs a job and the worker 54: each lane is probed for each claim, and each
   organization's turn is reckoned.
 - *Neighbour.* While jobs come in, a claim takes 250 at most. Who is new waits for the one under way, for a look at the
