@@ -8,14 +8,12 @@ import socket
 import sqlite3
 import ssl
 import subprocess
-import sys
 import urllib.error
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.message import Message
 from http import HTTPStatus
 from math import inf, nan
-from operator import attrgetter
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -26,10 +24,10 @@ from hypothesis import strategies as st
 
 from fairlane.domain import errors
 from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify
+from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import PermanentError, TransientError
-from fairlane.engine.executors.wire import pack_error, unpack_error
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOW = "Thu, 01 Jan 2026 12:00:00 GMT"
 SECRET = "hunter" + "2"
 
 
@@ -45,6 +43,10 @@ def caught(error: BaseException, cause: BaseException | None = None) -> BaseExce
         raise error from cause
     except BaseException as raised:  # noqa: BLE001 - whatever it is
         return raised
+
+
+def named(*kinds: type[BaseException]) -> tuple[str, ...]:
+    return tuple(map(name_of, kinds))
 
 
 def name_and_text(error: BaseException) -> str:
@@ -79,7 +81,7 @@ def http_error_itself(name: str, status: object) -> Exception:
 def urllib_error(status: int, retry_after: str | None = None) -> urllib.error.HTTPError:
     headers = Message()
     if retry_after is not None:
-        headers["retry-after"] = retry_after
+        headers["retry-after"], headers["date"] = retry_after, NOW
     return urllib.error.HTTPError("https://x", status, "no", headers, None)
 
 
@@ -215,12 +217,12 @@ NO_STORAGE = [
     ids=name_and_text,
 )
 def test_what_met_fairlanes_own_storage_is_no_failure_of_the_handler_r5(error, is_storage):
-    for report in (classify(error), classify(remote(error))):
-        assert (report.is_storage, report.permanent) == (is_storage, False)
+    report = classify(error)
+    assert (report.is_storage, report.permanent) == (is_storage, False)
 
 
 def test_a_types_own_lists_go_before_what_is_known_of_fairlanes_storage_r5():
-    kinds = (errors.StorageUnavailable,)
+    kinds = named(errors.StorageUnavailable)
     assert not classify(AWAY, transient=kinds).is_storage
     assert not classify(AWAY, permanent=kinds).is_storage
     assert classify(AWAY, permanent=kinds).permanent
@@ -243,14 +245,12 @@ def test_throttling_by_aws_is_transient_though_it_is_a_400_r7():
 
 def test_the_header_retry_after_is_honoured_as_seconds_and_as_date_r7():
     ways: dict[str, Callable[[str], BaseException]] = {
-        "Retry-After": lambda asked: http_error(503, {"Retry-After": asked}),
-        "retry-after": lambda asked: http_error(503, {"retry-after": asked}),
+        "Retry-After": lambda asked: http_error(503, {"Retry-After": asked, "Date": NOW}),
+        "retry-after": lambda asked: http_error(503, {"retry-after": asked, "date": NOW}),
         "urllib": lambda asked: urllib_error(503, asked),
-        "botocore": lambda asked: aws_error(503, headers={"retry-after": asked}),
+        "botocore": lambda asked: aws_error(503, headers={"retry-after": asked, "date": NOW}),
     }
-    found = {
-        (asked, way): classify(make(asked), now=NOW).retry_after for asked in RETRY_AFTER for way, make in ways.items()
-    }
+    found = {(asked, way): classify(make(asked)).retry_after for asked in RETRY_AFTER for way, make in ways.items()}
     assert [(case, seconds) for case, seconds in found.items() if seconds != RETRY_AFTER[case[0]]] == []
 
 
@@ -318,7 +318,9 @@ OWN_LISTS: list[tuple[Exception, tuple[type[Exception], ...], tuple[type[Excepti
 
 
 def test_a_types_own_lists_decide_first_and_the_nearest_class_wins_r7():
-    found = [(*case, classify(case[0], transient=case[1], permanent=case[2]).permanent) for case in OWN_LISTS]
+    found = [
+        (*case, classify(case[0], transient=named(*case[1]), permanent=named(*case[2])).permanent) for case in OWN_LISTS
+    ]
     assert [case for case in found if case[-1] is not case[-2]] == []
 
 
@@ -525,57 +527,3 @@ def test_the_place_is_the_innermost_frame_of_the_application_not_of_a_library_r8
 def test_without_a_frame_of_the_application_the_innermost_frame_counts_r8():
     installed = compile(RUN, "/venv/lib/python3.11/site-packages/jobs.py", "exec")
     assert fingerprint(installed, ValueError("a"), "parse") != fingerprint(installed, ValueError("a"), "read")
-
-
-# From another process
-
-
-def remote(error: BaseException) -> BaseException:
-    """The exception as a worker has it from its handler's process."""
-    return unpack_error(json.loads(json.dumps(pack_error(caught(error, error.__cause__)))))
-
-
-def test_an_error_from_another_process_is_classified_as_in_this_one_r7():
-    # Of what is no Exception an executor makes one.
-    errors_here = [
-        one for one in (*TRANSIENT, *PERMANENT, *map(http_error, (404, 429, 503))) if isinstance(one, Exception)
-    ]
-    pairs = [(classify(error, now=NOW), classify(remote(error), now=NOW)) for error in errors_here]
-    alike = attrgetter("permanent", "retry_after", "error_type", "message")
-    assert [(here, there) for here, there in pairs if alike(here) != alike(there)] == []
-
-
-def test_an_error_whose_class_is_not_in_this_process_is_known_by_its_names_r7():
-    error = third_party("botocore.exceptions.ParamValidationError")("no")
-    assert "botocore" not in sys.modules
-    report = classify(remote(error))
-    assert (report.permanent, report.error_type) == (True, "botocore.exceptions.ParamValidationError")
-
-
-def test_a_types_own_lists_hold_for_another_process_too_r7():
-    assert classify(remote(Nearest()), transient=(Middle,), permanent=(Base,)).permanent is False
-    assert classify(remote(Nearest()), transient=(Base,), permanent=(Middle,)).permanent is True
-
-
-def test_the_header_retry_after_comes_along_r7():
-    assert classify(remote(http_error(429, {"Retry-After": "30"}))).retry_after == 30
-
-
-def test_the_traceback_is_the_one_of_the_other_process_r7():
-    report = classify(remote(ValueError(f"password={SECRET}")))
-    assert report.traceback.startswith("Traceback (most recent call last):")
-    assert ", in caught" in report.traceback
-    assert "RemoteTraceback" not in report.traceback
-    assert SECRET not in report.traceback
-
-
-def test_alike_errors_of_another_process_have_one_fingerprint_r8():
-    assert classify(remote(ValueError("a"))).fingerprint == classify(remote(ValueError("b"))).fingerprint
-    assert classify(remote(ValueError("a"))).fingerprint != classify(remote(KeyError("a"))).fingerprint
-
-
-def test_a_lineage_of_the_applications_own_is_none_of_ours_r7():
-    error = ValueError("no")
-    error.lineage = ("builtins:PermissionError",)  # type: ignore[attr-defined]
-    report = classify(error)
-    assert (report.permanent, report.error_type) == (False, "ValueError")

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fairlane.engine.context import Interrupt, JobContext
-from fairlane.engine.executors.base import Call, Executor
+from fairlane.engine.executors.base import Call, Executor, Raised
 from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
@@ -111,15 +111,15 @@ class Begun:
     def abandon(self) -> None:
         self.execution.abandon()
 
-    def _on_end(self, value: object, error: BaseException | None) -> None:
-        if error is None:
-            self.finished.set_result(value)
-        else:
+    def _on_end(self, value: object, error: Raised | None) -> None:
+        if isinstance(error, BaseException):
             self.finished.set_exception(error)
+        else:
+            self.finished.set_result(value if error is None else error)
 
 
 async def end_of(begun: Begun) -> Any:
-    """What a handler returned; raises what it raised."""
+    """What a handler returned, or its process reported; raises what it raised."""
     async with asyncio.timeout(PATIENCE):
         return await asyncio.shield(begun.finished)  # else its end could not be told any more
 

@@ -16,7 +16,7 @@ from fairlane.domain.errors import PermanentError
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine.context import Interrupted
 from fairlane.engine.executors import process, wire
-from fairlane.engine.executors.base import Abandoned, HandlerQuit, ProcessDied
+from fairlane.engine.executors.base import Abandoned, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
 from fairlane.registry.options import Isolation
@@ -119,14 +119,15 @@ async def test_a_flood_of_progress_is_thinned_and_the_last_arrives(
 
 
 async def test_the_error_comes_back(executor: ProcessExecutor) -> None:
-    with pytest.raises(handlers.ServiceDown, match="down") as raised:
-        await end_of(begin(executor, handlers.fail, how="own transient"))
-    assert raised.value.retry_after == 7
-    assert "handlers.py" in str(raised.value.__cause__)
-    with pytest.raises(HandlerQuit, match="SystemExit"):
-        await end_of(begin(executor, handlers.fail, how="exit"))
-    with pytest.raises(PermanentError, match="result can't be stored"):
-        await end_of(begin(executor, handlers.unstorable))
+    report = await end_of(begin(executor, handlers.fail, how="own transient"))
+    assert (report.error_type, report.message, report.retry_after) == ("ServiceDown", "down", 7)
+    assert "handlers.py" in report.traceback
+    report = await end_of(begin(executor, handlers.fail, how="exit"))
+    assert report.error_type == "HandlerQuit"
+    assert "SystemExit" in report.message
+    report = await end_of(begin(executor, handlers.unstorable))
+    assert report.error_type == "PermanentError"
+    assert "result can't be stored" in report.message
 
 
 async def test_an_interrupt_stops_a_sleep_and_clean_up_runs(

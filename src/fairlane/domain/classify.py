@@ -21,15 +21,14 @@ Nor is `JSONDecodeError`, which is how a proxy's error page looks, nor an error 
 or go. But `UnicodeError` is permanent, for the bytes are mostly the job's own. To retry in vain costs a few attempts,
 to give up in vain costs a person's time.
 
-Classes are known by their names, so nothing is imported for them. It works for an exception from a handler in another
-process too: its class need not exist here, it brings the names along (`RemoteError` in `engine/executors/wire.py`).
+Classes are known by their names, so nothing is imported for them. A handler in another process is judged there, where
+its classes are (`engine/executors/child.py`).
 """  # noqa: E501 - a table
 
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -52,8 +51,6 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import redact
 from fairlane.domain.texts import printable
 
-Types = tuple[type[BaseException], ...]
-
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
 MESSAGE_LIMIT: Final = 2_000  # characters
 TRACEBACK_LIMIT: Final = 16_384  # bytes
@@ -74,45 +71,29 @@ _FOREIGN: Final = (
 _NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What one call adds to the tables: the names that decide before all others, and the time."""
-
-    transient: frozenset[str]
-    permanent: frozenset[str]
-    now: datetime | None
-
-    @classmethod
-    def of(cls, transient: Types, permanent: Types, now: datetime | None) -> "_Rules":
-        wanted, unwanted = (frozenset(map(name_of, kinds)) for kinds in (transient, permanent))
-        return cls(
-            wanted | ({name_of(errors.TransientError)} - unwanted),
-            unwanted | ({name_of(errors.PermanentError)} - wanted),
-            now,
-        )
+# The names of classes that decide before all others, and whether what has them is permanent.
+Declared = Mapping[str, bool]
+_OURS: Final[Declared] = {name_of(errors.TransientError): False, name_of(errors.PermanentError): True}
 
 
-def classify(
-    error: BaseException, *, transient: Types = (), permanent: Types = (), now: datetime | None = None
-) -> ErrorReport:
+def classify(error: BaseException, *, transient: Collection[str] = (), permanent: Collection[str] = ()) -> ErrorReport:
     """Return what is kept of an exception, and whether its job is tried again; raise nothing, whatever it does.
 
     A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first that
     met Fairlane's storage, else of the first one; the traceback is the whole group's.
 
     Args:
-        error: what the handler raised, in this process or in another.
-        transient: the job type's own classes to retry.
-        permanent: the job type's own classes to give up on. The nearest class decides; one in both is retried.
-        now: the time, for a Retry-After that is a date. Without it the answer's own Date header is taken.
+        error: what the handler raised.
+        transient: the names (`name_of`) of the job type's own classes to retry.
+        permanent: those of its classes to give up on. The nearest class decides; one in both is retried.
 
     The report's type and fingerprint have at most 200 characters, its message 2,000, its traceback 16 KiB;
     `retry_after` is 0 to 86,400 seconds.
     """
-    rules = _Rules.of(transient, permanent, now)
+    declared = {**_OURS, **dict.fromkeys(permanent, True), **dict.fromkeys(transient, False)}
     # A part of the handler that wanted to snooze says nothing about the part that failed.
-    failures = [leaf for leaf in leaves(error) if not isinstance(leaf, errors.Snooze)] or list(leaves(error))
-    judged = [(leaf, _judge(leaf, rules)) for leaf in failures]
+    failures = [leaf for leaf in _leaves(error) if not isinstance(leaf, errors.Snooze)] or list(_leaves(error))
+    judged = [(leaf, _judge(leaf, declared)) for leaf in failures]
     decisive, ruling = min(judged, key=lambda one: one[1].rank)
     return ErrorReport(
         error_type=_error_type(decisive),
@@ -128,12 +109,12 @@ def classify(
 
 def snooze_of(error: BaseException) -> errors.Snooze | None:
     """Return the snooze that a handler asked for; of a group of nothing else the longest."""
-    snoozes = [leaf for leaf in leaves(error) if isinstance(leaf, errors.Snooze)]
-    is_all = len(snoozes) == sum(1 for _ in leaves(error))
+    snoozes = [leaf for leaf in _leaves(error) if isinstance(leaf, errors.Snooze)]
+    is_all = len(snoozes) == sum(1 for _ in _leaves(error))
     return max(snoozes, key=lambda one: one.seconds) if is_all else None
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
+def _leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions in a group and in the groups in it; of another exception itself."""
     waiting = [error]
     while waiting:
@@ -144,75 +125,57 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield one
 
 
-def _judge(error: BaseException, rules: _Rules) -> Ruling:
-    one: BaseException | None = error
+def _judge(error: BaseException, declared: Declared) -> Ruling:
     for _ in range(_LONGEST_CHAIN):
-        if one is None:
-            break
-        ruling = _ruling(one, rules)
-        if ruling is not None:
+        if (ruling := _ruling(error, declared)) is not None:
             return ruling
-        one = one.__cause__
+        if error.__cause__ is None:
+            break
+        error = error.__cause__
     return Ruling(permanent=False)
 
 
-def _ruling(error: BaseException, rules: _Rules) -> Ruling | None:
+def _ruling(error: BaseException, declared: Declared) -> Ruling | None:
     """Return what the rules say of this exception alone; None if nothing is known."""
-    lineage = _lineage(error)
-    wait = _retry_after(error, rules.now)
-    declared = _by_nearest(lineage, rules.transient, rules.permanent)
-    if declared is not None:
-        return Ruling(declared, None if declared else wait)
+    lineage = [name_of(kind) for kind in type(error).__mro__]
+    wait = _retry_after(error)
+    for name in lineage:
+        if name in declared:
+            return Ruling(declared[name], None if declared[name] else wait)
     if wait is not None:
         return Ruling(permanent=False, retry_after=wait)
     if (permanent := _by_status(error)) is not None:
         return Ruling(permanent)
     known = next((KNOWN_TYPES[name] for name in lineage if name in KNOWN_TYPES), None)
-    if known is None and (permanent := _by_errno(error)) is not None:
-        return Ruling(permanent)
+    if known is None and isinstance(error, OSError) and error.errno is not None:
+        return Ruling(error.errno in PERMANENT_ERRNOS)
     return known
 
 
-def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: frozenset[str]) -> bool | None:
-    return next((name not in transient for name in lineage if name in transient or name in permanent), None)
-
-
 def _by_status(error: BaseException) -> bool | None:
-    code = read(read(read(error, "response"), "Error"), "Code")
+    """Return whether the HTTP status that the exception carries, if it is one of an error, is permanent."""
+    code = _read(_read(_read(error, "response"), "Error"), "Code")
     if isinstance(code, str) and code in AWS_TRANSIENT:
         return False
-    status = _status(error)
-    return None if status is None else status < 500 and status not in TRANSIENT_STATUSES
-
-
-def _by_errno(error: BaseException) -> bool | None:
-    if not isinstance(error, OSError) or error.errno is None:
-        return None
-    return error.errno in PERMANENT_ERRNOS
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that the exception carries, if it is one of an error."""
-    if not isinstance(error, Exception):
-        return None  # `SystemExit.code` is none
-    for source in _http_sources(error):
+    for source in _http_sources(error) if isinstance(error, Exception) else ():  # `SystemExit.code` is none
         for name in STATUS_NAMES:
-            status = read(source, name)
+            status = _read(source, name)
             if isinstance(status, int) and 400 <= status <= 599:
-                return status
+                return status < 500 and status not in TRANSIENT_STATUSES
     return None
 
 
-def _retry_after(error: BaseException, now: datetime | None) -> float | None:
+def _retry_after(error: BaseException) -> float | None:
     """Return the wait that the exception or the response in it asks for, in seconds."""
-    wait = _seconds(read(error, "retry_after"), now)
+    now: datetime | None = None
+    wait = _seconds(_read(error, "retry_after"), now)
     for source in _http_sources(error):
         for name in HEADERS_NAMES:
-            headers = read(source, name)
+            headers = _read(source, name)
             # A date to wait for is compared with the clock of the server that named it, if it says what that shows.
-            now = now or _date(read(headers, "Date")) or _date(read(headers, "date"))
+            now = now or _date(_read(headers, "Date")) or _date(_read(headers, "date"))
             for header in ("Retry-After", "retry-after"):  # a plain dict minds the case
-                wait = _seconds(read(headers, header), now) if wait is None else wait
+                wait = _seconds(_read(headers, header), now) if wait is None else wait
     return wait
 
 
@@ -247,11 +210,11 @@ def _date(text: object) -> datetime | None:
 
 
 def _http_sources(error: BaseException) -> tuple[object, ...]:
-    response = read(error, "response")
-    return response, read(response, "ResponseMetadata"), error
+    response = _read(error, "response")
+    return response, _read(response, "ResponseMetadata"), error
 
 
-def read(source: object, name: str) -> object:
+def _read(source: object, name: str) -> object:
     """Return an item of a mapping or an attribute; None if there is none or it can't be read."""
     try:
         get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
@@ -261,23 +224,11 @@ def read(source: object, name: str) -> object:
         return None
 
 
-def _lineage(error: BaseException) -> tuple[str, ...]:
-    """Return the qualified names of the exception's classes, the nearest first."""
-    return _remote_lineage(error) or tuple(map(name_of, type(error).__mro__))
-
-
-def _remote_lineage(error: BaseException) -> tuple[str, ...]:
-    """Return the names that an exception from another process brings along; empty for one of this process."""
-    names = read(error, "lineage")
-    kind = type(error)
-    if not isinstance(names, tuple) or names[:1] != (f"{kind.__module__}:{kind.__qualname__}",):
-        return ()
-    return tuple(str(name).replace(":", ".", 1) for name in names)
-
-
 def _error_type(error: BaseException) -> str:
     is_ours = isinstance(error, errors.FairlaneError)
-    name = type(error).__qualname__ if is_ours else _lineage(error)[0].removeprefix("builtins.")  # ours need no address
+    name = (
+        type(error).__qualname__ if is_ours else name_of(type(error)).removeprefix("builtins.")
+    )  # ours need no address
     return _cut(printable(name), TYPE_LIMIT)  # a class can be called anything
 
 
@@ -290,17 +241,11 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    text = _storable(_raw_traceback(error))
-    return _cut_middle(redact(_cut_middle(text, _RAW_TRACEBACK_LIMIT)), TRACEBACK_LIMIT)
-
-
-def _raw_traceback(error: BaseException) -> str:
-    if _remote_lineage(error) and error.__cause__ is not None:
-        return str(error.__cause__).lstrip("\n")
     try:
-        return traceback_of(error)
+        text = _raw_traceback(error)
     except Exception as broken:  # noqa: BLE001 - as for the message
-        return f"(no traceback: formatting it raised {type(broken).__name__})"
+        text = f"(no traceback: formatting it raised {type(broken).__name__})"
+    return _cut_middle(redact(_cut_middle(_storable(text), _RAW_TRACEBACK_LIMIT)), TRACEBACK_LIMIT)
 
 
 def _fingerprint(error: BaseException) -> str:
@@ -309,18 +254,16 @@ def _fingerprint(error: BaseException) -> str:
     The line's number is not in it, so that an edit above does not make a new error of an old one.
     """
     error_type = _error_type(error)
-    digest = sha256(_storable(f"{error_type} {place_of(error)}").encode()).hexdigest()[:16]
+    digest = sha256(_storable(f"{error_type} {_place(error)}").encode()).hexdigest()[:16]
     return f"{error_type.rpartition('.')[2][:_SHORT_TYPE_LIMIT]} {digest}"
 
 
-def place_of(error: BaseException) -> str:
+def _place(error: BaseException) -> str:
     """Return where in the application the exception was raised, as module:function; empty if it never was."""
     frames = [
         (frame.f_code.co_filename, f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
         for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
-    if not frames and _remote_lineage(error):
-        return str(read(error, "place"))  # it was raised in another process
     places = [place for file, place in frames if _is_application(file)] or [place for _, place in frames] or [""]
     return places[-1]
 
@@ -351,7 +294,7 @@ def _cut_middle(text: str, limit: int) -> str:
     return head.decode(errors="ignore") + mark + tail.decode(errors="ignore")
 
 
-def traceback_of(error: BaseException) -> str:
+def _raw_traceback(error: BaseException) -> str:
     """Return the traceback from the application's own code on, without the frames by which Fairlane came to it.
 
     Where it never came to one, as with a result that can't be stored, the error's own words say all that helps.

@@ -27,7 +27,7 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.executors.base import Abandoned, Call, Execution
+from fairlane.engine.executors.base import Abandoned, Call, Execution, Raised
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.registry.job_types import JobType
@@ -182,7 +182,7 @@ class Attempt:
             self._slots.deps.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
         execution.abandon()
 
-    def _on_finished(self, value: object, error: BaseException | None) -> None:
+    def _on_finished(self, value: object, error: Raised | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         ended = self._execution.ended if self._execution is not None else None
@@ -194,7 +194,7 @@ class Attempt:
         self._execution = None  # which refers to this attempt, and no circle shall be left
         self._slots.on_end(self, outcome)
 
-    def _outcome(self, value: object, error: BaseException | None) -> Outcome:
+    def _outcome(self, value: object, error: Raised | None) -> Outcome:
         reason = self._stopped
         if reason is Interruption.TIMEOUT:
             return self._held_up() or self._timed_out()
@@ -232,12 +232,14 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(error)
 
-    def _failure(self, error: BaseException) -> Outcome:
-        snooze = snooze_of(error)
-        if snooze is not None:
-            return Snoozed(snooze.seconds, storable(self.channel.cleaner.text(snooze.reason)))
-        if isinstance(error, Interrupted):
-            return Stopped("the handler stopped")
-        errors = self.job_type.errors
-        report = self.channel.cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
+    def _failure(self, error: Raised) -> Outcome:
+        cleaner = self.channel.cleaner
+        if isinstance(error, BaseException):
+            if (snooze := snooze_of(error)) is not None:
+                return Snoozed(snooze.seconds, storable(cleaner.text(snooze.reason)))
+            if isinstance(error, Interrupted):
+                return Stopped("the handler stopped")
+            transient, permanent = self.job_type.errors
+            error = classify(error, transient=transient, permanent=permanent)
+        report = cleaner.error(error)
         return Deferred(report) if report.is_storage else Failed(report)

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import iscoroutinefunction, signature
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, refusal
 from fairlane.domain.jobs import Job
@@ -20,12 +19,11 @@ R = TypeVar("R")
 Submit = Callable[..., Job]
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorClasses:
-    """Exception classes that a type adds to the classifier's own."""
+class ErrorClasses(NamedTuple):
+    """Names of exception classes that a type adds to the classifier's own."""
 
-    transient: tuple[type[BaseException], ...] = ()
-    permanent: tuple[type[BaseException], ...] = ()
+    transient: tuple[str, ...] = ()
+    permanent: tuple[str, ...] = ()
 
 
 class JobType(Generic[P, R]):

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final, Literal, Self, TypeVar
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.limits import DEFAULT_WINDOW, Limit
 from fairlane.domain.statuses import Priority
@@ -178,15 +179,15 @@ def choice(kind: type[E], name: str, value: object) -> E:
         raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
 
 
-def exceptions(name: str, value: object) -> tuple[type[BaseException], ...]:
-    """Return exception classes.
+def exceptions(name: str, value: object) -> tuple[str, ...]:
+    """Return the names of exception classes, as the classifier knows them.
 
     Raises:
         ConfigurationError: it is no list of them.
     """
     given = tuple(value) if isinstance(value, Iterable) else (value,)
     if isinstance(value, Iterable) and all(isinstance(one, type) and issubclass(one, BaseException) for one in given):
-        return given
+        return tuple(map(name_of, given))
     raise ConfigurationError(f"{name} must be a list of exception classes, such as [TimeoutError], not {value!r:.80}.")
 
 

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from typing import Any, Final
 
-from fairlane.engine.executors.base import Abandoned, Call, Execution, OnEnd, run_async
+from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, run_async
 from fairlane.engine.reports import Interruption
 
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
@@ -54,7 +54,7 @@ class AsyncExecution(Execution):
         self.tell(None if raised else task.result(), raised)
 
 
-class AsyncExecutor:
+class AsyncExecutor(Executor):
     """`Executor` on the loop that runs when it is made.
 
     Attributes:
@@ -66,9 +66,6 @@ class AsyncExecutor:
         self.loop = asyncio.get_running_loop()
         self.running: set[AsyncExecution] = set()
         self.left_behind: set[AsyncExecution] = set()
-
-    async def start(self) -> None:
-        """Do nothing: the loop runs."""
 
     async def stop(self) -> None:
         """Cancel what still runs, and give it a moment to end; abandon the rest."""

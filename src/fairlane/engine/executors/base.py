@@ -4,9 +4,10 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from fairlane.domain.errors import FairlaneError, TransientError
+from fairlane.domain.outcomes import ErrorReport
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
 from fairlane.registry.job_types import JobType
@@ -34,8 +35,10 @@ class Call(NamedTuple):
     channel: Channel
 
 
-# Called once, on the loop's thread, with what the handler returned or what is to be said of how it failed (`ending`).
-OnEnd = Callable[[object, BaseException | None], None]
+# What is to be said of how a handler failed (`ending`). A process of its own has judged it already.
+Raised = BaseException | ErrorReport
+# Called once, on the loop's thread, with what the handler returned or how it failed.
+OnEnd = Callable[[object, Raised | None], None]
 
 
 class Execution(ABC):
@@ -64,15 +67,14 @@ class Execution(ABC):
         """Return True if its end was told."""
         return self._on_end is None
 
-    def tell(self, value: object, raised: BaseException | None) -> None:
+    def tell(self, value: object, raised: Raised | None) -> None:
         """Tell how the handler ended; what comes after the first word is too late and is dropped."""
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
-        if raised is None:
-            on_end(value, None)
-        else:
-            on_end(None, ending(raised, self.call.context.interrupt.reason))
+        if isinstance(raised, BaseException):
+            raised = ending(raised, self.call.context.interrupt.reason)
+        on_end(value, raised)
 
     @abstractmethod
     def interrupt(self, reason: Interruption) -> None:
@@ -83,19 +85,19 @@ class Execution(ABC):
         """Stop the handler now; where Python can't, leave it behind. Its end is told in any case."""
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """One way to run handlers. To be used on the loop's thread."""
 
-    @property
-    def left_behind(self) -> Collection[Execution]:
-        """Return what was abandoned and has not ended."""
+    left_behind: Collection[Execution]  # what was abandoned and has not ended
 
-    async def start(self) -> None:
-        """Get ready; before the first `begin`."""
+    async def start(self) -> None:  # noqa: B027 - most need nothing
+        """Get ready, where that takes anything; before the first `begin`."""
 
+    @abstractmethod
     async def stop(self) -> None:
         """Give back what is held; what still runs is abandoned."""
 
+    @abstractmethod
     def begin(self, call: Call, on_end: OnEnd) -> Execution:
         """Begin to run a handler, which may have ended when this returns.
 

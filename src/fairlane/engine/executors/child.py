@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from inspect import iscoroutinefunction
 from itertools import count
@@ -32,12 +32,14 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
+from fairlane.domain.classify import classify, snooze_of
+from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import ending, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, Progress, Report
+from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report
 from fairlane.registry.parameters import Signature
 from fairlane.registry.parameters_values import encode_result
 from fairlane.registry.pieces import pieces_of
@@ -118,15 +120,20 @@ class WireChannel:
 
 
 class Run:
-    """One handler on its way. `armed`: a signal may raise `Interrupted` in the main thread now."""
+    """One handler on its way, by the message that starts it.
 
-    def __init__(self, number: int, facts: AttemptFacts, target: tuple[str, str], child: "Child") -> None:
-        self.number = number
-        self.facts = facts
-        self.target = target
+    Attributes:
+        armed: a signal may raise `Interrupted` in the main thread now.
+    """
+
+    def __init__(self, start: Message, child: "Child") -> None:
+        self.number: int = start["run"]
+        self.facts = wire.FACTS.validate_python(start["start"])
+        self._target: tuple[str, str] = start["target"]
+        self._errors: tuple[list[str], list[str]] = start["errors"]
         self.interrupt = Interrupt()
         self.armed = False
-        self.channel = WireChannel(number, child)
+        self.channel = WireChannel(self.number, child)
         self._child = child
         self._cancels: list[Callable[[], object]] = []
 
@@ -135,7 +142,7 @@ class Run:
         self.armed = True
         if self.interrupt.reason is not None:
             self.interrupt.throw()
-        handler, parameters = _handler(self.facts.job_type, *self.target)
+        handler, parameters = _handler(self.facts.job_type, *self._target)
         arguments = parameters.decode(self.facts.parameters)
         is_async = iscoroutinefunction(handler)
         context = JobContext(self.facts, self.channel, self.interrupt, blocking=not is_async)
@@ -145,6 +152,16 @@ class Run:
         # A task is stopped by its cancellation; an exception out of nowhere would break its loop.
         self.armed = False
         return asyncio.run(self._cancelable(partial(run_async, handler, context, arguments)))
+
+    def failure(self, raised: BaseException) -> Message:
+        """Return how a handler ended that raised."""
+        error = ending(raised, self.interrupt.reason)
+        if isinstance(error, Interrupted):
+            return {"stopped": True}
+        if (snooze := snooze_of(error)) is not None:
+            return {"snoozed": [snooze.seconds, storable(snooze.reason)]}
+        transient, permanent = self._errors
+        return {"raised": asdict(classify(error, transient=transient, permanent=permanent))}
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop, from another thread; False if it was asked before."""
@@ -243,8 +260,7 @@ class Child:
             if isinstance(raised, MemoryError):
                 # To tell of it takes memory, too: what the handler holds is given back before.
                 traceback.clear_frames(raised.__traceback__)
-            error = ending(raised, run.interrupt.reason)
-            return {"stopped": True} if isinstance(error, Interrupted) else {"raised": wire.pack_error(error)}
+            return run.failure(raised)
 
     def _write(self, data: bytes) -> None:
         with self._shield(), self._sending:
@@ -293,8 +309,8 @@ class Child:
 
     def _take(self, message: Message) -> None:
         match message:
-            case {"start": facts, "target": [module, name], "run": number}:
-                self._run = Run(number, wire.FACTS.validate_python(facts), (module, name), self)
+            case {"start": _}:
+                self._run = Run(message, self)
                 self._runs.put(self._run)
             case {"interrupt": reason}:
                 # The reason first: the handler that the signal interrupts shall find it.

@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from fairlane.domain.errors import PermanentError
+from fairlane.domain.errors import PermanentError, Snooze
+from fairlane.domain.outcomes import ErrorReport
 from fairlane.engine.executors import wire
-from fairlane.engine.executors.base import Abandoned, Call, Execution, OnEnd, ProcessDied
+from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, ProcessDied, Raised
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import File, Interruption, Progress
@@ -211,8 +212,10 @@ class ChildProcess:
                 self._running.begun()
             case {"returned": text, "clean": clean}:
                 self._ended(None if text is None else json.loads(text), None, is_clean=clean)
-            case {"raised": packed, "clean": clean}:
-                self._ended(None, wire.unpack_error(packed), is_clean=clean)
+            case {"raised": report, "clean": clean}:
+                self._ended(None, ErrorReport(**report), is_clean=clean)
+            case {"snoozed": [seconds, reason], "clean": clean}:
+                self._ended(None, Snooze(seconds, reason), is_clean=clean)
             case {"stopped": _}:
                 self._ended(None, asyncio.CancelledError(), is_clean=False)
 
@@ -222,7 +225,7 @@ class ChildProcess:
             late = PermanentError("the handler has ended, nothing more can be kept for its job")
             self.send({"failed": number, "error": wire.pack_error(late)})
 
-    def _ended(self, value: object, raised: BaseException | None, *, is_clean: bool) -> None:
+    def _ended(self, value: object, raised: Raised | None, *, is_clean: bool) -> None:
         running, self._running = self._running, None
         assert running is not None
         self._has_loaded = True
@@ -266,7 +269,7 @@ class ChildProcess:
             self._loop.call_soon_threadsafe(function, *args)
 
 
-class ProcessExecutor:
+class ProcessExecutor(Executor):
     """`Executor` with child processes, on POSIX systems.
 
     Args:
@@ -316,7 +319,8 @@ class ProcessExecutor:
         self._numbers += 1
         target = importable_target(call.job_type.handler)
         facts = wire.FACTS.dump_python(call.facts, mode="json")
-        start = wire.line({"start": facts, "target": target, "run": self._numbers})
+        errors = call.job_type.errors
+        start = wire.line({"start": facts, "target": target, "errors": errors, "run": self._numbers})
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
         self._waiting.append(execution)
         self._grow()

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from fairlane.engine.context import Interrupted
-from fairlane.engine.executors.base import Abandoned, Call, Execution, OnEnd
+from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd
 from fairlane.engine.reports import Interruption
 
 _FEW: Final = 4  # threads that start at once
@@ -69,7 +69,7 @@ class ThreadExecution(Execution):
             self.ended = time.monotonic()  # the loop may hear of it much later
 
 
-class ThreadExecutor:
+class ThreadExecutor(Executor):
     """`Executor` with no more threads than handlers.
 
     Attributes:
@@ -89,9 +89,6 @@ class ThreadExecutor:
         self._growing: asyncio.TimerHandle | None = None
         self._shrinking: asyncio.TimerHandle | None = None
         self._looked = (0.0, 0.0)
-
-    async def start(self) -> None:
-        """Do nothing: threads start as they are needed."""
 
     async def stop(self) -> None:
         """End the idle threads; leave behind those that still run a handler."""
