@@ -14,7 +14,12 @@ from fairlane.domain.statuses import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class Event:
+    """Something that happened, as subscribers are told: each kind is a class of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
     """A worker has registered and begins to claim."""
 
     worker: str
@@ -23,7 +28,7 @@ class WorkerStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuesNotServed:
+class QueuesNotServed(Event):
     """Job types of a worker that has just started name queues which it does not serve."""
 
     worker: str
@@ -32,7 +37,7 @@ class QueuesNotServed:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStopping:
+class WorkerStopping(Event):
     """A worker claims no more; `running` jobs have `grace` seconds to finish."""
 
     worker: str
@@ -41,7 +46,7 @@ class WorkerStopping:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStopped:
+class WorkerStopped(Event):
     """A worker has ended; `released` jobs went back unfinished."""
 
     worker: str
@@ -49,7 +54,7 @@ class WorkerStopped:
 
 
 @dataclass(frozen=True, slots=True)
-class JobStarted:
+class JobStarted(Event):
     """An attempt begins."""
 
     organization: str
@@ -59,7 +64,7 @@ class JobStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class JobProgressed:
+class JobProgressed(Event):
     """A handler reported progress, in percent."""
 
     organization: str
@@ -70,7 +75,7 @@ class JobProgressed:
 
 
 @dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(Event):
     """An attempt ended, and its end is in the database.
 
     Jobs that end without an attempt have none of it: those that are canceled while they wait, that go to dead letter
@@ -89,7 +94,7 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseLost:
+class LeaseLost(Event):
     """An attempt goes on here although its job was given to another worker; it is being stopped, its end ignored."""
 
     organization: str
@@ -98,7 +103,7 @@ class LeaseLost:
 
 
 @dataclass(frozen=True, slots=True)
-class HandlerAbandoned:
+class HandlerAbandoned(Event):
     """A handler did not stop when asked and was left behind."""
 
     organization: str
@@ -107,7 +112,7 @@ class HandlerAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class LoopBlocked:
+class LoopBlocked(Event):
     """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function.
 
     `job_types` has its type, or all that it may be of: those of the async handlers that run.
@@ -120,7 +125,7 @@ class LoopBlocked:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerUnfit:
+class WorkerUnfit(Event):
     """A worker drains, and its process is to be replaced: `reason` says why. `fairlane worker` exits with code 75."""
 
     worker: str
@@ -128,7 +133,7 @@ class WorkerUnfit:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStuck:
+class WorkerStuck(Event):
     """The event loop has not turned for `seconds`, longer than any handler on it may take: others get its jobs.
 
     Nothing can end them or the worker in order any more. `fairlane worker` ends its process.
@@ -139,7 +144,7 @@ class WorkerStuck:
 
 
 @dataclass(frozen=True, slots=True)
-class StorageLost:
+class StorageLost(Event):
     """A service could not reach the database and tries again in `seconds`."""
 
     service: str
@@ -148,26 +153,26 @@ class StorageLost:
 
 
 @dataclass(frozen=True, slots=True)
-class StorageBack:
+class StorageBack(Event):
     """A service has reached the database again."""
 
     service: str
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryLost:
+class DirectoryLost(Event):
     """The host's directory gives no answer that can be used; jobs that need it wait. Said once a minute at most."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryBack:
+class DirectoryBack(Event):
     """The host's directory answers again."""
 
 
 @dataclass(frozen=True, slots=True)
-class JobsRescued:
+class JobsRescued(Event):
     """Jobs of a lost worker were taken back; `worker` is its name, or its id where its row is gone."""
 
     worker_id: UUID
@@ -183,7 +188,7 @@ class AlertKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterAlert:
+class DeadLetterAlert(Event):
     """An organization's unresolved dead letters passed the threshold (R8)."""
 
     organization: str
@@ -191,7 +196,7 @@ class DeadLetterAlert:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLimitWarning:
+class QueueLimitWarning(Event):
     """An organization has 80 % of the live jobs that it may have (R4)."""
 
     organization: str
@@ -200,7 +205,7 @@ class QueueLimitWarning:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerOpened:
+class BreakerOpened(Event):
     """So much of a job type failed in an organization that nothing of it starts before `until` (R16)."""
 
     organization: str
@@ -211,7 +216,7 @@ class BreakerOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerClosed:
+class BreakerClosed(Event):
     """Jobs of a type start again in an organization. `by` None: since one that was tried completed."""
 
     organization: str
@@ -220,7 +225,7 @@ class BreakerClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class TickRefused:
+class TickRefused(Event):
     """A schedule's tick could not be submitted; it is tried again by itself, and told once."""
 
     organization: str
@@ -229,7 +234,7 @@ class TickRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyMissed:
+class KeyMissed(Event):
     """A worker can't use an organization's encryption key, so that its jobs wait; told once until it can. `why`: what
     is wrong, and what to do.
     """
@@ -239,39 +244,13 @@ class KeyMissed:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceFailed:
+class ServiceFailed(Event):
     """A service's round raised what it should not; it goes on with the next round."""
 
     service: str
     error: BaseException
 
 
-Event = (
-    WorkerStarted
-    | QueuesNotServed
-    | WorkerStopping
-    | WorkerStopped
-    | JobStarted
-    | JobProgressed
-    | JobEnded
-    | LeaseLost
-    | HandlerAbandoned
-    | LoopBlocked
-    | WorkerUnfit
-    | WorkerStuck
-    | StorageLost
-    | StorageBack
-    | DirectoryLost
-    | DirectoryBack
-    | JobsRescued
-    | DeadLetterAlert
-    | QueueLimitWarning
-    | BreakerOpened
-    | BreakerClosed
-    | TickRefused
-    | KeyMissed
-    | ServiceFailed
-)
 Emit = Callable[[Event], None]
 
 
@@ -280,9 +259,5 @@ def hears(emit: Emit) -> Callable[[type[Event]], bool]:
 
     Who wants only some has such a method `hears`.
     """
-    ask: Callable[[type[Event]], bool] = getattr(emit, "hears", _hears_all)
+    ask: Callable[[type[Event]], bool] = getattr(emit, "hears", lambda _: True)
     return ask
-
-
-def _hears_all(_kind: type[Event]) -> bool:
-    return True
