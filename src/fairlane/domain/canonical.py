@@ -13,14 +13,15 @@ tests/domain/golden_hashes.json holds examples with their hashes; a change that 
 systems accept duplicates.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache, singledispatch
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import JSONEncoder, encode_basestring
 from math import isfinite
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
@@ -157,56 +158,22 @@ def _object(value: dict[object, object], place: Place) -> str:
     return f"{{{','.join(f'{key}:{item}' for key, item in sorted(members))}}}"
 
 
-@singledispatch
 def _scalar(value: object) -> str:
-    raise NotImplementedError(f"no canonical form for {type(value).__name__}")
+    return next(_FORMS[kind] for kind in type(value).__mro__ if kind in _FORMS)(value)
 
 
-@_scalar.register
-def _(value: None) -> str:  # noqa: ARG001
-    return "null"
-
-
-@_scalar.register
-def _(value: bool) -> str:
-    return "true" if value else "false"
-
-
-@_scalar.register
 def _int(value: int) -> str:
     return format(value, "d") if value.bit_length() <= _DECIMAL_BITS else format(value, "#x")
 
 
-@_scalar.register
-def _(value: float) -> str:
-    return format(int(value), "d") if value.is_integer() else float.__repr__(value)
-
-
-@_scalar.register
-def _(value: str) -> str:
-    return encode_basestring(value)
-
-
-@_scalar.register
-def _(value: bytes) -> str:
-    return f"bytes({value.hex()})"
-
-
-@_scalar.register
-def _(value: datetime) -> str:
+def _datetime(value: datetime) -> str:
     if value.utcoffset() is None:
         return f"datetime({value.replace(tzinfo=None).isoformat()})"
     # A difference, not astimezone(): that one fails beside the years 1 and 9999.
     return f"instant({(value - _EPOCH) // _MICROSECOND})"
 
 
-@_scalar.register
-def _(value: date) -> str:
-    return f"date({value.isoformat()})"
-
-
-@_scalar.register
-def _(value: time) -> str:
+def _time(value: time) -> str:
     offset = value.utcoffset()
     if offset is None:
         return f"time({value.replace(tzinfo=None).isoformat()})"
@@ -214,13 +181,7 @@ def _(value: time) -> str:
     return f"utc_time({(since_midnight - offset) // _MICROSECOND})"
 
 
-@_scalar.register
-def _(value: timedelta) -> str:
-    return f"timedelta({value // _MICROSECOND})"
-
-
-@_scalar.register
-def _(value: Decimal) -> str:
+def _decimal(value: Decimal) -> str:
     # Not normalize(): that one rounds to the precision of the context.
     sign, digits, exponent = value.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
@@ -230,14 +191,19 @@ def _(value: Decimal) -> str:
     return f"decimal({'-' if sign else ''}{significant}e{int(exponent) + len(text) - len(significant)})"
 
 
-@_scalar.register
-def _(value: UUID) -> str:
-    return f"uuid({value})"
-
-
-@_scalar.register
-def _(value: Secret) -> str:
-    return f"secret({_scalar(value.value)})"
-
-
-SCALARS: Final = tuple(kind for kind in _scalar.registry if kind is not object)
+_FORMS: Final[dict[type, Callable[[Any], str]]] = {
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    int: _int,
+    float: lambda value: format(int(value), "d") if value.is_integer() else float.__repr__(value),
+    str: encode_basestring,
+    bytes: lambda value: f"bytes({value.hex()})",
+    datetime: _datetime,
+    date: lambda value: f"date({value.isoformat()})",
+    time: _time,
+    timedelta: lambda value: f"timedelta({value // _MICROSECOND})",
+    Decimal: _decimal,
+    UUID: lambda value: f"uuid({value})",
+    Secret: lambda value: f"secret({_scalar(value.value)})",
+}
+SCALARS: Final = tuple(_FORMS)
