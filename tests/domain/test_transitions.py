@@ -1,7 +1,9 @@
 """The table of legal transitions (SPEC, Job status; R7, R9, R10), and the constructors that keep to it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -9,9 +11,10 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, PASSING, TERMINAL, TRANSITIONS, WAITING, JobStatus, Priority
-from fairlane.domain.transitions import Step, Transition, sealed
+from fairlane.domain.transitions import Start, Step, Transition, sealed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
 ERROR = ErrorReport("ValueError", "no", fingerprint="ValueError 1")
 
 # The table of the SPEC, row by row.
@@ -43,7 +46,12 @@ SPEC = [
 # Written by inserting the row, and by the claim, which takes many rows in one statement.
 WITHOUT_CONSTRUCTOR = {(None, JobStatus.PENDING), (None, JobStatus.QUEUED), (JobStatus.QUEUED, JobStatus.RUNNING)}
 
-BUILT = {
+
+def waiting(status: JobStatus) -> Start:
+    return Start(UUID(int=1), status, False, 0, NOW, Priority.LOW)
+
+
+BUILT: dict[str, Any] = {
     "complete": transitions.complete(NOW, "1"),
     "complete despite a request": transitions.complete(NOW, None, "it ended before the cancel by ann"),
     "retry a failure": transitions.retry(JobStatus.FAILED, ERROR, Try(1, 6), NOW),
@@ -64,12 +72,12 @@ BUILT = {
     "revive": transitions.revive("retried by ann", NOW),
     "revive later": transitions.revive("retried by ann", NOW, NOW),
     "revive pending": transitions.revive_pending("its parent was retried", 2),
-    "run a scheduled one now": transitions.run_now(JobStatus.PENDING, NOW),
-    "run a retry now": transitions.run_now(JobStatus.QUEUED, NOW),
-    "reschedule pending": transitions.reschedule(JobStatus.PENDING, NOW),
-    "reschedule queued": transitions.reschedule(JobStatus.QUEUED, NOW),
-    "prioritize pending": transitions.prioritize(JobStatus.PENDING, Priority.LOW, Priority.HIGH),
-    "prioritize queued": transitions.prioritize(JobStatus.QUEUED, Priority.LOW, Priority.HIGH),
+    "run a scheduled one now": transitions.run_now(waiting(JobStatus.PENDING), NOW),
+    "run a retry now": transitions.run_now(waiting(JobStatus.QUEUED), NOW),
+    "reschedule pending": transitions.reschedule(waiting(JobStatus.PENDING), LATER, NOW),
+    "reschedule queued": transitions.reschedule(waiting(JobStatus.QUEUED), LATER, NOW),
+    "prioritize pending": transitions.prioritize(waiting(JobStatus.PENDING), Priority.HIGH),
+    "prioritize queued": transitions.prioritize(waiting(JobStatus.QUEUED), Priority.HIGH),
 }
 every_transition = pytest.mark.parametrize("transition", BUILT.values(), ids=BUILT.keys())
 

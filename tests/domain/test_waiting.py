@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain import waiting
+from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.statuses import PASSING, PRIORITY_RANK, WAITING, JobStatus, Priority
-from fairlane.domain.transitions import Transition
-from fairlane.domain.waiting import Start
+from fairlane.domain.transitions import Start, Transition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = UUID("01900000-0000-7000-8000-000000000000")
@@ -48,16 +47,16 @@ def after(start: Start, transition: Transition | None) -> Start:
 def test_a_job_that_runs_now_is_ready_and_one_that_waits_for_parents_never_is(start: Start):
     if start.unmet_parents:
         with pytest.raises(IllegalTransition, match=r"waits for .+ not ended, so it can't run now; let the .+ first\."):
-            waiting.run_now(start, NOW)
+            transitions.run_now(start, NOW)
         return
-    made = after(start, waiting.run_now(start, NOW))
+    made = after(start, transitions.run_now(start, NOW))
     assert (made.status, made.is_ready) == (JobStatus.QUEUED, True)
-    assert waiting.run_now(made, NOW) is None
+    assert transitions.run_now(made, NOW) is None
 
 
 @given(starts(), MOMENTS)
 def test_a_rescheduled_job_waits_until_then_and_for_its_parents_or_else_is_ready(start: Start, at: datetime):
-    made = after(start, waiting.reschedule(start, at, NOW))
+    made = after(start, transitions.reschedule(start, at, NOW))
     if at > NOW:
         assert (made.status, made.is_ready, made.run_at) == (JobStatus.PENDING, False, at)
     elif start.unmet_parents:
@@ -69,13 +68,13 @@ def test_a_rescheduled_job_waits_until_then_and_for_its_parents_or_else_is_ready
 
 @given(starts(), MOMENTS)
 def test_the_same_time_again_changes_nothing(start: Start, at: datetime):
-    made = after(start, waiting.reschedule(start, at, NOW))
-    assert after(made, waiting.reschedule(made, at, NOW)) == made
+    made = after(start, transitions.reschedule(start, at, NOW))
+    assert after(made, transitions.reschedule(made, at, NOW)) == made
 
 
 @given(starts(), PRIORITIES)
 def test_another_priority_changes_nothing_else(start: Start, priority: Priority):
-    transition = waiting.prioritize(start, priority)
+    transition = transitions.prioritize(start, priority)
     if priority is start.priority:
         assert transition is None
         return
@@ -90,9 +89,9 @@ def test_what_has_started_or_ended_is_refused_with_what_to_do(status: JobStatus)
     instead = {"running": "let it end, or cancel it", "dead_letter": "retry it"}.get(status, "submit it anew")
     sentence = f"Job {JOB} is {status.replace('_', ' ')} and does not wait to start any more; {instead}."
     for change in (
-        lambda: waiting.run_now(start, NOW),
-        lambda: waiting.reschedule(start, NOW, NOW),
-        lambda: waiting.prioritize(start, Priority.HIGH),
+        lambda: transitions.run_now(start, NOW),
+        lambda: transitions.reschedule(start, NOW, NOW),
+        lambda: transitions.prioritize(start, Priority.HIGH),
     ):
         with pytest.raises(IllegalTransition) as error:
             change()

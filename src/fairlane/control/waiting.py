@@ -8,14 +8,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.jobs import JobControl
-from fairlane.domain import waiting
+from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
-from fairlane.domain.ids import JobOrId
-from fairlane.domain.jobs import Job
+from fairlane.domain.jobs import Job, JobOrId
 from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, Priority
-from fairlane.domain.transitions import Transition
-from fairlane.domain.waiting import Start
+from fairlane.domain.transitions import Start, Transition
 from fairlane.registry.options import choice
 from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow
@@ -34,7 +32,7 @@ class WaitingJobs:
 
     def run_now(self, job: JobOrId, organization: str, *, user: str | None) -> Job:
         """Let the job start at once. Raises IllegalTransition for one that waits for parents, too."""
-        return self._change(job, organization, user, "run", waiting.run_now)
+        return self._change(job, organization, user, "run", transitions.run_now)
 
     def reschedule(self, job: JobOrId, run_at: datetime, organization: str, *, user: str | None) -> Job:
         """Let the job start no earlier than `run_at`. Raises InvalidParameters for what is no moment."""
@@ -42,7 +40,7 @@ class WaitingJobs:
             at = moment_of("run_at", run_at)
         after = {"run_at": at.isoformat()}
         return self._change(
-            job, organization, user, "reschedule", lambda start, now: waiting.reschedule(start, at, now), after
+            job, organization, user, "reschedule", lambda start, now: transitions.reschedule(start, at, now), after
         )
 
     def prioritize(self, job: JobOrId, priority: Priority | str, organization: str, *, user: str | None) -> Job:
@@ -51,7 +49,7 @@ class WaitingJobs:
             wanted = choice(Priority, "priority", priority)
         after = {"priority": wanted}
         return self._change(
-            job, organization, user, "prioritize", lambda start, _: waiting.prioritize(start, wanted), after
+            job, organization, user, "prioritize", lambda start, _: transitions.prioritize(start, wanted), after
         )
 
     def _change(

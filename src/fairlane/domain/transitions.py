@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.reasons import time_of
 from fairlane.domain.sealing import Field, Seal
-from fairlane.domain.statuses import PRIORITY_RANK, TERMINAL, TRANSITIONS, JobStatus, Priority
+from fairlane.domain.statuses import PRIORITY_RANK, TERMINAL, TRANSITIONS, WAITING, JobStatus, Priority
 
 _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
@@ -183,10 +183,8 @@ def _bury(source: JobStatus, burial: Burial, now: datetime) -> Transition:
 
 def bury_poison(reason: str, now: datetime) -> Transition:
     """End the job: it took down its worker too often."""
-    changes = _ended(now, error_type="WorkerLost", error_message=reason)
     error = ErrorReport("WorkerLost", reason, permanent=True, fingerprint="WorkerLost")
-    step = Step(_S.RUNNING, _S.DEAD_LETTER, reason)
-    return Transition((step,), changes, error=error, burial=Burial(reason, "WorkerLost", "WorkerLost"))
+    return replace(_bury(_S.RUNNING, Burial(reason, "WorkerLost", "WorkerLost"), now), error=error)
 
 
 def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transition:
@@ -246,22 +244,74 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
 )
 
 
-def run_now(source: JobStatus, now: datetime) -> Transition:
-    """Let a waiting job start at once, in place of its time or of its next retry, as a person wishes."""
+# What to do with a job that does not wait any more.
+_INSTEAD: Mapping[JobStatus, str] = MappingProxyType(
+    {JobStatus.RUNNING: "let it end, or cancel it", JobStatus.DEAD_LETTER: "retry it"}
+)
+
+
+class Start(NamedTuple):
+    """A job as far as its start goes, which people may change while it waits. `is_ready`: a worker may claim it."""
+
+    job_id: UUID
+    status: JobStatus
+    is_ready: bool
+    unmet_parents: int
+    run_at: datetime
+    priority: Priority
+
+
+def run_now(start: Start, now: datetime) -> Transition | None:
+    """Let a job start at once, in place of its time or of its next retry; None: it may already.
+
+    Raises:
+        IllegalTransition: it has started, or it waits for parents.
+    """
+    _refuse_unless_waiting(start)
+    if start.unmet_parents:
+        few = start.unmet_parents == 1
+        parents = "a parent that has" if few else f"{start.unmet_parents:,} parents that have"
+        raise IllegalTransition(
+            f"Job {start.job_id} waits for {parents} not ended, so it can't run now; "
+            f"let the {'parent' if few else 'parents'} run first."
+        )
     changes = {"ready": True, "run_at": now, "next_retry_at": None}
-    return Transition((Step(source, _S.QUEUED, "run now"),), changes)
+    return None if start.is_ready else Transition((Step(start.status, _S.QUEUED, "run now"),), changes)
 
 
-def reschedule(source: JobStatus, at: datetime) -> Transition:
-    """Let a waiting job start no earlier than `at`, in place of its time or of its next retry, as a person wishes."""
+def reschedule(start: Start, at: datetime, now: datetime) -> Transition | None:
+    """Let a job start no earlier than `at`, in place of its time or of its next retry; None: so it does already.
+
+    A moment that has passed is now.
+
+    Raises:
+        IllegalTransition: it has started.
+    """
+    _refuse_unless_waiting(start)
+    if start.status is _S.PENDING and start.run_at == at:
+        return None
+    if at <= now and not start.unmet_parents:
+        return run_now(start, now)
+    at = max(at, now)
     changes = {"ready": False, "run_at": at, "next_retry_at": None}
-    return Transition((Step(source, _S.PENDING, f"rescheduled to {time_of(at)}"),), changes)
+    return Transition((Step(start.status, _S.PENDING, f"rescheduled to {time_of(at)}"),), changes)
 
 
-def prioritize(source: JobStatus, before: Priority, priority: Priority) -> Transition:
-    """Give a waiting job another priority, as a person wishes."""
-    step = Step(source, source, f"priority changed from {before} to {priority}")
-    return Transition((step,), {"priority": PRIORITY_RANK[priority]})
+def prioritize(start: Start, priority: Priority) -> Transition | None:
+    """Give a job a priority; None: it has this one.
+
+    Raises:
+        IllegalTransition: it has started.
+    """
+    _refuse_unless_waiting(start)
+    step = Step(start.status, start.status, f"priority changed from {start.priority} to {priority}")
+    return None if priority is start.priority else Transition((step,), {"priority": PRIORITY_RANK[priority]})
+
+
+def _refuse_unless_waiting(start: Start) -> None:
+    if start.status not in WAITING:
+        status, instead = start.status.replace("_", " "), _INSTEAD.get(start.status, "submit it anew")
+        raise IllegalTransition(f"Job {start.job_id} is {status} and does not wait to start any more; {instead}.")
 
 
 def refuse_to_delete_live(job_id: UUID, status: str) -> None:
