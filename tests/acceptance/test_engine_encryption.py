@@ -26,7 +26,7 @@ from fairlane.domain.events import WorkerStopped
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
-from fairlane.engine.cleanup import FileSweep
+from fairlane.engine.cleanup import delete_files
 from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements import resealing
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
@@ -203,7 +203,7 @@ def test_nothing_from_before_the_key_is_left_open_once_it_is_reencrypted_and_des
         fl.keys.enable(organization="acme")
         assert fl.keys.reencrypt(organization="acme") > 0
         assert fl.keys.reencrypt(organization="acme") == 0
-        FileSweep(fl.database, fl.artifacts).run_once()
+        delete_files(fl.database, fl.artifacts)
         assert CANARY not in dump(fl)
         assert plain not in dump(fl)
         assert fl.artifact(ended.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()

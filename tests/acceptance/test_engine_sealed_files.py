@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from fairlane import ConfigurationError, JobContext, StorageUnavailable
 from fairlane.control import sealing_files
-from fairlane.engine.cleanup import FileSweep
+from fairlane.engine.cleanup import delete_files
 from fairlane.registry.sealed_files import CHUNK
 from fairlane.store.tables import artifacts, doomed_files
 from tests.engine.sealed_engine import FIRST, SECOND, sealed_engine
@@ -52,7 +52,7 @@ def stored(fl: Engine) -> dict[str, bytes]:
 
 
 def sweep(fl: Engine) -> None:
-    while FileSweep(fl.database, fl.artifacts).run_once():
+    while delete_files(fl.database, fl.artifacts):
         pass
 
 

@@ -59,7 +59,7 @@ class Cleanup:
 
     def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float) -> None:
         self._database = database
-        self._files = FileSweep(database, artifacts)
+        self._artifacts = artifacts
         self._retention = retention
         self._seen = _START
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
@@ -81,7 +81,7 @@ class Cleanup:
         deleted = self._delete_some()
         repaired = self._database.write(self._repair)
         self._database.write(self._forget)
-        return deleted + repaired + self._files.run_once()
+        return deleted + repaired + delete_files(self._database, self._artifacts)
 
     def _delete_some(self) -> int:
         """Go on until enough was deleted, the turn is over, or enough was looked at for once."""
@@ -170,43 +170,35 @@ class Cleanup:
         return len(forgotten)
 
 
-class FileSweep:
-    """Delete files that no job has: of deleted jobs, of replaced artifacts, of uploads that came to nothing.
+def delete_files(database: Database, artifacts: ArtifactStorage) -> int:
+    """Delete a batch of files that no job has: of deleted jobs, replaced artifacts, uploads that came to nothing.
 
-    Two at once take different files, and no transaction is open while files are deleted.
+    Two at once take different files, and no transaction is open while files are deleted. Return how many.
+
+    Raises what the storage raised, after all that it did delete.
     """
+    clock = database.clock
+    due = database.write(lambda c: doomed_files.take_due(c, clock.now(c), _FILES))
+    if not due:
+        return 0
+    gone: list[AnyRow] = []
+    refused: list[tuple[AnyRow, Exception]] = []
+    for file in due:
+        try:
+            artifacts.delete(file.path)
+        except Exception as error:  # noqa: BLE001 - the storage's; the other files shall not wait for this one
+            refused.append((file, error))
+            if len(refused) == _MOST_REFUSALS:
+                break
+        else:
+            gone.append(file)
 
-    def __init__(self, database: Database, artifacts: ArtifactStorage) -> None:
-        self._database = database
-        self._artifacts = artifacts
+    def note(connection: Connection) -> None:
+        doomed_files.forget(connection, gone)
+        for file, _ in refused:
+            doomed_files.postpone(connection, clock.now(connection), file)
 
-    def run_once(self) -> int:
-        """Delete one batch of files; how many.
-
-        Raises what the storage raised, after all that it did delete.
-        """
-        clock = self._database.clock
-        due = self._database.write(lambda c: doomed_files.take_due(c, clock.now(c), _FILES))
-        if not due:
-            return 0
-        gone: list[AnyRow] = []
-        refused: list[tuple[AnyRow, Exception]] = []
-        for file in due:
-            try:
-                self._artifacts.delete(file.path)
-            except Exception as error:  # noqa: BLE001 - the storage's; the other files shall not wait for this one
-                refused.append((file, error))
-                if len(refused) == _MOST_REFUSALS:
-                    break
-            else:
-                gone.append(file)
-
-        def note(connection: Connection) -> None:
-            doomed_files.forget(connection, gone)
-            for file, _ in refused:
-                doomed_files.postpone(connection, clock.now(connection), file)
-
-        self._database.write(note)
-        if refused:
-            raise refused[-1][1]
-        return len(gone)
+    database.write(note)
+    if refused:
+        raise refused[-1][1]
+    return len(gone)

@@ -1,10 +1,11 @@
 """Two cleaners beside each other, and beside an attempt that stores a file."""
 
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 
-from fairlane.engine.cleanup import FileSweep
+from fairlane.engine.cleanup import delete_files
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
@@ -43,7 +44,7 @@ def test_the_second_cleaner_passes_by_what_the_first_has_taken(scene: Scene, rac
     paths = doom(scene, storage, 3)
     with race.open() as first:
         assert sorted(taking(scene)(first)) == paths
-        second = race.passes(FileSweep(scene.fl.database, storage).run_once)
+        second = race.passes(partial(delete_files, scene.fl.database, storage))
     assert second.result() == 0
 
 
@@ -52,7 +53,7 @@ def test_each_file_is_deleted_once_however_many_cleaners_there_are(
 ):
     paths, deleted = doom(scene, storage, 50), list[str]()
     monkeypatch.setattr(storage, "delete", deleted.append)
-    sweeps = [FileSweep(scene.fl.database, storage).run_once] * 6
+    sweeps = [partial(delete_files, scene.fl.database, storage)] * 6
     assert sum(at_once(sweeps)) + sweeps[0]() == 50
     assert sorted(deleted) == sorted(paths)
 
