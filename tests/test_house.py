@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import Fairlane
-from fairlane.domain.ids import JobOrId
+from fairlane.domain.jobs import JobOrId
 from fairlane.domain.statuses import JobStatus
 
 ROOT = Path(__file__).parents[1]

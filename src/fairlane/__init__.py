@@ -103,6 +103,8 @@ if TYPE_CHECKING:
     from fairlane.domain.limits import Limit as Limit
     from fairlane.domain.metrics import Metrics as Metrics
     from fairlane.domain.metrics import PauseView as PauseView
+    from fairlane.domain.metrics import SlowJob as SlowJob
+    from fairlane.domain.metrics import Spread as Spread
     from fairlane.domain.metrics import WorkerView as WorkerView
     from fairlane.domain.organizations import Member as Member
     from fairlane.domain.organizations import Mine as Mine
@@ -115,8 +117,6 @@ if TYPE_CHECKING:
     from fairlane.domain.permissions import Right as Right
     from fairlane.domain.reasons import Reason as Reason
     from fairlane.domain.reasons import ReasonCode as ReasonCode
-    from fairlane.domain.recent import SlowJob as SlowJob
-    from fairlane.domain.recent import Spread as Spread
     from fairlane.domain.schedules import Missed as Missed
     from fairlane.domain.schedules import Schedule as Schedule
     from fairlane.domain.schedules import Timetable as Timetable
@@ -127,13 +127,13 @@ if TYPE_CHECKING:
     from fairlane.domain.statuses import Priority as Priority
     from fairlane.domain.statuses import Resolution as Resolution
     from fairlane.domain.statuses import Role as Role
+    from fairlane.engine.context import Interrupted as Interrupted
     from fairlane.engine.context import JobContext as JobContext
     from fairlane.engine.context import JobLog as JobLog
     from fairlane.engine.context import Level as Level
     from fairlane.engine.context import Parent as Parent
     from fairlane.engine.context import Receipt as Receipt
-    from fairlane.engine.interrupt import Interrupted as Interrupted
-    from fairlane.engine.track import Track as Track
+    from fairlane.engine.context import Track as Track
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Worker as Worker
     from fairlane.registry.directory import Directory as Directory
@@ -176,20 +176,17 @@ _NAMES: Final = {
     "domain.explain": "Explanation",
     "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
     "domain.limits": "Limit",
-    "domain.metrics": "Metrics PauseView WorkerView",
+    "domain.metrics": "Metrics PauseView SlowJob Spread WorkerView",
     "domain.organizations": "Member Mine Organization OrganizationKey",
     "domain.outcomes": "Try",
     "domain.permissions": "Credential CredentialKind Principal Right",
     "domain.reasons": "Reason ReasonCode",
-    "domain.recent": "SlowJob Spread",
     "domain.schedules": "Missed Schedule Timetable",
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
     "registry.directory": "Directory Membership Standing",
     "registry.job_types": "JobType",
     "registry.options": "INHERIT Isolation OnDuplicate Options Seconds",
-    "engine.context": "JobContext JobLog Level Parent Receipt",
-    "engine.interrupt": "Interrupted",
-    "engine.track": "Track",
+    "engine.context": "Interrupted JobContext JobLog Level Parent Receipt Track",
     "engine.worker": "Drained Worker",
     "store.clock": "Clock",
 }

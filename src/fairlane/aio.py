@@ -23,8 +23,7 @@ from fairlane.control.asynchronous import (
     asynchronous,
     submitting,
 )
-from fairlane.domain.ids import JobOrId
-from fairlane.domain.jobs import Job, JobChange
+from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
 from fairlane.registry.options import Seconds
 from fairlane.store.shared_threads import SharedThreads

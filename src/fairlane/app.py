@@ -16,8 +16,7 @@ from fairlane.control.open_transactions import OWN, OpenTransactions
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
-from fairlane.domain.ids import JobOrId, job_id_of
-from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Artifact, Job, JobOrId, LogEntry, LogLine, Page, Result, job_id_of
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.domain.breaker import Outcomes
-from fairlane.domain.recent import Recent, Spread, recent_grid
+from fairlane.domain.metrics import Recent, Spread, recent_grid
+from fairlane.domain.metrics import recent as numbers_of
 from fairlane.domain.timeline import Cell, EndedJob
 
 NOW = datetime(2026, 11, 1, 12, 30, 30, tzinfo=UTC)
@@ -30,7 +31,7 @@ def recent(
     sample: Sequence[EndedJob] = (),
     minutes: int = 60,
 ) -> Recent:
-    return Recent(recent_grid(NOW, minutes), NOW, by_type or {}, ends or {}, sample, each=1)
+    return numbers_of(recent_grid(NOW, minutes), NOW, by_type or {}, ends or {}, sample, each=1)
 
 
 @given(st.integers(1, 1440))
@@ -93,11 +94,12 @@ def test_throughput_is_of_the_time_that_is_over_but_a_minute_at_least(minutes: i
 def test_a_sampled_job_stands_for_those_that_ended_with_it() -> None:
     busy, quiet = CELL, Cell("acme", "fax", 0)
     ends = {busy: Outcomes(90), quiet: Outcomes(10)}
-    told = recent(ends=ends, sample=[ended(1.0, 2.0, cell=busy), ended(9.0, 12.0, cell=quiet)])
+    sample = [ended(1.0, 2.0, cell=busy), ended(9.0, 12.0, cell=quiet)]
+    told = recent(ends=ends, sample=sample)
 
     assert told.wait_seconds == Spread(average=3.0, p95=12.0)
     assert told.processing_seconds == Spread(average=1.8, p95=9.0)
-    of_types = recent({"report": ends[busy], "fax": ends[quiet]}, ends, told.sample).processing_seconds_by_type
+    of_types = recent({"report": ends[busy], "fax": ends[quiet]}, ends, sample).processing_seconds_by_type
     assert of_types == {"report": Spread(1.0, 1.0), "fax": Spread(9.0, 9.0)}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
-from fairlane.engine import track
+from fairlane.engine import context
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
 from tests.engine.recording import RecordingChannel, facts
@@ -133,7 +133,7 @@ def test_text_that_no_database_can_hold_is_made_to_fit(ctx: JobContext, channel:
 def test_track_reports_the_first_and_the_last(
     ctx: JobContext, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(track, "PACE", math.inf)
+    monkeypatch.setattr(context, "PACE", math.inf)
     assert list(ctx.track("abcd")) == list("abcd")
     assert channel.reports == [Progress(0.0, "0 of 4"), Progress(100.0, "4 of 4")]
 
@@ -141,7 +141,7 @@ def test_track_reports_the_first_and_the_last(
 def test_track_counts_what_has_no_length(
     ctx: JobContext, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(track, "PACE", 0.0)
+    monkeypatch.setattr(context, "PACE", 0.0)
     assert list(ctx.track(iter("ab"))) == ["a", "b"]
     assert list(ctx.track(iter("ab"), total=4, message="sorting")) == ["a", "b"]
     assert channel.reports == [

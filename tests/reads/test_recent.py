@@ -3,7 +3,7 @@
 import pytest
 
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.recent import Spread
+from fairlane.domain.metrics import Spread
 from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
 from tests.reads.world import World

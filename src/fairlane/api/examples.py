@@ -9,8 +9,7 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
-from fairlane.domain.metrics import Metrics
-from fairlane.domain.recent import SlowJob, Spread
+from fairlane.domain.metrics import Metrics, SlowJob, Spread
 from fairlane.domain.statuses import PASSING, JobStatus, Priority
 
 _ENDED: Final = {JobStatus.COMPLETED: 180, JobStatus.DEAD_LETTER: 2}

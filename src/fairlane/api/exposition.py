@@ -14,8 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fairlane.app import Fairlane
-from fairlane.domain.metrics import Metrics, WorkerView
-from fairlane.domain.recent import Spread
+from fairlane.domain.metrics import Metrics, Spread, WorkerView
 from fairlane.domain.statuses import LIVE
 from fairlane.reads.metrics import LiveJobs
 from fairlane.realtime.hub import Hub

@@ -9,7 +9,7 @@ import typer
 
 from fairlane import FairlaneError, Job, OrganizationNotFound, PermissionDenied
 from fairlane.cli.session import engine
-from fairlane.domain.ids import job_not_found
+from fairlane.domain.jobs import job_not_found
 
 if TYPE_CHECKING:
     from fairlane import Fairlane

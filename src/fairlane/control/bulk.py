@@ -17,8 +17,7 @@ from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
 from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
-from fairlane.domain.ids import job_type_not_found
-from fairlane.domain.jobs import statuses_of
+from fairlane.domain.jobs import job_type_not_found, statuses_of
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable

@@ -8,8 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.bulk import BulkAction, BulkVerb, Refusal
-from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import BulkActionNotFound, ConfigurationError
+from fairlane.domain.jobs import decode_cursor, encode_cursor
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.tables import AnyRow

@@ -21,7 +21,6 @@ from sqlalchemy import Connection
 
 from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
-from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import (
     FairlaneError,
     IllegalTransition,
@@ -31,6 +30,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     StorageUnavailable,
 )
+from fairlane.domain.jobs import decode_cursor, encode_cursor
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements.job_list import Place, WantedJobs
 

@@ -10,10 +10,18 @@ from sqlalchemy import Connection
 from fairlane.control.bulk_work import check_pace
 from fairlane.control.jobs import JobControl
 from fairlane.domain.bulk import BulkVerb
-from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
-from fairlane.domain.ids import JobOrId, job_id_of
-from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page, RetriedGroup
+from fairlane.domain.jobs import (
+    DeadLetter,
+    DeadLetterGroup,
+    Job,
+    JobOrId,
+    Page,
+    RetriedGroup,
+    decode_cursor,
+    encode_cursor,
+    job_id_of,
+)
 from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable

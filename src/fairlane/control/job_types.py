@@ -13,7 +13,7 @@ from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.events import BreakerClosed, Emit
-from fairlane.domain.ids import job_type_not_found
+from fairlane.domain.jobs import job_type_not_found
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right

@@ -23,8 +23,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     StorageUnavailable,
 )
-from fairlane.domain.ids import JobOrId, job_id_of
-from fairlane.domain.jobs import Job
+from fairlane.domain.jobs import Job, JobOrId, job_id_of
 from fairlane.domain.permissions import ROLE_RIGHTS, Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored

@@ -173,8 +173,8 @@ def _why(job: AttemptState) -> str:
     return f" ({job.cancel_reason})" if job.cancel_reason else ""
 
 
-class EndedParent(NamedTuple):
-    """A parent in a terminal status."""
+class ParentJob(NamedTuple):
+    """A parent, as it stands."""
 
     id: UUID
     job_type: str
@@ -185,11 +185,11 @@ class Fate(NamedTuple):
     """What becomes of the child; `culprit`: the parent among these that ended without completing."""
 
     transition: Transition
-    culprit: EndedParent | None
+    culprit: ParentJob | None
 
 
 def fate(
-    policy: ParentPolicy, ended: Sequence[EndedParent], *, unmet: int, run_at: datetime, now: datetime
+    policy: ParentPolicy, ended: Sequence[ParentJob], *, unmet: int, run_at: datetime, now: datetime
 ) -> Fate | None:
     """Return what becomes of a pending child; None: it waits on, for others or for its time.
 
@@ -205,7 +205,7 @@ def fate(
     return None
 
 
-def _taken_down(policy: ParentPolicy, culprit: EndedParent, now: datetime) -> Transition:
+def _taken_down(policy: ParentPolicy, culprit: ParentJob, now: datetime) -> Transition:
     reason = f"parent {culprit.id} ({culprit.job_type}) ended as {culprit.status.replace('_', ' ')}"
     if policy is ParentPolicy.CANCEL:
         return transitions.cancel(JobStatus.PENDING, "system", reason, now)

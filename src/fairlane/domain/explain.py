@@ -5,25 +5,109 @@ Pure: `explain` takes the moment as one of the facts. Maintenance mode comes fir
 workers. A person reads them in this order.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from fairlane.domain.breaker import Breaker
+from fairlane.domain.decide import ParentJob
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause
-from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import MAINTENANCE, PAUSED, missing_worker
-from fairlane.domain.jobs import Job
+from fairlane.domain.holds import MAINTENANCE, PAUSED, LiveWorker, execution_rate_code, max_running_code, missing_worker
+from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
-from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
+from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.domain.transitions import REFUSED
 
 # So many parents are named, the others counted.
 NAMED_PARENTS: Final = 5
 _LONGEST_QUOTE: Final = 300  # characters of an error text
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person wrote down about a dead letter: that the matter is closed; then its parents may be deleted."""
+
+    resolution: Resolution
+    by: str
+    note: str
+    parent_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause that concerns the job: of everything, its organization, job type or queue, as the store names them."""
+
+    subject: str
+    name: str
+    by: str
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOn:
+    """A limit that concerns the job, and how far it is used.
+
+    `next_start` is when its execution rate lets another job start; None: at once, or never if the rate is 0.
+    """
+
+    subject: Subject
+    limit: Limit
+    running: int
+    next_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The worker that runs the job.
+
+    `silent` is the seconds since its last heartbeat, `lease_left` those until its lease runs out, negative since then;
+    None if its machine has restarted, which ends a lease too.
+    """
+
+    name: str
+    silent: float
+    lease_left: float | None
+
+    @property
+    def is_lost(self) -> bool:
+        """Return True if the lease has run out."""
+        return self.lease_left is None or self.lease_left < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that an explanation needs, read at the moment `now`.
+
+    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
+    as where `directory_is_away`: that of the host gave no answer.
+    `is_hosted`: the host keeps the organizations. `breaker`: if it is open. `culprit`: the parent that
+    took a dead letter down, as it is now. `decision`: about a dead letter, if there is any.
+    """
+
+    job: Job
+    now: datetime
+    last_entry: LogEntry
+    parents: tuple[ParentJob, ...] = ()
+    unmet_parents: int = 0
+    place_in_lane: int | None = None
+    organization_status: OrganizationStatus | None = None
+    directory_is_away: bool = False
+    is_hosted: bool = False
+    pauses: tuple[Pause, ...] = ()
+    limits: tuple[LimitOn, ...] = ()
+    breaker: Breaker | None = None
+    workers: tuple[LiveWorker, ...] = ()
+    holder: Holder | None = None
+    cancel_requested_by: str | None = None
+    cancel_reason: str = ""
+    culprit: ParentJob | None = None
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +145,7 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     maintenance = [*_maintenance(facts)]
     yield from maintenance
     yield from _own_waits(facts)
-    held = [*_organization(facts), *_pauses(facts), *limit_reasons(facts), *breaker_reasons(facts)]
+    held = [*_organization(facts), *_pauses(facts), *_limits(facts), *_breaker(facts)]
     yield from held
     # What is held back starts in no slot, so which are free is beside the point.
     yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code is ReasonCode.SLOTS_TAKEN))
@@ -149,6 +233,105 @@ def _pauses(facts: Facts) -> Iterator[Reason]:
 
 def _why(pause: Pause) -> str:
     return f" ({_quote(pause.reason)})" if pause.reason else ""
+
+
+def _limits(facts: Facts) -> Iterator[Reason]:
+    """Yield limits that allow none, and, of a job that is ready, those that are reached.
+
+    Whoever asks sees one organization. So of a limit over all organizations it is said that it is reached, and nothing
+    of who runs what.
+    """
+    is_ready = facts.place_in_lane is not None
+    for one in facts.limits:
+        most, rate = one.limit.max_running, one.limit.execution_rate
+        if most == 0 or (most is not None and is_ready and one.running >= most):
+            yield _max_running(facts, one, most)
+        if rate == 0 or (rate is not None and is_ready and one.next_start is not None):
+            yield _execution_rate(facts, one)
+
+
+def _who(organization: str | None) -> str:
+    return f"Organization {organization}" if organization is not None else "All organizations together"
+
+
+def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
+    organization, job_type = one.subject
+    what = f"{job_type} job" if job_type is not None else "job"
+    code, who = max_running_code(one.subject), _who(organization)
+    remedy, commands = _remedy(facts, one.subject, "--max-running")
+    if most == 0 or facts.place_in_lane is None:
+        return Reason(code, f"{who} may run no {what}: none allowed. {remedy}", commands)
+    number = "that many" if organization is None else f"{one.running:,} of {most:,}"
+    place = number_in_lane(facts.job, facts.place_in_lane)
+    sentence = (
+        f"{who} may run {_count(most, what)} at once, and {number} run; it is {place}, "
+        f"and the next starts when fewer do. {remedy}"
+    )
+    return Reason(code, sentence, commands)
+
+
+def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
+    organization, job_type = one.subject
+    what = f"{job_type} job"
+    code, who = execution_rate_code(one.subject), _who(organization)
+    remedy, commands = _remedy(facts, one.subject, "--execution-rate")
+    if one.next_start is None or facts.place_in_lane is None:
+        return Reason(code, f"{who} may start no {what}: none allowed. {remedy}", commands)
+    allowed = _count(one.limit.execution_rate or 0, what)
+    place = number_in_lane(facts.job, facts.place_in_lane)
+    sentence = (
+        f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is {place}, "
+        f"and the next may start at {time_of(one.next_start)}. {remedy}"
+    )
+    return Reason(code, sentence, commands)
+
+
+def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str, ...]]:
+    """Say who can raise the limit, and the commands that do."""
+    whose = shlex.quote(subject.organization or "")
+    if subject.job_type is None:
+        if facts.is_hosted:
+            return "The application's own directory sets this limit.", ()
+        return "An operator can raise this limit.", (f"fairlane orgs update {whose} {option} N",)
+    of, name = f" -o {whose}" if subject.organization else "", shlex.quote(subject.job_type)
+    see, change = f"fairlane types limits {name}", f"fairlane types limit {name}{of} {option} N"
+    return "An operator can see what uses this limit, and raise it.", (see, change)
+
+
+def _breaker(facts: Facts) -> Iterator[Reason]:
+    """Yield an open breaker: until when, or whose trial it waits for."""
+    breaker = facts.breaker
+    if breaker is not None and _is_due_before(breaker.until, facts):
+        yield _breaker_reason(breaker, facts.now)
+
+
+def _breaker_reason(breaker: Breaker, now: datetime) -> Reason:
+    """Say what a breaker that is open at `now` does to all that is ready."""
+    why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
+    close, commands = "An operator can let all start now.", (breaker.pair.close_command,)
+    if breaker.trial is not None:
+        sentence = (
+            f"{why}; job {breaker.trial.job_id} runs on trial, and the others start once one has completed. {close}"
+        )
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence, commands)
+    if breaker.lets_try(now):
+        sentence = f"{why}; the next one to start is on trial, and the others start once one has completed. {close}"
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence, commands)
+    sentence = (
+        f"{why}, so nothing of it starts until {time_of(breaker.until)}; then one job is on trial, "
+        f"and the others start once one has completed. {close}"
+    )
+    return Reason(ReasonCode.BREAKER_OPEN, sentence, commands)
+
+
+def _is_due_before(moment: datetime, facts: Facts) -> bool:
+    """Return True if it is ready, or its retry comes before this moment."""
+    retry_at = facts.job.next_retry_at if facts.job.status is JobStatus.QUEUED else None
+    return facts.place_in_lane is not None or (retry_at is not None and retry_at < moment)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 # What is missing on the way to a worker that may claim the job.

@@ -9,8 +9,6 @@ from functools import cache
 from typing import Final
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.explain_facts import LiveWorker
-from fairlane.domain.explain_limits import execution_rate_code, max_running_code
 from fairlane.domain.fairness import Lane
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, Subject, subjects_of
@@ -31,6 +29,29 @@ MAINTENANCE: Final = ("maintenance", "all")
 def pauses_on(lane: Lane) -> tuple[tuple[str, str], ...]:
     """Return the pauses that would hold the lane's jobs back, as (subject, name), in the order of `PAUSED`."""
     return MAINTENANCE, ("organization", lane.organization), ("job_type", lane.job_type), ("queue", lane.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker with a valid lease. `queues` None = all.
+
+    `lacks_key`: it claims nothing of the job's organization, since it lacks the master key.
+    """
+
+    queues: frozenset[str] | None
+    job_types: frozenset[str]
+    stopping: bool
+    free_slots: int
+    lacks_key: bool = False
+
+    @property
+    def has_room(self) -> bool:
+        """Return True if it may claim now."""
+        return self.free_slots > 0 and not self.stopping
+
+    def serves(self, queue: str) -> bool:
+        """Return True if it claims from the queue."""
+        return self.queues is None or queue in self.queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,22 @@ def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> 
         (with_key, ReasonCode.NO_WORKER_WITH_KEY),
     )
     return next((code for left, code in steps if not left), None)
+
+
+def max_running_code(subject: Subject) -> ReasonCode:
+    """Return what a limit on what runs at once is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_MAX_RUNNING
+    if subject.job_type is None:
+        return ReasonCode.ORGANIZATION_MAX_RUNNING
+    return ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION
+
+
+def execution_rate_code(subject: Subject) -> ReasonCode:
+    """Return what a limit on what starts in a window is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_EXECUTION_RATE
+    return ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION
 
 
 def _pause_on(lane: Lane, paused: Collection[tuple[str, str]]) -> ReasonCode | None:

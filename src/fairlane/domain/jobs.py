@@ -1,13 +1,15 @@
 """The values that people see: a job, its log, its results."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, make_dataclass, replace
-from datetime import datetime
-from typing import Any, Final, Generic, TypeVar, cast
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import InvalidParameters, JobNotFound, JobTypeNotFound
 from fairlane.domain.statuses import JobStatus, Priority, Resolution
+from fairlane.domain.texts import require_organization, storable
 
 T = TypeVar("T")
 
@@ -51,6 +53,8 @@ class Job:
     canceled_at: datetime | None
     canceled_by: str | None
 
+
+JobOrId: TypeAlias = Job | UUID | str  # as callers name one
 
 # A job that is not frozen yet.
 _Open: Final[Any] = make_dataclass("_Open", [field.name for field in fields(Job)], slots=True)
@@ -174,6 +178,62 @@ class Page(Generic[T]):
     total: int
     total_is_capped: bool = False
     searched_newest: int | None = None
+
+
+def job_id_of(job: JobOrId, organization: str) -> UUID:
+    """Return the id of a job that is named by itself or by its id.
+
+    Raises:
+        JobNotFound: it is text, but no UUID, so no job has it.
+        InvalidParameters: it is neither a job nor an id; or no organization has such an id.
+    """
+    require_organization(organization)
+    storable(organization=organization)
+    if isinstance(job, UUID):
+        return job
+    if isinstance(job, Job):
+        return job.id
+    if not isinstance(job, str):
+        raise InvalidParameters(f"Name a job by itself or by its id, such as job.id, not by a {type(job).__name__}.")
+    try:
+        return UUID(job)
+    except ValueError:
+        raise JobNotFound(
+            f"Organization {organization} has no job {job:.80}; the whole id is needed here, as job.id has it."
+        ) from None
+
+
+def job_not_found(job_id: UUID | str, organization: str) -> JobNotFound:
+    """Return the error for an id that the organization does not have, whether it is unknown or foreign."""
+    return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")
+
+
+def job_type_not_found(name: str) -> JobTypeNotFound:
+    """Return the error for a job type that no application or worker has registered."""
+    return JobTypeNotFound(f"Job type {name:.200} is not registered; correct its name, or start a worker that has it.")
+
+
+def encode_cursor(at: datetime, last: UUID) -> str:
+    """Return the cursor of the page after this row, which is opaque to its holder."""
+    return urlsafe_b64encode(f"{at.isoformat()} {last}".encode()).decode()
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """Return the row that a cursor stands for.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
+    try:
+        moment, last = urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None:
+            raise ValueError("no moment of ours")
+        return at.astimezone(UTC), UUID(last)
+    except (ValueError, OverflowError):
+        raise InvalidParameters(
+            "The cursor is not one that a list gave; leave it out to begin at the newest."
+        ) from None
 
 
 def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:

@@ -1,13 +1,40 @@
 """The numbers that people watch (R15), and the rows of `fairlane top`."""
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from fairlane.domain.breaker import Outcomes
 from fairlane.domain.reasons import ReasonCode
-from fairlane.domain.recent import SlowJob, Spread
 from fairlane.domain.statuses import JobStatus, Priority
+from fairlane.domain.timeline import Cell, EndedJob, Grid, grid_of, percentile, weights
+
+_TYPES: Final = 100  # job types that are told of by name
+_SLOWEST: Final = 10
+_STEPS: Final = 6  # in which jobs are sampled, so that not all of them ended within the last minute
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many seconds something took on average, and how many 95 of 100 took at most. None: there was nothing."""
+
+    average: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowJob:
+    """A job that ended, with its processing time in seconds."""
+
+    id: UUID
+    organization: str
+    job_type: str
+    started_at: datetime
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +76,70 @@ class Metrics:
     processing_seconds_by_type: Mapping[str, Spread]
     failure_rate_by_type: Mapping[str, float]
     slowest: tuple[SlowJob, ...]
+
+
+class Recent(NamedTuple):
+    """What is known of the last minutes, as `Metrics` have it."""
+
+    minutes: int
+    throughput_per_minute: float
+    wait_seconds: Spread
+    processing_seconds: Spread
+    attempts_by_type: dict[str, int]
+    processing_seconds_by_type: dict[str, Spread]
+    failure_rate_by_type: dict[str, float]
+    slowest: tuple[SlowJob, ...]
+
+
+def recent(
+    grid: Grid,
+    now: datetime,
+    by_type: Mapping[str, Outcomes],
+    ends: Mapping[Cell, Outcomes],
+    sample: Sequence[EndedJob],
+    *,
+    each: int,
+) -> Recent:
+    """Return what follows for the last minutes.
+
+    Args:
+        by_type: how attempts ended, by job type, that with most attempts first.
+        ends: the same by cell, as far as jobs of it were sampled.
+        each: how many of a cell were sampled at most.
+    """
+    over = (now - grid.start).total_seconds() / 60  # the minute that is now has begun
+    weight = weights(ends, sample, each=each)
+    told = dict(islice(((name, one) for name, one in by_type.items() if one.attempts), _TYPES))
+    ran = defaultdict[str, list[tuple[float, float]]](list)
+    for one in sample:
+        ran[one.cell.job_type].append((one.ran, weight[one.cell]))
+    slowest = sorted(sample, key=lambda one: (-one.ran, one.id))[:_SLOWEST]
+    return Recent(
+        minutes=int((grid.end - grid.start).total_seconds()) // 60,
+        throughput_per_minute=round(sum(one.attempts for one in by_type.values()) / max(over, 1.0), 3),
+        wait_seconds=_spread([(one.waited, weight[one.cell]) for one in sample if one.waited is not None]),
+        processing_seconds=_spread([(one.ran, weight[one.cell]) for one in sample]),
+        attempts_by_type={name: one.attempts for name, one in told.items()},
+        processing_seconds_by_type={name: _spread(ran[name]) for name in told},
+        failure_rate_by_type={name: one.failures / one.attempts for name, one in told.items()},
+        slowest=tuple(
+            SlowJob(one.id, one.cell.organization, one.cell.job_type, one.started_at, round(one.ran, 3))
+            for one in slowest
+        ),
+    )
+
+
+def recent_grid(now: datetime, minutes: int) -> Grid:
+    """Return the steps in which the last minutes are looked at: few, and of whole minutes, as ends are counted."""
+    return grid_of(now, minutes=minutes, step=-(-minutes // _STEPS))
+
+
+def _spread(values: Sequence[tuple[float, float]]) -> Spread:
+    """Return the spread of values with their weights."""
+    if not values:
+        return Spread(None, None)
+    average = sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
+    return Spread(round(average, 3), percentile(values, 0.95))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,25 @@ stopped by its task's cancellation. What it did not await is still waited for be
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sized
+import threading
+import time
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sized,
+)
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, get_args
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
@@ -21,16 +34,93 @@ from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
 from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
-from fairlane.engine.interrupt import Interrupt, Interrupted
-from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, LoggedLine, ParentFacts, Progress, Report
-from fairlane.engine.track import AnyIterable, T, Track
+from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Interruption, LoggedLine, Progress, Report
 from fairlane.registry.parameters_values import encoded
 from fairlane.registry.pieces import save
 
-__all__ = ["Interrupt", "Interrupted", "JobContext", "JobLog", "Parent", "Receipt"]
+T = TypeVar("T")
+AnyIterable = Iterable[T] | AsyncIterable[T]
+
+PACE: Final = 0.1  # seconds; between two reports, so that a loop of a million items spends no time on them
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 ReadArtifact = Callable[[UUID, str], Iterator[bytes]]
+
+
+class Interrupted(BaseException):
+    """Raised in a blocking handler that was asked to stop.
+
+    Its next call of the context raises it; a handler in a process of its own finds it raised wherever it is.
+    No `Exception`, so that `except Exception` in a handler does not swallow it: clean up in `finally`, or catch it and
+    raise it again. It is raised by one call; after it `ctx.log`, `ctx.checkpoint` and `ctx.artifact` work once more.
+
+    Attributes:
+        reason: "cancel", "timeout", "shutdown" or "lease lost".
+    """
+
+    def __init__(self, reason: Interruption) -> None:
+        super().__init__(f"the handler was asked to stop: {reason}")
+        self.reason = reason
+
+
+# Of all of them: each holds it for a moment, and few ever do. Again by the same thread, if the garbage collector runs
+# what a handler left just then.
+_lock: Final = threading.RLock()
+
+
+class Interrupt:
+    """Whether a handler was asked to stop, and why. Safe to use from any thread.
+
+    Attributes:
+        reason: None while nobody asked.
+        was_thrown: whether the handler has felt it: `throw` was called.
+    """
+
+    # How each begins, and nearly all end: on the class, since a worker makes tens of thousands a second.
+    reason: Interruption | None = None
+    was_thrown = False
+    _waiting: tuple[threading.Event, ...] = ()
+
+    def set(self, reason: Interruption) -> bool:
+        """Ask the handler to stop. The first reason stands; False if this was not the first."""
+        with _lock:
+            if self.reason is not None:
+                return False
+            self.reason = reason
+            for event in self._waiting:
+                event.set()
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the handler is asked to stop, at most `timeout` seconds; False if nobody asked."""
+        with self._event() as event:
+            return event.wait(timeout)
+
+    def wait_for(self, future: "Future[Any]") -> None:
+        """Wait until the future is done, or the handler is asked to stop."""
+        with self._event() as event:
+            future.add_done_callback(lambda _: event.set())
+            event.wait()
+
+    @contextmanager
+    def _event(self) -> Iterator[threading.Event]:
+        """Give an event that is set when the handler is asked to stop."""
+        event = threading.Event()
+        with _lock:
+            if self.reason is not None:
+                event.set()
+            self._waiting = (*self._waiting, event)
+        try:
+            yield event
+        finally:
+            with _lock:
+                self._waiting = tuple(one for one in self._waiting if one is not event)
+
+    def throw(self) -> NoReturn:
+        """Raise `Interrupted`. Takes no lock, so that a signal handler may call it; `reason` must be set."""
+        assert self.reason is not None
+        self.was_thrown = True
+        raise Interrupted(self.reason)
 
 
 class Receipt:
@@ -160,7 +250,14 @@ class JobContext:
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
         """Return the jobs that this one depended on, the oldest first."""
-        return tuple(_parent(facts, self._channel.read_artifact) for facts in self._facts.parents)
+        return tuple(
+            Parent(
+                *(one.id, one.job_type, one.status, one.result, one.labels),
+                tuple(one.artifacts),
+                self._channel.read_artifact,
+            )
+            for one in self._facts.parents
+        )
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:
         """Say how far the job is. Awaiting it gives the loop a turn, it does not wait for the database.
@@ -180,7 +277,7 @@ class JobContext:
         self._channel.send(Progress(percent, None if message is None else storable(message)))
         return Receipt(_turn)
 
-    def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> Track[T]:
+    def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> "Track[T]":
         """Iterate and report the progress, with `for` or, over an async iterable, with `async for`.
 
         Args:
@@ -311,5 +408,67 @@ async def _turn() -> None:
     await asyncio.sleep(0)
 
 
-def _parent(facts: ParentFacts, read: ReadArtifact) -> Parent:
-    return Parent(facts.id, facts.job_type, facts.status, facts.result, facts.labels, tuple(facts.artifacts), read)
+class Track(Generic[T]):
+    """Gives the items of an iterable, sync or async, and reports after each that is done: the first and last always.
+
+    Args:
+        report: takes percent and message.
+        check: called before each item, to raise if the handler should stop.
+        iterable: what to iterate.
+        total: how many items there are, or None for unknown.
+        message: what is being done, or None for the number of items done.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[float | None, str | None], object],
+        check: Callable[[], object],
+        iterable: AnyIterable[T],
+        total: float | None,
+        message: str | None,
+    ) -> None:
+        if not isinstance(iterable, Iterable | AsyncIterable):
+            raise TypeError(f"ctx.track takes a list or another iterable, not {iterable!r:.80}.")
+        self._report = report
+        self._check = check
+        self._iterable = iterable
+        self._total = (
+            None if total is None else number_of("total must be a number, or None if it is unknown, not", total)
+        )
+        self._message = message
+        self._due = 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        if not isinstance(self._iterable, Iterable):
+            raise TypeError(f"a {type(self._iterable).__name__} is iterated with `async for`")
+        done = 0
+        for item in self._iterable:
+            self._before_item(done)
+            yield item
+            done += 1
+        self._say(done, ended=True)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        if not isinstance(self._iterable, AsyncIterable):
+            raise TypeError(f"a {type(self._iterable).__name__} is iterated with a plain `for`")
+        done = 0
+        async for item in self._iterable:
+            self._before_item(done)
+            yield item
+            done += 1
+        self._say(done, ended=True)
+
+    def _before_item(self, done: int) -> None:
+        if (now := time.monotonic()) < self._due:
+            self._check()
+            return
+        self._due = now + PACE
+        self._say(done, ended=False)
+
+    def _say(self, done: int, *, ended: bool) -> None:
+        total = self._total
+        message = self._message or (f"{done}" if total is None else f"{done} of {total:g}")
+        percent = 100.0 * done / total if total else None
+        if ended and total is not None:
+            percent = 100.0  # all is done, whatever the total promised
+        self._report(percent, message)

@@ -8,12 +8,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.explain import NAMED_PARENTS, Explanation, explain
-from fairlane.domain.explain_facts import Decision, Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
+from fairlane.domain.decide import ParentJob
+from fairlane.domain.explain import NAMED_PARENTS, Decision, Explanation, Facts, Holder, LimitOn, Pause, explain
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import pauses_on
-from fairlane.domain.ids import job_not_found
-from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_without_errors
+from fairlane.domain.holds import LiveWorker, pauses_on
+from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_not_found, job_without_errors
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
@@ -133,8 +132,8 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     )
 
 
-def _waited_for(parent: AnyRow) -> WaitedFor:
-    return WaitedFor(parent.id, parent.job_type, JobStatus(parent.status))
+def _waited_for(parent: AnyRow) -> ParentJob:
+    return ParentJob(parent.id, parent.job_type, JobStatus(parent.status))
 
 
 def _place(connection: Connection, row: AnyRow) -> int:

@@ -9,9 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.cursors import encode_cursor
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
-from fairlane.domain.jobs import Job, Page, statuses_of
+from fairlane.domain.jobs import Job, Page, encode_cursor, statuses_of
 from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable

@@ -20,12 +20,14 @@ from fairlane.domain.metrics import (
     PauseView,
     QueueHold,
     QueueView,
+    Recent,
     RunningJob,
     Stranded,
     WorkerView,
+    recent,
+    recent_grid,
 )
 from fairlane.domain.reasons import ReasonCode
-from fairlane.domain.recent import Recent, recent_grid
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, WAITING, JobStatus, Priority
 from fairlane.domain.timeline import cells_to_sample, most_of_each
@@ -49,7 +51,6 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None, m
     ready = statements.ready_by_priority(connection, organization)
     depth = {PRIORITY_OF_RANK[row.priority]: row.size for row in ready}
     oldest, now = min((row.since for row in ready), default=None), clock.now(connection)
-    recent = _recent(connection, now, organization, minutes)
     return Metrics(
         jobs_by_status=by_status(connection, organization),
         queue_depth_by_priority={priority: depth.get(priority, 0) for priority in Priority},
@@ -57,14 +58,7 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None, m
         oldest_queued_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else None,
         dead_letter_depth=statements.dead_letter_depth(connection, organization),
         workers=len(workers.all_workers(connection, clock)) if organization is None else None,
-        minutes=recent.minutes,
-        throughput_per_minute=recent.throughput_per_minute,
-        wait_seconds=recent.wait_seconds,
-        processing_seconds=recent.processing_seconds,
-        attempts_by_type=recent.attempts_by_type,
-        processing_seconds_by_type=recent.processing_seconds_by_type,
-        failure_rate_by_type=recent.failure_rate_by_type,
-        slowest=recent.slowest,
+        **_recent(connection, now, organization, minutes)._asdict(),
     )
 
 
@@ -79,7 +73,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
     ends = timeline.ends(connection, organization, grid, most=_CELLS)
     cells = cells_to_sample(ends)
     each = most_of_each(ends, _SAMPLED)
-    return Recent(
+    return recent(
         grid,
         now,
         by_type=timeline.ends_by_type(connection, organization, grid),

@@ -8,12 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.cursors import decode_cursor
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.graph import Graph
-from fairlane.domain.ids import JobOrId, job_id_of, job_not_found
-from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Job, JobOrId, LogEntry, LogLine, Page, Result, decode_cursor, job_id_of, job_not_found
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.sealing import Field

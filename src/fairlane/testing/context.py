@@ -7,8 +7,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.statuses import JobStatus
-from fairlane.engine.context import JobContext, Parent
-from fairlane.engine.interrupt import Interrupt
+from fairlane.engine.context import Interrupt, JobContext, Parent
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, LoggedLine, Progress, Report
 from fairlane.registry.pieces import pieces_of
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
     update,
 )
 
-from fairlane.domain.decide import EndedParent, fate
+from fairlane.domain.decide import ParentJob, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.sql import as_given, fixed, is_row, rows_given
 from fairlane.store.statements.locks import lock
@@ -235,7 +235,7 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
 
 def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
     """Say what becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
-    ended = [EndedParent(one.id, one.job_type, one.status) for one in ended_parents]
+    ended = [ParentJob(one.id, one.job_type, one.status) for one in ended_parents]
     # What a newer release has written is for a person to decide; an error here would hold up the end of the parent.
     is_known = child.on_parent_failure in set(ParentPolicy)
     policy = ParentPolicy(child.on_parent_failure) if is_known else ParentPolicy.DEAD_LETTER
