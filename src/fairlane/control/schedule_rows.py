@@ -40,13 +40,6 @@ def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
     )
 
 
-def is_same(row: AnyRow | None, seen: AnyRow | None) -> bool:
-    """Return whether what was asked and checked of a schedule before a transaction holds for it now."""
-    if row is None or seen is None:
-        return row is seen
-    return all(getattr(row, name) == getattr(seen, name) for name in ("id", "job_type", "user_id", "parameters"))
-
-
 def after_last(row: AnyRow, now: datetime) -> datetime:
     """Return the moment after which its next tick comes: not before its last one, also where the clock was set back."""
     return max(now, row.last_tick) if row.last_tick is not None else now

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from fairlane.control.authority import Actor, Authority
 from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
-from fairlane.control.schedule_rows import after_last, is_same, schedule_of, told, unknown
+from fairlane.control.schedule_rows import after_last, schedule_of, told, unknown
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
@@ -198,7 +198,7 @@ class Schedules:
         def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
             actor.refuse_unless_may(connection, full=True)
             row = self._row(connection, organization, name)
-            if not is_same(row, seen):
+            if not statements.is_same(row, seen):
                 raise StorageUnavailable(f"Schedule {name} was changed just now; nothing was submitted, try again.")
             job, news = self.ticks.job(connection, row, None, ready)
             now = self._database.clock.now(connection)
@@ -266,7 +266,7 @@ class Schedules:
             organizations.hold(connection, organization)
             before = statements.lock(connection, organization, name)
             now = self._database.clock.now(connection)
-            if not is_same(before, seen) or not self._store(connection, wanted, before, ready, now):
+            if not statements.is_same(before, seen) or not self._store(connection, wanted, before, ready, now):
                 return None
             earlier = told(before) if before is not None else None
             row = self._row(connection, organization, name)

@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission
 from fairlane.control.drafting import Ready
-from fairlane.control.schedule_rows import is_same
 from fairlane.control.submission import Submitter
 from fairlane.domain.errors import InstallationError
 from fairlane.domain.jobs import Job
@@ -42,10 +41,6 @@ class Ticks:
         of = schedule.organization_id
         parameters = database.look(lambda connection: opened(self._keyring, connection, schedule), of=of)
         return self._submitter.prepare([_of_row(schedule, parameters, None)], database)
-
-    def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
-        """Return whether what was prepared for a schedule, as it was seen, holds for it now."""
-        return is_same(schedule, seen)
 
     def submit(
         self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Ready

@@ -35,9 +35,6 @@ class TickSubmitter(Protocol):
     def prepare(self, database: Database, schedule: AnyRow) -> Any:
         """Do what `submit` needs and what may take long, before the transaction: ask a host, check parameters."""
 
-    def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
-        """Return whether what was prepared for a schedule, as it was seen, holds for it now."""
-
     def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Any) -> tuple[UUID, Any]:
         """Submit the tick's job in this transaction; its id, and what to tell when that is committed."""
 
@@ -109,7 +106,7 @@ class Scheduler:
     def _tick(self, connection: Connection, seen: AnyRow, ready: Any) -> tuple[int, Any]:
         now = self._database.clock.now(connection)
         mine = statements.lock_due(connection, seen.organization_id, seen.id, now)
-        if mine is None or not self._ticks.is_same(mine, seen):
+        if mine is None or not statements.is_same(mine, seen):
             return 0, None
         found = due(statements.timetable_of(mine), mine.next_tick, now, Missed(mine.missed))
         # One that catches up has its turn after those that are due by now.

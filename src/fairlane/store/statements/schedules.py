@@ -125,5 +125,12 @@ def timetable_of(row: AnyRow) -> Timetable:
     return Timetable(row.cron, row.every_seconds, row.time_zone, row.start)
 
 
+def is_same(row: AnyRow | None, seen: AnyRow | None) -> bool:
+    """Return whether what was asked and checked of a schedule before a transaction holds for it now."""
+    if row is None or seen is None:
+        return row is seen
+    return all(getattr(row, name) == getattr(seen, name) for name in ("id", "job_type", "user_id", "parameters"))
+
+
 def _is(organization: str, name: str) -> ColumnElement[bool]:
     return and_(schedules.c.organization_id == organization, schedules.c.name == name)
