@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from fairlane.domain.statuses import TERMINAL, JobStatus
-
-_FAILED = TERMINAL - {JobStatus.COMPLETED}
+from fairlane.domain.statuses import ENDED_BADLY, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -
     parents: dict[UUID, set[UUID]] = defaultdict(set)
     for edge in edges:
         parents[edge.child].add(edge.parent)
-    failed = {one for one in _above(job, parents) if one in nodes and nodes[one].status in _FAILED}
+    failed = {one for one in _above(job, parents) if one in nodes and nodes[one].status in ENDED_BADLY}
     first = [nodes[one] for one in failed if not failed & _above(one, parents)]
     ended = min(first, key=lambda one: (one.finished_at or one.created_at, one.id), default=None)
     return ended.id if ended is not None else None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import count, takewhile
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -64,7 +65,9 @@ class Timetable:
         are in all hours there are: none in the one that is left out, and in both of those that are alike.
         """
         if self.every is not None:
-            yield from self._every_after(moment)
+            step = timedelta(seconds=self.every)
+            first = max((moment - self.start) // step + 1, 0)
+            yield from (self.start + number * step for number in count(first))
             return
         last = max(moment, self.start - timedelta(microseconds=1))
         for local in CronSim(str(self.cron), last.astimezone(zone(self.time_zone))):
@@ -84,20 +87,12 @@ class Timetable:
             return max(first, self.start + (now - self.start) // step * step)
         for span in _SPANS:
             since = max(first, now - span)
-            ticks = list(_until(now, self.after(since)))
+            ticks = list(takewhile(lambda tick: tick <= now, self.after(since)))
             if ticks:
                 return ticks[-1]
             if since == first:
                 break
         return first
-
-    def _every_after(self, moment: datetime) -> Iterator[datetime]:
-        assert self.every is not None
-        step = timedelta(seconds=self.every)
-        number = max((moment - self.start) // step + 1, 0)
-        while True:
-            yield self.start + number * step
-            number += 1
 
 
 class Due(NamedTuple):
@@ -181,13 +176,6 @@ def due(times: Timetable, tick: datetime, now: datetime, missed: Missed) -> Due:
     latest = times.latest(tick, now)
     is_left_out = missed is Missed.SKIP and now - latest > LATE
     return Due(None if is_left_out else latest, times.next(now))
-
-
-def _until(now: datetime, ticks: Iterator[datetime]) -> Iterator[datetime]:
-    for tick in ticks:
-        if tick > now:
-            return
-        yield tick
 
 
 def _fields_of(cron: object) -> str:

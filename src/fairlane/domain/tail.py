@@ -46,8 +46,10 @@ class _Gap:
     last: int
     writers: AbstractSet[str] | None = None  # who may fill it; None: not asked yet
 
-    def without(self, first: int, last: int) -> "list[_Gap]":
-        parts = (self.first, min(self.last, first - 1)), (max(self.first, last + 1), self.last)
+    def without(self, number: int) -> "list[_Gap]":
+        if not self.first <= number <= self.last:
+            return [self]
+        parts = (self.first, number - 1), (number + 1, self.last)
         return [_Gap(*part, self.writers) for part in parts if part[0] <= part[1]]
 
 
@@ -107,7 +109,7 @@ class Tail:
         before = self.high
         kept = [gap for gap in self._gaps if not is_all or gap.writers is None or gap.writers]
         for number in came:
-            kept = [part for gap in kept for part in _cut(gap, number)]
+            kept = [part for gap in kept for part in gap.without(number)]
         for first, last in fresh:
             if first > self.high + 1:
                 kept.append(_Gap(self.high + 1, first - 1))
@@ -122,7 +124,3 @@ class Tail:
         """
         for gap in self._gaps:
             gap.writers = writers if gap.writers is None else gap.writers & writers
-
-
-def _cut(gap: _Gap, number: int) -> list[_Gap]:
-    return gap.without(number, number) if gap.first <= number <= gap.last else [gap]

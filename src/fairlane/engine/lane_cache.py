@@ -260,7 +260,7 @@ class LaneCache:
             found = [lane for lane in found if pair_of(lane) not in resting]
         names = {lane.organization for lane in found}
         gone = {name for name in names if is_gone(standings.get(name))}
-        closed = {name for name in names if _is_suspended(standings.get(name))}
+        closed = {name for name in names if (one := standings.get(name)) and one.status is OrganizationStatus.SUSPENDED}
         open_ = [lane for lane in found if lane.organization not in closed] if closed else found
         held = (
             frozenset(lane for lane in open_ if is_held(lane, seen.paused, gone)) if seen.paused else frozenset[Lane]()
@@ -378,7 +378,3 @@ def _limited(lanes: Iterable[Lane], limits: Mapping[Subject, Limit]) -> dict[Lan
 def _own_limit(options: str) -> Limit | None:
     limit = Options.from_json(options).limit
     return None if limit.is_unlimited else limit
-
-
-def _is_suspended(standing: Standing | None) -> bool:
-    return standing is not None and standing.status is OrganizationStatus.SUSPENDED

@@ -369,7 +369,7 @@ class AttemptChannel:
         # A large file is long on its way, and until a job has it nobody seals it anew.
         if files and (under and under.active) != (ring and ring.active):
             return None
-        seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else _left_open
+        seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else lambda _, text: text
         if progress is not None:
             reports.append((progress, None))
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
@@ -397,10 +397,6 @@ class AttemptChannel:
                 values = {"name": name, **asdict(file)}
                 del values["id"]
                 return attempts.set_artifact(connection, now, lease, values)
-
-
-def _left_open(_: Field, text: str) -> str:
-    return text
 
 
 def _tell(batch: Iterable[UnwrittenReport], error: Exception | None = None) -> None:

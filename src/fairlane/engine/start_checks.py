@@ -80,8 +80,10 @@ class StartChecks:
         ):
             return None
         rings = await self.keyring.rings_on(line, {one.organization for one in claimed})
-        if any(_needs_look(one, rings[one.organization]) for one in claimed):
-            return None
+        if any(ring is not None and ring.is_locked for ring in rings.values()) or any(
+            _is_of_newer_key(one, rings[one.organization]) for one in claimed
+        ):
+            return None  # keys have to be asked for anew, or are not here
         members = self._members_of(claimed)
         return [_checked(one, _NO_EXTRAS, verdict(one, standings, members), rings[one.organization]) for one in claimed]
 
@@ -191,11 +193,6 @@ def verdict(
 
 def _is_of_newer_key(one: Claimed, ring: Ring | None) -> bool:
     return is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters))
-
-
-def _needs_look(one: Claimed, ring: Ring | None) -> bool:
-    """Return True if the job's keys have to be asked for anew, or are not here."""
-    return (ring is not None and ring.is_locked) or _is_of_newer_key(one, ring)
 
 
 def _checked(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None) -> Checked:
