@@ -151,6 +151,17 @@ def test_a_batch_that_holds_something_else(fl: Fairlane) -> None:
     assert fl.list(organization="acme").items == ()
 
 
+@pytest.mark.parametrize("batch", [["x"], [GOOD, 7], 7, None, GOOD, {1: GOOD}], ids=range(6))
+async def test_a_batch_that_holds_something_else_is_told_alike_by_the_async_verb(fl: Fairlane, batch: Any) -> None:
+    with pytest.raises(InvalidParameters) as wanted:
+        fl.submit_many(batch)
+    with pytest.raises(InvalidParameters) as refused:
+        await fl.aio.submit_many(batch)
+    assert isinstance(wanted.value, SubmissionError)
+    assert isinstance(refused.value, SubmissionError)
+    assert (str(refused.value), refused.value.index) == (str(wanted.value), wanted.value.index)
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [

@@ -116,6 +116,10 @@ class TestOrganization:
             scene.fl.organizations.create(odd)
         refused(scene, OrganizationNotFound, "There is no organization", organization=odd)
 
+    @pytest.mark.parametrize("odd", [["acme"], 7, None], ids=ascii)
+    def test_what_is_no_text(self, scene: Scene, odd: Any):
+        refused(scene, InvalidParameters, "organization must be", organization=odd)
+
     @pytest.mark.parametrize("odd", ["x" * 140, "Grüße & 日本", "a b", "';--", "%_\\", "None"], ids=ascii)
     def test_an_odd_id_that_is_allowed(self, scene: Scene, odd: str):
         scene.fl.organizations.create(odd)

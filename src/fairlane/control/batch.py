@@ -62,11 +62,18 @@ class Submission:
 
 
 def refuse_misfits(submissions: Sequence[Submission]) -> None:
-    """Refuse what is no list of submissions, and names that are none, before anything is asked about them.
+    """Refuse what no database could take, before anything is asked about it. An error's `index` is its submission's.
 
     Raises:
-        InvalidParameters: what to pass; its `index` is that of the submission.
+        InvalidParameters: it is no list of submissions, or a name is none.
+        CyclicDependency, ParentNotFound, ConfigurationError: they form no graph.
     """
+    with at(None):
+        _refuse_strangers(submissions)
+        _refuse_cycles(submissions)
+
+
+def _refuse_strangers(submissions: Sequence[Submission]) -> None:
     if not isinstance(submissions, Sequence):
         raise InvalidParameters(
             f"submit_many takes a list of submissions, not a {type(submissions).__name__}; write submit_many([…])."
@@ -92,7 +99,7 @@ def _check_id(given: object) -> None:
         )
 
 
-def refuse_cycles(submissions: Sequence[Submission]) -> None:
+def _refuse_cycles(submissions: Sequence[Submission]) -> None:
     """Refuse dependencies that are no graph without cycles within the batch; jobs outside can't depend on it.
 
     Raises:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.config import Settings
-from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
+from fairlane.control.batch import Submission, refuse_misfits
 from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
@@ -89,10 +89,9 @@ class Submitter:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
+        refuse_misfits(submissions)
         if submissions and connection is not None:
             with at(None):
-                refuse_misfits(submissions)
-                refuse_cycles(submissions)
                 return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
         try:
             return self.submit_in_ours(submissions, A_MOMENT)
@@ -105,7 +104,7 @@ class Submitter:
             return self.submit_in_ours(submissions)
 
     def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
-        """Do the same in a transaction of Fairlane's own.
+        """Do the same in a transaction of Fairlane's own, with what `refuse_misfits` has let pass.
 
         Args:
             lock_seconds: how long to wait for locks; None = as the settings say, for who has a turn.
@@ -113,8 +112,6 @@ class Submitter:
         if not submissions:
             return []
         with at(None):
-            refuse_misfits(submissions)
-            refuse_cycles(submissions)
             self.register_types(frozenset(one.job_type for one in submissions))
             ready = self.prepare(submissions, self._database)
             submitted, live = self._submit_in_ours(submissions, ready, lock_seconds)
@@ -159,9 +156,8 @@ class Submitter:
         Raises:
             SubmissionError, ConfigurationError: to be rolled back.
         """
+        refuse_misfits(submissions)
         with at(None):
-            refuse_misfits(submissions)
-            refuse_cycles(submissions)
             return self._submit(connection, submissions, ready)
 
     def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
@@ -170,8 +166,8 @@ class Submitter:
         Raises:
             SubmissionError, ConfigurationError
         """
+        refuse_misfits([submission])
         with at(None):
-            refuse_misfits([submission])
             (checked,) = self._drafts(connection, [submission], ready)
             return checked
 
@@ -195,24 +191,27 @@ class Submitter:
                 return jobs, []
             return self._database.write_with_others(work, of=_organizations(submissions), lock_seconds=lock_seconds)
         except CommitUnanswered as error:
-            return self._look_for(submissions, made, error)
+            return self.look_for(submissions, error, made)
 
-    def _look_for(
-        self, submissions: Sequence[Submission], made: tuple[list[Job], list[Live]], error: CommitUnanswered
+    def look_for(
+        self,
+        submissions: Sequence[Submission],
+        error: CommitUnanswered,
+        made: tuple[list[Job], list[Live]] | None = None,
     ) -> tuple[list[Job], list[Live]]:
         """Return all that was submitted, after a commit without an answer, or nothing; ids were drawn before.
 
         Args:
-            made: the jobs as they were to be committed; none where they were submitted at once.
+            made: the jobs as they were to be committed; None where they were submitted at once.
 
         Raises:
             CommitUnanswered: they are not there, or nobody can look; they may come still.
         """
         drawn = {one.id for one in submissions}
-        jobs, live = made
+        jobs, live = made or ([], [])
         new = [job for job in jobs if job.id in drawn]
         if jobs and not new:
-            return made
+            return jobs, live
         wanted: Sequence[Job | Submission] = new[:1] or submissions
         found, first = self._find(wanted), wanted[0]
         if not found:
@@ -261,15 +260,6 @@ class Submitter:
         if known is None or known.judge is not None or self._catalogue.news([name]) or not _is_small(submission):
             return None
         return self._plain([submission], self.prepare([submission]), ask=False)
-
-    def find_after(self, error: CommitUnanswered, submission: Submission) -> Job:
-        """Return the job of one that was submitted on an event loop by a commit without an answer.
-
-        Raises:
-            CommitUnanswered: it is not there, or nobody can look; it may come still.
-        """
-        (found,), _ = self._look_for([submission], ([], []), error)
-        return found
 
     def _submit_at_once(self, plain: "Plain", lock_seconds: float | None) -> list[Job] | None:
         moment = new_jobs.at_once(self._database, plain.chunks, is_alone=plain.is_alone, lock_seconds=lock_seconds)

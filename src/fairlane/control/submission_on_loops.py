@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from fairlane.control.batch import Submission
+from fairlane.control.batch import Submission, refuse_misfits
 from fairlane.control.submission import A_MOMENT, CHUNK, CROWDED, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
@@ -74,8 +74,9 @@ class LoopSubmitter:
                 return job
             except CommitUnanswered as error:
                 with answered_within(_SILENCE):
-                    find = partial(self._submitter.find_after, error, submission)
-                    return await self._threads.run([submission.organization], find)
+                    find = partial(self._submitter.look_for, [submission], error)
+                    found = await self._threads.run([submission.organization], find)
+                    return found[0][0]
             if moment is not None:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
@@ -89,6 +90,7 @@ class LoopSubmitter:
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
+        refuse_misfits(submissions)
         organizations = {one.organization for one in submissions}
         if not any(map(self._submitter.turns.are_of, organizations)):
             try:
