@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from itertools import chain
@@ -24,6 +24,9 @@ class SharedThreads:
 
     Nothing interrupts what runs, and a large file is on its way for minutes. So threads are kept for other
     organizations.
+
+    A batch that comes first in line keeps the next free turn of each of its organizations until it can begin: else work
+    of one organization alone would pass it for ever. Of each organization one turn is kept at most.
 
     Args:
         number: at least 2.
@@ -52,6 +55,7 @@ class SharedThreads:
             RuntimeError: it won't be done, as the interpreter ends, or no thread can be started.
         """
         future: Future[T] = Future()
+        future.add_done_callback(lambda end: self._look_again() if end.cancelled() else None)  # it may have kept turns
         given = future, partial(copy_context().run, work)
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
@@ -113,17 +117,27 @@ class SharedThreads:
                     self._busy.remove(organization)
             if tell is not None:
                 tell()
+            for _ in range(len(whose) - 1):
+                self._look_again()  # This thread goes on for one organization, others do for the rest.
+
+    def _look_again(self) -> None:
+        with suppress(RuntimeError):  # Where none can begin any more, the threads that there are do all that waits.
+            self._threads.submit(self._run)
 
     def _take(self) -> tuple[_Whose, _Work] | None:
         with self._lock:
+            kept = set[str]()  # organizations of which one turn is kept for who has waited longer
             for whose, mine in self._waiting.items():
-                if all(self._busy.count(organization) < self._each for organization in whose):
+                is_given_up = mine[0][0].cancelled()
+                if is_given_up or all(self._busy.count(one) + (one in kept) < self._each for one in whose):
                     self._busy.extend(whose)
                     work = mine.popleft()
                     del self._waiting[whose]
                     if mine:
                         self._waiting[whose] = mine  # behind the others
                     return whose, work
+                if kept.isdisjoint(whose):
+                    kept |= whose
             return None
 
 
