@@ -1,6 +1,7 @@
 """What is secret among parameters is hidden from readers, found in texts, and put back where it was."""
 
 import json
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,23 @@ def test_values_are_found_as_they_may_stand_in_a_text():
         assert REDACTED in without(f"it was {said}!", values)
     assert without("123 is too short to be one", values) == "123 is too short to be one"
     assert without("nothing", ()) == "nothing"
+
+
+def test_bytes_and_texts_with_quotes_are_found_however_they_are_escaped():
+    key = b"\xff\xfe\x80binary\x00'"
+    spoken = """pässwörd"it's"""
+    values = secret_values(json.dumps({"key": {MARK: b64encode(key).decode()}, "password": spoken}))
+    for said in (
+        repr(key),
+        repr(f"key {key!r}"),
+        json.dumps(spoken, ensure_ascii=False),
+        repr([spoken]),
+        repr(f"it is {spoken}"),
+    ):
+        found = without(said, values)
+        assert REDACTED in found, said
+        assert "binary" not in found, said
+        assert "rd" not in found, said
 
 
 def test_the_longest_goes_first():

@@ -193,9 +193,16 @@ def secret_values(text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         return ()
     found = {value for value in _values(plain, hidden=False) if len(value) >= SHORTEST}
-    # In the repr of a text and in JSON, a quote, a line break or a backslash is written otherwise.
-    found |= {form for value in found for form in (repr(value)[1:-1], json.dumps(value)[1:-1])}
+    found |= {form for value in found for form in _forms(value)}
     return tuple(sorted(found, key=len, reverse=True))
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Return how a value stands in the repr of a text and in JSON: quotes, line breaks and others are escaped."""
+    yield repr(value)[1:-1]
+    yield repr(value + "'\"")[1:-4]  # within a longer text that has both kinds of quotes
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
@@ -212,10 +219,12 @@ def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
 
 
 def _as_bytes(value: object) -> Iterator[str]:
-    """Return what the base64 of secret bytes stands for, if it is text: the handler has it as that."""
+    """Return what the base64 of secret bytes stands for, as text if it is some: the handler has it as that."""
     if isinstance(value, str):
         with suppress(ValueError):
-            yield b64decode(value, validate=True).decode()
+            found = b64decode(value, validate=True)
+            yield repr(found)[2:-1]
+            yield found.decode()
 
 
 def without(text: str, values: tuple[str, ...]) -> str:
