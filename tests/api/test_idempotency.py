@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from threading import Barrier
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
-from fairlane import Submission
+from fairlane import JobContext, Submission
 from fairlane.control.idempotency import Idempotency, Key
 from fairlane.control.submission import Submitter
 from fairlane.engine.cleanup import Cleanup
@@ -50,6 +51,17 @@ def test_another_request_under_the_same_key_is_refused(api: Api):
     for answer in (client.post(JOBS, json=other, headers=KEY), client.post(f"{JOBS}/batch", json=batch, headers=KEY)):
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlane:problem:idempotency-conflict")
     assert total(api) == 1
+
+
+def test_a_number_that_differs_behind_what_a_float_keeps_makes_another_request(api: Api):
+    @api.fl.job_type("pay")
+    def pay(ctx: JobContext, amount: Decimal) -> None: ...
+
+    body = '{"job_type": "pay", "parameters": {"amount": 12345678901234567.%s}}'
+    headers = {**KEY, "Content-Type": "application/json"}
+    answers = [api.as_("member").post(JOBS, content=body % end, headers=headers) for end in ("8", "8", "9")]
+    assert [one.status_code for one in answers] == [201, 200, 422]
+    assert answers[2].json()["type"] == "urn:fairlane:problem:idempotency-conflict"
 
 
 def test_a_key_with_a_control_character_is_a_wrong_value_and_no_conflict(api: Api):

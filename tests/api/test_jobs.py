@@ -1,13 +1,14 @@
 """Jobs over HTTP: submitted, watched, canceled and retried by whoever may."""
 
 import json
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
 
-from fairlane import JobContext, StorageUnavailable, TransientError
+from fairlane import JobContext, PermanentError, StorageUnavailable, TransientError
 from fairlane.api.resources import dead_letters
 from fairlane.reads.service import Reads
 from tests.api.served import PASSWORD, SECRET, Api
@@ -69,6 +70,33 @@ def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
         assert (answer.status_code, answer.json()["type"]) == (status, f"urn:fairlane:problem:{kind}"), answer.text
         assert "index" not in answer.json(), "a place in a batch, and there is none"
     assert client.get(JOBS).json()["total"] == 0
+
+
+AMOUNT = "12345678901234567.89"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "shown"),
+    [
+        ("POST", JOBS, '{"job_type": "pay", "parameters": %s}', lambda told: told),
+        ("POST", f"{JOBS}/batch", '{"jobs": [{"job_type": "pay", "parameters": %s}]}', lambda told: told["items"][0]),
+        ("PUT", f"{BASE}/schedules/p", '{"job_type": "pay", "every": 3600, "parameters": %s}', lambda told: told),
+        ("POST", f"{JOBS}/{{dead}}/retry", '{"parameters": %s}', lambda told: told),
+        ("POST", f"{BASE}/dead-letters/{{dead}}/retry", '{"parameters": %s}', lambda told: told),
+    ],
+)
+def test_all_digits_of_a_decimal_arrive(api: Api, method: str, path: str, body: str, shown: Any):
+    @api.fl.job_type("pay")
+    def pay(ctx: JobContext, amount: Decimal) -> None:
+        raise PermanentError("no money")
+
+    dead = submitted(api, "pay", user="admin", parameters={"amount": "1"})
+    api.run()
+    client, headers = api.as_("admin"), {"Content-Type": "application/json"}
+    content = body % f'{{"amount": {AMOUNT}}}'
+    answer = client.request(method, path.format(dead=dead), content=content, headers=headers)
+    assert answer.is_success, answer.text
+    assert shown(answer.json())["parameters"] == {"amount": AMOUNT}
 
 
 def test_a_duplicate_names_the_job_that_is_there(api: Api):

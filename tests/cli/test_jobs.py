@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partialmethod
 from pathlib import Path
 from threading import Thread
@@ -675,6 +676,18 @@ def test_digits_are_text_where_the_type_takes_text(run: Run, fl: Fairlane, has_h
     job_id = submitted_of(run, "bank", *(word for one in pairs for word in ("-p", one)))
     told = {"account": "007", "pin": "[redacted]", "note": "true", "either": 5, "number": 6}
     assert fl.get(job_id, organization="acme").parameters == told
+
+
+def test_all_digits_of_a_decimal_arrive(run: Run, fl: Fairlane) -> None:
+    @fl.job_type("pay")
+    def pay(ctx: JobContext, amount: Decimal) -> None: ...
+
+    fl.migrate()
+    for given in (("-p", "amount=12345678901234567.89"), ("--parameters", '{"amount": 12345678901234567.890}')):
+        job_id = submitted_of(run, "pay", *given)
+        told = fl.get(job_id, organization="acme").parameters
+        assert Decimal(told["amount"]) == Decimal("12345678901234567.89")
+        run("jobs", "cancel", job_id, "-o", "acme")
 
 
 def test_a_secret_that_was_refused_is_not_repeated_in_a_hint(run: Run, fl: Fairlane) -> None:

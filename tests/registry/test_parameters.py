@@ -30,6 +30,7 @@ from typing_extensions import TypedDict
 
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
+from fairlane.domain.numbers import read_json
 from fairlane.registry.parameters import ParameterSchema, PreparedParameters, Signature
 from fairlane.registry.parameters_values import encode_result
 
@@ -315,6 +316,25 @@ def test_values_without_annotation_are_stored_and_hashed_as_their_json_form():
 )
 def test_equal_values_have_one_canonical_text(annotation, one, other):
     assert hashed_by(annotation, one) == hashed_by(annotation, other)
+
+
+def test_a_long_number_of_json_keeps_its_digits_as_a_decimal_and_is_refused_where_no_type_says_so():
+    schema = Signature.of("t", _of_numbers).schema
+    for text in ("12345678901234567.89", "-0.1234567890123456789", "1e-400", "0.10000000000000001"):
+        prepared = schema.prepare(read_json(f'{{"exact": {text}, "rounded": {text}}}'))
+        assert prepared.plain == {"exact": str(Decimal(text)), "rounded": float(text)}
+        assert type(prepared.plain["rounded"]) is float
+    for text in ("12345678901234567.89", "1e-400", "1e-9999999999999999999"):
+        for anything in (text, f'[{{"a": {text}}}]'):
+            with pytest.raises(InvalidParameters, match="more digits than a float keeps; write it as text, in quotes"):
+                schema.prepare(read_json(f'{{"anything": {anything}}}'))
+    # The last two are floats as old JVMs and C write them.
+    for text in ("0.1", "1e-7", "3.141592653589793", "1.50", "1E5", "5.6843418860808015E-14", "0.10000000000000001"):
+        prepared = schema.prepare(read_json(f'{{"anything": {text}}}'))
+        assert prepared.text == f'{{"anything":{float(text)!r}}}'
+
+
+def _of_numbers(ctx, *, exact: Decimal = Decimal(0), rounded: float = 0.0, anything=None): ...
 
 
 def test_a_naive_datetime_hashes_apart_from_an_aware_one():

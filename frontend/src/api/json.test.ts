@@ -30,10 +30,23 @@ describe("an integer beyond 2^53", () => {
   });
 });
 
+it("a number of more digits than a browser keeps is written as it was read", () => {
+  for (const number of ["12345678901234567.89", "-0.1234567890123456789", "1e-400", "0.10000000000000001", "1.5e400"])
+    expect(written(read(`{"a":[${number}]}`))).toBe(`{"a":[${number}]}`);
+});
+
 it("other numbers stay numbers", () => {
-  expect(read('{"a": 9007199254740991, "b": 1234567890123456.5, "c": 1e300}')).toEqual({
+  expect(
+    read(
+      '{"a": 9007199254740991, "b": 1234567890123456.5, "c": 1e300, "d": 3.141592653589793, "e": 1.0000000000000000, "f": 0.0E-100, "g": 100.50E-107}',
+    ),
+  ).toEqual({
     a: 9007199254740991,
     b: 1234567890123456.5,
     c: 1e300,
+    d: 3.141592653589793,
+    e: 1,
+    f: 0,
+    g: 1.005e-105,
   });
 });

@@ -1,11 +1,16 @@
-"""Refuse a body's JSON while it comes in: what is not UTF-8, nests too deeply, or is made of too many parts."""
+"""A body's JSON: refused while it comes in where it is not UTF-8, nests too deeply, or has too many parts; and read."""
 
 from codecs import getincrementaldecoder
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 
 from fairlane.api.problems import Problem
+from fairlane.domain.numbers import read_json
 
 DEEPEST: Final = 32
 # A value takes some 100 bytes of memory, and a microsecond at each of several steps. Parameters have no more values
@@ -121,6 +126,25 @@ class Counts:
                 break
             left = less
         return b"[]" in left or left.count(b"[") > most
+
+
+class ExactRoute(APIRoute):
+    """A route whose body may hold parameters: all digits of its numbers are kept."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, given a request that reads its JSON so."""
+        handle = super().get_route_handler()
+
+        async def handling(request: Request) -> Response:
+            return await handle(_ExactRequest(request.scope, request.receive))
+
+        return handling
+
+
+class _ExactRequest(Request):
+    async def json(self) -> Any:
+        """Return the body as JSON."""
+        return read_json((await self.body()).decode("utf-8-sig"))
 
 
 def _no_utf8() -> Problem:

@@ -18,6 +18,7 @@ from fairlane.control.idempotency import Key
 from fairlane.control.open_transactions import OWN
 from fairlane.domain.errors import SubmissionError
 from fairlane.domain.jobs import Job
+from fairlane.domain.numbers import long_numbers
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.options import INHERIT, LARGEST_COUNT
@@ -163,7 +164,8 @@ def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence
         # The answer says that the jobs are there, so no transaction of the application's may hold them back.
         return scope.fl.submit_many(submissions, connection=OWN), False
     # Of what was understood, and not of its bytes: white space and the order of names say nothing.
-    text = json.dumps([type(body).__name__, body.model_dump(mode="json", exclude_unset=True)], sort_keys=True)
+    understood = [type(body).__name__, body.model_dump(mode="json", exclude_unset=True)]
+    text = json.dumps([*understood, *long_numbers(body.model_dump(exclude_unset=True))], sort_keys=True)
     digest = sha256(text.encode(errors="backslashreplace")).hexdigest()
     return scope.fl.idempotency.submit(Key(scope.organization, scope.user, key), digest, submissions)
 

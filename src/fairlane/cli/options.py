@@ -10,6 +10,7 @@ import typer
 
 from fairlane.cli.session import Target, load
 from fairlane.domain.errors import FairlaneError
+from fairlane.domain.numbers import read_json
 from fairlane.registry.options import INHERIT, Inheriting
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def json_object(option: str, text: str) -> dict[str, Any]:
 def _json(option: str, text: str) -> Any:
     """Read JSON. What is JSON and Python can't read is refused, and never taken for text."""
     try:
-        return json.loads(text)
+        return read_json(text)
     except RecursionError:
         raise typer.BadParameter("It is JSON that nests too deeply; make it flatter.", param_hint=option) from None
     except json.JSONDecodeError:

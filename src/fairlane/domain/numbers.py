@@ -1,7 +1,55 @@
-"""Numbers that handlers give."""
+"""Numbers that handlers give, and numbers of JSON."""
 
 import math
-from typing import SupportsFloat, SupportsIndex
+from decimal import Decimal, DecimalException
+from json import JSONDecoder
+from typing import Any, Final, Self, SupportsFloat, SupportsIndex
+
+
+class LongNumber(float):
+    """A number of JSON that a float does not give back, with its text, which a Decimal is made of."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read the number."""
+        made = super().__new__(cls, text)
+        made._text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def is_shortened(self) -> bool:
+        """Return True if not even the 17 digits by which some languages write a float give it back."""
+        return not _is_same(f"{self:.16e}", self._text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    written = repr(value)
+    return value if written == text or math.isinf(value) or _is_same(written, text) else LongNumber(text)
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return Decimal(one) == Decimal(other)
+    except DecimalException:  # an exponent of more than 18 digits
+        return False
+
+
+# In place of json.loads where people or clients give parameters: a number that a float would change is a LongNumber.
+read_json: Final = JSONDecoder(parse_float=_number).decode
+
+
+def long_numbers(plain: Any) -> list[str]:
+    """Return the texts of all such numbers in JSON values, in an order that the names in objects don't change."""
+    if isinstance(plain, dict):
+        plain = list(plain.values())
+    if isinstance(plain, list):
+        return sorted(text for one in plain for text in long_numbers(one))
+    return [repr(plain)] if isinstance(plain, LongNumber) else []
 
 
 def number_of(rule: str, value: str | SupportsFloat | SupportsIndex) -> float:

@@ -129,7 +129,8 @@ def _datetime(text: str) -> datetime:
 
 def _decimal(number: str | float) -> Decimal:
     try:
-        # By way of its text a float is what its writer typed: 0.1, not 0.1000000000000000055…. A bool's is no number.
+        # By way of its text a number is what its writer typed: 0.1, not 0.1000000000000000055…, and all digits of a
+        # LongNumber. A bool's text is no number.
         return Decimal(str(number))
     except DecimalException:
         raise ValueError("no number") from None

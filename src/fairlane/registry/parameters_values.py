@@ -34,6 +34,7 @@ from fairlane.domain.canonical import (
     written,
 )
 from fairlane.domain.errors import InvalidParameters, PayloadTooLarge, PermanentError
+from fairlane.domain.numbers import LongNumber
 from fairlane.domain.secrets import MARK, Secret, is_marked
 
 # Deeper than any honest payload; far from where a parser of any language gives up.
@@ -172,7 +173,7 @@ def dumps(tree: object) -> str:
 
 
 def json_form(value: Any) -> Any:
-    """Return a lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
+    """Return a lifted value as plain JSON. Raises TypeError for keys that are not text and for long numbers."""
     if type(value) in _SIMPLE:
         return value
     if isinstance(value, (list, tuple)):
@@ -212,6 +213,13 @@ def _(value: timedelta) -> Any:
 @_scalar_form.register(UUID)
 def _(value: Decimal | UUID) -> Any:
     return str(value)
+
+
+@_scalar_form.register
+def _(value: LongNumber) -> Any:
+    if value.is_shortened():
+        raise TypeError("a number has more digits than a float keeps; write it as text, in quotes")
+    return float(value)
 
 
 @_scalar_form.register

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api import problems
 from fairlane.api.authentication import ROOT
+from fairlane.api.json_text import ExactRoute
 from fairlane.api.pages import Counted, Cursor, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -25,7 +26,7 @@ from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailabl
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
 
-router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead letters"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead letters"], route_class=ExactRoute)
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.headers import headers_told, is_same
+from fairlane.api.json_text import ExactRoute
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
@@ -20,7 +21,7 @@ from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import WAITING, Priority
 
-router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs", tags=["jobs"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs", tags=["jobs"], route_class=ExactRoute)
 
 _Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.JOBS_SUBMIT))]
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
+from fairlane.api.json_text import ExactRoute
 from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -22,7 +23,7 @@ from fairlane.domain.permissions import Access, Right
 from fairlane.domain.schedules import LONGEST, SHORTEST, Missed
 from fairlane.domain.statuses import Priority
 
-router = APIRouter(prefix=ROOT + "/organizations/{organization}/schedules", tags=["schedules"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/schedules", tags=["schedules"], route_class=ExactRoute)
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
