@@ -70,10 +70,10 @@ def _decide(job: AttemptState, outcome: Outcome, now: datetime, random: Random, 
     match outcome:
         case Completed(result):
             return transitions.complete(now, result, _canceled_too_late(job))
-        case Refused(reason, detail):
-            return transitions.refuse(JobStatus.RUNNING, reason, now, detail)
         case _ if job.cancel_requested_by is not None:
             return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(job, outcome), now)
+        case Refused(reason, detail):
+            return transitions.refuse(JobStatus.RUNNING, reason, now, detail)
         case Failed(error):
             return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
         case Deferred(error) if job.deferrals >= MOST_DEFERRALS:

@@ -43,11 +43,11 @@ def _finish(world: World, job: Job, outcome: Outcome) -> None:
         case Completed():
             move(world, job, JobStatus.COMPLETED)
             world.untold.append((job.pair, False))
+        case _ if job.cancel_requested:
+            move(world, job, JobStatus.CANCELED)
         case Refused(reason):
             move(world, job, JobStatus.DEAD_LETTER)
             job.dead_letter = DeadLetter(refusal=reason)
-        case _ if job.cancel_requested:
-            move(world, job, JobStatus.CANCELED)
         case Failed(error) | TimedOut(error):
             failed = JobStatus.FAILED if isinstance(outcome, Failed) else JobStatus.TIMED_OUT
             _fail(world, job, failed, permanent=error.permanent)

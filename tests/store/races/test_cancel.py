@@ -24,6 +24,7 @@ ENDS: dict[str, tuple[Outcome, JobStatus, str]] = {
     "raised a permanent error": (BROKEN, CANCELED, "cancel took effect: the handler raised PrinterError (wrong month)"),
     "snoozed": (Snoozed(60), CANCELED, "cancel took effect (wrong month)"),
     "was released": (Released("shutdown"), CANCELED, "cancel took effect (wrong month)"),
+    "was refused": (Refused("Permission denied"), CANCELED, "cancel took effect (wrong month)"),
 }
 
 
@@ -138,15 +139,6 @@ class TestRetryOfADeadLetter:
         (claimed,) = scene.worker().claim()
         scene.end(claimed)
         assert assert_log_agrees(scene.fl, job).status == COMPLETED
-
-    def test_a_retry_starts_without_the_cancel_request_of_its_former_life(self, scene: Scene):
-        job = scene.submit()
-        (claimed,) = scene.worker().claim()
-        cancel_it(scene, job)
-        scene.end(claimed, outcome=Refused("Permission denied"))
-        retried = scene.fl.retry(job.id, organization="acme")
-        assert (retried.status, retried.cancel_requested_at) == (QUEUED, None)
-        assert_log_agrees(scene.fl, job)
 
     def test_of_ten_retries_one_wins(self, scene: Scene):
         job = scene.dead_letter()
