@@ -55,9 +55,9 @@ class Time:
 
 
 class Scene:
-    """An attempt with a timeout of 2 s whose process is still coming up."""
+    """An attempt whose process is still coming up."""
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, time: Time, timeout: float | None) -> None:
         self.time = time
         self.outcomes: list[Outcome] = []
         self.execution: Coming | None = None
@@ -66,7 +66,7 @@ class Scene:
         job_type: JobType[..., Any] = JobType(
             "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
         )
-        self.attempt = Attempt(cast("Any", slots), job_type, facts(timeout=2.0))
+        self.attempt = Attempt(cast("Any", slots), job_type, facts(timeout=timeout))
         self.attempt.begin()
         self.attempt.set_deadline()
 
@@ -86,11 +86,11 @@ class Scene:
 def work(ctx: JobContext) -> None: ...
 
 
-@pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+@pytest.fixture(params=[2.0, 300.0, None])
+def scene(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Scene:
     time = Time()
     monkeypatch.setattr(module, "time", time)
-    return Scene(time)
+    return Scene(time, request.param)
 
 
 def message(outcome: Outcome) -> str:
@@ -103,6 +103,18 @@ def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
     assert scene.outcomes == []
     scene.time.go_on(3)
     assert message(*scene.outcomes) == "its handler had not begun after 60 s"
+
+
+def test_the_timeout_counts_from_when_the_handler_begins(scene: Scene) -> None:
+    scene.time.go_on(START_LIMIT - 1)
+    scene.come_up()
+    timeout = scene.attempt.facts.timeout
+    scene.time.go_on(1000.0 if timeout is None else timeout - 0.1)
+    assert scene.outcomes == []
+    scene.time.go_on(0.2)
+    assert [message(one) for one in scene.outcomes] == (
+        [] if timeout is None else [f"ran past its timeout of {timeout:g} s"]
+    )
 
 
 def test_the_wait_for_a_process_is_no_time_in_which_it_should_have_come_up(scene: Scene) -> None:

@@ -143,16 +143,18 @@ class Attempt:
 
     def _keep_deadline(self, *, has_heard: bool = False) -> None:
         timeout, execution = self.facts.timeout, self._execution
-        if timeout is None or execution is None or execution.is_over:
+        if execution is None or execution.is_over:
             return
         now = time.monotonic()
-        if execution.started is not None:
+        if execution.started is None:
+            # The timeout is the handler's, not its process's that is still coming up. The next look is a timeout from
+            # now at the latest, since the handler may begin just now.
+            limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
+            left = limit if timeout is None else min(limit, timeout)
+        elif timeout is not None:
             left = execution.started + timeout - now
         else:
-            # The timeout is the handler's, not its process's that is still coming up. Looked at again after a whole
-            # one, since the handler may begin just now.
-            is_late = execution.entered is not None and now - execution.entered >= START_LIMIT
-            left = 0.0 if is_late else timeout
+            return
         if left > 0:
             self._timer = self._slots.loop.call_later(left, self._keep_deadline)
         elif not has_heard:
@@ -221,7 +223,8 @@ class Attempt:
         seconds = self.facts.timeout or 0.0
         message = f"ran past its timeout of {seconds:g} s"
         if self._execution is not None and self._execution.started is None:
-            message = f"its handler had not begun after {time.monotonic() - self.began:.0f} s"
+            seconds = round(time.monotonic() - self.began)
+            message = f"its handler had not begun after {seconds} s"
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:
