@@ -9,9 +9,9 @@ import pytest
 
 from fairlane.domain.outcomes import Outcome, TimedOut
 from fairlane.engine import attempt as module
-from fairlane.engine.attempt import START_LIMIT, Attempt
+from fairlane.engine.attempt import Attempt
 from fairlane.engine.context import JobContext
-from fairlane.engine.executors.base import Call, Execution, OnEnd
+from fairlane.engine.executors.base import START_LIMIT, Call, Execution, OnEnd
 from fairlane.engine.reports import Interruption
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options

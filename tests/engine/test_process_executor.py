@@ -16,7 +16,7 @@ from fairlane.domain.errors import PermanentError
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine.context import Interrupted
 from fairlane.engine.executors import process, wire
-from fairlane.engine.executors.base import Abandoned, ProcessDied
+from fairlane.engine.executors.base import Abandoned, NotBegun, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
 from fairlane.registry.options import Isolation
@@ -354,10 +354,23 @@ async def test_who_waits_is_told_when_there_is_no_process_left(
     monkeypatch.setattr(process, "ChildProcess", refuse)
     waiting = begin(narrow, handlers.add, a=1)
     first.interrupt(Interruption.CANCEL)  # which ends the only one
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(NotBegun, match="no more processes"):
         await end_of(waiting)
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(NotBegun, match="no more processes"):
         await end_of(begin(narrow, handlers.add, a=1))
+
+
+async def test_who_waits_too_long_for_a_process_that_the_system_does_not_give_is_given_back(
+    narrow: ProcessExecutor, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(narrow, handlers.sleep, channel)
+    await channel.said("begun")
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    monkeypatch.setattr(process, "START_LIMIT", 0.0)
+    with pytest.raises(NotBegun, match="no more processes"):
+        await end_of(begin(narrow, handlers.add, a=1))
+    assert not first.finished.done()
+    first.interrupt(Interruption.CANCEL)
 
 
 async def test_one_that_imports_the_application_still_comes_up(narrow: ProcessExecutor) -> None:

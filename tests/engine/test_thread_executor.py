@@ -11,7 +11,7 @@ import pytest
 
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.executors import thread
-from fairlane.engine.executors.base import Abandoned, HandlerQuit
+from fairlane.engine.executors.base import Abandoned, HandlerQuit, NotBegun
 from fairlane.engine.executors.thread import ThreadExecutor
 from fairlane.engine.reports import Interruption
 from tests.engine.recording import Begun, RecordingChannel, call, end_of
@@ -171,9 +171,25 @@ async def test_without_any_thread_a_handler_is_refused(
     executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_start_thread", refuse)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
+    with pytest.raises(NotBegun, match="can't start new thread"):
         Begun(executor, call(lambda ctx: "done"))
     assert executor.running == set()
+
+
+async def test_what_waits_too_long_for_a_thread_that_the_system_does_not_give_is_given_back(
+    executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, begun = threading.Event(), threading.Event()
+    blocking = Begun(executor, call(lambda ctx: release.wait(PATIENCE)))
+    monkeypatch.setattr(executor, "_start_thread", refuse)
+    monkeypatch.setattr(thread, "START_LIMIT", 0.0)
+    second = Begun(executor, call(lambda ctx: begun.set()))
+    with pytest.raises(NotBegun, match="can't start new thread"):
+        await end_of(second)
+    release.set()
+    await end_of(blocking)
+    assert await end_of(Begun(executor, call(lambda ctx: "third"))) == "third"
+    assert not begun.is_set()
 
 
 async def test_what_is_told_never_to_begin_does_not(executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,19 @@
 """R5, R6, R10: what a handler does to its process hurts nobody else, and whoever looks at the job reads what it was."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 from typer.testing import CliRunner
 
 from fairlane import Job, JobContext
 from fairlane.cli.root import app
-from fairlane.domain.events import HandlerAbandoned
+from fairlane.domain.breaker import Pair
+from fairlane.domain.events import HandlerAbandoned, WorkerUnfit
+from fairlane.engine.executors import process
+from fairlane.engine.executors.thread import ThreadExecutor
+from fairlane.store.statements import outcomes
 from tests.engine import handlers
 from tests.engine.recording import Watched
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
@@ -40,6 +46,37 @@ def test_each_way_in_which_a_process_ends_is_told_in_words_of_its_own(fl: Engine
     shown = shown_of(fl, job)
     assert [WAYS[how] in line for line in shown if " failed " in line] == [True, True]
     assert [line.removeprefix("error").strip() for line in shown if line.startswith("error")] == [WAYS[how]]
+
+
+def no_thread(_: ThreadExecutor) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def no_process(*_: object) -> None:
+    raise BlockingIOError("Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize("isolation", ["auto", "process"])
+def test_a_worker_that_gets_no_thread_or_process_gives_jobs_back_and_is_to_be_replaced(
+    fl: Engine, isolation: Literal["auto", "process"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThreadExecutor, "_start_thread", no_thread)
+    monkeypatch.setattr(process, "ChildProcess", no_process)
+    fl.job_type("work", isolation=isolation, max_retries=0, dedup_window=0)(handlers.pid)
+    jobs = [fl.give("work") for _ in range(20)]
+    worker = fl.worker(concurrency=10)
+    with running(worker):
+        until(lambda: worker.must_be_replaced)
+    (unfit,) = fl.events.of(WorkerUnfit)
+    assert "the system gives no thread or process" in unfit.reason
+    now = [fl.look(job) for job in jobs]
+    assert {(job.status, job.retry_count) for job in now} == {("queued", 0)}
+    ran = [job for job in now if job.attempt]
+    assert 0 < len(ran) <= 10, "it claimed more than it could run"
+    for job in ran:
+        assert "its worker had no thread or process to run it in" in fl.reasons(job)
+    ever, pair = datetime(2000, 1, 1, tzinfo=UTC), Pair("acme", "work")
+    assert fl.database.read(lambda c: outcomes.since(c, ever, [pair])) == {}, "it counts for a breaker"
 
 
 @pytest.mark.slow

@@ -27,9 +27,10 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Raised
+from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
+from fairlane.engine.start_checks import DEFERRED
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -37,8 +38,6 @@ from fairlane.registry.parameters_values import encode_result
 if TYPE_CHECKING:
     from fairlane.engine.slots import Slots
 
-# Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
-START_LIMIT: Final = 60.0
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
 _NOTHING: Final = Completed()
@@ -128,7 +127,7 @@ class Attempt:
             message = storable(self.channel.cleaner.text(str(error)))
             report = ErrorReport(kind, message, fingerprint=f"{kind} {job_type.name}")
             outcome = Failed(report, is_of_handler=False)
-        except Exception as error:  # noqa: BLE001 - a validator of the handler's own, or no thread or process to be had
+        except Exception as error:  # noqa: BLE001 - a validator of the handler's own, or NotBegun
             outcome = self._failure(error)
         else:
             if not execution.is_over:
@@ -236,6 +235,10 @@ class Attempt:
             return self._failure(error)
 
     def _failure(self, error: Raised) -> Outcome:
+        if isinstance(error, NotBegun):
+            why = f"the system gives no thread or process to run jobs in ({error})"
+            self._slots.on_unfit(f"{why}; allow it more, or give it fewer slots")
+            return Released("its worker had no thread or process to run it in", DEFERRED)
         cleaner = self.channel.cleaner
         if isinstance(error, BaseException):
             if (snooze := snooze_of(error)) is not None:

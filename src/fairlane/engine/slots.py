@@ -43,6 +43,9 @@ class Slots:
 
     On the loop's thread, if not said otherwise.
 
+    Args:
+        on_unfit: told why the worker is to be replaced: the system gives it nothing to run jobs in.
+
     Attributes:
         changed: set whenever an attempt has ended or its result is written, and when jobs were found under the
             worker's lease that it does not know.
@@ -51,8 +54,16 @@ class Slots:
         ConfigurationError: a handler that is to run in a process can't be imported there.
     """
 
-    def __init__(self, deps: Deps, card: WorkerCard, threads: ThreadPoolExecutor, results: Results) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        card: WorkerCard,
+        threads: ThreadPoolExecutor,
+        results: Results,
+        on_unfit: Callable[[str], None],
+    ) -> None:
         self.deps = deps
+        self.on_unfit = on_unfit
         self.loop = asyncio.get_running_loop()
         self.stop_grace = deps.settings.stop_grace
         self.changed = results.changed

@@ -229,7 +229,7 @@ class WorkerLoop:
         database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, emit)
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
-        self._slots = Slots(deps, card, self._threads, self.results)
+        self._slots = Slots(deps, card, self._threads, self.results, self._drain_for)
         lanes = LaneCache(database, deps.directory, card)
         self._claims = Claims(
             *(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads, self.results)
@@ -464,7 +464,7 @@ class WorkerLoop:
         return any([await in_thread(self._threads, run) for run in rounds])
 
     async def _claim(self) -> int:
-        free = self._slots.free
+        free = 0 if self._is_unfit else self._slots.free
         if free <= 0 and not self._claims.is_unsure:
             return 0
         began = monotonic()

@@ -4,13 +4,17 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
 from fairlane.registry.job_types import JobType
+
+# Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped. A handler
+# waits as long for a thread or process that the system does not give, before another worker shall have it.
+START_LIMIT: Final = 60.0
 
 
 class HandlerQuit(FairlaneError):
@@ -19,6 +23,10 @@ class HandlerQuit(FairlaneError):
 
 class Abandoned(FairlaneError):
     """The handler did not stop when asked to, so it was killed or, where that is impossible, left behind."""
+
+
+class NotBegun(FairlaneError):
+    """The system gives no thread or process to run the handler in: no fault of the handler, which never began."""
 
 
 class ProcessDied(TransientError):
@@ -48,7 +56,7 @@ class Execution(ABC):
     of jobs a second.
 
     Attributes:
-        entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a process.
+        entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a thread or a process.
         started: when the handler began, by the same clock; None while its process is still coming up, or not there.
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
     """
@@ -101,8 +109,7 @@ class Executor(ABC):
     def begin(self, call: Call, on_end: OnEnd) -> Execution:
         """Begin to run a handler, which may have ended when this returns.
 
-        Raises OSError or RuntimeError if there is no thread or process to be had, and what else keeps this handler
-        from being run.
+        Raises NotBegun if there is no thread or process to be had, and what else keeps this handler from being run.
         """
 
 

@@ -31,7 +31,17 @@ from uuid import UUID, uuid4
 from fairlane.domain.errors import PermanentError, Snooze
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.engine.executors import wire
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, ProcessDied, Raised
+from fairlane.engine.executors.base import (
+    START_LIMIT,
+    Abandoned,
+    Call,
+    Execution,
+    Executor,
+    NotBegun,
+    OnEnd,
+    ProcessDied,
+    Raised,
+)
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import File, Interruption, Progress
@@ -57,7 +67,7 @@ class ProcessExecution(Execution):
 
     def __init__(self, call: Call, on_end: OnEnd, run: int, start: bytes, on_begun: Callable[[], None]) -> None:
         super().__init__(call, on_end)
-        self.started = None
+        self.queued, self.started = time.monotonic(), None
         self._run, self._start, self._on_begun = run, start, on_begun
         self._child: ChildProcess | None = None  # while it waits for one
         self.entered = None
@@ -313,7 +323,7 @@ class ProcessExecutor(Executor):
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
         """Begin to run a handler, in an idle child, a new one, or the one that is free first.
 
-        It ends with an OSError if the system has no process to give. Raises ConfigurationError if it can't be imported,
+        It ends with NotBegun if the system has no process to give. Raises ConfigurationError if it can't be imported,
         and PermanentError if its facts are too long for a message.
         """
         self._numbers += 1
@@ -342,9 +352,11 @@ class ProcessExecutor(Executor):
             try:
                 child = self._idle.pop() if self._idle else self._launch()
             except OSError as error:
-                if self._children:
-                    break  # one of these will do it
-                self._waiting.popleft().tell(None, error)
+                first = self._waiting[0]
+                if self._children and time.monotonic() - first.queued <= START_LIMIT:
+                    break  # one of these will do it, unless they are taken for long
+                self._waiting.popleft()
+                first.tell(None, NotBegun(str(error)))
             else:
                 self._waiting.popleft().enter(child)
         if self._waits() and self._growing is None:

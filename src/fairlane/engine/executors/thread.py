@@ -13,13 +13,12 @@ import contextvars
 import threading
 import time
 from collections import deque
-from contextlib import nullcontext, suppress
 from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
 from fairlane.engine.context import Interrupted
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd
+from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, Executor, NotBegun, OnEnd
 from fairlane.engine.reports import Interruption
 
 _FEW: Final = 4  # threads that start at once
@@ -35,7 +34,8 @@ class ThreadExecution(Execution):
 
     def __init__(self, call: Call, on_end: OnEnd, executor: "ThreadExecutor") -> None:
         super().__init__(call, on_end)
-        self.queued, self.started = time.monotonic(), None
+        self.queued = time.monotonic()
+        self.entered = self.started = None
         self._executor = executor
         self._turn = threading.Lock()  # taken once: by the thread that begins it, or by whoever says that it never will
 
@@ -47,19 +47,25 @@ class ThreadExecution(Execution):
         """Leave the thread behind, counted until the handler really ends. One that has not begun never will."""
         if self.is_over:
             return
-        self._executor.running.discard(self)
-        if self._turn.acquire(blocking=False):
-            self.tell(None, Abandoned("the handler had to stop before a thread was free for it"))
-        else:
+        if not self.never_begin(Abandoned("the handler had to stop before a thread was free for it")):
+            self._executor.running.discard(self)
             self._executor.left_behind.add(self)
             self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
+
+    def never_begin(self, error: Exception) -> bool:
+        """End it by this error if no thread has begun it; False if one has."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        self._executor.running.discard(self)
+        self.tell(None, error)
+        return True
 
     def run(self) -> tuple[object, BaseException | None]:
         """Return what the handler returned, or raised. In its thread."""
         reason = self.call.context.interrupt.reason
         if not self._turn.acquire(blocking=False) or reason is not None:  # stopped before its turn came
             return None, Interrupted(reason or Interruption.SHUTDOWN)
-        self.started = time.monotonic()
+        self.entered = self.started = time.monotonic()
         try:
             # An empty context: a variable that one handler sets is not there for the next.
             return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
@@ -103,14 +109,16 @@ class ThreadExecutor(Executor):
     def begin(self, call: Call, on_end: OnEnd) -> ThreadExecution:
         """Begin to run a plain handler, as soon as a thread is free.
 
-        Raises RuntimeError if the system has no thread to give.
+        Raises NotBegun if the system has no thread to give.
         """
         execution = ThreadExecution(call, on_end, self)
         needed = self._unfinished + 1
         if self._threads < min(_FEW, needed):
-            # Where the system has no more to give, those that there are will do it.
-            with suppress(RuntimeError) if self._threads else nullcontext():
+            try:
                 self._start_thread()
+            except RuntimeError as error:
+                if not self._threads:  # else those that there are will do it
+                    raise NotBegun(str(error)) from error
         self.running.add(execution)
         self._inbox.put(execution)
         self._waiting.append(execution)
@@ -131,10 +139,14 @@ class ThreadExecutor(Executor):
         is_busy = self._looked[0] - before[0] > _BUSY * (self._looked[1] - before[1])
         waiting = self._count_waiting()
         most = waiting if self._wait() > _LONG else 1 if is_busy else max(self._threads, 1)
-        # If the system has no more to give, those that there are will do it.
-        with suppress(RuntimeError):
+        try:
             for _ in range(min(most, waiting, self._unfinished - self._threads)):
                 self._start_thread()
+        except RuntimeError as error:
+            # If the system has no more to give, those that there are will do it, unless they are taken for long.
+            while self._wait() > START_LIMIT:
+                self._waiting.popleft().never_begin(NotBegun(str(error)))
+            waiting = self._count_waiting()
         again = waiting > 0 and self._unfinished > self._threads
         self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow) if again else None
 
