@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fairlane import Job, JobContext, TransientError
+from fairlane import Job, JobContext, Snooze, TransientError
 from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
 from tests.acceptance.apps.worker import register
-from tests.engine.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running, started, until
 from tests.engine.worker_process import worker_process
 from tests.engine.worker_store import nothing, registered
 from tests.patience import PATIENCE
@@ -108,6 +108,27 @@ def test_stop_at_once_releases_what_runs(fl: Engine) -> None:
         worker.stop(at_once=True)
         fl.events.wait(WorkerStopped, released=1)
     assert_released(fl, job)
+
+
+def test_a_handler_that_snoozes_as_its_worker_stops_waits_as_it_said(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        gate.wait()
+        until(ctx.is_canceled)
+        raise Snooze(3600, "not paid yet")
+
+    job = fl.give("work")
+    worker = fl.worker()
+    with running(worker):
+        gate.reached()
+        worker.stop(at_once=True)
+        gate.open()
+        fl.events.wait(WorkerStopped, released=0)
+    assert "snoozed by the handler: not paid yet" in fl.reasons(job)
+    fl.drain()
+    assert fl.look(job).attempt == 1
 
 
 def test_a_released_job_runs_again_at_once(fl: Engine) -> None:

@@ -203,9 +203,11 @@ class Attempt:
             return self._success(value)
         if reason is Interruption.CANCEL:
             return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
-        if reason is Interruption.SHUTDOWN:
+        outcome = self._failure(error)
+        if reason is Interruption.SHUTDOWN and not isinstance(outcome, Snoozed):
+            # An error may come of the stop, such as that of a command that was ended with its handler.
             return Released("released at shutdown")
-        return self._failure(error)
+        return outcome
 
     def mistaken(self, mistake: Exception) -> Outcome:
         """Tell of a mistake of ours, and return how the attempt ends by it."""
