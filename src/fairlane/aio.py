@@ -1,8 +1,9 @@
 """`fl.aio`: the async side of `Fairlane`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
 from fairlane.control.asynchronous import (
@@ -23,10 +24,27 @@ from fairlane.control.asynchronous import (
     asynchronous,
     submitting,
 )
+from fairlane.control.batch import Submission
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
 from fairlane.registry.options import Seconds
 from fairlane.store.shared_threads import SharedThreads
+
+
+async def _submit(
+    sync: Fairlane,
+    job_type: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Job:
+    submission = Submission(job_type, parameters=parameters or {}, labels=labels or {}, **more)
+    return await sync._on_loops.submit(submission)  # noqa: SLF001 - the other half of the same object
+
+
+async def _submit_many(sync: Fairlane, submissions: Sequence[Submission]) -> list[Job]:
+    return await sync._on_loops.submit_many(submissions)  # noqa: SLF001 - as above
 
 
 class AsyncVerbs(Verbs[Fairlane]):
@@ -49,8 +67,8 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.workers = AsyncWorkers(sync.workers, threads)
 
     migrate = asynchronous(Fairlane.migrate)
-    submit = submitting(Fairlane.submit, Fairlane._submit_here)  # noqa: SLF001 - the other half of the same object
-    submit_many = submitting(Fairlane.submit_many, Fairlane._submit_many_here)  # noqa: SLF001 - as above
+    submit = submitting(Fairlane.submit, _submit)
+    submit_many = submitting(Fairlane.submit_many, _submit_many)
     get = asynchronous(Fairlane.get)
     list = asynchronous(Fairlane.list)
     history = asynchronous(Fairlane.history)

@@ -404,11 +404,13 @@ class Fairlane:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
-        submission = _submission(
+        from fairlane.control.batch import Submission
+
+        submission = Submission(
             job_type,
             organization=organization,
             user=user,
-            parameters=parameters,
+            parameters=parameters or {},
             priority=priority,
             depends_on=depends_on,
             on_parent_failure=on_parent_failure,
@@ -420,22 +422,10 @@ class Fairlane:
             dedup_window=dedup_window,
             max_retries=max_retries,
             timeout=timeout,
-            labels=labels,
+            labels=labels or {},
         )
         (job,) = self._submitter.submit_many([submission], self._theirs(connection))
         return job
-
-    async def _submit_here(self, job_type: str, *, connection: object | None = None, **fields: Any) -> Job:
-        """Do as `submit`, on the caller's event loop."""
-        del connection  # there is none
-        return await self._on_loops.submit(_submission(job_type, **fields))
-
-    async def _submit_many_here(
-        self, submissions: "Sequence[Submission]", *, connection: object | None = None
-    ) -> list[Job]:
-        """Do as `submit_many`, for the caller's event loop."""
-        del connection  # there is none
-        return await self._on_loops.submit_many(submissions)
 
     def submit_many(self, submissions: "Sequence[Submission]", *, connection: object | None = None) -> list[Job]:
         """Submit all or none, in one transaction.
@@ -810,11 +800,3 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
 def _keyring(settings: Settings) -> Keyring:
     keys = settings.encryption_keys
     return Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
-
-
-def _submission(
-    job_type: str, *, parameters: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None, **more: Any
-) -> "Submission":
-    from fairlane.control.batch import Submission
-
-    return Submission(job_type, parameters=parameters or {}, labels=labels or {}, **more)

@@ -65,22 +65,22 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
 
 
 def submitting(
-    verb: Callable[Concatenate[S, P], R], here: Callable[Concatenate[S, P], Awaitable[R]]
+    verb: Callable[Concatenate[S, P], R], here: Callable[..., Awaitable[R]]
 ) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
     """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task.
 
     Args:
-        here: does what the verb does on the caller's loop, where it has no connection of the caller's.
+        here: does what the verb does on the caller's loop, given no connection.
     """
     awaited = asynchronous(verb)
 
     @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         sync: Any = self._sync
-        more: Any = kwargs
-        connection = sync._theirs(more.get("connection"))  # noqa: SLF001 - the other half of the same object
+        more: Any = dict(kwargs)
+        connection = sync._theirs(more.pop("connection", None))  # noqa: SLF001 - the other half of the same object
         if connection is None:
-            return await here(self._sync, *args, **kwargs)
+            return await here(sync, *args, **more)
         return await awaited(self, *args, **(more | {"connection": connection}))
 
     return call
