@@ -435,9 +435,9 @@ class Plain:
         for start in range(0, len(stored), CHUNK):
             yield stored[start : start + CHUNK]
 
-    def jobs(self, at: datetime) -> list[Job]:
+    def jobs(self, moment: datetime) -> list[Job]:
         """Return the jobs that were inserted at this moment."""
-        return [new_jobs.new_job(draft, at, JobStatus.QUEUED, run_at=at) for draft in self._drafts]
+        return [new_jobs.new_job(draft, moment, JobStatus.QUEUED, run_at=moment) for draft in self._drafts]
 
 
 def _organizations(submissions: Sequence[Job | Submission]) -> Collection[str]:

@@ -76,7 +76,7 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 """).execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
 
 
-def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set[Key]:
+def settle(connection: Connection, now: datetime, parents: Iterable[Ended]) -> set[Key]:
     """Count the ended jobs' edges, release or take down their children, and go on with those that ended by it.
 
     A long chain is left for `stage` after some generations: who cancels its head waits for no more.
@@ -84,7 +84,7 @@ def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set
     Returns:
         Those of the jobs that had children to tell: some may be ready now.
     """
-    parents = wave = _with_children(connection, list(ended))
+    told = wave = _with_children(connection, list(parents))
     generation = 0
     while wave and generation < _WAVES:
         generation += 1
@@ -94,7 +94,7 @@ def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set
         wave = _with_children(connection, ends)
     for organization, those in _by_organization(wave):
         _leave_for_stage(connection, organization, those)
-    return {(parent.organization, parent.id) for parent in parents}
+    return {(parent.organization, parent.id) for parent in told}
 
 
 def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, Ended]]]:
@@ -104,13 +104,13 @@ def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, End
     return sorted(found.items())
 
 
-def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended]:
+def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[Ended]:
     """Return those with edges that are not settled: most jobs have none, and one statement finds that out for all."""
-    if not ended:
+    if not parents:
         return []
-    rows = as_given((one.organization, one.id.hex) for one in ended)
+    rows = as_given((one.organization, one.id.hex) for one in parents)
     keys = {tuple(row) for row in connection.execute(_WITH_CHILDREN, {"given": rows})}
-    return [one for one in ended if (one.organization, one.id.hex) in keys] if keys else []
+    return [one for one in parents if (one.organization, one.id.hex) in keys] if keys else []
 
 
 def _settle_children(
@@ -120,11 +120,11 @@ def _settle_children(
     batch = _free_children(connection, organization, parents)
     # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
     locked = lock(connection, organization, batch, skip_locked=True)
-    ended = _settle_edges(connection, organization, parents, sorted(locked))
+    by_child = _settle_edges(connection, organization, parents, sorted(locked))
     _leave_for_stage(connection, organization, parents)
-    told = [locked[child] for child in sorted(ended) if locked[child].status == JobStatus.PENDING]
-    _set_unmet(connection, organization, {child.id: child.unmet_parents - len(ended[child.id]) for child in told})
-    changes = [change for child in told if (change := _change(child, ended[child.id], now)) is not None]
+    told = [locked[child] for child in sorted(by_child) if locked[child].status == JobStatus.PENDING]
+    _set_unmet(connection, organization, {child.id: child.unmet_parents - len(by_child[child.id]) for child in told})
+    changes = [change for child in told if (change := _change(child, by_child[child.id], now)) is not None]
     write_all(connection, now, changes)
     return [
         Ended(organization, one.job_id, locked[one.job_id].job_type, one.transition.target)
@@ -233,13 +233,13 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
         connection.execute(update(live).where(mine).values(unmet_parents=number))
 
 
-def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
+def _change(child: AnyRow, parents: Sequence[Ended], now: datetime) -> Change | None:
     """Say what becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
-    ended = [ParentJob(one.id, one.job_type, one.status) for one in ended_parents]
+    told = [ParentJob(one.id, one.job_type, one.status) for one in parents]
     # What a newer release has written is for a person to decide; an error here would hold up the end of the parent.
     is_known = child.on_parent_failure in set(ParentPolicy)
     policy = ParentPolicy(child.on_parent_failure) if is_known else ParentPolicy.DEAD_LETTER
-    found = fate(policy, ended, unmet=child.unmet_parents, run_at=child.run_at, now=now)
+    found = fate(policy, told, unmet=child.unmet_parents, run_at=child.run_at, now=now)
     if found is None:
         return None
     cause = found.culprit.id if found.culprit is not None else None
