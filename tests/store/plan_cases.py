@@ -207,7 +207,7 @@ def beginning_of(connection: Connection) -> None:
 
 def claim_of(connection: Connection, wanted: Wanted) -> None:
     beginning_of(connection)
-    claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
+    engine_of(connection).claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
 
 
 def lanes_of(connection: Connection) -> None:

@@ -32,8 +32,9 @@ from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
+from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
-from fairlane.store.statements import breakers, claim, claim_round, running_limits, workers
+from fairlane.store.statements import breakers, claim_round, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -341,7 +342,11 @@ class Claims:
         starts = self._starts(connection, began, lanes, locked)
         rooms, contenders = self._view(began, lanes, open_lanes, starts=starts, subjects=locked, trials=trials)
         wanted = self._wanted(lanes, contenders, slots, rooms)
-        claimed = claim.claim(connection, began.now, wanted, worker_id=self.card.id, worker=self.card.name)
+        claimed: list[Claimed] = []
+        if wanted.rows:
+            claimed = engine_of(connection).claim(
+                connection, began.now, wanted, worker_id=self.card.id, worker=self.card.name
+            )
         self._note_starts(connection, began, claimed, lanes)
         breakers.begin_trials(connection, _begun(claimed, trials))
         return _Round(wanted, claimed, began.now.timestamp())

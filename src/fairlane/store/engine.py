@@ -211,7 +211,10 @@ class DatabaseEngine(Protocol):
     def claim(
         self, connection: Connection, now: datetime, wanted: "Wanted", *, worker_id: UUID, worker: str
     ) -> "list[Claimed]":
-        """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`."""
+        """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`.
+
+        The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
+        """
 
     def complete(self, connection: Connection, now: datetime, ends: "Sequence[Finish]") -> "list[tuple[Key, bool]]":
         """Complete the jobs of these plain ends of one actor.

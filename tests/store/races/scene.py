@@ -20,6 +20,7 @@ from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.stage import Stage
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.clock import Clock
+from fairlane.store.engine import engine_of
 from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.workers import WorkerCard, rescue_worker
@@ -147,7 +148,7 @@ def claim_from(
 ) -> list[Claimed]:
     """Claim up to `slots` jobs of each organization from these lanes."""
     wanted = claim.Wanted(lanes, {}, {lane.organization: Quota(slots, 0) for lane in lanes})
-    return claim.claim(connection, now, wanted, worker_id=card.id, worker=card.name)
+    return engine_of(connection).claim(connection, now, wanted, worker_id=card.id, worker=card.name)
 
 
 def write_ends(

@@ -8,12 +8,12 @@ from functools import cache, cached_property
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import TextClause
 
 from fairlane.domain import transitions
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK
-from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.engine import DatabaseEngine
 from fairlane.store.line import Line
 from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.transition import values_for_many
@@ -77,18 +77,8 @@ class Wanted:
         return found
 
 
-def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
-    """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`.
-
-    The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
-    """
-    if not wanted.rows:
-        return []
-    return engine_of(connection).claim(connection, now, wanted, worker_id=worker_id, worker=worker)
-
-
 async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> list[Claimed]:
-    """Do as `claim`, on the event loop, in one statement that begins by itself.
+    """Do as `DatabaseEngine.claim`, on the event loop, in one statement that begins by itself.
 
     Nothing is claimed for a worker that was given up, nor of what was paused or suspended meanwhile.
 
