@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fairlane.api.resources.bulk_actions import BulkFilter
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from tests.api.served import Api
@@ -139,7 +140,17 @@ def test_a_filter_that_nothing_is_stored_under_is_refused(api: Api):
     assert api.as_("admin").post(f"{BASE}/count", json=body).status_code == 422
 
 
-@pytest.mark.parametrize("given", [{"status": []}, {"label": []}, {"queue": ""}, {"status": ["completed"]}], ids=repr)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"status": []},
+        {"label": []},
+        {"queue": ""},
+        {"status": ["completed"]},
+        *({name: None} for name in BulkFilter.model_fields),
+    ],
+    ids=repr,
+)
 def test_a_filter_that_is_empty_or_fits_nothing_is_neither_begun_nor_counted(api: Api, given: dict[str, Any]):
     job = api.fl.submit("report", organization="acme", user="member")
     body = {"action": "cancel", "filter": given}
@@ -148,6 +159,16 @@ def test_a_filter_that_is_empty_or_fits_nothing_is_neither_begun_nor_counted(api
             assert api.as_(user).post(path, json=body).status_code == 422
     assert api.fl.get(job, organization="acme").status == "queued"
     assert api.as_("viewer").get(BASE).json()["items"] == []
+
+
+def test_an_empty_filter_is_refused_in_one_sentence_which_the_document_foretells(api: Api):
+    for given in ("", None):
+        refused = api.as_("admin").post(BASE, json={"action": "cancel", "filter": {"user": given}})
+        assert refused.json()["detail"].startswith("The filter user is empty; ")
+    told = api.as_("admin").get("/openapi.json").json()["components"]["schemas"]["BulkFilter"]["properties"]
+    assert [
+        name for name, field in told.items() if "default" in field or {"type": "null"} in field.get("anyOf", ())
+    ] == []
 
 
 def test_a_job_type_that_is_not_registered_is_wrong_in_the_body(api: Api):

@@ -23,6 +23,7 @@ from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.reads.jobs import Filters
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Place, WantedJobs
 from tests.engine.worker_kit import until
@@ -158,7 +159,15 @@ def test_dead_letters_are_deleted(scene: Scene):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("status", []), ("status", iter(())), ("label", {}), ("user", ""), ("queue", ""), ("text", "  ")],
+    [
+        ("status", []),
+        ("status", iter(())),
+        ("label", {}),
+        ("user", ""),
+        ("queue", ""),
+        ("text", "  "),
+        *((name, None) for name in Filters.__annotations__),
+    ],
 )
 def test_a_filter_that_is_empty_never_means_all(scene: Scene, name: str, value: Any):
     (job,) = submit(scene, 1)

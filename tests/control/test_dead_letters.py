@@ -364,6 +364,13 @@ class TestRetryGroup:
     def test_an_unknown_group_is_empty(self, scene: Scene):
         assert scene.fl.dead_letters.retry_group("nothing", organization="acme") == RetriedGroup(0, 0)
 
+    @pytest.mark.parametrize("given", [None, "", " "])
+    def test_no_fingerprint_is_no_group_and_never_all(self, scene: Scene, given: Any):
+        (letter,) = bury(scene, 1)
+        with pytest.raises(InvalidParameters, match=r"^fingerprint is empty; give the one of a group"):
+            scene.fl.dead_letters.retry_group(given, organization="acme")
+        assert scene.get(letter.id).status == DEAD_LETTER
+
     def test_what_is_not_a_members_own_is_refused_and_holds_up_nothing(self, scene: Scene):
         (theirs,) = bury(scene, 1, user="bea")
         (mine,) = bury(scene, 1)

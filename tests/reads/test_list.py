@@ -302,6 +302,11 @@ def test_r13_a_label_that_no_database_takes_is_refused(world: World, reads: Read
         listed(reads, label={"doc": "\ud800"})
 
 
+def test_r13_a_label_filter_that_a_program_has_put_nothing_into_is_refused(world: World, reads: Reads) -> None:
+    with pytest.raises(InvalidParameters, match=r"^The filter label is empty; "):
+        listed(reads, label={})
+
+
 def test_id_range_spans_all_ids_that_begin_so() -> None:
     assert asked.id_range("0190-a") == (
         UUID("0190a000-0000-0000-0000-000000000000"),

@@ -66,7 +66,8 @@ class Bulk:
 
         Args:
             filters: as `Reads.list` has them; {} = all jobs. Of their statuses only those count with which it can be
-                done, and of the jobs those that are there by now. An empty filter is refused: it never means all.
+                done, and of the jobs those that are there by now. A filter that is empty or None is refused:
+                it never means all.
             user: who acts; what is not theirs to change is refused, job by job.
             per_second: how many dead letters become ready each second, so that they don't fail together a second time;
                 None: all at once. Others have no pace.
@@ -87,7 +88,9 @@ class Bulk:
             raise InvalidParameters(
                 f"filters must be a mapping, such as {{'job_type': 'report.pdf'}}, not {filters!r:.80}."
             )
-        given = {**filters, "status": sorted(statuses_of(filters.get("status"))) or None}
+        given = dict(filters)
+        if "status" in given:
+            given["status"] = sorted(statuses_of(given["status"]))
         statuses = fitting(verb, given)
         check_pace(verb_of(verb), per_second)
         self._tenants.require(organization, deleted_too=verb_of(verb) is not BulkVerb.RETRY)

@@ -41,7 +41,7 @@ def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:
 
 def kept_filters(filters: Mapping[str, Any]) -> str:
     """Return the filters that were given, to be told; statuses as a list."""
-    given = {name: value for name, value in filters.items() if value is not None and name != "in_errors"}
+    given = {name: value for name, value in filters.items() if name != "in_errors"}
     if isinstance(given.get("label"), tuple):
         given["label"] = dict([given["label"]])
     return json.dumps(given, default=_plain)

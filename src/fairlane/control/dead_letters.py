@@ -183,8 +183,14 @@ class DeadLetters:
         Raises:
             JobNotFound: the user is not a member of the organization.
             OrganizationNotFound: there is none, or it was deleted.
-            InvalidParameters: `per_second` is no pace that a retry may have.
+            InvalidParameters: `fingerprint` is empty or None, which never means all; or `per_second` is no pace that a
+                retry may have.
         """
+        storable(fingerprint=fingerprint)
+        if not (fingerprint and fingerprint.strip()):
+            raise InvalidParameters(
+                "fingerprint is empty; give the one of a group, as fl.dead_letters.groups tells it."
+            )
         check_pace(BulkVerb.RETRY, per_second)
         start = self._database.read(self._database.clock.now)
         retried, refused, cursor = 0, 0, None

@@ -112,7 +112,8 @@ def fitting(verb: BulkVerb | str, filters: Mapping[str, Any]) -> frozenset[JobSt
     """
     able = FITTING[verb_of(verb)]
     for name, given in filters.items():
-        if isinstance(given, Sized) and not (given.strip() if isinstance(given, str) else given):
+        # What a program has not set must not make of some jobs all of them.
+        if given is None or (isinstance(given, Sized) and not (given.strip() if isinstance(given, str) else given)):
             raise empty_filter(name)
     asked = statuses_of(filters.get("status"))
     if asked and not asked & able:

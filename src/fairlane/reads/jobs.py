@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
-from fairlane.domain.jobs import Job, Page, encode_cursor, statuses_of
+from fairlane.domain.jobs import Job, Page, empty_filter, encode_cursor, statuses_of
 from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
@@ -106,13 +106,15 @@ def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[
     """Return names and values that a job must all have.
 
     Raises:
-        InvalidParameters: it is neither one of them nor a mapping of several.
+        InvalidParameters: it is neither one of them nor a mapping of several, or the mapping is empty.
     """
     match label:
         case None:
             return ()
         case (str() as name, str() as value):
             return ((name, value),)
+        case Mapping() if not label:
+            raise empty_filter("label")
         case Mapping() if all(isinstance(one, str) for pair in label.items() for one in pair):
             return tuple(label.items())
         case _:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
@@ -22,31 +23,39 @@ from fairlane.domain.bulk import BulkState, BulkVerb
 from fairlane.domain.errors import JobTypeNotFound
 from fairlane.domain.permissions import Access, CredentialKind, Right
 from fairlane.domain.statuses import JobStatus
-from fairlane.reads.jobs import Filters as Given
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/bulk-actions", tags=["jobs"])
 
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
-_Text = Annotated[SomeText | None, Field(max_length=1000)]
+_Null = SkipJsonSchema[None]  # it is taken to be refused in a sentence, and so no document offers it
+_Text = Annotated[SomeText, Field(max_length=1000)] | _Null
+_SOME = Field(json_schema_extra={"minItems": 1})  # none are refused in the same sentence
+
+
+def _drop_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
 
 
 class BulkFilter(BaseModel):
-    """Which jobs; they have to fit all that is given, as in a list."""
+    """Which jobs; they have to fit all that is given, as in a list. What is left out may be anything."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_drop_defaults)
 
-    status: list[JobStatus] | None = Field(default=None, examples=[[JobStatus.QUEUED.value]])
+    status: Annotated[list[JobStatus], _SOME] | _Null = Field(default=None, examples=[[JobStatus.QUEUED.value]])
     job_type: _Text = Field(default=None, examples=["report.pdf"])
     user: _Text = None
     queue: _Text = None
-    label: list[Pair] | None = Field(default=None, max_length=50, description="name=value; several: all of them.")
-    created_after: Moment | None = None
-    created_before: Moment | None = None
-    waiting_for: Literal["retry"] | None = None
+    label: Annotated[list[Pair], Field(max_length=50), _SOME] | _Null = Field(
+        default=None, description="name=value; several: all of them."
+    )
+    created_after: Moment | _Null = None
+    created_before: Moment | _Null = None
+    waiting_for: Literal["retry"] | _Null = None
     text: _Text = None
-    fingerprint: SomeText | None = Field(
-        default=None, max_length=200, description="Dead letters with this error that nobody has decided about."
+    fingerprint: Annotated[SomeText, Field(max_length=200)] | _Null = Field(
+        default=None, description="Dead letters with this error that nobody has decided about."
     )
 
 
@@ -139,8 +148,8 @@ def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
 def count(scope: _Changing, body: NewBulkAction) -> Fitting:
     """Say how many jobs would fit, and change nothing."""
     filters = _filters(scope, body)
-    filters["status"] = domain.fitting(body.action, filters)
-    counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **filters)
+    fitting = {**filters, "status": domain.fitting(body.action, filters)}
+    counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **fitting)
     return Fitting(matching=sum(counts.by_status.values()), matching_is_capped=bool(counts.capped))
 
 
@@ -196,16 +205,18 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
     return BulkAction.of(action, scope.access)
 
 
-def _filters(scope: Scope, body: NewBulkAction) -> Given:
+def _filters(scope: Scope, body: NewBulkAction) -> dict[str, Any]:
     """Return the filters as the read service takes them; whoever may change only their own asks for these.
 
     Raises:
+        InvalidParameters: one is empty.
         Problem: they ask for somebody else's.
     """
-    given = body.filter.model_dump()
-    fingerprint = given.pop("fingerprint")
-    found = Filters(**given).given(scope)
-    found["fingerprint"] = fingerprint
+    given = body.filter.model_dump(exclude_unset=True)
+    domain.fitting(body.action, given)
+    fingerprint = given.pop("fingerprint", None)
+    every: Mapping[str, Any] = {**Filters(**given).given(scope), "fingerprint": fingerprint}
+    found = {name: value for name, value in every.items() if value is not None}
     if not scope.access.is_full:
         if body.filter.user not in {None, scope.user}:
             raise Problem(403, "permission-denied", "Members change their own jobs; ask an admin to change others'.")

@@ -142,8 +142,8 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | 
         organization=scope.organization, fingerprint=fingerprint, job_type=given.job_type, limit=1
     ).items:
         raise Problem(404, "dead-letter-group-not-found", _NO_GROUP)
-    filters = {"fingerprint": fingerprint, "job_type": given.job_type}
-    return begin(scope, BulkVerb.RETRY, filters, given.per_second)
+    of_type = {"job_type": given.job_type} if given.job_type is not None else {}
+    return begin(scope, BulkVerb.RETRY, {"fingerprint": fingerprint, **of_type}, given.per_second)
 
 
 @router.post("/dead-letters/retry", status_code=202, operation_id="retryDeadLetters")
