@@ -14,7 +14,7 @@ from functools import partialmethod
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import SecretStr
@@ -667,14 +667,15 @@ def test_digits_are_text_where_the_type_takes_text(run: Run, fl: Fairlane, has_h
             account: str,
             pin: SecretStr,
             note: str | None = None,
+            digit: Literal["1", "2"] = "1",
             either: int | str = 0,
             number: int = 0,
         ) -> None: ...
 
         (fl if has_handler else other).migrate()
-    pairs = ("account=007", "pin=81549300", "note=true", "either=5", "number=6")
+    pairs = ("account=007", "pin=81549300", "note=true", "digit=2", "either=5", "number=6")
     job_id = submitted_of(run, "bank", *(word for one in pairs for word in ("-p", one)))
-    told = {"account": "007", "pin": "[redacted]", "note": "true", "either": 5, "number": 6}
+    told = {"account": "007", "pin": "[redacted]", "note": "true", "digit": "2", "either": 5, "number": 6}
     assert fl.get(job_id, organization="acme").parameters == told
 
 

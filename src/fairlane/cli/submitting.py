@@ -147,7 +147,13 @@ def _names_of_texts(fl: "Fairlane", job_type: str) -> list[str]:
     known = fl.catalogue.known(job_type)
     fields = known.schema.describe()["parameters"]["fields"] if known is not None else {}
     kinds = {name: field["schema"].get("of", field["schema"]) for name, field in fields.items()}
-    return [name for name, node in kinds.items() if isinstance(node, dict) and node["kind"] in ("str", "secret")]
+    return [name for name, node in kinds.items() if isinstance(node, dict) and _is_of_texts(node)]
+
+
+def _is_of_texts(node: Mapping[str, Any]) -> bool:
+    if node["kind"] in ("literal", "enum"):
+        return all(isinstance(value, str) for value in node["values"])
+    return node["kind"] in ("str", "secret")
 
 
 @contextmanager
