@@ -86,6 +86,15 @@ def test_a_handler_that_yields_is_refused(handler: Callable[..., Any]) -> None:
         made(handler)
 
 
+class AsyncCall:
+    async def __call__(self, ctx: JobContext) -> None: ...
+
+
+def test_an_object_with_an_async_call_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="`async def` function that awaits it"):
+        made(AsyncCall())
+
+
 @pytest.mark.parametrize(
     "annotation",
     [JobContext, "JobContext", MyContext, Talks, Any, object, JobContext | None, Annotated[JobContext, 1], "Unknown"],

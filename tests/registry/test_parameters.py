@@ -761,6 +761,13 @@ def read(signature: Signature, text: str) -> str:
         return str(error)
 
 
+def test_a_coroutine_that_nobody_awaited_is_refused_by_its_cause():
+    async def work() -> None: ...
+
+    with pytest.raises(PermanentError, match="make it `async def` and await the other there"):
+        encode_result(work(), limit=100)
+
+
 def test_a_result_is_stored_as_json():
     result = {"at": date(2026, 11, 1), "of": {3, 10}, "point": Point(1), "folder": Folder(title="a", tone=Tone.DARK)}
     assert encode_result(result, limit=1000) == (

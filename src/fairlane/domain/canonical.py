@@ -19,6 +19,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from hashlib import sha256
+from inspect import iscoroutine
 from json.encoder import JSONEncoder, encode_basestring
 from math import isfinite
 from typing import Any, Final, TypeAlias, cast
@@ -101,6 +102,12 @@ def check_scalar(value: object, place: Place) -> None:
             raise InvalidParameters(
                 f"{written(place)} is {value}, which JSON can't hold: pass None or a string instead"
             )
+    elif iscoroutine(value):
+        value.close()
+        raise InvalidParameters(
+            f"{written(place)} is a coroutine that nobody awaited: a plain function called an `async def` one, as a "
+            "decorator does; make it `async def` and await the other there"
+        )
     elif not isinstance(value, SCALARS):
         raise InvalidParameters(
             f"{written(place)} is an object of type {type(value).__name__}, which can't be stored as JSON: "

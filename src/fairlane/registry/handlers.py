@@ -22,6 +22,11 @@ def check_context(job_type: str, handler: Callable[..., object], context: type) 
             f"{job_type}: the handler yields, so a call of it runs nothing; return its value instead, "
             "and tell how far it is by ctx.progress."
         )
+    if not iscoroutinefunction(handler) and iscoroutinefunction(type(handler).__call__):
+        raise ConfigurationError(
+            f"{job_type}: the handler is an object whose `__call__` is async, which would be called in a thread and "
+            "never awaited; write an `async def` function that awaits it."
+        )
     parameters = list(signature(handler).parameters.values())
     if parameters and parameters[0].kind in _POSITIONAL:
         first, *rest = (_annotation(handler, parameter) for parameter in parameters)
