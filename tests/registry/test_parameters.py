@@ -761,6 +761,11 @@ def read(signature: Signature, text: str) -> str:
         return str(error)
 
 
+def test_parameters_that_are_no_dict_are_refused_by_their_type():
+    with pytest.raises(InvalidParameters, match="t: parameters must be a dict of values by name, not list"):
+        Signature.of("t", _of_numbers).schema.prepare(["x"])  # type: ignore[arg-type]
+
+
 def test_a_coroutine_that_nobody_awaited_is_refused_by_its_cause():
     async def work() -> None: ...
 

@@ -185,6 +185,8 @@ class ParameterSchema:
         subject = f"parameter '{place}'" if place else "parameters"
         message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         colon = "" if message.startswith(("must ", "can't ")) else ":"
+        if not place:
+            return f"{subject} must be a dict of values by name, not {type(error['input']).__name__}"
         got = REDACTED if self._may_be_secret(error["loc"]) else _shown(error["input"])
         return f"{subject}{colon} {message} (got {got})"
 
