@@ -13,6 +13,7 @@ from fairlane.control.batch import Submission, refuse_misfits
 from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
+    ConfigurationError,
     FairlaneError,
     JobTypeDisabled,
     JobTypeNotFound,
@@ -26,7 +27,7 @@ from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import Home, aside, borrow
-from fairlane.store.driver_errors import is_held_up, is_lost_race
+from fairlane.store.driver_errors import is_held_up, is_lost_race, is_read_only
 from fairlane.store.engine import engine_of
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import admission, new_jobs, rows
@@ -278,6 +279,11 @@ class Submitter:
         except StorageUnavailable as error:
             if is_lost_race(error):
                 return self._earlier_jobs(submissions, ready)
+            if is_read_only(error):
+                raise ConfigurationError(
+                    "The transaction on the connection= that you passed is read-only, so it takes no job; "
+                    "pass one that may write, or leave connection= out."
+                ) from error.__cause__
             raise
 
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:

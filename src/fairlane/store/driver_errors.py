@@ -13,6 +13,7 @@ from fairlane.store.row_security import DatabaseRole, grant
 
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_READ_ONLY: Final = "25006"
 _CANCELED: Final = "57014"
 _DEPENDENT_PRIVILEGES: Final = "2BP01"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
@@ -65,6 +66,12 @@ def is_lost_race(error: StorageUnavailable) -> bool:
     """
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and (is_retryable(cause) or is_unique_violation(cause))
+
+
+def is_read_only(error: StorageUnavailable) -> bool:
+    """Return True if the transaction, or its database, takes no writes."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and (_sqlstate(cause) == _READ_ONLY or "readonly database" in str(cause.orig))
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:
