@@ -242,8 +242,16 @@ def what_is_wrong(name: str, text: str) -> str | None:
     try:
         TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
-        return error.errors()[0]["msg"].lower()
+        return _message(error.errors()[0])
     return None
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "bool_parsing":
+        variable = f"FAIRLANE_{error['loc'][0]}".upper() if error["loc"] else "the variable"
+        return f"input should be true or false; for its default leave {variable} unset"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _in_a_sentence(settings: type[BaseModel], error: ValidationError) -> ConfigurationError:
@@ -253,7 +261,6 @@ def _in_a_sentence(settings: type[BaseModel], error: ValidationError) -> Configu
 
 def _told(settings: type[BaseModel], error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
     if error["type"] != "extra_forbidden":
-        return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
+        return f"{name}: {_message(error)}" if name else error["msg"].removeprefix("Value error, ")
     return f"there is no setting {name}{meant(name, settings.model_fields)}"

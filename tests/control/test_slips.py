@@ -242,3 +242,9 @@ def test_a_name_that_no_queue_can_have(fl: Fairlane, name: str) -> None:
 def test_an_organization_that_nobody_sees(fl: Fairlane) -> None:
     with pytest.raises(ConfigurationError, match=r"not spaces alone"):
         fl.organizations.create("  ")
+
+
+def test_a_flag_that_is_empty_in_the_environment_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLANE_PRODUCTION", "")
+    with pytest.raises(ConfigurationError, match="true or false; for its default leave FAIRLANE_PRODUCTION unset"):
+        Fairlane("sqlite://")
