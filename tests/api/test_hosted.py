@@ -219,7 +219,9 @@ def test_an_organization_stands_as_its_host_says(hosted: Api, host: Host):
     assert operator.get("/operator/organizations/nowhere").status_code == 404
     host.acme = Standing(OrganizationStatus.SUSPENDED)
     assert member.get(ACME).json()["status"] == "suspended"
-    assert member.post(JOBS, json=REPORT).status_code == 409
+    refused = member.post(JOBS, json=REPORT)
+    sentence = "Organization acme is suspended; submit again once the application activates it again."
+    assert (refused.status_code, refused.json()["detail"]) == (409, sentence)
     host.acme = Standing(OrganizationStatus.DELETED)
     assert [member.get(ACME).status_code, operator.get("/operator/organizations/acme").status_code] == [404, 404]
 

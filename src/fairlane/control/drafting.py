@@ -77,7 +77,8 @@ class Answers:
         if standing is None or standing.status is OrganizationStatus.DELETED:
             raise unknown(organization, is_stored=not self.of_host, was_deleted=standing is not None)
         if standing.status is OrganizationStatus.SUSPENDED:
-            raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
+            remedy = "submit again once the application activates it again" if self.of_host else "activate it first"
+            raise OrganizationSuspended(f"Organization {organization} is suspended; {remedy}.")
         return standing
 
     def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
