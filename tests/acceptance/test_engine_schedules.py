@@ -579,6 +579,8 @@ def test_what_is_wrong_with_a_schedule_is_said_when_it_is_put(fl: Engine) -> Non
         InvalidParameters: [
             {"parameters": {"page": "many"}},
             {"labels": {"a": 5}},
+            {"labels": {"schedule": "mine"}},
+            {"labels": {"tick": "z"}},
             {"labels": {str(n): "x" for n in range(49)}},
             {"user": "\0"},
         ],

@@ -12,8 +12,8 @@ from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, schedule_of, told, unknown
 from fairlane.control.submission import Submitter
-from fairlane.control.ticks import Ticks, opened
-from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
+from fairlane.control.ticks import SCHEDULE, TICK, Ticks, opened
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
@@ -83,7 +83,7 @@ class Schedules:
             as_user: as whom its jobs are submitted; None = the system. Left out, it is `user`.
             parameters: of its jobs; None = those that it has, or none. A secret that is "[redacted]" in them stays.
             priority, queue: of its jobs; None = as the job type says.
-            labels: of its jobs, beside these two; 48 at most.
+            labels: of its jobs, beside these two, which are refused here; 48 at most.
             user: who changes it; None = the system.
             right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
             sees_payload: whether `user` may see the parameters of schedules that are not theirs.
@@ -107,7 +107,7 @@ class Schedules:
             choice(Missed, "missed", missed),
             choice(Priority, "priority", priority) if priority is not None else None,
             queue_name(queue) if queue is not None else None,
-            labels or {},
+            _labels(labels or {}),
         )
         self._submitter.register_types([wanted.job_type])
         actor = self._authority.actor(organization, user, right)
@@ -333,6 +333,13 @@ class Schedules:
         if row is None:
             raise unknown(organization, name)
         return row
+
+
+def _labels(given: Mapping[str, str]) -> Mapping[str, str]:
+    for name in (SCHEDULE, TICK):
+        if name in given:
+            raise InvalidParameters(f"The label {name} is set by the schedule itself; give yours another name.")
+    return given
 
 
 def _name(name: object) -> str:
