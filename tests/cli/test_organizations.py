@@ -91,8 +91,9 @@ def test_members(run: Run, fl: Fairlane) -> None:
     assert (added["role"], added["permissions"]) == ("admin", ["pay"])
     assert run("members", "add", "cy", "-o", "acme").stdout == "cy is added to acme as member.\n"
     assert run("members", "add", "cy", "-o", "acme").stdout == "cy is in acme already, as member.\n"
-    again = run("members", "add", "bo", "-o", "acme").stdout
-    assert again == "bo is in acme already; was admin with pay, is now member.\n"
+    assert run("members", "add", "bo", "-o", "acme").stdout == "bo is in acme already, as admin with pay.\n"
+    again = run("members", "add", "bo", "-o", "acme", "--role", "member").stdout
+    assert again == "bo is in acme already; was admin with pay, is now member with pay.\n"
 
     assert [one["user"] for one in run("members", "list", "-o", "acme", "--json").json] == ["ana", "bo", "cy"]
     assert "admin" not in run("members", "list", "-o", "acme").stdout

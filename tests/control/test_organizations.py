@@ -273,8 +273,18 @@ class TestMembers:
         members = scene.fl.members
         made = members.add("rival", "ron", role="viewer", permissions=["b", "a", "a"])
         assert (made.organization, made.user, made.role, made.permissions) == ("rival", "ron", Role.VIEWER, ("a", "b"))
-        changed = members.update("rival", "ron", role=Role.ADMIN)
+        changed = members.add("rival", "ron", role=Role.ADMIN)
         assert (changed.role, changed.permissions) == (Role.ADMIN, ())
+        assert [member.user for member in members.list("rival")] == ["rita", "ron"]
+
+    def test_what_an_update_leaves_out_stays_and_nobody_becomes_a_member(self, scene: Scene):
+        members = scene.fl.members
+        members.add("rival", "ron", role=Role.ADMIN, permissions=["a"])
+        assert members.update("rival", "ron", permissions=["b"]).role == Role.ADMIN
+        changed = members.update("rival", "ron", role=Role.VIEWER)
+        assert (changed.role, changed.permissions) == (Role.VIEWER, ("b",))
+        with pytest.raises(PermissionDenied, match="typo is not a member of organization rival"):
+            members.update("rival", "typo", role=Role.VIEWER)
         assert [member.user for member in members.list("rival")] == ["rita", "ron"]
 
     def test_a_user_has_a_role_in_each_organization(self, scene: Scene):

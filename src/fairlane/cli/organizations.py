@@ -243,11 +243,13 @@ def add_member(
     context: typer.Context,
     user: UserArgument,
     organization: o.Organization,
-    role: Annotated[Role, typer.Option(help="Read; submit and cancel own; or all in the organization.")] = Role.MEMBER,
+    role: Annotated[
+        Role | None, typer.Option(help="Read; submit and cancel own; or all in the organization. Default: member.")
+    ] = None,
     permission: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_PERMISSION)] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Add a user to an organization, or change the member there.
+    """Add a user to an organization, or change of the member there what is given; the rest stays.
 
     \b
     Example:
@@ -256,7 +258,10 @@ def add_member(
     fl = engine(context)
     refuse_unknown(fl, organization)
     before = next((one for one in fl.members.list(organization) if one.user == user), None)
-    added = fl.members.add(organization, user, role=role, permissions=permission or ())
+    if before is None:
+        added = fl.members.add(organization, user, role=role or Role.MEMBER, permissions=permission or ())
+    else:
+        added = fl.members.update(organization, user, role=role, permissions=permission)
     if as_json:
         print_json(added)
     elif before is None:

@@ -14,7 +14,7 @@ from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import require_user_id, storable
 from fairlane.registry.directory import Directory, stored_membership
 from fairlane.registry.options import text
-from fairlane.registry.tenants import Tenants, unknown
+from fairlane.registry.tenants import Tenants, no_member, unknown
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import organizations as statements
@@ -44,7 +44,7 @@ class Members:
         user: str | None = None,
         right: Right | None = None,
     ) -> Member:
-        """Add a user to an organization, or change the member there.
+        """Add a user to an organization, or make the member there what is said here; `update` leaves the rest.
 
         Args:
             role: viewer (read), member (submit, cancel own) or admin (all in the organization).
@@ -56,11 +56,42 @@ class Members:
         Raises:
             OrganizationNotFound, ConfigurationError, PermissionDenied
         """
+        return self._set("add", organization, member, _role(role), _names(permissions), user=user, right=right)
+
+    def update(
+        self,
+        organization: str,
+        member: str,
+        *,
+        role: Role | str | None = None,
+        permissions: Iterable[str] | None = None,
+        user: str | None = None,
+        right: Right | None = None,
+    ) -> Member:
+        """Change what is given of a member; the rest stays. What each means `add` says.
+
+        Raises:
+            OrganizationNotFound, ConfigurationError
+            PermissionDenied: there is no such member, or `user` may not.
+        """
+        kind = _role(role) if role is not None else None
+        names = _names(permissions) if permissions is not None else None
+        return self._set("update", organization, member, kind, names, user=user, right=right)
+
+    def _set(
+        self,
+        verb: str,
+        organization: str,
+        member: str,
+        role: Role | None,
+        permissions: Sequence[str] | None,
+        *,
+        user: str | None,
+        right: Right | None,
+    ) -> Member:
+        """Make somebody a member; None stays as it was, of one who has to be there."""
         self._refuse_host()
-        if isinstance(permissions, str):
-            raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
         storable(user=user)
-        kind, names = _role(role), sorted({permission_name(text("A permission", one)) for one in permissions})
         require_user_id(member)
         actor = self._authority.actor(organization, user, right)
 
@@ -71,17 +102,19 @@ class Members:
                 raise unknown(organization, was_deleted=bool(found))
             now = self._database.clock.now(connection)
             before = _told(statements.find_members(connection, [(organization, member)]))
+            if verb == "update" and before is None:
+                raise no_member(member, organization)
+            kind = role if role is not None else Role((before or {})["role"])
+            names = permissions if permissions is not None else (before or {})["permissions"]
             statements.set_member(connection, now, organization, member, kind, names)
             after = {"role": kind, "permissions": names}
             audit.record(
-                connection, now, organization, user or SYSTEM, "members.add", member, before=before, after=after
+                connection, now, organization, user or SYSTEM, f"members.{verb}", member, before=before, after=after
             )
             (made,) = statements.find_members(connection, [(organization, member)])
             return _member(made, kind, names)
 
         return self._database.write(work, of=Administered(organization))
-
-    update = add
 
     def list(self, organization: str) -> tuple[Member, ...]:
         """Return the members of an organization, by user; who is none, as nobody can read the row, is left out.
@@ -139,6 +172,12 @@ class Members:
 def _told(found: Sequence[AnyRow]) -> dict[str, Any] | None:
     known = stored_membership(found[0].role, found[0].permissions) if found else None
     return {"role": known.role, "permissions": sorted(known.permissions)} if known is not None else None
+
+
+def _names(permissions: Iterable[str]) -> Sequence[str]:
+    if isinstance(permissions, str):
+        raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
+    return sorted({permission_name(text("A permission", one)) for one in permissions})
 
 
 def _role(role: Role | str) -> Role:
