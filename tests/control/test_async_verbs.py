@@ -135,7 +135,7 @@ async def test_an_organization_whose_submissions_wait_leaves_threads_to_the_othe
     await asyncio.to_thread(scene.submit)  # registers the type
 
     def submit(organization: str, user: str | None) -> asyncio.Task[Job]:
-        more = {"organization": organization, "user": user, "labels": {"a": "b"}}
+        more: dict[str, Any] = {"organization": organization, "user": user, "labels": {"a": "b"}}
         return asyncio.ensure_future(fl.aio.submit("report", **more))
 
     crowd = [submit("acme", "ana") for _ in range(_MANY)]
