@@ -245,7 +245,10 @@ class KeyMissed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServiceFailed(Event):
-    """A service's round raised what it should not; it goes on with the next round."""
+    """A service's round raised what it should not; it goes on with the next round.
+
+    So does the event loop where what a handler began ended it, as by SystemExit; `service` names the types on it.
+    """
 
     service: str
     error: BaseException

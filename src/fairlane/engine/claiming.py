@@ -8,7 +8,7 @@ transaction begins with the results that wait to be written, since each commit w
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +39,7 @@ from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import RunningRow, counted, running_rows, running_rows_on
-from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
 from fairlane.store.transaction import Database
 
 # What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
@@ -125,14 +125,22 @@ class Claims:
             self.doubt()
         return _changed(done)
 
-    def leave(self) -> int:
+    def leave(self, lost: Collection[UUID] = ()) -> int:
         """Give back what runs under this worker's lease, and remove the worker; return how many jobs that were.
 
         In one transaction: a claim that is still on its way, since `run_async` was cancelled, finds no worker.
+
+        Args:
+            lost: leases of jobs of which one took the worker down: they are rescued, which counts, and not given back.
         """
 
         def work(connection: Connection) -> int:
             number = 0
+            if lost:
+                mine = workers.running_jobs(connection, self.card.id, len(lost) + _BATCH)
+                held = [row for row in mine if row.lease_token in lost]
+                myself, random = LostWorker(self.card.id, self.card.name), Random()  # noqa: S311 - jitter, no secret
+                rescue_worker(connection, self.database.clock, random, myself, held, are_ours=self.lanes.are_ours)
             while done := _changed(self._release(connection, frozenset(), _LEFT)):
                 number += done  # a batch at a time
             workers.remove(connection, self.card.id)

@@ -10,8 +10,12 @@ T = TypeVar("T")
 _LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
 
 
-def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseException], bool] | None = None) -> T:
     """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it.
+
+    Args:
+        goes_on: asked where something else than `main` ends the loop: SystemExit or KeyboardInterrupt of another task
+            or a callback, or `loop.stop()`. True: the loop goes on, and whoever awaits that task gets what it raised.
 
     Returns:
         What `main` returned.
@@ -26,7 +30,12 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     loop = _new_loop()
     task = loop.create_task(main())
     try:
-        return loop.run_until_complete(task)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+                if goes_on is None or task.done() or loop.is_closed() or not goes_on(error):
+                    raise
     except KeyboardInterrupt:
         task.cancel()
         with suppress(asyncio.CancelledError):

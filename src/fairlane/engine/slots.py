@@ -47,6 +47,7 @@ class Slots:
         on_unfit: told why the worker is to be replaced: the system gives it nothing to run jobs in.
 
     Attributes:
+        lost: leases of jobs that the worker does not give back, as one of them has taken it down.
         changed: set whenever an attempt has ended or its result is written, and when jobs were found under the
             worker's lease that it does not know.
 
@@ -81,6 +82,7 @@ class Slots:
         self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
         self._are_deadlines_due = False
         self._is_grace_over = False
+        self.lost: frozenset[UUID] = frozenset()
 
     async def start(self) -> None:
         """Start the executors, and the writing of results."""
@@ -185,6 +187,13 @@ class Slots:
         if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
             facts = attempt.facts
             self.deps.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
+
+    def lose(self) -> None:
+        """Take the jobs whose handlers are on the loop for lost with the worker: one of them has taken it down."""
+        found = {lease: one for lease, one in self._attempts.items() if one.job_type.isolation is Isolation.ASYNC}
+        self.lost = frozenset(lease for lease, one in found.items() if one not in self._unclosed)
+        for lease in self.lost:
+            found[lease].stop(Interruption.LEASE_LOST)
 
     def on_lost(self, lease: UUID) -> None:
         """Stop an attempt whose report has found the lease lost; from any thread."""

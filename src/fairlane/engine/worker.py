@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -117,24 +118,27 @@ class Worker:
         """Run until SIGTERM or SIGINT: then claim no more, let jobs finish within the grace, release the rest.
 
         A second signal ends the grace at once. Beside the main thread there are no signals; only `stop` ends it there.
+        SystemExit in what a handler began on the loop does not end it, nor does `loop.stop()`.
         Meanwhile, on the main thread, the garbage collector leaves alone what was there before (`gc.freeze`).
 
         Raises:
             ConfigurationError: no job types, or the schema is missing, old or newer than this code.
             RuntimeError: an event loop runs in this thread.
         """
-        own_loop.run(self._run_with_signals)
+        own_loop.run(self._run_with_signals, self._goes_on)
 
     async def run_async(self) -> None:
         """Run on the caller's loop until `stop` is called; it hears no signals.
 
         It also returns by itself where the worker can't be trusted any more. Then `must_be_replaced` is true, and the
         process should end. Cancelling it is `stop(at_once=True)`, and raises CancelledError once the worker has left.
+        SystemExit or `loop.stop()` ends the caller's loop. Where that cancels this, as `asyncio.run` does, the jobs of
+        async handlers count as lost with the worker: the third time one may be a dead letter.
 
         Raises:
             ConfigurationError: as for `run`.
         """
-        await self._run(until_idle=False)
+        await self._run(until_idle=False, is_own=False)
 
     def drain(self) -> Drained:
         """Run until nothing is claimable and nothing runs. For tests, and for scripts that end.
@@ -150,7 +154,7 @@ class Worker:
             ConfigurationError, RuntimeError: as for `run`.
         """
         with frozen_heap():
-            return own_loop.run(self.drain_async)
+            return own_loop.run(partial(self._drain, is_own=True))
 
     async def drain_async(self) -> Drained:
         """Do as `drain`, on the caller's loop.
@@ -158,7 +162,10 @@ class Worker:
         Raises:
             StorageUnavailable, ConfigurationError: as for `drain`.
         """
-        ended = await self._run(until_idle=True)
+        return await self._drain(is_own=False)
+
+    async def _drain(self, *, is_own: bool) -> Drained:
+        ended = await self._run(until_idle=True, is_own=is_own)
         return Drained(
             completed=ended[JobStatus.COMPLETED],
             retried=ended[JobStatus.FAILED] + ended[JobStatus.TIMED_OUT],
@@ -176,15 +183,29 @@ class Worker:
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
             with _signals_to(self._on_signal), frozen_heap():
-                await self._run(until_idle=False)
+                await self._run_on_own()
         else:
-            await self._run(until_idle=False)
+            await self._run_on_own()
 
-    async def _run(self, *, until_idle: bool) -> Counter[JobStatus]:
+    async def _run_on_own(self) -> None:
+        try:
+            await self._run(until_idle=False, is_own=True)
+        except asyncio.CancelledError:
+            if not self.must_be_replaced:  # by a handler; then it has left in order
+                raise
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Tell what ends the loop, and return True to go on with it: signals do not raise while the worker runs."""
+        if self._loop is None:
+            return False
+        self._loop.on_ended(error)
+        return True
+
+    async def _run(self, *, until_idle: bool, is_own: bool) -> Counter[JobStatus]:
         """Return how many attempts ended how."""
         if not self._card.job_types:
             raise ConfigurationError("This worker has no job types; import the modules with your handlers first.")
-        loop = self._loop = WorkerLoop(self._deps, self._card, self._replace_me)
+        loop = self._loop = WorkerLoop(self._deps, self._card, self._replace_me, is_own=is_own)
         if self._stop_asked:
             loop.stop()
         try:
@@ -210,9 +231,11 @@ class WorkerLoop:
     Args:
         replace_me: called, from any thread, when an operator asks for it or this process can't be trusted to run more;
             has to call `stop`.
+        is_own: whether the loop is the worker's own, and no host's.
     """
 
-    def __init__(self, deps: Deps, card: WorkerCard, replace_me: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps, card: WorkerCard, replace_me: Callable[[], None], *, is_own: bool) -> None:
+        self._is_own = is_own
         self._applications = deps.database
         self._deps = deps = deps.on_own_connections()
         database, settings, emit = deps.database, deps.settings, deps.emit
@@ -355,12 +378,18 @@ class WorkerLoop:
             steps.push_async_callback(self._slots.stop)
             steps.push_async_callback(end_services, upkeep, ended)
             steps.push_async_callback(self._slots.finish_all)
+            raised: BaseException | None = None
             try:
                 await self._work(until_idle=until_idle)
                 await self._claim_no_more(self._grace)
-            except BaseException:
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                raised = error
+            if raised is not None:
+                if isinstance(raised, asyncio.CancelledError) and _is_by_handler(is_own=self._is_own):
+                    self._slots.lose()
+                    self._drain_for(f"what one of these async handlers did has ended all tasks: {self._on_the_loop()}")
                 await self._claim_no_more(0.0)  # cancelled or broken: then nothing that runs here is waited for
-                raise
+                raise raised
 
     async def _work(self, *, until_idle: bool) -> None:
         await self._slots.start()
@@ -500,7 +529,7 @@ class WorkerLoop:
 
     def _sign_off(self) -> None:
         self._heartbeat.stop()
-        self.results.released += self._claims.leave()  # nobody else counts any more
+        self.results.released += self._claims.leave(self._slots.lost)  # nobody else counts any more
         self._breakers.run_once()
 
     def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
@@ -508,6 +537,14 @@ class WorkerLoop:
         # A handler's task has the name of its type; a task that the handler itself began does not say whose it is.
         found = (task,) if task is not None and task in possible else possible
         self._emit(LoopBlocked(self._card.name, found, seconds, where))
+
+    def on_ended(self, error: BaseException) -> None:
+        """Tell what ended the loop, which goes on."""
+        self._emit(ServiceFailed(f"event loop with async handlers of {self._on_the_loop()}", error))
+
+    def _on_the_loop(self) -> str:
+        types, _ = self._slots.on_the_loop()
+        return ", ".join(types) or "no type"
 
     def _drain_for(self, reason: str) -> None:
         """End in order, to be replaced; from any thread."""
@@ -545,6 +582,18 @@ def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)  # None: not set from Python
+
+
+def _is_by_handler(*, is_own: bool) -> bool:
+    """Return True if the worker was cancelled by what a handler did, and not by Ctrl-C or its host.
+
+    Whoever cancels all tasks of a loop that was ended, as `asyncio.run`, does so while what ended it is handled: here
+    that is seen from within, outside any `except`. On its own loop only Ctrl-C or a handler cancels the worker.
+    """
+    handled = sys.exc_info()[1]
+    if is_own:
+        return not isinstance(handled, KeyboardInterrupt)
+    return isinstance(handled, SystemExit) or str(handled).startswith("Event loop stopped")
 
 
 def _slots(concurrency: object) -> int:
