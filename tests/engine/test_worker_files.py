@@ -91,7 +91,7 @@ class TestStoring:
             assert files(fl) == left
             gate.open()
             fl.ended(job)
-        assert clean(fl) == 1
+        clean(fl)  # or the worker has, whose first round of clean-up may come as late
         assert (files(fl), doomed(fl)) == ([], 0)
 
     @pytest.mark.slow
