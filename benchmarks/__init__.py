@@ -1,1 +1,1 @@
-"""What is measured outside of the tests: Fairlane, its peers, a simulation of its fairness; and the page of figures."""
+"""Measure, outside of the tests: Fairlane, its peers, a simulation of its fairness; and the page of figures."""

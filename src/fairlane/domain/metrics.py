@@ -20,7 +20,7 @@ _STEPS: Final = 6  # in which jobs are sampled, so that not all of them ended wi
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How many seconds something took on average, and how many 95 of 100 took at most. None: there was nothing."""
+    """Tell how many seconds something took on average, and how many 95 of 100 took at most. None: there was nothing."""
 
     average: float | None
     p95: float | None
@@ -79,7 +79,7 @@ class Metrics:
 
 
 class Recent(NamedTuple):
-    """What is known of the last minutes, as `Metrics` have it."""
+    """Hold what is known of the last minutes, as `Metrics` have it."""
 
     minutes: int
     throughput_per_minute: float

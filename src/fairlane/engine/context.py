@@ -69,7 +69,7 @@ _lock: Final = threading.RLock()
 
 
 class Interrupt:
-    """Whether a handler was asked to stop, and why. Safe to use from any thread.
+    """Tell whether a handler was asked to stop, and why. Safe to use from any thread.
 
     Attributes:
         reason: None while nobody asked.
