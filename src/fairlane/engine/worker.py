@@ -309,7 +309,7 @@ class WorkerLoop:
             response_timeout.seconds = _LAST_SILENCE
 
     def _on_written(self, may_free: bool) -> None:
-        """Results are written: there may be room under a limit, and something may be ready."""
+        """Claim again once results are written; `may_free`: they may have made other jobs ready."""
         if may_free:
             self._on_ready()
         else:

@@ -340,7 +340,7 @@ class Child:
                 time.sleep(_AGAIN)
 
     def _on_fork(self) -> None:
-        """What a handler forks must not keep the worker waiting for the end of the line, nor take our signals."""
+        """Close the worker's connection in a process that the handler forked: the worker waits for its end."""
         os.close(self._connection.detach())  # its own `close` would wait for that of the reader
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -38,11 +38,11 @@ class Duplicates:
     successors: dict[UUID, UUID] = field(default_factory=dict)
 
     def stand_in(self, job_id: UUID) -> UUID:
-        """The job that stands for a draft, or for a replaced job, of this id."""
+        """Return the id of the job that stands for the draft or replaced job of this id."""
         return self.earlier.get(job_id, self.successors.get(job_id, job_id))
 
     def adds(self, draft: Draft) -> bool:
-        """Whether the draft adds a job: it neither gets an earlier one nor replaces one."""
+        """Return True if the draft adds a job: it neither gets an earlier one nor replaces one."""
         return draft.id not in self.earlier and draft.id not in self.replaced
 
 
@@ -57,7 +57,7 @@ class Live:
 
 
 def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
-    """The quota rows that these drafts must lock."""
+    """Yield the quota rows that these drafts must lock."""
     for draft in drafts:
         if draft.kind.max_live_jobs is not None:
             yield draft.organization, "live"
@@ -132,7 +132,7 @@ def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Dupl
 
 
 def _queue_full(live: Live, added: int) -> QueueFull:
-    """What to say where `added` new jobs do not fit beside those that were there before."""
+    """Return the error for `added` new jobs that do not fit beside the earlier ones."""
     name, limit = live.organization, live.limit
     if limit == 0:
         return QueueFull(f"Organization {name} may have no live jobs, as its max_live_jobs is 0; raise it.")
@@ -236,7 +236,7 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
 
 
 def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Duplicates) -> None:
-    """Two drafts have one key: neither is there yet, so nobody can wait for it, and it is not to be replaced."""
+    """Give the second of two drafts with one key the first's job, or refuse it; neither can be replaced yet."""
     rule = drafts[second].dedup
     assert rule is not None
     if drafts[second].kind.on_duplicate == "return":
@@ -287,7 +287,7 @@ def _duplicate(draft: Draft, holder: dedup.KeyHolder) -> DuplicateJob:
 
 
 def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID]:
-    """The jobs that drafts get instead, found where their own transaction can't see them; nothing is locked or taken.
+    """Return the earlier jobs that drafts get, which their own transaction can't see; lock and take nothing.
 
     Raises:
         DuplicateJob: a job of its id is there or an identical one is live, and the draft's `on_duplicate` rejects it.

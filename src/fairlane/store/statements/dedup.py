@@ -67,7 +67,7 @@ def take(
 
 
 def holder(connection: Connection, now: datetime, organization: str, key: str) -> KeyHolder | None:
-    """The live job that holds the key, as far as this connection sees; nothing is locked."""
+    """Return the live job that holds the key, as far as this connection sees; lock nothing."""
     found = connection.execute(
         select(live.c.id, live.c.status)
         .select_from(dedup_keys)

@@ -72,7 +72,7 @@ def _as_inserted(new: Fresh, now: datetime) -> Job | None:
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
-    """The parents outside the batch. One in the batch that turned out to be a duplicate counts as the earlier job.
+    """Return the parents outside the batch. A duplicate in the batch counts as its earlier job.
 
     Raises:
         ParentNotFound: neither in the organization nor in the batch.
