@@ -265,6 +265,33 @@ def test_a_worker_tells_once_that_its_quick_statement_fails_and_writes_ends_the_
         assert "no quick ends" in str(told.error)
 
 
+def test_for_a_job_with_a_child_the_quick_statement_is_sent_once(postgres_url: str) -> None:
+    with engine(postgres_url) as fl, counting_quick_statements(postgres_url) as sent:
+        nothing(fl)
+        parent = fl.give("work")
+        child = fl.give("work", depends_on=[parent])
+        assert Stage(fl.database, fl.database.hint).run_once() == 1  # from here on the end has to tell the child
+        with running(fl.worker()):
+            assert fl.ended(child).status == "completed"
+        assert sent() == 2  # once for each job
+
+
+@contextmanager
+def counting_quick_statements(url: str) -> Iterator[Callable[[], int]]:
+    """Count how often PostgreSQL is sent the quick statement, also where it completes nothing."""
+    with psycopg.connect(url, autocommit=True) as host:
+        host.execute("CREATE SEQUENCE sent")
+        host.execute(
+            "CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            " AS $$BEGIN PERFORM nextval('public.sent'); RETURN NULL; END$$"
+        )
+        host.execute(
+            "CREATE TRIGGER count_it BEFORE INSERT ON fairlane_ended"
+            " WHEN (current_query() LIKE '%moment AS MATERIALIZED%') EXECUTE FUNCTION count_it()"
+        )
+        yield lambda: host.execute("SELECT nextval('sent') - 1").fetchone()[0]  # type: ignore[index]
+
+
 @contextmanager
 def refusing_quick_ends(url: str) -> Iterator[None]:
     """PostgreSQL fails whenever a job is completed by a session in which only the quick statement runs."""

@@ -290,6 +290,8 @@ class Results:
             self._on_quick_way_failed(error)
         else:
             self._failed_before = False
+            # What the statement has left out, `finish` decides, and does not send the statement once more.
+            batch = [one._replace(has_checkpoint=True) for one in batch] if len(done) < len(batch) else batch
         if with_child := [one for one in done if one.may_free]:
             try:
                 await in_thread(self._threads, partial(self._tell_children, with_child))
