@@ -51,6 +51,14 @@ def leak(ctx: JobContext, key: SecretStr, login: Login, db_password: str, then: 
             return "well"
 
 
+def flood(ctx: JobContext, key: SecretStr, then: str) -> None:
+    """Say a secret so often that each text is cut within one, whatever its limit is."""
+    told = f"{key.get_secret_value()} " * 5_000
+    ctx.progress(10, told)
+    ctx.log(told)
+    raise Snooze(3600, told) if then == "snooze" else PermanentError(told)
+
+
 def register(fl: Fairlane, isolation: Any) -> None:
     fl.job_type("leak", isolation=isolation, dedup_window=0)(leak)
 
@@ -94,6 +102,18 @@ def test_whatever_a_handler_says_nobody_is_told_a_secret(fl: Engine, then: str, 
     assert_hidden(text)
     assert_hidden(caplog.text)
     assert fl.look(job).parameters == {**SHOWN, "then": then}
+
+
+@pytest.mark.parametrize("then", ["fail", "snooze"])
+def test_where_a_long_text_is_cut_no_part_of_a_secret_is_left(fl: Engine, then: str, request: Any) -> None:
+    isolation = request.node.callspec.params["fl"]
+    fl.job_type("flood", isolation=isolation, dedup_window=0)(flood)
+    job = fl.give("flood", parameters={"key": "QXZ-WKV-QXZ-WKV-JQ", "then": then})
+    with running(fl.worker()):
+        fl.events.wait(JobEnded, job_id=job.id)
+    text = told(fl, job)
+    assert text.count("[redacted] [redacted]") >= 3
+    assert [part for part in ("QX", "XZ", "WK", "KV", "JQ") if part in text] == []
 
 
 @pytest.mark.slow

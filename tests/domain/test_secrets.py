@@ -158,6 +158,27 @@ def test_the_longest_goes_first():
     assert without("hunter22 hunter", values) == f"{REDACTED} {REDACTED}"
 
 
+# Of other characters than all else, so that each that is left is seen.
+digits = st.lists(st.text("01", min_size=4, max_size=9), min_size=1, max_size=3)
+
+
+@given(digits, st.data())
+def test_of_a_secret_nothing_is_left_wherever_a_text_is_cut(secrets, data):
+    values = tuple(sorted(secrets, key=len, reverse=True))
+    text = "".join(data.draw(st.lists(st.sampled_from([*secrets, "x", "yz "]), max_size=12)))
+    start, stop = data.draw(st.integers(0, 80)), data.draw(st.integers(0, 80))
+    found = without(text, values, start, stop)
+    assert found.replace(REDACTED, "") == text[start:stop].replace("0", "").replace("1", "")
+    assert (REDACTED in found) == any(one in "01" for one in text[start:stop])
+    # However long the text is, no more of it is read.
+    assert without(text[: stop + len(values[0])], values, start, stop) == found
+
+
+def test_a_long_secret_that_overlaps_itself_takes_no_longer():
+    values = ("a" * 100_000,)
+    assert without("a" * 1_000_000 + "b", values) == f"{REDACTED}b"
+
+
 def test_a_secret_does_not_show_itself():
     assert "hunter22" not in f"{Secret('hunter22')} {[Secret('hunter22')]!r}"
     assert Secret("a") == Secret("a") != Secret(b"a")

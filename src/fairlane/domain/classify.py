@@ -48,7 +48,8 @@ from fairlane.domain.error_types import (
     name_of,
 )
 from fairlane.domain.outcomes import ErrorReport
-from fairlane.domain.redact import redact
+from fairlane.domain.redact import REDACTED, redact
+from fairlane.domain.secrets import without
 from fairlane.domain.texts import printable
 
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
@@ -58,7 +59,10 @@ LONGEST_WAIT: Final = 86_400.0  # seconds; no foreign server parks a job for lon
 
 # So much is searched for secrets: enough that no secret cut in two comes into what is kept.
 _RAW_MESSAGE_LIMIT: Final = 20_000  # characters
-_RAW_TRACEBACK_LIMIT: Final = 200_000  # bytes
+_RAW_TRACEBACK_LIMIT: Final = 200_000  # characters
+_LEFT_OUT: Final = "\n… left out …\n"
+# In the place of a secret value while `redact` reads the text: a word, so that what is around it keeps its shape.
+_HIDDEN: Final = "SecretParameter"
 _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
 
@@ -76,7 +80,13 @@ Declared = Mapping[str, bool]
 _OURS: Final[Declared] = {name_of(errors.TransientError): False, name_of(errors.PermanentError): True}
 
 
-def classify(error: BaseException, *, transient: Collection[str] = (), permanent: Collection[str] = ()) -> ErrorReport:
+def classify(
+    error: BaseException,
+    *,
+    transient: Collection[str] = (),
+    permanent: Collection[str] = (),
+    secrets: tuple[str, ...] = (),
+) -> ErrorReport:
     """Return what is kept of an exception, and whether its job is tried again; raise nothing, whatever it does.
 
     A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first that
@@ -86,6 +96,7 @@ def classify(error: BaseException, *, transient: Collection[str] = (), permanent
         error: what the handler raised.
         transient: the names (`name_of`) of the job type's own classes to retry.
         permanent: those of its classes to give up on. The nearest class decides; one in both is retried.
+        secrets: the values of the job's secret parameters (`secret_values`), which the report does not hold.
 
     The report's type and fingerprint have at most 200 characters, its message 2,000, its traceback 16 KiB;
     `retry_after` is 0 to 86,400 seconds.
@@ -97,8 +108,8 @@ def classify(error: BaseException, *, transient: Collection[str] = (), permanent
     decisive, ruling = min(judged, key=lambda one: one[1].rank)
     return ErrorReport(
         error_type=_error_type(decisive),
-        message=_message(decisive),
-        traceback=_traceback(error),
+        message=_message(decisive, secrets),
+        traceback=_traceback(error, secrets),
         permanent=ruling.permanent,
         retries=ruling.retries,
         is_storage=ruling.is_storage,
@@ -232,20 +243,31 @@ def _error_type(error: BaseException) -> str:
     return _cut(printable(name), TYPE_LIMIT)  # a class can be called anything
 
 
-def _message(error: BaseException) -> str:
+def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - that the handler failed is worth more than the words for it
         text = f"(no message: its __str__ raised {type(broken).__name__})"
-    return _cut(redact(_storable(text[:_RAW_MESSAGE_LIMIT])), MESSAGE_LIMIT)
+    return _cut(_redacted(without(text, secrets, stop=_RAW_MESSAGE_LIMIT, by=_HIDDEN)), MESSAGE_LIMIT)
 
 
-def _traceback(error: BaseException) -> str:
+def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = _raw_traceback(error)
     except Exception as broken:  # noqa: BLE001 - as for the message
         text = f"(no traceback: formatting it raised {type(broken).__name__})"
-    return _cut_middle(redact(_cut_middle(_storable(text), _RAW_TRACEBACK_LIMIT)), TRACEBACK_LIMIT)
+    if len(text) <= _RAW_TRACEBACK_LIMIT:
+        text = without(text, secrets, by=_HIDDEN)
+    else:
+        head = without(text, secrets, stop=_RAW_TRACEBACK_LIMIT // 4, by=_HIDDEN)
+        tail = without(text, secrets, len(text) - _RAW_TRACEBACK_LIMIT * 3 // 4, by=_HIDDEN)
+        text = head + _LEFT_OUT + tail
+    return _cut_middle(_redacted(text), TRACEBACK_LIMIT)
+
+
+def _redacted(text: str) -> str:
+    """Return a text without secret values as it is kept: without other secrets, and storable."""
+    return redact(_storable(text)).replace(_HIDDEN, REDACTED)
 
 
 def _fingerprint(error: BaseException) -> str:
@@ -288,10 +310,9 @@ def _cut_middle(text: str, limit: int) -> str:
     data = text.encode()
     if len(data) <= limit:
         return text
-    mark = "\n… left out …\n"
-    room = limit - len(mark.encode())
+    room = limit - len(_LEFT_OUT.encode())
     head, tail = data[: room // 4], data[-(room - room // 4) :]
-    return head.decode(errors="ignore") + mark + tail.decode(errors="ignore")
+    return head.decode(errors="ignore") + _LEFT_OUT + tail.decode(errors="ignore")
 
 
 def _raw_traceback(error: BaseException) -> str:

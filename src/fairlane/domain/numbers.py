@@ -66,5 +66,5 @@ def number_of(rule: str, value: str | SupportsFloat | SupportsIndex) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if math.isnan(number):
-        raise ValueError(f"{rule} {value!r:.80}.")
+        raise ValueError(f"{rule} {value!r}.")
     return number

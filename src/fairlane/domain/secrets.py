@@ -227,8 +227,43 @@ def _as_bytes(value: object) -> Iterator[str]:
             yield found.decode()
 
 
-def without(text: str, values: tuple[str, ...]) -> str:
-    """Return the text with `[redacted]` in the place of each of these values, the longest of which come first."""
+def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None = None, *, by: str = REDACTED) -> str:
+    """Return `text[start:stop]` with `[redacted]` in the place of each of these values.
+
+    A value that stands across an end of that part leaves nothing there. Beyond the part no more is searched than the
+    longest value has.
+
+    Args:
+        values: as `secret_values` returns them, the longest first.
+        start, stop: 0 or more.
+        by: what stands in the place of a value.
+    """
+    stop = len(text) if stop is None else min(stop, len(text))
+    longest = len(values[0]) if values else 0
+    first = max(start - longest, 0)
+    around = text[first : stop + longest]
+    at, end = start - first, stop - first
+    parts: list[str] = []
+    for left, right in sorted(_places(around, values)):
+        if max(left, at) >= end:
+            break
+        if right > at:
+            # One that begins before this has its mark already, or begins before the part.
+            if left >= at or not parts:
+                parts += around[at:left], by
+            at = right
+    return "".join((*parts, around[at:end]))
+
+
+def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Yield where each of the values begins and ends. The time grows with the length of the text, also of "aaaa…"."""
     for value in values:
-        text = text.replace(value, REDACTED)
-    return text
+        left = text.find(value)
+        while left >= 0:
+            right = left + len(value)
+            again = text.find(value, left + 1, right + len(value) - 1)
+            if again >= 0:  # it overlaps itself, maybe over and over
+                while right < len(text) and text[right] == text[right - (again - left)]:
+                    right += 1
+            yield left, right
+            left = text.find(value, right - len(value) + 1)

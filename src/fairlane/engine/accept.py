@@ -9,6 +9,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Final, cast
 
 from fairlane.domain.errors import PermanentError
+from fairlane.domain.secrets import without
 from fairlane.registry.pieces import PIECE
 
 CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
@@ -21,9 +22,14 @@ _MEDIA_TYPE: Final = re.compile("[!-.0-~]+/[!-~][ -~]*")  # printable ASCII
 Data = bytes | bytearray | memoryview | str | Path | BinaryIO | Iterator[bytes]
 
 
-def storable(text: object) -> str:
-    """Return a text that any database can hold: a character that can't be stored is no reason for a job to fail."""
-    return str(text)[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+def storable(text: object, secrets: tuple[str, ...] = ()) -> str:
+    """Return a text that any database can hold: a character that can't be stored is no reason for a job to fail.
+
+    Args:
+        secrets: the values of the job's secret parameters (`secret_values`), which are taken out before it is cut.
+    """
+    clean = without(str(text), secrets, stop=TEXT_LIMIT)[:TEXT_LIMIT]
+    return clean.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO:
@@ -107,7 +113,7 @@ async def spooled(pieces: AsyncIterator[bytes]) -> BinaryIO:
 def safe_name(name: str) -> str:
     """Return an artifact's name that no path can be made of. Raises PermanentError for any other."""
     if not name.strip() or len(name) > NAME_LIMIT:
-        raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name[:NAME_LIMIT]!r}")
+        raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name!r}")
     if not name.isprintable():
         raise PermanentError(f"an artifact's name has printable characters only: {name!r}")
     if "/" in name or "\\" in name or ".." in name or name == ".":
@@ -120,6 +126,6 @@ def media_type(content_type: str | None) -> str | None:
     if content_type is not None and (len(content_type) > NAME_LIMIT or not _MEDIA_TYPE.fullmatch(content_type)):
         raise PermanentError(
             f"a content type is a media type like 'text/csv' or 'text/plain; charset=utf-8', at most {NAME_LIMIT} "
-            f"printable ASCII characters: {content_type[:NAME_LIMIT]!r}"
+            f"printable ASCII characters: {content_type!r}"
         )
     return content_type

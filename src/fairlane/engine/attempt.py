@@ -25,6 +25,7 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
+from fairlane.domain.secrets import secret_values
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised
@@ -124,7 +125,7 @@ class Attempt:
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
-            message = storable(self.channel.cleaner.text(str(error)))
+            message = storable(error)
             report = ErrorReport(kind, message, fingerprint=f"{kind} {job_type.name}")
             outcome = Failed(report, is_of_handler=False)
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own, or NotBegun
@@ -241,13 +242,12 @@ class Attempt:
             why = f"the system gives no thread or process to run jobs in ({error})"
             self._slots.on_unfit(f"{why}; allow it more, or give it fewer slots")
             return Released("its worker had no thread or process to run it in", DEFERRED)
-        cleaner = self.channel.cleaner
         if isinstance(error, BaseException):
+            secrets = secret_values(self.facts.parameters)
             if (snooze := snooze_of(error)) is not None:
-                return Snoozed(snooze.seconds, storable(cleaner.text(snooze.reason)))
+                return Snoozed(snooze.seconds, storable(snooze.reason, secrets))
             if isinstance(error, Interrupted):
                 return Stopped("the handler stopped")
             transient, permanent = self.job_type.errors
-            error = classify(error, transient=transient, permanent=permanent)
-        report = cleaner.error(error)
-        return Deferred(report) if report.is_storage else Failed(report)
+            error = classify(error, transient=transient, permanent=permanent, secrets=secrets)
+        return Deferred(error) if error.is_storage else Failed(error)

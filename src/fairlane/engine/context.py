@@ -30,7 +30,7 @@ from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.numbers import number_of
-from fairlane.domain.secrets import bare
+from fairlane.domain.secrets import bare, secret_values
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
 from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
@@ -136,14 +136,15 @@ class Receipt:
 class JobLog:
     """`ctx.log`: lines that are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
 
-    def __init__(self, write: Callable[[LoggedLine], Receipt]) -> None:
+    def __init__(self, write: Callable[[LoggedLine], Receipt], secrets: tuple[str, ...]) -> None:
         self._write = write
+        self._secrets = secrets
 
     def __call__(self, message: object, level: Level = "info") -> Receipt:
         """Keep a line. Raises ValueError for a level that does not exist."""
         if level not in get_args(Level):
             raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
-        return self._write(LoggedLine(level, storable(message)))
+        return self._write(LoggedLine(level, storable(message, self._secrets)))
 
     def debug(self, message: object) -> Receipt:
         """Keep a line that helps to find a mistake."""
@@ -234,13 +235,18 @@ class JobContext:
         """Return what keeps lines with the job."""
         # Made when asked for: kept, it would be a reference cycle, and tens of thousands of them a second cost the
         # garbage collector more than the jobs take.
-        return JobLog(self._keep)
+        return JobLog(self._keep, self._secrets)
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
         """Return the parameters in their JSON form; the handler's arguments are the same, typed."""
         parameters: Mapping[str, Any] = bare(json.loads(self._facts.parameters))
         return parameters
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """Return the values that no text of the handler's is to hold."""
+        return secret_values(self._facts.parameters)
 
     @cached_property
     def checkpointed(self) -> Any:
@@ -274,7 +280,7 @@ class JobContext:
             rule = "percent must be a number, or None if it is unknown, not"
             percent = min(max(number_of(rule, percent), 0.0), 100.0)
         self._stop_if_asked()
-        self._channel.send(Progress(percent, None if message is None else storable(message)))
+        self._channel.send(Progress(percent, None if message is None else storable(message, self._secrets)))
         return Receipt(_turn)
 
     def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> "Track[T]":
@@ -428,7 +434,7 @@ class Track(Generic[T]):
         message: str | None,
     ) -> None:
         if not isinstance(iterable, Iterable | AsyncIterable):
-            raise TypeError(f"ctx.track takes a list or another iterable, not {iterable!r:.80}.")
+            raise TypeError(f"ctx.track takes a list or another iterable, not {iterable!r}.")
         self._report = report
         self._check = check
         self._iterable = iterable

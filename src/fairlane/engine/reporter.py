@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
@@ -25,9 +25,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import JobProgressed
-from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.sealing import Field, Seal
-from fairlane.domain.secrets import secret_values, without
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
 from fairlane.engine.service import SOON, next_wait
@@ -68,41 +66,6 @@ class LeaseLostError(FairlaneError):
     """The attempt is over, here or altogether: nothing more is written for it."""
 
 
-class Cleaner:
-    """Knows the secrets among the parameters of one job, once there is a text in which they may be.
-
-    Args:
-        parameters: of the job, as JSON text.
-    """
-
-    def __init__(self, parameters: str) -> None:
-        self._parameters = parameters
-
-    @cached_property
-    def _secrets(self) -> tuple[str, ...]:
-        return secret_values(self._parameters)
-
-    def text(self, text: str) -> str:
-        """Return the text without them."""
-        return without(text, self._secrets)
-
-    def report(self, report: Report) -> Report:
-        """Return the report with its texts without them; checkpoints and files are the handler's own."""
-        match report:
-            case LoggedLine(level, message) if self._secrets:
-                return LoggedLine(level, self.text(message))
-            case Progress(percent, str() as message) if self._secrets:
-                return Progress(percent, self.text(message))
-            case _:
-                return report
-
-    def error(self, error: ErrorReport) -> ErrorReport:
-        """Return what is kept of an error, without them."""
-        if not self._secrets:
-            return error
-        return replace(error, message=self.text(error.message), traceback=self.text(error.traceback))
-
-
 class AttemptChannel:
     """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks.
 
@@ -121,7 +84,6 @@ class AttemptChannel:
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[UUID], None],
     ) -> None:
-        self.cleaner = Cleaner(facts.parameters)
         self.has_checkpoint = False  # sent one, whether or not it could be kept
         self._deps = deps
         self._facts = facts
@@ -146,7 +108,6 @@ class AttemptChannel:
         take its place.
         """
         future: Future[Any] = Future()
-        report = self.cleaner.report(report)
         with self._lock:
             if self._is_shut:
                 future.set_exception(LeaseLostError(_OVER))

@@ -63,6 +63,10 @@ class RecordingContext(JobContext):
         super().__init__(facts, _Recorder(self), Interrupt(), blocking=True)
 
     @property
+    def _secrets(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def parents(self) -> tuple[Parent, ...]:
         """Return the jobs that this one depended on."""
         return self._given_parents

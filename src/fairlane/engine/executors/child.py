@@ -33,6 +33,7 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
+from fairlane.domain.secrets import secret_values
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
@@ -158,10 +159,11 @@ class Run:
         error = ending(raised, self.interrupt.reason)
         if isinstance(error, Interrupted):
             return {"stopped": True}
+        secrets = secret_values(self.facts.parameters)
         if (snooze := snooze_of(error)) is not None:
-            return {"snoozed": [snooze.seconds, storable(snooze.reason)]}
+            return {"snoozed": [snooze.seconds, storable(snooze.reason, secrets)]}
         transient, permanent = self._errors
-        return {"raised": asdict(classify(error, transient=transient, permanent=permanent))}
+        return {"raised": asdict(classify(error, transient=transient, permanent=permanent, secrets=secrets))}
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop, from another thread; False if it was asked before."""
