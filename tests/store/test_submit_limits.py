@@ -66,6 +66,16 @@ class TestRate:
         scene.submit("letter")
         assert wait_of(lambda: scene.submit("letter")) == 10
 
+    def test_the_sentence_says_whole_seconds_after_which_it_fits(self, scene: Scene):
+        for _ in range(3):
+            scene.submit("letter")
+        scene.clock.advance(30.4)
+        with pytest.raises(RateLimited, match=r"try again in 30 s\."):
+            scene.submit("letter")
+        scene.clock.advance(29.3)
+        with pytest.raises(RateLimited, match=r"try again in 1 s\."):
+            scene.submit("letter")
+
     def test_a_refused_submission_does_not_count(self, scene: Scene):
         for _ in range(3):
             scene.submit("letter")

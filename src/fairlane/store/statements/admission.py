@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Final
 from uuid import UUID
 
@@ -82,7 +83,7 @@ def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft], 
 
 def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
     if rate.limit == 0:
-        raise RateLimited(f"Nobody may submit {draft.job_type}: its rate_limit is 0.")
+        raise RateLimited(f"Nobody may submit {draft.job_type}: its rate_limit is 0; raise it.")
     times = "once" if rate.limit == 1 else f"{rate.limit} times"
     may = f"{draft.user or 'system'} may submit {draft.job_type} {times} in {rate.window:g} s"
     nth = rate.limit - in_batch
@@ -99,7 +100,7 @@ def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateL
     if oldest is None:
         return
     wait = max((oldest - now).total_seconds() + rate.window, 0.001)
-    raise RateLimited(f"{may}; try again in {wait:.0f} s.", retry_after=wait)
+    raise RateLimited(f"{may}; try again in {ceil(wait)} s.", retry_after=wait)
 
 
 def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> list[Live]:
