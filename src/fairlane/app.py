@@ -502,7 +502,7 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         refuse_suspended(self.directory, organization)
-        job = self.get(job, organization=organization)
+        job = self.reads.get(job, organization, with_parameters=False)
         if job.status not in TERMINAL:
             raise IllegalTransition(f"Job {job.id} is {job.status} and has no result yet; wait for its end.")
         return self.reads.result(job, organization)
@@ -552,7 +552,7 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         refuse_suspended(self.directory, organization)
-        return Result(None, self.reads.result(job, organization).artifacts)
+        return Result(None, self.reads.artifacts(job, organization))
 
     def find_artifact(self, job: JobOrId, name: str, *, organization: str) -> Artifact:
         """Return what is known of an artifact, to hand it out in pieces.
@@ -563,7 +563,7 @@ class Fairlane:
         """
         refuse_suspended(self.directory, organization)
         job_id = job_id_of(job, organization)
-        by_name = {one.name: one for one in self.reads.result(job_id, organization).artifacts}
+        by_name = {one.name: one for one in self.reads.artifacts(job_id, organization)}
         if name not in by_name:
             left = f"it has {', '.join(by_name)}" if by_name else "it has none"
             raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")

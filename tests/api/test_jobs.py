@@ -48,6 +48,26 @@ def test_a_job_is_submitted_watched_and_its_result_fetched(api: Api):
     assert listed["items"][0]["held_by"] is None
 
 
+# What is sent for each request that shows no parameters; a job may have megabytes of them.
+@pytest.mark.parametrize("path", ["", "/{job}/explanation", "/{job}/history", "/{job}/logs", "/{job}/artifacts"])
+def test_what_shows_no_parameters_does_not_read_them(api: Api, path: str):
+    job, sent = submitted(api, parameters={"month": "2026-10"}), list[str]()
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    answer = api.as_("member").get(JOBS + path.format(job=job))
+    assert answer.status_code == 200
+    assert sent
+    assert not [one for one in sent if "jobs.parameters" in one]
+
+
+def test_files_are_listed_and_found_without_reading_the_result(api: Api):
+    client, job, sent = api.as_("member"), submitted(api), list[str]()
+    api.run()
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    assert client.get(f"{JOBS}/{job}/artifacts").json()["artifacts"]
+    assert client.get(f"{JOBS}/{job}/artifacts/report.txt").status_code == 200
+    assert not [one for one in sent if "results" in one]
+
+
 def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
     client = api.as_("member")
     for body, status, kind in [

@@ -19,9 +19,11 @@ from typing import Any, Literal
 import pytest
 from pydantic import SecretStr
 from rich.console import Console
+from sqlalchemy import Engine, event
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
 from fairlane.cli import output, submitting
+from fairlane.cli.lookup import find_id
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
@@ -48,6 +50,24 @@ def test_a_process_without_the_handler_submits(run: Run, fl: Fairlane) -> None:
     (job,) = fl.list(organization="acme").items
     assert printed == f"Job {job.id} is queued.\n"
     assert (job.user, job.parameters) == ("ana", {"name": "Bo"})
+
+
+def test_a_list_and_the_search_for_the_end_of_an_id_do_not_read_parameters(run: Run, fl: Fairlane) -> None:
+    job, sent = submitted(run), list[str]()
+
+    def record(*given: Any) -> None:
+        sent.append(given[2])
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        run("jobs", "list", "-o", "acme")
+        assert str(find_id(fl, job[-6:], "acme")) == job
+        assert str(find_id(fl, job[-8:], "acme")) == job
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+
+    assert sent
+    assert not [one for one in sent if "jobs.parameters" in one]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class Door:
         if job is None:
             room = Room(RoomKind.ORGANIZATION, access.organization)
             return Opened(room, partial(self._overview, access.organization), place_in(access))
-        found = self._fl.get(job, organization=access.organization)
+        found = self._fl.reads.get(job, access.organization, with_parameters=False)
         room = Room(RoomKind.JOB, access.organization, found.id)
         return Opened(room, partial(self._job, access, room), place_in(access))
 

@@ -74,11 +74,12 @@ def list_jobs(
         fairlane jobs list -o acme --label doc=42 --json
     """
     fl = engine(context)
-    page = fl.list(
-        organization=organization,
+    page = fl.reads.list(
+        organization,
         **bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before),
         limit=limit,
         cursor=cursor,
+        with_parameters=as_json,
     )
     if not page.items:
         refuse_unknown(fl, organization)
@@ -234,7 +235,7 @@ def log(
     seen = 0
     while True:
         # The status first: what was written before it is among the lines.
-        ended = fl.get(found.id, organization=organization).status in TERMINAL
+        ended = fl.reads.get(found.id, organization, with_parameters=False).status in TERMINAL
         lines = _lines(fl, found, seen)
         for line in lines:
             say(f"{moment(line.at)}  {line.level:<7}  {line.message}")

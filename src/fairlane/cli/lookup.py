@@ -28,18 +28,23 @@ class NoSuchGroup(FairlaneError):
 
 
 def find(fl: "Fairlane", text: str, organization: str) -> Job:
-    """Return the job that is meant.
+    """Return the job that is meant, as `find_id`."""
+    return fl.get(find_id(fl, text, organization), organization=organization)
+
+
+def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
+    """Return the id of the job that is meant. A whole id is not looked for.
 
     Raises:
         JobNotFound: the organization has none.
         AmbiguousId: it has several; the message says what to do.
     """
     if _is_id(text):
-        return fl.get(text, organization=organization)
+        return UUID(text)
     if not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
         raise job_not_found(text, organization)
     digits = text.replace("-", "").lower()
-    page = fl.list(organization=organization, text=text, limit=2)
+    page = fl.reads.list(organization, text=text, limit=2, with_parameters=False)
     by_id = tuple(job for job in page.items if job.id.hex.startswith(digits) or job.id.hex.endswith(digits))
     found = by_id or _by_end(fl, digits, organization)
     if not found:
@@ -47,12 +52,7 @@ def find(fl: "Fairlane", text: str, organization: str) -> Job:
         raise job_not_found(text, organization)
     if len(found) > 1:
         raise AmbiguousId(f"Several jobs of {organization} have {text} in their id; give the whole id.")
-    return found[0]
-
-
-def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
-    """Return the id of the job that is meant, as `find`."""
-    return UUID(text) if _is_id(text) else find(fl, text, organization).id
+    return found[0].id
 
 
 def find_fingerprint(fl: "Fairlane", text: str, organization: str) -> str:
@@ -137,5 +137,5 @@ def _is_id(text: str) -> bool:
 
 
 def _by_end(fl: "Fairlane", end: str, organization: str) -> tuple[Job, ...]:
-    newest = fl.list(organization=organization, limit=_SEARCHED)
+    newest = fl.reads.list(organization, limit=_SEARCHED, with_parameters=False)
     return tuple(job for job in newest.items if job.id.hex.endswith(end))

@@ -314,7 +314,8 @@ class JobControl:
         return edited
 
     def _edit(self, connection: Connection, row: AnyRow, edited: _Edited | None) -> Edit:
-        if edited is None or edited.row.parameters != row.parameters:
+        now = rows.find(connection, row.organization_id, row.id)
+        if edited is None or now is None or edited.row.parameters != now.parameters:
             raise StorageUnavailable(f"Job {row.id} was changed just now; it was not retried, try again.")
         if isinstance(edited.new, FairlaneError):
             raise edited.new

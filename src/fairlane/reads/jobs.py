@@ -210,11 +210,19 @@ def page_of(
     beyond: Place | None,
     limit: int,
     oldest_first: bool,
+    with_parameters: bool,
 ) -> Page[Job]:
     """Return a page of what is wanted, and how many there are."""
     # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
     items = job_list.page(
-        connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
+        connection,
+        organization,
+        wanted,
+        beyond=beyond,
+        limit=limit + 1,
+        opener=opener,
+        oldest_first=oldest_first,
+        with_parameters=with_parameters,
     )
     is_all = beyond is None and len(items) <= limit
     total = len(items) if is_all else job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)

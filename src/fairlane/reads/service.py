@@ -11,7 +11,18 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.graph import Graph
-from fairlane.domain.jobs import Job, JobOrId, LogEntry, LogLine, Page, Result, decode_cursor, job_id_of, job_not_found
+from fairlane.domain.jobs import (
+    Artifact,
+    Job,
+    JobOrId,
+    LogEntry,
+    LogLine,
+    Page,
+    Result,
+    decode_cursor,
+    job_id_of,
+    job_not_found,
+)
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.sealing import Field
@@ -57,11 +68,17 @@ class Reads:
         self.matching = Matching(database, self._tenants)
         self.waiting = Waiting(database)
 
-    def get(self, job: JobOrId, organization: str) -> Job:
-        """Return a job. Raises `JobNotFound`."""
+    def get(self, job: JobOrId, organization: str, *, with_parameters: bool = True) -> Job:
+        """Return a job. Raises `JobNotFound`.
+
+        Args:
+            with_parameters: False: they are not read, and the job has none.
+        """
         key = job_id_of(job, organization)
         found = self._tenants.read(
-            lambda connection: rows.get(connection, organization, key, self._keyring.shown(connection)),
+            lambda connection: rows.get(
+                connection, organization, key, self._keyring.shown(connection), with_parameters=with_parameters
+            ),
             of=organization,
         )
         if found is None:
@@ -86,6 +103,7 @@ class Reads:
         in_errors: bool = True,
         fingerprint: str | None = None,
         oldest_first: bool = False,
+        with_parameters: bool = True,
     ) -> Page[Job]:
         """Return jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
@@ -103,6 +121,7 @@ class Reads:
             in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
             fingerprint: dead letters with this error that nobody has decided about.
             oldest_first: instead.
+            with_parameters: False: they are not read, and the jobs have none. Each may have megabytes of them.
 
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
@@ -132,6 +151,7 @@ class Reads:
                 beyond=beyond,
                 limit=limit,
                 oldest_first=oldest_first,
+                with_parameters=with_parameters,
             ),
             of=organization,
         )
@@ -218,9 +238,17 @@ class Reads:
                 self._keyring.shown(connection).value(
                     organization, key, Field.RESULT, history.result_of(connection, organization, key)
                 ),
-                tuple(map(log.artifact, attempts.artifacts_of(connection, organization, [key]))),
+                _artifacts(connection, organization, key),
             ),
         )
+
+    def artifacts(self, job: JobOrId, organization: str) -> tuple[Artifact, ...]:
+        """Return what is known of the job's artifacts, without reading its value. The caller checks as for `result`.
+
+        Raises:
+            JobNotFound
+        """
+        return self._of_job(job, organization, _artifacts)
 
     def metrics(self, organization: str | None = None, *, minutes: int = 60) -> Metrics:
         """Return counts and ages, and how jobs went within the last `minutes`; None = over all, for operators.
@@ -336,6 +364,10 @@ class Reads:
 
         (found,) = self._tenants.read(work, of=organization)
         return found
+
+
+def _artifacts(connection: Connection, organization: str, job_id: UUID) -> tuple[Artifact, ...]:
+    return tuple(map(log.artifact, attempts.artifacts_of(connection, organization, [job_id])))
 
 
 def _scope(organization: str | None) -> str | Everyone:

@@ -126,7 +126,12 @@ def list_jobs(
 ) -> Counted[ListedJob]:
     """List jobs that fit all that is given, newest first, or oldest first."""
     page = scope.fl.reads.list(
-        scope.organization, **filters.given(scope), oldest_first=order == "oldest", limit=limit, cursor=cursor
+        scope.organization,
+        **filters.given(scope),
+        oldest_first=order == "oldest",
+        limit=limit,
+        cursor=cursor,
+        with_parameters=False,
     )
     waiting = {one.job_type for one in page.items if one.status in WAITING}
     holds = scope.fl.reads.waiting.holds(scope.organization, waiting) if waiting else Holds()

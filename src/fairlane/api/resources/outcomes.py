@@ -141,4 +141,4 @@ def get_artifact(
 
 def _sees(scope: Scope, job: str) -> bool:
     """Return True if they may see the job's payload; a job that is not theirs to see at all is a JobNotFound."""
-    return scope.access.sees_payload(scope.fl.get(job, organization=scope.organization).user)
+    return scope.access.sees_payload(scope.fl.reads.get(job, scope.organization, with_parameters=False).user)

@@ -90,12 +90,13 @@ def page(
     limit: int,
     opener: Opener = WITHOUT_KEYS,
     oldest_first: bool = False,
+    with_parameters: bool = True,
 ) -> tuple[Job, ...]:
-    """Return jobs, newest first or oldest first, from just beyond one."""
+    """Return jobs, newest first or oldest first, from just beyond one; with empty parameters if they are not wanted."""
     start = _Start(beyond, oldest_first) if beyond is not None else None
     found = _first(organization, wanted, limit, start, oldest_first=oldest_first)
     # All else of a job is read for those of the page alone.
-    statement = select_jobs(found, is_row(jobs, organization, found.c.id))
+    statement = select_jobs(found, is_row(jobs, organization, found.c.id), with_parameters=with_parameters)
     return jobs_of(connection, organization, statement.order_by(*_in_order(found.c, oldest_first=oldest_first)), opener)
 
 

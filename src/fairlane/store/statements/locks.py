@@ -25,7 +25,8 @@ def lock(
         skip_locked: leave out those of which somebody holds the state or the facts; else wait for them.
 
     Returns:
-        The rows of `select_whole` by id, as they are under their locks; without those that are not there.
+        The rows of `select_whole` by id, without parameters, as they are under their locks. A job that is not there has
+        none.
     """
     wanted = set(ids)
     if engine_of(connection).writers_are_serial:
@@ -69,5 +70,5 @@ def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> d
     """Read in a statement of its own: its snapshot is younger than the locks."""
     if not ids:
         return {}
-    whole = select_whole().where(jobs.c.organization_id == organization)
+    whole = select_whole(with_parameters=False).where(jobs.c.organization_id == organization)
     return {row.id: row for row in connection.execute(engine_of(connection).by_ids(whole, jobs.c.id, ids))}

@@ -11,7 +11,15 @@ from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.sql import fixed, is_row
-from fairlane.store.statements.whole import COLUMNS, HAS_STATE, STATE, WHOLE, select_whole, with_state
+from fairlane.store.statements.whole import (
+    COLUMNS,
+    HAS_STATE,
+    STATE,
+    WHOLE,
+    WITHOUT_PARAMETERS,
+    select_whole,
+    with_state,
+)
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
 _EDGES: Final = (
@@ -62,12 +70,16 @@ class _WithoutKeys:
 WITHOUT_KEYS: Final = _WithoutKeys()
 
 
-def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None = None) -> Select[Any]:
+def select_jobs(
+    found: FromClause | None = None, on: ColumnElement[bool] | None = None, *, with_parameters: bool = True
+) -> Select[Any]:
     """Return jobs with their state and progress. The caller adds the organization.
 
     Args:
         found: rows to each of which the jobs are joined that fit `on`.
+        with_parameters: False: the column is not read, and `to_job` gives jobs with empty parameters.
     """
+    columns = COLUMNS if with_parameters else (*WITHOUT_PARAMETERS, fixed("{}").label("parameters"))
     rows = WHOLE if found is None else with_state(found.join(jobs, on))
     attempt = case((live.c.status.in_(map(fixed, sorted(WAITING))), None), else_=STATE["attempt"])
     told = (
@@ -75,7 +87,7 @@ def select_jobs(found: FromClause | None = None, on: ColumnElement[bool] | None 
         progress.c.message.label("progress_message"),
         progress.c.at.label("progress_at"),
     )
-    return select(*COLUMNS, *told).select_from(rows.outerjoin(progress, progress_of(jobs, attempt))).where(HAS_STATE)
+    return select(*columns, *told).select_from(rows.outerjoin(progress, progress_of(jobs, attempt))).where(HAS_STATE)
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -84,13 +96,18 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
 
 
 def shown(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return a job's row with its progress, for `to_job`; None if there is none."""
-    return connection.execute(select_jobs().where(is_row(jobs, organization, job_id))).one_or_none()
+    """Return a job's row with its progress but without its parameters, for `to_job`; None if there is none."""
+    return connection.execute(
+        select_jobs(with_parameters=False).where(is_row(jobs, organization, job_id))
+    ).one_or_none()
 
 
-def get(connection: Connection, organization: str, job_id: UUID, opener: Opener) -> Job | None:
+def get(
+    connection: Connection, organization: str, job_id: UUID, opener: Opener, *, with_parameters: bool = True
+) -> Job | None:
     """Return a job; None if there is none."""
-    return next(iter(jobs_of(connection, organization, select_jobs().where(jobs.c.id == job_id), opener)), None)
+    wanted = select_jobs(with_parameters=with_parameters).where(jobs.c.id == job_id)
+    return next(iter(jobs_of(connection, organization, wanted, opener)), None)
 
 
 def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID]) -> bool:

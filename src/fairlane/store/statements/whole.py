@@ -39,8 +39,10 @@ STATUS: Final = STATE["status"]
 
 
 COLUMNS: Final = (*jobs.c, *STATE.values())
+# Each job may have megabytes of parameters, so that whoever reads many jobs takes these columns.
+WITHOUT_PARAMETERS: Final = tuple(column for column in COLUMNS if column is not jobs.c.parameters)
 
 
-def select_whole() -> Select[Any]:
-    """Select jobs with all columns of their facts and of their state. The caller adds the organization."""
-    return select(*COLUMNS).select_from(WHOLE).where(HAS_STATE)
+def select_whole(*, with_parameters: bool = True) -> Select[Any]:
+    """Select jobs with the columns of their facts and of their state. The caller adds the organization."""
+    return select(*(COLUMNS if with_parameters else WITHOUT_PARAMETERS)).select_from(WHOLE).where(HAS_STATE)
