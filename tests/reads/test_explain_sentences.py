@@ -288,6 +288,17 @@ def test_r20_a_worker_that_has_missed_a_heartbeat_is_told_of_before_it_is_lost()
     assert sentence(silent, ReasonCode.IS_RUNNING).endswith("another one can take the job back, but no other is alive.")
 
 
+def test_r20_a_handler_that_goes_on_after_its_timeout_is_explained() -> None:
+    facts = running(timeout=10.0)
+    in_time, late = (sentence(replace(facts, now=NOW + timedelta(seconds=s)), ReasonCode.IS_RUNNING) for s in (9, 11))
+
+    assert in_time.endswith("it has reported no progress.")
+    assert late.endswith(
+        "Its timeout of 10 s is over; its worker stops it, "
+        "but a handler in a thread can't be killed: one that does not listen may go on."
+    )
+
+
 def test_r20_a_long_error_is_cut_to_its_first_line() -> None:
     job = replace(JOB, next_retry_at=NOW + timedelta(seconds=60), error_type="E", error_message="x" * 500 + "\nmore")
     last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1)

@@ -355,6 +355,7 @@ _MISSING: Final = {
     ),
 }
 _START: Final = ("fairlane worker",)
+_MAY_GO_ON: Final = "but a handler in a thread can't be killed: one that does not listen may go on."
 _TO_MEND: Final = {
     ReasonCode.NO_WORKER: _START,
     ReasonCode.NO_WORKER_FOR_QUEUE: _START,  # it serves all queues
@@ -400,7 +401,8 @@ def _nothing(facts: Facts) -> Reason:
 
 def _running(facts: Facts) -> Iterator[Reason]:
     job, holder = facts.job, facts.holder
-    if holder is not None and holder.is_lost:
+    is_lost = holder is not None and holder.is_lost
+    if holder is not None and is_lost:
         yield Reason(ReasonCode.WORKER_LOST, _lost(holder))
         if not facts.workers:
             sentence = "No worker is alive, so nobody can take it back. Whoever runs Fairlane has to start one."
@@ -409,14 +411,15 @@ def _running(facts: Facts) -> Iterator[Reason]:
         who = facts.cancel_requested_by or "somebody"
         why = f" ({_quote(facts.cancel_reason)})" if facts.cancel_reason else ""
         sentence = (
-            f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it{why}; its worker stops it, "
-            "but a handler in a thread can't be killed: one that does not listen may go on."
+            f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it{why}; its worker stops it, {_MAY_GO_ON}"
         )
         yield Reason(ReasonCode.CANCEL_REQUESTED, sentence)
     # The claim logs the worker as its actor, so its name is known even when its row is gone.
     name = holder.name if holder is not None else facts.last_entry.actor
     since = job.started_at or facts.last_entry.at
     sentence = f"Worker {name} has run it since {time_of(since)} (attempt {job.attempt}); {_progress(job)}."
+    if job.timeout is not None and (facts.now - since).total_seconds() > job.timeout and not is_lost:
+        sentence += f" Its timeout of {job.timeout:g} s is over; its worker stops it, {_MAY_GO_ON}"
     yield Reason(ReasonCode.IS_RUNNING, sentence + (_silent(facts, holder) if holder is not None else ""))
 
 
