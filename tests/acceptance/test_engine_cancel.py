@@ -157,11 +157,11 @@ def test_a_thread_that_ignores_the_cancel_is_left_behind_and_the_log_says_so(dat
     with engine(database_url, stop_grace=0.1) as fl:
         gate = Gate()
 
-        @fl.job_type("deaf")
+        @fl.job_type("deaf", timeout=0.1)
         def deaf(ctx: JobContext) -> None:
             gate.wait()
 
-        job = fl.give("deaf")
+        job = fl.give("deaf", timeout=None)
         with running(fl.worker()):
             gate.reached()
             fl.cancel(job.id, organization="acme")

@@ -13,6 +13,7 @@ from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopB
 from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers, slow_to_import
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
+from tests.patience import PATIENCE
 
 SOON = 0.2  # seconds
 
@@ -188,6 +189,77 @@ def test_a_thread_that_ignores_its_timeout_is_left_behind_and_its_slot_is_replac
         assert fl.look(job).status == "dead_letter"
         assert fl.value(job) is None
         assert not worker.must_be_replaced
+
+
+@pytest.mark.parametrize("stop", ["timeout", "cancel"])
+def test_no_submitter_s_timeout_nor_cancel_of_a_deaf_handler_uses_up_a_worker(database_url: str, stop: str) -> None:
+    """It keeps its slot as a job with its type's own timeout would, and is no attempt beside the next one."""
+    with engine(database_url, stop_grace=0) as fl:
+        told, gate = Gate(), Gate()
+
+        @fl.job_type("deaf", max_retries=0)
+        def deaf(ctx: JobContext) -> None:
+            assert ctx.interrupt.wait(PATIENCE)
+            told.open()
+            gate.wait()
+            ctx.raise_if_interrupted()
+
+        @fl.job_type("next")
+        async def following(ctx: JobContext) -> None: ...
+
+        worker = fl.worker(concurrency=10)
+        with running(worker):
+            job = fl.give("deaf", timeout=SOON if stop == "timeout" else 60)
+            if stop == "cancel":
+                fl.events.wait(JobStarted, job_id=job.id)
+                fl.cancel(job.id, organization="acme")
+            told.wait()
+            # The worker goes on, and claims, where one handler left behind would have it replaced.
+            assert fl.ended(fl.give("next")).status == "completed"
+            assert fl.look(job).status == "running"
+            gate.open()
+            assert fl.ended(job).status == ("dead_letter" if stop == "timeout" else "canceled")
+            assert not worker.must_be_replaced
+        assert fl.events.of(HandlerAbandoned) == []
+
+
+def test_a_handler_that_ignores_a_submitter_s_timeout_is_left_behind_when_that_of_its_type_is_over(
+    database_url: str,
+) -> None:
+    with engine(database_url, stop_grace=0) as fl:
+        gate = Gate()
+
+        @fl.job_type("deaf", timeout=3 * SOON, max_retries=0)
+        def deaf(ctx: JobContext) -> None:
+            gate.wait()
+
+        job = fl.give("deaf", timeout=SOON)
+        with running(fl.worker(concurrency=20)):
+            fl.events.wait(HandlerAbandoned, job_id=job.id)
+            assert fl.ended(job).status == "dead_letter"
+            gate.open()
+        assert fl.look(job).error_message == "ran past its timeout of 0.2 s"
+        assert fl.events.of(JobEnded, job_id=job.id)[0].seconds >= 3 * SOON
+
+
+def test_a_worker_that_leaves_waits_no_longer_for_a_handler_that_ignores_a_submitter_s_timeout(
+    database_url: str,
+) -> None:
+    with engine(database_url, stop_grace=0) as fl:
+        told, gate = Gate(), Gate()
+
+        @fl.job_type("deaf", timeout=None, max_retries=0)
+        def deaf(ctx: JobContext) -> None:
+            assert ctx.interrupt.wait(PATIENCE)
+            told.open()
+            gate.wait()
+
+        job = fl.give("deaf", timeout=SOON)
+        with running(fl.worker()):
+            told.wait()
+        assert len(fl.events.of(HandlerAbandoned, job_id=job.id)) == 1
+        assert fl.look(job).error_type == "TimedOut"
+        gate.open()
 
 
 def test_a_worker_with_too_many_handlers_left_behind_is_to_be_replaced(database_url: str) -> None:

@@ -4,6 +4,7 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -171,11 +172,25 @@ class Attempt:
         if execution is not None and not execution.is_over:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._slots.loop.call_later(self._slots.stop_grace, self._abandon)
+            seconds = self._slots.stop_grace + self._held_for(execution)
+            self._timer = self._slots.loop.call_later(seconds, self.abandon) if seconds < math.inf else None
             execution.interrupt(reason)
         return True
 
-    def _abandon(self) -> None:
+    def _held_for(self, execution: Execution) -> float:
+        """Return for how many seconds beyond its grace a handler that ignores its stop keeps its slot.
+
+        What can't be killed keeps it until its type's own timeout is over. Else a submitter could use up a worker, by
+        jobs with short timeouts or by cancels, and exceed limits by attempts that run beside those that did not stop.
+        """
+        can_be_killed = self.job_type.isolation is Isolation.PROCESS
+        if can_be_killed or execution.started is None or self._stopped is Interruption.SHUTDOWN:
+            return 0.0
+        timeout = self.job_type.options.timeout
+        return math.inf if timeout is None else max(0.0, execution.started + timeout - time.monotonic())
+
+    def abandon(self) -> None:
+        """Kill the handler, unless it has ended; where Python can't, leave it behind."""
         execution = self._execution
         if execution is None or execution.is_over:
             return

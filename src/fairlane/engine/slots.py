@@ -220,6 +220,8 @@ class Slots:
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
         await self._until_none(self.stop_grace)
+        for attempt in tuple(self._attempts.values()):  # those too that had ignored another stop before
+            attempt.abandon()
         # Now handlers have ended or are left behind: what is left is being written.
         before = math.inf
         while 0 < self.running < before:
