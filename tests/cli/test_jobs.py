@@ -453,7 +453,10 @@ def test_a_foreign_id_is_unknown(run: Run, fl: Fairlane) -> None:
 
     for part in (job_id, job_id[-8:], "zz"):
         complaint = run("jobs", "show", part, "-o", "other", code=1).stderr
-        assert complaint == f"Error: Organization other has no job {part}.\n"
+        assert complaint == (
+            f"Error: Organization other has no job {part}; "
+            "a job submitted with connection= is found after its commit.\n"
+        )
 
 
 def test_cancel(run: Run) -> None:

@@ -205,7 +205,10 @@ def job_id_of(job: JobOrId, organization: str) -> UUID:
 
 def job_not_found(job_id: UUID | str, organization: str) -> JobNotFound:
     """Return the error for an id that the organization does not have, whether it is unknown or foreign."""
-    return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")
+    return JobNotFound(
+        f"Organization {organization} has no job {job_id!s:.80}; "
+        "a job submitted with connection= is found after its commit."
+    )
 
 
 def job_type_not_found(name: str) -> JobTypeNotFound:

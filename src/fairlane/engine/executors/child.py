@@ -342,7 +342,7 @@ class Child:
                 time.sleep(_AGAIN)
 
     def _on_fork(self) -> None:
-        """Close the worker's connection in a process that the handler forked: the worker waits for its end."""
+        """Close, in a process that the handler forked, the connection whose end the worker waits for."""
         os.close(self._connection.detach())  # its own `close` would wait for that of the reader
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
