@@ -59,7 +59,13 @@ def worker(
     plain: Annotated[
         bool, typer.Option("--plain", help="Write log lines on a terminal too, instead of showing what runs.")
     ] = False,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="How logs call it. [default: host:pid]")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Its name in logs and `workers list`; with --processes NAME-1:pid and so on. [default: host:pid]",
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Of the lines that are printed.")] = LogLevel.INFO,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.

@@ -1,6 +1,6 @@
 """`fairlane workers`: which are alive, and asking one to finish and leave."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import RenderableType
@@ -15,6 +15,7 @@ from fairlane.cli.session import engine
 from fairlane.domain.errors import WorkerNotFound
 
 app = typer.Typer()
+_MOST_ALIKE: Final = 4  # names in an error
 
 
 @app.command("list")
@@ -47,9 +48,12 @@ def drain_worker(
         fairlane workers drain host-1:4711
     """
     fl = acting(context, user)
-    found = [one for one in fl.workers.list() if worker in (one.name, str(one.id))]
+    alive = fl.workers.list()
+    found = [one for one in alive if worker in (one.name, str(one.id))]
     if not found:
-        raise WorkerNotFound(f"There is no live worker {worker}; `fairlane workers list` shows which there are.")
+        alike = [one.name for one in alive if one.name.startswith(worker)]
+        meant = f"did you mean {' or '.join(alike[:_MOST_ALIKE])}? " if alike else ""
+        raise WorkerNotFound(f"There is no live worker {worker}; {meant}`fairlane workers list` shows which there are.")
     if len(found) > 1:
         raise WorkerNotFound(
             f"Several live workers are called {worker}; give the id that `fairlane workers list` shows."
