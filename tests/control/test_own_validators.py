@@ -136,6 +136,49 @@ def test_so_are_those_of_one_in_a_batch_and_of_a_schedule(fl: Engine) -> None:
     assert fl.list(organization="acme").total == 0
 
 
+SECRET = "zq-4711-wv"
+
+
+def refuse(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) > 4:
+        raise ValueError(f"bad key {key.get_secret_value()!r}")
+    return key
+
+
+def refuse_as_fairlane_does(key: SecretStr) -> SecretStr:
+    raise InvalidParameters(f"{'x' * 1_990} bad key {key.get_secret_value()}")
+
+
+@pytest.mark.parametrize("validator", [refuse, refuse_as_fairlane_does])
+def test_no_refusal_quotes_a_secret_that_the_validator_quotes(fl: Engine, validator: Callable[..., Any]) -> None:
+    fl.members.add("acme", "ana")
+    fl.members.add("acme", "boss", role="admin")
+
+    @fl.job_type("log-in", max_retries=0)
+    async def take(ctx: JobContext, key: SecretStr, n: int = 0) -> None: ...
+
+    put = partial(fl.schedules.put, "hourly", "log-in", organization="acme", every=3600)
+    job = fl.give("log-in", user="ana", parameters={"key": SECRET})
+    put(parameters={"key": SECRET})
+    with Engine(fl.settings.url) as later:
+
+        @later.job_type("log-in", max_retries=0)
+        async def strict(ctx: JobContext, key: Annotated[SecretStr, AfterValidator(validator)], n: int = 0) -> None: ...
+
+        later.drain()
+        kept = {"key": "[redacted]", "n": 1}
+        batch = [Submission("log-in", organization="acme", parameters={"key": SECRET})]
+        told = [
+            str(later.look(job).error_message),
+            refusal(partial(later.retry, job.id, organization="acme", user="boss", parameters=kept)),
+            refusal(lambda: later.submit_many(batch)),
+            refusal(partial(later.schedules.put, "hourly", "log-in", organization="acme", every=60, parameters=kept)),
+            refusal(partial(later.schedules.submit, "hourly", organization="acme", user="boss")),
+        ]
+    assert [one for one in told if "bad key" not in one and "x" * 80 not in one] == []
+    assert [one for one in told if "zq" in one or "4711" in one] == []
+
+
 def test_an_address_is_stored_and_compared_as_it_was_given(fl: Engine) -> None:
     @fl.job_type("fetch", dedup_window=300)
     async def fetch(ctx: JobContext, url: HttpUrl) -> str:

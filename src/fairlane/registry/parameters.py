@@ -36,7 +36,7 @@ from pydantic_core import ErrorDetails, SchemaValidator
 from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge
 from fairlane.domain.redact import REDACTED, is_secret_name
-from fairlane.domain.secrets import bare, is_hidden_name, left_out, veiled
+from fairlane.domain.secrets import bare, is_hidden_name, left_out, secret_values, veiled, without
 from fairlane.registry.parameters_constraints import Node
 from fairlane.registry.parameters_document import REQUIRED, DocumentBuilder, is_read_as_it_is
 from fairlane.registry.parameters_validator import FLAT, filling, holds_secret, kinds, validator_of, words
@@ -45,6 +45,7 @@ from fairlane.registry.parameters_values import dressed, dumps, json_form, lift,
 VERSION: Final = 1
 # Long values and long lists of mistakes help nobody, and end in logs.
 _SHOWN_CHARACTERS: Final = 80
+_SAID_CHARACTERS: Final = 2_000  # of a validator's own words
 _SHOWN_ERRORS: Final = 10
 _Adapter = TypeAdapter[Any] | None  # None: its JSON form is the value, or there is no annotation
 _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -141,13 +142,13 @@ class ParameterSchema:
             plain = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidParameters(f"{self.job_type}: the stored parameters are not JSON: {error}") from error
-        return self._typed(plain, self._validator)
+        return self._typed(plain, self._validator, text)
 
-    def _typed(self, plain: object, validator: SchemaValidator) -> dict[str, Any]:
+    def _typed(self, plain: object, validator: SchemaValidator, text: str = "") -> dict[str, Any]:
         try:
             typed: dict[str, Any] = validator.validate_python(plain)
         except ValidationError as error:
-            raise self.refusal(error.errors(include_url=False)) from None
+            raise self.refusal(error.errors(include_url=False), secret_values(text)) from None
         return typed
 
     def _check_read_back(self, typed: dict[str, Any], prepared: PreparedParameters) -> None:
@@ -166,16 +167,20 @@ class ParameterSchema:
             "store the data elsewhere and submit where it is."
         )
 
-    def refusal(self, errors: list[ErrorDetails]) -> InvalidParameters:
-        """Return one error with a sentence for each of pydantic's `errors`."""
-        sentences = [self._sentence(error) for error in errors[:_SHOWN_ERRORS]]
+    def refusal(self, errors: list[ErrorDetails], secrets: tuple[str, ...]) -> InvalidParameters:
+        """Return one error with a sentence for each of pydantic's `errors`.
+
+        Args:
+            secrets: the values (`secret_values`) that it does not quote; a validator's own words may.
+        """
+        sentences = [self._sentence(error, secrets) for error in errors[:_SHOWN_ERRORS]]
         if len(errors) > _SHOWN_ERRORS:
             sentences.append(f"and {len(errors) - _SHOWN_ERRORS} more")
         return InvalidParameters(f"{self.job_type}: {'; '.join(sentences)}")
 
-    def _sentence(self, error: ErrorDetails) -> str:
+    def _sentence(self, error: ErrorDetails, secrets: tuple[str, ...]) -> str:
         fields = self._document["parameters"]["fields"]
-        place, kind = _place(error["loc"]), error["type"]
+        place, kind = _place(error["loc"], secrets), error["type"]
         if kind == "missing":
             expected = f" (it must be {words(fields[place]['schema'])})" if place in fields else ""
             return f"parameter '{place}' is missing{expected}"
@@ -183,11 +188,12 @@ class ParameterSchema:
             close = get_close_matches(place, fields, n=1)
             return f"unknown parameter '{place}'" + (f", did you mean '{close[0]}'?" if close else "")
         subject = f"parameter '{place}'" if place else "parameters"
-        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        message = _cut(error["msg"].removeprefix("Value error, "), secrets, _SAID_CHARACTERS)
+        message = message.replace("Input should be", "must be")
         colon = "" if message.startswith(("must ", "can't ")) else ":"
         if not place:
             return f"{subject} must be a dict of values by name, not {type(error['input']).__name__}"
-        got = REDACTED if self._may_be_secret(error["loc"]) else _shown(error["input"])
+        got = REDACTED if self._may_be_secret(error["loc"]) else _shown(error["input"], secrets)
         return f"{subject}{colon} {message} (got {got})"
 
     def _may_be_secret(self, location: tuple[int | str, ...]) -> bool:
@@ -272,8 +278,11 @@ class Signature:
                 arguments[name] = adapter.validate_python(dressed(arguments[name]), strict=False)
             except ValidationError as error:
                 errors.extend({**detail, "loc": (name, *detail["loc"])} for detail in error.errors(include_url=False))
+            except InvalidParameters as refused:  # by a validator of the handler's own
+                said = _cut(str(refused), secret_values(text), _SAID_CHARACTERS)
+                raise InvalidParameters(said) from None
         if errors:
-            raise self.schema.refusal(errors)
+            raise self.schema.refusal(errors, secret_values(text))
         return arguments
 
 
@@ -343,15 +352,17 @@ def resolved(handler: Callable[..., object], annotation: object) -> Any:
     return get_type_hints(holder, namespace, include_extras=True)["parameter"]
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _place(location: tuple[int | str, ...], secrets: tuple[str, ...]) -> str:
     """Return pydantic's path as text, `items[3].price`; names in it may have any length, so it is cut."""
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step != "[key]"]
-    return _cut("".join(steps).removeprefix("."))
+    return _cut("".join(steps).removeprefix("."), secrets)
 
 
-def _shown(value: object) -> str:
-    return _cut(repr(veiled(value)))
+def _shown(value: object, secrets: tuple[str, ...]) -> str:
+    return _cut(repr(veiled(value)), secrets)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+def _cut(text: str, secrets: tuple[str, ...], limit: int = _SHOWN_CHARACTERS) -> str:
+    """Return at most `limit` characters of a text, without secret values, and a mark if that is not all."""
+    clean = without(text, secrets, stop=limit)
+    return clean if len(text) <= limit and len(clean) <= limit else f"{clean[:limit]}…"
