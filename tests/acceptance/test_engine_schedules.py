@@ -471,7 +471,7 @@ def test_parameters_that_no_longer_fit_are_told_without_them(fl: Engine, clock: 
 
         clock.advance(HOUR)
         other.drain()
-    assert "InvalidParameters" in str(problem(fl))
+    assert str(problem(fl)).startswith("InvalidParameters (page): parameters of the schedule no longer fit")
     assert "4711" not in str(problem(fl))
 
 

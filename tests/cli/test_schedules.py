@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from fairlane import Fairlane
+from fairlane import Fairlane, JobContext
 from tests.cli.conftest import Run, running_worker
 from tests.patience import PATIENCE
 
@@ -14,6 +14,16 @@ WEEKDAYS = ("--cron", "30 6 * * MON-FRI", "--time-zone", "Europe/Zurich")
 
 def put(run: Run, name: str = "nightly", *options: str) -> str:
     return run("schedules", "put", name, "greet", "-o", "acme", *(options or WEEKDAYS)).stdout
+
+
+def until_refused(fl: Fairlane) -> None:
+    """Run a worker until a tick of the schedule `often` is refused."""
+    worker = fl.worker()
+    deadline = time.monotonic() + PATIENCE
+    while fl.schedules.get("often", organization="acme").problem is None:
+        assert time.monotonic() < deadline
+        worker.drain()
+        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("fl")
@@ -147,17 +157,28 @@ def test_a_schedule_is_deleted_once_it_is_sure(run: Run, fl: Fairlane) -> None:
 def test_a_tick_that_is_refused_is_shown_with_why_and_what_to_do(run: Run, fl: Fairlane) -> None:
     put(run, "often", "--every", "1s", "--as", "ana")
     fl.members.remove("acme", "ana")
-    worker = fl.worker()
-    deadline = time.monotonic() + PATIENCE
-    while fl.schedules.get("often", organization="acme").problem is None:
-        assert time.monotonic() < deadline
-        worker.drain()
-        time.sleep(0.05)
+    until_refused(fl)
 
     assert run("schedules", "list", "-o", "acme").stdout.split()[-1] == "PermissionDenied"
     shown = run("schedules", "show", "often", "-o", "acme").stdout
     assert "was refused. PermissionDenied: ana is not a member of organization acme" in shown
     assert "\n  fairlane members add ana -o acme\n  fairlane schedules pause often -o acme\n" in shown
+
+
+def test_parameters_that_no_longer_fit_are_named_without_their_values(run: Run, fl: Fairlane) -> None:
+    put(run, "often", "--every", "1s", "-p", "name=zq-4711-wv")
+    with Fairlane(fl.settings.url) as later:
+
+        @later.job_type("greet")
+        async def greet(ctx: JobContext, name: int) -> None: ...
+
+        until_refused(later)
+
+    listed = run("schedules", "list", "-o", "acme").stdout
+    shown = run("schedules", "show", "often", "-o", "acme").stdout
+    assert "InvalidParameters (name)" in listed
+    assert "InvalidParameters (name): parameters of the schedule no longer fit" in shown
+    assert "4711" not in listed + shown.replace('"name": "zq-4711-wv"', "")
 
 
 @pytest.mark.usefixtures("fl")

@@ -125,7 +125,14 @@ class IdempotencyConflict(FairlaneError):
 
 
 class InvalidParameters(FairlaneError):
-    """The parameters do not fit the handler's signature, or hold a value that can't be stored."""
+    """The parameters do not fit the handler's signature, or hold a value that can't be stored.
+
+    `names` has those that do not fit, where they are known.
+    """
+
+    def __init__(self, message: str, *, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class PayloadTooLarge(FairlaneError):
@@ -209,8 +216,7 @@ def refusal(error: FairlaneError) -> SubmissionError:
     if isinstance(error, SubmissionError):
         return error
     made = _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)
-    for call in calls_of(error):
-        made.add_note(call)
+    made.__dict__.update(error.__dict__)  # with its notes
     return made
 
 

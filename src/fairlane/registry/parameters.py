@@ -176,7 +176,8 @@ class ParameterSchema:
         sentences = [self._sentence(error, secrets) for error in errors[:_SHOWN_ERRORS]]
         if len(errors) > _SHOWN_ERRORS:
             sentences.append(f"and {len(errors) - _SHOWN_ERRORS} more")
-        return InvalidParameters(f"{self.job_type}: {'; '.join(sentences)}")
+        names = dict.fromkeys(_place(error["loc"][:1], secrets) for error in errors if error["loc"])
+        return InvalidParameters(f"{self.job_type}: {'; '.join(sentences)}", names=tuple(names))
 
     def _sentence(self, error: ErrorDetails, secrets: tuple[str, ...]) -> str:
         fields = self._document["parameters"]["fields"]
