@@ -1,6 +1,9 @@
 """R20: limits, breakers and slots, from the database to the sentence."""
 
+from uuid import UUID
+
 import pytest
+from sqlalchemy import Connection
 
 from fairlane.domain.breaker import REST
 from fairlane.domain.limits import Subject
@@ -9,6 +12,7 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
+from fairlane.store.statements import running_limits
 from tests.reads.world import Host, World
 from tests.store.races.scene import Claimed
 
@@ -22,6 +26,10 @@ def remedy(subject: Subject, option: str) -> str:
         "An operator can see what uses this limit, and raise it: `fairlane types limits report.pdf`, "
         f"`fairlane types limit report.pdf{of} {option} N`."
     )
+
+
+def codes(reads: Reads, job: UUID) -> list[ReasonCode]:
+    return [reason.code for reason in reads.explain(job, "acme").reasons]
 
 
 @pytest.fixture
@@ -63,6 +71,24 @@ def test_r20_names_the_organization_s_limit(told: Told) -> None:
     )
     assert told.now() == [(ReasonCode.ORGANIZATION_MAX_RUNNING, sentence)]
     assert told.nothing(organization="rival")
+
+
+@pytest.mark.parametrize("subject", [TYPE, PAIR])
+def test_r20_says_that_another_transaction_holds_the_limit_s_row(world: World, reads: Reads, subject: Subject) -> None:
+    world.start_worker()
+    world.limit(subject, max_running=2)
+    job = world.submit()
+
+    world.write(lambda connection: running_limits.prepare(connection, world.clock, [subject]))
+
+    def explained_beside(connection: Connection) -> list[ReasonCode]:
+        assert running_limits.lock(connection, [subject])
+        return codes(reads, job)
+
+    # SQLite has no locks of rows.
+    told = ReasonCode.NOTHING_BLOCKS if world.database.kind.writers_are_serial else ReasonCode.LIMIT_HELD
+    assert world.write(explained_beside) == [told]
+    assert codes(reads, job) == [ReasonCode.NOTHING_BLOCKS]
 
 
 def test_r20_what_people_read_has_no_commands(told: Told) -> None:

@@ -54,12 +54,14 @@ class LimitOn:
     """A limit that concerns the job, and how far it is used.
 
     `next_start` is when its execution rate lets another job start; None: at once, or never if the rate is 0.
+    `is_held`: an open transaction holds its row, and workers pass over all that is under it meanwhile.
     """
 
     subject: Subject
     limit: Limit
     running: int
     next_start: datetime | None = None
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +250,22 @@ def _limits(facts: Facts) -> Iterator[Reason]:
             yield _max_running(facts, one, most)
         if rate == 0 or (rate is not None and is_ready and one.next_start is not None):
             yield _execution_rate(facts, one)
+        if is_ready and one.is_held:
+            yield _limit_held(one.subject)
 
 
 def _who(organization: str | None) -> str:
     return f"Organization {organization}" if organization is not None else "All organizations together"
+
+
+def _limit_held(subject: Subject) -> Reason:
+    what = f"{subject.job_type} jobs" if subject.job_type is not None else "jobs"
+    whose = f"organization {subject.organization}" if subject.organization is not None else "all organizations"
+    sentence = (
+        f"Another transaction holds the limit on {what} of {whose}, so no worker can start it before that one ends. "
+        "A claim takes a moment; if this stays, whoever runs PostgreSQL has to end the session that holds it."
+    )
+    return Reason(ReasonCode.LIMIT_HELD, sentence)
 
 
 def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:

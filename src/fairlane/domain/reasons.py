@@ -27,6 +27,7 @@ class ReasonCode(StrEnum):
     JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION = "job_type_max_running_in_organization"
     JOB_TYPE_EXECUTION_RATE = "job_type_execution_rate"
     JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION = "job_type_execution_rate_in_organization"
+    LIMIT_HELD = "limit_held"
     BREAKER_OPEN = "breaker_open"
     BREAKER_TRIAL = "breaker_trial"
     NO_WORKER = "no_worker"

@@ -164,11 +164,12 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None, 
         own=Options.from_json(options).limit if options is not None else Limit(),
         overrides=running_limits.overrides(connection),
     )
-    by_subject = running_by_subject(running)
+    by_subject, held = running_by_subject(running), running_limits.held(connection, found)
     for subject, limit in found.items():
         rate = limit.execution_rate
         started = running_limits.latest_starts(connection, subject, rate) if rate else []
-        yield LimitOn(subject, limit, by_subject[subject], next_start(limit, started, known.now))
+        at = next_start(limit, started, known.now)
+        yield LimitOn(subject, limit, by_subject[subject], at, is_held=subject in held)
 
 
 def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:

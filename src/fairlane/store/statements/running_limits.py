@@ -32,6 +32,13 @@ SELECT given.organization_id, given.job_type, (
     AND one.at <= {now})
 FROM {given}
 """
+# A row's xmax is who locked or changed it last. A transaction that has a number holds it as a lock until it ends.
+_HELD: Final = """
+SELECT given.organization_id, given.subject
+FROM {given} JOIN fairlane_quotas AS quota
+  ON quota.organization_id = given.organization_id AND quota.subject = given.subject
+JOIN pg_locks AS holder ON holder.locktype = 'transactionid' AND holder.granted AND holder.transactionid = quota.xmax
+"""
 
 
 def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject]) -> None:
@@ -54,6 +61,16 @@ def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
     lock_quotas = engine.statement("lock_quotas").execution_options(fairlane_across="claim")
     locked = connection.execute(lock_quotas, {"given": as_given(sorted(keys))})
     return frozenset(keys[row.organization_id, row.subject] for row in locked)
+
+
+def held(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
+    """Return those subjects whose quota rows an open transaction holds. Nothing is locked, so that a read may ask."""
+    if engine_of(connection).writers_are_serial or not subjects:
+        return frozenset()
+    keys = {_quota_key(subject): subject for subject in subjects}
+    statement = text(_HELD.format(given=given("organization_id", "subject"))).execution_options(fairlane_across="claim")
+    found = connection.execute(statement, {"given": as_given(sorted(keys))})
+    return frozenset(keys[row.organization_id, row.subject] for row in found)
 
 
 def started(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[Subject, int]:
