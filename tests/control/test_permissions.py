@@ -355,7 +355,7 @@ def test_a_decision_about_a_dead_letter_names_who_made_it(scene: Scene):
     assert (letter.resolved_by, letter.note, letter.resolved_at) == ("olga", "printed by hand", scene.now)
     scene.fl.dead_letters.ignore(job.id, organization="acme", user="olga")
     told = scene.fl.audit.list(organization="acme", subject=str(job.id))
-    assert [(one.action, one.after) for one in told] == [
-        ("jobs.ignore", None),
-        ("jobs.resolve", {"note": "printed by hand"}),
+    assert [(one.action, one.before, one.after) for one in told] == [
+        ("jobs.ignore", {"resolution": "resolved"}, {"resolution": "ignored"}),
+        ("jobs.resolve", {"resolution": "pending"}, {"resolution": "resolved", "note": "printed by hand"}),
     ]

@@ -263,7 +263,7 @@ class DeadLetters:
 
         verb = "ignore" if resolution is Resolution.IGNORED else "resolve"
         # A later decision has a note of its own, or none: this one is kept in the audit alone then.
-        told = {"note": note} if note is not None else None
+        told = {"resolution": resolution} | ({"note": note} if note is not None else {})
         self._jobs.change(job, organization, user, verb, work, after=told)
 
 

@@ -45,9 +45,10 @@ from fairlane.store.transaction import Database
 
 T = TypeVar("T")
 # What the audit tells of a job that has got another one.
-_BEFORE: Final[Mapping[str, Callable[[AnyRow], str]]] = {
-    "priority": lambda row: PRIORITY_OF_RANK[row.priority],
-    "run_at": lambda row: row.run_at.isoformat(),
+_BEFORE: Final[Mapping[str, Callable[[Connection, AnyRow], str | None]]] = {
+    "priority": lambda _, row: PRIORITY_OF_RANK[row.priority],
+    "run_at": lambda _, row: row.run_at.isoformat(),
+    "resolution": lambda connection, row: dead_letters.resolution_of(connection, row.organization_id, row.id),
 }
 
 
@@ -273,9 +274,9 @@ class JobControl:
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator or not by_operators:
                     _check_right(row, user, membership, verb, right)
+                was = {name: of(connection, row) for name, of in _BEFORE.items() if name in (after or {})}
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
-                was = {name: of(row) for name, of in _BEFORE.items() if name in (after or {})}
                 before = was or {"status": row.status}
                 audit.record(
                     connection, now, organization, user or SYSTEM, f"jobs.{verb}", key, before=before, after=after

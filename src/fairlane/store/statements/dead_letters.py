@@ -128,6 +128,12 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
     return connection.execute(select(dead_letters).where(is_row(dead_letters, organization, job_id))).one_or_none()
 
 
+def resolution_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
+    """Return what was decided about a dead letter; None if the job is none."""
+    letter = find(connection, organization, job_id)
+    return letter.resolution if letter is not None else None
+
+
 def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return a dead letter if a person has decided that nothing is to be done about it, or that it was done."""
     letter = find(connection, organization, job_id)
