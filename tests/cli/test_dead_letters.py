@@ -64,6 +64,19 @@ def test_whoever_retries_a_group_is_told_of_the_breaker_that_holds_it_back(run: 
     assert run(*retry).stderr == resting
 
 
+def test_of_a_group_of_several_the_newest_alone_is_explained_and_it_says_so(
+    run: Run, fl: Fairlane, dead: Job, request: pytest.FixtureRequest
+) -> None:
+    newest = fl.submit("fail", organization="acme", user="ana")
+    fl.worker().drain()
+    resting = request.getfixturevalue("resting")
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+
+    told = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--yes").stderr
+
+    assert told == f"What holds the newest of them, job {newest.id}:\n{resting}"
+
+
 def test_a_retry_of_a_group_goes_through_all_dead_letters_once(
     run: Run, dead: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

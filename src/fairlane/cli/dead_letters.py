@@ -163,7 +163,8 @@ def retry_group(
     else:
         _print_retried(done, left, organization, user)
         for newest in found.items:  # it is the first that is retried
-            remark_on_holds(fl, newest.job_id, organization)
+            of = f"What holds the newest of them, job {newest.job_id}:" if done.retried > 1 else ""
+            remark_on_holds(fl, newest.job_id, organization, of=of)
     if left and not done.retried:
         raise typer.Exit(1)
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
-_STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS}
+# A claim that goes on holds a limit for a moment.
+_STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS, ReasonCode.LIMIT_HELD}
 # What a text can't be, in the words of a refusal.
 # How those values are written that are neither JSON nor any text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
@@ -184,14 +185,18 @@ def _hint(refusal: str, name: str, text: str) -> str:
     return f"""for text that looks like JSON, quote it: -p '{name}="{shown}"'""" if wants_text else ""
 
 
-def remark_on_holds(fl: "Fairlane", job: UUID, organization: str) -> None:
-    """Tell who has just made a job ready what keeps it from starting, as `fairlane jobs explain` does."""
+def remark_on_holds(fl: "Fairlane", job: UUID, organization: str, *, of: str = "") -> None:
+    """Tell who has just made a job ready what keeps it from starting, as `fairlane jobs explain` does.
+
+    Args:
+        of: which job it is, said before the reasons, where there are several.
+    """
     # The job is ready: a command that failed now would be run again, and make another.
     with suppress(FairlaneError):
         told = fl.explain(job, organization=organization)
         if told.status is JobStatus.QUEUED and told.reasons[0].code not in _STARTS_SOON:
-            for reason in told.reasons:
-                remark(reason.advice)
+            for words in [*([of] if of else []), *(reason.advice for reason in told.reasons)]:
+                remark(words)
 
 
 def _wait_or_leave(fl: "Fairlane", job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
