@@ -9,7 +9,7 @@ import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Trouble } from "../../ui";
 import { Resting } from "../queues/HeldBack";
-import { attempts, percent, type Recent, recent, type Told, toldLimits } from "./describe";
+import { attempts, limitsInShort, percent, type Recent, recent, type Told, toldLimits } from "./describe";
 
 export type JobType = Schema["JobTypeView"];
 
@@ -84,6 +84,7 @@ export function jobTypeColumns(
           <span className="text-xs text-muted sm:hidden">
             <InShort of={of(type)} />
           </span>
+          <span className="text-xs text-muted sm:hidden">{limitsInShort(toldLimits(type))}</span>
         </div>
       ),
     },

@@ -1,6 +1,16 @@
 import { describe, expect, it } from "vitest";
 import type { Schema } from "../../api/client";
-import { attempts, limitChanges, limitOf, limits, percent, recent, shownLimit, toldLimits } from "./describe";
+import {
+  attempts,
+  limitChanges,
+  limitOf,
+  limits,
+  limitsInShort,
+  percent,
+  recent,
+  shownLimit,
+  toldLimits,
+} from "./describe";
 
 describe("the options of a job type", () => {
   it("say what may run", () => {
@@ -63,6 +73,16 @@ describe("what of a job type may run", () => {
       declared: ["at most 1 at once"],
       own: ["at most 2 at once"],
     }));
+  it("is told in one line, too", () => {
+    expect(limitsInShort({ every: [], declared: null, own: null })).toBe("Limit: none");
+    expect(
+      limitsInShort({
+        every: ["at most 5 at once", "1 start in 1 min"],
+        declared: [],
+        own: ["at most 2 at once"],
+      }),
+    ).toBe("Limit: at most 5 at once, 1 start in 1 min; here: at most 2 at once; the application says: none");
+  });
 });
 
 describe("a limit that is changed", () => {

@@ -101,6 +101,14 @@ export function toldLimits({ options, limits: all }: Pick<Schema["JobTypeView"],
   };
 }
 
+/** The same in one line, where there is no room for a column. */
+export function limitsInShort({ every, declared, own }: Told): string {
+  const of = (limits: string[]) => limits.join(", ") || "none";
+  const here = own ? [`here: ${of(own)}`] : [];
+  const said = declared ? [`the application says: ${of(declared)}`] : [];
+  return [`Limit: ${of(every)}`, ...here, ...said].join("; ");
+}
+
 /** What somebody typed over a limit; what is absent they left alone. */
 export interface TypedLimit {
   running?: string;
