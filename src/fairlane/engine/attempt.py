@@ -6,14 +6,14 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import InvalidParameters, StorageUnavailable
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
     Completed,
@@ -32,7 +32,8 @@ from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
-from fairlane.engine.start_checks import DEFERRED
+from fairlane.engine.service import SOON, next_wait
+from fairlane.engine.start_checks import DEFERRED, Read
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -53,7 +54,7 @@ class Attempt:
     """
 
     __slots__ = (
-        *("_channel", "_execution", "_is_shut", "_slots", "_stopped", "_timer"),
+        *("_channel", "_execution", "_is_shut", "_reading", "_slots", "_stopped", "_timer"),
         *("began", "facts", "job_type", "seconds"),
     )
 
@@ -66,6 +67,7 @@ class Attempt:
         self._channel: AttemptChannel | None = None
         self._is_shut = False
         self._execution: Execution | None = None
+        self._reading: asyncio.Task[Read] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
 
@@ -111,6 +113,48 @@ class Attempt:
         """Return True if there may be one, of this attempt or of those before it."""
         has_sent = self._channel is not None and self._channel.has_checkpoint
         return has_sent or self.facts.checkpoint is not None
+
+    def begin_with(self, read: Callable[[], Read]) -> None:
+        """Begin once it is read what is not in the job's row, in a thread, as its organization has a turn."""
+        self._reading = self._slots.loop.create_task(self._read(read))
+        self._reading.add_done_callback(self._on_read)
+
+    async def _read(self, read: Callable[[], Read]) -> Read:
+        """Read, and in an outage once more until a minute is over: then another worker shall have the job."""
+        time_now, wait = self._slots.loop.time, 0.0
+        until = time_now() + START_LIMIT
+        while True:
+            try:
+                coming = self._slots.report_threads.submit([self.facts.organization], read)
+            except RuntimeError as error:
+                raise NotBegun(str(error)) from error
+            try:
+                return await asyncio.wrap_future(coming)
+            except StorageUnavailable:
+                wait = min(next_wait(wait), SOON)
+                if time_now() + wait > until:
+                    return self.facts, Released(
+                        "what its parents and earlier attempts left could not be read", DEFERRED
+                    )
+            await asyncio.sleep(wait)
+
+    def _on_read(self, task: "asyncio.Task[Read]") -> None:
+        self._reading = None
+        outcome: Outcome | None
+        if self._stopped is not None:
+            outcome = Stopped() if self._stopped is Interruption.CANCEL else Released("released at shutdown")
+        elif task.cancelled():  # by whoever takes the loop down: the worker gives it back as it leaves
+            self._slots.forget(self)
+            return
+        elif isinstance(error := task.exception(), Exception):
+            outcome = self._failure(error) if isinstance(error, NotBegun) else self.mistaken(error)
+        else:
+            self.facts, outcome = task.result()
+        if outcome is not None:
+            self._slots.on_unbegun(self, outcome)
+            return
+        self.begin()
+        self.set_deadline()
 
     def begin(self) -> None:
         """Begin to run the handler; never raises for what a handler or its values do."""
@@ -168,6 +212,8 @@ class Attempt:
         if self._stopped is not None:
             return False
         self._stopped = reason
+        if self._reading is not None:
+            self._reading.cancel()
         execution = self._execution
         if execution is not None and not execution.is_over:
             if self._timer is not None:

@@ -161,6 +161,9 @@ class Slots:
             attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
             if hears_all:
                 self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
+            if one.read is not None:
+                attempt.begin_with(one.read)
+                continue
             attempt.begin()
             if facts.timeout is not None and facts.timeout < _SHORT:
                 attempt.set_deadline()
@@ -271,6 +274,12 @@ class Slots:
         for attempt in self._unclosed:
             attempt.channel.give_up()
 
+    def on_unbegun(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Take the outcome of an attempt whose handler was not begun."""
+        self.forget(attempt)
+        if not attempt.is_lost:
+            self._results.add(attempt.facts, outcome)
+
     def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the outcome of an attempt. Its last reports are written before its result; without them it has none."""
         if attempt.shut():
@@ -284,7 +293,7 @@ class Slots:
     def _on_closed(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
         if task.cancelled():  # by this worker, or by whoever takes the loop down: nobody waits for the attempt any more
-            self._forget(attempt)
+            self.forget(attempt)
 
     async def _close(self, attempt: Attempt) -> None:
         try:
@@ -293,13 +302,14 @@ class Slots:
             self._unclosed[attempt] = attempt.mistaken(error)
         self._end(attempt, self._unclosed.pop(attempt))
 
-    def _forget(self, attempt: Attempt) -> None:
+    def forget(self, attempt: Attempt) -> None:
+        """Run it no more, and hand on no outcome of it."""
         self._attempts.pop(attempt.facts.lease_token, None)
         self.changed.set()
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         # From here on the watch must not take the result that is being written for a lost lease.
-        self._forget(attempt)
+        self.forget(attempt)
         if not attempt.is_lost:
             self._results.add(
                 attempt.facts, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True

@@ -7,9 +7,10 @@ spent, since another worker has it, or this one will after a restart.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -23,7 +24,7 @@ from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.engine.reports import AttemptFacts, ParentFacts
 from fairlane.registry.directory import Directory, Membership, Standing, stored_membership
-from fairlane.registry.keyring import Keyring
+from fairlane.registry.keyring import Keyring, Shown
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.line import Line
 from fairlane.store.statements import attempts
@@ -38,23 +39,22 @@ _UNDECODABLE: Final = "InvalidParameters"
 _NO_LABELS: Final = "{}"
 
 
+# The facts of an attempt with all that it needs, and how it ends at once if some of that can't be opened.
+Read: TypeAlias = tuple[AttemptFacts, Outcome | None]
+
+
 class Checked(NamedTuple):
-    """A claimed job with all that its attempt needs, or with the outcome that it already has."""
+    """A claimed job with what its row tells of its attempt, or with the outcome that it already has.
+
+    Attributes:
+        read: return the facts with its checkpoint and what its parents left; None: it has neither. Blocks, and raises
+            StorageUnavailable.
+    """
 
     claimed: Claimed
     facts: AttemptFacts
     verdict: Outcome | None = None
-
-
-class Extras(NamedTuple):
-    """What a job has beside its row. `trouble`: some of it can't be opened."""
-
-    checkpoint: str | None = None
-    parents: tuple[ParentFacts, ...] = ()
-    trouble: Unreadable | None = None
-
-
-_NO_EXTRAS: Final = Extras()
+    read: Callable[[], Read] | None = None
 
 
 @dataclass(slots=True)
@@ -72,9 +72,7 @@ class StartChecks:
     ) -> list[Checked] | None:
         """Do as `prepare`, on the event loop; None: these need more than what their claim and the keys tell."""
         if any(
-            one.attempt > 1
-            or one.has_parents
-            or (one.user is not None and isinstance(self.directory, CachedDirectory))
+            (one.user is not None and isinstance(self.directory, CachedDirectory))
             or is_gone(standings.get(one.organization))
             for one in claimed
         ):
@@ -85,27 +83,16 @@ class StartChecks:
         ):
             return None  # keys have to be asked for anew, or are not here
         members = self._members_of(claimed)
-        return [_checked(one, _NO_EXTRAS, verdict(one, standings, members), rings[one.organization]) for one in claimed]
+        return [self._checked(one, verdict(one, standings, members), rings[one.organization]) for one in claimed]
 
     def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Checked]:
-        """Return each with what its attempt needs, or with the outcome that it already has.
+        """Return each with what its row tells of its attempt, or with the outcome that it already has.
 
         Args:
             standings: of their organizations, as the claim went by them.
         """
         members, stand, rings = self._members_of(claimed), self._ask_again(claimed, standings), self._rings(claimed)
-        with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
-        more = (
-            self.database.read(lambda c: {one.lease_token: _extras(c, self.keyring, one) for one in with_more})
-            if with_more
-            else {}
-        )
-        return [
-            _checked(
-                one, more.get(one.lease_token, _NO_EXTRAS), verdict(one, stand, members), rings.get(one.organization)
-            )
-            for one in claimed
-        ]
+        return [self._checked(one, verdict(one, stand, members), rings.get(one.organization)) for one in claimed]
 
     def look_for_keys(self) -> None:
         """See which of the keys that were not here are here now."""
@@ -125,6 +112,47 @@ class StartChecks:
             self.emit(KeyMissed(organization, rings[organization].problem or ""))
         self.locked |= locked
         return rings
+
+    def _checked(self, one: Claimed, verdict: Outcome | None, ring: Ring | None) -> Checked:
+        """Return the job as its attempt begins, opened by the keys of its organization if it has any.
+
+        Args:
+            verdict: of the checks at start, which goes before everything else.
+        """
+        if verdict is None and ring is not None:
+            try:
+                ring.check_usable()
+                if is_sealed(one.parameters):
+                    one = one._replace(parameters=ring.open(one.id, Field.PARAMETERS, one.parameters))
+            except Unreadable as error:
+                verdict = _trouble(one.job_type, error)
+        try:
+            facts = _facts(one)
+        except (ValueError, RecursionError):
+            # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
+            verdict = verdict or _undecodable(one.job_type, Unreadable("its labels are no JSON.", BROKEN))
+            facts = _facts(one._replace(labels=_NO_LABELS))
+        has_more = one.attempt > 1 or one.has_parents
+        read = partial(self._read, facts, has_parents=one.has_parents) if has_more else None
+        return Checked(one, facts, verdict, read)
+
+    def _read(self, job: AttemptFacts, *, has_parents: bool) -> Read:
+        """Do as `Checked.read`."""
+
+        def work(connection: Connection) -> AttemptFacts:
+            shown = self.keyring.shown(connection)
+            state = attempts.checkpoint_of(connection, job.organization, job.job_id) if job.attempt > 1 else None
+            if state is not None:
+                state = shown.opened(job.organization, job.job_id, Field.CHECKPOINT, state)
+            parents = _parents(connection, shown, job) if has_parents else ()
+            return job._replace(checkpoint=state, parents=parents)
+
+        try:
+            return self.database.read(work), None
+        except Unreadable as error:
+            return job, _trouble(job.job_type, error)
+        except (ValueError, RecursionError):
+            return job, _undecodable(job.job_type, Unreadable("what a parent left is no JSON.", BROKEN))
 
     def _ask_again(
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
@@ -195,41 +223,20 @@ def _is_of_newer_key(one: Claimed, ring: Ring | None) -> bool:
     return is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters))
 
 
-def _checked(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None) -> Checked:
-    """Return the job as its attempt begins, opened by the keys of its organization if it has any.
-
-    Args:
-        verdict: of the checks at start, which goes before everything else.
-    """
-    if verdict is None and (ring is not None or more.trouble is not None):
-        try:
-            if ring is not None:
-                ring.check_usable()
-            if more.trouble is not None:
-                raise more.trouble
-            if ring is not None and is_sealed(one.parameters):
-                one = one._replace(parameters=ring.open(one.id, Field.PARAMETERS, one.parameters))
-        except KeyNotHere:
-            # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
-            verdict = Released(KEY_NOT_HERE, DEFERRED)
-        except Unreadable as error:
-            verdict = _undecodable(one, error)
-    try:
-        return Checked(one, _facts(one, more), verdict)
-    except (ValueError, RecursionError):
-        # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
-        verdict = verdict or _undecodable(one, Unreadable("its labels are no JSON.", BROKEN))
-        one = one._replace(labels=_NO_LABELS)
-        return Checked(one, _facts(one, _NO_EXTRAS), verdict)
+def _trouble(job_type: str, error: Unreadable) -> Outcome:
+    if isinstance(error, KeyNotHere):
+        # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
+        return Released(KEY_NOT_HERE, DEFERRED)
+    return _undecodable(job_type, error)
 
 
-def _undecodable(one: Claimed, error: Unreadable) -> Failed:
+def _undecodable(job_type: str, error: Unreadable) -> Failed:
     message = f"payload not decodable: {error}"
-    report = ErrorReport(_UNDECODABLE, message, fingerprint=f"{_UNDECODABLE} sealed {one.job_type}")
+    report = ErrorReport(_UNDECODABLE, message, fingerprint=f"{_UNDECODABLE} sealed {job_type}")
     return Failed(report, is_of_handler=False)
 
 
-def _facts(claimed: Claimed, more: Extras) -> AttemptFacts:
+def _facts(claimed: Claimed) -> AttemptFacts:
     return AttemptFacts(
         claimed.organization,
         claimed.id,
@@ -240,36 +247,20 @@ def _facts(claimed: Claimed, more: Extras) -> AttemptFacts:
         claimed.parameters,
         json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
         claimed.timeout,
-        more.checkpoint,
-        more.parents,
     )
 
 
-def _extras(connection: Connection, keyring: Keyring, one: Claimed) -> Extras:
-    """Return the job's checkpoint and parents, where it has any."""
-    try:
-        state = attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None
-        if state is not None:
-            state = keyring.shown(connection).opened(one.organization, one.id, Field.CHECKPOINT, state)
-        return Extras(state, _parents(connection, keyring, one) if one.has_parents else ())
-    except Unreadable as error:
-        return Extras(trouble=error)
-    except (ValueError, RecursionError):
-        return Extras(trouble=Unreadable("what a parent left is no JSON.", BROKEN))
-
-
-def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tuple[ParentFacts, ...]:
-    rows = attempts.parents_of(connection, claimed.organization, claimed.id)
-    shown = keyring.shown(connection)
+def _parents(connection: Connection, shown: Shown, job: AttemptFacts) -> tuple[ParentFacts, ...]:
+    rows = attempts.parents_of(connection, job.organization, job.job_id)
     files: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
-    for file in attempts.artifacts_of(connection, claimed.organization, [row.id for row in rows]):
+    for file in attempts.artifacts_of(connection, job.organization, [row.id for row in rows]):
         files[file.job_id][file.name] = (file.path, file.size)
     return tuple(
         ParentFacts(
             id=row.id,
             job_type=row.job_type,
             status=JobStatus(row.status),
-            result=bare(json.loads(shown.opened(claimed.organization, row.id, Field.RESULT, row.value)))
+            result=bare(json.loads(shown.opened(job.organization, row.id, Field.RESULT, row.value)))
             if row.value is not None
             else None,
             labels=json.loads(row.labels),

@@ -1,0 +1,71 @@
+"""A job whose parents' results, or whose checkpoint, take long to read holds up no other job."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from fairlane import Job, JobContext, JobStatus
+from fairlane.domain.events import JobStarted
+from tests.engine.worker_kit import Engine, engine, running
+from tests.store.logins import plain
+
+
+@pytest.fixture
+def fl(postgres_url: str) -> Iterator[Engine]:
+    with engine(postgres_url, lock_timeout=0.2) as fl:
+
+        @fl.job_type("number")
+        def number(ctx: JobContext) -> int:
+            return 7
+
+        @fl.job_type("sum")
+        def sum_up(ctx: JobContext) -> int:
+            return sum(one.result for one in ctx.parents)
+
+        fl.organizations.create("rival")
+        yield fl
+
+
+@contextmanager
+def unreadable(fl: Engine) -> Iterator[None]:
+    """Nobody can read what jobs left, until the block ends."""
+    with psycopg.connect(plain(fl.settings.url)) as holder:
+        holder.execute("LOCK TABLE fairlane_artifacts IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def child(fl: Engine) -> Job:
+    """A job that waits for nothing but to be claimed, and has parents."""
+    parent = fl.give("number")
+    fl.drain()
+    return fl.give("sum", depends_on=[parent])
+
+
+def test_a_job_whose_parents_take_long_to_read_holds_up_no_other(fl: Engine) -> None:
+    waits = child(fl)
+    with running(fl.worker()):
+        with unreadable(fl):
+            fl.events.wait(JobStarted, job_id=waits.id)
+            assert fl.ended(fl.give("number", organization="rival")).status is JobStatus.COMPLETED
+        assert fl.ended(waits).attempt == 1
+    assert fl.value(waits) == 7
+
+
+def test_a_job_is_canceled_while_its_parents_are_read(fl: Engine) -> None:
+    waits = child(fl)
+    with running(fl.worker()), unreadable(fl):
+        fl.events.wait(JobStarted, job_id=waits.id)
+        fl.cancel(waits.id, organization="acme")
+        assert fl.ended(waits).status is JobStatus.CANCELED
+
+
+def test_a_worker_that_stops_gives_back_what_it_has_not_read(fl: Engine) -> None:
+    waits = child(fl)
+    with unreadable(fl):
+        with running(fl.worker()):
+            fl.events.wait(JobStarted, job_id=waits.id)
+        assert fl.way(waits)[-2:] == ["running", "queued"]
+    fl.drain()
+    assert fl.value(waits) == 7
