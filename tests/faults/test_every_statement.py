@@ -40,13 +40,14 @@ PLACES: Final = (
     "Scheduler.run_once",
     "Schedules.put",
     "Stage.run_once",
+    "StartChecks._read",  # checkpoints, and what parents left
     "Submitter.submit_many",
     "Watch.run_once",
     "WorkerLoop._register",
     "WorkerLoop._sign_off",
 )
 # What a worker on PostgreSQL has threads do for its loop.
-FOR_THE_LOOP: Final = ("StartChecks.prepare", "LaneCache._prepare")
+FOR_THE_LOOP: Final = ("LaneCache._prepare",)
 HINTS: Final = "other"  # what no part above the store asks for; on PostgreSQL
 VARIABLE: Final = "FAIRLANE_TEST_LOSS"
 OPTIONS: Final[Mapping[str, Any]] = {"lease": 60.0, "cleanup_interval": 0.05}
