@@ -20,6 +20,7 @@ from fairlane.domain.errors import PermanentError, TransientError
 from fairlane.engine.context import JobContext
 
 LONG = 60.0  # seconds; no test waits for that
+IMPORTED = time.monotonic()
 
 
 @dataclass
@@ -29,6 +30,10 @@ class Page:
 
 class ServiceDown(TransientError):
     """An application's own transient error."""
+
+
+def imported(ctx: JobContext) -> float:
+    return IMPORTED
 
 
 def add(ctx: JobContext, a: int, b: int = 1) -> int:

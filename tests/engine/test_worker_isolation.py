@@ -1,5 +1,6 @@
 """R5, R6, R10: what a handler does to its process hurts nobody else, and whoever looks at the job reads what it was."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from fairlane import Job, JobContext
 from fairlane.cli.root import app
 from fairlane.domain.breaker import Pair
-from fairlane.domain.events import HandlerAbandoned, WorkerUnfit
+from fairlane.domain.events import HandlerAbandoned, JobEnded, WorkerUnfit
 from fairlane.engine.executors import process
 from fairlane.engine.executors.thread import ThreadExecutor
 from fairlane.store.statements import outcomes
@@ -161,3 +162,11 @@ def shown_of(fl: Engine, job: Job) -> list[str]:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     return result.output.splitlines()
+
+
+def test_the_start_of_a_process_is_no_part_of_a_handler_s_seconds(fl: Engine) -> None:
+    fl.job_type("imported", isolation="process")(handlers.imported)
+    job = fl.give("imported")
+    fl.drain()
+    told = time.monotonic()
+    assert told - fl.events.wait(JobEnded, job_id=job.id).seconds > fl.value(job)

@@ -248,8 +248,10 @@ class Attempt:
     def _on_finished(self, value: object, error: Raised | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        ended = self._execution.ended if self._execution is not None else None
-        self.seconds = (time.monotonic() if ended is None else ended) - self.began
+        execution = self._execution
+        ended = execution.ended if execution is not None else None
+        started = execution.started if execution is not None else None  # later than `began`, by the start of a process
+        self.seconds = (time.monotonic() if ended is None else ended) - (self.began if started is None else started)
         try:
             outcome = self._outcome(value, error)
         except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
