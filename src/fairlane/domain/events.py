@@ -81,7 +81,7 @@ class JobEnded(Event):
     Jobs that end without an attempt have none of it: those that are canceled while they wait, that go to dead letter
     with their parent or their organization, or because their worker was lost too often. The execution log has them all.
 
-    `error_type` None: it ended well; `seconds`: what its handler took; `failed`: which of how many it was, if it failed.
+    `error_type` None: it ended well; `seconds`: of its handler; `failed`: which of how many it was, if it failed.
     """
 
     organization: str
