@@ -24,9 +24,8 @@ from fairlane import (
 from fairlane.domain.breaker import REST, Outcomes, Pair
 from fairlane.domain.events import BreakerClosed, BreakerOpened
 from fairlane.domain.statuses import PASSING
-from fairlane.engine.breakers import Breakers
+from fairlane.engine.breakers import Breakers, Tally
 from fairlane.engine.cleanup import Cleanup
-from fairlane.engine.results import Tally
 from fairlane.store.statements import outcomes
 from fairlane.store.tables import jobs as facts
 from fairlane.store.transaction import Database

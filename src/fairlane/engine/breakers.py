@@ -3,8 +3,9 @@
 Nothing of it is in the way of an attempt: no end writes to a counter that others write to.
 """
 
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -13,13 +14,51 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Outcomes, Pair, counted_from, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
-from fairlane.domain.statuses import PASSING
-from fairlane.engine.results import Tally
+from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.store.statements import breakers, outcomes
 from fairlane.store.transaction import Database
 
 # From one look for the trials of others, who may have been lost with them, to the next, while nothing ends here.
 _IDLE_ROUNDS: Final = 10
+
+
+class Tally:
+    """How attempts ended on this worker since it was last taken."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
+        self._lock = threading.Lock()
+
+    def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
+        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
+
+        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
+        """
+        with self._lock:
+            for organization, job_type, ended, seconds in ends:
+                if ended is JobStatus.COMPLETED:
+                    self._add((organization, job_type), 1, 0, seconds)
+                elif ended in PASSING:
+                    self._add((organization, job_type), 0, 1, seconds)
+
+    def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
+        """Count these."""
+        with self._lock:
+            for pair, count in counts.items():
+                self._add(pair, *count)
+
+    def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
+        """Count these, under the lock."""
+        count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
+        count[0] += completions
+        count[1] += failures
+        count[2] += seconds
+
+    def take(self) -> dict[Pair, Outcomes]:
+        """Return all that was counted; from here on it counts from zero."""
+        with self._lock:
+            taken, self._counts = self._counts, {}
+        return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Breakers:

@@ -13,10 +13,9 @@ On SQLite each commit waits for the disk. There a claim takes the plain completi
 """
 
 import asyncio
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -26,11 +25,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import JobEnded, ServiceFailed, hears
 from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
-from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.domain.statuses import JobStatus
+from fairlane.engine.breakers import Tally
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts
 from fairlane.engine.service import SOON, Outage, in_thread, wait_until
@@ -62,45 +61,6 @@ _OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its
 
 T = TypeVar("T")
 Part = Sequence[Finish]
-
-
-class Tally:
-    """How attempts ended on this worker since it was last taken."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
-        self._lock = threading.Lock()
-
-    def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
-        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
-
-        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
-        """
-        with self._lock:
-            for organization, job_type, ended, seconds in ends:
-                if ended is JobStatus.COMPLETED:
-                    self._add((organization, job_type), 1, 0, seconds)
-                elif ended in PASSING:
-                    self._add((organization, job_type), 0, 1, seconds)
-
-    def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
-        """Count these."""
-        with self._lock:
-            for pair, count in counts.items():
-                self._add(pair, *count)
-
-    def _add(self, pair: tuple[str, str], completions: int, failures: int, seconds: float) -> None:
-        """Count these, under the lock."""
-        count = self._counts.get(pair) or self._counts.setdefault(pair, [0, 0, 0.0])
-        count[0] += completions
-        count[1] += failures
-        count[2] += seconds
-
-    def take(self) -> dict[Pair, Outcomes]:
-        """Return all that was counted; from here on it counts from zero."""
-        with self._lock:
-            taken, self._counts = self._counts, {}
-        return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Results:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant
 
 from fairlane.domain.statuses import Role
-from fairlane.engine.results import Tally
+from fairlane.engine.breakers import Tally
 from fairlane.store.engine import WRITE
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import metadata

@@ -10,7 +10,7 @@ from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome
 from fairlane.domain.statuses import Role
-from fairlane.engine.results import Tally
+from fairlane.engine.breakers import Tally
 from tests.model.machine.base import ALL_RIGHTS, JOB_TYPES, MEMBER, PLACES, job_types, leases, places, spent
 from tests.model.machine.running import Running, hands, outcomes
 from tests.model.machine.submitting import Submitting

@@ -6,8 +6,7 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from fairlane.engine.breakers import Breakers
-from fairlane.engine.results import Tally
+from fairlane.engine.breakers import Breakers, Tally
 from tests.model.machine.base import Machine
 from tests.model.model import breakers, dependencies, retention
 from tests.model.model.breakers import REST

@@ -8,8 +8,7 @@ from fairlane import Job, JobStatus
 from fairlane.domain.breaker import REST, Pair, opened
 from fairlane.domain.events import BreakerClosed, BreakerOpened
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released
-from fairlane.engine.breakers import Breakers
-from fairlane.engine.results import Tally
+from fairlane.engine.breakers import Breakers, Tally
 from fairlane.store.statements import breakers
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race, at_once
