@@ -1,14 +1,30 @@
--- Find all lanes with a ready job, each with its first one, and how its organization stands.
--- Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
+-- Find all lanes with a ready job, or those of named queues, each with its first one, and how its organization stands.
+-- What is between "all {" or "named {" and "}" is left out where the other is asked for.
+-- Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry. Where queues
+-- are named, no other is probed: who submits to queues that a worker does not serve, to however many, does not slow it.
 WITH RECURSIVE lane AS (
+-- all {
   SELECT its.* FROM (VALUES (0)) AS once CROSS JOIN LATERAL (
+-- }
+-- named {
+  SELECT its.* FROM json_array_elements_text(CAST(:queues AS json)) AS named(queue) CROSS JOIN LATERAL (
+-- }
     SELECT queue, organization_id, job_type, priority, run_at, id FROM fairlane_live
     WHERE ready
+-- named {
+      AND queue = named.queue
+-- }
     ORDER BY queue, organization_id, job_type, priority, run_at, id LIMIT 1) AS its
   UNION ALL
   SELECT following.* FROM lane CROSS JOIN LATERAL (
     SELECT queue, organization_id, job_type, priority, run_at, id FROM fairlane_live
-    WHERE ready AND (queue, organization_id, job_type) > (lane.queue, lane.organization_id, lane.job_type)
+    WHERE ready
+-- all {
+      AND (queue, organization_id, job_type) > (lane.queue, lane.organization_id, lane.job_type)
+-- }
+-- named {
+      AND queue = lane.queue AND (organization_id, job_type) > (lane.organization_id, lane.job_type)
+-- }
     ORDER BY queue, organization_id, job_type, priority, run_at, id LIMIT 1) AS following
 )
 SELECT lane.queue, lane.organization_id, lane.job_type, own.status, own.max_running, own.weight,

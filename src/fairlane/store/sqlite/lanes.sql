@@ -1,9 +1,17 @@
--- Find all lanes with a ready job, and how the organization of each stands.
+-- Find all lanes with a ready job, or those of named queues, and how the organization of each stands.
+-- What is between "all {" or "named {" and "}" is left out where the other is asked for.
 -- Skip scan: one index probe per lane. SQLite has no LATERAL, and for (queue, organization, type) > (…) it would read
 -- on through all entries that are equal: so the next lane is looked for in the same queue and organization, then in the
 -- same queue, then in all.
 WITH RECURSIVE lane(job) AS (
-  SELECT (SELECT rowid FROM fairlane_live WHERE ready = 1 ORDER BY queue, organization_id, job_type LIMIT 1)
+  SELECT (SELECT rowid FROM fairlane_live WHERE ready = 1
+-- named {
+    AND queue = named.value
+-- }
+    ORDER BY queue, organization_id, job_type LIMIT 1)
+-- named {
+  FROM json_each(:queues) AS named
+-- }
   UNION ALL
   SELECT coalesce(
     (SELECT rowid FROM fairlane_live AS following WHERE ready = 1
@@ -11,10 +19,13 @@ WITH RECURSIVE lane(job) AS (
       ORDER BY queue, organization_id, job_type LIMIT 1),
     (SELECT rowid FROM fairlane_live AS following WHERE ready = 1
       AND queue = job.queue AND organization_id > job.organization_id
-      ORDER BY queue, organization_id, job_type LIMIT 1),
-    (SELECT rowid FROM fairlane_live AS following WHERE ready = 1
+      ORDER BY queue, organization_id, job_type LIMIT 1)
+-- all {
+    , (SELECT rowid FROM fairlane_live AS following WHERE ready = 1
       AND queue > job.queue
-      ORDER BY queue, organization_id, job_type LIMIT 1))
+      ORDER BY queue, organization_id, job_type LIMIT 1)
+-- }
+  )
   FROM lane JOIN fairlane_live AS job ON job.rowid = lane.job
 )
 SELECT job.queue, job.organization_id, job.job_type, own.status, own.max_running, own.weight, NULL, NULL, NULL

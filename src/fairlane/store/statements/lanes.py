@@ -23,7 +23,7 @@ def active(engine: DatabaseEngine, *, is_named: bool) -> TextualSelect:
     Each comes with how its organization stands in Fairlane's own directory, and on PostgreSQL with its first ready job,
     as text: what is dead stands in no claim's way on SQLite. The cost goes by the number of these lanes.
     """
-    read = engine.statement("lanes_of_queues" if is_named else "lanes")
+    read = engine.statement("lanes", without="all" if is_named else "named")
     named = read.bindparams(bindparam("queues", None, String())) if is_named else read
     return named.columns(
         *(live.c.queue, live.c.organization_id, live.c.job_type),
