@@ -252,7 +252,7 @@ class Results:
             self._failed_before = False
             # What the statement has left out, `finish` decides, and does not send the statement once more.
             batch = [one._replace(has_checkpoint=True) for one in batch] if len(done) < len(batch) else batch
-        if with_child := [one for one in done if one.may_free]:
+        if with_child := [one for one in done if one.may_make_ready]:
             try:
                 await in_thread(self._threads, partial(self._tell_children, with_child))
             except FairlaneError:
@@ -410,7 +410,7 @@ class Results:
                 self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed))
         self.tally.add(counted)
         self.changed.set()
-        self._on_written(any(one.may_free for one in done))
+        self._on_written(any(one.may_make_ready for one in done))
 
 
 def _size(item: Finish) -> int:

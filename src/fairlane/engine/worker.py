@@ -308,9 +308,9 @@ class WorkerLoop:
         if (response_timeout := self._deps.database.response_timeout) is not None:
             response_timeout.seconds = _LAST_SILENCE
 
-    def _on_written(self, may_free: bool) -> None:
-        """Claim again once results are written; `may_free`: they may have made other jobs ready."""
-        if may_free:
+    def _on_written(self, may_make_ready: bool) -> None:
+        """Claim again once results are written; `may_make_ready`: they may have made other jobs ready."""
+        if may_make_ready:
             self._on_ready()
         else:
             self._wake.set()

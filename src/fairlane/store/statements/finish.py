@@ -62,20 +62,20 @@ class Finish(NamedTuple):
 
 class Finished(NamedTuple):
     """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
-    `is_locked`, since somebody holds the row: try again. `may_free`: it is ready again, or a child of it may be.
+    `is_locked`, since somebody holds the row: try again. `may_make_ready`: it is ready again, or a child of it may be.
     Room under a limit is no such news: who is held back by one looks by itself, and ends are many.
     """
 
     finish: Finish
     transition: Transition | None
     is_locked: bool = False
-    may_free: bool = False
+    may_make_ready: bool = False
 
 
 async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]:
     """Complete plain ends of one actor by one statement on the event loop; those that it leaves out are `finish`'s.
 
-    Where `may_free`, a child of the job was submitted a moment ago and is to be told by `tell_children`.
+    Where `may_make_ready`, a child of the job was submitted a moment ago and is to be told by `tell_children`.
 
     Raises:
         FairlaneError: as `Line.fetch`.
@@ -94,7 +94,7 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
     if len(rows) < len(finishes):
         done = {row[:2] for row in rows}
         finishes = [one for one in finishes if one.key in done]
-    return [Finished(one, transition, may_free=bool(parents) and one.key in parents) for one in finishes]
+    return [Finished(one, transition, may_make_ready=bool(parents) and one.key in parents) for one in finishes]
 
 
 def tell_children(connection: Connection, now: datetime, done: Sequence[Finished]) -> None:
@@ -116,7 +116,7 @@ def finish(
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
     plain = _complete_plain(connection, now, ordered)
     # One that has no child that is watched may have one that came a moment ago.
-    done, others = [one for one in plain if not one.may_free], [one for one in plain if one.may_free]
+    done, others = [one for one in plain if not one.may_make_ready], [one for one in plain if one.may_make_ready]
     if len(plain) < len(ordered):
         completed = {one.finish.lease_token for one in plain}
         left = [one for one in ordered if one.lease_token not in completed]
@@ -125,11 +125,11 @@ def finish(
         ends = [(one, one.transition.target) for one in others if one.transition is not None]
         ended = [_ended(one, target) for one, target in ends if target in TERMINAL]
         parents = dependencies.settle(connection, now, ended)
-        done += [one._replace(may_free=_may_free(one, parents)) for one in others]
+        done += [one._replace(may_make_ready=_may_make_ready(one, parents)) for one in others]
     return done
 
 
-def _may_free(one: Finished, parents: Collection[Key]) -> bool:
+def _may_make_ready(one: Finished, parents: Collection[Key]) -> bool:
     if one.transition is None:
         return False
     if one.transition.target not in TERMINAL:
@@ -138,14 +138,14 @@ def _may_free(one: Finished, parents: Collection[Key]) -> bool:
 
 
 def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
-    """Return those that were completed plainly; where `may_free`, a child of the job is to be told."""
+    """Return those that were completed plainly; where `may_make_ready`, a child of the job is to be told."""
     plain = [one for one in ordered if one.is_plain]
     transition = transitions.complete(now, None)
     done: list[Finished] = []
     for actor in sorted({one.actor for one in plain}):
         mine = {one.key: one for one in plain if one.actor == actor}
         rows = engine_of(connection).complete(connection, now, list(mine.values()))
-        done += [Finished(mine[key], transition, may_free=has_child) for key, has_child in rows]
+        done += [Finished(mine[key], transition, may_make_ready=has_child) for key, has_child in rows]
     return done
 
 
