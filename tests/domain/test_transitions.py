@@ -68,7 +68,7 @@ BUILT: dict[str, Any] = {
     "cancel running": transitions.cancel(JobStatus.RUNNING, "ann", "canceled", NOW),
     "requeue": transitions.requeue("released", 1, None),
     "requeue later": transitions.requeue("snoozed", 0, NOW),
-    "release": transitions.release(),
+    "make_ready": transitions.make_ready(),
     "revive": transitions.revive("retried by ann", NOW),
     "revive later": transitions.revive("retried by ann", NOW, NOW),
     "revive pending": transitions.revive_pending("its parent was retried", 2),

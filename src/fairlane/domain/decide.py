@@ -201,7 +201,7 @@ def fate(
     if culprit is not None and policy is not ParentPolicy.RUN_ANYWAY:
         return Fate(_taken_down(policy, culprit, now), culprit)
     if unmet <= len(ended) and run_at <= now:
-        return Fate(transitions.release(), culprit)
+        return Fate(transitions.make_ready(), culprit)
     return None
 
 

@@ -213,7 +213,7 @@ def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datet
     return replace(released, changes={**released.changes, "deferrals": deferrals})
 
 
-def release(reason: str = "all parents ended and its time has come") -> Transition:
+def make_ready(reason: str = "all parents ended and its time has come") -> Transition:
     """Let a pending job be claimed."""
     return Transition((Step(_S.PENDING, _S.QUEUED, reason),), {"ready": True})
 

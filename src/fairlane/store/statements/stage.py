@@ -101,7 +101,7 @@ def look(connection: Connection, clock: Clock, revived: str) -> DueWork:
 def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
     """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
     due = _due(connection, now, limit, *_SCHEDULED)
-    transition = transitions.release("its time has come")
+    transition = transitions.make_ready("its time has come")
     return len(write_all(connection, now, [Change(row.organization_id, row.id, transition) for row in due]))
 
 
