@@ -52,7 +52,7 @@ SHARED_MEMORY = Path("/dev/shm")
 hypothesis.settings.register_profile(
     "fairlane",
     deadline=None,
-    max_examples=far(25, 100, 100),
+    max_examples=far(10, 100, 100),
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("fairlane")

@@ -306,7 +306,9 @@ def test_after_a_destruction_a_new_key_seals_what_comes_and_a_person_can_give_pa
     assert "parameters edited: all" in fl.reasons(old)
 
 
-@pytest.mark.parametrize("keys", [None, SECOND, IMPOSTOR])
+@pytest.mark.parametrize(
+    "keys", [None, pytest.param(SECOND, marks=pytest.mark.slow), pytest.param(IMPOSTOR, marks=pytest.mark.slow)]
+)
 def test_without_the_master_key_submissions_are_refused_and_jobs_wait(
     database_url: str, tmp_path: Path, keys: str | None
 ) -> None:

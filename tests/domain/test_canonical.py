@@ -70,7 +70,9 @@ def test_different_golden_values_have_different_hashes():
     assert len(set(digests)) == len(digests)
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "4242", "random"])
+@pytest.mark.parametrize(
+    "seed", ["0", pytest.param("1", marks=pytest.mark.slow), pytest.param("4242", marks=pytest.mark.slow), "random"]
+)
 def test_every_process_finds_the_golden_hashes_whatever_its_hash_seed(seed):
     program = (
         "from tests.domain.test_canonical import *\n"

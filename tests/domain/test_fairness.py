@@ -110,8 +110,10 @@ def starts_of(fleet: Fleet) -> Counter[str]:
 
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
 @pytest.mark.parametrize("at_once", [True, False])
-@pytest.mark.parametrize("slots", [1, 4, 16, 64])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(
+    "slots", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow), 64]
+)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("weights", [(3, 1), (5, 2, 1), (10, 1)])
 def test_starts_of_jobs_that_are_alike_are_within_5_percent_of_the_weights_after_400(
     weights: tuple[int, ...], workers: int, slots: int, at_once: bool, seconds: float

@@ -176,6 +176,7 @@ async def test_an_interrupt_stops_what_its_first_signal_came_too_early_for(
         await end_of(execution)
 
 
+@pytest.mark.slow
 async def test_an_interrupt_before_the_child_is_up_stops_too(executor: ProcessExecutor) -> None:
     execution = begin(executor, handlers.sleep)
     execution.interrupt(Interruption.SHUTDOWN)
@@ -405,7 +406,14 @@ async def test_a_child_that_a_handler_left_processes_in_is_replaced(
     assert Watched(int(await channel.said("pids "))).has_ended()
 
 
-@pytest.mark.parametrize("how", ["signals ignored", "system call", "interpreter's lock"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "signals ignored",
+        pytest.param("system call", marks=pytest.mark.slow),
+        pytest.param("interpreter's lock", marks=pytest.mark.slow),
+    ],
+)
 async def test_no_child_outlives_a_killed_worker(how: str) -> None:
     code = """
 import asyncio, sys
