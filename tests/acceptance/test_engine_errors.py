@@ -189,7 +189,7 @@ def test_a_snooze_spends_no_retry_and_is_no_error(fl: Engine) -> None:
         assert (fl.look(job).attempt, fl.look(job).retry_count) == (attempt, 0)
         advance(fl, 90)
     assert fl.look(job).error_type is None
-    assert "snoozed by the handler: the source is locked" in fl.reasons(job)
+    assert "snoozed by the handler for 90 s: the source is locked" in fl.reasons(job)
 
 
 def test_a_snooze_may_quote_what_can_not_be_stored(fl: Engine) -> None:

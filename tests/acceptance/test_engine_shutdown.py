@@ -126,7 +126,7 @@ def test_a_handler_that_snoozes_as_its_worker_stops_waits_as_it_said(fl: Engine)
         worker.stop(at_once=True)
         gate.open()
         fl.events.wait(WorkerStopped, released=0)
-    assert "snoozed by the handler: not paid yet" in fl.reasons(job)
+    assert "snoozed by the handler for 3600 s: not paid yet" in fl.reasons(job)
     fl.drain()
     assert fl.look(job).attempt == 1
 

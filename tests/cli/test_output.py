@@ -141,6 +141,15 @@ def test_a_failed_attempt_names_the_command_that_shows_its_error() -> None:
     )
 
 
+def test_a_snoozed_attempt_is_told_as_snoozed_and_for_how_long() -> None:
+    console, file = screen(80)
+    with WorkerDisplay(console) as display:
+        display(e.JobEnded("acme", JOB, "report.pdf", JobStatus.QUEUED, None, 1.5, snoozed=60.0))
+
+    assert "snoozed    acme  report.pdf  c3d4e5f6  1.50 s  again in 60 s\n" in file.getvalue()
+    assert file.getvalue().endswith("0 running, 1 snoozed\n")
+
+
 def test_the_first_service_that_reaches_the_database_again_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     """Others come after their longer waits; the log said nothing until the last of them had."""
     log = EventLog()

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from fairlane import Fairlane, JobContext, PermanentError
+from fairlane import Fairlane, JobContext, PermanentError, Snooze
 
 
 def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
@@ -24,6 +24,10 @@ def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
         async def fail(ctx: JobContext) -> None:
             raise PermanentError("no paper")
 
+        @fl.job_type("wait")
+        async def wait(ctx: JobContext) -> None:
+            raise Snooze(60, "the tray is being filled")
+
         fl.organizations.create("acme")
 
         def run(name: str, **parameters: object) -> str:
@@ -33,10 +37,12 @@ def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
 
         run("work", level=logging.WARNING)
         failed, second, third = run("fail"), run("work", level=logging.DEBUG), run("work", level=logging.INFO)
+        snoozed = run("wait")
 
     assert [line.partition(" after ")[0] for line in caplog.messages if "of acme: " in line] == [
         f"{failed}dead_letter (PermanentError)",
         f"{second}completed",
         f"{third}attempt 1 starts.",
         f"{third}completed",
+        f"{snoozed}snoozed for 60 s",
     ]

@@ -104,7 +104,7 @@ def test_r20_a_snoozed_job_waits_without_blaming_an_earlier_error(world: World, 
 
     summary = reads.explain(job_id, "acme").summary
 
-    assert "snoozed by the handler: the tray is being filled" in summary
+    assert "snoozed by the handler for 60 s: the tray is being filled" in summary
     assert "PrinterError" not in summary
 
 

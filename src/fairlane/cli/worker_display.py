@@ -24,7 +24,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import JobStatus
 from fairlane.cli.output import STATUS_STYLES, brief, number_of, plain, short, time_of_day
 from fairlane.domain import events as e
 
@@ -55,7 +54,7 @@ class WorkerDisplay:
         self._most = math.inf
         self._lines: deque[Text] = deque(maxlen=_LINES_PER_REFRESH)
         self._unprinted = 0
-        self._ended: dict[JobStatus, int] = {}
+        self._ended: dict[str, int] = {}
         self._head = "starting"
         self._live = Live(console=console, get_renderable=self.render, auto_refresh=False, transient=True)
         self._over = threading.Event()
@@ -101,7 +100,8 @@ class WorkerDisplay:
                 self._running.pop(event.job_id, None)
             case e.JobEnded():
                 self._running.pop(event.job_id, None)
-                self._ended[event.status] = self._ended.get(event.status, 0) + 1
+                end = _end_of(event)
+                self._ended[end] = self._ended.get(end, 0) + 1
                 self._add(_ended_line(event))
             case e.WorkerStarted():
                 self._most = 2 * event.slots  # those that run, and those whose end is being written
@@ -151,7 +151,7 @@ class WorkerDisplay:
         return Group(*rows, last)
 
     def _totals(self) -> str:
-        ended = [f"{size:,} {status.replace('_', ' ')}" for status, size in sorted(self._ended.items())]
+        ended = [f"{size:,} {end.replace('_', ' ')}" for end, size in sorted(self._ended.items())]
         return ", ".join([f"{len(self._running):,} running", *ended])
 
 
@@ -228,14 +228,20 @@ def _table(running: list[_Running], width: int) -> Table:
     return rows
 
 
+def _end_of(event: e.JobEnded) -> str:
+    return event.status if event.snoozed is None else "snoozed"
+
+
 def _ended_line(event: e.JobEnded) -> Text:
     line = Text(f"{time_of_day()}  ")
-    line.append(f"{event.status:<9}", STATUS_STYLES[event.status])
+    line.append(f"{_end_of(event):<9}", STATUS_STYLES[event.status])
     line.append(f"  {plain(event.organization)}  {plain(event.job_type)}  ")
     line.append(short(event.job_id), "dim")
     line.append(f"  {event.seconds:.2f} s")
     if event.failed is not None:
         line.append(f"  {event.failed}")
+    if event.snoozed is not None:
+        line.append(f"  again in {event.snoozed:g} s")
     if event.error_type is not None:
         line.append(f"\n{'':11}{plain(event.error_type)}  ")  # below the name, as one line would be broken anywhere
         line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")

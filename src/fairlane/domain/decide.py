@@ -91,7 +91,7 @@ def _put_back(
 ) -> Transition:
     match outcome:
         case Snoozed(seconds, reason):
-            message = "snoozed by the handler" + (f": {reason}" if reason else "")
+            message = f"snoozed by the handler for {seconds:g} s" + (f": {reason}" if reason else "")
             return transitions.snooze(message, now, _after(now, seconds))
         case Deferred(error):
             number = job.deferrals + 1

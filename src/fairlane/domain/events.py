@@ -81,7 +81,8 @@ class JobEnded(Event):
     Jobs that end without an attempt have none of it: those that are canceled while they wait, that go to dead letter
     with their parent or their organization, or because their worker was lost too often. The execution log has them all.
 
-    `error_type` None: it ended well; `seconds`: of its handler; `failed`: which of how many it was, if it failed.
+    `error_type` None: it ended well; `seconds`: of its handler; `failed`: which of how many it was, if it failed;
+    `snoozed`: for how many seconds its handler put the job off, if it raised `Snooze`.
     """
 
     organization: str
@@ -91,6 +92,7 @@ class JobEnded(Event):
     error_type: str | None
     seconds: float
     failed: Try | None = None
+    snoozed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -407,7 +407,9 @@ class Results:
             if met is not None or hears_all:
                 error = met.error_type if met is not None else None
                 key = item.organization, item.job_id, item.job_type
-                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed))
+                is_back = ended is JobStatus.QUEUED
+                snoozed = outcome.seconds if isinstance(outcome, Snoozed) and is_back else None
+                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed, snoozed))
         self.tally.add(counted)
         self.changed.set()
         self._on_written(any(one.may_make_ready for one in done))

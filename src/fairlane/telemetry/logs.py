@@ -76,7 +76,8 @@ def _of_job(event: Event) -> tuple[int, str] | None:
             # The error's text and its traceback are the organization's, so the log only says where they are.
             why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
             level = logging.WARNING if cause or is_dead else logging.INFO
-            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s{which}.{why}"
+            end = event.status if event.snoozed is None else f"snoozed for {event.snoozed:g} s"
+            return level, f"{_name(event)}: {end}{cause} after {event.seconds:.2f} s{which}.{why}"
         case e.LeaseLost():
             return logging.WARNING, f"{_name(event)} was given to another worker; it is stopped here."
         case e.HandlerAbandoned():
