@@ -36,7 +36,9 @@ Retention = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
+Reason = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; `fairlane jobs explain` shows it for a job that waits.")
+]
 _PERMISSION = "Lets them submit types that need it; payload:read, see what others' jobs hold. May be repeated."
 _ELSEWHERE = "Nothing is kept here of any organization; the application's own directory knows which there are."
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]

@@ -39,7 +39,9 @@ maintenance = typer.Typer()
 types.command("limit")(limit_type)
 types.command("limits")(list_limits)
 
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
+Reason = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; `fairlane jobs explain` shows it for a job that waits.")
+]
 
 
 @queues.command("list")

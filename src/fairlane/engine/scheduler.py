@@ -24,7 +24,7 @@ from fairlane.store.transaction import Database
 
 _LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 # The sentence itself may tell what the parameters are.
-_MISFITS = "parameters of the schedule no longer fit its job type; put it again with such as do"
+_MISFITS = "parameters of the schedule no longer fit its job type; put the schedule again with parameters that fit"
 _MOST_NAMES = 5
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
