@@ -3,6 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
@@ -191,3 +195,27 @@ def test_a_login_without_rights_of_its_own_submits_in_each_way(fl: Fairlane, dat
             bound.submit("letter", organization="acme", parameters={"n": 5}, connection=theirs)
             theirs.commit()
         assert bound.list(organization="acme").total == 6
+
+
+def test_who_has_had_an_answer_keeps_no_session_of_the_server(fl: Fairlane, tmp_path: Path) -> None:
+    """What a client sends behind the end of a transaction has PgBouncer keep a session until it sends more."""
+    with ExitStack() as files:
+        traces: dict[object, Path] = {}
+
+        def trace(driver: psycopg.Connection, *_: object) -> None:
+            if driver not in traces:
+                traces[driver] = tmp_path / str(len(traces))
+                driver.pgconn.trace(files.enter_context(traces[driver].open("w")).fileno())
+
+        event.listen(fl.database.engine, "checkout", trace)
+        job = fl.submit("work", organization="acme")
+        fl.get(job.id, organization="acme")
+        fl.close()
+        for driver in traces:
+            cast("psycopg.Connection", driver).pgconn.untrace()
+    sent = [
+        [line.split("\t")[3] for line in one.read_text().splitlines() if "\tF\t" in line] for one in traces.values()
+    ]
+    behind = [after for one in sent for kind, after in pairwise(one) if kind == "Flush"]
+    assert behind
+    assert {*behind} == {"Query"}, "of the transaction that the pipeline is a part of"

@@ -16,6 +16,7 @@ whatever it asks of their tables is refused, on both: somebody forgot to say who
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -262,13 +263,15 @@ def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
 def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     """Run a statement that stands alone with its scope, in one round trip.
 
-    In a pipeline they are one transaction, which ends with it: so does the setting.
+    In a pipeline they are one transaction, which ends with it: so does the setting. Behind a pooler it is a transaction
+    like others. psycopg sends a Flush behind the end of a pipeline: if it comes after the answer, the pooler takes it
+    for the next transaction, and keeps a session for it until this client sends more.
     """
     settings = context.execution_options.get(_SCOPE) if context is not None else None
     if settings is None:
         return None
     driver = cursor.connection
-    with driver.pipeline():
+    with driver.transaction() if is_pooled(context.root_connection.info) else nullcontext(), driver.pipeline():
         driver.execute(set_locally(settings), settings)
         context.dialect.do_execute(cursor, statement, parameters, context)
     return True

@@ -233,7 +233,7 @@ class Database:
             values: makes its parameters, all texts, when the connection is there; None = give up. If there are several,
                 it is run for each, in one transaction; PostgreSQL works at one while the next is made.
             accepts: the transaction is committed if this is true of each answer; None = it is run once, and its answer
-                is the commit's.
+                is the commit's, but behind a pooler.
 
         Returns:
             The rows of its first answer; None: somebody gave up, or another transaction came first, and nothing was
@@ -243,12 +243,12 @@ class Database:
             CommitUnanswered: the connection broke before the answer, so it may have been done.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        is_committing, is_alone = False, accepts is None
+        is_committing = False
         try:
-            with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine, is_alone=is_alone) as pooled:
+            with self.translated(), by_sqlalchemy(self.engine), _lent(self.engine) as pooled:
                 driver: Any = pooled.driver_connection
                 cursors: list[Any] = []
-                is_prepared = is_alone and not row_security.is_pooled(pooled.info)
+                is_prepared = accepts is None and not row_security.is_pooled(pooled.info)
                 with nullcontext() if is_prepared else driver.pipeline():
                     settings = row_security.for_alone(pooled.info)
                     if settings:
@@ -257,12 +257,12 @@ class Database:
                         if given is None:
                             return None
                         cursors.append(_prepared(pooled, statement) if is_prepared else pooled.cursor())
-                        is_committing = is_alone
+                        is_committing = is_prepared
                         # As SQLAlchemy sends what it sends, so that tests can have it fail.
                         self.engine.dialect.do_execute(cursors[-1], statement, given)
                 answers: list[Sequence[tuple[Any, ...]]] = [cursor.fetchall() for cursor in cursors]
-                if accepts is not None:
-                    if not all(map(accepts, answers)):
+                if not is_prepared:
+                    if accepts is not None and not all(map(accepts, answers)):
                         return None
                     is_committing = True
                     self.engine.dialect.do_commit(pooled)
@@ -375,18 +375,11 @@ class Database:
 
 
 @contextmanager
-def _lent(engine: Engine, *, is_alone: bool) -> Iterator[PoolProxiedConnection]:
-    """Lend a pooled connection; what is not committed on it is rolled back when it is given back.
-
-    Args:
-        is_alone: each statement is a transaction by itself. A prepared one is so anyway.
-    """
+def _lent(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """Lend a pooled connection; what is not committed on it is rolled back when it is given back."""
     pooled = engine.pool.connect()
     driver: Any = pooled.driver_connection
-    autocommit = is_alone and row_security.is_pooled(pooled.info)
     try:
-        if autocommit:
-            driver.autocommit = True
         yield pooled
     except BaseException as error:
         # Whoever was interrupted does not know what the server did. To make another connection takes a login.
@@ -395,8 +388,6 @@ def _lent(engine: Engine, *, is_alone: bool) -> Iterator[PoolProxiedConnection]:
         raise
     finally:
         if pooled.is_valid:
-            if autocommit:
-                driver.autocommit = False
             pooled.close()
 
 
