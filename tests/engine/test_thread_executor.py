@@ -179,8 +179,14 @@ async def test_without_any_thread_a_handler_is_refused(
 async def test_what_waits_too_long_for_a_thread_that_the_system_does_not_give_is_given_back(
     executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, begun = threading.Event(), threading.Event()
-    blocking = Begun(executor, call(lambda ctx: release.wait(PATIENCE)))
+    running, release, begun = threading.Event(), threading.Event(), threading.Event()
+
+    def block(ctx: JobContext) -> None:
+        running.set()
+        release.wait(PATIENCE)
+
+    blocking = Begun(executor, call(block))
+    await asyncio.to_thread(running.wait, PATIENCE)
     monkeypatch.setattr(executor, "_start_thread", refuse)
     monkeypatch.setattr(thread, "START_LIMIT", 0.0)
     second = Begun(executor, call(lambda ctx: begun.set()))

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fairlane import DuplicateJob, Fairlane, JobStatus, Submission
+from tests.patience import PATIENCE
 from tests.store.races.scene import START, Scene
 
 # In the order in which they are submitted, a minute after each other: how far the moment of the id is from that minute.
@@ -109,7 +110,7 @@ def test_r13_a_bulk_action_comes_to_all_of_them(
 ) -> None:
     monkeypatch.setattr("fairlane.control.bulk_work._PAGE", 2)
 
-    action = scene.fl.bulk.start("cancel", {}, organization="acme")
+    action = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=PATIENCE)
 
     assert (action.changed, action.ended_at is not None) == (MINUTES, True)
     assert {scene.get(job).status for job in submitted} == {JobStatus.CANCELED}
