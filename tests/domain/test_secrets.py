@@ -179,6 +179,21 @@ def test_a_long_secret_that_overlaps_itself_takes_no_longer():
     assert without("a" * 1_000_000 + "b", values) == f"{REDACTED}b"
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (secret_values(json.dumps({"password": [*range(1000, 20_000)]})), "fine"),
+        (tuple(str(number) for number in range(1000, 9000)), "1000" + "x" * 20_000),
+        (("abc1", "bca2"), "abc1 bca2 " * 20_000),
+    ],
+    ids=["values", "values times text", "places"],
+)
+def test_where_there_is_too_much_to_search_nothing_is_left(values, text):
+    assert without(text, values) == REDACTED
+    assert without(f"{text} and more", values, len(text) + 20) == ""
+    assert without("", values) == ""
+
+
 def test_a_secret_does_not_show_itself():
     assert "hunter22" not in f"{Secret('hunter22')} {[Secret('hunter22')]!r}"
     assert Secret("a") == Secret("a") != Secret(b"a")

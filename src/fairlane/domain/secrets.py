@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from operator import is_
 from typing import Any, Final
 
@@ -23,6 +24,12 @@ from fairlane.domain.sealing import BROKEN
 MARK: Final = "$secret"
 # Shorter ones are in half of all words, and guessed anyway.
 SHORTEST: Final = 4  # characters
+# Beyond these a text is left out as a whole: a worker's loop would stand still while it is searched.
+_MOST_VALUES: Final = 10_000
+_MOST_WORK: Final = 50_000_000  # characters that are compared: values times text, some 50 ms
+_MOST_PLACES: Final = 20_000
+_EACH: Final = 100  # what to look for a value costs at least, in characters
+_ALL: Final = ("",)  # values that stand everywhere in a text
 
 
 class Secret:
@@ -185,6 +192,8 @@ def left_out(plain: Any) -> bool:
 def secret_values(text: str) -> tuple[str, ...]:
     """Return the secrets in a job's stored parameters, as they may stand in a text: the longest first.
 
+    Of very many none is returned by itself: then `without` leaves nothing of a text.
+
     Args:
         text: JSON; of what is none nothing is known, and it has no handler that could tell.
     """
@@ -192,7 +201,12 @@ def secret_values(text: str) -> tuple[str, ...]:
         plain = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    found = {value for value in _values(plain, hidden=False) if len(value) >= SHORTEST}
+    found = set[str]()
+    for value in _values(plain, hidden=False):
+        if len(value) >= SHORTEST:
+            found.add(value)
+            if len(found) > _MOST_VALUES:
+                return _ALL
     found |= {form for value in found for form in _forms(value)}
     return tuple(sorted(found, key=len, reverse=True))
 
@@ -231,7 +245,8 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     """Return `text[start:stop]` with `[redacted]` in the place of each of these values.
 
     A value that stands across an end of that part leaves nothing there. Beyond the part no more is searched than the
-    longest value has.
+    longest value has. Where values overlap themselves, or each other, what they cover is one place. Where the search
+    would take long, `[redacted]` stands in the place of all.
 
     Args:
         values: as `secret_values` returns them, the longest first.
@@ -243,8 +258,12 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
+    is_much = values == _ALL or len(values) * (len(around) + _EACH) > _MOST_WORK
+    places = sorted(islice(_places(around, () if is_much else values), _MOST_PLACES + 1))
+    if is_much or len(places) > _MOST_PLACES:
+        return by if at < end else ""
     parts: list[str] = []
-    for left, right in sorted(_places(around, values)):
+    for left, right in places:
         if max(left, at) >= end:
             break
         if right > at:
