@@ -5,12 +5,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked, WorkerUnfit
 from fairlane.engine.context import Interrupted
+from fairlane.store.tables import live
 from tests.acceptance.apps import handlers, slow_to_import
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
 from tests.patience import PATIENCE
@@ -260,6 +263,22 @@ def test_a_worker_that_leaves_waits_no_longer_for_a_handler_that_ignores_a_submi
         assert len(fl.events.of(HandlerAbandoned, job_id=job.id)) == 1
         assert fl.look(job).error_type == "TimedOut"
         gate.open()
+
+
+def test_a_deaf_handler_whose_job_another_worker_has_keeps_no_slot(database_url: str) -> None:
+    with engine(database_url, stop_grace=SOON) as fl:
+        gate = Gate()
+
+        @fl.job_type("deaf")
+        def deaf(ctx: JobContext) -> None:
+            gate.wait()
+
+        job = fl.give("deaf")
+        with running(fl.worker(concurrency=20)):
+            gate.reached()
+            fl.database.write(lambda connection: connection.execute(update(live).values(lease_token=uuid4())))
+            fl.events.wait(HandlerAbandoned, job_id=job.id)
+            gate.open()
 
 
 def test_a_worker_with_too_many_handlers_left_behind_is_to_be_replaced(database_url: str) -> None:

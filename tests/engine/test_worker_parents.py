@@ -1,14 +1,17 @@
 """A job whose parents' results, or whose checkpoint, take long to read holds up no other job."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
+import sqlalchemy
+from sqlalchemy import event
 
 from fairlane import Job, JobContext, JobStatus
-from fairlane.domain.events import JobStarted
-from tests.engine.worker_kit import Engine, engine, running
+from tests.engine.worker_kit import Engine, engine, running, started
+from tests.patience import PATIENCE
 from tests.store.logins import plain
 
 
@@ -47,16 +50,30 @@ def test_a_job_whose_parents_take_long_to_read_holds_up_no_other(fl: Engine) -> 
     waits = child(fl)
     with running(fl.worker()):
         with unreadable(fl):
-            fl.events.wait(JobStarted, job_id=waits.id)
+            started(fl, waits)
             assert fl.ended(fl.give("number", organization="rival")).status is JobStatus.COMPLETED
         assert fl.ended(waits).attempt == 1
+    assert fl.value(waits) == 7
+
+
+def test_a_schema_that_is_wrong_for_a_while_ends_no_job(fl: Engine) -> None:
+    waits, failed = child(fl), threading.Event()
+    event.listen(sqlalchemy.Engine, "handle_error", on_error := lambda _: failed.set())
+    with psycopg.connect(plain(fl.settings.url), autocommit=True) as owner:
+        owner.execute("ALTER TABLE fairlane_artifacts RENAME TO elsewhere")
+        with running(fl.worker()):
+            started(fl, waits)
+            assert failed.wait(PATIENCE)
+            event.remove(sqlalchemy.Engine, "handle_error", on_error)
+            owner.execute("ALTER TABLE elsewhere RENAME TO fairlane_artifacts")
+            assert fl.ended(waits).attempt == 1
     assert fl.value(waits) == 7
 
 
 def test_a_job_is_canceled_while_its_parents_are_read(fl: Engine) -> None:
     waits = child(fl)
     with running(fl.worker()), unreadable(fl):
-        fl.events.wait(JobStarted, job_id=waits.id)
+        started(fl, waits)
         fl.cancel(waits.id, organization="acme")
         assert fl.ended(waits).status is JobStatus.CANCELED
 
@@ -65,7 +82,7 @@ def test_a_worker_that_stops_gives_back_what_it_has_not_read(fl: Engine) -> None
     waits = child(fl)
     with unreadable(fl):
         with running(fl.worker()):
-            fl.events.wait(JobStarted, job_id=waits.id)
+            started(fl, waits)
         assert fl.way(waits)[-2:] == ["running", "queued"]
     fl.drain()
     assert fl.value(waits) == 7

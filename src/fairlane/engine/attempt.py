@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
-from fairlane.domain.errors import InvalidParameters, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, StorageUnavailable
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
     Completed,
@@ -114,6 +114,11 @@ class Attempt:
         has_sent = self._channel is not None and self._channel.has_checkpoint
         return has_sent or self.facts.checkpoint is not None
 
+    @property
+    def is_on_the_loop(self) -> bool:
+        """Return True if its handler is an async one, and is not waiting for what it needs; from any thread."""
+        return self.job_type.isolation is Isolation.ASYNC and self._reading is None
+
     def begin_with(self, read: Callable[[], Read]) -> None:
         """Begin once it is read what is not in the job's row, in a thread, as its organization has a turn."""
         self._reading = self._slots.loop.create_task(self._read(read))
@@ -130,7 +135,7 @@ class Attempt:
                 raise NotBegun(str(error)) from error
             try:
                 return await asyncio.wrap_future(coming)
-            except StorageUnavailable:
+            except (StorageUnavailable, ConfigurationError):
                 wait = min(next_wait(wait), SOON)
                 if time_now() + wait > until:
                     return self.facts, Released(
@@ -230,7 +235,8 @@ class Attempt:
         jobs with short timeouts or by cancels, and exceed limits by attempts that run beside those that did not stop.
         """
         can_be_killed = self.job_type.isolation is Isolation.PROCESS
-        if can_be_killed or execution.started is None or self._stopped is Interruption.SHUTDOWN:
+        is_by_a_user = self._stopped in {Interruption.TIMEOUT, Interruption.CANCEL}
+        if can_be_killed or execution.started is None or not is_by_a_user:
             return 0.0
         timeout = self.job_type.options.timeout
         return math.inf if timeout is None else max(0.0, execution.started + timeout - time.monotonic())
@@ -276,7 +282,8 @@ class Attempt:
     def mistaken(self, mistake: Exception) -> Outcome:
         """Tell of a mistake of ours, and return how the attempt ends by it."""
         self._slots.deps.emit(ServiceFailed("attempt", mistake))
-        return Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
+        report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
+        return Failed(report, is_of_handler=False)
 
     def _held_up(self) -> Outcome | None:
         """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""

@@ -144,7 +144,7 @@ class Slots:
 
     def on_the_loop(self) -> tuple[tuple[str, ...], float]:
         """Return the types of the async handlers that run, and the seconds that they may take; from any thread."""
-        found = [one for one in self._attempts.copy().values() if one.job_type.isolation is Isolation.ASYNC]
+        found = [one for one in self._attempts.copy().values() if one.is_on_the_loop]
         timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
@@ -193,7 +193,7 @@ class Slots:
 
     def lose(self) -> None:
         """Take the jobs whose handlers are on the loop for lost with the worker: one of them has taken it down."""
-        found = {lease: one for lease, one in self._attempts.items() if one.job_type.isolation is Isolation.ASYNC}
+        found = {lease: one for lease, one in self._attempts.items() if one.is_on_the_loop}
         self.lost = frozenset(lease for lease, one in found.items() if one not in self._unclosed)
         for lease in self.lost:
             found[lease].stop(Interruption.LEASE_LOST)
