@@ -39,6 +39,7 @@ def give(aio: AsyncVerbs, number: int, **options: Any) -> Any:
     return aio.submit("double", **{"organization": "acme", "parameters": {"number": number}, **options})
 
 
+@pytest.mark.slow
 async def test_a_job_goes_its_way_without_blocking_the_loop(fl: Engine) -> None:
     worker = fl.worker()
     running = asyncio.create_task(worker.run_async())

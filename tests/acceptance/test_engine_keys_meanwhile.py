@@ -50,6 +50,7 @@ def destroy_and_enable(fl: Engine) -> int:
     return fl.keys.enable(organization="acme").version
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [enable, rotate, destroy_and_enable])
 def test_what_an_attempt_writes_after_a_change_of_keys_is_sealed_under_the_new_one(
     database_url: str, change: Callable[[Engine], int]

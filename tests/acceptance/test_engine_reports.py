@@ -123,6 +123,7 @@ def test_track_counts_for_the_handler(fl: Engine) -> None:
     assert (fl.look(job).progress, fl.look(job).progress_message) == (100.0, "4 of 4")
 
 
+@pytest.mark.slow
 def test_a_process_reports_like_the_others(fl: Engine) -> None:
     fl.job_type("work", isolation="process", backoff=[0], max_retries=1)(handlers.report_and_fail_once)
     job = fl.give("work")

@@ -90,6 +90,7 @@ def assert_hidden(text: str) -> None:
     assert [secret for secret in SECRETS if secret in text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["fail", "snooze", "wrong", "return"])
 def test_whatever_a_handler_says_nobody_is_told_a_secret(fl: Engine, then: str, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)

@@ -63,6 +63,7 @@ def test_the_document_is_written_once_and_answers_whoever_has_it_with_304(api: A
     assert anonymous.get("/openapi.json", headers={"If-None-Match": 'W/"x"'}).status_code == 200
 
 
+@pytest.mark.slow
 def test_whoever_asks_for_the_document_again_and_again_is_told_to_wait_and_nobody_else(serve: Callable[..., Api]):
     api = serve({"rate_unproved": 3})
     anonymous = api.client()

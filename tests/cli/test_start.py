@@ -38,6 +38,7 @@ NOT_IMPORTED = {
 NEED_THE_DATABASE = {"check", "migrate", "serve", "top"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", NOT_IMPORTED)
 def test_a_command_imports_what_it_needs(command: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"

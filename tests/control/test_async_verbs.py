@@ -44,6 +44,7 @@ def test_a_verb_that_nobody_awaits_is_named():
         fl.aio.submit("report", organization="acme")
 
 
+@pytest.mark.slow
 async def test_who_waits_for_jobs_takes_no_thread_from_another_organization(scene: Scene):
     fl = scene.fl.aio
     jobs = [scene.submit() for _ in range(_MANY)]

@@ -200,6 +200,7 @@ class TestDeleting:
         assert clean(fl) == 1
         assert (files(fl), doomed(fl)) == ([], 0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("point", ["before the file", "after the file"])
     @pytest.mark.parametrize("cause", ["retention", "delete"])
     def test_a_cleaner_that_crashes_leaves_no_file_behind(
@@ -246,6 +247,7 @@ class TestDeleting:
         assert clean(fl) == 1
         assert (files(fl), doomed(fl)) == ([], 0)
 
+    @pytest.mark.slow
     def test_a_storage_that_is_away_is_not_asked_for_every_file(
         self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

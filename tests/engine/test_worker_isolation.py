@@ -109,6 +109,7 @@ def test_a_process_that_ends_takes_no_other_job_along_and_the_next_one_runs(fl: 
     assert [fl.look(job).attempt for job in (thread, process)] == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DEAF)
 def test_a_cancel_ends_a_process_that_hears_nothing_with_all_it_started(fl: Engine, how: str) -> None:
     fl.job_type("block", isolation="process")(handlers.block)

@@ -29,6 +29,7 @@ def lines(fl: Engine, job: Job) -> list[str]:
     return [line.message for line in fl.log_lines(job.id, organization="acme")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["stopped", "cancelled", "taken down"])
 @pytest.mark.parametrize("held", OBSTACLES)
 def test_what_handlers_have_done_is_written_if_it_can_be_before_the_worker_has_left(

@@ -146,6 +146,7 @@ class TestMaxRunning:
             fl.job_types.reset_limit("pdf")
             runs.are(acme=4)
 
+    @pytest.mark.slow
     def test_beside_something_that_a_newer_version_set(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf")
         runs.give(5)
@@ -158,6 +159,7 @@ class TestMaxRunning:
         document = fl.database.read(lambda connection: connection.scalars(select(limits.c.document)).one())
         assert json.loads(document) == {"burst": 9, "max_running": 2}
 
+    @pytest.mark.slow
     def test_that_was_registered_last_holds_for_workers_whose_code_says_another(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=4)
         with running(fl.worker()):
@@ -203,6 +205,7 @@ class TestExecutionRate:
             until(lambda: runs.now()["acme", "pdf"] == 2)
             runs.are(acme=2, rival=13)
 
+    @pytest.mark.slow
     def test_starts_that_a_clock_that_was_set_back_has_yet_to_come_to_do_not_count(
         self, fl: Engine, clock: ManualClock, runs: Runs
     ) -> None:

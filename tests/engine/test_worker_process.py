@@ -66,6 +66,7 @@ def unfrozen() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handlers", "unfrozen")
 @pytest.mark.parametrize("verb", ["run", "drain"])
 @pytest.mark.parametrize("is_frozen", [False, True])

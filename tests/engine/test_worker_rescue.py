@@ -90,6 +90,7 @@ def test_a_running_row_without_a_lease_keeps_no_other_job_from_being_rescued_or_
     assert registered(fl) == {survivor.card.id}
 
 
+@pytest.mark.slow
 def test_a_large_claim_whose_answer_was_lost_is_given_back_whole(fl: Engine) -> None:
     fl.submit_many([Submission("work", organization="acme") for _ in range(600)])
     worker = member(fl, "worker", slots=600)

@@ -300,6 +300,7 @@ def test_r20_one_free_slot_is_enough(world: World, reads: Reads) -> None:
     assert reads.explain(world.submit(), "acme").reasons[0].code is ReasonCode.NOTHING_BLOCKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "code"),
     [

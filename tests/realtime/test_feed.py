@@ -106,6 +106,7 @@ def test_a_job_that_is_changed_while_it_waits_is_told(fl: Fairlane, feed: Feed):
     assert told == [(2, "pending", "pending"), (3, "pending", "pending"), (4, "pending", "queued")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", ["entries", "running_progress", "watched_progress", "progress_of", "alerts_after"])
 def test_a_look_that_fails_on_its_way_loses_nothing(
     fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch, failing: str
@@ -247,6 +248,7 @@ def test_numbers_of_other_databases_transactions_are_not_waited_for(postgres_url
         mine.dispose()
 
 
+@pytest.mark.slow
 def test_what_is_written_by_many_at_once_is_told_once_each(fl: Fairlane, feed: Feed, others: Any):
     """Commits, rollbacks, batches and savepoints side by side, with looks in between."""
     committed: list[UUID] = []

@@ -128,6 +128,7 @@ def test_a_name_of_a_savepoint_or_of_a_transaction_ends_with_it(session: Session
     assert seen(session) == NOBODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_a_login_with_the_application_s_rights_alone_gets_rid_of_no_bound(logins: dict[str, str], escape: str):
     with psycopg.connect(plain(logins["host"]), autocommit=True) as session:
@@ -240,6 +241,7 @@ ENDS: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["", "rival,other", "acme"])
 @pytest.mark.parametrize(
     "of_owner",

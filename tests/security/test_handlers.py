@@ -161,6 +161,7 @@ def forge_ours(ctx: JobContext) -> None:
     raise type(FORGED, (PermanentError,), {})("no paper")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 @pytest.mark.parametrize("handler", [forge, forge_ours])
 def test_a_class_s_name_forges_no_line_of_a_log_and_moves_no_cursor(

@@ -43,6 +43,7 @@ def letters(api: Api) -> list[str]:
     return unresolved(api)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", VERBS)
 def test_what_comes_after_the_end_of_a_token_is_not_done(
     api: Api, monkeypatch: pytest.MonkeyPatch, letters: list[str], path: str

@@ -250,6 +250,7 @@ SELECT {END_WAITING}(organization_id, id, status, 'canceled', now(), 'x', 'x', '
 }
 
 
+@pytest.mark.slow
 def test_no_open_transaction_of_the_application_holds_up_the_end_of_a_job(postgres_url: str, logins: dict[str, str]):
     settings = Settings(url=logins["web"], worker_url=logins["workers"], production=True, artifacts_url="memory:///")
     with (
@@ -309,6 +310,7 @@ HOLDABLE: Final = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", HOLDABLE, ids=str)
 def test_rows_that_the_application_holds_stop_no_other_organization_s_jobs(
     postgres_url: str, logins: dict[str, str], caplog: pytest.LogCaptureFixture, table: Table
@@ -361,6 +363,7 @@ SELECT {STATE}, 'pending', false, 1 FROM fairlane_ended WHERE id = %(child)s""",
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", OF_REVIVALS.values(), ids=OF_REVIVALS)
 def test_rows_that_a_session_holds_stop_no_other_organization_s_revivals(postgres_url: str, held: str):
     with Scene(postgres_url) as scene, psycopg.connect(plain(postgres_url)) as session:

@@ -280,6 +280,7 @@ def test_a_schema_one_revision_newer_is_worked_with_and_left_alone(migrated: Dat
     assert schema.migrate(migrated) == ("0002", "0002")
 
 
+@pytest.mark.slow
 def test_tables_of_a_host_are_left_alone(empty: Database) -> None:
     def host_tables(connection: Connection) -> None:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))

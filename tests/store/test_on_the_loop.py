@@ -108,6 +108,7 @@ def test_of_two_leases_of_a_job_that_end_together_none_is_taken_for_the_other(sc
     assert scene.fl.result(job.id, organization="acme").value is None
 
 
+@pytest.mark.slow
 def test_edges_are_looked_for_by_parent_where_all_were_of_another_parent_when_they_were_analyzed(scene: Scene) -> None:
     parent = scene.submit(delay=3600.0)
     scene.fl.submit_many(

@@ -138,6 +138,7 @@ def test_each_transaction_sees_its_own(fl: Fairlane, scope: Scope, role: Databas
             verb(look, of=scope)
 
 
+@pytest.mark.slow
 def test_who_reads_at_the_same_time_reads_its_own(database_url: str) -> None:
     with (
         pgbouncer(database_url, size=2) as url,

@@ -155,6 +155,7 @@ def test_postgres_reads_by_index(filled: Database, case: Case) -> None:
     assert_reads_by_index(filled, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOT + LOOKS)
 def test_tables_that_were_empty_when_they_were_analyzed_are_read_by_index(grown: Database, name: str) -> None:
     assert_reads_by_index(grown, CASES[name])
@@ -165,6 +166,7 @@ def test_tables_that_were_never_analyzed_are_read_by_index(young: Database, name
     assert_reads_by_index(young, CASES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Database, name: str) -> None:
     """Nor what is expected: where too few rows are, a page is sorted instead of read in its order."""

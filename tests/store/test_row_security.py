@@ -499,6 +499,7 @@ def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_non
         assert (shop.list(organization="acme").total, shop.list(organization="rival").total) == (3, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "host",
     [None, psycopg_host, psycopg2_host, partial(sqlalchemy_host, driver="postgresql+psycopg")],

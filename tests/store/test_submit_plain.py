@@ -237,6 +237,7 @@ def test_a_batch_is_proved_as_one_job_is(scene: Scene, change: str):
         scene.fl.submit_many(batch(300))
 
 
+@pytest.mark.slow
 def test_two_batches_of_the_same_keys_in_opposite_orders_are_one_set_of_jobs(scene: Scene):
     submissions = batch(600, "monthly", on_duplicate="return")
     again = batch(600, "monthly", on_duplicate="return")[::-1]
