@@ -4,13 +4,15 @@ import asyncio
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import AfterValidator
 
 from fairlane import JobContext, PermanentError, Snooze, TransientError
 from fairlane.domain.events import JobEnded
@@ -335,6 +337,48 @@ ODD_ERRORS: dict[str, Callable[[], BaseException]] = {
     "StopIteration": StopIteration,
     "an exception group": lambda: ExceptionGroup("several", [ValueError("a"), KeyError("b")]),
 }
+
+
+@pytest.mark.slow
+def test_what_a_handlers_objects_raise_when_they_are_read_ends_its_attempt(fl: Engine) -> None:
+    kinds, quits, is_submitted = handlers.UNREADABLE, list(handlers.QUITS.values()), threading.Event()
+
+    def quit_in_the_worker(number: int) -> int:
+        if is_submitted.is_set():
+            raise quits[number]("unreadable")
+        return number
+
+    @fl.job_type("on the loop", max_retries=0)
+    async def on_the_loop(ctx: JobContext, kind: str, by: str) -> Any:
+        return kinds[kind](by)
+
+    @fl.job_type("in a thread", max_retries=0)
+    def in_a_thread(ctx: JobContext, kind: str, by: str) -> Any:
+        return kinds[kind](by)
+
+    @fl.job_type("validated", max_retries=0)
+    async def validated(ctx: JobContext, number: Annotated[int, AfterValidator(quit_in_the_worker)]) -> None: ...
+
+    fl.job_type("in a process", max_retries=0, isolation="process")(handlers.give_unreadable)
+
+    @fl.job_type("fine")
+    async def fine(ctx: JobContext) -> None: ...
+
+    jobs = {
+        (where, kind, by): fl.give(where, parameters={"kind": kind, "by": by})
+        for where in ("on the loop", "in a thread", "in a process")
+        for kind in kinds
+        for by in handlers.QUITS
+    }
+    jobs |= {("validated", "parameter", by): fl.give("validated", parameters={"number": n})
+             for n, by in enumerate(handlers.QUITS)}  # fmt: skip
+    last = fl.give("fine", priority="low")
+    is_submitted.set()
+    fl.drain(concurrency=4)
+    assert {case: fl.look(job).status for case, job in jobs.items() if fl.look(job).status != "dead_letter"} == {}
+    assert fl.look(last).status == "completed"
+    said = fl.look(jobs["on the loop", "result", "SystemExit"])
+    assert said.error_message == "the handler raised SystemExit though nobody asked it to stop: unreadable"
 
 
 def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine) -> None:

@@ -231,7 +231,7 @@ def _read(source: object, name: str) -> object:
         get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
         item = get(name) if callable(get) else None
         return getattr(source, name, None) if item is None else item
-    except Exception:  # noqa: BLE001 - it is foreign code, and there is a failure to report
+    except BaseException:  # noqa: BLE001 - it is foreign code, and there is a failure to report
         return None
 
 
@@ -246,7 +246,7 @@ def _error_type(error: BaseException) -> str:
 def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001 - that the handler failed is worth more than the words for it
+    except BaseException as broken:  # noqa: BLE001 - that the handler failed is worth more than the words for it
         text = f"(no message: its __str__ raised {type(broken).__name__})"
     return _cut(_redacted(without(text, secrets, stop=_RAW_MESSAGE_LIMIT, by=_HIDDEN)), MESSAGE_LIMIT)
 
@@ -254,7 +254,7 @@ def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
 def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = _raw_traceback(error)
-    except Exception as broken:  # noqa: BLE001 - as for the message
+    except BaseException as broken:  # noqa: BLE001 - as for the message
         text = f"(no traceback: formatting it raised {type(broken).__name__})"
     if len(text) <= _RAW_TRACEBACK_LIMIT:
         text = without(text, secrets, by=_HIDDEN)

@@ -243,6 +243,7 @@ class Snooze(FairlaneError):
         seconds = number_of(rule, seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
         if not 0 <= seconds < inf:
             raise ValueError(f"{rule} {seconds}.")
+        reason = str(reason)  # here, where what it raises is the handler's: the worker keeps it as text
         super().__init__(reason or f"again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason

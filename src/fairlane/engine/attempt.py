@@ -29,7 +29,7 @@ from fairlane.domain.outcomes import (
 from fairlane.domain.secrets import secret_values
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised
+from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised, ending
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.engine.service import SOON, next_wait
@@ -178,8 +178,8 @@ class Attempt:
             message = storable(error)
             report = ErrorReport(kind, message, fingerprint=f"{kind} {job_type.name}")
             outcome = Failed(report, is_of_handler=False)
-        except Exception as error:  # noqa: BLE001 - a validator of the handler's own, or NotBegun
-            outcome = self._failure(error)
+        except BaseException as error:  # noqa: BLE001 - a validator of the handler's own, or NotBegun
+            outcome = self._outcome(None, ending(error, None))
         else:
             if not execution.is_over:
                 self._execution = execution
@@ -258,14 +258,21 @@ class Attempt:
         ended = execution.ended if execution is not None else None
         started = execution.started if execution is not None else None  # later than `began`, by the start of a process
         self.seconds = (time.monotonic() if ended is None else ended) - (self.began if started is None else started)
-        try:
-            outcome = self._outcome(value, error)
-        except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
-            outcome = self.mistaken(mistake)
+        outcome = self._outcome(value, error)
         self._execution = None  # which refers to this attempt, and no circle shall be left
         self._slots.on_end(self, outcome)
 
     def _outcome(self, value: object, error: Raised | None) -> Outcome:
+        """Return how the attempt ends; raise nothing, or the job would run for ever.
+
+        Ctrl-C raises nothing here: a worker that runs has a signal handler.
+        """
+        try:
+            return self._judged(value, error)
+        except BaseException as mistake:  # noqa: BLE001 - one of ours, or of the handler's objects
+            return self.mistaken(ending(mistake, None))
+
+    def _judged(self, value: object, error: Raised | None) -> Outcome:
         reason = self._stopped
         if reason is Interruption.TIMEOUT:
             return self._held_up() or self._timed_out()
@@ -279,7 +286,7 @@ class Attempt:
             return Released("released at shutdown")
         return outcome
 
-    def mistaken(self, mistake: Exception) -> Outcome:
+    def mistaken(self, mistake: BaseException) -> Outcome:
         """Tell of a mistake of ours, and return how the attempt ends by it."""
         self._slots.deps.emit(ServiceFailed("attempt", mistake))
         report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
@@ -304,8 +311,8 @@ class Attempt:
             return _NOTHING
         try:
             return Completed(encode_result(value, limit=self._slots.deps.settings.result_limit))
-        except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
-            return self._failure(error)
+        except BaseException as error:  # noqa: BLE001 - the handler's own objects take part in it
+            return self._failure(ending(error, None))
 
     def _failure(self, error: Raised) -> Outcome:
         if isinstance(error, NotBegun):

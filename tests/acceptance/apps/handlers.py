@@ -1,9 +1,10 @@
 """Handlers for processes of their own: they have to be importable."""
 
+import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from fairlane import Fairlane, JobContext, Settings
+from fairlane import Fairlane, JobContext, Settings, Snooze
 from tests.patience import PATIENCE
 
 
@@ -147,3 +148,75 @@ def wait_in_a_checkpoint(ctx: JobContext, folder: str, url: str) -> str:
         with without_checkpoints(ctx, folder, url):
             ctx.checkpoint("so far")
     return str(ctx.checkpointed)
+
+
+QUITS: dict[str, type[BaseException]] = {
+    one.__name__: one for one in (SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+}
+
+
+class UnreadableResult(dict[str, int]):
+    """Raises when it is read."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(a=1)
+        self.by = by
+
+    def items(self) -> Any:
+        raise QUITS[self.by]("unreadable")
+
+
+class UnreadableError(Exception):
+    """Raises when its message is read."""
+
+    def __str__(self) -> str:
+        raise QUITS[self.args[0]]("unreadable")
+
+    __repr__ = __str__
+
+
+class UnreadableAttributes(Exception):
+    """Raises when it is asked for an attribute, such as `retry_after`."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise QUITS[self.args[0]](name)
+
+
+class UnreadableClass(Exception):
+    """Raises when it is asked for its class."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise QUITS[self.args[0]]("unreadable")
+
+
+class FalseError(Exception):
+    """Counts as false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+UNREADABLE: dict[str, Callable[[str], Any]] = {
+    "result": UnreadableResult,
+    "error": lambda by: _raise(UnreadableError(by)),
+    "attributes": lambda by: _raise(UnreadableAttributes(by)),
+    "class": lambda by: _raise(UnreadableClass(by)),
+    "false": lambda by: _raise(FalseError(by)),
+    "reason of a snooze": lambda by: _raise(Snooze(0, UnreadableError(by))),  # type: ignore[arg-type]
+    "group": lambda by: _raise(ExceptionGroup("both", [UnreadableError(by), ValueError()])),
+    "cause": lambda by: _raise_from(UnreadableError(by)),
+}
+
+
+def _raise_from(cause: Exception) -> Any:
+    raise ValueError("a") from cause
+
+
+def give_unreadable(ctx: JobContext, kind: str, by: str) -> Any:
+    """Return or raise what can't be read."""
+    return UNREADABLE[kind](by)

@@ -51,7 +51,8 @@ class AsyncExecution(Execution):
             self._executor.left_behind.discard(self)
         # Asked for in any case: an exception that nobody looked at is logged by asyncio.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self.tell(None if raised else task.result(), raised)
+        # Not by its truth: an exception may have a length, and so be false.
+        self.tell(task.result() if raised is None else None, raised)
 
 
 class AsyncExecutor(Executor):

@@ -129,7 +129,7 @@ async def run_async(
 def _said(raised: BaseException) -> str:
     try:
         return str(raised)
-    except Exception as error:  # noqa: BLE001 - the handler's own class says it
+    except BaseException as error:  # noqa: BLE001 - the handler's own class says it
         return f"what it says can't be told, {type(error).__name__}"
 
 
@@ -142,11 +142,12 @@ def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
         raised: what the handler raised.
         reason: why it was asked to stop, or None if it was not.
     """
-    if reason is not None and isinstance(raised, Interrupted | asyncio.CancelledError):
+    kind = type(raised)  # `isinstance` would ask the exception for its `__class__`, which may raise
+    if reason is not None and issubclass(kind, Interrupted | asyncio.CancelledError):
         return Interrupted(reason)
     # A future takes no StopIteration.
-    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+    if issubclass(kind, Exception) and not issubclass(kind, StopIteration):
         return raised
-    error = HandlerQuit(f"the handler raised {type(raised).__name__} though nobody asked it to stop: {_said(raised)}")
+    error = HandlerQuit(f"the handler raised {kind.__name__} though nobody asked it to stop: {_said(raised)}")
     error.__cause__ = raised
     return error
