@@ -210,7 +210,7 @@ class Fairlane:
     def schedules(self) -> "Schedules":
         from fairlane.control.schedules import Schedules
 
-        return Schedules(self.database, self._submitter, self.keyring, self.directory)
+        return Schedules(self.database, self.catalogue, self._submitter, self.keyring, self.directory)
 
     @cached_property
     def users(self) -> "Users":

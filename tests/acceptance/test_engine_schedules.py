@@ -475,6 +475,24 @@ def test_parameters_that_no_longer_fit_are_told_without_them(fl: Engine, clock: 
     assert "4711" not in str(problem(fl))
 
 
+def test_parameters_that_will_not_fit_are_told_before_a_tick(fl: Engine) -> None:
+    hourly(fl, parameters={"page": 4711})
+    hourly(fl, "paused", parameters={"page": 4711})
+    fl.schedules.pause("paused", organization="acme")
+    hourly(fl, "fits", parameters={})
+    with another(fl) as other:
+
+        @other.job_type("report")
+        async def report(ctx: JobContext, page: bool = True) -> None: ...
+
+        other.drain()
+        listed = {one.name: one.problem for one in fl.schedules.list(organization="acme")}
+    assert str(listed.pop("hourly")).startswith("InvalidParameters (page): parameters of the schedule no longer fit")
+    assert listed == {"paused": None, "fits": None}
+    assert str(problem(fl)).startswith("InvalidParameters (page)")
+    assert "4711" not in str(problem(fl))
+
+
 def test_an_organization_that_is_deleted_takes_its_schedules_with_it(fl: Engine, clock: ManualClock) -> None:
     hourly(fl)
     fl.organizations.delete("acme")

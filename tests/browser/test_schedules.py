@@ -145,7 +145,7 @@ def test_a_refused_tick_says_why_and_the_last_one_leads_to_its_job(enter: Callab
     quick = row(page, "quick")
     expect(quick.get_by_title("Its job", exact=True).filter(visible=True)).to_be_visible()
     site.fl.members.remove("acme", "zoe")
-    expect(quick).to_contain_text("A tick was refused")
+    expect(quick).to_contain_text("Its ticks are refused")
     quick.get_by_title("Its job", exact=True).filter(visible=True).click()
     expect(page.get_by_role("heading", name="report.render")).to_be_visible()
     assert site.fl.schedules.get("quick", organization="acme").last_job is not None

@@ -161,7 +161,7 @@ def test_a_tick_that_is_refused_is_shown_with_why_and_what_to_do(run: Run, fl: F
 
     assert run("schedules", "list", "-o", "acme").stdout.split()[-1] == "PermissionDenied"
     shown = run("schedules", "show", "often", "-o", "acme").stdout
-    assert "was refused. PermissionDenied: ana is not a member of organization acme" in shown
+    assert "Its ticks are refused. PermissionDenied: ana is not a member of organization acme" in shown
     assert "\n  fairlane members add ana -o acme\n  fairlane schedules pause often -o acme\n" in shown
 
 
@@ -178,7 +178,12 @@ def test_parameters_that_no_longer_fit_are_named_without_their_values(run: Run, 
     shown = run("schedules", "show", "often", "-o", "acme").stdout
     assert "InvalidParameters (name)" in listed
     assert "InvalidParameters (name): parameters of the schedule no longer fit" in shown
-    assert "4711" not in listed + shown.replace('"name": "zq-4711-wv"', "")
+    checked = [one for one in run("check", "--json").json["findings"] if one["subject"] == "schedules"]
+    assert [one["grade"] for one in checked] == ["note"]
+    assert checked[0]["sentence"].startswith(
+        "1 schedule has its ticks refused: often of acme; `fairlane schedules show"
+    )
+    assert "4711" not in listed + checked[0]["sentence"] + shown.replace('"name": "zq-4711-wv"', "")
 
 
 @pytest.mark.usefixtures("fl")

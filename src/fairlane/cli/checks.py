@@ -183,6 +183,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
         yield Finding("maintenance", Grade.NOTE, f"{maintenance_text(state)}; turn it off: fairlane maintenance off")
     yield _workers(fl, start)
     yield from _stranded(fl, start)
+    yield from _schedules(fl)
     yield from _directory(fl)
     yield from _keys(fl)
     yield from _keys_of_workers(fl)
@@ -330,6 +331,20 @@ def _workers(fl: Fairlane, start: str) -> Finding:
         jobs = f"{number_of(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one"
         return Finding("workers", Grade.WRONG, f"None is alive, and {jobs}; start it: {start}")
     return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {start}")
+
+
+def _schedules(fl: Fairlane) -> Iterator[Finding]:
+    """Find schedules whose ticks are refused, or will be."""
+    refused = [
+        f"{one.name} of {one.organization}"
+        for one in fl.schedules.list(organization=None)
+        if one.problem is not None and one.next_ticks
+    ]
+    if refused:
+        whose = "its" if len(refused) == 1 else "their"
+        what = f"{number_of(len(refused), 'schedule')} {'has' if len(refused) == 1 else 'have'} {whose} ticks refused"
+        sentence = f"{what}: {some_of(refused)}; `fairlane schedules show NAME -o ORG` says why and what to do."
+        yield Finding("schedules", Grade.NOTE, sentence)
 
 
 def _stranded(fl: Fairlane, start: str) -> Iterator[Finding]:

@@ -73,8 +73,8 @@ def print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
         out.print(rows)
     if schedule.problem is not None and schedule.next_ticks:
         out.print()
-        say(f"A tick was refused. {schedule.problem}")
-        say("What is due is tried again within a minute, and so goes on by itself once that is put right; or pause it:")
+        say(f"Its ticks are refused. {schedule.problem}")
+        say("A tick that is due is tried again within a minute, until it is no longer refused. Mend it, or pause it:")
         for line in _remedies(fl, schedule):
             say(f"  {line}", whole=True)
     if schedule.id in missing:

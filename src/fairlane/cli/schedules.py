@@ -37,7 +37,7 @@ def list_schedules(
 ) -> None:
     """List schedules, by name: when they go next, and how long ago they last made a job.
 
-    STATE is ok, paused, over (there are no more ticks), why the tick that is due was refused, or no worker.
+    STATE is ok, paused, over (there are no more ticks), why its ticks are refused, or no worker.
 
     \b
     Example:

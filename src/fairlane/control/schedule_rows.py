@@ -1,22 +1,30 @@
 """From a schedule's row to what people and the audit are told of it."""
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
-from fairlane.domain.errors import ScheduleNotFound
-from fairlane.domain.schedules import Missed, Schedule
+from fairlane.domain.errors import InvalidParameters, ScheduleNotFound
+from fairlane.domain.schedules import Missed, Schedule, misfit
+from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import Priority
+from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.keyring import Shown
+from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 
 _SHOWN: Final = 5  # of the next ticks
 
 
-def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
-    """Return the public value of a row; its parameters as people see them."""
+def schedule_of(row: AnyRow, shown: Shown, job_type: RegisteredType | None) -> Schedule:
+    """Return the public value of a row; its parameters as people see them.
+
+    Args:
+        job_type: as it is registered now; None = it is not known here whether the parameters fit it.
+    """
     options = json.loads(row.options)
     return Schedule(
         id=row.id,
@@ -35,7 +43,7 @@ def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
         paused_by=row.paused_by,
         last_tick=row.last_tick,
         last_job=row.last_job_id,
-        problem=row.problem,
+        problem=row.problem or _misfit(row, shown, job_type),
         created_at=row.created_at,
     )
 
@@ -43,6 +51,20 @@ def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
 def after_last(row: AnyRow, now: datetime) -> datetime:
     """Return the moment after which its next tick comes: not before its last one, also where the clock was set back."""
     return max(now, row.last_tick) if row.last_tick is not None else now
+
+
+def _misfit(row: AnyRow, shown: Shown, job_type: RegisteredType | None) -> str | None:
+    """Return why its next tick will be refused, if its parameters do not fit; None where there is no such tick."""
+    if job_type is None or row.look_at is None:
+        return None
+    # A process without the organization's key can't tell.
+    with suppress(Unreadable):
+        text = shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
+        try:
+            job_type.schema.prepare(json.loads(text))
+        except InvalidParameters as error:
+            return misfit(error)
+    return None
 
 
 def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:

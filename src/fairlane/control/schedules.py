@@ -19,6 +19,7 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import SCHEDULE_NAMES, storable
+from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
@@ -40,8 +41,11 @@ class Schedules:
     At each tick a worker submits a job as the schedule's user, who must be allowed to at that moment.
     """
 
-    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring, directory: Directory) -> None:
+    def __init__(
+        self, database: Database, catalogue: Catalogue, submitter: Submitter, keyring: Keyring, directory: Directory
+    ) -> None:
         self._database = database
+        self._catalogue = catalogue
         self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
         self._submitter = submitter
@@ -130,7 +134,7 @@ class Schedules:
         storable(name=name)
 
         def work(connection: Connection) -> Schedule:
-            return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
+            return self._shown(connection, [self._row(connection, organization, name)])[0]
 
         return self._tenants.read(work, of=organization)
 
@@ -150,8 +154,7 @@ class Schedules:
         storable(after=after)
 
         def work(connection: Connection) -> tuple[Schedule, ...]:
-            rows = statements.of(connection, organization, after, limit)
-            return tuple(schedule_of(row, self._keyring.shown(connection)) for row in rows)
+            return self._shown(connection, statements.of(connection, organization, after, limit))
 
         return self._tenants.read(work, of=EVERYONE if organization is None else organization)
 
@@ -273,7 +276,7 @@ class Schedules:
             audit.record(
                 connection, now, organization, user or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
             )
-            return schedule_of(row, self._keyring.shown(connection))
+            return self._shown(connection, [row])[0]
 
         return self._database.write(work, of=Administered(organization))
 
@@ -324,9 +327,15 @@ class Schedules:
                 audit.record(
                     connection, now, organization, user or SYSTEM, f"schedules.{verb}", name, before=before, after=after
                 )
-            return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
+            return self._shown(connection, [self._row(connection, organization, name)])[0]
 
         return self._tenants.write(work, organization)
+
+    def _shown(self, connection: Connection, rows: Sequence[AnyRow]) -> tuple[Schedule, ...]:
+        """Return what people are told of rows; whether parameters fit is asked of the types as workers have them."""
+        types = self._catalogue.learn(connection, {row.job_type for row in rows})
+        shown = self._keyring.shown(connection)
+        return tuple(schedule_of(row, shown, types.get(row.job_type)) for row in rows)
 
     def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
         row = statements.find(connection, organization, name)

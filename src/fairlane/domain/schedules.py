@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.moments import moment_of
+from fairlane.domain.texts import printable
 
 SHORTEST: Final = 1.0  # seconds between ticks
 LONGEST: Final = 366 * 86_400.0  # seconds
@@ -20,6 +21,7 @@ LONGEST: Final = 366 * 86_400.0  # seconds
 LATE: Final = timedelta(seconds=60)
 LONGEST_CRON: Final = 200  # characters
 _FIELDS: Final = 5
+_MOST_NAMES: Final = 5
 _NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -112,8 +114,9 @@ class Schedule:
         priority, queue: None = as the job type says.
         next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now.
         last_tick: of which a job was made last; `last_job` is that job.
-        problem: why a tick was refused: the one that is due, or the last one that was left out; None: none was since
-            a job was made.
+        problem: why a tick was refused: the one that is due, or the last one that was left out. It also says that the
+            parameters do not fit the job type as it is registered now, since the next tick will be refused. None: no
+            tick was refused since a job was made, and they fit.
     """
 
     id: UUID
@@ -176,6 +179,20 @@ def due(times: Timetable, tick: datetime, now: datetime, missed: Missed) -> Due:
     latest = times.latest(tick, now)
     is_left_out = missed is Missed.SKIP and now - latest > LATE
     return Due(None if is_left_out else latest, times.next(now))
+
+
+def misfit(error: InvalidParameters) -> str:
+    """Return the problem of a schedule whose parameters do not fit: their names, never their values.
+
+    The error's own sentence may quote values.
+    """
+    more = (f"and {len(error.names) - _MOST_NAMES} more",) if len(error.names) > _MOST_NAMES else ()
+    names = ", ".join(map(printable, (*error.names[:_MOST_NAMES], *more)))
+    which = f" ({names})" if names else ""
+    return (
+        f"InvalidParameters{which}: parameters of the schedule no longer fit its job type; "
+        "put the schedule again with parameters that fit"
+    )
 
 
 def _fields_of(cron: object) -> str:

@@ -15,17 +15,13 @@ from fairlane.domain.errors import (
     SubmissionError,
 )
 from fairlane.domain.events import Emit, ServiceFailed, TickRefused
-from fairlane.domain.schedules import Missed, due
-from fairlane.domain.texts import printable
+from fairlane.domain.schedules import Missed, due, misfit
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction holds
-# The sentence itself may tell what the parameters are.
-_MISFITS = "parameters of the schedule no longer fit its job type; put the schedule again with parameters that fit"
-_MOST_NAMES = 5
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
@@ -124,7 +120,7 @@ class Scheduler:
     def _refuse(self, schedule: AnyRow, error: Exception, *, was_busy: bool = False) -> int:
         """Keep why, and go on; raises where the database is away, as then nothing was refused."""
         kind = type(error).__name__
-        problem = f"{kind}{_which(error)}: {_told(error)}"
+        problem = misfit(error) if isinstance(error, InvalidParameters) else f"{kind}: {_told(error)}"
         database = self._database
         is_noted = database.write(
             lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy)
@@ -137,17 +133,8 @@ class Scheduler:
         return int(is_noted)
 
 
-def _which(error: Exception) -> str:
-    """Return which parameters do not fit, where that is known: their names, never their values."""
-    names = error.names if isinstance(error, InvalidParameters) else ()
-    more = (f"and {len(names) - _MOST_NAMES} more",) if len(names) > _MOST_NAMES else ()
-    return f" ({', '.join(map(printable, (*names[:_MOST_NAMES], *more)))})" if names else ""
-
-
 def _told(error: Exception) -> str:
     """Return what members may read: no parameters, and nothing of the installation."""
-    if isinstance(error, InvalidParameters):
-        return _MISFITS
     if isinstance(error, SubmissionError):
         return str(error)
     if isinstance(error, StorageUnavailable):

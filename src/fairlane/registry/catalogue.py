@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
@@ -134,10 +135,16 @@ class Catalogue:
         """Return what `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
         return self._own.get(name) or self._read.get(name)
 
-    def learn(self, connection: Connection, names: Collection[str]) -> None:
-        """Read how these types are registered, so that they are `known`. It locks nothing, and refuses nothing."""
+    def learn(self, connection: Connection, names: Collection[str]) -> dict[str, RegisteredType]:
+        """Return these types as they are registered, and keep them as `known`; it locks nothing, and refuses nothing.
+
+        A type that a newer version of Fairlane registered is left out: `find` says so.
+        """
+        found = {}
         for row in statements.documents(connection, names):
-            self._registered(row.name, row.schema, row.options)
+            with suppress(ConfigurationError):
+                found[row.name] = self._registered(row.name, row.schema, row.options)
+        return found
 
     def _registered(self, name: str, schema: str, options: str) -> RegisteredType:
         known = self._read.get(name)

@@ -137,7 +137,7 @@ function What({ schedule, organization }: Props) {
       </span>
       {problem && (
         <p className="rounded-md bg-bad-soft px-2 py-1 text-xs break-words text-bad">
-          A tick was refused; what is due is tried again within a minute. {problem}
+          Its ticks are refused; a tick that is due is tried again within a minute. {problem}
         </p>
       )}
       <span className="text-xs break-words text-muted">

@@ -89,7 +89,8 @@ class Schedule(BaseModel):
     last_tick: datetime | None
     last_job: UUID | None = Field(description="The job of that tick.")
     problem: str | None = Field(
-        description="Why a tick was refused; what is due is tried again by itself, within a minute."
+        description="Why a tick was refused, or why the next one will be, as the parameters do not fit the job type; "
+        "a tick that is due is tried again by itself, within a minute."
     )
     created_at: datetime
 
