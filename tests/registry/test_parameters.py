@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
-from fairlane.domain.numbers import read_json
+from fairlane.domain.numbers import long_numbers, read_json
 from fairlane.registry.parameters import ParameterSchema, PreparedParameters, Signature
 from fairlane.registry.parameters_values import encode_result
 
@@ -332,6 +332,16 @@ def test_a_long_number_of_json_keeps_its_digits_as_a_decimal_and_is_refused_wher
     for text in ("0.1", "1e-7", "3.141592653589793", "1.50", "1E5", "5.6843418860808015E-14", "0.10000000000000001"):
         prepared = schema.prepare(read_json(f'{{"anything": {text}}}'))
         assert prepared.text == f'{{"anything":{float(text)!r}}}'
+
+
+def test_a_decimal_keeps_the_zeros_of_a_number_of_json_and_is_the_same_work():
+    schema = Signature.of("t", _of_numbers).schema
+    for text in ("9.50", "19.900", "-0.10", "7.00"):
+        prepared = schema.prepare(read_json(f'{{"exact": {text}, "rounded": {text}, "anything": {text}}}'))
+        assert prepared.text == f'{{"exact":"{text}","rounded":{float(text)},"anything":{float(text)}}}'
+        alike = schema.prepare({"exact": text, "rounded": float(text), "anything": float(text)})
+        assert schema.canonical(prepared.plain) == schema.canonical(alike.plain)
+    assert long_numbers(read_json("[9.50, 7.00, 1E5, 12345678901234567.89]")) == ["12345678901234567.89"]
 
 
 def _of_numbers(ctx, *, exact: Decimal = Decimal(0), rounded: float = 0.0, anything=None): ...

@@ -7,7 +7,7 @@ from typing import Any, Final, Self, SupportsFloat, SupportsIndex
 
 
 class LongNumber(float):
-    """A number of JSON that a float does not give back, with its text, which a Decimal is made of."""
+    """A number of JSON, such as 9.50, that a float writes in another way; a Decimal is made of its text."""
 
     __slots__ = ("_text",)
     _text: str
@@ -23,13 +23,16 @@ class LongNumber(float):
 
     def is_shortened(self) -> bool:
         """Return True if not even the 17 digits by which some languages write a float give it back."""
-        return not _is_same(f"{self:.16e}", self._text)
+        return self.is_changed() and not _is_same(f"{self:.16e}", self._text)
+
+    def is_changed(self) -> bool:
+        """Return True if the float is another number."""
+        return not _is_same(float.__repr__(self), self._text)
 
 
 def _number(text: str) -> float:
     value = float(text)
-    written = repr(value)
-    return value if written == text or math.isinf(value) or _is_same(written, text) else LongNumber(text)
+    return value if repr(value) == text or math.isinf(value) else LongNumber(text)
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -39,17 +42,17 @@ def _is_same(one: str, other: str) -> bool:
         return False
 
 
-# In place of json.loads where people or clients give parameters: a number that a float would change is a LongNumber.
+# In place of json.loads where people or clients give parameters: what a float writes in another way is a LongNumber.
 read_json: Final = JSONDecoder(parse_float=_number).decode
 
 
 def long_numbers(plain: Any) -> list[str]:
-    """Return the texts of all such numbers in JSON values, in an order that the names in objects don't change."""
+    """Return the texts of numbers in JSON that a float changes, in an order that the names in objects don't change."""
     if isinstance(plain, dict):
         plain = list(plain.values())
     if isinstance(plain, list):
         return sorted(text for one in plain for text in long_numbers(one))
-    return [repr(plain)] if isinstance(plain, LongNumber) else []
+    return [repr(plain)] if isinstance(plain, LongNumber) and plain.is_changed() else []
 
 
 def number_of(rule: str, value: str | SupportsFloat | SupportsIndex) -> float:
