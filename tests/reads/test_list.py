@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection, event
 
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.jobs import Job, Page
@@ -23,6 +24,31 @@ def test_r13_list_has_the_newest_first(world: World, reads: Reads) -> None:
     ids = [world.submit() for _ in range(3)]
 
     assert listed(reads) == ids[::-1]
+
+
+def test_r13_a_list_reads_one_row_for_the_parents_of_each_job_however_many_they_are(world: World, reads: Reads) -> None:
+    parents = [world.submit() for _ in range(20)]
+    children = [world.submit(parents=ids) for ids in (parents, parents[:1], parents[::-1])]
+    foreign = world.submit("rival")
+    world.submit("rival", parents=[foreign])
+    rows = list[Any]()
+
+    def read_once_more(connection: Connection, _: object, statement: str, parameters: Any, *__: object) -> None:
+        if "again" not in connection.info and "FROM fairlane_job_parents" in statement:
+            connection.info["again"] = True
+            rows.extend(connection.exec_driver_sql(statement, parameters))
+            del connection.info["again"]
+
+    event.listen(world.database.engine, "before_cursor_execute", read_once_more)
+
+    page = reads.list("acme")
+
+    assert {job.id: job.depends_on for job in page.items if job.depends_on} == {
+        children[0]: tuple(parents),
+        children[1]: (parents[0],),
+        children[2]: tuple(parents),
+    }
+    assert len(rows) == len(children)
 
 
 def test_r13_list_shows_nothing_of_another_organization(world: World, reads: Reads) -> None:

@@ -4,7 +4,22 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, bindparam, case, exists, or_, select
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
@@ -22,14 +37,16 @@ from fairlane.store.statements.whole import (
 )
 from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
 
-_EDGES: Final = (
-    select(job_parents.c.job_id, job_parents.c.parent_id)
+# One row for each job: a list of 100 jobs has up to 100,000 parents, and a row of each costs Python seconds.
+_PARENTS: Final = (
+    select(job_parents.c.job_id, func.aggregate_strings(cast(job_parents.c.parent_id, String), ","))
     .where(
         job_parents.c.organization_id == bindparam("organization"),
         job_parents.c.job_id.in_(bindparam("ids", expanding=True)),
     )
-    .order_by(job_parents.c.job_id, job_parents.c.parent_id)
+    .group_by(job_parents.c.job_id)
 )
+_IDS: Final = TypeAdapter(tuple[UUID, ...])  # reads texts in a third of the time that UUID() takes
 
 
 def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[bool]:
@@ -132,13 +149,11 @@ def jobs_of(
 
 
 def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> dict[UUID, tuple[UUID, ...]]:
-    """Return the parents of each of these jobs that has any."""
-    found: dict[UUID, tuple[UUID, ...]] = {}
+    """Return the parents of each of these jobs that has any, in the order of their ids."""
     if not ids:
-        return found
-    for edge in connection.execute(_EDGES, {"organization": organization, "ids": ids}):
-        found[edge.job_id] = (*found.get(edge.job_id, ()), edge.parent_id)
-    return found
+        return {}
+    found = connection.execute(_PARENTS, {"organization": organization, "ids": ids})
+    return {job_id: _IDS.validate_python(sorted(parents.split(","))) for job_id, parents in found}
 
 
 def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_KEYS) -> Job:
