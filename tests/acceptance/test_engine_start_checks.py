@@ -60,7 +60,7 @@ def test_a_no_that_has_become_a_yes_by_the_start_ends_no_job(database_url: str) 
 @pytest.mark.parametrize(
     ("loss", "told"),
     [
-        ("removed", "Permission denied: ana is no longer a member of acme; add them and retry it"),
+        ("removed", "Permission denied: ana is no longer a member of acme; retry it once they are a member"),
         ("made a viewer", "Permission denied: ana may no longer submit work in acme, which needs work; give them"),
         ("lost the permission", "Permission denied: ana may no longer submit work in acme, which needs work; give"),
     ],

@@ -100,7 +100,7 @@ def check_scalar(value: object, place: Place) -> None:
     elif isinstance(value, (float, Decimal)):
         if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
             raise InvalidParameters(
-                f"{written(place)} is {value}, which JSON can't hold: pass None or a string instead"
+                f"{written(place)} is {value}, which JSON can't hold: give null (None in Python) or a string"
             )
     elif iscoroutine(value):
         value.close()

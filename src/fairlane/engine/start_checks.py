@@ -206,8 +206,8 @@ def verdict(
     if membership is None:
         return Refused(
             PERMISSION_LOST,
-            f"{claimed.user} is no longer a member of {claimed.organization}; add them and retry it, or submit it as "
-            "another user",
+            f"{claimed.user} is no longer a member of {claimed.organization}; retry it once they are a member again, "
+            "or submit it as another user",
         )
     if not membership.may_submit(claimed.required_permission):
         right = f", which needs {claimed.required_permission}" if claimed.required_permission is not None else ""
