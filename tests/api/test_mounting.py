@@ -35,6 +35,7 @@ def test_it_is_closed_and_works_below_any_path_and_leaves_the_rest_alone(api: Ap
             login = client.post(f"{base}/sessions", json={"user": OPERATOR, "password": PASSWORD})
             assert "Path=/tools/jobs;" in login.headers["set-cookie"]
             assert client.get(f"{base}/organizations/acme/jobs").json()["total"] == 0
+            assert "; /tools/jobs/api/v1/openapi.json lists" in client.get(f"{base}/nothing").json()["detail"]
     finally:
         server.stop()
 

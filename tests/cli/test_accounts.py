@@ -24,6 +24,7 @@ def test_a_user_is_created_changed_and_deleted(run: Run, fl: Fairlane) -> None:
     assert run("users", "delete", "olga", "--yes").stdout == "User olga is deleted.\n"
     assert run("users", "delete", "olga", "--yes").stdout == "User olga was not there.\n"
     assert "12 to 1024" in run("users", "create", "eve", "--password", answer="short\n", code=1).stderr
+    assert "No password came" in run("users", "create", "eve", "--password", answer="", code=2).stderr
 
 
 def test_a_token_is_printed_alone_and_once(run: Run, fl: Fairlane) -> None:

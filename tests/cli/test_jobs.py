@@ -162,6 +162,8 @@ def test_list_shows_and_filters(run: Run, fl: Fairlane) -> None:
         page = run("jobs", "list", "-o", "acme", "--json", *arguments).json
         assert [job["id"] for job in page["items"]] == [queued]
     assert run("jobs", "list", "-o", "acme", "--type", "fail").stdout == "No jobs.\n"
+    meant = "No jobs. Job type fial is not registered; did you mean fail?\n"
+    assert run("jobs", "list", "-o", "acme", "--type", "fial").stdout == meant
     assert run("jobs", "list", "-o", "acme", "--after", "2040-01-01").stdout == "No jobs.\n"
 
 

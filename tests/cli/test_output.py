@@ -155,14 +155,17 @@ def test_the_first_service_that_reaches_the_database_again_says_so_once(caplog: 
     log = EventLog()
     with caplog.at_level(logging.INFO, "fairlane"):
         for event in (
-            *(e.StorageLost("claim", "It is away.", 0.2), e.StorageLost("rescue", "It is away.", 20.0)),
+            *(
+                e.StorageLost("claim", "It is away; nothing was changed, try again.", 0.2),
+                e.StorageLost("rescue", "It is away.", 20.0),
+            ),
             *(e.StorageBack("claim"), e.StorageBack("rescue"), e.StorageLost("rescue", "It is away.", 0.2)),
         ):
             log(event)
     assert caplog.messages == [
-        "claim: It is away. Trying again in 0.2 s.",
-        "claim: the database is back.",
-        "rescue: It is away. Trying again in 0.2 s.",
+        "Worker loop claim: It is away. Trying again in 0.2 s.",
+        "Worker loop claim: the database is back.",
+        "Worker loop rescue: It is away. Trying again in 0.2 s.",
     ]
 
 

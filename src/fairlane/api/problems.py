@@ -198,9 +198,10 @@ def on_http(request: Request, error: Exception) -> Response:
     """Answer for what the framework refuses: no such path, no such method, a body that is no JSON."""
     assert isinstance(error, HTTPException)
     kinds = {404: "not-found", 405: "method-not-allowed"}
+    document = f"{request.scope.get('root_path', '')}/api/v1/openapi.json"
     detail = {
-        404: "There is nothing at this address; /api/v1/openapi.json lists what there is.",
-        405: "This address does not take the method; /api/v1/openapi.json says which it takes.",
+        404: f"There is nothing at this address; {document} lists what there is.",
+        405: f"This address does not take the method; {document} says which it takes.",
     }.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "bad-request")
     if isinstance(error.__cause__, ValueError):  # of the parser, where the text is JSON all the same

@@ -238,7 +238,10 @@ def export_audit(context: typer.Context, organization: Whose = None) -> None:
 def _password() -> str:
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
-    return sys.stdin.readline().rstrip("\n")
+    given = sys.stdin.readline().rstrip("\n")
+    if not given:
+        raise typer.BadParameter("No password came; write it as the first line of the input.", param_hint="--password")
+    return given
 
 
 def _print_user(user: User, sentence: str, *, as_json: bool) -> None:

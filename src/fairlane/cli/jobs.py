@@ -1,14 +1,16 @@
 """`fairlane jobs`: look at jobs, submit, change, cancel, retry and delete them."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import Job, JobStatus
+from fairlane import FairlaneError, Job, JobStatus
 from fairlane.cli import bulk, retrying, showing, submitting, waiting
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
@@ -88,7 +90,7 @@ def list_jobs(
     elif page.items:
         _print_page(page)
     else:
-        say(f"No jobs.{_where_they_went(status or [])}")
+        say(f"No jobs.{_where_they_went(status or [])}{_meant(fl, job_type)}")
 
 
 @app.command("cancel")
@@ -262,6 +264,16 @@ def _rows(page: Page[Job], *, with_user: bool) -> Table:
         what = (str(job.id), status_text(job.status, job.progress, job.next_retry_at), one_line(job.job_type))
         rows.add_row(*what, *who, age(job.created_at))
     return rows
+
+
+def _meant(fl: "Fairlane", name: str | None) -> str:
+    """Return which type is meant, if none is registered by this name and one by a name like it."""
+    with suppress(FairlaneError):  # a login of an organization may not look at all types
+        known = [one.name for one in fl.job_types.list()]
+        close = get_close_matches(name, known, n=1) if name is not None and name not in known else []
+        if close:
+            return f" Job type {name} is not registered; did you mean {close[0]}?"
+    return ""
 
 
 def _where_they_went(statuses: list[JobStatus]) -> str:

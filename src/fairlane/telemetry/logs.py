@@ -131,9 +131,11 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
 def _of_operation(event: Event) -> tuple[int, str] | None:
     match event:
         case e.StorageLost():
-            return logging.WARNING, f"{event.service}: {event.reason} Trying again in {event.seconds:.1f} s."
+            # The reason is worded for callers, whom it tells to try again. The loop does so by itself.
+            reason = event.reason.replace("; nothing was changed, try again.", ".")
+            return logging.WARNING, f"Worker loop {event.service}: {reason} Trying again in {event.seconds:.1f} s."
         case e.StorageBack():
-            return logging.INFO, f"{event.service}: the database is back."
+            return logging.INFO, f"Worker loop {event.service}: the database is back."
         case e.DirectoryLost():
             return logging.WARNING, f"The directory gave no answer ({event.reason}); jobs that need it wait."
         case e.DirectoryBack():
