@@ -325,5 +325,5 @@ def test_r20_a_job_whose_parent_was_canceled_is_not_told_to_retry_the_parent(wor
     world.cancel(parent)
 
     assert reads.explain(child, "acme").summary.endswith(
-        "That parent stays canceled: retry it to run without, submit both anew, or resolve it."
+        "That parent stays canceled: retry this job to run it without the parent, submit both anew, or resolve it."
     )

@@ -199,7 +199,7 @@ def test_r20_a_job_whose_parent_has_ended_badly_waits_for_a_worker_to_go_on_with
     facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), place_in_lane=None)
 
     assert sentence(facts, ReasonCode.BEING_MADE_READY) == (
-        "All that it waited for has come or ended; a worker goes on with it within about a second."
+        "The job no longer waits for anything; a worker makes it ready within about a second."
     )
 
 

@@ -267,9 +267,9 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
         yield Finding("artifacts", Grade.WRONG, f"{url} gives back another file than it took; look at its settings.")
     elif fl.database.kind.is_server and fl.settings.artifacts_url is None:
         sentence = (
-            f"{url}, a folder of this working directory, takes files and gives them back; set "
-            "FAIRLANE_ARTIFACTS_URL to one place for all processes, such as file:///srv/artifacts or s3://bucket, "
-            "or they will miss each other's."
+            f"{url}, a folder of this working directory, takes files and gives them back. Processes elsewhere do not "
+            "see them: set FAIRLANE_ARTIFACTS_URL to one place for all processes, such as file:///srv/artifacts or "
+            "s3://bucket."
         )
         yield Finding("artifacts", Grade.NOTE, sentence)
     else:

@@ -406,7 +406,7 @@ def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Rea
 def _nothing(facts: Facts) -> Reason:
     place = facts.place_in_lane
     if place is None:
-        sentence = "All that it waited for has come or ended; a worker goes on with it within about a second."
+        sentence = "The job no longer waits for anything; a worker makes it ready within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
     number = number_in_lane(facts.job, place)
     sentence = f"Nothing blocks it; it is {number} and starts when its turn comes and a worker is free."
@@ -505,7 +505,7 @@ def _way_back(facts: Facts) -> str:
     if parent is not None and parent.status is JobStatus.DEAD_LETTER:
         return f"Retry its parent {parent.id}: its children follow"
     if parent is not None and parent.status is JobStatus.CANCELED:
-        return "That parent stays canceled: retry it to run without, submit both anew"
+        return "That parent stays canceled: retry this job to run it without the parent, submit both anew"
     return "Mend the cause and retry it"
 
 

@@ -214,7 +214,7 @@ class Home:
             may_be_schema = found is None and self._database.kind.is_server
             schema = " (or its search_path to another schema)" if may_be_schema else ""
             raise ConfigurationError(
-                f"This connection leads to another database{schema} than that of this Fairlane, where no worker and no "
-                "read of its own would find the job: pass a connection to the database of FAIRLANE_URL, or let "
-                "FAIRLANE_URL name the database of the connection."
+                f"This connection is to another database{schema} than FAIRLANE_URL names, so no worker of this "
+                "Fairlane would find the job: pass a connection to the database of FAIRLANE_URL, or set FAIRLANE_URL "
+                "to the database of the connection."
             )
