@@ -1,9 +1,15 @@
 """What Fairlane sets for its own sessions on PostgreSQL, whatever server, role and URL say."""
 
+from uuid import uuid4
+
+import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from fairlane import ConfigurationError, Fairlane
+from fairlane.store import schema
 from fairlane.store.transaction import Database
+from tests.postgres import database_on, drop_database
 
 
 @pytest.mark.parametrize(
@@ -14,6 +20,37 @@ def test_what_is_set_for_every_session(postgres_url: str, name: str, value: str)
     theirs = with_option(postgres_url, f"{name}=on") if name == "jit" else postgres_url
 
     assert shown(Database(theirs, lock_seconds=7.0), name) == value
+
+
+@pytest.mark.parametrize("by", ["database", "environment"])
+def test_texts_and_times_are_sent_in_one_form_whatever_the_default(
+    postgres_url: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In LATIN1 a worker could keep no "€", and the driver reads no time that is written in German."""
+    if by == "environment":
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    else:
+        name = make_url(postgres_url).database
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'")
+            connection.execute(f"ALTER DATABASE {name} SET DateStyle = 'German, DMY'")
+
+    assert shown(Database(postgres_url), "client_encoding") == "UTF8"
+    assert shown(Database(postgres_url), "DateStyle").startswith("ISO")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_is_not_in_utf_8_is_refused(postgres_url: str, encoding: str) -> None:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    try:
+        with Fairlane(database_on(postgres_url, name)) as fl:
+            for verb in (fl.migrate, lambda: schema.check(fl.database)):
+                with pytest.raises(ConfigurationError, match=f"encoding is {encoding}.* ENCODING 'UTF8'"):
+                    verb()
+    finally:
+        drop_database(postgres_url, name)
 
 
 def test_what_the_url_sets_besides_is_kept(postgres_url: str) -> None:

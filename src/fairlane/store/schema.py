@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.store import row_logins, row_policies
 from fairlane.store.driver_errors import is_lock_timeout, is_retryable
+from fairlane.store.engine import engine_of
 from fairlane.store.row_security import is_behind_a_pooler
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
@@ -91,7 +92,8 @@ def migrate(database: Database, url: str | None = None) -> tuple[str | None, str
         schema is one revision newer than this code.
 
     Raises:
-        ConfigurationError: the schema is newer than that; nothing was changed.
+        ConfigurationError: the schema is newer than that, or PostgreSQL's database is not in UTF-8; nothing was
+            changed.
         StorageUnavailable: the database is away, locked or full; revisions that were complete stay.
     """
     database.create()
@@ -111,7 +113,7 @@ def state(database: Database) -> SchemaState:
     """Say how the database's schema stands to this code.
 
     Raises:
-        ConfigurationError: SQLite's file is not there.
+        ConfigurationError: SQLite's file is not there, or PostgreSQL's database is not in UTF-8.
         StorageUnavailable: the database is away or locked.
     """
     return database.read(_state)
@@ -144,8 +146,8 @@ def check(database: Database) -> None:
     """Refuse a database whose schema this code can't work with.
 
     Raises:
-        ConfigurationError: there is no schema, or it is older or newer than this code's by more than one revision; the
-            message says what to do.
+        ConfigurationError: there is no schema, it is older or newer than this code's by more than one revision, or
+            PostgreSQL's database is not in UTF-8; the message says what to do.
         StorageUnavailable: the database is away or locked.
     """
     found = state(database)
@@ -279,11 +281,22 @@ def _run(connection: Connection, revision: str) -> None:
 
 
 def _state(connection: Connection) -> SchemaState:
+    if engine_of(connection).is_server:
+        _require_utf8(connection.connection.driver_connection)
     revisions = _revisions()
     current = None
     if inspect(connection).has_table(_VERSION_TABLE):
         current = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))  # noqa: S608 - a constant
     return SchemaState(current, revisions[-1], _condition(current, revisions))
+
+
+def _require_utf8(driver: Any) -> None:
+    encoding = driver.info.parameter_status("server_encoding")  # told when the connection was made
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The database's encoding is {encoding}, which can't hold all texts of jobs; make one for Fairlane by "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and let FAIRLANE_URL lead there."
+        )
 
 
 @cache

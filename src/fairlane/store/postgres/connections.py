@@ -42,6 +42,7 @@ def connect(
             pool_timeout=30,
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
+                "client_encoding": "UTF8",  # not by the options, which PGCLIENTENCODING and poolers leave behind
                 "fallback_application_name": "fairlane",  # where neither the URL nor PGAPPNAME has one
                 "options": _options(parsed.query.get("options", ()), lock_seconds),
                 "tcp_user_timeout": _UNHEARD * 1000,
@@ -76,6 +77,8 @@ def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
         "-c default_transaction_isolation=read\\ committed",
         # Whatever the database's zone: the driver can't read a moment that falls there before year 1 or after 9999.
         "-c TimeZone=UTC",
+        # Nor one that is not written in ISO 8601.
+        "-c DateStyle=ISO",
         # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
         "-c jit=off",
     )
