@@ -54,6 +54,13 @@ def test_pipeline_mode_is_refused(postgres: str) -> None:
         host.lend(put(1))
 
 
+@pytest.mark.parametrize("builder", [psycopg_host, psycopg2_host, lambda url: session_host(url, PSYCOPG)])
+def test_a_connection_that_is_not_in_utf_8_is_refused(builder: Any, postgres: str) -> None:
+    url = make_url(postgres).update_query_dict({"client_encoding": "LATIN1"}).render_as_string(hide_password=False)
+    with builder(url) as host, pytest.raises(ConfigurationError, match=r"as LATIN1.* SET client_encoding = 'UTF8'"):
+        host.lend(put(1))
+
+
 def test_session_without_an_engine_for_our_tables_is_refused() -> None:
     with Session() as session, pytest.raises(ConfigurationError, match=r"session\.connection"):
         borrow(session).__enter__()

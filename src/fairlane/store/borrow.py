@@ -80,11 +80,14 @@ def borrow(connection: object) -> Iterator[Connection]:
         connection = _connection_of(connection)
     if isinstance(connection, Connection):
         _check_driver(connection)
+        _require_utf8(connection)
         with _plain_options(connection), _framed(connection):
             yield connection
         return
-    with receive(connection).connect() as guest, _framed(guest):
-        yield guest
+    with receive(connection).connect() as guest:
+        _require_utf8(guest)
+        with _framed(guest):
+            yield guest
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
@@ -118,6 +121,18 @@ def _check_driver(connection: Connection) -> None:
     if connection.dialect.driver not in _DRIVERS:
         kind = f"{connection.dialect.name}+{connection.dialect.driver}"
         raise ConfigurationError(f"Fairlane can't use a SQLAlchemy connection to {kind}. {ACCEPTED}")
+
+
+def _require_utf8(connection: Connection) -> None:
+    if not engine_of(connection).is_server:
+        return
+    info = getattr(connection.connection.driver_connection, "info", None)  # asyncpg has none: it speaks UTF-8 only
+    encoding = "UTF8" if info is None else info.parameter_status("client_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"This connection sends texts as {encoding}, which can't hold all texts of jobs; say "
+            "SET client_encoding = 'UTF8' on it before you pass it."
+        )
 
 
 @contextmanager
