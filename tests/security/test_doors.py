@@ -4,8 +4,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,8 +15,8 @@ import pytest
 from sqlalchemy import text
 from starlette.datastructures import Headers
 
-from fairlane import ConfigurationError, WebSettings
-from fairlane.api import bodies
+from fairlane import ConfigurationError, JobContext, WebSettings
+from fairlane.api import bodies, downloads
 from fairlane.api.bodies import SMALL
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
@@ -23,6 +24,7 @@ from fairlane.cli import server
 from fairlane.control import passwords
 from fairlane.realtime import sse
 from fairlane.realtime.sockets import LARGEST
+from fairlane.registry.artifacts import ObjectStorage
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
@@ -169,16 +171,90 @@ def test_a_connection_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch
 
 def unread(api: Api) -> socket.socket:
     """A stream of events of which more was told than the network takes for somebody who does not read."""
-    url, secret, live = urlsplit(api.url), api.token("member"), api.app.state.web.live
+    live = api.app.state.web.live
+    reader = begun(api, "/organizations/acme/events")
+    live._task.get_loop().call_soon_threadsafe(tell_much, live.hub)
+    return reader
+
+
+def begun(api: Api, path: str) -> socket.socket:
+    """An answer to the member of which nothing but the first bytes of its head is read."""
+    url, secret = urlsplit(api.url), api.token("member")
     reader = socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     reader.settimeout(PATIENCE)
     reader.connect((url.hostname, url.port))
-    head = f"GET /api/v1/organizations/acme/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
-    reader.sendall(f"{head}Connection: close\r\n\r\n".encode())
+    head = f"GET /api/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n\r\n"
+    reader.sendall(head.encode())
     assert reader.recv(12) == b"HTTP/1.1 200"
-    live._task.get_loop().call_soon_threadsafe(tell_much, live.hub)
     return reader
+
+
+def large_file_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[int]]:
+    """Where the member finds a file of 8 MB, and how many bytes each piece has that was read from the storage."""
+    monkeypatch.setattr(api.fl, "artifacts", ObjectStorage(folder.as_uri()))
+
+    @api.fl.job_type("large")
+    def large(ctx: JobContext) -> None:
+        ctx.artifact("large", bytes(8 << 20))
+
+    job = api.fl.submit("large", organization="acme", user="member")
+    api.run()
+    read, stream = list[int](), api.fl.artifacts.stream
+
+    def counted(path: str, start: int, stop: int) -> Iterator[bytes]:
+        for piece in stream(path, start, stop):
+            read.append(len(piece))
+            yield piece
+
+    monkeypatch.setattr(api.fl.artifacts, "stream", counted)
+    return f"/organizations/acme/jobs/{job.id}/artifacts/large", read
+
+
+def connections_of(api: Api) -> set[Any]:
+    return api.server._server.server_state.connections
+
+
+def test_of_a_download_that_is_not_read_a_node_holds_little(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, read = large_file_of(api, tmp_path, monkeypatch)
+    with closing(begun(api, path)):
+        wait_until(lambda: any(one.flow.write_paused for one in connections_of(api)))
+        held = max(one.transport.get_write_buffer_size() for one in connections_of(api))
+        assert held <= 64 * 1024
+        assert max(read) <= 64 * 1024
+        # And little more was taken from the storage: the kernel keeps no megabytes for a reader, either.
+        assert sum(read) <= 512 * 1024
+
+
+def test_a_user_has_few_downloads_at_once_and_takes_none_of_others(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(downloads, "MOST_OF_USER", 2, raising=False)
+    path, _ = large_file_of(api, tmp_path, monkeypatch)
+    part = {"Range": "bytes=0-9"}
+    with ExitStack() as stack:
+        open_ones = [stack.enter_context(closing(begun(api, path))) for _ in range(2)]
+        refused = api.as_("member").get(path, headers=part)
+        assert (refused.status_code, refused.headers.get("retry-after")) == (429, "10")
+        problem = refused.json()
+        assert problem["type"] == "urn:fairlane:problem:rate-limited"
+        assert problem["detail"] == "A user may have 2 downloads open; wait until one ends, or close one."
+        assert api.as_("admin").get(path, headers=part).status_code == 206
+        open_ones[0].close()
+        wait_until(lambda: api.as_("member").get(path, headers=part).status_code == 206)
+
+
+def test_an_answer_of_which_little_is_read_at_a_time_is_not_kept(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server, "_READ_PATIENCE", 1.0)
+    path, _ = large_file_of(api, tmp_path, monkeypatch)
+    got = 0
+    with closing(begun(api, path)) as slow, suppress(ConnectionResetError):
+        while got < 512 * 1024 and (piece := slow.recv(1_000)):
+            got += len(piece)
+            time.sleep(0.04)  # a busy machine makes the reader slower, and never faster
+    assert got < 512 * 1024, "it was kept"
 
 
 def wait_until(is_so: Callable[[], object]) -> None:

@@ -1,15 +1,48 @@
 """What a download says of itself. Names and types were chosen by handlers, perhaps from what a stranger sent."""
 
 import re
+from collections import Counter
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from fastapi import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from fairlane.api.rates import whose
+from fairlane.api.scope import web_of
+from fairlane.domain.errors import RateLimited
+
+MOST_OF_USER: Final = 16  # downloads of one user on a node, and of a user's tokens of one organization
+_WAIT: Final = 10.0  # seconds
 _UNKNOWN: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
 # What a browser would run or show as a page, should it ever disregard that it is an attachment.
 _ACTIVE: Final = re.compile(r"html|xml|svg|script|flash|pdf\+")
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _LONGEST: Final = 150  # characters of a file's name
+
+
+class Download(StreamingResponse):
+    """An answer in pieces, of which a user may have only some open: each holds memory and a connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by ASGI.
+
+        Raises:
+            RateLimited: the user has so many open already.
+        """
+        request = Request(scope)
+        downloads, user = web_of(request).downloads, whose(request.state.principal)
+        if downloads[user] >= MOST_OF_USER:
+            raise RateLimited(
+                f"A user may have {MOST_OF_USER} downloads open; wait until one ends, or close one.", retry_after=_WAIT
+            )
+        downloads[user] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            downloads -= Counter([user])  # which keeps no zeros
 
 
 class Part(NamedTuple):

@@ -9,7 +9,8 @@ problem, after the same two questions to the directory.
 """
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from fastapi import Path, Request, params
@@ -42,6 +43,7 @@ class Web:
     door: Door
     pulse: Pulse
     has_dashboard: bool
+    downloads: Counter[str] = field(default_factory=Counter)  # open ones, by whose they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _HEAD_PATIENCE: Final = 10.0  # seconds
-_READ_PATIENCE: Final = 30.0  # seconds from one look to the next whether something was taken
+_READ_PATIENCE: Final = 30.0  # seconds from one look to the next how much was taken
+_LEAST_READ: Final = 32 * 1024  # bytes until the next look, if so many wait
+_MOST_UNSENT: Final = 16 * 1024  # bytes of a connection in the kernel's memory that are not on their way yet
 
 
 class ApiServer(uvicorn.Server):
@@ -22,6 +24,14 @@ class ApiServer(uvicorn.Server):
         super().__init__(config)
         self._live = app.state.web.live
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start."""
+        for one in sockets or ():
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                # Its connections inherit it. Without, the kernel takes megabytes for somebody who hardly reads.
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
         self._live.close()
@@ -29,7 +39,7 @@ class ApiServer(uvicorn.Server):
 
 
 class _ReadProtocol(asyncio.Protocol):
-    """Ends a connection by which nothing is read of what was sent: uvicorn's would wait for that for ever."""
+    """Ends a connection by which hardly anything is read of what was sent: uvicorn's would wait for that for ever."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -41,21 +51,21 @@ class _ReadProtocol(asyncio.Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Note that more waits to be read than is kept for anybody."""
+        """Note that something waits to be read."""
         super().pause_writing()
-        self._look_later(None)
+        self._look_later(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Note that it was read."""
+        """Note that all of it was read."""
         self._look_no_more()
         super().resume_writing()
 
-    def _look_later(self, left: int | None) -> None:
+    def _look_later(self, left: int) -> None:
         self._unread = self.loop.call_later(_READ_PATIENCE, self._look, left)
 
-    def _look(self, left_before: int | None) -> None:
+    def _look(self, left_before: int) -> None:
         left = self.transport.get_write_buffer_size()
-        if left_before is not None and left >= left_before:
+        if left > left_before - _LEAST_READ:
             self.transport.abort()  # to close it would wait until it was read
         else:
             self._look_later(left)
@@ -81,6 +91,7 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Wait for the first head."""
+        transport.set_write_buffer_limits(high=0)  # no piece is sent before the one before it was taken
         super().connection_made(transport)
         self._wait()
 

@@ -18,7 +18,7 @@ from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.pieces import PIECE, pieces_of
+from fairlane.registry.pieces import pieces_of
 from fairlane.registry.sealed_files import (
     LONGEST_HEAD,
     is_sealed_file,
@@ -30,6 +30,8 @@ from fairlane.store.engine import engine_at
 from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
+# Bytes of a file that are handed out at once: whoever reads a download slowly keeps some of these in memory.
+_PIECE: Final = 32 * 1024
 _LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
 
 _ERRORS: Final = (OSError, obstore.exceptions.BaseError)
@@ -118,7 +120,7 @@ class ObjectStorage:
             return bytes(obstore.get(self._store, path).bytes())
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to but without `stop`, in pieces of about a megabyte.
+        """Yield the bytes from `start` up to but without `stop`, in pieces of 32 KiB at most.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -129,7 +131,7 @@ class ObjectStorage:
                 obstore.head(self._store, path)
                 return iter(())
             found = obstore.get(self._store, path, options={"range": (start, stop)})
-        return _pieces(found.stream(min_chunk_size=PIECE))
+        return _pieces(found.stream(min_chunk_size=_PIECE))
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error.
@@ -162,7 +164,9 @@ def _unavailable(what: str, error: Exception) -> StorageUnavailable:
 
 def _pieces(stream: Iterable[Buffer]) -> Iterator[bytes]:
     with _translated("hand out a file"):
-        yield from map(bytes, stream)
+        for given in stream:
+            chunk = memoryview(given)  # of some storages it is as long as the file
+            yield from (bytes(chunk[at : at + _PIECE]) for at in range(0, len(chunk), _PIECE))
 
 
 def _open(url: str) -> obstore.store.ObjectStore:

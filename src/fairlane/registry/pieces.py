@@ -29,10 +29,16 @@ def in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
     for piece in pieces:
         held += piece
         while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
+            yield _cut(held, size)
     if held:
         yield bytes(held)
+
+
+def _cut(held: bytearray, size: int) -> bytes:
+    """Take the first bytes away, so that they are not in memory twice for as long as their reader is slow."""
+    piece = bytes(held[:size])
+    del held[:size]
+    return piece
 
 
 def save(pieces: Iterable[bytes], path: Path | str) -> Path:

@@ -108,14 +108,15 @@ def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
 
     def opened() -> Iterator[bytes]:
         for number in range(first, final + 1):
-            chunk = opener.opened(number, next(pieces, b""), is_last=number == last)
-            yield chunk[max(start - number * CHUNK, 0) : stop - number * CHUNK]
+            wanted = slice(max(start - number * CHUNK, 0), stop - number * CHUNK)
+            # No name holds a chunk while its reader, who may be slow, has it.
+            yield opener.opened(number, next(pieces, b""), is_last=number == last)[wanted]
 
     chunks = opened()
-    beginning = next(chunks)
+    beginning = [next(chunks)]
 
     def all_of_them() -> Iterator[bytes]:
-        yield beginning
+        yield beginning.pop()
         yield from chunks
 
     return all_of_them()

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
-from starlette.responses import StreamingResponse
 
 from fairlane.api.access import access_of
 from fairlane.api.authentication import ROOT
+from fairlane.api.downloads import Download
 from fairlane.api.headers import headers_told
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
@@ -41,8 +41,8 @@ def list_audit(
     return page_of_audit(found, limit)
 
 
-@router.get("/export", operation_id="exportAudit", response_class=StreamingResponse, responses=EXPORT)
-def export_audit(scope: _Listing) -> StreamingResponse:
+@router.get("/export", operation_id="exportAudit", response_class=Download, responses=EXPORT)
+def export_audit(scope: _Listing) -> Download:
     """Get all entries, newest first, one JSON object on each line."""
 
     def is_open() -> bool:
@@ -65,7 +65,7 @@ def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry
 
 def exported(
     entries: Iterable[AuditEntry], fl: Fairlane, principal: Principal, is_open: Callable[[], bool] = lambda: True
-) -> StreamingResponse:
+) -> Download:
     """Yield entries as lines of JSON, read while they are sent, as long as the reader may see them.
 
     Args:
@@ -83,4 +83,4 @@ def exported(
             yield json.dumps(to_jsonable_python(one), ensure_ascii=True) + "\n"
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
-    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
+    return Download(lines(), media_type="application/x-ndjson", headers=headers)

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from fairlane.api import exposition
 from fairlane.api.authentication import ROOT
+from fairlane.api.downloads import Download
 from fairlane.api.pages import Before, Counted, Cursor, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -233,8 +234,8 @@ def list_audit(
     return page_of_audit(found, limit)
 
 
-@router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=StreamingResponse, responses=EXPORT)
-def export_audit(operation: _Auditing, organization: _Of = None) -> StreamingResponse:
+@router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=Download, responses=EXPORT)
+def export_audit(operation: _Auditing, organization: _Of = None) -> Download:
     """Get all entries, newest first, one JSON object on each line."""
     operation.fl.audit.list(
         organization=organization, limit=1

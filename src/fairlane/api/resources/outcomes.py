@@ -3,10 +3,9 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from starlette.responses import StreamingResponse
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.downloads import Part, disposition, media_type, part_of
+from fairlane.api.downloads import Download, Part, disposition, media_type, part_of
 from fairlane.api.headers import headers_told
 from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
@@ -72,7 +71,7 @@ def list_artifacts(scope: _Looking, job: JobPath) -> Result:
 @router.get(
     "/artifacts/{name:path}",
     operation_id="getArtifact",
-    response_class=StreamingResponse,
+    response_class=Download,
     responses={
         200: {"description": "The file, by its own type.", "content": {"*/*": {}}, **headers_told(*_OF_FILE)},
         206: {
@@ -134,9 +133,9 @@ def get_artifact(
         raise ArtifactNotFound from None
     headers["Content-Length"] = str(wanted.stop - wanted.start)
     if (wanted.start, wanted.stop) == (0, found.size):
-        return StreamingResponse(pieces, headers=headers)
+        return Download(pieces, headers=headers)
     headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{found.size}"
-    return StreamingResponse(pieces, status_code=206, headers=headers)
+    return Download(pieces, status_code=206, headers=headers)
 
 
 def _sees(scope: Scope, job: str) -> bool:
