@@ -263,7 +263,7 @@ def _limit_held(subject: Subject) -> Reason:
     whose = f"organization {subject.organization}" if subject.organization is not None else "all organizations"
     sentence = (
         f"Another transaction holds the limit on {what} of {whose}, so no worker can start it before that one ends. "
-        "A claim takes a moment; if this stays, whoever runs PostgreSQL has to end the session that holds it."
+        "A claim holds it for a moment; if this goes on, an administrator of PostgreSQL has to end that session."
     )
     return Reason(ReasonCode.LIMIT_HELD, sentence)
 

@@ -116,16 +116,16 @@ class Attempt:
 
     @property
     def is_on_the_loop(self) -> bool:
-        """Return True if its handler is an async one, and is not waiting for what it needs; from any thread."""
+        """Return True if its handler is async, and nothing has to be read before it begins; from any thread."""
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None
 
     def begin_with(self, read: Callable[[], Read]) -> None:
-        """Begin once it is read what is not in the job's row, in a thread, as its organization has a turn."""
+        """Begin once a thread has read what is not in the job's row; organizations take turns in these threads."""
         self._reading = self._slots.loop.create_task(self._read(read))
         self._reading.add_done_callback(self._on_read)
 
     async def _read(self, read: Callable[[], Read]) -> Read:
-        """Read, and in an outage once more until a minute is over: then another worker shall have the job."""
+        """Read; in an outage again and again for a minute. After that, release the job for another worker."""
         time_now, wait = self._slots.loop.time, 0.0
         until = time_now() + START_LIMIT
         while True:
@@ -148,7 +148,7 @@ class Attempt:
         outcome: Outcome | None
         if self._stopped is not None:
             outcome = Stopped() if self._stopped is Interruption.CANCEL else Released("released at shutdown")
-        elif task.cancelled():  # by whoever takes the loop down: the worker gives it back as it leaves
+        elif task.cancelled():  # as the loop is taken down: the worker gives the job back as it leaves
             self._slots.forget(self)
             return
         elif isinstance(error := task.exception(), Exception):

@@ -23,7 +23,7 @@ _IDLE_ROUNDS: Final = 10
 
 
 class Tally:
-    """How attempts ended on this worker since it was last taken."""
+    """Counts how attempts end on this worker, from one `take` to the next."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds

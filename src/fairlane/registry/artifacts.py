@@ -30,7 +30,7 @@ from fairlane.store.engine import engine_at
 from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
-# Bytes of a file that are handed out at once: whoever reads a download slowly keeps some of these in memory.
+# Bytes of a file that are handed out at once. A slow download keeps a few of these pieces in memory.
 _PIECE: Final = 32 * 1024
 _LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
 
