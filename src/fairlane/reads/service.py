@@ -115,7 +115,8 @@ class Reads:
             waiting_for: "retry": queued jobs whose next attempt has a time that has not come; `status`, if given, has
                 "queued" among it.
             text: the beginning of an id, in hex digits; or, among the newest 10,000 jobs (`searched_newest` says so),
-                eight or more digits of its end, or anything within the job type or the error, whatever the case.
+                eight or more digits of its end, or anything within the job type or the error. Case is ignored; that of
+                letters beyond ASCII on PostgreSQL only, and not in a database of the locale C.
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
             in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
