@@ -3,7 +3,6 @@
 import gc
 import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,16 +10,8 @@ from fairlane.cli.server import ApiServer
 from tests.cli.conftest import Run
 
 
-@pytest.fixture
-def unfrozen() -> Iterator[None]:
-    """A heap as any process has it; that of the tests is frozen."""
-    gc.unfreeze()
-    yield
-    gc.freeze()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("unfrozen")
+@pytest.mark.usefixtures("own_heap")
 def test_the_garbage_collector_leaves_alone_what_was_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen: list[int] = []
 

@@ -58,16 +58,8 @@ def test_there_is_no_moment_at_which_a_signal_ends_the_process(monkeypatch: pyte
     assert signal.SIG_DFL not in seen
 
 
-@pytest.fixture
-def unfrozen() -> Iterator[None]:
-    """A heap as any process has it; that of the tests is frozen."""
-    gc.unfreeze()
-    yield
-    gc.freeze()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("handlers", "unfrozen")
+@pytest.mark.usefixtures("handlers", "own_heap")
 @pytest.mark.parametrize("verb", ["run", "drain"])
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_the_garbage_collector_is_as_it_was(*, is_frozen: bool, verb: str) -> None:
