@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, StrEnum
@@ -26,7 +26,8 @@ from pydantic import (
     SecretStr,
     field_validator,
 )
-from typing_extensions import TypedDict
+from pydantic_core import core_schema
+from typing_extensions import TypedDict, is_typeddict
 
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
@@ -477,6 +478,42 @@ def test_a_parameter_may_have_any_name_beside_its_default():
     schema = elsewhere(Signature.of("test", handler).schema)
     assert canonical_of(schema, {}) == '{"default":1,"fields":2,"kind":4,"schema":3}'
     assert schema.prepare({}).text == "{}"
+
+
+# Of a document's nodes, and of the schemas that pydantic makes of them.
+WORDS = sorted(
+    {name for schema in vars(core_schema).values() if is_typeddict(schema) for name in schema.__annotations__}
+    | {"also", "default", "definitions", "extra", "extras", "fields", "items", "keys", "kind", "of", "parameters"}
+    | {"required", "rest", "schema", "type", "value", "values"}
+)
+
+
+def test_a_field_may_have_the_name_of_any_word_of_a_schema():
+    wrong = {}
+    for name in WORDS:
+        one: Any = make_dataclass("One", [(name, str), ("number", int)])
+        good = {name: "union", "number": 1}
+        for annotation, place, value in (
+            (one, "value", lambda one: one),
+            (list[one], "value[0]", lambda one: [one]),
+            (dict[str, one | None], "value.a", lambda one: {"a": one}),
+        ):
+            schema = schema_of(annotation)
+            prepared = schema.prepare({"value": value(good)}).plain
+            said = refusal(schema, value=value({name: 5, "number": "five"}))
+            asked = (
+                f"parameter '{place}.{name}' must be a string (got ",
+                f"parameter '{place}.number' must be an int (got ",
+            )
+            if prepared != {"value": value(good)} or not all(map(said.__contains__, asked)):
+                wrong[f"{annotation}, {name}"] = said
+    assert wrong == {}
+
+
+def test_a_default_may_look_like_a_secret_s_node():
+    def handler(ctx, choice: dict[str, str] = {"kind": "secret"}): ...  # noqa: B006 - nothing changes it
+
+    assert "(got 5)" in refusal(elsewhere(Signature.of("test", handler).schema), choice=5)
 
 
 def test_the_text_is_compact_and_keeps_unicode():

@@ -39,7 +39,7 @@ from fairlane.domain.redact import REDACTED, is_secret_name
 from fairlane.domain.secrets import bare, is_hidden_name, left_out, secret_values, veiled, without
 from fairlane.registry.parameters_constraints import Node
 from fairlane.registry.parameters_document import REQUIRED, DocumentBuilder, is_read_as_it_is
-from fairlane.registry.parameters_validator import FLAT, filling, holds_secret, kinds, validator_of, words
+from fairlane.registry.parameters_validator import FLAT, SECRETS, filling, kinds, validator_of, words
 from fairlane.registry.parameters_values import dressed, dumps, json_form, lift, stored_as_given
 
 VERSION: Final = 1
@@ -69,11 +69,12 @@ class ParameterSchema:
         self._validator = validator_of(document)
         filled = filling(document)
         self._hashed = validator_of(filled)
-        self._ambiguous = "union" in kinds(document)
+        definitions = document["definitions"]
+        self._ambiguous = "union" in kinds(document["parameters"], definitions)
         # Then they are read from their text in one step, which is a sixth of the work.
-        self.is_flat = FLAT.issuperset(kinds(document["parameters"])) and not document["definitions"]
+        self.is_flat = FLAT.issuperset(kinds(document["parameters"], definitions))
         # Then prepared parameters are their typed values, and there are no defaults to put in.
-        self._is_hashed_as_stored = self.is_flat and FLAT.issuperset(kinds(filled["parameters"]))
+        self._is_hashed_as_stored = self.is_flat and FLAT.issuperset(kinds(filled["parameters"], {}))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -201,9 +202,10 @@ class ParameterSchema:
         """Return True if what is there, or in it, must not be shown: a sentence of ours ends in logs."""
         if not location or any(isinstance(step, str) and is_secret_name(step) for step in location):
             return True
-        fields = self._document["parameters"]["fields"]
-        node = fields.get(location[0], {"schema": self._document["parameters"].get("extras")})
-        return holds_secret(node, self._document["definitions"])
+        parameters = self._document["parameters"]
+        field = parameters["fields"].get(location[0])
+        node = field["schema"] if field is not None else parameters.get("extras")
+        return node is not None and not SECRETS.isdisjoint(kinds(node, self._document["definitions"]))
 
 
 class Signature:

@@ -64,20 +64,37 @@ def words(node: Node) -> str:
         return " or ".join(dict.fromkeys(words(member) for member in node["of"]))
     if kind == "optional":
         return f"{words(node['of'])} or null"
-    if kind in {"literal", "enum"}:
+    if kind in _CHOICES:
         return f"one of {', '.join(map(repr, node['values']))}"[:80]
     return _WORDS.get(kind, "a list")
 
 
-def kinds(node: object) -> Iterator[str]:
-    """Yield every kind in a document, at any depth."""
-    if isinstance(node, dict):
-        if isinstance(node.get("kind"), str):
-            yield node["kind"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for member in node:
-            yield from kinds(member)
+def kinds(node: Node, definitions: Node) -> Iterator[str]:
+    """Yield the kinds of a node, of all nodes in it, and of the definitions that these refer to."""
+    seen: set[str] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one["kind"]
+        if one["kind"] == "ref" and one["name"] not in seen:
+            seen.add(one["name"])
+            waiting.append(definitions[one["name"]])
+        waiting.extend(_within(one))
+
+
+def _within(node: Node) -> Iterator[Node]:
+    """Yield the nodes that a node is made of.
+
+    What only looks like a node is none: names of fields, defaults and the values of an Enum are the application's, and
+    may be any of a node's own words.
+    """
+    if node["kind"] in _CHOICES:
+        return
+    for field in node.get("fields", {}).values():
+        yield field["schema"]
+    for word in _WITHIN:
+        if word in node:
+            yield from node[word] if isinstance(node[word], list) else [node[word]]
 
 
 _WORDS: Final = {
@@ -87,27 +104,11 @@ _WORDS: Final = {
     "secret": "a string",
     "secret_bytes": "bytes (as base64)",
 }
-_SECRETS: Final = frozenset({"secret", "secret_bytes"})
+_CHOICES: Final = frozenset({"literal", "enum"})
+_WITHIN: Final = ("of", "items", "keys", "values", "rest", "extras")
+SECRETS: Final = frozenset({"secret", "secret_bytes"})
 # The kinds of which a validator makes the same of JSON text as of the values in it.
 FLAT: Final = frozenset({"null", "bool", "int", "float", "str", "optional", "list", "object"})
-
-
-def holds_secret(node: object, definitions: Node) -> bool:
-    """Return True if values of a node are secret, or may have secrets in them, by its kind or definition."""
-    seen: set[str] = set()
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if one.get("kind") in _SECRETS:
-                return True
-            if one.get("kind") == "ref" and one["name"] not in seen:
-                seen.add(one["name"])
-                waiting.append(definitions[one["name"]])
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
-    return False
 
 
 @dataclass(frozen=True, slots=True)
