@@ -185,13 +185,20 @@ def test_a_long_secret_that_overlaps_itself_takes_no_longer():
         (secret_values(json.dumps({"password": [*range(1000, 20_000)]})), "fine"),
         (tuple(str(number) for number in range(1000, 9000)), "1000" + "x" * 20_000),
         (("abc1", "bca2"), "abc1 bca2 " * 20_000),
+        (tuple("a" * 70 + f"{number:04}" + "a" * 25 for number in range(2000)), "a" * 10_000),
+        (tuple("a" * 1200 + f"{number:04}a" for number in range(1000)), "a" * 2400),
     ],
-    ids=["values", "values times text", "places"],
+    ids=["values", "values times text", "places", "values that are long", "values that are half as long as the text"],
 )
 def test_where_there_is_too_much_to_search_nothing_is_left(values, text):
     assert without(text, values) == REDACTED
     assert without(f"{text} and more", values, len(text) + 20) == ""
     assert without("", values) == ""
+
+
+def test_twenty_secrets_are_found_in_a_long_text():
+    text = json.dumps({"password": [f"pä'{number:037}" for number in range(20)]})
+    assert without("x" * 200_000 + f"pä'{19:037}.", secret_values(text)) == "x" * 200_000 + f"{REDACTED}."
 
 
 def test_a_secret_does_not_show_itself():

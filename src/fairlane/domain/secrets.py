@@ -24,11 +24,16 @@ from fairlane.domain.sealing import BROKEN
 MARK: Final = "$secret"
 # Shorter ones are in half of all words, and guessed anyway.
 SHORTEST: Final = 4  # characters
-# Beyond these a text is left out as a whole: a worker's loop would stand still while it is searched.
+# Beyond these a text is left out as a whole: to search it would take a core for seconds.
 _MOST_VALUES: Final = 10_000
-_MOST_WORK: Final = 50_000_000  # characters that are compared: values times text, some 50 ms
+_MOST_WORK: Final = 1_000_000_000  # characters that are compared, some 0.5 s
 _MOST_PLACES: Final = 20_000
-_EACH: Final = 100  # what to look for a value costs at least, in characters
+_EACH: Final = 100  # what to look for a value costs at least, in characters of the text
+_LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
+# Python compares a whole value with each place of a text at worst. In a text that is not short it looks for longer ones
+# in another way, which takes no longer than for these.
+_LONG: Final = 100
+_SHORT_TEXT: Final = 2_500
 _ALL: Final = ("",)  # values that stand everywhere in a text
 
 
@@ -258,7 +263,9 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
-    is_much = values == _ALL or len(values) * (len(around) + _EACH) > _MOST_WORK
+    most = _LONG if len(around) >= _SHORT_TEXT else len(around)
+    each_place = sum(_LOOK + min(len(value), most) for value in values)
+    is_much = values == _ALL or each_place * (len(around) + _EACH) > _MOST_WORK
     places = sorted(islice(_places(around, () if is_much else values), _MOST_PLACES + 1))
     if is_much or len(places) > _MOST_PLACES:
         return by if at < end else ""
@@ -280,9 +287,10 @@ def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
         left = text.find(value)
         while left >= 0:
             right = left + len(value)
-            again = text.find(value, left + 1, right + len(value) - 1)
-            if again >= 0:  # it overlaps itself, maybe over and over
+            again = text.find(value, left + 1)
+            if 0 <= again < right:  # it overlaps itself, maybe over and over
                 while right < len(text) and text[right] == text[right - (again - left)]:
                     right += 1
+                again = text.find(value, right - len(value) + 1)
             yield left, right
-            left = text.find(value, right - len(value) + 1)
+            left = again
