@@ -212,7 +212,7 @@ def test_connection_that_breaks_within_shows_the_error_that_broke_it(postgres: s
     with psycopg_host(postgres, autocommit=autocommit) as host:
         with pytest.raises(OperationalError, match="terminating connection"):
             host.lend(break_it)
-        with pytest.raises(OperationalError, match="the connection is"):
+        with pytest.raises(StorageUnavailable, match="Your connection is closed"):
             host.lend(put(1))
 
 

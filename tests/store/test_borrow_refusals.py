@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, registry
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.borrow import borrow
 from tests.store.hosts import (
+    SqlAlchemyHost,
     async_host,
     committed,
     django_host,
@@ -23,6 +24,7 @@ from tests.store.hosts import (
     put,
     session_host,
     sqlalchemy_host,
+    sqlite_host,
 )
 
 PSYCOPG = "postgresql+psycopg"
@@ -59,6 +61,32 @@ def test_a_connection_that_is_not_in_utf_8_is_refused(builder: Any, postgres: st
     url = make_url(postgres).update_query_dict({"client_encoding": "LATIN1"}).render_as_string(hide_password=False)
     with builder(url) as host, pytest.raises(ConfigurationError, match=r"as LATIN1.* SET client_encoding = 'UTF8'"):
         host.lend(put(1))
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        psycopg_host,
+        psycopg2_host,
+        lambda url: sqlalchemy_host(url, PSYCOPG),
+        lambda url: sqlalchemy_host(url, "postgresql+psycopg2"),
+    ],
+    ids=["psycopg", "psycopg2", "SQLAlchemy psycopg", "SQLAlchemy psycopg2"],
+)
+def test_a_closed_connection_is_refused(builder: Any, postgres: str) -> None:
+    with builder(postgres) as host:
+        driver = host.lent.connection.driver_connection if isinstance(host, SqlAlchemyHost) else host.lent
+        for closing in (driver, host.lent):
+            closing.close()
+            with pytest.raises(StorageUnavailable, match=r"Your connection is closed.* open another one"):
+                host.lend(put(1))
+
+
+def test_a_closed_sqlite_connection_is_refused(sqlite: str) -> None:
+    with sqlite_host(sqlite) as host:
+        host.lent.close()
+        with pytest.raises(StorageUnavailable, match=r"Your connection is closed.* open another one"):
+            host.lend(put(1))
 
 
 def test_session_without_an_engine_for_our_tables_is_refused() -> None:

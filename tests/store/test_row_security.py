@@ -461,7 +461,7 @@ def test_a_host_s_transaction_sees_what_it_saw_before_a_submission(fl: Fairlane,
     assert fl.list(organization="acme").total == 3
 
 
-@pytest.mark.parametrize(
+of_each_driver = pytest.mark.parametrize(
     "host",
     [
         psycopg_host,
@@ -471,6 +471,24 @@ def test_a_host_s_transaction_sees_what_it_saw_before_a_submission(fl: Fairlane,
     ],
     ids=["psycopg", "psycopg2", "SQLAlchemy", "Django"],
 )
+
+
+@of_each_driver
+def test_a_session_with_another_datestyle_and_without_row_security_submits_and_keeps_both(
+    fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]]
+):
+    theirs_are = {"DateStyle": "German, DMY", "row_security": "off"}
+    with application(logins["jobs"], production=True) as shop, host(plain(logins["jobs"])) as theirs:
+        for setting, value in theirs_are.items():
+            theirs.execute(f"SET {setting} = {value}")
+        job = shop.submit("report", organization="acme", delay=3600, connection=theirs.lent)
+        assert {setting: theirs.execute(f"SHOW {setting}") for setting in theirs_are} == theirs_are
+        theirs.commit()
+        assert {setting: theirs.execute(f"SHOW {setting}") for setting in theirs_are} == theirs_are
+        assert shop.get(job, organization="acme") == job
+
+
+@of_each_driver
 def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_none_afterwards(
     fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]]
 ):

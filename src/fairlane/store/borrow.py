@@ -25,7 +25,7 @@ from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.engine import engine_of
-from fairlane.store.guest import ACCEPTED, receive
+from fairlane.store.guest import ACCEPTED, receive, require_open
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def borrow(connection: object) -> Iterator[Connection]:
 
     Raises:
         ConfigurationError: the connection is of no such kind, or in a mode that can't take our statements.
-        StorageUnavailable: the caller's transaction has failed already.
+        StorageUnavailable: the caller's transaction has failed already, or the connection is closed.
     """
     if is_a(connection, ASYNC, "AsyncConnection", "AsyncSession", "async_scoped_session"):
         raise ConfigurationError(
@@ -80,6 +80,8 @@ def borrow(connection: object) -> Iterator[Connection]:
         connection = _connection_of(connection)
     if isinstance(connection, Connection):
         _check_driver(connection)
+        require_open(connection)
+        require_open(connection.connection.driver_connection)
         _require_utf8(connection)
         with _plain_options(connection), _framed(connection):
             yield connection

@@ -46,6 +46,18 @@ def receive(connection: object) -> "Guest":
     raise ConfigurationError(f"Fairlane can't use a {kind} as connection. {ACCEPTED}")
 
 
+def require_open(driver: Any) -> None:
+    """Raise StorageUnavailable if psycopg's, psycopg2's or sqlite3's connection, or SQLAlchemy's, is closed."""
+    try:
+        is_closed = driver.total_changes < 0 if isinstance(driver, sqlite3.Connection) else getattr(driver, "closed", 0)
+    except sqlite3.ProgrammingError:
+        is_closed = True
+    if is_closed:
+        raise StorageUnavailable(
+            "Your connection is closed, so it can't take a job; open another one, then submit again."
+        )
+
+
 class Guest(PoolProxiedConnection):
     """A caller's connection in SQLAlchemy's hands: it ends no transaction, closes nothing, changes no setting.
 
@@ -56,6 +68,7 @@ class Guest(PoolProxiedConnection):
     drivername: ClassVar[str]
 
     def __init__(self, owned: Any) -> None:
+        require_open(owned)
         self.owned = owned
         self.dbapi_connection = self.driver_connection = owned
         self._valid = True

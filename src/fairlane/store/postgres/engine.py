@@ -61,14 +61,14 @@ SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
 FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
 """)
 _FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+# A session of the application's may write times in a form that no driver reads, and fail what row security filters.
+_OURS: Final = {"DateStyle": "ISO", "row_security": "on"}
+_NAMES: Final = ("lock_timeout", SETTING, "role", "search_path", *_OURS)
 _SETTINGS: Final = text(
-    f"SELECT {LENT}, "
-    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role'), "
-    "current_setting('search_path')"
+    ", ".join([f"SELECT {LENT}", *(f"coalesce(current_setting('{name}', true), '')" for name in _NAMES)])
 )
 _SET: Final = text(
-    f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true), "
-    "set_config('role', :role, true), set_config('search_path', :path, true)"
+    "SELECT " + ", ".join(f"set_config('{name}', :value_{place}, true)" for place, name in enumerate(_NAMES))
 )
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 
@@ -204,12 +204,14 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
 @contextmanager
 def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> Iterator[None]:
     """Set what the session's settings say, and set it back."""
-    *lent, bound, organizations, role, path = connection.execute(_SETTINGS).one()
-    previous = bound, organizations, role, path
+    answer = connection.execute(_SETTINGS).one()
+    lent, previous = answer[: -len(_NAMES)], answer[-len(_NAMES) :]
+    _, organizations, role, path, *_ = previous
     if of:
         organizations, role = named(of), role_for(len(of), *lent) or role
     # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
-    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, f"{path}, pg_temp" if path else path)
+    path = f"{path}, pg_temp" if path else path
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, path, *_OURS.values())
     try:
         yield
     except BaseException:
@@ -221,8 +223,8 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     _set(connection, *previous)
 
 
-def _set(connection: Connection, timeout: str, organizations: str, role: str, path: str) -> None:
-    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role, "path": path})
+def _set(connection: Connection, *values: str) -> None:
+    connection.execute(_SET, {f"value_{place}": value for place, value in enumerate(values)})
 
 
 def interrupt_after(connection: Connection, seconds: float) -> AbstractContextManager[None]:
