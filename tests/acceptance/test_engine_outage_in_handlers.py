@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -160,6 +161,37 @@ def test_an_attempt_whose_timeout_ends_while_it_waits_spends_no_retry_and_keeps_
         assert RELEASED in fl.reasons(job)
         assert fl.look(job).retry_count == 0
         assert fl.events.of(HandlerAbandoned) == []
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "file"])
+def test_a_handler_whose_own_transaction_keeps_sqlite_locked_fails_and_lets_others_write(
+    sqlite_url: str, tmp_path: Path, kind: str
+) -> None:
+    with engine(sqlite_url, lock_timeout=0.1) as fl:
+
+        @fl.job_type("file", max_retries=0, timeout=60)
+        def leave_a_file(ctx: JobContext, folder: str, url: str) -> None:
+            ctx.log("a line before it is kept")
+            with handlers.without_checkpoints(ctx, folder, url):
+                ctx.artifact("a.txt", "data")
+
+        is_file = kind == "file"
+        job = (
+            fl.give("file", parameters={"folder": str(tmp_path), "url": sqlite_url})
+            if is_file
+            else waiting_in_a_checkpoint(fl, tmp_path, kind, timeout=60)
+        )
+        began = time.monotonic()
+        with running(fl.worker()):
+            assert fl.ended(job).status == "dead_letter"
+        assert time.monotonic() - began > 20
+        ended = fl.look(job)
+        assert ended.error_type == "TransientError"
+        assert ended.error_message == (
+            "The database has been locked for 20 s. If this handler has a transaction open, commit it before "
+            "ctx.checkpoint or ctx.artifact; SQLite has one writer."
+        )
+        assert len(fl.log_lines(job.id, organization="acme")) == is_file
 
 
 @pytest.mark.parametrize("kind", KINDS)

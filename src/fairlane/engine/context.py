@@ -302,10 +302,12 @@ class JobContext:
     def checkpoint(self, state: object) -> Receipt:
         """Keep `state`, from which the next attempt may resume (`ctx.checkpointed`). In an async handler, await it.
 
-        It is durable when the call returns, or when the await does. While the database is away, both wait.
+        It is durable when the call returns, or when the await does. While the database is away, both wait. On SQLite
+        commit a transaction of your own first: it would wait for that.
 
         Raises:
             PermanentError: the state is no JSON value, or is larger than 1 MiB.
+            TransientError: on SQLite, another transaction has been writing for 20 s, or for twice `lock_timeout`.
             Interrupted: a blocking handler was asked to stop and has not been told so yet. The state is kept all the
                 same.
         """
@@ -329,6 +331,7 @@ class JobContext:
             TypeError: no file can be made of the data, or a piece of it is not bytes.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the artifact storage did not take it.
+            TransientError: as for `checkpoint`.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
         self._stop_unless_told()

@@ -3,7 +3,8 @@
 Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
 written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
 nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
-artifact waits too, until it is asked to stop.
+artifact waits too, until it is asked to stop. On SQLite it may be this handler's own transaction that keeps the
+database locked, and nobody else can write until that ends. So a handler waits for SQLite's lock for a while only.
 
 One organization alone holds up no other. They take turns in the threads that write, and files have threads of their
 own. A row that another session holds is not waited for in a thread: it is tried again later, as in an outage.
@@ -18,12 +19,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
+from types import UnionType
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import FairlaneError, StorageUnavailable
+from fairlane.domain.errors import FairlaneError, StorageUnavailable, TransientError
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.sealing import Field, Seal
 from fairlane.engine.deps import Deps
@@ -31,7 +33,7 @@ from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, 
 from fairlane.engine.service import SOON, next_wait
 from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.registry.sealing import Ring
-from fairlane.store.driver_errors import is_held_up
+from fairlane.store.driver_errors import is_held_up, is_locked
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
@@ -39,6 +41,9 @@ from fairlane.store.statements.attempts import Lease
 T = TypeVar("T")
 
 _LOCK_WAIT: Final = 0.1  # seconds for a row that another session holds, while a thread waits for it
+# Seconds for which a checkpoint or a file waits for SQLite's lock at least: an application's own transactions are over
+# by then.
+_LONGEST_LOCK: Final = 20.0
 _OVER: Final = "This attempt is over; nothing more is kept for it."
 _NO_THREAD: Final = (
     "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
@@ -98,6 +103,7 @@ class AttemptChannel:
         self._writing: Sequence[UnwrittenReport] = ()
         self._latest: Progress | None = None
         self._outage: StorageUnavailable | None = None  # how the last write failed
+        self._locked_since: float | None = None  # since then each write has found the database locked
         self._wait = 0.0  # seconds to the next try in an outage
         self._last_progress = self._not_before = float("-inf")
         self._scheduled: Future[bool] | None = None  # the next write, until it is done
@@ -219,12 +225,12 @@ class AttemptChannel:
             raise error
         return error is None
 
-    def give_up(self, kind: type = object) -> None:
-        """Tell whoever waits for a report of this kind that it is not kept."""
+    def give_up(self, kind: type | UnionType = object, why: Exception | None = None) -> None:
+        """Tell whoever waits for a report of this kind that it is not kept, and why; None: as the attempt is over."""
         with self._lock:
             given_up = [one for one in self._waiting if isinstance(one.report, kind)]
             self._waiting = [one for one in self._waiting if not isinstance(one.report, kind)]
-        _tell(given_up, LeaseLostError(_OVER))
+        _tell(given_up, why or LeaseLostError(_OVER))
 
     def _write_due(self, *, is_file: bool, last: bool) -> StorageUnavailable | None:
         """Write, and return what kept it from being written."""
@@ -233,6 +239,7 @@ class AttemptChannel:
             batch = self._waiting[:1] if is_file else list(before_files)
             self._writing, self._waiting = batch, self._waiting[len(batch) :]
             progress = None if is_file else self._take_progress(last=last)
+        began = time.monotonic()
         error = self._write(batch, progress)
         with self._lock:
             self._writing, self._outage, self._scheduled = (), error, None
@@ -245,7 +252,26 @@ class AttemptChannel:
         if error is not None and self._is_shut:
             # It is written all the same; a handler that was left behind shall not wait for that.
             _tell(batch, error)
+        self._bound_lock(error, began)
         return error
+
+    def _bound_lock(self, error: StorageUnavailable | None, began: float) -> None:
+        """Fail what a handler waits for once SQLite has been locked for too long, by what may be its own transaction.
+
+        Args:
+            error: how the write ended that `began` then.
+        """
+        if error is None or not is_locked(error):
+            self._locked_since = None
+            return
+        self._locked_since = self._locked_since or began
+        longest = max(_LONGEST_LOCK, 2 * self._deps.database.lock_seconds)
+        if not self._is_shut and time.monotonic() - self._locked_since >= longest:
+            why = (
+                f"The database has been locked for {longest:g} s. If this handler has a transaction open, commit it "
+                "before ctx.checkpoint or ctx.artifact; SQLite has one writer."
+            )
+            self.give_up(Checkpoint | File, TransientError(why))
 
     def _take_progress(self, *, last: bool) -> Progress | None:
         if not last and self._progress_due() > time.monotonic():

@@ -90,6 +90,12 @@ def is_held_up(error: Exception) -> bool:
     return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
 
 
+def is_locked(error: Exception) -> bool:
+    """Return True if one of our errors says that another transaction was writing for too long, on SQLite."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and "database is locked" in str(cause.orig)
+
+
 def is_stopped(error: DBAPIError) -> bool:
     """Return True if the database was told to stop the statement, by a timeout or by SQLite's progress handler."""
     return _sqlstate(error) == _CANCELED or str(error.orig) == "interrupted"
