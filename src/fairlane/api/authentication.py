@@ -156,7 +156,7 @@ class Authentication:
                 self._refuse_cross_site(scope, headers)
                 via, as_operator = principal.via, principal.operator_rights is not None
         except (FairlaneError, Problem) as error:
-            await problems.of(error).response()(scope, receive, send)
+            await problems.problem_of(error).response()(scope, receive, send)
             return
         acting = acting_from(f"{via} from {address_of(scope)}", as_operator=as_operator)
         with acting, reading_within(self._read_timeout):

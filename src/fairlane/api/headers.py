@@ -79,4 +79,4 @@ class Outermost:
         except Exception as error:
             if has_begun:
                 raise
-            await problems.of(error).response()(scope, receive, secured)
+            await problems.problem_of(error).response()(scope, receive, secured)

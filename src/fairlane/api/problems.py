@@ -92,7 +92,7 @@ class Problem(Exception):
         self.status = status
         self.kind = kind
         self.detail = detail
-        self.headers = dict(headers or {})
+        self.headers = {"Content-Type": MEDIA_TYPE, **(headers or {})}
         self.more = more
 
     @property
@@ -113,7 +113,7 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Return the answer."""
-        return JSONResponse(self.document(), status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        return JSONResponse(self.document(), status_code=self.status, headers=self.headers)
 
 
 def unauthenticated(detail: str, *, given: bool = False) -> Problem:
@@ -127,8 +127,11 @@ def no_longer_good() -> Problem:
     return unauthenticated("The credential is wrong, was revoked or has expired; get another one.", given=True)
 
 
-def of(error: BaseException) -> Problem:
-    """Return the problem that an error is to whoever sent the request."""
+def problem_of(error: BaseException) -> Problem:
+    """Return the problem that an error is to whoever sent the request.
+
+    In any web framework its `document()`, `status` and `headers` make the answer.
+    """
     if isinstance(error, Problem):
         return error
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
@@ -172,7 +175,7 @@ def add_problem_handlers(app: Starlette) -> None:
 
 def on_error(_request: Request, error: Exception) -> Response:
     """Answer for an error of ours."""
-    return of(error).response()
+    return problem_of(error).response()
 
 
 def on_invalid(_request: Request, error: Exception) -> Response:

@@ -143,7 +143,7 @@ class Door:
 
     def problem(self, error: Exception) -> dict[str, Any]:
         """Return the same object as REST answers with."""
-        return problems.of(error).document()
+        return problems.problem_of(error).document()
 
     def _job(self, access: Access, room: Room) -> dict[str, Any]:
         assert room.job_id is not None

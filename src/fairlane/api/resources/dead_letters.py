@@ -222,5 +222,5 @@ def _each(scope: Scope, ids: Sequence[UUID], work: Callable[[UUID], object]) -> 
 
 
 def _refused(job: UUID, error: Exception) -> Refused:
-    problem = problems.of(error)
+    problem = problems.problem_of(error)
     return Refused(id=job, type=problem.type, detail=problem.detail)
