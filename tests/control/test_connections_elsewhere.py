@@ -120,6 +120,15 @@ def test_a_database_that_is_attached_beside_fairlanes_own_is_no_reason_to_refuse
         assert not other.list(organization="acme").items
 
 
+def test_of_two_files_the_error_names_both_and_its_text_neither(sqlite_url: str, tmp_path: Path) -> None:
+    with application(sqlite_url) as fl, closing(sqlite3.connect(tmp_path / "instance.db")) as connection:
+        with pytest.raises(ConfigurationError, match="another database") as refused:
+            fl.submit("note", organization="acme", connection=connection)
+        files = (str(tmp_path / "instance.db"), str(fl.database.file))
+        assert [file in "".join(refused.value.__notes__) for file in files] == [True, True]
+        assert not any(file in str(refused.value) for file in files)
+
+
 async def test_an_asynchronous_connection_elsewhere_is_refused(postgres_url: str, other_postgres: str) -> None:
     with application(other_postgres), application(postgres_url) as fl:
         engine = create_async_engine(make_url(other_postgres).set(drivername="postgresql+asyncpg"))

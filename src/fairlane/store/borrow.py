@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
+_MAIN_FILE: Final = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
 # Options that make sense for the caller's tables and statements, not for ours.
@@ -218,20 +219,25 @@ class Home:
         if found == () and self._database.is_in_memory:
             return  # perhaps the very connection that the database lives in
         if found is None or found != self._place:
-            self._look_again(found)
+            self._look_again(found, theirs)
         # SQLite asks nobody, and its connections can't be remembered so.
         if found is not None and kind.is_server:
             self._known.add(driver)
 
-    def _look_again(self, found: tuple[Any, ...] | None) -> None:
+    def _look_again(self, found: tuple[Any, ...] | None, theirs: Connection) -> None:
         # Where neither has the tables, the first statement says what is missing.
         # Anew, since a server that was started again is at another place.
         self._place = aside(lambda: self._database.look(self._database.kind.place))
         if found != self._place:
             may_be_schema = found is None and self._database.kind.is_server
             schema = " (or its search_path to another schema)" if may_be_schema else ""
-            raise ConfigurationError(
+            error = ConfigurationError(
                 f"This connection is to another database{schema} than FAIRLANE_URL names, so no worker of this "
                 "Fairlane would find the job: pass a connection to the database of FAIRLANE_URL, or set FAIRLANE_URL "
                 "to the database of the connection."
             )
+            if self._database.file is not None and not engine_of(theirs).is_server:
+                # A note stands in tracebacks alone, as REST APIs show the error's text to tenants.
+                file = theirs.exec_driver_sql(_MAIN_FILE).scalar() or "a database in memory"
+                error.add_note(f"The connection is to {file}, and FAIRLANE_URL is {self._database.file}.")
+            raise error
