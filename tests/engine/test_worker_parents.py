@@ -10,7 +10,8 @@ import sqlalchemy
 from sqlalchemy import event
 
 from fairlane import Job, JobContext, JobStatus
-from tests.engine.worker_kit import Engine, engine, running, started
+from fairlane.engine import attempt, start_checks
+from tests.engine.worker_kit import Engine, engine, running, started, until
 from tests.patience import PATIENCE
 from tests.store.logins import plain
 
@@ -67,6 +68,36 @@ def test_a_schema_that_is_wrong_for_a_while_ends_no_job(fl: Engine) -> None:
             event.remove(sqlalchemy.Engine, "handle_error", on_error)
             owner.execute("ALTER TABLE elsewhere RENAME TO fairlane_artifacts")
             assert fl.ended(waits).attempt == 1
+    assert fl.value(waits) == 7
+
+
+def test_the_history_says_why_what_parents_left_can_not_be_read(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "START_LIMIT", 0.3)
+    waits = child(fl)
+    with psycopg.connect(plain(fl.settings.url), autocommit=True) as owner:
+        owner.execute("ALTER TABLE fairlane_artifacts RENAME TO elsewhere")
+        with running(fl.worker()):
+            started(fl, waits, attempt=2)
+            assert "storage did not serve it: ConfigurationError: " in fl.reasons(waits)
+            owner.execute("ALTER TABLE elsewhere RENAME TO fairlane_artifacts")
+            assert fl.ended(waits).status is JobStatus.COMPLETED
+
+
+def test_what_parents_left_is_made_pythons_when_nothing_of_it_is_locked(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends a transaction that is idle for long, and a thousand large results take that long."""
+    waits = child(fl)
+    with psycopg.connect(plain(fl.settings.url), autocommit=True) as looker:
+        held = "SELECT FROM pg_locks WHERE relation = 'fairlane_artifacts'::regclass"
+
+        def bare(result: object) -> object:
+            until(lambda: looker.execute(held).rowcount == 0)
+            return result
+
+        monkeypatch.setattr(start_checks, "bare", bare)
+        with running(fl.worker()):
+            assert fl.ended(waits).status is JobStatus.COMPLETED
     assert fl.value(waits) == 7
 
 

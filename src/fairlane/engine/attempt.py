@@ -125,7 +125,10 @@ class Attempt:
         self._reading.add_done_callback(self._on_read)
 
     async def _read(self, read: Callable[[], Read]) -> Read:
-        """Read; in an outage again and again for a minute. After that, release the job for another worker."""
+        """Read; in an outage again and again for a minute.
+
+        After that the job waits longer and longer, and its history says why; in the end the attempt fails.
+        """
         time_now, wait = self._slots.loop.time, 0.0
         until = time_now() + START_LIMIT
         while True:
@@ -135,12 +138,10 @@ class Attempt:
                 raise NotBegun(str(error)) from error
             try:
                 return await asyncio.wrap_future(coming)
-            except (StorageUnavailable, ConfigurationError):
+            except (StorageUnavailable, ConfigurationError) as error:
                 wait = min(next_wait(wait), SOON)
                 if time_now() + wait > until:
-                    return self.facts, Released(
-                        "what its parents and earlier attempts left could not be read", DEFERRED
-                    )
+                    return self.facts, Deferred(classify(error))
             await asyncio.sleep(wait)
 
     def _on_read(self, task: "asyncio.Task[Read]") -> None:

@@ -24,11 +24,12 @@ from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.engine.reports import AttemptFacts, ParentFacts
 from fairlane.registry.directory import Directory, Membership, Standing, stored_membership
-from fairlane.registry.keyring import Keyring, Shown
+from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.line import Line
 from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 # Seconds a job waits when the directory could not be asked about its user, or its key is not here.
@@ -137,18 +138,32 @@ class StartChecks:
         return Checked(one, facts, verdict, read)
 
     def _read(self, job: AttemptFacts, *, has_parents: bool) -> Read:
-        """Do as `Checked.read`."""
+        """Do as `Checked.read`.
 
-        def work(connection: Connection) -> AttemptFacts:
-            shown = self.keyring.shown(connection)
-            state = attempts.checkpoint_of(connection, job.organization, job.job_id) if job.attempt > 1 else None
-            if state is not None:
-                state = shown.opened(job.organization, job.job_id, Field.CHECKPOINT, state)
-            parents = _parents(connection, shown, job) if has_parents else ()
-            return job._replace(checkpoint=state, parents=parents)
+        What it reads is opened and made Python's after the transaction: of large results that takes longer than
+        PostgreSQL lets a transaction be idle.
+        """
+        organization = job.organization
+
+        def work(connection: Connection) -> tuple[str | None, Sequence[AnyRow], Sequence[AnyRow], Ring | None]:
+            state = attempts.checkpoint_of(connection, organization, job.job_id) if job.attempt > 1 else None
+            rows = attempts.parents_of(connection, organization, job.job_id) if has_parents else ()
+            files = attempts.artifacts_of(connection, organization, [row.id for row in rows]) if rows else ()
+            shown, ring = self.keyring.shown(connection), None
+            for text in (state, *(row.value for row in rows)):
+                if text is not None and is_sealed(text):
+                    ring = shown.ring_of(organization, text)
+            return state, rows, files, ring
 
         try:
-            return self.database.read(work), None
+            state, rows, files, ring = self.database.read(work)
+
+            def opened(job_id: UUID, field: Field, text: str) -> str:
+                return ring.open(job_id, field, text) if ring is not None and is_sealed(text) else text
+
+            if state is not None:
+                state = opened(job.job_id, Field.CHECKPOINT, state)
+            return job._replace(checkpoint=state, parents=_parents(rows, files, opened)), None
         except Unreadable as error:
             return job, _trouble(job.job_type, error)
         except (ValueError, RecursionError):
@@ -250,21 +265,20 @@ def _facts(claimed: Claimed) -> AttemptFacts:
     )
 
 
-def _parents(connection: Connection, shown: Shown, job: AttemptFacts) -> tuple[ParentFacts, ...]:
-    rows = attempts.parents_of(connection, job.organization, job.job_id)
-    files: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
-    for file in attempts.artifacts_of(connection, job.organization, [row.id for row in rows]):
-        files[file.job_id][file.name] = (file.path, file.size)
+def _parents(
+    rows: Sequence[AnyRow], files: Sequence[AnyRow], opened: Callable[[UUID, Field, str], str]
+) -> tuple[ParentFacts, ...]:
+    by_parent: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for file in files:
+        by_parent[file.job_id][file.name] = (file.path, file.size)
     return tuple(
         ParentFacts(
             id=row.id,
             job_type=row.job_type,
             status=JobStatus(row.status),
-            result=bare(json.loads(shown.opened(job.organization, row.id, Field.RESULT, row.value)))
-            if row.value is not None
-            else None,
+            result=bare(json.loads(opened(row.id, Field.RESULT, row.value))) if row.value is not None else None,
             labels=json.loads(row.labels),
-            artifacts=files[row.id],
+            artifacts=by_parent[row.id],
         )
         for row in rows
     )

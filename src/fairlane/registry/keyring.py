@@ -167,8 +167,14 @@ class Shown:
         Raises:
             Unreadable
         """
-        if not is_sealed(text):
-            return text
+        return self.ring_of(organization, text).open(job_id, field, text) if is_sealed(text) else text
+
+    def ring_of(self, organization: str, text: str) -> Ring:
+        """Return the keys that open a sealed text.
+
+        Raises:
+            Unreadable: the organization has none.
+        """
         ring = self._ring(organization)
         if ring is None or not ring.knows(text):
             # Somebody else has just made a key; what was kept is from before.
@@ -177,7 +183,7 @@ class Shown:
             ring = self._ring(organization)
         if ring is None:
             raise Unreadable(f"organization {organization} has no encryption key.", BROKEN)
-        return ring.open(job_id, field, text)
+        return ring
 
     def _ring(self, organization: str) -> Ring | None:
         if organization not in self._rings:
