@@ -28,6 +28,7 @@ from fairlane.control.batch import Submission
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
 from fairlane.registry.options import Seconds
+from fairlane.registry.pieces import PIECE, in_pieces
 from fairlane.store.shared_threads import SharedThreads
 
 
@@ -97,8 +98,12 @@ class AsyncVerbs(Verbs[Fairlane]):
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
-        stream = partial(self._sync.stream_artifact, job, name, organization=organization)
-        return self._pieces(await self._threads.run([organization], stream), organization)
+
+        def opened() -> Iterator[bytes]:
+            # The way to a thread and back takes longer than a small piece.
+            return in_pieces(self._sync.stream_artifact(job, name, organization=organization), PIECE)
+
+        return self._pieces(await self._threads.run([organization], opened), organization)
 
     async def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
         """Wait until the job has ended.

@@ -136,6 +136,17 @@ async def test_pieces_come_without_blocking_the_loop(fl: Engine, tmp_path: Path)
     assert saved.read_bytes() == b"a" * 100
 
 
+async def test_a_megabyte_comes_at_a_time_as_each_piece_takes_a_thread(fl: Engine) -> None:
+    @fl.job_type("large")
+    def large(ctx: JobContext) -> None:
+        ctx.artifact("large", bytes(5 << 19))
+
+    job = fl.give("large")
+    await asyncio.to_thread(fl.drain)
+    sizes = [len(piece) async for piece in await fl.aio.stream_artifact(job, "large", organization="acme")]
+    assert sizes == [1 << 20, 1 << 20, 1 << 19]
+
+
 async def test_what_is_not_there_is_refused_before_the_first_piece(fl: Engine) -> None:
     job = fl.give("work")
     await asyncio.to_thread(fl.drain)
