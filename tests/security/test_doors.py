@@ -177,16 +177,23 @@ def unread(api: Api) -> socket.socket:
     return reader
 
 
-def begun(api: Api, path: str) -> socket.socket:
+def begun(api: Api, path: str, memory: int | None = 4_096) -> socket.socket:
     """An answer to the member of which nothing but the first bytes of its head is read."""
+    reader = asked(api, path, memory)
+    assert reader.recv(12) == b"HTTP/1.1 200"
+    return reader
+
+
+def asked(api: Api, path: str, memory: int | None = 4_096) -> socket.socket:
+    """A request of the member of whose answer nothing is read."""
     url, secret = urlsplit(api.url), api.token("member")
     reader = socket.socket()
-    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    if memory is not None:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, memory)
     reader.settimeout(PATIENCE)
     reader.connect((url.hostname, url.port))
     head = f"GET /api/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n\r\n"
     reader.sendall(head.encode())
-    assert reader.recv(12) == b"HTTP/1.1 200"
     return reader
 
 
@@ -255,6 +262,23 @@ def test_an_answer_of_which_little_is_read_at_a_time_is_not_kept(
             got += len(piece)
             time.sleep(0.04)  # a busy machine makes the reader slower, and never faster
     assert got < 512 * 1024, "it was kept"
+
+
+@pytest.mark.slow
+def test_a_download_that_is_read_steadily_at_2_kb_a_second_goes_on(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Twenty times as fast. The reader's kernel takes more only when half of its memory is free again."""
+    monkeypatch.setattr(server, "_READ_PATIENCE", server._READ_PATIENCE / 20)
+    path, _ = large_file_of(api, tmp_path, monkeypatch)
+    got, began = 0, time.monotonic()
+    with closing(begun(api, path, memory=None)) as steady:
+        while got < 400_000:
+            time.sleep(0.05)
+            while got < min((time.monotonic() - began) * 40_000, 400_000):
+                piece = steady.recv(4_000)
+                assert piece, f"closed after {got} bytes"
+                got += len(piece)
 
 
 def wait_until(is_so: Callable[[], object]) -> None:

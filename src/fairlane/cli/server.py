@@ -11,8 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _HEAD_PATIENCE: Final = 10.0  # seconds
-_READ_PATIENCE: Final = 30.0  # seconds from one look to the next how much was taken
-_LEAST_READ: Final = 32 * 1024  # bytes until the next look, if so many wait
+# Seconds from one look to the next how much was taken. Who reads 2 kB/s takes 64 KiB at a time, each half minute.
+_READ_PATIENCE: Final = 150.0
+_LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection in the kernel's memory that are not on their way yet
 
 
