@@ -21,7 +21,7 @@ from tests.store.logins import plain
 
 PLACES = st.sampled_from(["acme", "other", "third"])
 USERS = st.sampled_from(["ana", "bea"])
-STEPS = st.lists(st.tuples(st.sampled_from(["come", "linger", "go", "leave"]), PLACES, USERS), max_size=80)
+STEPS = st.lists(st.tuples(st.sampled_from(["come", "linger", "answer", "go", "leave"]), PLACES, USERS), max_size=80)
 
 
 class Book:
@@ -31,6 +31,7 @@ class Book:
         self.line = Line[int](at_once, each, longest)
         self.at_once, self.each, self.longest = at_once, each, longest
         self.begun, self.quick = Counter[tuple[str, str]](), set[str]()
+        self.answered = Counter[tuple[str, str]]()
         self.waiting: defaultdict[str, deque[tuple[str, int]]] = defaultdict(deque)
 
     def at(self, place: str) -> int:
@@ -54,12 +55,30 @@ class Book:
             self.quick.remove(place)
             self._following(self.line.linger(place))
 
+    def answer(self, place: str, user: str, number: int) -> None:
+        if self.begun[place, user] > self.answered[place, user]:
+            is_quick = self._is_quick(place, number)
+            self.answered[place, user] += 1
+            self.quick -= {place} if is_quick else set()
+            self._following(self.line.answer(place, is_quick=is_quick))
+
     def go(self, place: str, user: str, number: int) -> None:
         if self.begun[place, user]:
-            is_quick = place in self.quick and (self.at(place) == 1 or number % 2 == 0)
+            is_answered = self.begun[place, user] == self.answered[place, user]
+            is_quick = not is_answered and self._is_quick(place, number)
             self.begun[place, user] -= 1
+            self.answered[place, user] -= is_answered
             self.quick -= {place} if is_quick else set()
-            self._following(self.line.go(place, user, is_quick=is_quick))
+            self._following(self.line.go(place, user, is_quick=is_quick, is_answered=is_answered))
+
+    def _is_quick(self, place: str, number: int) -> bool:
+        """Whether it is the quick one of its place; where only one is worked on, there is no other."""
+        at_work = self.at(place) - sum(answered for (there, _), answered in self.answered.items() if there == place)
+        return place in self.quick and (at_work == 1 or number % 2 == 0)
+
+    @property
+    def at_work(self) -> int:
+        return self.begun.total() - self.answered.total()
 
     def leave(self, place: str) -> None:
         if self.waiting[place]:
@@ -70,7 +89,7 @@ class Book:
         """Who may begin, though they wait: nobody, between two steps. With how many are worked on at their place."""
         open_places = self.waiting.keys() - self.quick
         waiting = {(place, user) for place in open_places for user, _ in self.waiting[place]}
-        is_full = self.begun.total() >= self.at_once
+        is_full = self.at_work >= self.at_once
         most = {one: self.each + (not self.begun[one]) for one in waiting}
         return {} if is_full else {one: self.at(one[0]) for one in waiting if self.at(one[0]) < most[one]}
 
@@ -101,11 +120,13 @@ def test_nobody_has_more_than_their_share_nor_is_kept_waiting_beside_a_free_plac
                 book.come(place, user, number)
             case "linger":
                 book.linger(place)
+            case "answer":
+                book.answer(place, user, number)
             case "go":
                 book.go(place, user, number)
             case "leave":
                 book.leave(place)
-        assert book.begun.total() <= at_once
+        assert book.at_work <= at_once
         assert all(number <= each for number in book.begun.values())
         assert all(book.at(place) <= each + 1 for place, _ in book.begun)  # one more of a user who has none
         assert all(len(one) <= longest + 2 for one in book.waiting.values())  # one more of each user
@@ -123,6 +144,20 @@ def test_one_that_takes_long_lets_the_next_begin_beside_it():
     assert line.go("acme", "ana") == "another"
     assert line.go("acme", "ana", is_quick=False) is None
     assert line.begun == {"acme": 1}
+
+
+def test_an_answer_that_is_not_taken_counts_for_its_user_and_holds_up_no_other_place():
+    line = Line[str](1, 1, 10)
+    assert line.come("acme", "ana", "large")
+    assert not line.come("acme", "ana", "another")
+    assert not line.come("other", "ana", "look")
+    assert line.answer("acme", is_quick=True) == "look"
+    assert line.go("other", "ana") is None  # the other one of acme waits until the first was taken
+    assert line.come("acme", "bea", "b0")
+    assert line.go("acme", "bea") is None
+    assert line.go("acme", "ana", is_quick=False, is_answered=True) == "another"
+    assert line.go("acme", "ana") is None
+    assert line.begun == {}
 
 
 def test_users_of_a_place_take_turns_and_one_who_has_none_at_work_waits_for_nobody_who_takes_long():

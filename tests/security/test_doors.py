@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from select import select
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -231,6 +232,25 @@ def test_of_a_download_that_is_not_read_a_node_holds_little(api: Api, tmp_path: 
         assert max(read) <= 64 * 1024
         # And little more was taken from the storage: the kernel keeps no megabytes for a reader, either.
         assert sum(read) <= 512 * 1024
+
+
+@pytest.mark.parametrize("at_once", [1, 16])
+def test_of_answers_that_are_not_taken_a_user_has_few_in_memory_and_holds_up_nobody_else(serve: Any, at_once: int):
+    api: Api = serve({"requests_at_once": at_once})
+    job = api.fl.submit("notes", organization="acme", user="member", parameters={"month": "x" * 250_000})
+    path = f"/organizations/acme/jobs/{job.id}"
+    others = [api.as_("admin"), api.as_("other-member", "other")]
+    assert [one.get("/sessions/current").status_code for one in others] == [200, 200]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(closing(begun(api, path))) for _ in range(max(1, at_once // 8))]
+        wait_until(lambda: sum(one.flow.write_paused for one in connections_of(api)) == len(slow))
+        assert max(one.transport.get_write_buffer_size() for one in connections_of(api)) <= 64 * 1024
+        waiting = stack.enter_context(closing(asked(api, path)))
+        answers = [one.get(f"/organizations/{at}/jobs") for one, at in zip(others, ("acme", "other"), strict=True)]
+        assert [one.status_code for one in answers] == [200, 200]
+        assert select([waiting], [], [], 0)[0] == [], "it was answered, too"
+        slow[0].close()
+        assert waiting.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_user_has_few_downloads_at_once_and_takes_none_of_others(

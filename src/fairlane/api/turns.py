@@ -31,6 +31,7 @@ _LONGEST: Final = 100  # requests of one place that wait
 _SHARE: Final = 8  # one place gets an eighth of what is worked on at once, so that others need not wait
 _LONG: Final = 0.25  # seconds; a usual request takes some 15 ms, and 50 on a busy machine
 _SOON: Final = 1  # seconds
+_PIECE: Final = 32 * 1024  # bytes of an answer; a server takes the next when the one before it was taken
 PLACE: Final = "place"  # in a request's state
 
 
@@ -52,12 +53,13 @@ class Line(Generic[T]):
         self._begun: Counter[str] = Counter()
         self._begun_of: Counter[tuple[str, str]] = Counter()  # by place and user
         self._quick: set[str] = set()  # places where one is worked on that has not taken long yet
+        self._answered = 0  # of those that have begun: nothing is left of them but that their answer is taken
         # By place, then by user; whose turn was longest ago comes first.
         self._waiting: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
 
     @property
     def begun(self) -> Counter[str]:
-        """Count what is worked on, by place."""
+        """Count what is worked on or answered, by place."""
         return self._begun
 
     @property
@@ -72,7 +74,7 @@ class Line(Generic[T]):
             LineFull: it may not even wait.
         """
         # Whoever waits could not begin, or would have: so nobody is passed by.
-        if self._begun.total() < self._at_once and self._is_open(place, user):
+        if self._has_room and self._is_open(place, user):
             self._begin(place, user)
             return True
         lines = self._waiting.get(place, OrderedDict())
@@ -81,11 +83,12 @@ class Line(Generic[T]):
         self._waiting.setdefault(place, OrderedDict()).setdefault(user, deque()).append(one)
         return False
 
-    def go(self, place: str, user: str, *, is_quick: bool = True) -> T | None:
+    def go(self, place: str, user: str, *, is_quick: bool = True, is_answered: bool = False) -> T | None:
         """End one that was worked on at a place.
 
         Args:
-            is_quick: it has not lingered.
+            is_quick: it has neither lingered nor been answered.
+            is_answered: its answer was made before, and is taken now.
 
         Returns:
             Who begins in its stead: of the place where fewest are worked on, and of such of whose turn was longest ago.
@@ -94,12 +97,30 @@ class Line(Generic[T]):
         self._begun_of -= Counter([(place, user)])
         if is_quick:
             self._quick.remove(place)
+        self._answered -= is_answered
+        return self._next()
+
+    def answer(self, place: str, *, is_quick: bool) -> T | None:
+        """Note that an answer is made and has yet to be taken.
+
+        It counts at its place and for its user, as it takes memory, and no more among what is worked on at all places.
+
+        Returns:
+            Who begins beside it.
+        """
+        if is_quick:
+            self._quick.remove(place)
+        self._answered += 1
         return self._next()
 
     def linger(self, place: str) -> T | None:
         """Note that the quick one at a place has taken long by now; return who begins beside it."""
         self._quick.remove(place)
         return self._next()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._begun.total() - self._answered < self._at_once
 
     def _is_open(self, place: str, user: str) -> bool:
         most = self._each + (not self._begun_of[place, user])
@@ -111,7 +132,7 @@ class Line(Generic[T]):
         self._quick.add(place)
 
     def _next(self) -> T | None:
-        if self._begun.total() >= self._at_once:
+        if not self._has_room:
             return None
         able = {place: user for place in self._waiting if (user := self._first(place)) is not None}
         if not able:
@@ -194,7 +215,7 @@ class Turn:
 
     def __init__(self, line: Line[Event], place: str, user: str) -> None:
         self._line, self._place, self._user = line, place, user
-        self._is_quick, self._is_over = True, False
+        self._is_quick, self._is_answered, self._is_over = True, False, False
         self._timer = get_running_loop().call_later(_LONG, self._linger)
 
     def end(self) -> None:
@@ -202,7 +223,14 @@ class Turn:
         if not self._is_over:
             self._is_over = True
             self._timer.cancel()
-            _let_begin(self._line.go(self._place, self._user, is_quick=self._is_quick))
+            is_quick, is_answered = self._is_quick, self._is_answered
+            _let_begin(self._line.go(self._place, self._user, is_quick=is_quick, is_answered=is_answered))
+
+    def answer(self) -> None:
+        """Note that the answer is made, and has yet to be taken."""
+        self._timer.cancel()
+        is_quick, self._is_quick, self._is_answered = self._is_quick, False, True
+        _let_begin(self._line.answer(self._place, is_quick=is_quick))
 
     def _linger(self) -> None:
         self._is_quick = False
@@ -215,9 +243,10 @@ def _let_begin(following: Event | None) -> None:
 
 
 class InTurn:
-    """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer begins.
+    """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer was taken.
 
-    So a stream, and a client who reads slowly, hold up nobody.
+    So few of the answers that somebody reads slowly are in memory. An answer of one small piece ends its turn at once,
+    and so does a stream with its first piece: they hold up nobody.
     """
 
     def __init__(self, app: ASGIApp, turns: Turns) -> None:
@@ -237,12 +266,20 @@ class InTurn:
             await problem.response()(scope, receive, send)
             return
 
-        async def ending(message: Message) -> None:
-            turn.end()
+        async def sending(message: Message) -> None:
+            body = message.get("body", b"")
+            if len(body) > _PIECE and not message.get("more_body"):
+                turn.answer()
+                last = len(body) - _PIECE
+                for at in range(0, last, _PIECE):
+                    await send({**message, "body": body[at : min(at + _PIECE, last)], "more_body": True})
+                message["body"] = body[last:]
+            elif message["type"] == "http.response.body":
+                turn.end()
             await send(message)
 
         try:
-            await self._app(scope, receive, ending)
+            await self._app(scope, receive, sending)
         finally:
             turn.end()
 
