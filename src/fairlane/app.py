@@ -388,7 +388,8 @@ class Fairlane:
         Args:
             user: who acts; None = the system, which may submit everything and is not checked for membership, so refuse
                 a request without a logged-in user before.
-            depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed.
+            depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed,
+                and its handler is given their results. Whether `user` may see these is not checked.
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
             delay, run_at: not before; one of them, `run_at` with a time zone and in the years 1970 to 2199. A moment
                 that has passed is now.

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
 from fairlane.api.values import CENTURY, JobTypeName, Labels, Moment, Name, Number, PathName, Whole
-from fairlane.control.batch import Submission
+from fairlane.control.batch import Sent, Submission
 from fairlane.control.idempotency import Key
 from fairlane.control.open_transactions import OWN
 from fairlane.domain.errors import SubmissionError
@@ -54,7 +56,8 @@ class NewJob(BaseModel):
     depends_on: list[str] = Field(
         default_factory=list,
         max_length=MOST_PARENTS,
-        description="Ids of jobs that have to complete first.",
+        description="Ids of jobs that have to complete first, and hand their results and files to this one: jobs whose "
+        "payload you may see, so your own, or others with the right `payload:read`.",
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
     delay: Number | None = Field(
@@ -84,8 +87,9 @@ class NewJob(BaseModel):
             scope.require(Right.JOBS_CHANGE, "To replace a job, which cancels it,")
         given = self.model_fields_set
         run_at: datetime | None = self.run_at
-        return Submission(
+        return Sent(
             self.job_type,
+            access=scope.access,
             organization=scope.organization,
             user=scope.user,
             parameters=self.parameters,
@@ -110,7 +114,8 @@ class BatchMember(NewJob):
     depends_on_members: list[Whole] = Field(
         default_factory=list,
         max_length=LARGEST_BATCH,
-        description="Positions, from 0, of jobs of this batch that have to complete first. "
+        description="Positions, from 0, of jobs of this batch that have to complete first. If `on_duplicate` gives one "
+        "of them somebody else's job, this takes the right `payload:read`. "
         f"With `depends_on` {MOST_PARENTS} at most, of all jobs of the batch {MOST_PARENTS_OF_BATCH:,}.",
     )
 
@@ -136,8 +141,8 @@ class Batch(BaseModel):
             if outside:
                 detail = f"depends_on_members names positions from 0 to {len(made) - 1}, not {outside[0]}."
                 raise Problem(422, "parent-not-found", detail, index=index)
-            parents = [*member.depends_on, *(made[one].id for one in member.depends_on_members)]
-            found.append(Submission(**{**_fields(own), "depends_on": parents}))
+            parents: list[UUID | str] = [*member.depends_on, *(made[one].id for one in member.depends_on_members)]
+            found.append(replace(own, depends_on=parents))
         return found
 
 
@@ -178,7 +183,3 @@ def alone() -> Iterator[None]:
     except SubmissionError as error:
         error.index = None
         raise
-
-
-def _fields(submission: Submission) -> dict[str, Any]:
-    return {name: getattr(submission, name) for name in submission.__dataclass_fields__}

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from fairlane.domain.errors import ConfigurationError, CyclicDependency, InvalidParameters, ParentNotFound
 from fairlane.domain.jobs import Job
+from fairlane.domain.permissions import Access
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.domain.texts import require_organization
 from fairlane.registry.job_types import JobType
@@ -59,6 +60,16 @@ class Submission:
         if isinstance(self.id, str):
             with suppress(ValueError):
                 object.__setattr__(self, "id", UUID(self.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent(Submission):
+    """A submission that somebody sent, such as over HTTP. It does no more than is open to them by its `access`.
+
+    The other ones are the application's own: they may name any parent of the organization.
+    """
+
+    access: Access
 
 
 def refuse_misfits(submissions: Sequence[Submission]) -> None:

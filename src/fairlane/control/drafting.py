@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.batch import Submission, parent_ids
+from fairlane.control.batch import Sent, Submission, parent_ids
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -22,6 +22,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
 )
 from fairlane.domain.moments import moment_of
+from fairlane.domain.permissions import Access
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
@@ -203,7 +204,8 @@ class Drafting:
         Raises:
             SubmissionError: what is wrong with it, and what to do.
         """
-        values = (job_type, *_shared_by(submission))
+        access = submission.access if isinstance(submission, Sent) else None
+        values = (job_type, access, *_shared_by(submission))
         latest, kind = self._latest
         if not (latest and all(map(is_, values, latest))):
             kind = self._kinds.get(_of_kind(values))
@@ -218,7 +220,7 @@ class Drafting:
             if kind is None:
                 if len(self._kinds) >= _MOST_KINDS:
                     self._kinds.clear()
-                kind = self._kinds[_of_kind(values)] = self._new_kind(submission, job_type)
+                kind = self._kinds[_of_kind(values)] = self._new_kind(submission, job_type, access)
             self._latest = values, kind
             key = _key(submission, job_type, payload) if kind.window else None
             return Draft(
@@ -234,7 +236,7 @@ class Drafting:
         except ConfigurationError as error:
             raise InvalidParameters(f"{job_type.name}: {error}") from error
 
-    def _new_kind(self, submission: Submission, job_type: RegisteredType) -> Kind:
+    def _new_kind(self, submission: Submission, job_type: RegisteredType, access: Access | None) -> Kind:
         organization, options = submission.organization, job_type.options
         return Kind(
             organization=organization,
@@ -253,6 +255,7 @@ class Drafting:
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=self._answers.check_organization(organization).max_live_jobs,
             may_replace_all=self._answers.may_cancel_all(organization, submission.user),
+            access=access,
             documents=job_type.documents,
             roles=roles_for(options.requires_permission),
             is_of_host=self._answers.of_host,

@@ -154,8 +154,10 @@ def _queue_full(live: Live, added: int) -> QueueFull:
     )
 
 
-def find_jobs(connection: Connection, organization: str, ids: Collection[UUID], *, hold: bool) -> Iterator[Ended]:
-    """Yield those of the organization's jobs that have these ids.
+def find_jobs(
+    connection: Connection, organization: str, ids: Collection[UUID], *, hold: bool
+) -> Iterator[tuple[Ended, str | None]]:
+    """Yield those of the organization's jobs that have these ids, each with who submitted it.
 
     Args:
         hold: lock the jobs, so that nobody deletes them meanwhile.
@@ -163,13 +165,13 @@ def find_jobs(connection: Connection, organization: str, ids: Collection[UUID], 
     ordered = sorted(ids)
     for start in range(0, len(ordered), _MOST_IDS):
         mine = (jobs.c.organization_id == organization, HAS_STATE)
-        found = select(jobs.c.id, jobs.c.job_type, STATUS).select_from(WHOLE).where(*mine)
+        found = select(jobs.c.id, jobs.c.job_type, jobs.c.submitted_by, STATUS).select_from(WHOLE).where(*mine)
         if hold:
             # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
             found = found.with_for_update(read=True, key_share=True, of=jobs)
         some = ordered[start : start + _MOST_IDS]
         for row in connection.execute(engine_of(connection).by_ids(found, jobs.c.id, some)):
-            yield Ended(organization, row.id, row.job_type, JobStatus(row.status))
+            yield Ended(organization, row.id, row.job_type, JobStatus(row.status)), row.submitted_by
 
 
 def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) -> dict[UUID, UUID]:
@@ -187,7 +189,7 @@ def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) ->
         places.setdefault(draft.organization, {})[draft.id] = index
     found: dict[UUID, UUID] = {}
     for organization in sorted(places):
-        for job in find_jobs(connection, organization, places[organization].keys(), hold=hold):
+        for job, _ in find_jobs(connection, organization, places[organization].keys(), hold=hold):
             index = places[organization][job.id]
             if drafts[index].kind.on_duplicate != "return":
                 with at(index):

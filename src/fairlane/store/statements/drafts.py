@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
+from fairlane.domain.permissions import Access
 from fairlane.domain.sealing import is_sealed
 from fairlane.domain.statuses import JobStatus, ParentPolicy, Role
 
@@ -34,9 +35,9 @@ class Kind(NamedTuple):
     """What drafts have in common that were submitted alike; most batches have one kind. Times are as in the table.
 
     `window`: for how many seconds they are deduplicated; 0 = they are not. `may_replace_all`: others' jobs, too, where
-    one replaces an identical one.
+    one replaces an identical one. `access`: what is open to whoever sent them; None = they are the application's own.
 
-    The last three were taken for granted, and may have to be proved. `documents` is what the registered type's schema
+    Three were taken for granted, and may have to be proved. `documents` is what the registered type's schema
     and options must be, None = anything. `roles` may submit it. Where the directory `is_of_host`, it was asked before:
     nothing is to be proved of organization and member.
     """
@@ -60,6 +61,7 @@ class Kind(NamedTuple):
     documents: str | None = None
     roles: tuple[Role, ...] = ()
     is_of_host: bool = False
+    access: Access | None = None
 
 
 class Draft(NamedTuple):

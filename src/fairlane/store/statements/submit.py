@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
-from fairlane.domain.errors import ParentNotFound, StorageUnavailable
+from fairlane.domain.errors import ParentNotFound, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import is_unique_violation
@@ -76,6 +77,7 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
 
     Raises:
         ParentNotFound: neither in the organization nor in the batch.
+        PermissionDenied: whoever sent the draft may not see what the job hands to its children.
     """
     wanted = {
         (draft.organization, duplicates.stand_in(parent)): index
@@ -86,15 +88,37 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
         return {}
     batch = {(draft.organization, draft.id) for draft in drafts if draft.id not in duplicates.earlier}
     found: dict[tuple[str, UUID], Ended] = {}
+    users: dict[tuple[str, UUID], str | None] = {}
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
-        for job in admission.find_jobs(connection, organization, ids, hold=True):
-            found[organization, job.id] = job
+        for job, user in admission.find_jobs(connection, organization, ids, hold=True):
+            found[organization, job.id], users[organization, job.id] = job, user
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
             with at(index):
                 raise _no_parent(organization, parent)
+    _refuse_hidden(drafts, duplicates, users)
     return found
+
+
+def _refuse_hidden(
+    drafts: Sequence[Draft], duplicates: Duplicates, users: Mapping[tuple[str, UUID], str | None]
+) -> None:
+    """Refuse parents whose payload is hidden from whoever sent the draft: its child is given their results and files.
+
+    Args:
+        users: who submitted the parents outside the batch; those within it are of whoever sent it.
+
+    Raises:
+        PermissionDenied
+    """
+    for index, draft in enumerate(drafts):
+        access = draft.kind.access
+        for parent in draft.parents if access is not None else ():
+            key = (draft.organization, duplicates.stand_in(parent))
+            if access is not None and key in users and not access.sees_payload(users[key]):
+                with at(index):
+                    raise _hidden(key[1], is_own=users[key] == access.user)
 
 
 def _insert(
@@ -147,6 +171,14 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
 
 def _no_parent(organization: str, parent: UUID) -> ParentNotFound:
     return ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
+
+
+def _hidden(parent: UUID, *, is_own: bool) -> PermissionDenied:
+    if is_own:  # by a credential that is cut to less than its user may
+        return PermissionDenied(
+            f"To build on job {parent} takes the right {Right.JOBS_READ}, which you don't have here."
+        )
+    return PermissionDenied(f"Job {parent} is not yours; to build on it takes the right {Right.PAYLOAD_READ}.")
 
 
 def _edge(draft: Draft, parent: UUID, there: Ended | None) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Nobody sees by a job that they submit what they may not see, or runs it for longer than its type may run."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from fairlane import Submission
+from tests.api.served import Api
+from tests.api.test_hosted import Host
+
+JOBS = "/organizations/acme/jobs"
+REPORT = {"job_type": "report"}
+
+
+def single(client: httpx.Client, parent: str) -> httpx.Response:
+    return client.post(JOBS, json={**REPORT, "depends_on": [parent]})
+
+
+def again(client: httpx.Client, parent: str) -> httpx.Response:
+    return client.post(JOBS, json={**REPORT, "depends_on": [parent]}, headers={"Idempotency-Key": str(uuid4())})
+
+
+def batch(client: httpx.Client, parent: str) -> httpx.Response:
+    return client.post(f"{JOBS}/batch", json={"jobs": [REPORT, {**REPORT, "depends_on": [parent]}]})
+
+
+WAYS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
+    "a job": single,
+    "a job under a key": again,
+    "a batch": batch,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_builds_on_a_job_whose_payload_they_may_not_see(api: Api, way: str):
+    send = WAYS[way]
+    parent = api.as_("member").post(JOBS, json=REPORT).json()["id"]
+    system = str(api.fl.submit("report", organization="acme").id)
+    before = api.fl.list(organization="acme").total
+    cut = api.as_("admin", scopes=["jobs:submit", "jobs:read"])
+    for client, job in [(api.as_("colleague"), parent), (api.as_("member"), system), (cut, parent)]:
+        answer = send(client, job)
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:fairlane:problem:permission-denied")
+        assert answer.json()["detail"] == f"Job {job} is not yours; to build on it takes the right payload:read."
+        assert answer.json().get("index") == (1 if way == "a batch" else None)
+    assert api.fl.list(organization="acme").total == before
+    missing = send(api.as_("colleague"), str(uuid4()))
+    assert (missing.status_code, missing.json()["type"]) == (422, "urn:fairlane:problem:parent-not-found")
+
+    api.fl.members.add("acme", "colleague", role="member", permissions=["payload:read"])
+    api.fl.members.add("acme", "olga", role="member")
+    operator = api.operator()
+    assert send(operator, parent).status_code == 403
+    api.fl.users.update("olga", rights=["payload:read"])
+    for client in (api.as_("member"), api.as_("admin"), api.as_("colleague"), operator):
+        assert send(client, parent).status_code == 201
+
+
+def test_nobody_builds_on_a_job_whose_payload_the_application_s_directory_does_not_let_them_see(
+    serve: Callable[..., Api],
+):
+    api = serve(directory=Host())
+    parent = api.as_("member").post(JOBS, json=REPORT).json()["id"]
+    assert [single(api.as_(user), parent).status_code for user in ("member", "colleague", "admin")] == [201, 403, 201]
+
+
+def test_nobody_builds_on_a_job_of_others_that_stands_in_for_one_of_their_batch(api: Api):
+    theirs = api.as_("member").post(JOBS, json={"job_type": "unique", "dedup_key": "guessed"}).json()["id"]
+    twin = {"job_type": "unique", "dedup_key": "guessed", "on_duplicate": "return"}
+    jobs = [twin, {**REPORT, "depends_on_members": [0]}]
+    refused = api.as_("colleague").post(f"{JOBS}/batch", json={"jobs": jobs})
+    assert (refused.status_code, refused.json()["index"]) == (403, 1)
+    assert api.fl.list(organization="acme").total == 1
+    made = api.as_("member").post(f"{JOBS}/batch", json={"jobs": jobs})
+    assert made.json()["items"][1]["depends_on"] == [theirs]
+    own = [{**twin, "dedup_key": "own"}, {**REPORT, "depends_on_members": [0]}]
+    assert api.as_("colleague").post(f"{JOBS}/batch", json={"jobs": own}).status_code == 201
+
+
+def test_a_token_that_may_not_read_builds_on_no_job_from_before(api: Api):
+    cut = api.as_("member", scopes=["jobs:submit"])
+    parent = cut.post(JOBS, json=REPORT).json()["id"]
+    answer = single(cut, parent)
+    assert answer.status_code == 403
+    assert answer.json()["detail"] == f"To build on job {parent} takes the right jobs:read, which you don't have here."
+    assert cut.post(f"{JOBS}/batch", json={"jobs": [REPORT, {**REPORT, "depends_on_members": [0]}]}).status_code == 201
+
+
+def test_code_of_the_application_builds_on_any_job_of_the_organization(api: Api):
+    parent = api.fl.submit("report", organization="acme", user="member")
+    child = api.fl.submit("report", organization="acme", user="colleague", depends_on=parent)
+    assert child.depends_on == (parent.id,)
+    (other,) = api.fl.submit_many([Submission("report", organization="acme", user="colleague", depends_on=parent)])
+    assert other.depends_on == (parent.id,)
+
+
+def test_all_parents_of_a_batch_are_looked_for_by_one_query(api: Api):
+    client, sent = api.as_("member"), list[str]()
+    parents = [client.post(JOBS, json=REPORT).json()["id"] for _ in range(12)]
+
+    def statements(count: int) -> int:
+        sent.clear()
+        jobs = [{**REPORT, "depends_on": parents[at : at + 2]} for at in range(0, count, 2)]
+        assert client.post(f"{JOBS}/batch", json={"jobs": jobs}).status_code == 201
+        return len(sent)
+
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    assert statements(4) == statements(12)
