@@ -66,6 +66,33 @@ def test_a_second_signal_ends_the_grace(fl: Engine) -> None:
 
 
 @pytest.mark.slow
+def test_a_worker_lets_jobs_finish_when_the_main_thread_fails(fl: Engine, tmp_path: Path) -> None:
+    """It lived for ever: Python gives no thread of a pool any more, and the worker tried again and kept its lease."""
+    register(fl)
+    job = fl.give("until there is a file", parameters={"path": str(tmp_path / "file")})
+    with worker_process(fl, "run", "raises", program="beside", grace=600.0) as worker:
+        worker.wait("WorkerStopping")
+        late = fl.give("async")
+        (tmp_path / "file").touch()
+        assert worker.end() == 1
+        assert worker.wait("WorkerStopped")["released"] == 0
+    assert fl.value(job) == "found it"
+    assert (fl.look(late).status, fl.look(late).attempt) == ("queued", 0)
+    assert registered(fl) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["async", "thread"])
+def test_a_worker_on_a_hosts_loop_gives_jobs_back_when_the_main_thread_has_ended(fl: Engine, kind: str) -> None:
+    register(fl)
+    job = fl.give(kind)
+    with worker_process(fl, "run_async", "returns", program="beside", grace=0.0) as worker:
+        assert worker.end() == 0
+    assert_released(fl, job)
+    assert registered(fl) == set()
+
+
+@pytest.mark.slow
 def test_a_worker_exits_although_a_handler_swallows_every_cancellation(fl: Engine) -> None:
     register(fl)
     job = fl.give("deaf")

@@ -18,12 +18,12 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 class WorkerProcess:
-    """`tests.acceptance.apps.worker` on the database of `fl`."""
+    """A program of `tests.acceptance.apps` on the database of `fl`, and its arguments."""
 
-    def __init__(self, fl: Engine, *isolations: str, **settings: Any) -> None:
+    def __init__(self, fl: Engine, *arguments: str, program: str = "worker", **settings: Any) -> None:
         given = json.dumps({**QUICK, "url": fl.settings.url, **settings})
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.apps.worker", given, *isolations],
+            [sys.executable, "-m", f"tests.acceptance.apps.{program}", given, *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,9 +75,9 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(fl: Engine, *isolations: str, **settings: Any) -> Iterator[WorkerProcess]:
+def worker_process(fl: Engine, *arguments: str, **settings: Any) -> Iterator[WorkerProcess]:
     """A worker in a process of its own; it is dead when the block ends."""
-    process = WorkerProcess(fl, *isolations, **settings)
+    process = WorkerProcess(fl, *arguments, **settings)
     try:
         yield process
     finally:

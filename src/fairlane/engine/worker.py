@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Final
 from uuid import UUID, uuid4
@@ -64,6 +64,7 @@ _ALL_REGISTERED: Final = 60.0  # seconds between two looks for types to register
 _BREAKERS: Final = 1.0  # seconds from one count of how attempts ended to the next
 _LAST_SILENCE: Final = 10.0  # seconds that a worker which stops waits for an answer of the database
 _LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
+_LOOK: Final = 0.05  # seconds between two looks whether workers have left
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Worker:
         own_loop.run(self._run_with_signals, self._goes_on)
 
     async def run_async(self) -> None:
-        """Run on the caller's loop until `stop` is called; it hears no signals.
+        """Run on the caller's loop until `stop` is called or the main thread has ended; it hears no signals.
 
         It also returns by itself where the worker can't be trusted any more. Then `must_be_replaced` is true, and the
         process should end. Cancelling it is `stop(at_once=True)`, and raises CancelledError once the worker has left.
@@ -245,6 +246,7 @@ class WorkerLoop:
         self._is_unfit = self._is_stuck = False
         self._grace = settings.grace
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.current_thread()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
         self._pause = 0.0  # seconds before the next claim round
@@ -277,6 +279,7 @@ class WorkerLoop:
 
     async def run(self, *, until_idle: bool) -> None:
         """Register, serve until stopped (or until nothing is left to do), and leave."""
+        _running.add(self)
         try:
             if await self._enlist():
                 await self._serve(until_idle=until_idle)
@@ -288,6 +291,12 @@ class WorkerLoop:
             self._threads.shutdown(wait=False)
             if self._deps.database is not self._applications:
                 self._deps.database.close()
+            _running.discard(self)
+
+    @property
+    def keeps_process(self) -> bool:
+        """Return True if the process waits for this worker's thread to end, and the worker can still leave."""
+        return self._loop.is_running() and self._thread.is_alive() and not self._thread.daemon
 
     def stop(self, *, at_once: bool = False) -> None:
         """Claim no more, let jobs finish and leave; from any thread."""
@@ -563,6 +572,26 @@ class WorkerLoop:
             self._is_stuck = True
             self._heartbeat.stop(wait=False)  # it may hang where the loop does, as in a log line that nobody takes
             self._emit(WorkerStuck(self._card.name, seconds))
+
+
+_running: Final = set[WorkerLoop]()
+
+
+def _stop_all() -> None:
+    """Stop the workers of other threads as the main thread ends, and wait until those that keep the process have left.
+
+    Later Python gives nobody a thread of a pool any more, so a worker could neither run jobs nor write how they end.
+    """
+    while running := tuple(_running):
+        for one in running:
+            one.stop()
+        if not any(one.keeps_process for one in running):
+            return
+        sleep(_LOOK)
+
+
+# There is no public way to be called before the pools' threads are ended: `atexit` comes after all threads.
+threading._register_atexit(_stop_all)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @contextmanager
