@@ -110,6 +110,7 @@ class AsyncVerbs(Verbs[Fairlane]):
 
         Raises:
             JobNotFound
+            StorageUnavailable: the database did not answer. The job goes on; call this again.
             WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
                 left as it is.
         """

@@ -119,7 +119,7 @@ def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monke
 def test_check_does_not_blame_the_database_for_an_application_that_is_not_there(run: Run, fl: Fairlane) -> None:
     (finding,) = run("--app", "nothing.there:fl", "check", "--json", code=1).json["findings"][-1:]
     assert finding["subject"] == "application"
-    assert "There is no module nothing" in finding["sentence"]
+    assert "there is no module nothing" in finding["sentence"]
 
 
 def test_check_says_which_setting_is_wrong_and_calls_the_others_right(

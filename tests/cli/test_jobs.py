@@ -457,7 +457,7 @@ def test_a_foreign_id_is_unknown(run: Run, fl: Fairlane) -> None:
         complaint = run("jobs", "show", part, "-o", "other", code=1).stderr
         assert complaint == (
             f"Error: Organization other has no job {part}; "
-            "a job submitted with connection= is found after its commit.\n"
+            "one submitted by connection= or connection_of is found after its commit.\n"
         )
 
 

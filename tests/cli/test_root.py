@@ -218,14 +218,14 @@ def test_ctrl_c_while_the_command_line_itself_is_imported_is_one_sentence(tmp_pa
 @pytest.mark.parametrize(
     ("source", "target", "sentence"),
     [
-        (None, "shop:fl", "There is no module shop to be imported from"),
+        (None, "shop:fl", "--app or FAIRLANE_APP says shop:fl, but there is no module shop to be imported from"),
         ("import nothing_here", "shop:fl", "Importing shop failed: it needs nothing_here, which is not installed."),
         ("1 / 0", "shop:fl", "Importing shop failed with ZeroDivisionError: division by zero ("),
         ("int('x')", "shop:fl", "Importing shop failed with ValueError: invalid literal"),
         ("", "shop:fl", "Module shop has no fl; name its Fairlane: --app module:object."),
         ("fl = 3", "shop:fl", "shop:fl is of type int, and not a Fairlane."),
         ("", "shop", "Which Fairlane of shop is meant? It has none; write --app shop:object."),
-        ("", ":fl", "--app must be module:object, such as myproject.jobs:fl, and not ''."),
+        ("", ":fl", "--app or FAIRLANE_APP must be module:object, such as myproject.jobs:fl, and not ''."),
     ],
 )
 def test_an_application_that_is_none_is_one_sentence(

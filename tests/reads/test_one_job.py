@@ -55,9 +55,10 @@ def test_a_foreign_job_looks_like_an_unknown_one(world: World, reads: Reads, rea
             getattr(reads, read)(job_id, "acme")
         messages.append(str(caught.value).replace(str(job_id), "…"))
 
-    assert (
-        messages == ["Organization acme has no job …; a job submitted with connection= is found after its commit."] * 2
+    sentence = (
+        "Organization acme has no job …; one submitted by connection= or connection_of is found after its commit."
     )
+    assert messages == [sentence] * 2
 
 
 @pytest.mark.parametrize("read", ["get", "history", "log_lines", "explain", "result"])

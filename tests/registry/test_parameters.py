@@ -548,6 +548,12 @@ def test_the_place_of_a_nested_mistake_is_named():
     )
 
 
+def test_a_set_that_is_refused_is_shown_as_one():
+    assert refusal(elsewhere(SMALL), month="2026-11-01", copies={1}) == (
+        "report.pdf: parameter 'copies' must be an int (got {1})"
+    )
+
+
 def test_simple_constraints_hold_without_the_handler():
     assert refusal(elsewhere(SMALL), month="2026-11-01", copies=10) == (
         "report.pdf: parameter 'copies' must be less than or equal to 9 (got 10)"

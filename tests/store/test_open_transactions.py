@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,13 @@ def test_a_session_that_was_passed_before_and_is_in_a_transaction(fl: Fairlane, 
     with pytest.warns(TransactionNotUsed, match=r"A SQLAlchemy Session .* Pass it as connection=") as told:
         fl.submit("report", organization="acme")
     assert told[0].filename == __file__
+
+
+def test_in_the_hook_that_tells_of_the_commit_nothing_is_open_any_more(fl: Fairlane, session: Session):
+    event.listen(session, "after_commit", lambda _: submit(fl))
+    submit(fl, connection=session)
+    session.commit()
+    assert len(fl.list(organization="acme").items) == 2
 
 
 def test_a_call_site_is_told_once(fl: Fairlane, session: Session):

@@ -105,7 +105,7 @@ async def _submit_many(scene: Scene, host: Host, batch: list[Submission]) -> lis
 
 def test_it_is_invisible_until_the_caller_commits(scene: Scene, host: Host):
     job = submit(scene, host)
-    with pytest.raises(JobNotFound, match="a job submitted with connection= is found after its commit"):
+    with pytest.raises(JobNotFound, match="one submitted by connection= or connection_of is found after its commit"):
         scene.fl.wait(job.id, organization="acme")
     host.commit()
     assert scene.get(job) == job

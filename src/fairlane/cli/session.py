@@ -91,7 +91,8 @@ def load(target: Target) -> "Fairlane":
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     module, _, name = target.app.partition(":")
-    fl = _named(_import(module), name) if name else _only_one(_import(module))
+    found = _import(module, target.app)
+    fl = _named(found, name) if name else _only_one(found)
     _refuse_contradictions(fl.settings, target)
     return fl
 
@@ -119,9 +120,11 @@ def _refuse_contradictions(code: "Settings", target: Target) -> None:
         )
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, app: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigurationError(f"--app must be module:object, such as myproject.jobs:fl, and not {name!r}.")
+        raise ConfigurationError(
+            f"--app or FAIRLANE_APP must be module:object, such as myproject.jobs:fl, and not {name!r}."
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -129,8 +132,9 @@ def _import(name: str) -> ModuleType:
         if name != missing and not name.startswith(f"{missing}."):
             raise ConfigurationError(f"Importing {name} failed: it needs {missing}, which is not installed.") from error
         raise ConfigurationError(
-            f"There is no module {name} to be imported from {Path.cwd()}; "
-            "write --app module:object, from the directory that the module is in."
+            f"--app or FAIRLANE_APP says {app}, but there is no module {name} to be imported from {Path.cwd()}; "
+            "correct it, or run the command in the directory of the module. Without both, commands that run no "
+            "handlers take the database from --url or FAIRLANE_URL."
         ) from error
     except FairlaneError:
         raise

@@ -87,7 +87,8 @@ class OpenTransactions:
         if self._passed:
             here = _place()
             for one, place in list(self._passed.items()):
-                if place == here and one.in_transaction():
+                # In its hook `after_commit` a Session still has the transaction, which is not active any more.
+                if place == here and one.in_transaction() and getattr(one, "is_active", True):
                     return f"A SQLAlchemy {type(one).__name__} that you passed before"
         return None
 

@@ -52,6 +52,10 @@ class Unordered(tuple[object, ...]):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        """Return what the set looks like, for messages."""
+        return f"{{{', '.join(map(repr, self))}}}" if self else "set()"
+
 
 def digest(organization: str, job_type: str, canonical_parameters: str) -> str:
     """Return the deduplication hash of a submission by its parameters, as 64 hexadecimal digits.

@@ -207,7 +207,7 @@ def job_not_found(job_id: UUID | str, organization: str) -> JobNotFound:
     """Return the error for an id that the organization does not have, whether it is unknown or foreign."""
     return JobNotFound(
         f"Organization {organization} has no job {job_id!s:.80}; "
-        "a job submitted with connection= is found after its commit."
+        "one submitted by connection= or connection_of is found after its commit."
     )
 
 

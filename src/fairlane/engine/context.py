@@ -143,7 +143,10 @@ class JobLog:
     def __call__(self, message: object, level: Level = "info") -> Receipt:
         """Keep a line. Raises ValueError for a level that does not exist."""
         if level not in get_args(Level):
-            raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
+            raise ValueError(
+                f"there is no log level {level!r}; there are {', '.join(get_args(Level))}; "
+                "write values into the message, as by an f-string"
+            )
         return self._write(LoggedLine(level, storable(message, self._secrets)))
 
     def debug(self, message: object) -> Receipt:
