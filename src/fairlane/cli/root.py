@@ -57,7 +57,7 @@ _HERE = {
     "expires_in must be": "--expires-in must be",
     "Give it the artifacts_url that": "Give it the FAIRLANE_ARTIFACTS_URL that",
     "rates_url can't be used": "FAIRLANE_RATES_URL can't be used",
-    " If you hold a transaction of your own, pass it as connection=.": "",
+    " Code that submits a job while it has a transaction open has to pass that as connection=.": "",
 }
 # A call that an error notes, and the command that does the same with its arguments.
 _CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)")

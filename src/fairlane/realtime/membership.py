@@ -28,8 +28,8 @@ AGAIN: Final = 1.0  # seconds from one look to the next
 _STANDS: Final = 2.0  # seconds that nobody is told anything for want of an answer, after which the log says so
 _SAYS_AGAIN: Final = 60.0  # seconds from one time that it does to the next
 STANDING: Final = (
-    "Nobody hears live what happens: there is no answer who may watch, or it takes too long; see whether the database "
-    "answers, and what slows it."
+    "No live events are sent, as there is no answer in time who may watch them. See whether the database answers, and "
+    "what slows it."
 )
 
 MaySee = Callable[[Principal, Room], bool]

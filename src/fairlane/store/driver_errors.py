@@ -134,7 +134,7 @@ def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -
     if "database is locked" in text or state == _LOCK_NOT_AVAILABLE:
         return StorageUnavailable(
             "The database was locked for too long; nothing was changed, try again. "
-            "If you hold a transaction of your own, pass it as connection=."
+            "Code that submits a job while it has a transaction open has to pass that as connection=."
         )
     if _NO_DATABASE.search(text):
         return StorageUnavailable(
