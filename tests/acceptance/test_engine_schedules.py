@@ -29,6 +29,7 @@ from fairlane import (
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
 from fairlane.engine.scheduler import Scheduler
+from fairlane.registry.parameters import ParameterSchema, PreparedParameters
 from fairlane.store.statements import organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import schedules
@@ -491,6 +492,42 @@ def test_parameters_that_will_not_fit_are_told_before_a_tick(fl: Engine) -> None
     assert listed == {"paused": None, "fits": None}
     assert str(problem(fl)).startswith("InvalidParameters (page)")
     assert "4711" not in str(problem(fl))
+
+
+def test_whether_parameters_fit_is_asked_outside_of_transactions_and_of_long_ones_by_no_list(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fl.job_type("any", dedup_window=0)(lambda ctx, rows: None)
+    for name, rows in (("short", [1]), ("long", [1] * 5_000)):
+        fl.schedules.put(name, "any", organization="acme", every=HOUR, parameters={"rows": rows})
+    with another(fl) as other:
+
+        @other.job_type("any")
+        async def report(ctx: JobContext, rows: bool) -> None: ...
+
+        other.drain()
+    lent, prepare = [], ParameterSchema.prepare
+
+    def looked_at(schema: ParameterSchema, parameters: Mapping[str, object], **options: Any) -> PreparedParameters:
+        lent.append(fl.database.engine.pool.status())  # ends with how many connections are in use
+        return prepare(schema, parameters, **options)
+
+    monkeypatch.setattr(ParameterSchema, "prepare", looked_at)
+    listed = {one.name: one.problem for one in fl.schedules.list(organization="acme")}
+    assert listed == {"short": fl.schedules.get("short", organization="acme").problem, "long": None}
+    fl.schedules.pause("long", organization="acme")
+    found = fl.schedules.resume("long", organization="acme"), fl.schedules.get("long", organization="acme")
+    assert all(str(one.problem).startswith("InvalidParameters (rows)") for one in found)
+    assert [one.rpartition(" ")[2] for one in lent] == ["0"] * 4
+
+
+def test_planted_parameters_break_no_list(fl: Engine) -> None:
+    hourly(fl)
+    for planted in ("no json", "[" * 9_000, "[1]", '"\\ud800"'):
+        with fl.database.engine.begin() as connection:
+            connection.execute(update(schedules).values(parameters=planted))
+        found = fl.schedules.list(organization=None), (fl.schedules.get("hourly", organization="acme"),)
+        assert [str(one.problem)[:17] for (one,) in found] == ["InvalidParameters"] * 2, planted[:9]
 
 
 def test_an_organization_that_is_deleted_takes_its_schedules_with_it(fl: Engine, clock: ManualClock) -> None:

@@ -29,7 +29,7 @@ from fairlane.store.statements import resealing
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
-_SCHEDULES: Final = 1000  # each takes some milliseconds, most of them for its next ticks
+_SCHEDULES: Final = 1000  # each takes a millisecond or two, and up to twenty by its parameters
 _PREFIX: Final = "FAIRLANE_"
 # Read by the command line itself, beside those of `Settings`.
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_HOST", "FAIRLANE_ORGANIZATION", "FAIRLANE_PORT"})
@@ -335,7 +335,7 @@ def _workers(fl: Fairlane, start: str) -> Finding:
 
 
 def _schedules(fl: Fairlane) -> Iterator[Finding]:
-    """Find schedules whose ticks are refused, or will be, among the first thousand."""
+    """Find schedules whose ticks are refused, or will be, among the first thousand, as far as a list says so."""
     refused = [
         f"{one.name} of {one.organization}"
         for one in fl.schedules.list(organization=None, limit=_SCHEDULES)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -19,12 +20,8 @@ from fairlane.store.tables import AnyRow
 _SHOWN: Final = 5  # of the next ticks
 
 
-def schedule_of(row: AnyRow, shown: Shown, job_type: RegisteredType | None) -> Schedule:
-    """Return the public value of a row; its parameters as people see them.
-
-    Args:
-        job_type: as it is registered now; None = it is not known here whether the parameters fit it.
-    """
+def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
+    """Return the public value of a row; its parameters as people see them."""
     options = json.loads(row.options)
     return Schedule(
         id=row.id,
@@ -43,7 +40,7 @@ def schedule_of(row: AnyRow, shown: Shown, job_type: RegisteredType | None) -> S
         paused_by=row.paused_by,
         last_tick=row.last_tick,
         last_job=row.last_job_id,
-        problem=row.problem or _misfit(row, shown, job_type),
+        problem=row.problem,
         created_at=row.created_at,
     )
 
@@ -53,18 +50,37 @@ def after_last(row: AnyRow, now: datetime) -> datetime:
     return max(now, row.last_tick) if row.last_tick is not None else now
 
 
-def _misfit(row: AnyRow, shown: Shown, job_type: RegisteredType | None) -> str | None:
-    """Return why its next tick will be refused, if its parameters do not fit; None where there is no such tick."""
-    if job_type is None or row.look_at is None:
-        return None
-    # A process without the organization's key can't tell.
-    with suppress(Unreadable):
-        text = shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
-        try:
-            job_type.schema.prepare(json.loads(text))
-        except InvalidParameters as error:
-            return misfit(error)
+def to_judge(row: AnyRow, shown: Shown, longest: float) -> str | None:
+    """Return the parameters of the next tick; None where there is no such tick, or nobody can tell whether they fit.
+
+    Args:
+        longest: of more characters, as they are stored, they are not returned.
+    """
+    if row.problem is None and row.look_at is not None and len(row.parameters) <= longest:
+        # A process without the organization's key can't tell.
+        with suppress(Unreadable):
+            return shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
     return None
+
+
+def judged(schedule: Schedule, job_type: RegisteredType | None, parameters: str | None) -> Schedule:
+    """Return a schedule with why its next tick will be refused, if its parameters do not fit.
+
+    That may take long, so nobody does it in a transaction.
+
+    Args:
+        job_type: as it is registered now; None = it is not known here.
+        parameters: as `to_judge` has them.
+    """
+    if job_type is None or parameters is None:
+        return schedule
+    try:
+        job_type.schema.prepare(json.loads(parameters))
+    except InvalidParameters as error:
+        return replace(schedule, problem=misfit(error))
+    except (ValueError, RecursionError) as error:  # somebody planted what is no JSON
+        return replace(schedule, problem=misfit(InvalidParameters(str(error))))
+    return schedule
 
 
 def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:

@@ -115,8 +115,9 @@ class Schedule:
         next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now.
         last_tick: of which a job was made last; `last_job` is that job.
         problem: why a tick was refused: the one that is due, or the last one that was left out. It also says that the
-            parameters do not fit the job type as it is registered now, since the next tick will be refused. None: no
-            tick was refused since a job was made, and they fit.
+            parameters do not fit the job type as it is registered now, since the next tick will be refused; of
+            parameters with more than 10,000 characters only `fl.schedules.get` says so. None: no tick was refused
+            since a job was made, and they fit.
     """
 
     id: UUID

@@ -89,8 +89,9 @@ class Schedule(BaseModel):
     last_tick: datetime | None
     last_job: UUID | None = Field(description="The job of that tick.")
     problem: str | None = Field(
-        description="Why a tick was refused, or why the next one will be, as the parameters do not fit the job type; "
-        "a tick that is due is tried again by itself, within a minute."
+        description="Why a tick was refused, or why the next one will be, as the parameters do not fit the job type, "
+        "which a list does not say of more than 10,000 characters; a tick that is due is tried again by itself, within "
+        "a minute."
     )
     created_at: datetime
 
