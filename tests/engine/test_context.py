@@ -94,6 +94,11 @@ def test_a_snooze_that_is_no_time_is_refused(given: Any) -> None:
         Snooze(given)
 
 
+@pytest.mark.parametrize("reason", ["", None])
+def test_a_snooze_without_a_reason_says_when_it_comes_again(reason: Any) -> None:
+    assert str(Snooze(5, reason)) == "again in 5 s"
+
+
 def test_only_what_can_be_iterated_is_tracked(ctx: JobContext) -> None:
     nothing: Any = 5
     with pytest.raises(TypeError, match=r"^ctx\.track takes a list or another iterable, not 5\.$"):

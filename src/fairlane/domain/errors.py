@@ -238,12 +238,13 @@ class PermanentError(FairlaneError):
 class Snooze(FairlaneError):
     """Raised by a handler: run me again in `seconds` (or a timedelta); it is no failure and spends no retry."""
 
-    def __init__(self, seconds: float | timedelta, reason: str = "") -> None:
+    def __init__(self, seconds: float | timedelta, reason: str | None = None) -> None:
         rule = "A job snoozes for 0 seconds or more, not for"
         seconds = number_of(rule, seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
         if not 0 <= seconds < inf:
             raise ValueError(f"{rule} {seconds}.")
-        reason = str(reason)  # here, where what it raises is the handler's: the worker keeps it as text
+        # Here, where what it raises is the handler's: the worker keeps it as text.
+        reason = "" if reason is None else str(reason)
         super().__init__(reason or f"again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason
