@@ -26,6 +26,7 @@ from fairlane.cli import output, submitting
 from fairlane.cli.lookup import find_id
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
+from fairlane.control.job_types import JobTypes
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run, running_worker
@@ -164,6 +165,11 @@ def test_list_shows_and_filters(run: Run, fl: Fairlane) -> None:
     assert run("jobs", "list", "-o", "acme", "--type", "fail").stdout == "No jobs.\n"
     meant = "No jobs. Job type fial is not registered; did you mean fail?\n"
     assert run("jobs", "list", "-o", "acme", "--type", "fial").stdout == meant
+    assert run("jobs", "list", "-o", "acme", "--after", "2040-01-01").stdout == "No jobs.\n"
+
+
+def test_an_empty_list_of_all_types_does_not_ask_for_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobTypes, "list", lambda _: pytest.fail("asked for job types"))
     assert run("jobs", "list", "-o", "acme", "--after", "2040-01-01").stdout == "No jobs.\n"
 
 

@@ -268,9 +268,11 @@ def _rows(page: Page[Job], *, with_user: bool) -> Table:
 
 def _meant(fl: "Fairlane", name: str | None) -> str:
     """Return which type is meant, if none is registered by this name and one by a name like it."""
+    if name is None:
+        return ""
     with suppress(FairlaneError):  # a login of an organization may not look at all types
         known = [one.name for one in fl.job_types.list()]
-        close = get_close_matches(name, known, n=1) if name is not None and name not in known else []
+        close = get_close_matches(name, known, n=1) if name not in known else []
         if close:
             return f" Job type {name} is not registered; did you mean {close[0]}?"
     return ""
