@@ -163,9 +163,9 @@ def test_the_first_service_that_reaches_the_database_again_says_so_once(caplog: 
         ):
             log(event)
     assert caplog.messages == [
-        "Worker loop claim: It is away. Trying again in 0.2 s.",
+        "Worker loop claim tries again by itself in 0.2 s. It met: It is away; nothing was changed, try again.",
         "Worker loop claim: the database is back.",
-        "Worker loop rescue: It is away. Trying again in 0.2 s.",
+        "Worker loop rescue tries again by itself in 0.2 s. It met: It is away.",
     ]
 
 

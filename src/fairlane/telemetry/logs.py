@@ -131,9 +131,8 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
 def _of_operation(event: Event) -> tuple[int, str] | None:
     match event:
         case e.StorageLost():
-            # The reason is worded for callers, whom it tells to try again. The loop does so by itself.
-            reason = event.reason.replace("; nothing was changed, try again.", ".")
-            return logging.WARNING, f"Worker loop {event.service}: {reason} Trying again in {event.seconds:.1f} s."
+            again = f"tries again by itself in {event.seconds:.1f} s"
+            return logging.WARNING, f"Worker loop {event.service} {again}. It met: {event.reason}"
         case e.StorageBack():
             return logging.INFO, f"Worker loop {event.service}: the database is back."
         case e.DirectoryLost():
