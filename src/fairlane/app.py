@@ -305,7 +305,8 @@ class Fairlane:
 
         Args:
             name: of the type, such as "report.pdf".
-            timeout: seconds or timedelta; default 300, in the queue "bulk" 1800; None = unlimited.
+            timeout: seconds or timedelta; default 300, in the queue "bulk" 1800; None = unlimited. Whoever submits
+                over REST may shorten it, and never lengthen it.
             max_retries: after the first attempt; None = unlimited, 0 = none.
             backoff: a `Backoff`, or a list of waits; default 60 s · 2^(n-1) ± 20 %.
             isolation: where it runs; auto = `async def` on the event loop, `def` in a thread; process = a process of

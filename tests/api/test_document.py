@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.api.served import Api
+from tests.api.served import Api, notes
 
 Schema = Mapping[str, Any]
 LONG = 1_000  # characters, or items, of what the document does not bound
@@ -42,7 +42,8 @@ class Body(NamedTuple):
 
 def bodies(api: Api) -> list[Body]:
     member, admin, operator = api.as_("member"), api.as_("admin"), api.operator()
-    report = {"job_type": "unique", "on_duplicate": "return"}  # of which one is live already
+    api.fl.job_type("endless", timeout=None)(notes)  # of another, its own timeout is the longest
+    report = {"job_type": "endless", "on_duplicate": "return"}  # of which one is live already
     acme, numbers = "/organizations/acme", iter(range(10_000))
     return [
         Body(

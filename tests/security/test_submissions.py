@@ -1,6 +1,7 @@
 """Nobody sees by a job that they submit what they may not see, or runs it for longer than its type may run."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -8,30 +9,26 @@ import pytest
 from sqlalchemy import event
 
 from fairlane import Submission
-from tests.api.served import Api
+from tests.api.served import Api, notes
 from tests.api.test_hosted import Host
 
 JOBS = "/organizations/acme/jobs"
 REPORT = {"job_type": "report"}
 
 
-def single(client: httpx.Client, parent: str) -> httpx.Response:
-    return client.post(JOBS, json={**REPORT, "depends_on": [parent]})
+def single(client: httpx.Client, **options: Any) -> httpx.Response:
+    return client.post(JOBS, json=REPORT | options)
 
 
-def again(client: httpx.Client, parent: str) -> httpx.Response:
-    return client.post(JOBS, json={**REPORT, "depends_on": [parent]}, headers={"Idempotency-Key": str(uuid4())})
+def under_a_key(client: httpx.Client, **options: Any) -> httpx.Response:
+    return client.post(JOBS, json=REPORT | options, headers={"Idempotency-Key": str(uuid4())})
 
 
-def batch(client: httpx.Client, parent: str) -> httpx.Response:
-    return client.post(f"{JOBS}/batch", json={"jobs": [REPORT, {**REPORT, "depends_on": [parent]}]})
+def batch(client: httpx.Client, **options: Any) -> httpx.Response:
+    return client.post(f"{JOBS}/batch", json={"jobs": [REPORT, REPORT | options]})
 
 
-WAYS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
-    "a job": single,
-    "a job under a key": again,
-    "a batch": batch,
-}
+WAYS = {"a job": single, "a job under a key": under_a_key, "a batch": batch}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -42,21 +39,21 @@ def test_nobody_builds_on_a_job_whose_payload_they_may_not_see(api: Api, way: st
     before = api.fl.list(organization="acme").total
     cut = api.as_("admin", scopes=["jobs:submit", "jobs:read"])
     for client, job in [(api.as_("colleague"), parent), (api.as_("member"), system), (cut, parent)]:
-        answer = send(client, job)
+        answer = send(client, depends_on=[job])
         assert (answer.status_code, answer.json()["type"]) == (403, "urn:fairlane:problem:permission-denied")
         assert answer.json()["detail"] == f"Job {job} is not yours; to build on it takes the right payload:read."
         assert answer.json().get("index") == (1 if way == "a batch" else None)
     assert api.fl.list(organization="acme").total == before
-    missing = send(api.as_("colleague"), str(uuid4()))
+    missing = send(api.as_("colleague"), depends_on=[str(uuid4())])
     assert (missing.status_code, missing.json()["type"]) == (422, "urn:fairlane:problem:parent-not-found")
 
     api.fl.members.add("acme", "colleague", role="member", permissions=["payload:read"])
     api.fl.members.add("acme", "olga", role="member")
     operator = api.operator()
-    assert send(operator, parent).status_code == 403
+    assert send(operator, depends_on=[parent]).status_code == 403
     api.fl.users.update("olga", rights=["payload:read"])
     for client in (api.as_("member"), api.as_("admin"), api.as_("colleague"), operator):
-        assert send(client, parent).status_code == 201
+        assert send(client, depends_on=[parent]).status_code == 201
 
 
 def test_nobody_builds_on_a_job_whose_payload_the_application_s_directory_does_not_let_them_see(
@@ -64,7 +61,8 @@ def test_nobody_builds_on_a_job_whose_payload_the_application_s_directory_does_n
 ):
     api = serve(directory=Host())
     parent = api.as_("member").post(JOBS, json=REPORT).json()["id"]
-    assert [single(api.as_(user), parent).status_code for user in ("member", "colleague", "admin")] == [201, 403, 201]
+    answers = [single(api.as_(user), depends_on=[parent]) for user in ("member", "colleague", "admin")]
+    assert [one.status_code for one in answers] == [201, 403, 201]
 
 
 def test_nobody_builds_on_a_job_of_others_that_stands_in_for_one_of_their_batch(api: Api):
@@ -83,7 +81,7 @@ def test_nobody_builds_on_a_job_of_others_that_stands_in_for_one_of_their_batch(
 def test_a_token_that_may_not_read_builds_on_no_job_from_before(api: Api):
     cut = api.as_("member", scopes=["jobs:submit"])
     parent = cut.post(JOBS, json=REPORT).json()["id"]
-    answer = single(cut, parent)
+    answer = single(cut, depends_on=[parent])
     assert answer.status_code == 403
     assert answer.json()["detail"] == f"To build on job {parent} takes the right jobs:read, which you don't have here."
     assert cut.post(f"{JOBS}/batch", json={"jobs": [REPORT, {**REPORT, "depends_on_members": [0]}]}).status_code == 201
@@ -109,3 +107,31 @@ def test_all_parents_of_a_batch_are_looked_for_by_one_query(api: Api):
 
     event.listen(api.fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
     assert statements(4) == statements(12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_lengthens_the_timeout_of_a_job_type(api: Api, way: str):
+    send = WAYS[way]
+    for user, timeout in [("member", None), ("member", 86_400), ("admin", None), ("admin", 300.5)]:
+        answer = send(api.as_(user), timeout=timeout)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlane:problem:invalid-parameters")
+        assert answer.json()["detail"] == (
+            "report: a timeout is at most the job type's, 300 s; give that or less, or leave it out."
+        )
+        assert answer.json().get("index") == (1 if way == "a batch" else None)
+    assert api.fl.list(organization="acme").total == 0
+    for timeout in (0.5, 300):
+        answer = send(api.as_("member"), timeout=timeout)
+        assert answer.status_code == 201
+        assert answer.json().get("items", [answer.json()])[-1]["timeout"] == timeout
+
+
+def test_any_timeout_will_do_where_the_job_type_has_none(api: Api):
+    api.fl.job_type("endless", timeout=None, dedup_window=0)(notes)
+    answers = [single(api.as_("member"), job_type="endless", timeout=one) for one in (None, 86_400)]
+    assert [one.json()["timeout"] for one in answers] == [None, 86_400]
+
+
+def test_code_of_the_application_lengthens_the_timeout_of_a_job_type(api: Api):
+    made = [api.fl.submit("report", organization="acme", user="member", timeout=one) for one in (None, 86_400)]
+    assert [one.timeout for one in made] == [None, 86_400]

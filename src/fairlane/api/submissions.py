@@ -73,7 +73,11 @@ class NewJob(BaseModel):
         default=None, ge=0, le=LARGEST_COUNT, description="Null: unlimited; left out: the type's."
     )
     timeout: Number | None = Field(
-        default=None, gt=0, le=CENTURY, description="In seconds; null: unlimited; left out: the type's."
+        default=None,
+        gt=0,
+        le=CENTURY,
+        description="In seconds, at most the job type's; left out: the type's. Only where the type has none: more than "
+        "that, or null, which is unlimited.",
     )
     labels: Labels = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 

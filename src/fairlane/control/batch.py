@@ -66,7 +66,7 @@ class Submission:
 class Sent(Submission):
     """A submission that somebody sent, such as over HTTP. It does no more than is open to them by its `access`.
 
-    The other ones are the application's own: they may name any parent of the organization.
+    The other ones are the application's own: they may name any parent of the organization, and have any timeout.
     """
 
     access: Access

@@ -248,7 +248,7 @@ class Drafting:
             run_at=_run_at(submission),
             delay=_delay(submission),
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
-            timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
+            timeout=_timeout(submission, options.timeout),
             required_permission=options.requires_permission,
             window=min(_window(submission, job_type), _LONGEST_WAIT),
             on_duplicate=_on_duplicate(submission),
@@ -287,6 +287,16 @@ def sealed(plain: Draft, ring: Ring | None) -> Draft:
 
 def _inherit(inherited: int | None, given: object, name: str) -> int | None:
     return inherited if given is INHERIT else count(name, given)
+
+
+def _timeout(submission: Submission, inherited: float | None) -> float | None:
+    given = inherited if submission.timeout is INHERIT else timeout_seconds(submission.timeout)
+    # A job that runs for longer than its handler's author meant holds its slot against other organizations.
+    if isinstance(submission, Sent) and inherited is not None and (given is None or given > inherited):
+        raise ConfigurationError(
+            f"a timeout is at most the job type's, {inherited:g} s; give that or less, or leave it out."
+        )
+    return given
 
 
 def _parents(submission: Submission) -> tuple[UUID, ...]:
