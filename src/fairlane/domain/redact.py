@@ -5,7 +5,8 @@ says so (`password=…`, `"api_key": "…"`, `Authorization: …`). In doubt the
 punctuation, so `password: must be longer` stays a sentence.
 
 Each pattern reads the text once: what repeats is bounded, possessive, or begins where nothing before it could have
-begun. Shapes go first, so that a second pass finds the text around the pairs as the first one did.
+begun. Pairs in quotes go before tokens and headers, which would take a pair's key along and leave its value. Other
+pairs go last.
 """
 
 import re
@@ -13,12 +14,6 @@ from typing import Final
 
 REDACTED: Final = "[redacted]"
 
-# A body has any number of lines, maybe with `\n` for the line breaks, maybe with headers; a cut one has no end.
-_PEM: Final = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[\w+/=\s\\|:,.()]|-(?!-))*+"
-    r"(?:-----END [A-Z0-9 ]{1,60}-----)?"
-)
 _JWT: Final = r"eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+){1,3}"
 _KNOWN_TOKENS: Final = re.compile(
     r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))(?:"  # in the repr of a text, a line begins after the letter of its `\n`
@@ -61,21 +56,40 @@ _PROSE: Final = r"[a-z’-]{1,40}[,.;!?]?[ \t]{1,8}(?![\"']?[\w-]{1,40}[\"']?[ \
 _ANNOTATED: Final = r":[ \t]?(?:str|bytes|SecretStr)(?: \| None)?[ \t]?="
 _COLON: Final = rf"(?:(?<=[\"']):|:(?![:=]|[ \t]{{1,8}}{_PROSE}))"
 # Atomic: given back, a part of it would be taken for the value's beginning.
-_SEPARATOR: Final = (
-    r"(?P<separator>(?>\\{0,4}[\"']?[ \t]{0,8}"
-    rf"(?:{_ANNOTATED}|=>|[:!=]=|=|{_COLON})"
-    r"[ \t]{0,8}))"
-)
+_SEPARATOR: Final = rf"(?>\\{{0,4}}[\"']?[ \t]{{0,8}}(?:{_ANNOTATED}|=>|[:!=]=|=|{_COLON})[ \t]{{0,8}})"
+# No key and separator come next, maybe with more of the key's name before it.
+_NO_PAIR: Final = rf"(?![\w.-]{{0,40}}?{_KEY}{_SEPARATOR})"
+# A quote within a word goes on with it, as in a shell, unless a pair begins behind it.
+_QUOTE_WITHIN: Final = rf"[\"'](?![\s\"'&;,<>()\[\]{{}}.:\\]|\Z){_NO_PAIR}"
+# So does a backslash: behind `\n` a line begins in the repr of a text.
+_BACKSLASH: Final = rf"\\(?![nrt](?!{_NO_PAIR}))"
+_WORD: Final = rf"(?:[^\s\"'&;,\\]+|{_BACKSLASH})++"
+_REST_OF_WORD: Final = rf"(?:(?!{_KEY}{_SEPARATOR})[^\s\"'&;,\\]|{_BACKSLASH}|{_QUOTE_WITHIN})"
+# The repr of an object may stand around a string: SecretStr('…').
+_REPR: Final = r"(?:[a-z_][\w.]{0,60}\()?[bru]{0,2}"
 _QUOTED: Final = (
     # A string in a string: its quotes are escaped.
     r"(?P<open_escaped>\\{1,4}[\"'])[^\"'\n]*?(?=\\?[\"'\n]|\Z)"
-    # The repr of an object may stand around it: SecretStr('…').
-    r"|(?P<open>(?:[a-z_][\w.]{0,60}\()?[bru]{0,2}(?P<quote>[\"']))(?:(?!(?P=quote))[^\\\n]|\\.)*+(?P<close>(?P=quote)?)"
+    # Where a quote opens the next pair's value, none has closed this one: the text was cut.
+    rf"|(?P<open>{_REPR}(?P<quote>[\"']))(?:(?!(?P=quote)|{_KEY}{_SEPARATOR}{_REPR}(?P=quote))[^\\\n]|\\.)*+"
+    rf"(?:(?P<close>(?P=quote))(?:(?=\w){_NO_PAIR}{_REST_OF_WORD}++)?)?"
 )
 # What opens a container holds pairs of its own; in ODBC's connection strings braces are quotes. A key is no value.
-_BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|(?![\[{{<]|{_KEY}[ \t]?[:=])[^\s\"'&;,]*[^\s\"'&;,<>)\]}}.:]"
+_NO_VALUE: Final = rf"(?![\[{{<]|{_KEY}[ \t]?[:=])"
+_BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|{_NO_VALUE}(?P<bare>{_WORD}{_REST_OF_WORD}*+)"
+_HALF_QUOTED: Final = rf"{_NO_VALUE}(?P<bare>[^\s\"'&;,\\]{{1,200}}{_QUOTE_WITHIN}{_REST_OF_WORD}++)"
+_PUNCTUATION: Final = "<>)]}.:"  # around a value, at its end
 _NAME: Final = re.compile(rf"{_KEY}\Z", re.IGNORECASE)
-_PAIR: Final = re.compile(rf"(?P<key>{_KEY}){_SEPARATOR}(?!{_LITERAL})(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
+_BEGIN_OF_PAIR: Final = rf"(?P<key>{_KEY})(?P<separator>{_SEPARATOR})(?!{_LITERAL})"
+_QUOTED_PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_HALF_QUOTED})", re.IGNORECASE)
+_PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
+# A body has any number of lines, maybe with `\n` for the line breaks, maybe with headers; a cut one has no end, and is
+# followed by whatever.
+_PEM: Final = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+    rf"(?:(?!(?i:\s{{0,4}}{_KEY}{_SEPARATOR}))(?:[\w+/=\s\\|:,.()]|-(?!-)))*+"
+    r"(?:-----END [A-Z0-9 ]{1,60}-----)?"
+)
 # Headers whose whole line is the secret; elsewhere they are keys like the others.
 _SCHEMES: Final = r"(?:basic|bearer|digest|negotiate|token|apikey)[ \t]"
 _HEADER: Final = re.compile(
@@ -91,10 +105,11 @@ def redact(text: str) -> str:
     Keys, separators, quotes and the user in a URL stay, so that the reader sees what was there. Time grows with the
     length of the text only.
     """
-    text = _PEM.sub(REDACTED, text)
-    text = _OURS.sub(REDACTED, text)  # First: a known token before it ends only once it is gone.
-    text = _KNOWN_TOKENS.sub(REDACTED, text)
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
+    text = _PEM.sub(REDACTED, text)  # One that was cut takes along what comes behind it, up to a character not its own.
+    text = _OURS.sub(REDACTED, text)  # First: a known token before it ends only once it is gone.
+    text = _QUOTED_PAIR.sub(_without_value, text)
+    text = _KNOWN_TOKENS.sub(REDACTED, text)
     text = _SCHEME.sub(_without_token, text)
     text = _HEADER.sub(_without_value, text)
     return _PAIR.sub(_without_value, text)
@@ -123,5 +138,9 @@ def _without_token(match: re.Match[str]) -> str:
 
 def _without_value(match: re.Match[str]) -> str:
     groups = match.groupdict(default="")
+    bare = groups.get("bare", "")
+    value = bare.rstrip(_PUNCTUATION)
+    if bare and not value:
+        return match[0]
     opened = groups.get("open_escaped", "") or groups.get("open", "")
-    return f"{groups['key']}{groups['separator']}{opened}{REDACTED}{groups.get('close', '')}"
+    return f"{groups['key']}{groups['separator']}{opened}{REDACTED}{groups.get('close', '')}{bare[len(value) :]}"
