@@ -17,7 +17,7 @@ from sqlalchemy import text
 from starlette.datastructures import Headers
 
 from fairlane import ConfigurationError, JobContext, WebSettings
-from fairlane.api import bodies, downloads
+from fairlane.api import bodies, downloads, sockets
 from fairlane.api.bodies import SMALL
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
@@ -48,9 +48,19 @@ def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
     assert client.get("/organizations/acme/jobs").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["organizations/acme/jobs", "socket.io/?EIO=4&transport=polling&sid="])
-def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypatch: pytest.MonkeyPatch, path: str):
-    monkeypatch.setattr(bodies, "_PATIENCE", 0.1)
+@pytest.mark.parametrize(
+    ("path", "patience"),
+    [
+        ("organizations/acme/jobs", "_PATIENCE"),
+        ("socket.io/?EIO=4&transport=polling&sid=", "STRANGERS_PATIENCE"),
+        ("sessions", "STRANGERS_PATIENCE"),
+    ],
+)
+def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, patience: str
+):
+    for module in (bodies, sockets):
+        monkeypatch.setattr(module, patience, 0.1, raising=False)
     url, secret = urlsplit(api.url), api.token("member")
     if path.endswith("sid="):
         path += socket_of(api)
@@ -61,6 +71,40 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypa
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:
         slow.sendall(head.encode())
         assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waited_for(api: Api):
+    """No test is known by two addresses; whoever has a credential is not counted among them."""
+    head = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+    with ExitStack() as stack:
+        slow = [stack.enter_context(closing(api.connect())) for _ in range(21)]
+        for one in slow:
+            one.sendall(head + b"\r\n{")
+        refused = select(slow, [], [], PATIENCE)[0]
+        assert len(refused) == 1
+        assert refused[0].recv(12) == b"HTTP/1.1 429"
+        assert api.as_("member").get("/organizations/acme/jobs").status_code == 200
+        assert api.client().get("/health").status_code == 200
+        login = {"user": "member", "password": PASSWORD}
+        answer = api.client().post("/sessions", json=login)
+        assert (answer.status_code, answer.json()["type"]) == (429, "urn:fairlane:problem:too-much-at-once")
+        next(one for one in slow if one is not refused[0]).close()
+        wait_until(lambda: api.client().post("/sessions", json=login).status_code == 401)
+
+
+@pytest.mark.parametrize("path", ["organizations/acme/jobs", "health"])
+def test_of_a_request_that_was_answered_the_rest_of_the_body_is_waited_for_no_longer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    monkeypatch.setattr(server, "_HEAD_PATIENCE", 1.0)
+    with closing(api.connect()) as slow:
+        slow.sendall(f"GET /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
+        assert slow.recv(9) == b"HTTP/1.1 "
+        with suppress(ConnectionError):
+            for _ in range(500):  # a byte now and then keeps no connection
+                slow.sendall(b" ")
+                time.sleep(0.02)
+            pytest.fail("it was kept")
 
 
 def test_of_a_socket_that_has_shown_no_ticket_little_is_read_and_nothing_of_one_that_is_unknown(api: Api):

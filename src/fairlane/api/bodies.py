@@ -3,7 +3,7 @@
 from asyncio import Timeout, get_running_loop, timeout
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -13,6 +13,7 @@ from fairlane.api.json_text import CUT, JsonText
 from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
 from fairlane.api.turns import PLACE
+from fairlane.domain.permissions import Principal
 
 SMALL: Final = 16 * 1024  # bytes; no more is read without a valid credential: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # their bodies are not read
@@ -30,16 +31,19 @@ _BOUNDS: Final = (
 )
 _SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
+STRANGERS_PATIENCE: Final = 10  # seconds for one without a credential; as long as for a head
+_MOST_OF_ADDRESS: Final = 20  # bodies without a credential that are waited for
 _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
 
 
 class _Body:
     """Count one body that is read, or worked on."""
 
-    def __init__(self, place: str, user: str) -> None:
+    def __init__(self, place: str, principal: Principal | None) -> None:
+        user = principal.user if principal is not None else ""
         self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
         self.held = 0  # bytes that count
-        self.patience = timeout(_PATIENCE)
+        self.patience = timeout(_PATIENCE if principal is not None else STRANGERS_PATIENCE)
 
 
 class BodyGuard:
@@ -62,10 +66,12 @@ class BodyGuard:
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
         # Bodies that count and are not whole, and until when their bytes so far suffice at the pace of the largest.
         self._coming: dict[_Body, float] = {}
+        self._strangers: Counter[str] = Counter()  # bodies without a credential that are waited for, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
-        if scope["type"] != "http":
+        # Whoever looks whether the server is up has no place, and nobody reads a body of theirs.
+        if scope["type"] != "http" or PLACE not in scope.get("state", {}):
             await self._app(scope, receive, send)
             return
         body = _body_in(scope)
@@ -148,7 +154,8 @@ class BodyGuard:
             Problem
         """
         headers = Headers(scope=scope)
-        is_small = scope["method"] in _BODILESS or scope.get("state", {}).get("principal") is None
+        is_stranger = scope["state"].get("principal") is None
+        is_small = scope["method"] in _BODILESS or is_stranger
         limit = min(SMALL, self._limit) if is_small else self._limit
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=CUT)
@@ -157,12 +164,28 @@ class BodyGuard:
             raise _too_large(limit)
         json = JsonText(headers, self._most_values)
         try:
-            read = await body_of(receive, limit, body.patience, json.add)
+            with self._waiting(scope["state"][PLACE]) if is_stranger else nullcontext():
+                read = await body_of(receive, limit, body.patience, json.add)
         finally:
             self._coming.pop(body, None)  # it is whole or refused, so nobody waits for more of it
         if read:
             json.end()
         return read
+
+    @contextmanager
+    def _waiting(self, address: str) -> Iterator[None]:
+        """Count a body that is waited for, of an address that has shown no credential.
+
+        Raises:
+            Problem: so many of it are waited for already.
+        """
+        if self._strangers[address] >= _MOST_OF_ADDRESS:
+            raise _try_later(429, "too-much-at-once", "So many bodies without a credential come from your address")
+        self._strangers[address] += 1
+        try:
+            yield
+        finally:
+            self._strangers -= Counter([address])  # which keeps no zeros
 
 
 def may_be_large(scope: Scope) -> bool:
@@ -176,11 +199,10 @@ def may_be_large(scope: Scope) -> bool:
 
 
 def _body_in(scope: Scope) -> _Body:
-    state = scope.get("state", {})
-    place, principal = state.get(PLACE, ""), state.get("principal")
+    place, principal = scope["state"][PLACE], scope["state"].get("principal")
     if not is_organization(place):
         place = "operators" if principal is not None and principal.is_operator else ""
-    return _Body(place, principal.user if principal is not None else "")
+    return _Body(place, principal)
 
 
 async def body_of(
@@ -200,7 +222,8 @@ async def body_of(
             return await _all_of(receive, limit, look)
     except TimeoutError:
         detail = (
-            f"The body did not come within {_PATIENCE} s, or stalled for {_SLOW} s while there was no room; "
+            f"The body did not come within {_PATIENCE} s, without a credential {STRANGERS_PATIENCE} s, or stalled for "
+            f"{_SLOW} s while there was no room; "
             "send it faster, or less at once."
         )
         raise Problem(408, "slow-body", detail, headers=CUT) from None

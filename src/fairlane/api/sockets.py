@@ -4,6 +4,7 @@ So none of the other layers applies to it: not the credential in each request, w
 bodies must be. What does is here: which pages may, how many may come without one, and how much they may send.
 """
 
+from asyncio import timeout
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api.authentication import ROOT, path_of, refuse_socket
-from fairlane.api.bodies import SMALL, body_of, replayed
+from fairlane.api.bodies import SMALL, STRANGERS_PATIENCE, body_of, replayed
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
 from fairlane.api.watching import Door
@@ -82,7 +83,8 @@ class SocketDoor:
         if scope["type"] != "http":
             return receive
         has_ticket = sid is not None and self._sockets.has_let_in(sid)
-        body = await body_of(receive, LARGEST if has_ticket else SMALL)
+        patience = None if has_ticket else timeout(STRANGERS_PATIENCE)
+        body = await body_of(receive, LARGEST if has_ticket else SMALL, patience)
         return replayed(body, receive) if body is not None else None
 
 

@@ -84,6 +84,7 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
 class PunctualProtocol(_ReadProtocol, H11Protocol):
     """Uvicorn's, which closes a connection whose request line and headers are not whole in time.
 
+    So it does where a request is answered and the rest of its body, which nobody reads, is not there in that time.
     Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
     a byte now and then would keep a connection for ever.
     """
@@ -101,8 +102,18 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
         if self._late is None and self.conn.their_state is h11.IDLE:
             self._wait()
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self.conn.their_state is not h11.IDLE and not self._has_rest:
             self._wait_no_more()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that was not read."""
+        super().on_response_complete()
+        if self._has_rest and self._late is None:
+            self._wait()
+
+    @property
+    def _has_rest(self) -> bool:
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
