@@ -7,6 +7,7 @@ import pytest
 
 from fairlane import IllegalTransition, JobContext, PermanentError
 from fairlane.domain.events import HandlerAbandoned, JobProgressed
+from fairlane.domain.reasons import time_of
 from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, Gate, engine, running, started
@@ -131,9 +132,11 @@ def test_a_handler_that_returns_after_the_request_completes_and_the_log_notes_it
         gate.reached()
         fl.cancel(job.id, organization="acme", user="ana")
         gate.open()
-        assert fl.ended(job).status == "completed"
-    assert fl.value(job) == "done all the same"
-    assert "it ended before the cancel by ana" in fl.reasons(job)
+        ended = fl.ended(job)
+    assert (ended.status, fl.value(job)) == ("completed", "done all the same")
+    assert ended.cancel_requested_at is not None
+    at = time_of(ended.cancel_requested_at)
+    assert fl.reasons(job).endswith(f"handler returned; it completed, though ana asked at {at} to cancel it")
 
 
 def test_a_handler_that_fails_after_the_request_is_canceled_and_not_retried(fl: Engine) -> None:

@@ -63,7 +63,7 @@ ATTEMPTS = st.builds(
     cancel_requested_by=st.none(),
     deferrals=st.integers(0, MOST_DEFERRALS - 1),
 )
-CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_by="ann"))
+CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_at=NOW, cancel_requested_by="ann"))
 SEEDS = st.integers(0, 2**32)
 
 
@@ -94,7 +94,7 @@ def test_after_a_cancel_request_no_other_attempt_follows_r10(job, outcome):
 def test_a_handler_that_returns_completes_despite_a_cancel_request_and_the_log_says_so_r10(job):
     transition = decided(job, Completed("1"))
     assert transition.target is JobStatus.COMPLETED
-    assert "cancel by ann" in transition.steps[-1].message
+    assert "though ann asked at 2026-01-01 00:00:00 UTC to cancel it" in transition.steps[-1].message
 
 
 @given(ATTEMPTS | CANCELED, OUTCOMES)

@@ -53,7 +53,9 @@ def waiting(status: JobStatus) -> Start:
 
 BUILT: dict[str, Any] = {
     "complete": transitions.complete(NOW, "1"),
-    "complete despite a request": transitions.complete(NOW, None, "it ended before the cancel by ann"),
+    "complete despite a request": transitions.complete(
+        NOW, None, "it completed, though ann asked at noon to cancel it"
+    ),
     "retry a failure": transitions.retry(JobStatus.FAILED, ERROR, Try(1, 6), NOW),
     "retry a timeout": transitions.retry(JobStatus.TIMED_OUT, ERROR, Try(1, 6), NOW),
     "give up a failure": transitions.give_up(JobStatus.FAILED, ERROR, Try(1, 6), "permanent", NOW),

@@ -27,6 +27,7 @@ from fairlane.domain.outcomes import (
     TimedOut,
     Try,
 )
+from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import ENDED_BADLY, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
 
@@ -50,6 +51,7 @@ class AttemptState:
     max_retries: int | None  # None = unlimited
     deferrals: int = 0  # in a row
     organization_is_gone: bool = False
+    cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
 
@@ -149,9 +151,11 @@ def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
 
 
 def _canceled_too_late(job: AttemptState) -> str:
-    if job.cancel_requested_by is None:
+    """Return what the log says of a request that changed nothing. Whether the handler heard of it is not known."""
+    if job.cancel_requested_at is None:
         return ""
-    return f"it ended before the cancel by {job.cancel_requested_by}{_why(job)}"
+    at = time_of(job.cancel_requested_at)
+    return f"it completed, though {job.cancel_requested_by} asked at {at} to cancel it{_why(job)}"
 
 
 def _how_it_stopped(job: AttemptState, outcome: Outcome) -> str:

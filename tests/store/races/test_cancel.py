@@ -4,6 +4,7 @@ import pytest
 
 from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released, Snoozed, Stopped
+from fairlane.domain.reasons import time_of
 from fairlane.store.statements import cancel, dead_letters, stage
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, answers_at_once
@@ -16,9 +17,10 @@ FAILED, COMPLETED, CANCELED, DEAD_LETTER = (
     JobStatus.CANCELED,
     JobStatus.DEAD_LETTER,
 )
+TOO_LATE = "handler returned; it completed, though ana asked at {at} to cancel it (wrong month)"
 # How an attempt ends after its cancel was requested: the status, and what the log says.
 ENDS: dict[str, tuple[Outcome, JobStatus, str]] = {
-    "returned": (Completed(), COMPLETED, "handler returned; it ended before the cancel by ana (wrong month)"),
+    "returned": (Completed(), COMPLETED, TOO_LATE),
     "stopped": (Stopped(), CANCELED, "cancel took effect: the handler stopped (wrong month)"),
     "raised": (JAMMED, CANCELED, "cancel took effect: the handler raised PrinterError (wrong month)"),
     "raised a permanent error": (BROKEN, CANCELED, "cancel took effect: the handler raised PrinterError (wrong month)"),
@@ -59,7 +61,9 @@ class TestFinish:
             scene.end(claimed, outcome=outcome)
         after = assert_log_agrees(scene.fl, job)
         assert (after.status, after.canceled_by) == (status, "ana" if status == CANCELED else None)
-        assert scene.fl.history(job.id, organization="acme")[-1].message == last_words
+        assert after.cancel_requested_at is not None
+        told = scene.fl.history(job.id, organization="acme")[-1].message
+        assert told == last_words.format(at=time_of(after.cancel_requested_at))
 
     def test_a_cancel_that_waits_for_a_completion_finds_nothing_to_cancel(self, scene: Scene, race: Race):
         job = scene.submit()
@@ -98,7 +102,9 @@ class TestFinish:
         assert after.status == COMPLETED
         told = scene.fl.history(job.id, organization="acme")[-1].message
         requested = any(isinstance(answer, Job) for answer in cancels)
-        assert told == "handler returned" + ("; it ended before the cancel by ana (wrong month)" if requested else "")
+        assert (after.cancel_requested_at is not None) == requested
+        at = time_of(after.cancel_requested_at) if after.cancel_requested_at is not None else ""
+        assert told == (TOO_LATE.format(at=at) if requested else "handler returned")
 
 
 class TestClaim:

@@ -4,7 +4,7 @@ FROM (SELECT value ->> 0 AS organization_id, CAST(value ->> 1 AS uuid) AS id, CA
   FROM json_each(:given)) AS given
 CROSS JOIN LATERAL (
   SELECT live.lease_token, live.attempt, live.retry_count, live.rescue_count, jobs.max_retries, live.deferrals,
-    live.cancel_requested_by, live.cancel_reason
+    live.cancel_requested_at, live.cancel_requested_by, live.cancel_reason
   FROM fairlane_live AS live
   JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organization_id AND jobs.id = live.id
   WHERE live.organization_id = given.organization_id AND live.id = given.id AND live.lease_token = given.lease_token

@@ -30,7 +30,7 @@ from fairlane.store.tables import AnyRow, jobs, live
 
 _COLUMNS: Final = (
     *(live.c.lease_token, live.c.attempt, live.c.retry_count, live.c.rescue_count, jobs.c.max_retries),
-    *(live.c.deferrals, live.c.cancel_requested_by, live.c.cancel_reason),
+    *(live.c.deferrals, live.c.cancel_requested_at, live.c.cancel_requested_by, live.c.cancel_reason),
 )
 
 
@@ -191,6 +191,7 @@ def _attempt(row: AnyRow, *, is_gone: bool) -> AttemptState:
         max_retries=row.max_retries,
         deferrals=row.deferrals,
         organization_is_gone=is_gone,
+        cancel_requested_at=row.cancel_requested_at,
         cancel_requested_by=row.cancel_requested_by,
         cancel_reason=row.cancel_reason or "",
     )
