@@ -90,6 +90,7 @@ const deadLetterGroup = createRoute({
 const queues = createRoute({
   getParentRoute: () => organization,
   path: "queues",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/queues/Queues"), "Queues"),
 });
 const jobTypes = createRoute({
@@ -161,6 +162,7 @@ const operatorDeadLetters = createRoute({
 const operatorQueues = createRoute({
   getParentRoute: () => operator,
   path: "queues",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/queues/OperatorQueues"), "OperatorQueues"),
 });
 const operatorJobTypes = createRoute({

@@ -200,6 +200,21 @@ def test_r15_queues_with_their_live_jobs(world: World, reads: Reads) -> None:
     assert queues == [("bulk", 0, 0, 0, 1), ("default", 1, 1, 1, 0)]
 
 
+def test_r15_queues_come_in_pages_of_which_the_database_counts_no_other(world: World, reads: Reads) -> None:
+    for queue in ("b", "a", "d", "c"):
+        world.submit(queue=queue)
+    world.submit("rival", queue="bb")
+    world.pause("queue", "aa")
+
+    def page(organization: str | None, after: str | None = None) -> list[tuple[str, int]]:
+        return [(one.queue, one.ready) for one in reads.queues(organization, after=after, limit=3)]
+
+    assert page("acme") == [("a", 1), ("b", 1), ("c", 1)]
+    assert page("acme", "c") == [("d", 1)]
+    assert page(None) == [("a", 1), ("aa", 0), ("b", 1)]
+    assert page(None, "b") == [("bb", 1), ("c", 1), ("d", 1)]
+
+
 def test_r15_ready_jobs_that_wait_at_a_limit_are_counted_apart(world: World, reads: Reads) -> None:
     worker = world.start_worker()
     world.set_max_running("acme", 1)

@@ -71,11 +71,16 @@ export function jobTypesQuery(organization: string) {
 }
 
 /** Those in which the organization has live jobs. */
-export function queuesQuery(organization: string) {
+export function queuesQuery(organization: string, cursor?: string) {
   return queryOptions({
-    queryKey: within(organization, "queues"),
+    queryKey: within(organization, "queues", cursor),
     queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/organizations/{organization}/queues", { params: { path: { organization } }, signal })),
+      ask(
+        api.GET("/api/v1/organizations/{organization}/queues", {
+          params: { path: { organization }, query: { ...(cursor && { cursor }) } },
+          signal,
+        }),
+      ),
   });
 }
 
@@ -145,10 +150,13 @@ export function jobsQuery(
 }
 
 /** Questions of operators, which are of all organizations. */
-export const allQueuesQuery = queryOptions({
-  queryKey: ["operator", "queues"],
-  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/queues", { signal })),
-});
+export function allQueuesQuery(cursor?: string) {
+  return queryOptions({
+    queryKey: ["operator", "queues", cursor],
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/operator/queues", { params: { query: { ...(cursor && { cursor }) } }, signal })),
+  });
+}
 export const allJobTypesQuery = queryOptions({
   queryKey: ["operator", "job-types"],
   queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/job-types", { signal })),

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 LARGEST = 100
 Limit = Annotated[int, Query(ge=1, le=LARGEST, description="How many at most.")]
+LARGEST_OF_QUEUES = 1000
+QueueLimit = Annotated[int, Query(ge=1, le=LARGEST_OF_QUEUES, description="How many at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=1000, description="The page before's `next_cursor`; left out: from the start.")
 ]

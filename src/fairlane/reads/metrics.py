@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -212,10 +212,10 @@ class LiveJobs:
         return found
 
 
-def live_jobs(connection: Connection, organization: str | None = None) -> LiveJobs:
-    """Count live jobs; None = those of all organizations."""
+def live_jobs(connection: Connection, organization: str | None = None, queues: Sequence[str] | None = None) -> LiveJobs:
+    """Count live jobs; None = those of all organizations, or in all queues."""
     found = LiveJobs()
-    for row in statements.live_by_lane(connection, organization):
+    for row in statements.live_by_lane(connection, organization, queues):
         lane = Lane(row.queue, row.organization, row.job_type)
         found.by_status[JobStatus(row.status)][lane] += row.size
         if row.ready:

@@ -43,6 +43,7 @@ from fairlane.registry.keyring import Keyring
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import attempts, history, lanes, organizations, rows
+from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
 
@@ -291,25 +292,37 @@ class Reads:
             of=_scope(organization),
         )
 
-    def queues(self, organization: str | None = None) -> tuple[QueueView, ...]:
+    def queues(
+        self, organization: str | None = None, *, after: str | None = None, limit: int | None = None
+    ) -> tuple[QueueView, ...]:
         """Return queues with live jobs of the organization, by name; None = of all, and paused ones, for operators.
 
         While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
+
+        Args:
+            after: only queues behind this one.
+            limit: how many at most; None = all. Then a limit on what runs is looked at for these queues alone.
         """
         clock = self._database.clock
-        live = self._tenants.read(lambda c: numbers.live_jobs(c, organization), of=_scope(organization))
+
+        whose, names = _scope(organization), None
+        if limit is not None:
+            names = self._tenants.read(lambda c: statements.queue_names(c, organization, after, limit), of=whose)
+        live = self._tenants.read(lambda c: numbers.live_jobs(c, organization, names), of=whose)
         theirs = self._host_limits({lane.organization for lane in live.ready})
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
-            running = live.running() if organization is None else lanes.running(connection)
+            running = live.running() if organization is None and names is None else lanes.running(connection)
             held = numbers.held(connection, clock, live, running, max_running)
             return numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, organization))
 
         # Limits on a type are all organizations', so what runs of it is everybody's.
         views = self._database.read(read, of=EVERYONE)
-        mine = {lane.queue for lane in live.lanes()}
-        return tuple(one for one in views if organization is None or one.queue in mine)
+        mine = {one.queue: one for one in views}
+        if organization is not None:
+            mine = {queue: mine[queue] for queue in sorted({lane.queue for lane in live.lanes()})}
+        return tuple(mine.values() if names is None else (mine[one] for one in names if one in mine))
 
     def overview(self, limit: int = 1000) -> Overview:
         """Return queues, organizations, so many running jobs, and workers in one look. For operators."""

@@ -19,7 +19,7 @@ export function Hindrances({ workers, queued }: { workers: number | null | undef
 /** What has no worker, what is paused, and what rests. */
 function Held() {
   const refetchInterval = 30_000; // what is live is counted for queues, however much it is
-  const queues = useQuery({ ...allQueuesQuery, refetchInterval });
+  const queues = useQuery({ ...allQueuesQuery(), refetchInterval });
   const types = useQuery({ ...allJobTypesQuery, refetchInterval });
   const breakers = useQuery({ ...allBreakersQuery, refetchInterval });
   const pausedQueues = (queues.data?.items ?? []).filter(({ paused }) => paused).map(({ queue }) => queue);

@@ -3,14 +3,16 @@ import { Link } from "@tanstack/react-router";
 import { queuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Card, Page } from "../../ui";
+import { usePaging } from "../../shell/paging";
+import { Card, Page, Pager } from "../../ui";
 import { HeldBack } from "./HeldBack";
 import { QueueTable } from "./QueueTable";
 
 /** The queues in which an organization has live jobs. */
 export function Queues() {
   const organization = useOrganization();
-  const found = useQuery({ ...queuesQuery(organization), refetchInterval: useRefetch(2) });
+  const { cursor, onCursor } = usePaging();
+  const found = useQuery({ ...queuesQuery(organization, cursor), refetchInterval: useRefetch(2) });
   return (
     <Page title="Queues" description="Where this organization has jobs that have not ended.">
       <HeldBack organization={organization} />
@@ -28,6 +30,12 @@ export function Queues() {
               {queue}
             </Link>
           )}
+        />
+        <Pager
+          first={cursor === undefined}
+          next={found.data?.next_cursor}
+          onFirst={() => onCursor(undefined)}
+          onNext={onCursor}
         />
       </Card>
     </Page>

@@ -9,7 +9,17 @@ from starlette.responses import Response
 from fairlane.api import exposition
 from fairlane.api.authentication import ROOT
 from fairlane.api.downloads import Download
-from fairlane.api.pages import Before, Counted, Cursor, Items, Limit
+from fairlane.api.pages import (
+    LARGEST_OF_QUEUES,
+    Before,
+    Counted,
+    Cursor,
+    Items,
+    Limit,
+    QueueLimit,
+    after_of,
+    page_from,
+)
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import DeadLetterGroup
@@ -134,9 +144,10 @@ def list_dead_letter_groups(operation: _Listing, limit: Limit = 50, cursor: Curs
 
 
 @router.get("/queues", operation_id="listQueuesOfAll")
-def list_queues(operation: _Listing) -> Items[QueueView]:
+def list_queues(operation: _Listing, limit: QueueLimit = LARGEST_OF_QUEUES, cursor: Cursor = None) -> Items[QueueView]:
     """List queues with live jobs, and paused ones, and say of each what keeps jobs of it from starting."""
-    return Items[QueueView](items=list(operation.fl.reads.queues()))
+    found = operation.fl.reads.queues(after=after_of(cursor), limit=limit + 1)
+    return page_from(found, lambda one: one.queue, limit)
 
 
 @router.post("/queues/{queue:name}/pause", status_code=204, operation_id="pauseQueue")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.pages import Items
+from fairlane.api.pages import LARGEST_OF_QUEUES, Cursor, Items, QueueLimit, after_of, page_from
 from fairlane.api.rates import Rate
 from fairlane.api.resources.overviews import Minutes
 from fairlane.api.scope import InOrganization, Scope
@@ -71,9 +71,10 @@ def get_metrics(scope: _Measuring, minutes: Minutes = 60) -> Metrics:
 
 
 @router.get("/queues", tags=["queues"], operation_id="listQueues")
-def list_queues(scope: _Listing) -> Items[QueueView]:
+def list_queues(scope: _Listing, limit: QueueLimit = LARGEST_OF_QUEUES, cursor: Cursor = None) -> Items[QueueView]:
     """List queues in which the organization has live jobs, and say of each what keeps jobs of it from starting."""
-    return Items[QueueView](items=list(scope.fl.reads.queues(scope.organization)))
+    found = scope.fl.reads.queues(scope.organization, after=after_of(cursor), limit=limit + 1)
+    return page_from(found, lambda one: one.queue, limit)
 
 
 @router.get("/job-types", tags=["job types"], operation_id="listJobTypes")

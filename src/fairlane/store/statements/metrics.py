@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, Table, func, select
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.sql import fixed
 from fairlane.store.statements.rows import progress_of
-from fairlane.store.tables import AnyRow, dead_letters, ended, live, progress, workers
+from fairlane.store.tables import AnyRow, dead_letters, ended, live, pauses, progress, workers
 
 S = TypeVar("S", bound=Select[*tuple[object, ...]])
 
@@ -85,13 +85,31 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
     return connection.execute(within(statement, live, organization)).all()
 
 
-def live_by_lane(connection: Connection, organization: str | None = None) -> Sequence[AnyRow]:
+def queue_names(connection: Connection, organization: str | None, after: str | None, limit: int) -> list[str]:
+    """Return the first queues after this one, as the database orders names.
+
+    Those with live jobs of the organization; None = of all organizations, and paused ones.
+    """
+    found = within(select(live.c.queue.label("name")).distinct(), live, organization)
+    names = found.subquery()
+    if organization is None:
+        names = found.union(select(pauses.c.name).where(pauses.c.subject == "queue")).subquery()
+    page = select(names.c.name).order_by(names.c.name).limit(limit)
+    page = page.where(names.c.name > after) if after is not None else page
+    return list(connection.execute(within(page, live, None) if organization is None else page).scalars())
+
+
+def live_by_lane(
+    connection: Connection, organization: str | None = None, queues: Sequence[str] | None = None
+) -> Sequence[AnyRow]:
     """Return `queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs.
 
     Args:
         organization: whose; None = all organizations'.
+        queues: only in these; None = in all.
     """
     owner = live.c.organization_id.label("organization")
     group = (live.c.queue, owner, live.c.job_type, live.c.status, live.c.ready)
     statement = select(*group, func.count().label("size")).group_by(*group)
+    statement = statement.where(live.c.queue.in_(queues)) if queues is not None else statement
     return connection.execute(within(statement, live, organization)).all()
