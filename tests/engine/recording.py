@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.engine.context import Interrupt, JobContext
 from fairlane.engine.executors.base import Call, Executor, Raised
 from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
@@ -48,6 +49,11 @@ class RecordingChannel:
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         return iter([f"{parent_id} ".encode(), name.encode()])
+
+    result_limit = 2**20
+
+    def judge(self, value: object, error: Raised | None) -> Outcome:
+        return Completed()
 
     def of(self, kind: type[Report]) -> list[Any]:
         return [report for report in self.reports if isinstance(report, kind)]
@@ -111,7 +117,9 @@ class Begun:
     def abandon(self) -> None:
         self.execution.abandon()
 
-    def _on_end(self, value: object, error: Raised | None) -> None:
+    def _on_end(self, value: object, error: Raised | None, judged: Outcome | None) -> None:
+        if value is None and isinstance(judged, Completed) and judged.result is not None:  # of a process
+            value = json.loads(judged.result)
         if isinstance(error, BaseException):
             self.finished.set_exception(error)
         else:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Abandoned, Executor, HandlerQuit
 from fairlane.engine.executors.thread import ThreadExecutor
 from fairlane.engine.reports import Interruption, Progress
+from fairlane.store.shared_threads import SharedThreads
 from tests.engine.recording import Begun, RecordingChannel, call, end_of
 from tests.patience import PATIENCE
 
 Body = Callable[..., object]
 
 
-@pytest.fixture(params=[AsyncExecutor, ThreadExecutor])
+@pytest.fixture(params=[partial(AsyncExecutor, SharedThreads(2, "test")), ThreadExecutor], ids=["loop", "threads"])
 async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
     executor: Executor = request.param()
     await executor.start()

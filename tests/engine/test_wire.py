@@ -26,7 +26,7 @@ class NeedsArguments(ConnectionError):
 
 def raised(error: BaseException, *, transient: tuple[str, ...] = ()) -> Any:
     """What a child says of an error of its handler."""
-    start = {"run": 1, "start": wire.FACTS.dump_python(facts(), mode="json"), "target": ("m", "n")}
+    start = {"run": 1, "start": wire.FACTS.dump_python(facts(), mode="json"), "target": ("m", "n"), "limit": 9}
     run = Run(start | {"errors": (transient, ())}, cast("Any", None))
     try:
         raise error

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -10,7 +11,10 @@ import pytest
 
 from fairlane import JobContext
 from fairlane.engine import loop_watch as module
+from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.loop_watch import LoopWatch
+from fairlane.store.shared_threads import SharedThreads, _end_of
+from tests.engine.recording import Begun, call, end_of
 from tests.engine.worker_kit import engine, until
 from tests.engine.worker_store import registered
 from tests.patience import PATIENCE
@@ -21,12 +25,14 @@ class Told:
 
     def __init__(self) -> None:
         self.blocked: list[tuple[float, str, str | None]] = []
+        self.are_ours: list[bool] = []
         self.stuck: list[float] = []
         self.said = threading.Event()
         self.often = threading.Event()
 
-    def on_blocked(self, seconds: float, where: str, task: str | None) -> None:
+    def on_blocked(self, seconds: float, where: str, task: str | None, is_ours: bool) -> None:
         self.blocked.append((seconds, where, task))
+        self.are_ours.append(is_ours)
         self.said.set()
 
     def on_stuck(self, seconds: float) -> None:
@@ -49,6 +55,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCKED_AFTER", 0.1)
 
 
+@pytest.fixture
+async def executor() -> AsyncIterator[AsyncExecutor]:
+    executor = AsyncExecutor(SharedThreads(2, "test"))
+    yield executor
+    await executor.stop()
+
+
 async def test_a_block_is_told_once_with_its_place() -> None:
     told = Told()
     with watching(told, stuck_after=60.0):
@@ -60,7 +73,32 @@ async def test_a_block_is_told_once_with_its_place() -> None:
     assert this is not None
     assert task == this.get_name()
     assert where.startswith("threading.py")  # the place itself, as no handler of ours has called it
+    assert told.are_ours == [False]
     assert told.stuck == []
+
+
+async def test_no_handler_is_blamed_for_a_block_of_our_own() -> None:
+    """What we call there may be of a handler's, such as the objects in its result."""
+    told = Told()
+    with watching(told, stuck_after=60.0):
+        asyncio.get_running_loop().call_soon(_end_of, Future(), lambda: told.said.wait(PATIENCE))
+        await asyncio.sleep(0.1)
+    ((_, where, _),) = told.blocked
+    assert where.startswith("shared_threads.py")
+    assert told.are_ours == [True]
+
+
+async def test_a_handler_is_blamed_for_what_it_has_us_do(executor: AsyncExecutor) -> None:
+    told = Told()
+
+    async def handler(ctx: JobContext) -> None:
+        _end_of(Future(), lambda: told.said.wait(PATIENCE))
+
+    with watching(told, stuck_after=60.0):
+        await end_of(Begun(executor, call(handler)))
+    ((_, where, _),) = told.blocked
+    assert "in handler, within" in where
+    assert told.are_ours == [False]
 
 
 async def test_the_next_block_is_told_anew() -> None:

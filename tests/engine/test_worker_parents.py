@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -10,7 +11,9 @@ import sqlalchemy
 from sqlalchemy import event
 
 from fairlane import Job, JobContext, JobStatus
+from fairlane.domain.events import ServiceFailed
 from fairlane.engine import attempt, start_checks
+from fairlane.store.statements import attempts
 from tests.engine.worker_kit import Engine, engine, running, started, until
 from tests.patience import PATIENCE
 from tests.store.logins import plain
@@ -99,6 +102,21 @@ def test_what_parents_left_is_made_pythons_when_nothing_of_it_is_locked(
         with running(fl.worker()):
             assert fl.ended(waits).status is JobStatus.COMPLETED
     assert fl.value(waits) == 7
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyError("a mistake")], ids=["exit", "mistake"])
+def test_a_job_whose_parents_can_not_be_read_for_a_mistake_fails_and_frees_its_slot(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def parents_of(*_: object) -> NoReturn:
+        raise error
+
+    waits = child(fl)
+    monkeypatch.setattr(attempts, "parents_of", parents_of)
+    with running(fl.worker(concurrency=1)):
+        fl.events.wait(ServiceFailed, service="attempt")
+        until(lambda: fl.look(waits).error_type == type(error).__name__)
+        assert fl.ended(fl.give("number")).status is JobStatus.COMPLETED
 
 
 def test_a_job_is_canceled_while_its_parents_are_read(fl: Engine) -> None:

@@ -117,7 +117,8 @@ class HandlerAbandoned(Event):
 class LoopBlocked(Event):
     """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function.
 
-    `job_types` has its type, or all that it may be of: those of the async handlers that run.
+    `job_types` has its type, or all that it may be of: those of the async handlers that run. It has none if the worker
+    itself is what keeps the loop, or its host.
     """
 
     worker: str

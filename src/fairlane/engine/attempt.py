@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
@@ -43,7 +43,13 @@ if TYPE_CHECKING:
 
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
+# Characters of parameters; more are decoded in a thread.
+LARGE: Final = 10_000
+# Seconds; in that time what a handler left is judged in a thread, however many end together.
+_JUDGED: Final = 600.0
 _NOTHING: Final = Completed()
+# A handler's arguments, or how its attempt ends where there can be none.
+_Decoded: TypeAlias = dict[str, object] | Outcome
 
 
 class Attempt:
@@ -67,7 +73,7 @@ class Attempt:
         self._channel: AttemptChannel | None = None
         self._is_shut = False
         self._execution: Execution | None = None
-        self._reading: asyncio.Task[Read] | None = None
+        self._reading: asyncio.Task[tuple[Read, _Decoded | None]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
 
@@ -109,6 +115,11 @@ class Attempt:
         return self._channel.shut()
 
     @property
+    def result_limit(self) -> int:
+        """Return how many bytes its result may have as JSON."""
+        return self._slots.deps.settings.result_limit
+
+    @property
     def has_checkpoint(self) -> bool:
         """Return True if there may be one, of this attempt or of those before it."""
         has_sent = self._channel is not None and self._channel.has_checkpoint
@@ -116,24 +127,31 @@ class Attempt:
 
     @property
     def is_on_the_loop(self) -> bool:
-        """Return True if its handler is async, and nothing has to be read before it begins; from any thread."""
-        return self.job_type.isolation is Isolation.ASYNC and self._reading is None
+        """Return True if its handler is async, and no thread reads what it needs or judges its end; from any thread."""
+        execution = self._execution
+        is_judged = execution is not None and execution.ended is not None
+        return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
-    def begin_with(self, read: Callable[[], Read]) -> None:
-        """Begin once a thread has read what is not in the job's row; organizations take turns in these threads."""
+    def begin_with(self, read: Callable[[], Read] | None) -> None:
+        """Begin once a thread has decoded its parameters; organizations take turns in these threads.
+
+        Args:
+            read: reads what is not in the job's row, in that thread.
+        """
         self._reading = self._slots.loop.create_task(self._read(read))
         self._reading.add_done_callback(self._on_read)
 
-    async def _read(self, read: Callable[[], Read]) -> Read:
-        """Read; in an outage again and again for a minute.
+    async def _read(self, read: Callable[[], Read] | None) -> tuple[Read, _Decoded | None]:
+        """Read and decode; in an outage again and again for a minute.
 
         After that the job waits longer and longer, and its history says why; in the end the attempt fails.
         """
+        work = partial(self._read_and_decode, read)
         time_now, wait = self._slots.loop.time, 0.0
         until = time_now() + START_LIMIT
         while True:
             try:
-                coming = self._slots.report_threads.submit([self.facts.organization], read)
+                coming = self._slots.report_threads.submit([self.facts.organization], work)
             except RuntimeError as error:
                 raise NotBegun(str(error)) from error
             try:
@@ -141,51 +159,74 @@ class Attempt:
             except (StorageUnavailable, ConfigurationError) as error:
                 wait = min(next_wait(wait), SOON)
                 if time_now() + wait > until:
-                    return self.facts, Deferred(classify(error))
+                    return (self.facts, Deferred(classify(error))), None
             await asyncio.sleep(wait)
 
-    def _on_read(self, task: "asyncio.Task[Read]") -> None:
+    def _read_and_decode(self, read: Callable[[], Read] | None) -> tuple[Read, _Decoded | None]:
+        try:
+            facts, outcome = read() if read is not None else (self.facts, None)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            return (self.facts, self.mistaken(error)), None  # a task that raises it would end the loop
+        return (facts, outcome), self._decoded() if outcome is None else None
+
+    def _on_read(self, task: "asyncio.Task[tuple[Read, _Decoded | None]]") -> None:
         self._reading = None
         outcome: Outcome | None
+        decoded: _Decoded | None = None
         if self._stopped is not None:
             outcome = Stopped() if self._stopped is Interruption.CANCEL else Released("released at shutdown")
         elif task.cancelled():  # as the loop is taken down: the worker gives the job back as it leaves
             self._slots.forget(self)
             return
-        elif isinstance(error := task.exception(), Exception):
+        elif (error := task.exception()) is not None:
             outcome = self._failure(error) if isinstance(error, NotBegun) else self.mistaken(error)
         else:
-            self.facts, outcome = task.result()
+            (self.facts, outcome), decoded = task.result()
         if outcome is not None:
             self._slots.on_unbegun(self, outcome)
             return
-        self.begin()
+        self.begin(decoded)
         self.set_deadline()
 
-    def begin(self) -> None:
-        """Begin to run the handler; never raises for what a handler or its values do."""
-        job_type, facts = self.job_type, self.facts
-        outcome: Outcome
+    def _decoded(self) -> _Decoded:
+        """Decode the parameters; from any thread.
+
+        A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that what
+        can't be decoded ends the same whatever the isolation.
+        """
         try:
-            # A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that
-            # what can't be decoded ends the same whatever the isolation.
-            arguments = job_type.signature.decode(facts.parameters)
-            context = JobContext(facts, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
-            call = Call(job_type, arguments, context, facts, self)
-            execution = self._slots.executors[job_type.isolation].begin(call, self._on_finished)
+            return self.job_type.signature.decode(self.facts.parameters)
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
-            message = storable(error)
-            report = ErrorReport(kind, message, fingerprint=f"{kind} {job_type.name}")
-            outcome = Failed(report, is_of_handler=False)
-        except BaseException as error:  # noqa: BLE001 - a validator of the handler's own, or NotBegun
-            outcome = self._outcome(None, ending(error, None))
-        else:
-            if not execution.is_over:
-                self._execution = execution
-            return
-        self._slots.on_end(self, outcome)
+            report = ErrorReport(kind, storable(error), fingerprint=f"{kind} {self.job_type.name}")
+            return Failed(report, is_of_handler=False)
+        except BaseException as error:  # noqa: BLE001 - a validator of the handler's own
+            return self.judge(None, ending(error, None))
+
+    def begin(self, decoded: _Decoded | None = None) -> None:
+        """Begin to run the handler; never raises for what a handler or its values do.
+
+        Args:
+            decoded: its arguments, if a thread has decoded them.
+        """
+        if decoded is None:
+            decoded = self._decoded()
+        if isinstance(decoded, dict):
+            job_type, facts = self.job_type, self.facts
+            try:
+                context = JobContext(facts, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
+                call = Call(job_type, decoded, context, facts, self)
+                execution = self._slots.executors[job_type.isolation].begin(call, self._on_finished)
+            except BaseException as error:  # noqa: BLE001 - whatever keeps it from being run, as NotBegun
+                decoded = self.judge(None, ending(error, None))
+            else:
+                if not execution.is_over:
+                    self._execution = execution
+                return
+        self._slots.on_end(self, decoded)
 
     def set_deadline(self) -> None:
         """Have a timer stop it when its timeout is over, unless it has one or needs none."""
@@ -203,7 +244,7 @@ class Attempt:
             limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
             left = limit if timeout is None else min(limit, timeout)
         elif timeout is not None:
-            left = execution.started + timeout - now
+            left = (execution.started + timeout if execution.ended is None else execution.ended + _JUDGED) - now
         else:
             return
         if left > 0:
@@ -247,41 +288,44 @@ class Attempt:
         execution = self._execution
         if execution is None or execution.is_over:
             return
+        if execution.ended is not None and self._stopped is Interruption.SHUTDOWN:
+            return  # a thread judges how it ended, and its executor waits for that no longer than the worker
         if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
             facts = self.facts
             self._slots.deps.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
         execution.abandon()
 
-    def _on_finished(self, value: object, error: Raised | None) -> None:
+    def _on_finished(self, value: object, error: Raised | None, judged: Outcome | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         execution = self._execution
         ended = execution.ended if execution is not None else None
         started = execution.started if execution is not None else None  # later than `began`, by the start of a process
         self.seconds = (time.monotonic() if ended is None else ended) - (self.began if started is None else started)
-        outcome = self._outcome(value, error)
+        outcome = self._outcome(value, error, judged)
         self._execution = None  # which refers to this attempt, and no circle shall be left
         self._slots.on_end(self, outcome)
 
-    def _outcome(self, value: object, error: Raised | None) -> Outcome:
-        """Return how the attempt ends; raise nothing, or the job would run for ever.
+    def judge(self, value: object, error: Raised | None) -> Outcome:
+        """Return what follows from how the handler ended; from any thread. Raise nothing, or the job would never end.
 
         Ctrl-C raises nothing here: a worker that runs has a signal handler.
         """
         try:
-            return self._judged(value, error)
+            return self._success(value) if error is None else self._failure(error)
         except BaseException as mistake:  # noqa: BLE001 - one of ours, or of the handler's objects
             return self.mistaken(ending(mistake, None))
 
-    def _judged(self, value: object, error: Raised | None) -> Outcome:
+    def _outcome(self, value: object, error: Raised | None, judged: Outcome | None) -> Outcome:
+        """Return how the attempt ends, which may have been asked to stop. `judged`: what follows, if a thread knows."""
         reason = self._stopped
         if reason is Interruption.TIMEOUT:
             return self._held_up() or self._timed_out()
-        if error is None:
-            return self._success(value)
-        if reason is Interruption.CANCEL:
+        if error is not None and reason is Interruption.CANCEL:
             return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
-        outcome = self._failure(error)
+        outcome = judged or self.judge(value, error)
+        if error is None:
+            return outcome
         if reason is Interruption.SHUTDOWN and not isinstance(outcome, Snoozed):
             # An error may come of the stop, such as that of a command that was ended with its handler.
             return Released("released at shutdown")
@@ -296,7 +340,7 @@ class Attempt:
     def _held_up(self) -> Outcome | None:
         """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
         met = self._channel.outage if self._channel is not None else None
-        outcome = self._failure(met) if met is not None else None
+        outcome = self.judge(None, met) if met is not None else None
         return outcome if isinstance(outcome, Deferred) else None
 
     def _timed_out(self) -> Outcome:
@@ -311,7 +355,7 @@ class Attempt:
         if value is None:
             return _NOTHING
         try:
-            return Completed(encode_result(value, limit=self._slots.deps.settings.result_limit))
+            return Completed(encode_result(value, limit=self.result_limit))
         except BaseException as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(ending(error, None))
 
@@ -321,11 +365,11 @@ class Attempt:
             self._slots.on_unfit(f"{why}; allow it more, or give it fewer slots")
             return Released("its worker had no thread or process to run it in", DEFERRED)
         if isinstance(error, BaseException):
+            if isinstance(error, Interrupted):
+                return Stopped("the handler stopped")
             secrets = secret_values(self.facts.parameters)
             if (snooze := snooze_of(error)) is not None:
                 return Snoozed(snooze.seconds, storable(snooze.reason, secrets))
-            if isinstance(error, Interrupted):
-                return Stopped("the handler stopped")
             transient, permanent = self.job_type.errors
             error = classify(error, transient=transient, permanent=permanent, secrets=secrets)
         return Deferred(error) if error.is_storage else Failed(error)

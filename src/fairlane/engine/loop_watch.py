@@ -1,29 +1,36 @@
-"""Notices a handler that blocks the event loop, and says where."""
+"""Notices what blocks the event loop, mostly a handler, and says where."""
 
 import asyncio
 import sys
 import threading
 import time
 import traceback
+from asyncio import events, runners
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from fairlane.engine import executors
+import fairlane
+from fairlane.engine import own_loop
+from fairlane.engine.executors import base
 
 _TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker wakes up
 _BLOCKED_AFTER: Final = 1.0  # seconds
 _IDLE: Final = 0.1  # of the time
-_EXECUTORS: Final = Path(*executors.__path__)
+_FAIRLANE: Final = Path(*fairlane.__path__)
+# What the loop calls is behind the last of these frames, by file and function, and a handler behind `run_async`.
+_LOOPS: Final = {(events.__file__, "_run"), (runners.__file__, "run"), (own_loop.__file__, "run")}
+_CALLER: Final = (base.__file__, base.run_async.__name__)
 
 
 class LoopWatch:
     """A thread that watches whether the loop still turns.
 
     Args:
-        on_blocked: called once per block, from a thread of its own, with its seconds so far, the place in the code, and
-            the name of the task that runs there; None if it is no task.
+        on_blocked: called once per block, from a thread of its own, with its seconds so far, the place in the code,
+            the name of the task that runs there, None if it is no task, and whether it is Fairlane that runs there, and
+            no handler.
         on_stuck: called from the thread with the seconds, again and again, while a block lasts longer than
             `stuck_after`; not at the first look that finds it so, since what held up the loop may have held up the
             watch, too, and the loop turn next.
@@ -31,7 +38,7 @@ class LoopWatch:
 
     def __init__(
         self,
-        on_blocked: Callable[[float, str, str | None], None],
+        on_blocked: Callable[[float, str, str | None, bool], None],
         on_stuck: Callable[[float], None],
         stuck_after: float,
     ) -> None:
@@ -75,7 +82,8 @@ class LoopWatch:
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
                 # By itself: if it is a log line that blocks the loop, the next one waits behind it.
-                told = (blocked, self._where(), self._task())
+                where, is_ours = self._where()
+                told = (blocked, where, self._task(), is_ours)
                 with suppress(RuntimeError):  # no thread can be started: on goes the watch
                     threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
             if blocked > self._stuck_after:
@@ -89,16 +97,21 @@ class LoopWatch:
         task = asyncio.current_task(self._loop)
         return task.get_name() if task is not None else None
 
-    def _where(self) -> str:
+    def _where(self) -> tuple[str, bool]:
+        """Return the place, and True if Fairlane's own code is there."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the interpreter's documented door
         if frame is None:
-            return "an unknown place"
+            return "an unknown place", False
         stack = traceback.extract_stack(frame)
-        of_executors = [place for place, one in enumerate(stack) if Path(one.filename).parent == _EXECUTORS]
-        # What the executor called is the handler, and what that called in the end may be deep in some library.
-        handler = min(of_executors[-1] + 1 if of_executors else len(stack), len(stack) - 1)
-        inner = f", within {_place(stack[-1])}" if handler < len(stack) - 1 else ""
-        return _place(stack[handler]) + inner
+        last, names = len(stack) - 1, [(one.filename, one.name) for one in stack]
+        by_loop = max((place for place, one in enumerate(names) if one in _LOOPS), default=last)
+        by_us = max((place for place, one in enumerate(names) if one == _CALLER), default=-1)
+        # What we called is the handler, and what that called in the end may be deep in some library.
+        first = min(max(by_loop, by_us) + 1, last)
+        is_ours = Path(stack[first].filename).is_relative_to(_FAIRLANE)
+        place = first if is_ours or by_us >= 0 else last
+        inner = f", within {_place(stack[last])}" if place < last else ""
+        return _place(stack[place]) + inner, is_ours
 
 
 def _was_paused(seconds: float, computed: float) -> bool:

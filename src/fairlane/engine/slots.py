@@ -16,7 +16,7 @@ from uuid import UUID
 
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
-from fairlane.engine.attempt import Attempt
+from fairlane.engine.attempt import LARGE, Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Executor
@@ -72,7 +72,7 @@ class Slots:
         self.report_threads = SharedThreads(REPORT_THREADS, "fairlane-reports")
         self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
         self._job_types = deps.catalogue.mine
-        self.executors = _executors(self._job_types.values(), card.slots)
+        self.executors = _executors(self._job_types.values(), card.slots, self.report_threads)
         self._card = card
         self._threads = threads
         self._results = results
@@ -161,7 +161,7 @@ class Slots:
             attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
             if hears_all:
                 self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
-            if one.read is not None:
+            if one.read is not None or len(facts.parameters) > LARGE:
                 attempt.begin_with(one.read)
                 continue
             attempt.begin()
@@ -316,13 +316,15 @@ class Slots:
             )
 
 
-def _executors(job_types: Collection[JobType[..., object]], slots: int) -> dict[Isolation, Executor]:
+def _executors(
+    job_types: Collection[JobType[..., object]], slots: int, threads: SharedThreads
+) -> dict[Isolation, Executor]:
     """Return an executor for each isolation that one of the types has."""
     for one in job_types:
         if one.isolation is Isolation.PROCESS:
             importable_target(one.handler)  # better refused now than when its first job is there
     make: dict[Isolation, Callable[[], Executor]] = {
-        Isolation.ASYNC: AsyncExecutor,
+        Isolation.ASYNC: partial(AsyncExecutor, threads),
         Isolation.THREAD: ThreadExecutor,
         Isolation.PROCESS: partial(ProcessExecutor, slots),
     }

@@ -541,8 +541,8 @@ class WorkerLoop:
         self.results.released += self._claims.leave(self._slots.lost)  # nobody else counts any more
         self._breakers.run_once()
 
-    def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
-        possible, _ = self._slots.on_the_loop()
+    def _on_blocked(self, seconds: float, where: str, task: str | None, is_ours: bool) -> None:
+        possible = self._slots.on_the_loop()[0] if not is_ours else ()
         # A handler's task has the name of its type; a task that the handler itself began does not say whose it is.
         found = (task,) if task is not None and task in possible else possible
         self._emit(LoopBlocked(self._card.name, found, seconds, where))

@@ -52,6 +52,7 @@ _TEXT: Final = frozenset({str})
 _AS_GIVEN: Final = frozenset({str, int, bool, type(None)})
 _FEW: Final = 4000  # bytes; no whole number in them has too many digits
 _NUL: Final = rb"\u0000"
+_SMALL: Final = 4_000  # bytes, as `lift` counts them: 2,000 items at most, a few milliseconds
 _COLLECTIONS: Final = (Mapping, list, tuple, set, frozenset)
 
 
@@ -149,6 +150,15 @@ def encode_result(value: object, *, limit: int) -> str | None:
     Raises PermanentError if it can't be stored.
     """
     return None if value is None else encoded(value, "result", limit)
+
+
+def encode_small(value: object, *, limit: int) -> str | None:
+    """Return a result that takes a moment to encode as `encode_result` does; None: it takes longer, or is refused."""
+    try:
+        text = dumps(json_form(lift(value, "result", depth=1, limit=min(_SMALL, limit))))
+    except BaseException:  # noqa: BLE001 - of the handler's own objects, too
+        return None
+    return text if len(text.encode()) <= limit else None
 
 
 def encoded(value: object, what: str, limit: int) -> str:

@@ -109,10 +109,11 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
             return logging.INFO, f"Worker {event.worker} has stopped; jobs given back unfinished: {event.released}."
         case e.LoopBlocked():
             one_of = "one of " if len(event.job_types) > 1 else ""
-            types = one_of + ", ".join(event.job_types) or "a handler"
+            types = one_of + ", ".join(event.job_types) or "no handler, but the worker itself or its host"
+            advice = " Await instead, or make the handler a plain `def`." if event.job_types else ""
             return logging.WARNING, (
                 f"Worker {event.worker}: {types} blocks the event loop since {event.seconds:.1f} s at {event.where}; "
-                "all async jobs here wait. Await instead, or make the handler a plain `def`."
+                f"all async jobs here wait.{advice}"
             )
         case e.WorkerUnfit():
             return logging.WARNING, (

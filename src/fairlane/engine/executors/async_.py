@@ -6,11 +6,19 @@ it ends. A handler that blocks the loop is another matter, seen by `engine.loop_
 
 import asyncio
 import sys
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
+from fairlane.domain.outcomes import Completed
 from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, run_async
 from fairlane.engine.reports import Interruption
+from fairlane.registry.parameters_values import encode_small
+from fairlane.store.shared_threads import SharedThreads
 
+_FEW: Final = 1_000  # characters of parameters; in an error's texts the secrets of more are looked for in a thread
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
 # A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -46,24 +54,64 @@ class AsyncExecution(Execution):
         self.task.cancel()
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
-        self._executor.running.discard(self)
-        if self.is_over:
-            self._executor.left_behind.discard(self)
         # Asked for in any case: an exception that nobody looked at is logged by asyncio.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
         # Not by its truth: an exception may have a length, and so be false.
-        self.tell(task.result() if raised is None else None, raised)
+        value = task.result() if raised is None else None
+        if self._is_short(value, raised) or self.is_over or not self._judge_in_thread(value, raised):
+            self._end(value, raised)
+
+    def _is_short(self, value: object, raised: BaseException | None) -> bool:
+        """Return True if its end can be judged on the loop."""
+        if raised is not None:
+            was_asked = self.call.context.interrupt.reason is not None
+            is_stop = was_asked and issubclass(type(raised), asyncio.CancelledError)
+            return is_stop or len(self.call.facts.parameters) <= _FEW
+        if value is None:
+            return True
+        text = encode_small(value, limit=self.call.channel.result_limit)
+        if text is not None:
+            self.outcome = Completed(text)
+        return text is not None
+
+    def _judge_in_thread(self, value: object, raised: BaseException | None) -> bool:
+        """Have a thread judge what would hold up the loop; organizations take turns there. False: there is no thread.
+
+        Until that is done, the handler counts as running.
+        """
+        self.ended = time.monotonic()
+        try:
+            judged = self._executor.threads.submit([self.call.facts.organization], partial(self.judge, value, raised))
+        except RuntimeError:
+            return False
+        self._executor.running.add(self)
+        judged.add_done_callback(partial(self._on_judged, value, raised))
+        return True
+
+    def _on_judged(self, value: object, raised: BaseException | None, _: "Future[None]") -> None:
+        with suppress(RuntimeError):  # the loop is closed: the worker left without it
+            self._executor.loop.call_soon_threadsafe(self._end, value, raised)
+
+    def _end(self, value: object, raised: BaseException | None) -> None:
+        self._executor.running.discard(self)
+        if self.is_over:
+            self._executor.left_behind.discard(self)
+        self.tell(value, raised)
 
 
 class AsyncExecutor(Executor):
     """`Executor` on the loop that runs when it is made.
+
+    Args:
+        threads: which judge ends that take long.
 
     Attributes:
         running: all that has not ended.
         left_behind: what of it was abandoned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: SharedThreads) -> None:
+        self.threads = threads
         self.loop = asyncio.get_running_loop()
         self.running: set[AsyncExecution] = set()
         self.left_behind: set[AsyncExecution] = set()

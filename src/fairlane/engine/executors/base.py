@@ -4,10 +4,10 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from fairlane.domain.errors import FairlaneError, TransientError
-from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.outcomes import ErrorReport, Outcome
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
 from fairlane.registry.job_types import JobType
@@ -33,6 +33,21 @@ class ProcessDied(TransientError):
     """The handler's process ended before the handler did: a crash, an exit, or memory that ran out."""
 
 
+# What is to be said of how a handler failed (`ending`). A process of its own has judged it already.
+Raised = BaseException | ErrorReport
+
+
+class Judging(Channel, Protocol):
+    """The `Channel` of an attempt, which also judges how its handler ended."""
+
+    @property
+    def result_limit(self) -> int:
+        """Return how many bytes a result may have as JSON."""
+
+    def judge(self, value: object, error: Raised | None) -> Outcome:
+        """Return what follows from what the handler returned, or raised; from any thread. Raises nothing."""
+
+
 class Call(NamedTuple):
     """A handler and what to call it with. A process decodes `facts.parameters` itself, it needs no `arguments`."""
 
@@ -40,13 +55,11 @@ class Call(NamedTuple):
     arguments: Mapping[str, object]
     context: JobContext
     facts: AttemptFacts
-    channel: Channel
+    channel: Judging
 
 
-# What is to be said of how a handler failed (`ending`). A process of its own has judged it already.
-Raised = BaseException | ErrorReport
-# Called once, on the loop's thread, with what the handler returned or how it failed.
-OnEnd = Callable[[object, Raised | None], None]
+# Called once, on the loop's thread, with what the handler returned or how it failed, and what follows if it was judged.
+OnEnd = Callable[[object, Raised | None, Outcome | None], None]
 
 
 class Execution(ABC):
@@ -59,15 +72,17 @@ class Execution(ABC):
         entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a thread or a process.
         started: when the handler began, by the same clock; None while its process is still coming up, or not there.
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
+        outcome: what follows from its end, if that is judged before it is told: a large result takes long to encode.
     """
 
-    __slots__ = ("_on_end", "call", "ended", "entered", "started")
+    __slots__ = ("_on_end", "call", "ended", "entered", "outcome", "started")
 
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
         self.entered: float | None = time.monotonic()
         self.started: float | None = self.entered
         self.ended: float | None = None
+        self.outcome: Outcome | None = None
         self._on_end: OnEnd | None = on_end
 
     @property
@@ -82,7 +97,12 @@ class Execution(ABC):
             return
         if isinstance(raised, BaseException):
             raised = ending(raised, self.call.context.interrupt.reason)
-        on_end(value, raised)
+        on_end(value, raised, self.outcome)
+
+    def judge(self, value: object, raised: BaseException | None) -> None:
+        """Judge how the handler ended before that is told, in a thread."""
+        error = ending(raised, self.call.context.interrupt.reason) if raised is not None else None
+        self.outcome = self.call.channel.judge(value, error)
 
     @abstractmethod
     def interrupt(self, reason: Interruption) -> None:

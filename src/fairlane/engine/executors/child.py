@@ -132,6 +132,8 @@ class Run:
         self.facts = wire.FACTS.validate_python(start["start"])
         self._target: tuple[str, str] = start["target"]
         self._errors: tuple[list[str], list[str]] = start["errors"]
+        # Half of what fits into a line, because text in text is escaped.
+        self.result_limit: int = min(start["limit"], wire.LINE_LIMIT // 2)
         self.interrupt = Interrupt()
         self.armed = False
         self.channel = WireChannel(self.number, child)
@@ -256,8 +258,7 @@ class Child:
                 value = run.execute()
             finally:
                 run.armed = False
-            # Half of what fits into a line, because text in text is escaped.
-            return {"returned": encode_result(value, limit=wire.LINE_LIMIT // 2)}
+            return {"returned": encode_result(value, limit=run.result_limit)}
         except BaseException as raised:  # noqa: BLE001 - whatever it is, the worker shall know
             if isinstance(raised, MemoryError):
                 # To tell of it takes memory, too: what the handler holds is given back before.

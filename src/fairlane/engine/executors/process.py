@@ -29,7 +29,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import PermanentError, Snooze
-from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.outcomes import Completed, ErrorReport, Outcome, Snoozed
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import (
     START_LIMIT,
@@ -221,13 +221,13 @@ class ChildProcess:
                 self._has_loaded = True
                 self._running.begun()
             case {"returned": text, "clean": clean}:
-                self._ended(None if text is None else json.loads(text), None, is_clean=clean)
+                self._ended(None, is_clean=clean, outcome=Completed(text))
             case {"raised": report, "clean": clean}:
-                self._ended(None, ErrorReport(**report), is_clean=clean)
+                self._ended(ErrorReport(**report), is_clean=clean)
             case {"snoozed": [seconds, reason], "clean": clean}:
-                self._ended(None, Snooze(seconds, reason), is_clean=clean)
+                self._ended(Snooze(seconds, reason), is_clean=clean, outcome=Snoozed(seconds, reason))
             case {"stopped": _}:
-                self._ended(None, asyncio.CancelledError(), is_clean=False)
+                self._ended(asyncio.CancelledError(), is_clean=False)
 
     def _refuse(self, message: Message) -> None:
         """Refuse what a thread of an earlier handler says: it does not speak for the job that runs now."""
@@ -235,11 +235,12 @@ class ChildProcess:
             late = PermanentError("the handler has ended, nothing more can be kept for its job")
             self.send({"failed": number, "error": wire.pack_error(late)})
 
-    def _ended(self, value: object, raised: Raised | None, *, is_clean: bool) -> None:
+    def _ended(self, raised: Raised | None, *, is_clean: bool, outcome: Outcome | None = None) -> None:
         running, self._running = self._running, None
         assert running is not None
         self._has_loaded = True
-        running.tell(value, raised)
+        running.outcome = outcome
+        running.tell(None, raised)
         if running.was_interrupted or not is_clean:
             self.kill()
         else:
@@ -330,7 +331,15 @@ class ProcessExecutor(Executor):
         target = importable_target(call.job_type.handler)
         facts = wire.FACTS.dump_python(call.facts, mode="json")
         errors = call.job_type.errors
-        start = wire.line({"start": facts, "target": target, "errors": errors, "run": self._numbers})
+        start = wire.line(
+            {
+                "start": facts,
+                "target": target,
+                "errors": errors,
+                "limit": call.channel.result_limit,
+                "run": self._numbers,
+            }
+        )
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
         self._waiting.append(execution)
         self._grow()

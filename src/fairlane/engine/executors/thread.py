@@ -61,7 +61,13 @@ class ThreadExecution(Execution):
         return True
 
     def run(self) -> tuple[object, BaseException | None]:
-        """Return what the handler returned, or raised. In its thread."""
+        """Return what the handler returned, or raised, and judge it. In its thread."""
+        value, raised = self._call()
+        if (value is not None or raised is not None) and not self.is_over:
+            self.judge(value, raised)
+        return value, raised
+
+    def _call(self) -> tuple[object, BaseException | None]:
         reason = self.call.context.interrupt.reason
         if not self._turn.acquire(blocking=False) or reason is not None:  # stopped before its turn came
             return None, Interrupted(reason or Interruption.SHUTDOWN)

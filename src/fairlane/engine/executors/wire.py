@@ -2,8 +2,9 @@
 
 From the worker:
     hello: path, pythonpath, directory   once; the directory is for files on their way
-    start: facts, target, errors, run    run this handler; `errors` names its type's own transient and permanent ones,
-                                         `run` numbers what is run, so that nothing late is mistaken
+    start: facts, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
+           limit, run                    `limit` is of its result in bytes, and `run` numbers what is run, so that
+                                         nothing late is mistaken
     interrupt: reason                    stop it
     done | failed: number                the answer to a report or read of that number
     paced: run                           more progress is welcome
