@@ -11,14 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import fairlane
 from fairlane.engine import own_loop
 from fairlane.engine.executors import base
 
 _TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker wakes up
 _BLOCKED_AFTER: Final = 1.0  # seconds
 _IDLE: Final = 0.1  # of the time
-_FAIRLANE: Final = Path(*fairlane.__path__)
+_FAIRLANE: Final = Path(__file__).parents[1]
 # What the loop calls is behind the last of these frames, by file and function, and a handler behind `run_async`.
 _LOOPS: Final = {(events.__file__, "_run"), (runners.__file__, "run"), (own_loop.__file__, "run")}
 _CALLER: Final = (base.__file__, base.run_async.__name__)
