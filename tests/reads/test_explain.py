@@ -319,6 +319,18 @@ def test_r20_a_job_that_its_parent_took_down_names_the_parent(world: World, read
     assert summary.endswith(f"Retry its parent {parent}: its children follow, or resolve it.")
 
 
+def test_r20_a_job_far_down_a_chain_names_the_ancestor_that_can_be_retried(world: World, reads: Reads) -> None:
+    chain = [world.submit()]
+    for _ in range(7):
+        chain.append(world.submit(parents=(chain[-1],)))
+    world.fail(world.claim(world.start_worker()), permanent=True)
+
+    for job_id in chain[2:6]:
+        assert f"Retry its ancestor {chain[0]}: its children follow" in reads.explain(job_id, "acme").summary
+    far = reads.explain(chain[7], "acme").summary
+    assert f"Retry the first dead letter above its parent {chain[6]}: its children follow" in far
+
+
 def test_r20_a_job_whose_parent_was_canceled_is_not_told_to_retry_the_parent(world: World, reads: Reads) -> None:
     parent = world.submit()
     child = world.submit(parents=(parent,))

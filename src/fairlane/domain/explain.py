@@ -89,7 +89,8 @@ class Facts:
     `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
     as where `directory_is_away`: that of the host gave no answer.
     `is_hosted`: the host keeps the organizations. `breaker`: if it is open. `culprit`: the parent that
-    took a dead letter down, as it is now. `decision`: about a dead letter, if there is any.
+    took a dead letter down, as it is now. `to_retry`: the dead letter up from there that no dead letter took down, or
+    None if it is further up than was looked. `decision`: about a dead letter, if there is any.
     """
 
     job: Job
@@ -109,6 +110,7 @@ class Facts:
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
     culprit: ParentJob | None = None
+    to_retry: ParentJob | None = None
     decision: Decision | None = None
 
 
@@ -503,7 +505,9 @@ def _what_now(facts: Facts) -> str:
 def _way_back(facts: Facts) -> str:
     parent = facts.culprit
     if parent is not None and parent.status is JobStatus.DEAD_LETTER:
-        return f"Retry its parent {parent.id}: its children follow"
+        if (root := facts.to_retry) is None:
+            return f"Retry the first dead letter above its parent {parent.id}: its children follow"
+        return f"Retry its {'parent' if root.id == parent.id else 'ancestor'} {root.id}: its children follow"
     if parent is not None and parent.status is JobStatus.CANCELED:
         return "That parent stays canceled: retry this job to run it without the parent, submit both anew"
     return "Mend the cause and retry it"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -35,6 +36,8 @@ from fairlane.store.statements import (
 from fairlane.store.statements import explain as statements
 from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
+
+_GENERATIONS: Final = 5  # looked at above a dead letter's parent, a query for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,20 @@ def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) 
     return replace(
         known,
         culprit=_waited_for(parent) if parent is not None else None,
+        to_retry=_to_retry(connection, known.job.organization, parent) if parent is not None else None,
         decision=_decision(letter) if letter is not None else None,
         organization_status=_status(_standing(connection, known.job.organization, host), host),
     )
+
+
+def _to_retry(connection: Connection, organization: str, fallen: AnyRow) -> ParentJob | None:
+    """Return the dead letter that can be retried: this one, or one up from it. None: there is none within the bound."""
+    for _ in range(_GENERATIONS):
+        above = dead_letters.culprit(connection, organization, fallen.id)
+        if above is None or above.status != JobStatus.DEAD_LETTER:
+            return _waited_for(fallen)
+        fallen = above
+    return None
 
 
 def _decision(letter: AnyRow) -> Decision:
