@@ -1,5 +1,7 @@
 """R5, R6, R10: what a handler does to its process hurts nobody else, and whoever looks at the job reads what it was."""
 
+import asyncio
+import multiprocessing
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from fairlane.store.statements import outcomes
 from tests.engine import handlers
 from tests.engine.recording import Watched
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
+from tests.patience import PATIENCE
 
 SOON = 0.3  # seconds
 WAYS = {
@@ -148,6 +151,22 @@ def test_what_a_handler_leaves_running_ends_with_it(fl: Engine, how: str) -> Non
         assert all(process.has_ended() for process in processes_of(fl, job))
         following = fl.give("next", parameters={"a": 1})
         assert fl.ended(following).status == "completed"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_process_that_an_async_handler_forks_ends_as_it_would_anywhere(fl: Engine) -> None:
+    @fl.job_type("parent", max_retries=0)
+    async def parent(ctx: JobContext) -> int | None:
+        child = multiprocessing.get_context("fork").Process(target=abs, args=(3,))
+        child.start()
+        await asyncio.to_thread(child.join, PATIENCE)
+        child.kill()
+        return child.exitcode
+
+    job = fl.give("parent")
+    with running(fl.worker()):
+        assert fl.ended(job).status == "completed"
+    assert fl.result(job.id, organization="acme").value == 0
 
 
 def processes_of(fl: Engine, job: Job) -> list[Watched]:

@@ -575,6 +575,8 @@ class WorkerLoop:
 
 
 _running: Final = set[WorkerLoop]()
+if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
+    os.register_at_fork(after_in_child=_running.clear)  # a forked child runs no worker
 
 
 def _stop_all() -> None:
