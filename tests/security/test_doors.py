@@ -297,6 +297,15 @@ def test_of_answers_that_are_not_taken_a_user_has_few_in_memory_and_holds_up_nob
         assert waiting.recv(12) == b"HTTP/1.1 200"
 
 
+def test_a_stranger_who_reads_no_answer_keeps_nobody_of_the_same_address_from_a_login(api: Api):
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(closing(begun(api, "/openapi.json")))
+        wait_until(lambda: any(one.flow.write_paused for one in connections_of(api)))
+        login = {"user": "member", "password": "wrong"}
+        assert httpx.post(f"{api.url}/api/v1/sessions", json=login, timeout=PATIENCE).status_code == 401
+
+
 def test_a_user_has_few_downloads_at_once_and_takes_none_of_others(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -246,7 +246,7 @@ class InTurn:
     """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer was taken.
 
     So few of the answers that somebody reads slowly are in memory. An answer of one small piece ends its turn at once,
-    and so does a stream with its first piece: they hold up nobody.
+    and so do a stream with its first piece and an answer to a stranger: they hold up nobody.
     """
 
     def __init__(self, app: ASGIApp, turns: Turns) -> None:
@@ -269,7 +269,10 @@ class InTurn:
         async def sending(message: Message) -> None:
             body = message.get("body", b"")
             if len(body) > _PIECE and not message.get("more_body"):
-                turn.answer()
+                if principal is not None:
+                    turn.answer()
+                else:
+                    turn.end()  # strangers share a place with all whose credentials are not proved yet
                 last = len(body) - _PIECE
                 for at in range(0, last, _PIECE):
                     await send({**message, "body": body[at : min(at + _PIECE, last)], "more_body": True})
