@@ -1,6 +1,7 @@
 """A connection to another database that has Fairlane's tables, too: its job would stand where nobody looks for it."""
 
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -9,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, event, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from fairlane import ConfigurationError, Fairlane, FairlaneError, JobContext
+from fairlane import ConfigurationError, Fairlane, FairlaneError, JobContext, StorageUnavailable
 from tests.postgres import create_database, database_on, drop_database
 
 
@@ -136,6 +137,18 @@ async def test_an_asynchronous_connection_elsewhere_is_refused(postgres_url: str
             with pytest.raises(ConfigurationError, match="another database"):
                 await fl.aio.submit("note", organization="acme", connection=connection)
         await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_a_session_that_can_not_connect_is_an_outage(sqlite_url: str, driver: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        port = closed.getsockname()[1]
+    engine = create_async_engine(f"postgresql+{driver}://shop@127.0.0.1:{port}/shop")
+    with application(sqlite_url) as fl:
+        async with AsyncSession(engine) as session:
+            with pytest.raises(StorageUnavailable, match="did not answer"):
+                await fl.aio.submit("note", organization="acme", connection=session)
+    await engine.dispose()
 
 
 def test_the_same_file_by_another_path_is_the_same_database(sqlite_url: str, tmp_path: Path) -> None:

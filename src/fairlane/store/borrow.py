@@ -35,6 +35,7 @@ _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async"
 _MAIN_FILE: Final = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
+_STARTING: Final = frozenset({"57P03", "53300"})  # the server starts or stops, or has no connection left
 # Options that make sense for the caller's tables and statements, not for ours.
 _PLAIN_OPTIONS: Final = {
     "schema_translate_map": None,
@@ -118,6 +119,14 @@ def _connection_of(session: Any) -> Connection:
         raise ConfigurationError(
             "This Session has no engine for Fairlane's tables; pass `session.connection(…)` with the one to use."
         ) from error
+    except Exception as error:
+        # Of asyncpg SQLAlchemy passes on as it is what keeps it from connecting.
+        if isinstance(error, OSError) or getattr(error, "sqlstate", None) in _STARTING:
+            kind = type(error).__name__
+            raise StorageUnavailable(
+                f"The database did not answer ({kind}); nothing was changed, try again."
+            ) from error
+        raise
 
 
 def _check_driver(connection: Connection) -> None:
