@@ -272,6 +272,7 @@ class AttemptChannel:
                 "before ctx.checkpoint or ctx.artifact; SQLite has one writer."
             )
             self.give_up(Checkpoint | File, TransientError(why))
+            self._locked_since = None
 
     def _take_progress(self, *, last: bool) -> Progress | None:
         if not last and self._progress_due() > time.monotonic():
