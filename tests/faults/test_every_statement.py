@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
+    "Attempt._read_and_decode",  # checkpoints, and what parents left
     "AttemptChannel.write_waiting",  # what handlers report
     "Breakers.run_once",
     "Bulk.get",
@@ -40,7 +41,6 @@ PLACES: Final = (
     "Scheduler.run_once",
     "Schedules.put",
     "Stage.run_once",
-    "StartChecks._read",  # checkpoints, and what parents left
     "Submitter.submit_many",
     "Watch.run_once",
     "WorkerLoop._register",
