@@ -1,6 +1,7 @@
 """R15: counts and ages of an organization and of all; what `top` shows."""
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -13,6 +14,7 @@ from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.store.statements import attempts
+from fairlane.store.statements import metrics as statements
 from tests.reads.world import LEASE, Host, World, lease_of
 
 pytestmark = pytest.mark.both_databases
@@ -198,6 +200,21 @@ def test_r15_queues_with_their_live_jobs(world: World, reads: Reads) -> None:
     queues = [(queue.queue, queue.ready, queue.retrying, queue.running, queue.pending) for queue in reads.queues()]
 
     assert queues == [("bulk", 0, 0, 0, 1), ("default", 1, 1, 1, 0)]
+
+
+def test_a_queue_that_empties_while_a_page_is_read_does_not_end_the_pages(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = {queue: world.submit(queue=queue) for queue in ("a", "b", "c")}
+    names_of = statements.queue_names
+
+    def emptied(*args: Any) -> list[str]:
+        names = names_of(*args)
+        world.cancel(jobs["a"])
+        return names
+
+    monkeypatch.setattr(statements, "queue_names", emptied)
+    assert [one.queue for one in reads.queues("acme", limit=2)] == ["a", "b"]
 
 
 def test_r15_queues_come_in_pages_of_which_the_database_counts_no_other(world: World, reads: Reads) -> None:

@@ -305,10 +305,16 @@ class Reads:
         """
         clock = self._database.clock
 
-        whose, names = _scope(organization), None
-        if limit is not None:
-            names = self._tenants.read(lambda c: statements.queue_names(c, organization, after, limit), of=whose)
-        live = self._tenants.read(lambda c: numbers.live_jobs(c, organization, names), of=whose)
+        names: list[str] | None = None
+
+        def look(connection: Connection) -> numbers.LiveJobs:
+            # In one snapshot: a queue that empties in between would be missing, and its page look like the last.
+            nonlocal names
+            if limit is not None:
+                names = statements.queue_names(connection, organization, after, limit)
+            return numbers.live_jobs(connection, organization, names)
+
+        live = self._tenants.read(look, of=_scope(organization))
         theirs = self._host_limits({lane.organization for lane in live.ready})
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
