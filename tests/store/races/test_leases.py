@@ -13,7 +13,7 @@ from fairlane.domain.outcomes import Outcome
 from fairlane.store import tables
 from fairlane.store.statements import attempts, workers
 from fairlane.store.statements.locks import lock_job
-from fairlane.store.statements.transition import write
+from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.statements.whole import select_whole
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
@@ -195,9 +195,9 @@ class TestALateFinish:
         scene.worker("w2").claim()
         before = rows(scene)
         token = lost.lease_token if proof == "a stale lease" else None
-        completion = transitions.complete(scene.now, None)
-        written = scene.write(lambda c: write(c, scene.now, "acme", lost.id, completion, lease_token=token))
-        assert (written, rows(scene)) == (None, before)
+        completion = Change("acme", lost.id, transitions.complete(scene.now, None), lease_token=token)
+        written = scene.write(lambda c: write_all(c, scene.now, [completion]))
+        assert (written, rows(scene)) == ({}, before)
 
     def test_what_an_attempt_writes_beside_its_row_is_refused_after_the_rescue(self, scene: Scene):
         job = scene.submit()

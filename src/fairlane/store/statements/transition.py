@@ -91,17 +91,10 @@ def write(
     job_id: UUID,
     transition: Transition,
     *,
-    actor: str = SYSTEM,
-    lease_token: UUID | None = None,
-    caused_by: UUID | None = None,
+    actor: str,
 ) -> Row | None:
-    """Apply `transition` if the row still has its source status and, where it is running, this lease.
-
-    Returns:
-        The row as it now is (log_sequence, attempt, job_type), or None if somebody else was first: then nothing was
-        changed.
-    """
-    change = Change(organization, job_id, transition, actor, lease_token, caused_by)
+    """Apply `transition` to one job that does not run; return its row, or None as for `write_all`."""
+    change = Change(organization, job_id, transition, actor)
     return write_all(connection, now, [change]).get(change.key)
 
 
