@@ -38,14 +38,12 @@ class Watch:
         if self._idle_rounds % _IDLE_ROUNDS:
             return None
         held = self._database.read(lambda connection: workers.held_by(connection, self._claims.card.id))
-        mine = {one.lease_token for one in held}
-        canceled = {one.lease_token for one in held if one.cancel_requested}
         for lease in leases:
-            if lease not in mine:
+            if lease not in held:
                 self._tell(self._slots.stop_one, lease, Interruption.LEASE_LOST)
-            elif lease in canceled:
+            elif held[lease]:
                 self._tell(self._slots.stop_one, lease, Interruption.CANCEL)
-        self._look_for_strays(mine)
+        self._look_for_strays(held.keys())
         return 0
 
     def _look_for_strays(self, mine: Set[UUID]) -> None:

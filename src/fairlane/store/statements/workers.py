@@ -117,23 +117,14 @@ def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
     return bool(asked)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldJob:
-    """A running job as its worker's row in the database says, and whether a cancel was asked for."""
+def held_by(connection: Connection, worker_id: UUID) -> dict[UUID, bool]:
+    """Return the lease tokens of the jobs that run under this worker, and of each whether a cancel was asked for.
 
-    job_id: UUID
-    lease_token: UUID
-    cancel_requested: bool
-
-
-def held_by(connection: Connection, worker_id: UUID) -> list[HeldJob]:
-    """Return the jobs that run under this worker's lease. What it runs beside these it has lost."""
-    rows = connection.execute(
-        select(live.c.id, live.c.lease_token, live.c.cancel_requested_at)
-        .where(_runs_under(worker_id))
-        .execution_options(fairlane_across="heartbeat")
-    )
-    return [HeldJob(row.id, row.lease_token, row.cancel_requested_at is not None) for row in rows]
+    What it runs beside these it has lost.
+    """
+    mine = select(live.c.lease_token, live.c.cancel_requested_at).where(_runs_under(worker_id))
+    rows = connection.execute(mine.execution_options(fairlane_across="heartbeat"))
+    return {row.lease_token: row.cancel_requested_at is not None for row in rows}
 
 
 class LostWorker(NamedTuple):
@@ -233,7 +224,7 @@ def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
 
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Return workers with a valid lease."""
-    return connection.execute(select(workers).where(_lives(connection, clock)).order_by(workers.c.name)).all()
+    return connection.execute(select(workers).where(~_is_lost(connection, clock)).order_by(workers.c.name)).all()
 
 
 def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
@@ -250,12 +241,6 @@ def _runs_under(worker_id: UUID) -> ColumnElement[bool]:
 def _is_lost(connection: Connection, clock: Clock) -> ColumnElement[bool]:
     return or_(
         workers.c.boot_id != clock.boot_id(connection), workers.c.lease_expires < clock.lease_seconds(connection)
-    )
-
-
-def _lives(connection: Connection, clock: Clock) -> ColumnElement[bool]:
-    return and_(
-        workers.c.boot_id == clock.boot_id(connection), workers.c.lease_expires >= clock.lease_seconds(connection)
     )
 
 
