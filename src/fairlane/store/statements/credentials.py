@@ -62,12 +62,8 @@ def create_session(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find_session(connection: Connection, session: str, now: datetime) -> AnyRow | None:
-    """Return a session that has not expired, and the columns of its user, who is not disabled; None = none."""
-    return connection.execute(
-        select(sessions, users.c.is_operator, users.c.rights)
-        .join(users, users.c.id == sessions.c.user_id)
-        .where(sessions.c.id == session, sessions.c.expires_at > now, users.c.disabled_at.is_(None))
-    ).one_or_none()
+    """Return one of `live_sessions`; None if it is none."""
+    return next(iter(live_sessions(connection, [session], now)), None)
 
 
 def end_session(connection: Connection, session: str) -> bool:
@@ -164,7 +160,7 @@ def note_use(connection: Connection, organization: str, token: UUID, now: dateti
 
 
 def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Return those of the sessions that `find_session` would find."""
+    """Return those of the sessions that have not expired, and the columns of their users, who are not disabled."""
     return connection.execute(
         select(sessions, users.c.is_operator, users.c.rights)
         .join(users, users.c.id == sessions.c.user_id)
