@@ -57,7 +57,6 @@ from fairlane.store.statements import (
     workers,
 )
 from fairlane.store.statements.claim import Wanted
-from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.feed import Audience
@@ -385,11 +384,11 @@ CASES = {
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)
     ),
     "shelves of ended jobs": Case(
-        lambda connection: cleanup.shelves(connection, Shelf("", ""), 1000), ("ended_finished",)
+        lambda connection: cleanup.shelves(connection, Pair("", ""), 1000), ("ended_finished",)
     ),
     "old jobs of a shelf": Case(
         lambda connection: cleanup.ended_before(
-            connection, Shelf("big", "type1"), LATER + timedelta(days=9), (LATER, UUID(int=1)), 200
+            connection, Pair("big", "type1"), LATER + timedelta(days=9), (LATER, UUID(int=1)), 200
         ),
         ("ended_finished",),
     ),

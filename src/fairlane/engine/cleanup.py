@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
@@ -24,7 +25,6 @@ from fairlane.store.statements import (
     outcomes,
 )
 from fairlane.store.statements import cleanup as statements
-from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -46,7 +46,7 @@ _QUOTAS = 500  # looked at a round
 _BULK_ACTIONS = 500  # a round
 _FILES = 200  # a round
 _MOST_REFUSALS = 5  # a round; a storage that is away would be asked for each file
-_START = Shelf("", "")
+_START = Pair("", "")
 _FIRST_QUOTA = ("", "")
 _LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
 
@@ -63,7 +63,7 @@ class Cleanup:
         self._retention = retention
         self._seen = _START
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
-        self._due: tuple[tuple[Shelf, datetime], ...] = ()
+        self._due: tuple[tuple[Pair, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
         self._most = _BATCH_ALONE if database.kind.writers_are_serial else _BATCH
         self._size = self._most  # jobs of the next batch
@@ -94,7 +94,7 @@ class Cleanup:
                 break
         return deleted
 
-    def _delete_page(self, shelf: Shelf, moment: datetime) -> int:
+    def _delete_page(self, shelf: Pair, moment: datetime) -> int:
         """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
 
         Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
@@ -130,7 +130,7 @@ class Cleanup:
             statements.delete_jobs(connection, self._database.clock.now(connection), organization, expired)
         return len(expired)
 
-    def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
+    def _look_for_due(self, connection: Connection) -> tuple[tuple[Pair, datetime], ...]:
         """Return those of the next shelves whose oldest job is past its retention, each with since when."""
         now = self._database.clock.now(connection)
         retention = self._retentions(connection)
@@ -149,13 +149,13 @@ class Cleanup:
         limits.forget_submissions(connection, before, _COUNTS)
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
-    def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
+    def _retentions(self, connection: Connection) -> Callable[[Pair], timedelta]:
         """Return how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
         options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
         of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
         of_organizations = organizations.retentions(connection)
 
-        def retention(shelf: Shelf) -> timedelta:
+        def retention(shelf: Pair) -> timedelta:
             of_type = of_types.get(shelf.job_type, self._retention)
             return timedelta(seconds=min(of_organizations.get(shelf.organization, of_type), _LONGEST))
 

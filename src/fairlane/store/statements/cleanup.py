@@ -7,7 +7,6 @@ of what is old, so a cleaner goes round page by page, and a page costs the same 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -22,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.statuses import Resolution
 from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.sql import is_row
@@ -69,27 +69,23 @@ _NOT_TAKEN_ALONG = tuple(
 )
 
 
-class Shelf(NamedTuple):
-    """The ended jobs of one type of one organization, which are kept for the same time."""
-
-    organization: str
-    job_type: str
-
-
 @cache
 def _shelves(engine: DatabaseEngine) -> TextualSelect:
     read = engine.statement("shelves").columns(ended.c.organization_id, ended.c.job_type, ended.c.finished_at)
     return read.execution_options(fairlane_across="clean-up")
 
 
-def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shelf, datetime]]:
-    """Return the shelves that follow, each with when its oldest job ended."""
+def shelves(connection: Connection, after: Pair, limit: int) -> list[tuple[Pair, datetime]]:
+    """Return the shelves that follow, each with when its oldest job ended.
+
+    A shelf holds the ended jobs of one type of one organization, which are kept for the same time.
+    """
     found = connection.execute(_shelves(engine_of(connection)), {**after._asdict(), "limit": limit})
-    return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
+    return [(Pair(organization, job_type), ended) for organization, job_type, ended in found]
 
 
 def ended_before(
-    connection: Connection, shelf: Shelf, moment: datetime, after: tuple[datetime, UUID] | None, limit: int
+    connection: Connection, shelf: Pair, moment: datetime, after: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
     """Return jobs of the shelf that ended before `moment`, oldest first, from just after `after`."""
     statement = select(ended.c.finished_at, ended.c.id).where(
