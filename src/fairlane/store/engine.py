@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from fairlane.store.statements.finish import Finish
     from fairlane.store.statements.keys import Writer
     from fairlane.store.statements.transition import Change, Key
-    from fairlane.store.tables import AnyRow
 
 Question: TypeAlias = Select[*tuple[Any, ...]] | TextualSelect
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -169,17 +168,17 @@ class DatabaseEngine(Protocol):
             values: the parameters of all of them.
         """
 
-    def update_live(
-        self, connection: Connection, columns: tuple[str, ...], changes: "Sequence[Change]"
-    ) -> "Sequence[AnyRow]":
+    def update_live(self, columns: tuple[str, ...]) -> TextualSelect:
         """Change rows that stay live, each if it has its source status still, and its lease; all set these columns.
 
-        Returns:
-            Those that were changed, with the columns `transition.RETURNED`.
+        It returns those that were changed, with the columns `transition.RETURNED`.
         """
 
-    def take(self, connection: Connection, table: Table, changes: "Sequence[Change]") -> "Sequence[AnyRow]":
+    def take(self, table: Table) -> TextualSelect:
         """Delete rows of a table of states, each if it has its source status still, and its lease; return them."""
+
+    def values_of(self, changes: "Sequence[Change]") -> dict[str, Any]:
+        """Return the parameters of `update_live` and `take`."""
 
     def insert_jobs(
         self, connection: Connection, now: datetime, new: "Sequence[Fresh]", replaced: Mapping[UUID, UUID]

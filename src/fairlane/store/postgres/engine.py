@@ -54,7 +54,7 @@ ready = "ready"
 not_ready = "NOT ready"
 connect = connections.connect
 insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
-update_live, take = json_rows.update_live, json_rows.take
+update_live, take, values_of = json_rows.update_live, json_rows.take, json_rows.values_of
 
 _PLACE: Final = text("""
 SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())

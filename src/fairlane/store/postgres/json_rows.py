@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, Table, Text, TextualSelect, bindparam, cast, func, literal_column, select, text
+from sqlalchemy import JSON, Table, Text, TextualSelect, bindparam, cast, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 
 from fairlane.store.statements.transition import RETURNED, Change
-from fairlane.store.tables import AnyRow, live
+from fairlane.store.tables import live
 
 
 @cache
@@ -32,17 +32,8 @@ def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert
     return postgresql.insert(table).from_select(names, select(*given.c))
 
 
-def update_live(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> Sequence[AnyRow]:
-    """Find the rows first, and change them where they stand."""
-    return connection.execute(_update(columns), _given(changes)).all()
-
-
-def take(connection: Connection, table: Table, changes: Sequence[Change]) -> Sequence[AnyRow]:
-    """Find the rows first, and delete them where they stand."""
-    return connection.execute(_delete(table), _given(changes)).all()
-
-
-def _given(changes: Sequence[Change]) -> dict[str, Any]:
+def values_of(changes: Sequence[Change]) -> dict[str, Any]:
+    """Return what the changes say as one JSON text, and their keys as texts."""
     rows = {
         f"{one.organization}/{one.job_id}": {
             **one.transition.changes,
@@ -76,7 +67,8 @@ _UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->
 
 
 @cache
-def _update(columns: tuple[str, ...]) -> TextualSelect:
+def update_live(columns: tuple[str, ...]) -> TextualSelect:
+    """Find the rows first, and change them where they stand."""
     names = ", ".join(columns)
     statement = text(f"""{_PLACES.format(table=live.name)}
 UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
@@ -88,7 +80,8 @@ RETURNING organization_id, id, log_sequence, attempt, job_type
 
 
 @cache
-def _delete(table: Table) -> TextualSelect:
+def take(table: Table) -> TextualSelect:
+    """Find the rows first, and delete them where they stand."""
     under_lease = _UNDER_LEASE if table is live else ""
     statement = text(f"""{_PLACES.format(table=table.name)}
 DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}

@@ -30,7 +30,7 @@ connect, file_of, is_in_memory = connections.connect, connections.file_of, conne
 insert_jobs, insert_plain_jobs = new_jobs.insert, new_jobs.at_once
 claim, complete = attempts.claim, attempts.complete
 insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
-update_live, take = json_rows.update_live, json_rows.take
+update_live, take, values_of = json_rows.update_live, json_rows.take, json_rows.values_of
 skip_locked = ""
 # SQLite takes a partial index for the very words of its predicate.
 ready = "ready = 1"

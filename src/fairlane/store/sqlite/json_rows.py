@@ -11,11 +11,11 @@ from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, TextualSelect, literal_column, select, text
+from sqlalchemy import ColumnElement, Table, TextualSelect, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fairlane.store.statements.transition import RETURNED, Change
-from fairlane.store.tables import AnyRow, Instant, live
+from fairlane.store.tables import Instant, live
 
 
 @cache
@@ -38,17 +38,8 @@ def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert
     return insert(table).from_select(names, given)
 
 
-def update_live(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> Sequence[AnyRow]:
-    """Find the rows first, and change them where they stand."""
-    return connection.execute(_update(columns), _given(changes)).all()
-
-
-def take(connection: Connection, table: Table, changes: Sequence[Change]) -> Sequence[AnyRow]:
-    """Find the rows first, and delete them where they stand."""
-    return connection.execute(_delete(table), _given(changes)).all()
-
-
-def _given(changes: Sequence[Change]) -> dict[str, str]:
+def values_of(changes: Sequence[Change]) -> dict[str, str]:
+    """Return what the changes say as one JSON text for all."""
     rows = []
     for one in changes:
         transition = one.transition
@@ -75,7 +66,8 @@ _UNDER_LEASE: Final = "AND job.lease_token IS given.value ->> 3"
 
 
 @cache
-def _update(columns: tuple[str, ...]) -> TextualSelect:
+def update_live(columns: tuple[str, ...]) -> TextualSelect:
+    """Find the rows first, and change them where they stand."""
     values = "".join(f", {name} = mine.value ->> {place}" for place, name in enumerate(columns, 6))
     mine = _PLACES.format(table=live.name, under_lease=_UNDER_LEASE)
     statement = text(f"""
@@ -87,7 +79,8 @@ RETURNING {", ".join(column.name for column in RETURNED)}
 
 
 @cache
-def _delete(table: Table) -> TextualSelect:
+def take(table: Table) -> TextualSelect:
+    """Find the rows first, and delete them where they stand."""
     mine = _PLACES.format(table=table.name, under_lease=_UNDER_LEASE if table is live else "")
     statement = text(f"""
 DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))

@@ -121,7 +121,7 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
     submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
         if target is source:
-            rows |= _by_key(engine.update_live(connection, columns, alike))
+            rows |= _by_key(connection.execute(engine.update_live(columns), engine.values_of(alike)))
         elif submits:
             rows |= _end_waiting(connection, now, alike)
         else:
@@ -153,7 +153,8 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
     A job has two states where the application's login has planted a live row of one that has ended. The row that is
     there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
-    found = engine_of(connection).take(connection, source, changes)
+    engine = engine_of(connection)
+    found = connection.execute(engine.take(source), engine.values_of(changes))
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
     if moved:
