@@ -404,7 +404,7 @@ CASES = {
         ("doomed_files_due", "live_pk"),
         ("doomed_files_due",),
     ),
-    "open breakers": Case(lambda connection: breakers.open_breakers(connection, "claim"), ("breakers_open",)),
+    "open breakers": Case(breakers.open_breakers, ("breakers_open",)),
     "breakers that let a job be tried": Case(
         lambda connection: breakers.lock_due(connection, LATER, PAIRS), ("breakers_",), ()
     ),

@@ -6,7 +6,7 @@ that ran it.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, case, delete, exists, func, select, tuple_, update
 
@@ -25,23 +25,9 @@ _IS_OPEN = breakers.c.closed_at.is_(None)
 OPEN: Final = select(breakers).where(_IS_OPEN)
 
 
-class EndedTrial(NamedTuple):
-    """A breaker whose trial is over, and the status that the attempt came to.
-
-    `ended` is None if the attempt says nothing: its job is gone, or its payload could not be decoded.
-    """
-
-    breaker: Breaker
-    ended: JobStatus | None
-
-
-def open_breakers(connection: Connection, reason: str = "operator reads") -> list[Breaker]:
-    """Return all that are open, in all organizations: a handful of rows.
-
-    Args:
-        reason: why it looks across organizations.
-    """
-    rows = connection.execute(OPEN.execution_options(fairlane_across=reason))
+def open_breakers(connection: Connection) -> list[Breaker]:
+    """Return all that are open, in all organizations: a handful of rows."""
+    rows = connection.execute(OPEN.execution_options(fairlane_across="operator reads"))
     # Sorted here: SQLite would read closed ones, too, for the order of the key.
     return sorted((breaker_of(row) for row in rows), key=lambda one: one.pair)
 
@@ -95,8 +81,11 @@ def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
         connection.execute(update(breakers).where(is_row(breakers, *pair)).values(_trial_columns(trial)))
 
 
-def ended_trials(connection: Connection) -> list[EndedTrial]:
-    """Open breakers whose trial runs no more."""
+def ended_trials(connection: Connection) -> list[tuple[Breaker, JobStatus | None]]:
+    """Return open breakers whose trial runs no more, each with the status that the attempt came to.
+
+    None: the attempt says nothing, as its job is gone, or its payload could not be decoded.
+    """
     same_job = is_row(live, breakers.c.organization_id, breakers.c.trial_job_id)
     runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
     undecodable = exists().where(
@@ -120,7 +109,7 @@ def ended_trials(connection: Connection) -> list[EndedTrial]:
     told = case((undecodable, None), else_=ended)
     statement = select(breakers, told.label("ended")).where(_IS_OPEN, breakers.c.trial_lease_token.is_not(None), ~runs)
     rows = connection.execute(statement.execution_options(fairlane_across="claim"))
-    return [EndedTrial(breaker_of(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
+    return [(breaker_of(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
 
 
 def open_one(connection: Connection, breaker: Breaker) -> bool:
