@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, update
@@ -64,12 +63,11 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     dependencies.settle_fallen(connection, now, fallen)
     if duplicates.earlier or fallen:
         return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live, [None] * len(drafts))
-    return Submitted([draft.id for draft in drafts], live, [_as_inserted(one, now) for one in inserted])
-
-
-def _as_inserted(new: Fresh, now: datetime) -> Job | None:
-    # Parents that are settled already are read with the job.
-    return new_jobs.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
+    # Of a job with parents those that are settled already are read with it.
+    known = [
+        new_jobs.new_job(one.draft, now, one.status, one.run_at) if not one.draft.parents else None for one in inserted
+    ]
+    return Submitted([draft.id for draft in drafts], live, known)
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
@@ -96,7 +94,7 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
             with at(index):
-                raise _no_parent(organization, parent)
+                raise ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
     _refuse_hidden(drafts, duplicates, users)
     return found
 
@@ -128,7 +126,12 @@ def _insert(
     if not mine:
         return []
     edges = [
-        _edge(draft, parent, parents.get((draft.organization, parent)))
+        {
+            "organization_id": draft.organization,
+            "job_id": draft.id,
+            "parent_id": parent,
+            "state": _edge_state(draft.kind.on_parent_failure, parents.get((draft.organization, parent))),
+        }
         for draft in mine
         for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
     ]
@@ -169,25 +172,12 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
         ) from error
 
 
-def _no_parent(organization: str, parent: UUID) -> ParentNotFound:
-    return ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
-
-
 def _hidden(parent: UUID, *, is_own: bool) -> PermissionDenied:
     if is_own:  # by a credential that is cut to less than its user may
         return PermissionDenied(
             f"To build on job {parent} takes the right {Right.JOBS_READ}, which you don't have here."
         )
     return PermissionDenied(f"Job {parent} is not yours; to build on it takes the right {Right.PAYLOAD_READ}.")
-
-
-def _edge(draft: Draft, parent: UUID, there: Ended | None) -> dict[str, Any]:
-    return {
-        "organization_id": draft.organization,
-        "job_id": draft.id,
-        "parent_id": parent,
-        "state": _edge_state(draft.kind.on_parent_failure, there),
-    }
 
 
 def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
