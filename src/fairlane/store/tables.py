@@ -107,6 +107,12 @@ def _of_organization(name: str, *parts: Column[Any] | ForeignKeyConstraint) -> T
     return _table(name, Column("organization_id", ORGANIZATION, primary_key=True), *parts)
 
 
+def _numbered(name: str, *parts: Column[Any] | ForeignKeyConstraint, **options: Any) -> Table:
+    """Return a table of organizations' rows that the database numbers."""
+    number = Column("id", SEQUENCE, Identity(always=True), primary_key=True)
+    return _table(name, number, Column("organization_id", ORGANIZATION, nullable=False), *parts, **options)
+
+
 def _of_job(name: str, *parts: Column[Any] | ForeignKeyConstraint) -> Table:
     """Return a table of what goes with its job."""
     return _of_organization(name, Column("job_id", Uuid, primary_key=True), *parts, _job_key(name))
@@ -294,10 +300,8 @@ _is_busy(dedup_keys)
 _index(dedup_keys, "fairlane_dedup_keys_job", "organization_id job_id")
 
 # Append-only, in the transaction of its transition; `id` orders the feed, `sequence` orders one job.
-execution_log = _table(
+execution_log = _numbered(
     "fairlane_execution_log",
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
     Column("job_id", Uuid, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("from_status", String(20)),
@@ -365,10 +369,8 @@ checkpoints = _of_job(
     Column("at", Instant, nullable=False),
 )
 
-log_lines = _table(
+log_lines = _numbered(
     "fairlane_log_lines",
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
     Column("job_id", Uuid, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("at", Instant, nullable=False),
@@ -578,10 +580,8 @@ limits = _of_organization(
 
 # What was submitted of the job types that have a submission rate: an index of all jobs by user and time would make each
 # of their transitions dearer, rate or no rate. `submitted_by` is empty for the system.
-submissions = _table(
+submissions = _numbered(
     "fairlane_submissions",
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
     Column("job_type", NAME, nullable=False),
     Column("submitted_by", NAME, nullable=False),
     Column("at", Instant, nullable=False),
@@ -590,10 +590,8 @@ _index(submissions, "fairlane_submissions_by", "organization_id job_type submitt
 _index(submissions, "fairlane_submissions_at", "at")
 
 # How many jobs of an execution-limited type started in each claim; the organization is empty for all together.
-starts = _table(
+starts = _numbered(
     "fairlane_starts",
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
     Column("job_type", NAME, nullable=False),
     Column("at", Instant, nullable=False),
     Column("number", Integer, nullable=False),
@@ -696,10 +694,8 @@ feed_floors = _of_organization(
 )
 
 # Dead letters or live jobs of an organization passed `bound`.
-alerts = _table(
+alerts = _numbered(
     "fairlane_alerts",
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
     Column("kind", String(20), nullable=False),
     Column("size", Integer, nullable=False),
     Column("bound", Integer, nullable=False),
