@@ -102,7 +102,7 @@ class World:
             "rate": None,
             "max_live_jobs": None,
         }
-        of_job: dict[str, Any] = {"parameters": "{}", "plain_parameters": {}, "parents": (), "dedup": None}
+        of_job: dict[str, Any] = {"parameters": "{}", "shown_parameters": {}, "parents": (), "dedup": None}
         of_kind |= {name: value for name, value in more.items() if name not in of_job}
         named = labels or {}
         return Draft(

@@ -1,15 +1,15 @@
 """Write how attempts ended, in batches: what came while the last batch was written is the next batch.
 
-Plain completions and the other results take turns. The others are several times as expensive, and an organization whose
-jobs fail by the thousand must not hold up what others complete. Among the others organizations take turns. So do those
-whose jobs leave much, as a megabyte takes a fifth of a second to write.
+Quick completions, which one statement writes together, and the other results take turns. The others are several times
+as expensive, and an organization whose jobs fail by the thousand must not hold up what others complete. Among the
+others organizations take turns. So do those whose jobs leave much, as a megabyte takes a fifth of a second to write.
 
 One bad result must not stop the rest. A batch that can't be written is split until the bad one is alone, and that one
 fails its attempt: at once where its values are at fault, else if it can't be written the next time either. A live row
 that another session holds is skipped and tried again. A row beside it, such as a dead letter of the job's former life,
 can't be skipped: splitting finds the result that waits for it, and from then on that one is tried alone.
 
-On SQLite each commit waits for the disk. There a claim takes the plain completions that wait into its transaction.
+On SQLite each commit waits for the disk. There a claim takes the quick completions that wait into its transaction.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ from fairlane.store.gathering import Savepoint
 from fairlane.store.line import Line
 from fairlane.store.statements.finish import Finish, Finished, complete_all, finish, tell_children
 
-_BATCH: Final = 500  # plain completions
+_BATCH: Final = 500  # quick completions
 _WITH_CLAIM: Final = 1000  # of them in the transaction of a claim: as many as a worker of a thousand slots has at once
 _MUCH: Final = 10_000  # characters of a result, from which on its organization waits for its turn
 _MOST_AT_ONCE: Final = 1_000_000  # characters of results, after which a batch takes no more
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
-_CLAIM_WAIT: Final = 0.1  # seconds that plain completions wait for a claim, which takes them along
+_CLAIM_WAIT: Final = 0.1  # seconds that quick completions wait for a claim, which takes them along
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
 # Meanwhile no other result is written, so it is short; so is the time that splitting may take altogether.
 _PATIENCE: Final = 0.1  # seconds for a lock beside a live row
@@ -99,10 +99,10 @@ class Results:
         self._on_written = on_written
         self._on_broken = on_broken
         self._unwritten: dict[UUID, Finish] = {}  # by lease
-        self._plain = deque[Finish]()
+        self._quick = deque[Finish]()
         self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
         self._held = deque[Part]()  # each to be tried by itself
-        self._no_claim = asyncio.Event()  # none is under way that takes plain completions along
+        self._no_claim = asyncio.Event()  # none is under way that takes quick completions along
         self._no_claim.set()
         self._loop = asyncio.get_running_loop()
         self._failed: set[UUID] = set()  # leases whose result could not be written by a mistake
@@ -110,9 +110,9 @@ class Results:
         self._task: asyncio.Task[None] | None = None
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._outage = Outage("finisher", deps.emit, SOON)
-        self._failed_before = False  # the one statement for plain completions
+        self._failed_before = False  # the one statement for quick completions
         self._tell_again = 0.0  # monotonic; not before, that it fails
-        # For plain completions. New tables were never analyzed, and then a scan looks cheap.
+        # For quick completions. New tables were never analyzed, and then a scan looks cheap.
         session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
         self._line = Line(deps.database, threads, session) if deps.database.kind.is_server else None
 
@@ -193,18 +193,18 @@ class Results:
         while True:
             await self._wake.wait()
             is_late = not (self._no_claim.is_set() or await wait_until(self._no_claim, _CLAIM_WAIT))
-            if (is_late or self._no_claim.is_set()) and (plain := self._take_plain(_BATCH)):
-                await self._complete(plain)
+            if (is_late or self._no_claim.is_set()) and (quick := self._take_quick(_BATCH)):
+                await self._complete(quick)
             if self._others:
                 await self._write(self._take_others())
             if self._held:
                 await self._write(self._held.popleft())
-            if not (self._plain or self._others or self._held):
+            if not (self._quick or self._others or self._held):
                 self._wake.clear()
 
     def _put(self, item: Finish) -> None:
-        if item.is_plain and _size(item) <= _MUCH:
-            self._plain.append(item)
+        if item.is_quick and _size(item) <= _MUCH:
+            self._quick.append(item)
         else:
             self._others.setdefault(item.organization, deque()).append(item)
         self._wake.set()
@@ -213,13 +213,13 @@ class Results:
         self._held.append(part)
         self._wake.set()
 
-    def _take_plain(self, most: int) -> Part:
-        """Return up to `most` plain completions, which nobody else will write; from any thread."""
+    def _take_quick(self, most: int) -> Part:
+        """Return up to `most` quick completions, which nobody else will write; from any thread."""
         taken: list[Finish] = []
         size = 0
         with suppress(IndexError):  # another thread may take them, too
             while len(taken) < most and size < _MOST_AT_ONCE:
-                taken.append(self._plain.popleft())
+                taken.append(self._quick.popleft())
                 size += _size(taken[-1])
         return taken
 
@@ -236,7 +236,7 @@ class Results:
         return taken
 
     async def _complete(self, batch: Part) -> None:
-        """Write plain completions by one statement on the loop; what it can't write goes the way of the others."""
+        """Write quick completions by one statement on the loop; what it can't write goes the way of the others."""
         line = self._line
         if line is None:
             await self._write(batch)
@@ -244,7 +244,7 @@ class Results:
         try:
             rings = await self._deps.keyring.rings_on(line, {one.organization for one in batch})
             sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
-            done = await complete_all(line, [one for one in sealed if one.is_plain])
+            done = await complete_all(line, [one for one in sealed if one.is_quick])
         except Exception as error:  # noqa: BLE001 - whatever it is, the other way finds out for which results
             done = []
             self._on_quick_way_failed(error)
@@ -325,7 +325,7 @@ class Results:
         return finish(connection, now, items, self._random, are_ours=self._are_ours)
 
     async def beside_claim(self, claim: Callable[[], T]) -> T:
-        """Run a claim in a thread, and leave plain completions to it on SQLite, where `write_with` takes them along."""
+        """Run a claim in a thread, and leave quick completions to it on SQLite, where `write_with` takes them along."""
         if self._deps.database.kind.writers_are_serial:
             self._no_claim.clear()
         try:
@@ -334,7 +334,7 @@ class Results:
             self._no_claim.set()
 
     def write_with(self, work: Callable[[Connection], T]) -> T:
-        """Run the work of a claim in a transaction, on SQLite with a batch of plain completions before it; in a thread.
+        """Run the work of a claim in a transaction, on SQLite with a batch of quick completions before it; in a thread.
 
         A result that can't be written undoes nothing of the claim. Where the claim fails, they are written alone.
 
@@ -342,7 +342,7 @@ class Results:
             StorageUnavailable, ConfigurationError, Exception: as `Database.write`.
         """
         database = self._deps.database
-        batch = self._take_plain(_WITH_CLAIM) if database.kind.writers_are_serial else ()
+        batch = self._take_quick(_WITH_CLAIM) if database.kind.writers_are_serial else ()
         if not batch:
             return database.write(work)
         ends = Savepoint(partial(self._end, batch))

@@ -216,7 +216,7 @@ class DatabaseEngine(Protocol):
         """
 
     def complete(self, connection: Connection, now: datetime, ends: "Sequence[Finish]") -> "list[tuple[Key, bool]]":
-        """Complete the jobs of these plain ends of one actor.
+        """Write these quick completions of one actor.
 
         Returns:
             Those that were completed, and which have a child that was submitted a moment ago and is to be told. The

@@ -67,14 +67,14 @@ class Kind(NamedTuple):
 class Draft(NamedTuple):
     """A submission that has passed all checks but those that need the rows of others.
 
-    `plain_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets. `dedup` is
+    `shown_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets. `dedup` is
     None where the kind is not deduplicated.
     """
 
     id: UUID
     kind: Kind
     parameters: str
-    plain_parameters: Mapping[str, Any]
+    shown_parameters: Mapping[str, Any]
     labels: str
     label_items: tuple[tuple[str, str], ...]
     parents: tuple[UUID, ...]

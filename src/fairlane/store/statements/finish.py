@@ -55,8 +55,8 @@ class Finish(NamedTuple):
         return self.organization, self.job_id
 
     @property
-    def is_plain(self) -> bool:
-        """Return True if it may be completed together with others, by one statement."""
+    def is_quick(self) -> bool:
+        """Return True if it may be completed together with others, by one statement: a quick completion."""
         return isinstance(self.outcome, Completed) and not self.has_checkpoint
 
 
@@ -73,7 +73,7 @@ class Finished(NamedTuple):
 
 
 async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]:
-    """Complete plain ends of one actor by one statement on the event loop; those that it leaves out are `finish`'s.
+    """Write quick completions of one actor by one statement on the event loop; what it leaves out is `finish`'s.
 
     Where `may_make_ready`, a child of the job was submitted a moment ago and is to be told by `tell_children`.
 
@@ -114,11 +114,11 @@ def finish(
     """
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
-    plain = _complete_plain(connection, now, ordered)
+    quick = _complete_quick(connection, now, ordered)
     # One that has no child that is watched may have one that came a moment ago.
-    done, others = [one for one in plain if not one.may_make_ready], [one for one in plain if one.may_make_ready]
-    if len(plain) < len(ordered):
-        completed = {one.finish.lease_token for one in plain}
+    done, others = [one for one in quick if not one.may_make_ready], [one for one in quick if one.may_make_ready]
+    if len(quick) < len(ordered):
+        completed = {one.finish.lease_token for one in quick}
         left = [one for one in ordered if one.lease_token not in completed]
         others += _finish(connection, now, left, random, are_ours=are_ours)
     if others:
@@ -137,13 +137,13 @@ def _may_make_ready(one: Finished, parents: Collection[Key]) -> bool:
     return bool(parents) and one.finish.key in parents
 
 
-def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
-    """Return those that were completed plainly; where `may_make_ready`, a child of the job is to be told."""
-    plain = [one for one in ordered if one.is_plain]
+def _complete_quick(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
+    """Return those that were completed by one statement; where `may_make_ready`, a child of the job is to be told."""
+    quick = [one for one in ordered if one.is_quick]
     transition = transitions.complete(now, None)
     done: list[Finished] = []
-    for actor in sorted({one.actor for one in plain}):
-        mine = {one.key: one for one in plain if one.actor == actor}
+    for actor in sorted({one.actor for one in quick}):
+        mine = {one.key: one for one in quick if one.actor == actor}
         rows = engine_of(connection).complete(connection, now, list(mine.values()))
         done += [Finished(mine[key], transition, may_make_ready=has_child) for key, has_child in rows]
     return done
@@ -246,7 +246,7 @@ def common(ends: Sequence[Finish]) -> dict[str, object]:
 
 
 def arrays(ends: Sequence[Finish]) -> dict[str, object]:
-    """Return the parameters of the statement that completes plain ends by itself, where a database has one."""
+    """Return the parameters of the statement that writes quick completions by itself, where a database has one."""
     results = list(map(result_of, ends))
     left = [one for one, result in zip(ends, results, strict=True) if result is not None]
     return {

@@ -305,6 +305,6 @@ def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) ->
     kind = draft.kind
     return job_of(
         *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),
-        *(draft.plain_parameters, dict(draft.label_items), 0, 0, kind.max_retries, None, run_at, kind.timeout),
+        *(draft.shown_parameters, dict(draft.label_items), 0, 0, kind.max_retries, None, run_at, kind.timeout),
         *(None, None, None, None, None, (), now, None, None, None, None, None),
     )

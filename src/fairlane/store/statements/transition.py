@@ -1,5 +1,5 @@
 """The guarded write of a job's status. Every transition goes through `write_all`, but for those that come by the
-hundred and have statements of their own: submissions, and by `values_for_many` claims and plain completions.
+hundred and have statements of their own: submissions, and by `values_for_many` claims and quick completions.
 """
 
 from collections import defaultdict
