@@ -87,7 +87,7 @@ class Member:
 
     def claim(self, slots: int = 10) -> list[Taken]:
         """One claim round of a worker that knows the jobs that it has claimed and not ended."""
-        ready = self.claims.claim_round(slots, frozenset(self.known))
+        ready = self.claims.claim_in_thread(slots, frozenset(self.known))
         taken = [
             Taken(one.organization, one.id, one.job_type, one.attempt, one.lease_token)
             for one in (each.claimed for each in ready)

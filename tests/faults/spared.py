@@ -33,14 +33,14 @@ LEFT_OUT: Final = {
 
 def lost_claim(fault: Fault) -> bool:
     """What was claimed is given back, and that attempt counts."""
-    if not {"Claims.claim", "Claims.claim_round"} & {*fault.calls} or "Claims.give_back" in fault.calls:
+    if not {"Claims.claim", "Claims.claim_in_thread"} & {*fault.calls} or "Claims.give_back" in fault.calls:
         return False
     return fault.may_be_kept or "StartChecks.prepare" in fault.calls
 
 
 def lost_end(fault: Fault) -> bool:
     """An event may be missing, and an end may count for the circuit breaker twice or not at all."""
-    places = {"Results._finish", "Claims.claim_round", "Rescue.run_once", "Breakers.run_once"}
+    places = {"Results._finish", "Claims.claim_in_thread", "Rescue.run_once", "Breakers.run_once"}
     return fault.may_be_kept and (fault.place in {*places, "Results._complete"})
 
 

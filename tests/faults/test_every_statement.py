@@ -30,7 +30,7 @@ PLACES: Final = (
     "Bulk.get",
     "Bulk.start",
     "BulkActions.run_once",
-    "Claims.claim_round",
+    "Claims.claim_in_thread",
     "Cleanup.run_once",
     "Heartbeat._run",
     "JobControl.cancel",

@@ -32,4 +32,4 @@ def test_no_job_is_lost_and_none_takes_effect_twice(database_url: str, tmp_path:
     injected = lived_through(database_url, tmp_path, Faults(RATE, SEED, "promises"))
     assert {one.has_effect for one in injected} == {False, True}
     assert any(one.is_commit and one.has_effect for one in injected)
-    assert {"Claims.claim_round", "Results._finish"} <= {one.place for one in injected}
+    assert {"Claims.claim_in_thread", "Results._finish"} <= {one.place for one in injected}

@@ -61,7 +61,7 @@ class _Round(NamedTuple):
 
 @dataclass(slots=True)
 class Claims:
-    """Claims for one worker: `claim` on the loop, `claim_round` from a thread, never two at once.
+    """Claims for one worker: `claim` on the loop, `claim_in_thread` from a thread, never two at once.
 
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
@@ -199,7 +199,7 @@ class Claims:
             raise
 
     async def _in_thread(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
-        claim = partial(self.claim_round, slots, known)
+        claim = partial(self.claim_in_thread, slots, known)
         return await (self.results.beside_claim(claim) if self.results is not None else in_thread(self.threads, claim))
 
     async def _lanes_on(self, line: Line) -> ReadyLanes | None:
@@ -260,7 +260,7 @@ class Claims:
         self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)
         lanes.took(done.wanted, done.claimed, by_lane)
 
-    def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
+    def claim_in_thread(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
         """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
 
         Args:

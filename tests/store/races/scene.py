@@ -230,7 +230,7 @@ class Hand:
 
     def ready(self, slots: int = 10) -> list[Ready]:
         """The same, with what the checks at start say of each."""
-        return self.claims().claim_round(slots, frozenset())
+        return self.claims().claim_in_thread(slots, frozenset())
 
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """The same; the ids of what it claimed."""

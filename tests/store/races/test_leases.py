@@ -44,11 +44,11 @@ def test_a_doubt_that_comes_during_a_claim_is_looked_into_by_the_next_round(scen
     claims = worker.claims()
     with race.open() as other:
         other.execute(select(tables.workers.c.id).with_for_update())
-        claiming = race.waits(partial(claims.claim_round, 1, frozenset()))
+        claiming = race.waits(partial(claims.claim_in_thread, 1, frozenset()))
         claims.doubt()
     (ready,) = claiming.result()
     assert claims.is_unsure
-    assert claims.claim_round(0, frozenset()) == []
+    assert claims.claim_in_thread(0, frozenset()) == []
     assert not claims.is_unsure
     assert scene.get(ready.claimed.id).status == QUEUED
 
