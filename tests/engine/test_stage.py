@@ -89,7 +89,7 @@ def test_where_more_organizations_have_due_jobs_than_fit_a_round_those_go_first_
     ]  # fmt: skip
     clock.advance(64)
     for first in ([0, 1, 1], [0, 2, 2], [0, 3, 3], [0, 4, 4], [2, 4, 4], [4, 4, 4]):
-        assert fl.database.write(lambda c: stage.release_scheduled(c, clock.now(c), limit=2)) == 2
+        assert fl.database.write(lambda c: stage.ready_scheduled(c, clock.now(c), limit=2)) == 2
         assert [sum(is_ready(fl, job) for job in those) for those in given] == first
 
 

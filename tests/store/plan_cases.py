@@ -293,12 +293,12 @@ CASES = {
     ),
     # Every live job is counted.
     "live jobs by lane": Case(metrics.live_by_lane, (), (), read_whole="fairlane_live"),
-    "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("live_scheduled",)),
+    "scheduled jobs": Case(lambda connection: stage.ready_scheduled(connection, BEFORE), ("live_scheduled",)),
     "due retries": Case(
         lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("live_retrying",)
     ),
     "scheduled jobs by turns": Case(
-        lambda connection: stage.release_scheduled(connection, LATER, limit=0), ("live_scheduled_turns",)
+        lambda connection: stage.ready_scheduled(connection, LATER, limit=0), ("live_scheduled_turns",)
     ),
     "due retries by turns": Case(
         lambda connection: stage.ready_retries(connection, LATER, limit=0), ("live_retrying_turns",)

@@ -201,16 +201,16 @@ def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: Er
 
 def snooze(reason: str, now: datetime, ready_at: datetime | None) -> Transition:
     """Put back a job whose handler asked for it, behind those that are due: else it would go before them each time."""
-    released = requeue(reason, 0, ready_at)
-    return replace(released, changes={**released.changes, "run_at": now})
+    requeued = requeue(reason, 0, ready_at)
+    return replace(requeued, changes={**requeued.changes, "run_at": now})
 
 
 def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datetime) -> Transition:
     """Release a job whose handler Fairlane's own storage did not serve; it runs again from `ready_at`."""
     why = f"{error.error_type}: {error.message}"
     message = f"released without spending a retry, since Fairlane's storage did not serve it: {why}"
-    released = requeue(message, rescue_count, ready_at)
-    return replace(released, changes={**released.changes, "deferrals": deferrals})
+    requeued = requeue(message, rescue_count, ready_at)
+    return replace(requeued, changes={**requeued.changes, "deferrals": deferrals})
 
 
 def make_ready(reason: str = "all parents ended and its time has come") -> Transition:

@@ -65,7 +65,7 @@ class Claims:
 
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
-    `is_unsure`: there may be jobs under the worker's lease that it does not know; the next round gives them back.
+    `is_unsure`: jobs may run under the worker that it does not know; the next round gives them back.
     """
 
     database: Database
@@ -110,7 +110,7 @@ class Claims:
             await line.close()
 
     def give_back(self, known: frozenset[UUID]) -> int:
-        """Release the jobs that run under this worker's lease but are not `known`; return how many.
+        """Give back the jobs that run under this worker and have no `known` lease token; return how many.
 
         They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost; and
         by an end that could not be written. Each begins anew.
@@ -126,12 +126,12 @@ class Claims:
         return _changed(done)
 
     def leave(self, lost: Collection[UUID] = ()) -> int:
-        """Give back what runs under this worker's lease, and remove the worker; return how many jobs that were.
+        """Give back what runs under this worker, and remove the worker; return how many jobs that were.
 
         In one transaction: a claim that is still on its way, since `run_async` was cancelled, finds no worker.
 
         Args:
-            lost: leases of jobs of which one took the worker down: they are rescued, which counts, and not given back.
+            lost: lease tokens of jobs of which one took the worker down: these are rescued, which counts.
         """
 
         def work(connection: Connection) -> int:
@@ -164,7 +164,7 @@ class Claims:
         """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
 
         Args:
-            known: the leases that the worker has already.
+            known: the lease tokens that the worker has already.
 
         Raises:
             StorageUnavailable, ConfigurationError
@@ -264,7 +264,7 @@ class Claims:
         """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
 
         Args:
-            known: the leases that the worker has already.
+            known: the lease tokens that the worker has already.
 
         Raises:
             StorageUnavailable, ConfigurationError

@@ -98,14 +98,14 @@ class Results:
         self._threads = threads
         self._on_written = on_written
         self._on_broken = on_broken
-        self._unwritten: dict[UUID, Finish] = {}  # by lease
+        self._unwritten: dict[UUID, Finish] = {}  # by lease token
         self._quick = deque[Finish]()
         self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
         self._held = deque[Part]()  # each to be tried by itself
         self._no_claim = asyncio.Event()  # none is under way that takes quick completions along
         self._no_claim.set()
         self._loop = asyncio.get_running_loop()
-        self._failed: set[UUID] = set()  # leases whose result could not be written by a mistake
+        self._failed: set[UUID] = set()  # lease tokens whose result could not be written by a mistake
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._random = Random()  # noqa: S311 - jitter, no secret
@@ -144,7 +144,7 @@ class Results:
         return len(self._unwritten)
 
     def leases(self) -> frozenset[UUID]:
-        """Return the leases of those that are not written yet; from any thread."""
+        """Return the lease tokens of those that are not written yet; from any thread."""
         return frozenset(self._unwritten.copy())
 
     def add(

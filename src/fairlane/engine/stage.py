@@ -37,7 +37,7 @@ class Stage:
         due = database.look(lambda c: statements.look(c, clock, self._revived))
         moved = 0
         if due.scheduled:
-            moved += database.write(lambda c: statements.release_scheduled(c, clock.now(c)))
+            moved += database.write(lambda c: statements.ready_scheduled(c, clock.now(c)))
         if due.retry:
             moved += database.write(lambda c: statements.ready_retries(c, clock.now(c)))
         if due.has_new_edges:

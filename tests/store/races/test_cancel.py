@@ -165,7 +165,7 @@ class TestReleaseOfAScheduledJob:
 
     def test_a_cancel_that_waits_for_the_release_cancels_the_queued_job(self, scene: Scene, race: Race, job: Job):
         with race.open() as releasing:
-            assert stage.release_scheduled(releasing, scene.clock.now(releasing)) == 1
+            assert stage.ready_scheduled(releasing, scene.clock.now(releasing)) == 1
             late = race.waits(lambda: cancel_it(scene, job))
         assert late.result().status == CANCELED
         assert steps(scene.fl, job) == [PENDING, QUEUED, CANCELED]

@@ -1,4 +1,4 @@
-"""Parents and children. A child is released in the transaction that ends its last parent.
+"""Parents and children. A child becomes ready in the transaction that ends its last parent.
 
 The races, and what closes each:
 
@@ -77,7 +77,7 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 
 
 def settle(connection: Connection, now: datetime, parents: Iterable[Ended]) -> set[Key]:
-    """Count the ended jobs' edges, release or take down their children, and go on with those that ended by it.
+    """Count the ended jobs' edges, make their children ready or take them down, and go on with those that ended by it.
 
     A long chain is left for `stage` after some generations: who cancels its head waits for no more.
 

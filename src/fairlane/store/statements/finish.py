@@ -1,4 +1,4 @@
-"""Ending attempts: under the live row's lock and the attempt's lease, decide, write, and tell the children.
+"""Ending attempts: under the live row's lock and the lease token, decide, write, and tell the children.
 
 Handlers that returned, and whose job nobody asked to cancel, are completed together: what `transitions.complete` says
 is written for all of them in one statement. Every other end is decided by itself.
@@ -35,7 +35,7 @@ _COLUMNS: Final = (
 
 
 class Finish(NamedTuple):
-    """The end of one attempt, proved by its lease."""
+    """The end of one attempt, proved by its lease token."""
 
     organization: str
     job_id: UUID
@@ -61,7 +61,7 @@ class Finish(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
+    """What became of the job. `transition` None: nothing was changed, since the row has another lease token, or, where
     `is_locked`, since somebody holds the row: try again. `may_make_ready`: it is ready again, or a child of it may be.
     Room under a limit is no such news: who is held back by one looks by itself, and ends are many.
     """
@@ -82,7 +82,7 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
     """
     # By numbers, which hash in C; UUIDs hash in Python.
     if len({one.job_id.int for one in finishes}) < len(finishes):
-        keys = Counter(one.key for one in finishes)  # of two leases of a job one is lost; which, `finish` sees
+        keys = Counter(one.key for one in finishes)  # of two attempts of a job one is lost; which, `finish` sees
         finishes = [one for one in finishes if keys[one.key] == 1]
     if not finishes:
         return []
@@ -105,7 +105,7 @@ def tell_children(connection: Connection, now: datetime, done: Sequence[Finished
 def finish(
     connection: Connection, now: datetime, finishes: Sequence[Finish], random: Random, *, are_ours: bool = True
 ) -> list[Finished]:
-    """End these attempts and release the children of those that ended their job.
+    """End these attempts, and settle the children of those that ended their job.
 
     Rows are locked in key order, so that two flushes don't deadlock.
 
@@ -169,7 +169,7 @@ def _finish(
     return [
         Finished(item, changes[item.lease_token].transition)
         if item.lease_token in changes
-        # Under its lease still, and not ours: somebody holds it.
+        # It has its lease token still, and is not locked here: somebody holds it.
         else Finished(item, None, is_locked=item.lease_token in rows)
         for item in items
     ]
@@ -212,10 +212,10 @@ def _ended(one: Finished, status: JobStatus) -> Ended:
 
 
 def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
-    """Lock the running rows under these leases until the transaction ends, in the order given.
+    """Lock the running rows that have these lease tokens until the transaction ends, in the order given.
 
     Returns:
-        The leases of those that are locked now. The others' were lost, or somebody holds their row: `_read` tells.
+        The tokens of those that are locked now. The others have another one, or somebody holds them: `_read` tells.
     """
     engine = engine_of(connection)
     if engine.writers_are_serial:
@@ -225,7 +225,7 @@ def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
 
 
 def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyRow]:
-    """Return what `decide` needs to know of the attempts that have these leases still, by lease.
+    """Return what `decide` needs to know of the attempts whose rows have these lease tokens still, by token.
 
     A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
     the row before: so a request comes wholly before the decision or after it.

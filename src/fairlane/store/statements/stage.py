@@ -98,7 +98,7 @@ def look(connection: Connection, clock: Clock, revived: str) -> DueWork:
     return DueWork(bool(row.scheduled), bool(row.retry), bool(row.new), row.revives)
 
 
-def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
+def ready_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
     """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
     due = _due(connection, now, limit, *_SCHEDULED)
     transition = transitions.make_ready("its time has come")
