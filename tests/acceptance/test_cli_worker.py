@@ -21,9 +21,22 @@ pytestmark = pytest.mark.slow
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
 import atexit, logging, os, sys, threading, time
+from typing import Annotated
+from pydantic import AfterValidator
 from fairlane import Fairlane
+from fairlane.engine import slots
 
 fl = Fairlane()
+
+if "VALUE_LIMIT" in os.environ:
+    slots.VALUE_LIMIT = float(os.environ["VALUE_LIMIT"])
+
+def endless(text: str) -> str:
+    print("validates", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+@fl.job_type("validate", dedup_window=0)
+async def validate(ctx, text: Annotated[str, AfterValidator(endless)]) -> None: ...
 
 @atexit.register
 def linger() -> None:
@@ -187,6 +200,28 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
     fl.submit("deaf", organization="acme")
 
     assert worker.end() == EXIT_REPLACE
+
+
+def test_a_worker_with_a_validator_that_never_returns_asks_to_be_replaced(start: Start, fl: Fairlane) -> None:
+    worker = start("--concurrency", "1", VALUE_LIMIT="0.5")
+    worker.line(SERVES)
+    job = fl.submit("validate", organization="acme", parameters={"text": "x" * 20_000})
+
+    assert worker.end() == EXIT_REPLACE
+    assert (fl.get(job.id, organization="acme").error_message or "").startswith(
+        "its parameters were still being decoded"
+    )
+
+
+def test_a_worker_with_a_validator_that_never_returns_ends_at_a_signal(start: Start, fl: Fairlane) -> None:
+    worker = start(FAIRLANE_STOP_GRACE="0.1", FAIRLANE_GRACE="0.1")
+    worker.line(SERVES)
+    job = fl.submit("validate", organization="acme", parameters={"text": "x" * 20_000})
+    worker.line("validates")
+    worker.send(signal.SIGTERM)
+
+    assert worker.end() == 0
+    assert fl.get(job.id, organization="acme").status is JobStatus.QUEUED
 
 
 def test_a_worker_whose_loop_never_turns_again_ends_and_another_runs_its_jobs(

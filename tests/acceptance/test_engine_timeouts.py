@@ -295,7 +295,8 @@ def test_a_worker_with_too_many_handlers_left_behind_is_to_be_replaced(database_
         worker.run()
         gate.open()
         assert worker.must_be_replaced
-        assert [one.reason for one in fl.events.of(WorkerUnfit)] == ["handlers that did not stop and go on: 1"]
+        (unfit,) = fl.events.of(WorkerUnfit)
+        assert unfit.reason == "handlers, validators or results that do not end: 1"
         assert fl.look(job).status == "dead_letter"
 
 

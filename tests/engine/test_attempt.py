@@ -126,3 +126,14 @@ def test_the_wait_for_a_process_is_no_time_in_which_it_should_have_come_up(scene
     assert scene.outcomes == []
     scene.time.go_on(3)
     assert message(*scene.outcomes).startswith("its handler had not begun after")
+
+
+def test_a_handler_that_ended_in_time_did_not_run_past_its_timeout(scene: Scene) -> None:
+    """A thread of its own judged its result for ten minutes, and the history told of its timeout."""
+    scene.come_up()
+    assert scene.execution is not None
+    scene.execution.ended = scene.time.now + 1
+    scene.time.go_on(1000.0)
+    assert [message(one) for one in scene.outcomes] == (
+        [] if scene.attempt.facts.timeout is None else ["its result was still being encoded after 600 s"]
+    )

@@ -10,10 +10,12 @@ from pydantic import AfterValidator
 from sqlalchemy import update
 
 from fairlane import InvalidParameters, Job, JobContext, JobStatus
-from fairlane.domain.events import LeaseLost, WorkerStopping
+from fairlane.domain.events import LeaseLost, WorkerStopping, WorkerUnfit
+from fairlane.engine import slots
 from fairlane.store.row_security import Administered
 from fairlane.store.tables import live
-from tests.engine.worker_kit import Engine, Gate, engine, running
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
+from tests.patience import PATIENCE
 
 MANY = {"password": ["x" * 20] * 100}  # 2,000 characters
 LARGE = "x" * 20_000
@@ -110,7 +112,7 @@ def test_other_jobs_run_while_an_end_is_judged(fl: Engine, kind: str, gate: Gate
         assert (ended.status, ended.error_message) == (JobStatus.DEAD_LETTER, "it failed")
     else:
         assert fl.value(job)[:3] == [{"a": 1}, 0, 1]
-    assert all(one.startswith("fairlane-reports" if kind == "async" else "fairlane-handler") for one in threads)
+    assert all(one.startswith("fairlane-values" if kind == "async" else "fairlane-handler") for one in threads)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -213,7 +215,7 @@ def test_large_parameters_are_decoded_beside_the_loop_and_fail_as_small_ones_do(
             ends = [fl.ended(job) for job in jobs]
     assert {one.status for one in ends} == {"dead_letter" if end else "completed"}
     assert len({(one.error_type, said(one.error_message)) for one in ends}) == 1
-    assert any(one.startswith("fairlane-reports") for one in threads)
+    assert any(one.startswith("fairlane-values") for one in threads)
 
 
 def test_a_job_that_is_decoded_is_canceled(database_url: str) -> None:
@@ -237,3 +239,123 @@ def test_a_job_that_is_decoded_is_canceled(database_url: str) -> None:
             fl.cancel(job.id, organization="acme")
             assert fl.ended(job).status is JobStatus.CANCELED
             gate.open()
+
+
+class Endless:
+    """Job types whose parameters, or whose results, keep a thread until the test ends."""
+
+    def __init__(self, fl: Engine, gate: Gate, isolation: str) -> None:
+        self._fl, self._gate, self._begun = fl, gate, threading.Semaphore(0)
+        Text = Annotated[str, AfterValidator(self._hang)]  # noqa: N806 - a type
+        options: dict[str, Any] = {"dedup_window": 0, "max_retries": 1, "backoff": [3600]}
+
+        async def on_the_loop(ctx: JobContext, text: Text) -> int:
+            return len(text)
+
+        def in_thread(ctx: JobContext, text: Text) -> int:
+            return len(text)
+
+        handler: Callable[..., Any] = on_the_loop if isolation == "async" else in_thread
+        fl.job_type("read", **options)(handler)
+
+        @fl.job_type("write", **options)
+        async def write(ctx: JobContext) -> object:
+            return [Slow(gate), *range(5_000)]
+
+        @fl.job_type("keep", dedup_window=0)
+        def keep(ctx: JobContext) -> None:
+            ctx.checkpoint({"kept": True})
+
+    def _hang(self, text: str) -> str:
+        is_worker = threading.current_thread() is not threading.main_thread()  # which submits
+        if is_worker and text.endswith("!"):
+            self._begun.release()
+            self._gate.wait(2 * PATIENCE)  # longer than a test waits for what it holds up
+        return text
+
+    def give(self, organization: str = "acme", end: str = "!") -> Job:
+        return self._fl.give("read", organization=organization, parameters={"text": LARGE + end})
+
+    def take_all_threads(self) -> list[Job]:
+        self._fl.organizations.create("beta")
+        jobs = [self.give(one) for one in ("acme", "acme", "acme", "beta")]
+        for _ in jobs:
+            assert self._begun.acquire(timeout=PATIENCE)
+        return jobs
+
+
+isolations = pytest.mark.parametrize("isolation", ["async", "thread"])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "VALUE_LIMIT", 1.2)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("of", "isolation", "why"),
+    [
+        ("read", "async", "its parameters were still being decoded after 1.2 s: see the validators of read"),
+        ("read", "thread", "its parameters were still being decoded after 1.2 s: see the validators of read"),
+        ("write", "async", "its result was still being encoded after 1.2 s: see what write returns"),
+    ],
+)
+def test_what_never_returns_fails_its_attempt_and_the_worker_is_replaced(
+    database_url: str, gate: Gate, of: str, isolation: str, why: str
+) -> None:
+    """The job stayed running, whatever its timeout, and the worker went on without its threads."""
+    with engine(database_url) as fl:
+        fl.organizations.create("beta")
+        endless = Endless(fl, gate, isolation)
+        worker = fl.worker(concurrency=1)
+        with running(worker):
+            job = endless.give() if of == "read" else fl.give("write")
+            until(lambda: worker.must_be_replaced)
+        assert [one.reason for one in fl.events.of(WorkerUnfit)] == [
+            "handlers, validators or results that do not end: 1"
+        ]
+        assert (fl.way(job)[-2:], fl.look(job).retry_count) == (["failed", "queued"], 1)
+        assert why in fl.reasons(job)
+        other = endless.give("beta", end="")
+        fl.drain()
+        assert fl.look(other).status is JobStatus.COMPLETED
+
+
+@isolations
+def test_reports_are_written_while_validators_hang(database_url: str, gate: Gate, isolation: str) -> None:
+    """They waited behind them."""
+    with engine(database_url) as fl:
+        endless = Endless(fl, gate, isolation)
+        with running(fl.worker()):
+            endless.take_all_threads()
+            assert fl.ended(fl.give("keep")).status is JobStatus.COMPLETED
+
+
+@pytest.mark.usefixtures("impatient")
+@isolations
+def test_others_wait_for_validators_that_hang_no_longer_than_the_bound(
+    database_url: str, gate: Gate, isolation: str
+) -> None:
+    with engine(database_url) as fl:
+        endless = Endless(fl, gate, isolation)
+        worker = fl.worker()
+        with running(worker):
+            jobs = endless.take_all_threads()
+            assert fl.ended(endless.give(end="")).status is JobStatus.COMPLETED
+            until(lambda: [fl.look(one).retry_count for one in jobs] == [1, 1, 1, 1])
+            assert not worker.must_be_replaced  # it may leave ten behind
+            until(lambda: [one.left_behind for one in fl.reads.workers()] == [4])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_never_returns_is_left_behind_though_its_job_was_canceled(database_url: str, gate: Gate) -> None:
+    with engine(database_url) as fl:
+        endless = Endless(fl, gate, "async")
+        worker = fl.worker(concurrency=1)
+        with running(worker):
+            job = endless.give()
+            gate.reached()
+            fl.cancel(job.id, organization="acme")
+            assert fl.ended(job).status is JobStatus.CANCELED
+            until(lambda: worker.must_be_replaced)

@@ -141,10 +141,10 @@ class Gate:
         """Let them go on."""
         self._event.set()
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = PATIENCE) -> None:
         """In a thread."""
         self._reached.set()
-        assert self._event.wait(PATIENCE), "the gate was never opened"
+        assert self._event.wait(seconds), "the gate was never opened"
 
     def reached(self) -> None:
         """Wait until a handler is at it, which is later than that its job has started."""

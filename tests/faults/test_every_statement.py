@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
-    "Attempt._read_and_decode",  # checkpoints, and what parents left
+    "Attempt._read_once",  # checkpoints, and what parents left
     "AttemptChannel.write_waiting",  # what handlers report
     "Breakers.run_once",
     "Bulk.get",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
@@ -29,7 +29,7 @@ from fairlane.domain.outcomes import (
 from fairlane.domain.secrets import secret_values
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Raised, ending
+from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Overdue, Raised, ending
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.engine.service import SOON, next_wait
@@ -37,15 +37,18 @@ from fairlane.engine.start_checks import DEFERRED, Read
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
+from fairlane.store.shared_threads import SharedThreads
 
 if TYPE_CHECKING:
     from fairlane.engine.slots import Slots
+
+T = TypeVar("T")
 
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
 # Characters of parameters; more are decoded in a thread.
 LARGE: Final = 10_000
-# Seconds; in that time what a handler left is judged in a thread, however many end together.
+# Seconds; in that time its own thread judges what a handler left, however many end together.
 _JUDGED: Final = 600.0
 _NOTHING: Final = Completed()
 # A handler's arguments, or how its attempt ends where there can be none.
@@ -133,43 +136,54 @@ class Attempt:
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
     def begin_with(self, read: Callable[[], Read] | None) -> None:
-        """Begin once a thread has decoded its parameters; organizations take turns in these threads.
+        """Begin once threads have read what it needs and decoded large parameters; organizations take turns there.
 
         Args:
-            read: reads what is not in the job's row, in that thread.
+            read: reads what is not in the job's row.
         """
         self._reading = self._slots.loop.create_task(self._read(read))
         self._reading.add_done_callback(self._on_read)
 
     async def _read(self, read: Callable[[], Read] | None) -> tuple[Read, _Decoded | None]:
-        """Read and decode; in an outage again and again for a minute.
+        facts, outcome = await self._read_facts(read) if read is not None else (self.facts, None)
+        if outcome is not None or len(facts.parameters) <= LARGE:
+            return (facts, outcome), None
+        try:
+            return (facts, None), await self._in_thread(self._slots.value_threads, self._decoded)
+        except Overdue as overdue:
+            what = f"its parameters were still being decoded {overdue}: see the validators of {self.job_type.name}"
+            return (facts, self.judge(None, Overdue(what))), None
+
+    async def _read_facts(self, read: Callable[[], Read]) -> Read:
+        """Read; in an outage again and again for a minute.
 
         After that the job waits longer and longer, and its history says why; in the end the attempt fails.
         """
-        work = partial(self._read_and_decode, read)
         time_now, wait = self._slots.loop.time, 0.0
         until = time_now() + START_LIMIT
         while True:
             try:
-                coming = self._slots.report_threads.submit([self.facts.organization], work)
-            except RuntimeError as error:
-                raise NotBegun(str(error)) from error
-            try:
-                return await asyncio.wrap_future(coming)
+                return await self._in_thread(self._slots.report_threads, partial(self._read_once, read))
             except (StorageUnavailable, ConfigurationError) as error:
                 wait = min(next_wait(wait), SOON)
                 if time_now() + wait > until:
-                    return (self.facts, Deferred(classify(error))), None
+                    return self.facts, Deferred(classify(error))
             await asyncio.sleep(wait)
 
-    def _read_and_decode(self, read: Callable[[], Read] | None) -> tuple[Read, _Decoded | None]:
+    def _read_once(self, read: Callable[[], Read]) -> Read:
         try:
-            facts, outcome = read() if read is not None else (self.facts, None)
+            return read()
         except BaseException as error:
             if isinstance(error, Exception):
                 raise
-            return (self.facts, self.mistaken(error)), None  # a task that raises it would end the loop
-        return (facts, outcome), self._decoded() if outcome is None else None
+            return self.facts, self.mistaken(error)  # a task that raises it would end the loop
+
+    async def _in_thread(self, threads: SharedThreads, work: Callable[[], T]) -> T:
+        try:
+            coming = threads.submit([self.facts.organization], work)
+        except RuntimeError as error:
+            raise NotBegun(str(error)) from error
+        return await asyncio.wrap_future(coming)
 
     def _on_read(self, task: "asyncio.Task[tuple[Read, _Decoded | None]]") -> None:
         self._reading = None
@@ -243,7 +257,7 @@ class Attempt:
             # now at the latest, since the handler may begin just now.
             limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
             left = limit if timeout is None else min(limit, timeout)
-        elif timeout is not None:
+        elif timeout is not None and (execution.ended is None or self.job_type.isolation is not Isolation.ASYNC):
             left = (execution.started + timeout if execution.ended is None else execution.ended + _JUDGED) - now
         else:
             return
@@ -349,6 +363,9 @@ class Attempt:
         if self._execution is not None and self._execution.started is None:
             seconds = round(time.monotonic() - self.began)
             message = f"its handler had not begun after {seconds} s"
+        elif self.seconds < seconds:  # the handler has ended in time
+            seconds = _JUDGED
+            message = f"its result was still being encoded after {seconds:g} s"
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:

@@ -19,6 +19,7 @@ from fairlane.store.transaction import Database
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
 REPORT_THREADS: Final = 4  # for what handlers report
 FILE_THREADS: Final = 4  # for the files that they leave
+VALUE_THREADS: Final = 4  # for their validators, and for objects in what they leave
 # One for each of these threads, and one for the heartbeat's: none waits for another's.
 _CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + FILE_THREADS + 1
 

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
@@ -17,9 +17,9 @@ from uuid import UUID
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
 from fairlane.engine.attempt import LARGE, Attempt
-from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, Deps
+from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor
-from fairlane.engine.executors.base import Executor
+from fairlane.engine.executors.base import START_LIMIT, Executor, Overdue
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.thread import ThreadExecutor
@@ -34,6 +34,8 @@ from fairlane.store.statements.workers import WorkerCard
 
 _MOMENT: Final = 0.1  # seconds
 _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
+VALUE_LIMIT: Final = START_LIMIT  # seconds for a handler's validators, or for what it left, in a thread
+_LOOKS: Final = 6  # in that time; a pause of the whole process makes one of them late, and not the others
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
 _MOST_WAITING: Final = 1.0  # seconds for rows that another session holds, in one of its last tries
 
@@ -71,8 +73,11 @@ class Slots:
         self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
         self.report_threads = SharedThreads(REPORT_THREADS, "fairlane-reports")
         self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
+        self.value_threads = SharedThreads(VALUE_THREADS, "fairlane-values", are_daemons=True)
+        self._looks: dict[Future[object], int] = {}  # how often each was seen there
+        self._next_look: asyncio.TimerHandle | None = None
         self._job_types = deps.catalogue.mine
-        self.executors = _executors(self._job_types.values(), card.slots, self.report_threads)
+        self.executors = _executors(self._job_types.values(), card.slots, self.value_threads)
         self._card = card
         self._threads = threads
         self._results = results
@@ -87,18 +92,30 @@ class Slots:
     async def start(self) -> None:
         """Start the executors, and the writing of results."""
         self._results.start()
+        self._look_at_values()
         for executor in self.executors.values():
             await executor.start()
 
     async def stop(self) -> None:
         """Stop them; nothing runs any more."""
+        if self._next_look is not None:
+            self._next_look.cancel()
         async with AsyncExitStack() as steps:  # whatever cancels one of them
             steps.callback(self.report_threads.shutdown)
             steps.callback(self.file_threads.shutdown)
+            steps.callback(self.value_threads.shutdown)
             steps.push_async_callback(self._results.stop)
             steps.push_async_callback(self._stop_closing)
             for executor in self.executors.values():
                 steps.push_async_callback(executor.stop)
+
+    def _look_at_values(self) -> None:
+        """Leave behind what never returns of validators and of objects in results: nothing ends it."""
+        self._looks = {one: self._looks.get(one, 0) + 1 for one in self.value_threads.running()}
+        for one, looks in self._looks.items():
+            if looks > _LOOKS:
+                self.value_threads.leave_behind(one, Overdue(f"after {VALUE_LIMIT:g} s"))
+        self._next_look = self.loop.call_later(VALUE_LIMIT / _LOOKS, self._look_at_values)
 
     async def _stop_closing(self) -> None:
         """Stop writing last reports: the database was away for too long.
@@ -131,8 +148,8 @@ class Slots:
         return self.left_behind() >= max(1, min(10, self._card.slots // 10))
 
     def left_behind(self) -> int:
-        """Return how many handlers ignored their stop and still go on; from any thread."""
-        return sum(len(executor.left_behind) for executor in self.executors.values())
+        """Return how many handlers ignored their stop and still go on, or what is theirs does; from any thread."""
+        return sum(len(executor.left_behind) for executor in self.executors.values()) + self.value_threads.left_behind
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""

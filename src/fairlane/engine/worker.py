@@ -454,7 +454,7 @@ class WorkerLoop:
                 self._claims.doubt()
                 self._pause = _BROKEN_WAIT
             if self._slots.are_exhausted:
-                self._drain_for(f"handlers that did not stop and go on: {self._slots.left_behind()}")
+                self._drain_for(f"handlers, validators or results that do not end: {self._slots.left_behind()}")
             await self._until_next_round()
 
     def _next_pause(self, *, claimed: int) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -32,12 +32,14 @@ class SharedThreads:
         number: at least 2.
         name: what the names of the threads begin with.
         each: threads that one organization may have at most; None = all but one.
+        are_daemons: the process ends without them. So each starts when there is work, and ends when there is none.
     """
 
-    def __init__(self, number: int, name: str, each: int | None = None) -> None:
+    def __init__(self, number: int, name: str, each: int | None = None, *, are_daemons: bool = False) -> None:
         self._number = number
         self._name = name
         self._each = each or number - 1
+        self._are_daemons = are_daemons
         self._begin_in_child()
         _all.add(self)
 
@@ -46,7 +48,8 @@ class SharedThreads:
         self._threads = ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
         self._lock = threading.Lock()  # of what follows
         self._waiting: dict[_Whose, deque[_Work]] = {}  # the next one first
-        self._busy: list[str] = []  # the organizations for which each thread works
+        self._busy: dict[Future[Any], _Whose] = {}  # what each thread does, and for whom
+        self._left_behind = set[Future[Any]]()
 
     def submit(self, organizations: Collection[str], work: Callable[[], T]) -> "Future[T]":
         """Have a thread do it when it is their turn, in the caller's context.
@@ -60,7 +63,7 @@ class SharedThreads:
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
         try:
-            self._threads.submit(self._run)
+            self._start()
         except RuntimeError:
             future.cancel()
             raise
@@ -97,7 +100,26 @@ class SharedThreads:
     def are_of(self, organization: str) -> bool:
         """Return True if a thread works for the organization, or something of it waits for one."""
         with self._lock:
-            return organization in self._busy or any(organization in whose for whose in self._waiting)
+            return any(organization in whose for whose in (*self._busy.values(), *self._waiting))
+
+    def running(self) -> "tuple[Future[Any], ...]":
+        """Return what threads do now, but for what was left behind."""
+        with self._lock:
+            return tuple(self._busy)
+
+    @property
+    def left_behind(self) -> int:
+        """Return how much was left behind and goes on; from any thread."""
+        return len(self._left_behind)
+
+    def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
+        """End what runs by this error, and give its turn to others. Its thread, a daemon, goes on with nothing else."""
+        with self._lock:
+            if self._busy.pop(future, None) is None:
+                return  # it has ended
+            self._left_behind.add(future)
+        future.set_exception(error)
+        self._look_again()
 
     def shutdown(self) -> None:
         """Begin nothing more; what waits is canceled."""
@@ -113,8 +135,9 @@ class SharedThreads:
             whose, (future, work) = taken
             tell = _end_of(future, work) if future.set_running_or_notify_cancel() else None
             with self._lock:
-                for organization in whose:
-                    self._busy.remove(organization)
+                self._left_behind.discard(future)
+                if self._busy.pop(future, None) is None:
+                    return  # another thread has its turn
             if tell is not None:
                 tell()
             for _ in range(len(whose) - 1):
@@ -122,16 +145,26 @@ class SharedThreads:
 
     def _look_again(self) -> None:
         with suppress(RuntimeError):  # Where none can begin any more, the threads that there are do all that waits.
+            self._start()
+
+    def _start(self) -> None:
+        """Have a thread do what may be done. Raises RuntimeError if there is none."""
+        if not self._are_daemons:
             self._threads.submit(self._run)
+        elif len(self._busy) < self._number:  # else one that is busy goes on with it
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _take(self) -> tuple[_Whose, _Work] | None:
         with self._lock:
+            if len(self._busy) >= self._number:
+                return None
+            taken = Counter(chain.from_iterable(self._busy.values()))
             kept = set[str]()  # organizations of which one turn is kept for who has waited longer
             for whose, mine in self._waiting.items():
                 is_given_up = mine[0][0].cancelled()
-                if is_given_up or all(self._busy.count(one) + (one in kept) < self._each for one in whose):
-                    self._busy.extend(whose)
+                if is_given_up or all(taken[one] + (one in kept) < self._each for one in whose):
                     work = mine.popleft()
+                    self._busy[work[0]] = whose
                     del self._waiting[whose]
                     if mine:
                         self._waiting[whose] = mine  # behind the others

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from fairlane.domain.outcomes import Completed
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, run_async
+from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, Overdue, run_async
 from fairlane.engine.reports import Interruption
 from fairlane.registry.parameters_values import encode_small
 from fairlane.store.shared_threads import SharedThreads
@@ -88,7 +88,12 @@ class AsyncExecution(Execution):
         judged.add_done_callback(partial(self._on_judged, value, raised))
         return True
 
-    def _on_judged(self, value: object, raised: BaseException | None, _: "Future[None]") -> None:
+    def _on_judged(self, value: object, raised: BaseException | None, judged: "Future[None]") -> None:
+        overdue = None if judged.cancelled() else judged.exception()
+        if isinstance(overdue, Overdue):
+            left, verb = ("result", "returns") if raised is None else ("error", "raises")
+            see = f"see what {self.call.job_type.name} {verb}"
+            value, raised = None, Overdue(f"its {left} was still being encoded {overdue}: {see}")
         with suppress(RuntimeError):  # the loop is closed: the worker left without it
             self._executor.loop.call_soon_threadsafe(self._end, value, raised)
 

@@ -29,6 +29,10 @@ class NotBegun(FairlaneError):
     """The system gives no thread or process to run the handler in: no fault of the handler, which never began."""
 
 
+class Overdue(FairlaneError):
+    """A validator of the handler's, or an object that it left, never returned, so its thread was left behind."""
+
+
 class ProcessDied(TransientError):
     """The handler's process ended before the handler did: a crash, an exit, or memory that ran out."""
 
