@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from fairlane import (
     ConfigurationError,
@@ -202,3 +203,12 @@ def test_the_async_verb_without_a_connection_leaves_the_loop_free(database_url: 
     with Scene(database_url) as scene:
         jobs = asyncio.run(submit_beside_others(scene))
         assert {job.id for job in scene.fl.list(organization="acme").items} == {job.id for job in jobs}
+
+
+def test_fairlane_takes_the_url_that_an_async_engine_takes(database_url: str):
+    driver = AIOSQLITE if database_url.startswith("sqlite") else ASYNCPG
+    url = make_url(database_url).set(drivername=driver).render_as_string(hide_password=False)
+    with Scene(url) as scene, async_host(url, driver, session=True) as host:
+        job = submit(scene, host)
+        host.commit()
+        assert scene.get(job).status is JobStatus.QUEUED

@@ -61,7 +61,7 @@ def connect(
         )
     in_memory, path = is_in_memory(url), file_of(url)
     engine = create_engine(
-        url,
+        parsed.set(drivername="sqlite+pysqlite"),  # an application may give the URL of its async engine
         # An in-memory database lives in one connection; its users take turns.
         poolclass=QueuePool,
         pool_size=1 if in_memory else pool_size,
