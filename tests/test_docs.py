@@ -31,7 +31,8 @@ from tests.store.logins import bound_logins
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-FOLLOWED_RECIPES: Final = ("Change a handler while jobs wait", "Flask")  # by files and commands of their own
+WEB_RECIPES: Final = ("FastAPI", "Flask")
+FOLLOWED_RECIPES: Final = ("Change a handler while jobs wait", *WEB_RECIPES)  # by files and commands of their own
 OTHER_TERMINALS: Final = ("second terminal", "third terminal")
 MARKDOWN: Final = MarkdownIt("commonmark").enable("table")
 
@@ -108,11 +109,24 @@ def is_like(shown: str, printed: str) -> bool:
     return re.fullmatch(".*?".join(map(re.escape, shown.split("…"))), printed, re.DOTALL) is not None
 
 
+def on_postgresql(program: str, url: str) -> str:
+    """Return the program with the URL that its comment names, of this database."""
+
+    def named(found: re.Match[str]) -> str:
+        return f"URL = {make_url(url).set(drivername=found[1]).render_as_string(hide_password=False)!r}"
+
+    return re.sub(r"^URL = .*# or ([a-z0-9+]+)://localhost/letters$", named, program, flags=re.MULTILINE)
+
+
 @dataclass
 class Reader:
-    """Somebody who does what a page says: writes its files, types its commands, looks at what they print."""
+    """Somebody who does what a page says: writes its files, types its commands, looks at what they print.
+
+    With a PostgreSQL `database` they take the URL that a comment names beside the one of SQLite.
+    """
 
     folder: Path
+    database: str = ""
     exports: str = ""
     printed: str = ""
     others: "dict[str, subprocess.Popen[str]]" = field(default_factory=dict)
@@ -137,7 +151,8 @@ class Reader:
 
     def write(self, block: Block) -> None:
         """A file that is there is added to."""
-        more = "\n\n" + block.text if block.title in self.files else block.text
+        text = on_postgresql(block.text, self.database) if self.database else block.text
+        more = "\n\n" + text if block.title in self.files else text
         self.files.add(block.title)
         with (self.folder / block.title).open("a", encoding="utf-8") as file:
             file.write(more)
@@ -188,7 +203,16 @@ class Reader:
     ids=["README", "tutorial", "api", *FOLLOWED_RECIPES],
 )
 def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: list[str | None], tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+    read(Reader(tmp_path), page, sections)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", WEB_RECIPES)
+def test_a_recipe_for_a_web_framework_runs_on_postgresql(recipe: str, postgres_url: str, tmp_path: Path) -> None:
+    read(Reader(tmp_path, postgres_url), "docs/how-to.md", [recipe])
+
+
+def read(reader: Reader, page: str, sections: list[str | None]) -> None:
     try:
         for section in sections:
             blocks = blocks_of(ROOT / page, section)
@@ -199,6 +223,63 @@ def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: li
     finally:
         for running in reader.others.values():
             running.kill()
+
+
+LETTERS = """
+import asyncio, httpx
+from letters import api, engine, fl, make_tables
+
+there = []
+
+async def looking(scope, receive, send):
+    async def sending(message):
+        if message["type"] == "http.response.start" and scope["path"].startswith("/letters/"):
+            there.extend((await fl.aio.list(organization=organization, job_type="letter.print")).items)
+        await send(message)
+    await api(scope, receive, sending)
+
+async def main():
+    global organization
+    await make_tables()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(looking), base_url="http://here") as client:
+        one, other = [(await client.post("/sign-ups")).json() for _ in range(2)]
+        organization = one["organization"]
+        ours, theirs = [{"Authorization": "Bearer " + each["key"]} for each in (one, other)]
+        job = (await client.post("/letters/Ana", headers=ours)).json()["job"]
+        assert [str(each.id) for each in there] == [job], "it has answered before its transaction was committed"
+        await fl.worker(queues=None).drain_async()
+        assert (await client.get("/jobs/" + job, headers=ours)).json()["status"] == "completed"
+        assert (await client.get("/jobs/" + job + "/files/letter.txt", headers=ours)).text == "Dear Ana\\n"
+        assert (await client.get("/jobs/" + job, headers=theirs)).status_code == 404
+        assert (await client.get("/jobs/" + job, headers={"Authorization": "Bearer none"})).status_code == 401
+        nightly = await fl.aio.schedules.submit("nightly", organization=organization)
+        await fl.worker(queues=None).drain_async()
+        assert (await fl.aio.result(nightly, organization=organization)).value == 1
+        stolen = await fl.aio.submit("letter.print", organization=other["organization"], parameters={"letter": 1})
+        await fl.worker(queues=None).drain_async()
+        stolen = await fl.aio.get(stolen, organization=other["organization"])
+        assert (stolen.status, stolen.attempt) == ("queued", 1), "it prints a letter of another organization"
+        await fl.aio.organizations.update(organization, max_live_jobs=0)
+        assert (await client.post("/letters/Ben", headers=ours)).status_code == 429
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_the_recipe_for_fastapi_has_committed_the_job_before_it_answers(database_url: str, tmp_path: Path) -> None:
+    (program,) = [one.text for one in blocks_of(DOCS / "how-to.md", "FastAPI") if one.language == "python"]
+    if database_url.startswith("postgres"):
+        program = on_postgresql(program, database_url)
+    else:
+        shutil.copyfile(make_url(database_url).database or "", tmp_path / "letters.db")
+    (tmp_path / "letters.py").write_text(program)
+    (tmp_path / "host.py").write_text(LETTERS)
+    run = subprocess.run(
+        [sys.executable, "host.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.slow
@@ -244,17 +325,6 @@ with Fairlane(os.environ["SHOP"]) as fl:
 # As a module, not as a script: a handler with process isolation has to be importable.
 sys.modules["recipes"] = recipes = types.ModuleType("recipes")
 exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), recipes.__dict__)
-# What the recipes for web frameworks answer.
-from fastapi.testclient import TestClient
-with TestClient(recipes.api) as client:
-    job = client.post("/invoices/101/sending").json()["job"]
-    assert recipes.fl.wait(job, organization="acme").status == "completed"
-    assert client.get("/jobs/" + job).json() == {"status": "completed", "progress": None, "message": None}
-    assert client.get("/jobs/none").status_code == 404
-    report = recipes.fl.submit("report.render", organization="acme", parameters={"month": "2026-10"}).id
-    recipes.fl.wait(report, organization="acme")
-    assert client.get(f"/jobs/{report}/files/report.csv").text.split() == ["month,total", "2026-10,64.50"]
-    assert client.get(f"/jobs/{report}/files/none.csv").status_code == 404
 recipes.put_schedules()  # as at the next deployment
 nightly = recipes.fl.schedules.submit("nightly", organization="acme")
 archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
