@@ -105,17 +105,9 @@ letter; several may be started apart from each other, and then go to the end of 
 
 ## Beside storms
 
-Connections are also lost one by one. That no job is lost then and none takes effect twice is shown by `tests/faults`,
-which are among the tests of `make test-all`, with two loads whose books are checked as well. Under one of them
-statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
-verb of this load sends does, alone, once before it took effect and once after it: with `make test-all` all that are
-sent again when it is played once more, which of each service and verb has to be more than half. With `make test
-ARGS=tests/faults` it is one of each service and verb, which is the answer of a commit that wrote where there is one.
-What is only sent to mend such a loss is not lost there as well. Leases last 60 s there, and 10 s under the first
-load. Jobs of these loads are also rescued, canceled, timed out, submitted twice, made by a schedule and retried by a
-bulk action. `make test-faults` is another thing: it runs the ordinary tests once more while one statement or commit
-in fifty loses its connection, and shows that workers still do what those tests ask; not what these are spared, which
-`tests/faults/spared.py` lists, with the reasons.
+Connections are also lost one by one: that no job is lost then and none takes effect twice is shown by `tests/faults`,
+which are among the tests of `make test-all`. What they and `make test-faults` play, and what these prove, says
+[Contributing](../CONTRIBUTING.md#how-the-tests-are-laid-out).
 """
 _MUST_BE_NONE: Final = {
     "lost": "lost",
