@@ -1,5 +1,7 @@
 """What jobs of one organization report holds up no other organization, however long it takes."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -8,9 +10,13 @@ import obstore
 import pytest
 
 from fairlane import Job, JobContext
+from fairlane.engine import attempt
+from fairlane.engine.reporter import AttemptChannel
+from fairlane.engine.reports import File, Report
 from fairlane.registry.artifacts import ObjectStorage
-from tests.engine.worker_kit import Engine, Gate, engine, running, started, until
+from tests.engine.worker_kit import Engine, Gate, engine, running, until
 from tests.engine.worker_outages import held_job, waiting_for_locks
+from tests.patience import PATIENCE
 
 MANY = 8  # more jobs than there are threads for what they report
 
@@ -97,22 +103,51 @@ def test_files_of_several_organizations_hold_up_nobody_else_s_reports(fl: Engine
         assert {fl.ended(job).status for job in many} == {"completed"}
 
 
+class TimeoutClock:
+    """The clock that attempts compare with their timeouts. It stands, unless the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._stands_at: float | None = time.monotonic()
+
+    def monotonic(self) -> float:
+        return time.monotonic() if self._stands_at is None else self._stands_at
+
+    def stand(self) -> None:
+        self._stands_at = time.monotonic()
+
+    def go_on(self) -> None:
+        self._stands_at = None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["async", "thread"])
 def test_a_job_that_is_stopped_while_its_file_waits_for_others_is_put_back_or_ended_at_once(
-    fl: Engine, slow: SlowStorage, isolation: str
+    fl: Engine, slow: SlowStorage, isolation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It spends no retry: what it waits for is not its own time."""
+    waiting, send = {"hasty": threading.Event(), "patient": threading.Event()}, AttemptChannel.send
+
+    def tell(channel: AttemptChannel, report: Report) -> object:
+        sent = send(channel, report)
+        if isinstance(report, File) and (kind := channel._facts.job_type) in waiting:
+            waiting[kind].set()
+        return sent
+
+    monkeypatch.setattr(AttemptChannel, "send", tell)
     reporting(fl)
     leave = {"async": leave_async, "thread": leave_in_thread}[isolation]
-    fl.job_type("hasty", max_retries=0, timeout=1)(leave)
+    fl.job_type("hasty", max_retries=0, timeout=0.2)(leave)
     fl.job_type("patient", max_retries=0)(leave)
     many = give_many(fl, "file", "acme", "globex")
     with running(fl.worker()):
         until(lambda: slow.organizations() == {"acme", "globex"})
+        clock = TimeoutClock()
+        monkeypatch.setattr(attempt, "time", clock)
         hasty, patient = (fl.give(kind, organization="rival") for kind in ("hasty", "patient"))
+        assert all(event.wait(PATIENCE) for event in waiting.values())
+        clock.go_on()
         until(lambda: fl.way(hasty)[:3] == ["queued", "running", "queued"])
-        started(fl, patient)
+        clock.stand()
         fl.cancel(patient.id, organization="rival")
         assert fl.ended(patient).status == "canceled"
         slow.gate.open()
