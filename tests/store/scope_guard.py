@@ -23,6 +23,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import BindParameter, Delete, Engine, Insert, Table, TextClause, Tuple, Update, event
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ClauseElement, ColumnClause, Grouping
 from sqlalchemy.sql.selectable import CTE, AliasedReturnsRows, Join, Lateral, Select, SelectBase, Subquery
 
@@ -60,15 +61,16 @@ Node = tuple[object, str] | None
 Edge = tuple[Node, Node]
 
 violations: list[str] = []
-# The structures, values aside, of what was found to be in order: a test run executes each many times.
-_approved: set[object] = set()
+# What was found to be in order: a test run executes each many times. SQLAlchemy caches what it has compiled by its
+# structure, values aside.
+_approved: set[Compiled] = set()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _watch_statements() -> Iterator[None]:
-    event.listen(Engine, "before_execute", _before_execute)
+    event.listen(Engine, "before_cursor_execute", _before_cursor_execute)
     yield
-    event.remove(Engine, "before_execute", _before_execute)
+    event.remove(Engine, "before_cursor_execute", _before_cursor_execute)
 
 
 @pytest.fixture(autouse=True)
@@ -79,16 +81,21 @@ def _organization_scope() -> Iterator[None]:
     assert not violations, "\n".join(violations)
 
 
-def _before_execute(
-    _connection: object, statement: Any, many: Sequence[Any], one: Mapping[str, Any], _options: object
+def _before_cursor_execute(
+    _connection: object, _cursor: object, sql: str, _parameters: object, context: Any, _is_many: bool
 ) -> None:
-    if not _is_ours():
+    compiled = context.compiled
+    statement: Any = sql if compiled is None else compiled.statement if context.isddl else context.invoked_statement
+    is_across = compiled is not None and ACROSS in statement.get_execution_options()
+    if (compiled in _approved and not is_across) or not _is_ours():
         return
     try:
-        check(statement, [*many, one])
+        check(statement, () if compiled is None else context.compiled_parameters)
     except AssertionError as error:
         violations.append(str(error))
         raise
+    if compiled is not None and compiled.cache_key is not None and not is_across:
+        _approved.add(compiled)
 
 
 def _is_ours() -> bool:
@@ -114,24 +121,11 @@ def check(statement: Any, parameters: Sequence[Mapping[str, Any]] = ()) -> None:
     if reason is not None:
         assert reason in REASONS, f'"{reason}" is no reason to work across organizations: {", ".join(REASONS)}.'
         return
-    structure = _structure(statement, parameters)
-    if structure in _approved:
-        return
     unbound = _Walk(parameters).unbound(statement)
     assert not unbound, (
         f"Tenant data without its organization: {', '.join(sorted(unbound))}. Compare organization_id, "
         f'or say why not: .execution_options({ACROSS}="…").\n{statement}'
     )
-    if structure is not None:
-        _approved.add(structure)
-
-
-def _structure(statement: Any, parameters: Sequence[Mapping[str, Any]]) -> object | None:
-    """What a verdict depends on, as SQLAlchemy's own cache of compiled statements sees it; None if it sees none."""
-    if isinstance(statement, str):
-        return statement
-    key = statement._generate_cache_key()
-    return key and (key.key, frozenset(frozenset(row) for row in parameters))
 
 
 class _Walk:

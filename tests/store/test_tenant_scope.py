@@ -154,6 +154,16 @@ class TestWatching:
 
             assert look(connection) == 0
 
+    def test_what_a_test_has_looked_at_is_not_in_order_for_our_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with connected() as connection:
+            live.create(connection)
+            look(connection)
+            monkeypatch.setattr(scope_guard, "_OURS", __file__)
+            with pytest.raises(AssertionError, match="fairlane_live"):
+                look(connection)
+
+        scope_guard.violations.clear()
+
 
 @contextmanager
 def connected() -> Iterator[Connection]:
