@@ -92,6 +92,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests themselves, whose assertions pytest rewrites.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # Each test makes and drops its own engine; the collector would look through that a dozen times.
+    gc.set_threshold(10_000)
 
 
 def pytest_collection_finish() -> None:
