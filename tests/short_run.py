@@ -3,7 +3,7 @@
 That is a short run of everything: `FAIRLANE_TEST_DEPTH` is short, and no tests are named. It leaves out what is marked
 `slow` and the folders `SLOW`. Of a test that runs on both databases it takes one, always the same one, unless the test
 is marked `both_databases`, since what it tests speaks to each database in its own way. That one is PostgreSQL for one
-test in four, since a test takes twice as much processor time there. `make test-all`, and whoever names tests, runs all
+test in eight, since a test takes twice as much processor time there. `make test-all`, and whoever names tests, runs all
 of them, on both.
 """
 
@@ -42,7 +42,7 @@ def whose_turn(names: Iterable[str]) -> set[str]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         alike[_DATABASE.sub("*", name)].append(name)
-    return {max(ours) if crc32(name.encode()) % 4 else min(ours) for name, ours in alike.items()}
+    return {max(ours) if crc32(name.encode()) % 8 else min(ours) for name, ours in alike.items()}
 
 
 @pytest.hookimpl(optionalhook=True)  # known only where xdist is installed
