@@ -59,6 +59,7 @@ async def test_a_job_goes_its_way_without_blocking_the_loop(fl: Engine) -> None:
     await running
 
 
+@pytest.mark.slow
 async def test_jobs_can_be_submitted_together_canceled_and_explained(fl: Engine) -> None:
     first, second = await fl.aio.submit_many(
         [Submission("double", organization="acme", parameters={"number": n}) for n in (1, 2)]
@@ -119,6 +120,7 @@ async def test_a_job_can_be_submitted_in_the_callers_own_transaction(fl: Engine)
     assert fl.value(job) == 8
 
 
+@pytest.mark.slow
 async def test_two_workers_share_a_loop(fl: Engine) -> None:
     workers = [fl.worker(name=name, concurrency=2) for name in ("first", "second")]
     running = [asyncio.create_task(worker.run_async()) for worker in workers]

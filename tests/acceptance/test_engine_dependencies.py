@@ -83,6 +83,7 @@ def test_no_child_starts_before_its_last_parent_has_ended(fl: Engine) -> None:
         assert fl.ended(child).status == "completed"
 
 
+@pytest.mark.slow
 def test_a_graph_fans_out_and_in_again(fl: Engine) -> None:
     order: list[str] = []
     lock = threading.Lock()
@@ -204,6 +205,7 @@ def test_the_alert_comes_for_children_that_are_submitted_after_their_parent_has_
     assert [one.depth for one in fl.events.of(DeadLetterAlert)] == [3]
 
 
+@pytest.mark.slow
 def test_the_alert_comes_again_when_the_depth_had_sunk(fl: Engine) -> None:
     letters = [fail(fl) for _ in range(3)]
     fl.dead_letters.ignore(letters[0].id, organization="acme")

@@ -153,6 +153,7 @@ def test_deduplication_goes_on_across_a_rotation(fl: Engine) -> None:
         assert len(set(connection.exec_driver_sql("SELECT key FROM fairlane_dedup_keys").scalars())) == 2
 
 
+@pytest.mark.slow
 def test_a_rotation_while_a_job_runs_loses_nothing(database_url: str) -> None:
     gate = Gate()
     with sealed_engine(database_url) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
@@ -292,6 +293,7 @@ def test_destroying_the_key_erases_what_was_sealed_and_nothing_crashes(fl: Engin
         give(fl)
 
 
+@pytest.mark.slow
 def test_after_a_destruction_a_new_key_seals_what_comes_and_a_person_can_give_parameters_anew(fl: Engine) -> None:
     old = give(fl)
     fl.keys.destroy(organization="acme")
@@ -445,6 +447,7 @@ def test_an_edited_retry_of_a_sealed_job_is_sealed_and_names_what_was_edited(fl:
         fl.give("work", parameters={"text": 5})
 
 
+@pytest.mark.slow
 def test_a_job_of_an_organization_that_has_just_got_its_key_runs_where_that_is_not_known_yet(database_url: str) -> None:
     with engine(database_url, encryption_keys=FIRST) as fl:
         register(fl)

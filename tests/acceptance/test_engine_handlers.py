@@ -44,6 +44,7 @@ def test_a_plain_handler_runs_in_a_thread(fl: Engine) -> None:
     assert fl.value(job).startswith("fairlane-handler")
 
 
+@pytest.mark.slow
 def test_a_handler_with_process_isolation_runs_in_a_process_of_its_own(fl: Engine) -> None:
     fl.job_type("where", isolation="process")(handlers.where)
     job = fl.give("where", parameters={"at": datetime(2026, 1, 1, tzinfo=UTC)})
@@ -182,6 +183,7 @@ def test_a_worker_leaves_alone_what_it_has_no_handler_for(fl: Engine) -> None:
         assert fl.value(job) == "by them"
 
 
+@pytest.mark.slow
 def test_two_workers_of_two_engines_live_in_one_process(fl: Engine) -> None:
     with engine("sqlite://") as other:
         engines = {"first": fl, "second": other}

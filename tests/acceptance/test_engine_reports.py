@@ -168,6 +168,7 @@ def test_a_file_that_the_storage_refuses_costs_no_log_line_and_not_the_job(fl: E
     assert [message for _, _, message in lines(fl, job)] == ["before", "after"]
 
 
+@pytest.mark.slow
 def test_many_jobs_may_report_at_the_same_time(fl: Engine) -> None:
     @fl.job_type("work", dedup_window=0)
     async def work(ctx: JobContext) -> None:
@@ -203,6 +204,7 @@ ODD_NAMES = (
 )
 
 
+@pytest.mark.slow
 def test_files_of_odd_names_are_kept_and_handed_out_and_deleted(fl: Engine, tmp_path: Path) -> None:
     @fl.job_type("work")
     def work(ctx: JobContext) -> None:

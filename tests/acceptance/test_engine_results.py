@@ -93,6 +93,7 @@ def test_a_result_that_can_not_be_stored_fails_its_job_for_good(fl: Engine) -> N
         assert fl.value(job) is None
 
 
+@pytest.mark.slow
 def test_a_process_says_too_what_it_can_not_return(fl: Engine) -> None:
     fl.job_type("work", isolation="process")(handlers.return_nan)
     job = fl.give("work")

@@ -363,6 +363,7 @@ def test_a_row_that_somebody_holds_is_waited_for_once_in_a_round(postgres_url: s
         assert ticks(fl, organization="rival") == [at(1)]
 
 
+@pytest.mark.slow
 def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")
     fl.organizations.update("acme", max_live_jobs=0)
@@ -382,6 +383,7 @@ def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engin
     assert ticks(fl) == [at(4)]
 
 
+@pytest.mark.slow
 def test_many_that_are_refused_hold_up_no_other(fl: Engine, clock: ManualClock) -> None:
     for number in range(60):
         hourly(fl, f"s{number}", as_user="ana")
@@ -393,6 +395,7 @@ def test_many_that_are_refused_hold_up_no_other(fl: Engine, clock: ManualClock) 
     assert len(fl.events.of(TickRefused)) < 5, "told of each"
 
 
+@pytest.mark.slow
 def test_a_queue_that_is_nearly_full_is_told_of(fl: Engine, clock: ManualClock) -> None:
     fl.organizations.update("acme", max_live_jobs=5)
     hourly(fl, every=MINUTE, queue="nobody's")

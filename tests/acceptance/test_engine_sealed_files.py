@@ -61,6 +61,7 @@ def is_sealed(fl: Engine, version: int) -> bool:
     return all(one.startswith(f"fl2:{version}\n".encode()) for one in stored(fl).values() if one)
 
 
+@pytest.mark.slow
 def test_files_from_before_the_key_and_of_older_versions_are_sealed_anew(fl: Engine) -> None:
     job = fl.give("work")
     fl.drain()
@@ -115,6 +116,7 @@ def test_a_file_that_a_running_job_replaces_meanwhile_is_not_brought_back(databa
         assert len(stored(fl)) == len(SIZES) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["before it is stored", "after it is stored"])
 def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
     fl: Engine, where: str, monkeypatch: pytest.MonkeyPatch

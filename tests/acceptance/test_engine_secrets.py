@@ -105,7 +105,7 @@ def test_whatever_a_handler_says_nobody_is_told_a_secret(fl: Engine, then: str, 
     assert fl.look(job).parameters == {**SHOWN, "then": then}
 
 
-@pytest.mark.parametrize("then", ["fail", "snooze"])
+@pytest.mark.parametrize("then", ["fail", pytest.param("snooze", marks=pytest.mark.slow)])
 def test_where_a_long_text_is_cut_no_part_of_a_secret_is_left(fl: Engine, then: str, request: Any) -> None:
     isolation = request.node.callspec.params["fl"]
     fl.job_type("flood", isolation=isolation, dedup_window=0)(flood)

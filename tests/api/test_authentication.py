@@ -47,6 +47,7 @@ def test_without_a_credential_nothing_is_open_but_what_a_login_needs(api: Api):
         assert answer.headers["www-authenticate"] == 'Bearer realm="fairlane"'
 
 
+@pytest.mark.slow
 def test_the_document_is_written_once_and_answers_whoever_has_it_with_304(api: Api, monkeypatch: pytest.MonkeyPatch):
     anonymous = api.client()
     first = anonymous.get("/openapi.json")

@@ -379,6 +379,7 @@ def test_a_payload_of_many_parts_is_taken(api: Api, month: object):
     assert (taken.status_code, taken.json()["parameters"]) == (201, {"month": month})
 
 
+@pytest.mark.slow
 def test_as_many_values_are_taken_as_the_parameters_of_a_job_can_have(serve, monkeypatch: pytest.MonkeyPatch):
     limit = 1024 * 1024
     monkeypatch.setenv("FAIRLANE_PAYLOAD_LIMIT", str(limit))

@@ -138,6 +138,7 @@ def bad(schema: Schema) -> Iterator[Any]:
         yield {f"name{one}": "x" for one in range(schema["maxProperties"] + 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "schema"), [("/operator/organizations", "NewOrganization"), ("/operator/users", "NewUser")]
 )
@@ -148,6 +149,7 @@ def test_a_new_id_may_be_what_the_document_allows_and_nothing_beyond(api: Api, p
     assert taken == list(names(told, fit=True))
 
 
+@pytest.mark.slow
 def test_a_schedule_may_be_called_what_the_document_allows_and_nothing_beyond(api: Api):
     admin = api.as_("admin")
     put = admin.get("/openapi.json").json()["paths"]["/api/v1/organizations/{organization}/schedules/{schedule}"]["put"]

@@ -54,6 +54,7 @@ def test_the_examples_of_each_field_fit_it(document: Any):
                 assert jsonschema_rs.Draft202012Validator(whole, validate_formats=True).is_valid(example), (name, field)
 
 
+@pytest.mark.slow
 def test_a_body_that_is_sent_as_its_example_has_it_is_taken(api: Api):
     api.fl.job_type("report.pdf", dedup_window=0)(report)
     api.fl.migrate()

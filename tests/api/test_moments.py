@@ -55,6 +55,7 @@ def test_a_moment_far_away_is_refused_and_the_jobs_of_others_start(zone: str, po
         assert api.fl.get(theirs.json()["id"], organization="other").status is JobStatus.COMPLETED
 
 
+@pytest.mark.slow
 def test_the_last_moments_that_are_taken_hold_up_nobody(zone: str, postgres_url: str):
     with Api(postgres_url) as api:
         for moment in ("1970-01-01T00:00:00Z", "2199-12-31T23:59:59.999999Z"):
@@ -79,6 +80,7 @@ def test_an_odd_moment_that_is_stored_already_holds_up_nobody(zone: str, fl: Eng
         assert {fl.ended(one).status for one in (retried, later)} == {JobStatus.COMPLETED}
 
 
+@pytest.mark.slow
 def test_a_retry_that_never_comes_holds_up_nobody(fl: Engine):
     waiting = fl.give("report", delay=3600)
     with psycopg.connect(fl.settings.url) as connection:

@@ -20,6 +20,7 @@ def address(name: str) -> str:
     return quote(name, safe="!'()*")
 
 
+@pytest.mark.slow
 def test_users_of_any_name_are_added_changed_and_removed(api: Api):
     admin, operator = api.as_("admin"), api.operator()
     for name in NAMES:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from fairlane.store.engine import WRITE
 from fairlane.store.tables import metadata
 from tests.api.served import Api
+from tests.depth import far
 from tests.realtime.stream import Stream
 
 ACTIONS: Final = 30
@@ -278,7 +279,7 @@ def nothing_else(url: str) -> Iterator[Two]:
 
 
 # The first example is the simplest one: they rest.
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=far(2, 3, 3), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(done=st.lists(actions, min_size=ACTIONS, max_size=ACTIONS))
 def test_nothing_of_one_organization_reaches_the_other(
     database_url: str, caplog: pytest.LogCaptureFixture, done: list[Action]

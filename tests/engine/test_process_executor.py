@@ -232,6 +232,7 @@ async def test_a_crash_is_an_error_of_its_job_alone(executor: ProcessExecutor, c
     assert isinstance(other.finished.exception(), Abandoned)
 
 
+@pytest.mark.slow
 async def test_a_crash_is_noticed_though_a_forked_process_lives_on_and_ends_it(
     executor: ProcessExecutor, channel: RecordingChannel
 ) -> None:
@@ -291,6 +292,7 @@ async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessExecut
     await executor.stop()
 
 
+@pytest.mark.slow
 async def test_who_needs_a_child_while_others_come_up_takes_whichever_is_free_first(narrow: ProcessExecutor) -> None:
     executions = [begin(narrow, handlers.pid) for _ in range(5)]
     assert len(narrow.pids) == 1
@@ -329,6 +331,7 @@ async def test_stop_ends_what_waits_for_a_child(narrow: ProcessExecutor) -> None
             await execution.finished
 
 
+@pytest.mark.slow
 async def test_nobody_overtakes_who_waits(narrow: ProcessExecutor) -> None:
     executions = [begin(narrow, handlers.pid) for _ in range(3)]
     await end_of(executions[0])
@@ -374,6 +377,7 @@ async def test_who_waits_too_long_for_a_process_that_the_system_does_not_give_is
     first.interrupt(Interruption.CANCEL)
 
 
+@pytest.mark.slow
 async def test_one_that_imports_the_application_still_comes_up(narrow: ProcessExecutor) -> None:
     executions = [begin(narrow, handlers.pid) for _ in range(4)]
     while not any(child.came_up for child in narrow._children):  # noqa: ASYNC110 - no event tells of it
@@ -398,6 +402,7 @@ async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process
         await end_of(execution)
 
 
+@pytest.mark.slow
 async def test_a_child_that_a_handler_left_processes_in_is_replaced(
     executor: ProcessExecutor, channel: RecordingChannel
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_retry_waits_for_no_other_organization_s_thousands(fl: Engine, clock: 
     assert rounds(fl) == [BATCH, BATCH // 2]
 
 
+@pytest.mark.slow
 def test_due_jobs_of_all_organizations_that_fit_a_round_are_ready_after_it(fl: Engine, clock: ManualClock) -> None:
     give_later(fl, BATCH - 2, 60)
     give_later(fl, 1, 61, "rival")

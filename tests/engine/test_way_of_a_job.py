@@ -110,7 +110,7 @@ def test_a_plain_job_takes_few_files(fl: Fairlane, trace: Trace) -> None:
     assert len(files) <= FILES[fl.database.engine.dialect.name], f"{len(files)} files: {', '.join(sorted(files))}"
 
 
-@pytest.mark.parametrize("has_key", [False, True])
+@pytest.mark.parametrize("has_key", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_claim_begin_and_end_take_no_thread_on_postgresql_also_where_no_answer_about_keys_is_kept(
     postgres_url: str, trace: Trace, has_key: bool
 ) -> None:

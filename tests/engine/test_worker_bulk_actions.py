@@ -44,6 +44,7 @@ def test_a_drain_goes_on_with_them_and_runs_what_that_made_ready(database_url: s
         assert all_completed(fl)
 
 
+@pytest.mark.slow
 def test_workers_go_on_with_one_and_it_is_done_once(database_url: str) -> None:
     with engine(database_url) as fl:
         dead_letters(fl)

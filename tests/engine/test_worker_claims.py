@@ -118,6 +118,7 @@ def test_a_suspension_holds_for_a_worker_that_runs_from_the_next_start_on(fl: En
         assert fl.ended(second).status == "completed"
 
 
+@pytest.mark.slow
 def test_a_child_starts_as_its_parent_ends_also_beside_a_job_that_a_limit_holds_back(database_url: str) -> None:
     """Nobody waits for the worker's next poll, which is in an hour."""
     with engine(database_url, poll_interval=3600.0) as fl:

@@ -67,6 +67,7 @@ def ended(fl: Engine, job_type: str, **options: Any) -> Job:
     return job
 
 
+@pytest.mark.slow
 def test_a_type_may_be_kept_for_a_time_of_its_own(fl: Engine, clock: ManualClock) -> None:
     long, short = ended(fl, "keep a month"), ended(fl, "keep a day")
     clock.advance(DAY - 1)

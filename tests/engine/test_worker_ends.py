@@ -62,6 +62,7 @@ def test_a_child_with_a_policy_of_a_newer_release_keeps_no_parent_from_its_end(
             assert [fl.look(job).status for job in jobs] == ["completed", "dead_letter"]
 
 
+@pytest.mark.slow
 def test_where_jobs_of_one_organization_leave_much_another_s_end_is_not_written_last(database_url: str) -> None:
     crowd = 40
     with engine(database_url) as fl:

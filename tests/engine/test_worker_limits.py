@@ -108,6 +108,7 @@ class TestMaxRunning:
             runs.end(1, name="mail")
             runs.are(pdf=3, mail=4)
 
+    @pytest.mark.slow
     def test_of_a_type_of_one_organization_in_several_queues(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf")
         fl.migrate()  # registers the type
@@ -118,6 +119,7 @@ class TestMaxRunning:
         with running(fl.worker(queues=None)):
             runs.are(acme=3, rival=5)
 
+    @pytest.mark.slow
     def test_none_at_all_and_no_limit(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=0)
         runs.give(5)
@@ -231,6 +233,7 @@ class TestNoRoomIsLost:
             runs.give(3, organization="rival")
             runs.are(mail=1, rival=1)
 
+    @pytest.mark.slow
     def test_to_an_organization_whose_more_urgent_jobs_take_all_that_it_may_start(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=4)
         runs.job_type("mail", priority="high")
@@ -247,6 +250,7 @@ class TestNoRoomIsLost:
 
             until(rival_has_all_the_room)
 
+    @pytest.mark.slow
     def test_to_organizations_with_more_urgent_jobs_however_many_they_are(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=1)
         runs.job_type("mail", priority="high")

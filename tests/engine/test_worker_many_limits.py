@@ -55,6 +55,7 @@ def test_thousands_of_limited_organizations_come_by_turns(fl: Engine) -> None:
     assert len(set(starts[:200])) == 200
 
 
+@pytest.mark.slow
 def test_those_at_their_limits_are_in_nobody_s_way(fl: Engine) -> None:
     Hold().job_type(fl, "pdf")
     names = crowd(fl, FEW)

@@ -74,6 +74,7 @@ def test_a_schema_that_is_wrong_for_a_while_ends_no_job(fl: Engine) -> None:
     assert fl.value(waits) == 7
 
 
+@pytest.mark.slow
 def test_the_history_says_why_what_parents_left_can_not_be_read(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "START_LIMIT", 0.3)
     waits = child(fl)
@@ -104,6 +105,7 @@ def test_what_parents_left_is_made_pythons_when_nothing_of_it_is_locked(
     assert fl.value(waits) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [SystemExit(3), KeyError("a mistake")], ids=["exit", "mistake"])
 def test_a_job_whose_parents_can_not_be_read_for_a_mistake_fails_and_frees_its_slot(
     fl: Engine, monkeypatch: pytest.MonkeyPatch, error: BaseException

@@ -178,6 +178,7 @@ def test_a_file_that_takes_longer_than_its_job_s_timeout_is_the_job_s_own_time(f
     assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
 
 
+@pytest.mark.slow
 def test_jobs_that_another_session_holds_hold_up_nobody_else_s_reports(postgres_url: str) -> None:
     """A login of one organization may hold the rows of its own jobs for as long as it likes."""
     gate = Gate()

@@ -44,6 +44,7 @@ def test_the_pdf_says_whose_it_is_and_what_is_in_it() -> None:
     assert "page 6 of 6" in text[-1]
 
 
+@pytest.mark.slow
 def test_the_same_report_gives_the_same_bytes_even_in_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         pdfs = list(pool.map(render_pdf, [report()] * 8))

@@ -297,6 +297,7 @@ def test_of_answers_that_are_not_taken_a_user_has_few_in_memory_and_holds_up_nob
         assert waiting.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.slow
 def test_a_stranger_who_reads_no_answer_keeps_nobody_of_the_same_address_from_a_login(api: Api):
     with ExitStack() as stack:
         for _ in range(4):

@@ -40,6 +40,7 @@ def test_a_flood_of_one_user_takes_no_allowance_of_others(serve):
         assert submitted == [201] * ALLOWANCE
 
 
+@pytest.mark.slow
 def test_a_flood_without_a_credential_or_with_a_wrong_one_takes_no_allowance_of_anybody(serve):
     api: Api = serve(RATES)
     for client, status in ((api.client(), {401}), (api.client("fl_wrong"), {401, 429})):
@@ -192,6 +193,7 @@ async def test_all_users_of_an_organization_together_have_a_few_times_what_one_h
     assert "all users of the organization" in refused
 
 
+@pytest.mark.slow
 async def test_a_ticket_and_another_organization_s_subscription_wait_behind_none_of_many_slow_ones(
     serve, monkeypatch: pytest.MonkeyPatch
 ):

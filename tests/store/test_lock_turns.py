@@ -118,6 +118,7 @@ def test_a_flood_of_threads_that_meet_a_lock_leaves_connections_to_others(scene:
     assert_one_was_submitted([one.exception(PATIENCE) or one.result() for one in flooding])
 
 
+@pytest.mark.slow
 async def test_who_meets_a_lock_on_a_loop_does_not_wait_behind_a_flood_of_another_organization(scene: Scene) -> None:
     await connect(scene)
     with held(scene):
@@ -187,6 +188,7 @@ async def test_who_gives_up_waiting_on_a_loop_is_not_submitted_and_leaves_no_thr
     assert scene.total() == before + 1
 
 
+@pytest.mark.slow
 def test_a_loop_that_stops_while_submissions_wait_for_turns_keeps_none_of_them(scene: Scene) -> None:
     loop = asyncio.new_event_loop()
     crowd = list[asyncio.Task[Job]]()
@@ -302,6 +304,7 @@ def test_a_lock_that_is_not_given_costs_no_connection(database_url: str, others:
         assert closed == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_has_all_turns(scene: Scene) -> None:
     """Those that its parent's threads have end in the parent alone."""

@@ -127,6 +127,7 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
     schema.check(empty)
 
 
+@pytest.mark.slow
 def test_downgrade_leaves_nothing(empty: Database) -> None:
     from alembic import command
 
@@ -209,6 +210,7 @@ def test_a_folder_that_refuses_the_sqlite_file_is_told(tmp_path: Path) -> None:
         fl.migrate()
 
 
+@pytest.mark.slow
 def test_one_of_several_threads_migrates(empty_url: str) -> None:
     databases = [Database(empty_url) for _ in range(PARTIES)]
     with ThreadPoolExecutor(PARTIES) as pool:

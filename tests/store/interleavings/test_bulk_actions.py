@@ -61,6 +61,7 @@ def test_a_deletion_beside_a_job_that_dies(scene: Scene, in_every_order: InEvery
         assert scene.get(job).status == DEAD_LETTER
 
 
+@pytest.mark.slow
 def test_a_deletion_beside_a_retry_that_fails_anew(scene: Scene, in_every_order: InEveryOrder):
     @in_every_order
     def play(order: Order) -> None:

@@ -49,6 +49,7 @@ def test_a_child_submitted_beside_its_parent_s_end(
         assert steps(scene.fl, child) in ([then], [PENDING, then])
 
 
+@pytest.mark.slow
 def test_a_child_submitted_beside_its_parent_s_end_and_the_stage_service(scene: Scene, in_every_order: InEveryOrder):
     @in_every_order
     def play(order: Order) -> None:

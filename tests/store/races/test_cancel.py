@@ -88,6 +88,7 @@ class TestFinish:
         scene.clock.advance(3600)
         assert scene.stage() == 0
 
+    @pytest.mark.slow
     def test_of_twenty_cancels_and_a_finish_the_log_names_the_winner(self, scene: Scene):
         job = scene.submit()
         (claimed,) = scene.worker().claim()

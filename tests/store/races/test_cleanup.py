@@ -74,6 +74,7 @@ def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene, c
     assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):

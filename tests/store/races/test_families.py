@@ -177,6 +177,7 @@ class TestParentsThatFinishTogether:
         scene.stage()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
 
+    @pytest.mark.slow
     def test_ten_parents_at_once_release_ten_shared_children(self, scene: Scene):
         parents = [scene.submit() for _ in range(10)]
         children = [scene.submit(depends_on=parents) for _ in range(10)]
@@ -359,6 +360,7 @@ class TestCascade:
         scene.end(claimed)
         assert self.statuses(scene, family)[:2] == [COMPLETED, QUEUED]
 
+    @pytest.mark.slow
     def test_a_retry_that_fails_again_takes_them_down_again(self, scene: Scene, family: list[Job]):
         for _ in range(2):
             fail(scene, family[0])
@@ -366,6 +368,7 @@ class TestCascade:
             scene.fl.retry(family[0].id, organization="acme")
         assert self.statuses(scene, family) == [QUEUED, PENDING, PENDING, PENDING, CANCELED]
 
+    @pytest.mark.slow
     def test_a_second_failed_parent_takes_a_revived_child_down_again(self, scene: Scene):
         parents = [scene.submit() for _ in range(2)]
         child = scene.submit(depends_on=parents)
