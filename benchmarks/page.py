@@ -13,6 +13,7 @@ from typing import Any, Final
 from benchmarks import measures
 from benchmarks.charts import INK, OURS, chart
 from benchmarks.machine import described
+from benchmarks.peers.known import MEASURES
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -54,12 +55,21 @@ its job is on its way to the database, so with jobs that do nothing the slots ar
 writes at once, for which peers have settings of their own. `fairlane-100-slots`, where it was run, is Fairlane with as
 many as they.
 """
+_ALONE: Final = """
+### One job at a time
+
+*Submitted one after another* are jobs per second, each by itself and committed before the next, by one caller on an
+event loop (uvloop) whose connection stays: `fl.aio.submit`, and PgQueuer's `Queries.enqueue` on an `AsyncpgDriver`.
+*Picked up* is the time from the call that submits a job to the first line of its handler, by a worker with nothing
+else to do; a pause of 20 to 300 ms comes before each job. Measured in turn, each on a fresh store; peers that are not
+in the table were not measured so. These two alone: `make bench-peers ARGS="--only single --only pickup --out FILE"`.
+"""
 _HOLDS: Final = """
 ## What holds the figures
 
 The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; its rate of single
 submissions; 1.2 times its bulk, 0.9 times with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000
-jobs/s and 0.75 times honker's drain. They are not reached on this machine.
+jobs/s and 0.75 times honker's drain. The tables tell which of them are reached on this machine.
 What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
 - *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 68 µs a job, the worker
@@ -88,7 +98,8 @@ What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   much other work. Some 300 of the 400 are Python's, which takes 140 where nothing is waited for between submissions:
   after a wait the processor's caches hold something else. A quarter of them lends a pooled connection and takes it
   back; another quarter checks and hashes the parameters. To keep the connection between submissions saved a seventh.
-  That was left, since others would miss it in the pool.
+  That was left, since others would miss it in the pool. All this is of `fl.submit`. `fl.aio.submit`, which the table of
+  peers has, keeps one connection for each event loop, and a plain job takes no thread.
 - *Pick-up.* A submission waits for the disk once; its hint goes through PostgreSQL's NOTIFY on a connection of its
   own; the worker looks and claims, by one statement each, and waits for the disk once more. To plan the claim each
   time took 1.7 ms, and the claim itself 0.5; now it is planned once. Most of what is left is the two waits for the
@@ -133,6 +144,7 @@ the fewest to the most.
 Where there are more organizations than slots, they come by turns. One that comes later gets its turn at once, and is
 owed nothing for the time before.
 """
+_PICKED_UP: Final = ("pickup-p50", "pickup-p99")
 _DEFINITIONS: Final = (
     ("bulk", measures.bulk),
     ("single", measures.single),
@@ -161,7 +173,9 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     if soaks:
         parts += ["\n## A soak\n", *map(_soak, soaks)]
     if peers:
-        parts += ["\n## Beside its peers\n", _PEERS, *map(_beside, peers)]
+        alone = [one for one in peers if _alone(one)]
+        parts += ["\n## Beside its peers\n", _PEERS, *map(_beside, filter(_complete, peers))]
+        parts += [*([_ALONE] if alone else []), *map(_one_at_a_time, alone)]
     return "".join([*parts, *([_HOLDS] if found else []), _FAIRNESS])
 
 
@@ -213,22 +227,52 @@ def _beside(document: Mapping[str, Any]) -> str:
             _number(one["drain"]["value"], "jobs/s"),
             _seconds(one["neighbour"]["value"]),
             _killed(one),
-            f"{one['settings']} ([source]({one['source']}))" if "://" in one["source"] else one["settings"],
+            _settings(one),
         )
         for one in _complete(document)
     ]
     head = ("", "store", "submitted in bulk", "run to the end", "B waits", "worker killed", "settings")
-    missing = "".join(f"- {one['name']}: not run: {why}\n" for one in document["peers"] if (why := _why_missing(one)))
-    this = document["machine"]
-    where = f"{this['cores']} cores, {this['processor']}, {this['system']}, Fairlane {this['fairlane']}"
-    stores = "".join(f"- {name}: {', '.join(f'{k} {v}' for k, v in its.items())}\n" for name, its in _stores(document))
     return (
-        f"\n- {document['measured_on']}, {where}\n{stores}"
-        f"- {document['jobs']:,} jobs, medians of {document['runs']} runs\n\n{_table(head, rows)}"
-        + (f"\n{missing}" if missing else "")
+        f"{_where(document)}- {document['jobs']:,} jobs, medians of {document['runs']} runs\n\n{_table(head, rows)}"
+        + _missing(document)
         + "\n![Run to the end, jobs per second](charts/peers-drain.png)\n"
         + "\n![How long B's one job waits behind A's](charts/peers-neighbour.png)\n"
     )
+
+
+def _one_at_a_time(document: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{one['name']} {one['version']}",
+            one["store"],
+            _number(one["single"]["value"], "jobs/s") if "single" in one else "not measured",
+            *(_number(one[part]["value"], "ms") if part in one else "not measured" for part in _PICKED_UP),
+            _settings(one),
+        )
+        for one in _alone(document)
+    ]
+    head = ("", "store", "submitted one after another", "picked up, p50", "picked up, p99", "settings")
+    submitted, picked_up = (min(document["jobs"], MEASURES[one]) for one in ("single", "pickup"))
+    return (
+        f"{_where(document)}- {submitted:,} jobs one after another, {picked_up:,} picked up, "
+        f"medians of {document['runs']} runs\n\n{_table(head, rows)}{_missing(document)}"
+    )
+
+
+def _where(document: Mapping[str, Any]) -> str:
+    this = document["machine"]
+    where = f"{this['cores']} cores, {this['processor']}, {this['system']}, Fairlane {this['fairlane']}"
+    stores = "".join(f"- {name}: {', '.join(f'{k} {v}' for k, v in its.items())}\n" for name, its in _stores(document))
+    return f"\n- {document['measured_on']}, {where}\n{stores}"
+
+
+def _missing(document: Mapping[str, Any]) -> str:
+    missing = "".join(f"- {one['name']}: not run: {why}\n" for one in document["peers"] if (why := _why_missing(one)))
+    return f"\n{missing}" if missing else ""
+
+
+def _settings(one: Mapping[str, Any]) -> str:
+    return f"{one['settings']} ([source]({one['source']}))" if "://" in one["source"] else str(one["settings"])
 
 
 def _stores(document: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, str]]]:
@@ -238,6 +282,10 @@ def _stores(document: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, str
 
 def _complete(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in document["peers"] if "neighbour" in one]
+
+
+def _alone(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in document["peers"] if not {"single", *_PICKED_UP}.isdisjoint(one)]
 
 
 def _why_missing(one: Mapping[str, Any]) -> str:

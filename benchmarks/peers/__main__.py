@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks.databases import facts
 from benchmarks.machine import machine
-from benchmarks.peers.known import PEERS, Known, Store
+from benchmarks.peers.known import MEASURES, PEERS, Known, Store
 from benchmarks.peers.places import NotHere, interpreter, redis_server, server_for, store
 from benchmarks.peers.shape import URL
 from benchmarks.site import fresh_site
@@ -36,7 +36,7 @@ def main() -> None:
     run.add_argument("--peers", default=",".join(PEERS), help="which, with commas (default: all)")
     run.add_argument("--jobs", type=int, default=10_000)
     run.add_argument("--runs", type=int, default=3)
-    run.add_argument("--skip-killed", action="store_true", help="keep what --out has of it: up to two minutes for each")
+    run.add_argument("--only", action="append", choices=MEASURES, help="measure; repeat it (default: all)")
     run.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results" / "peers.json")
     asked = parser.parse_args()
     names: list[str] = asked.peers.split(",")
@@ -53,12 +53,13 @@ def main() -> None:
             "peers": [],
         }
         results = [_Result(name, server) for name in names]
-        if asked.skip_killed and asked.out.exists():
+        measures = [one for one in MEASURES if one in (asked.only or MEASURES)]
+        if "killed" not in measures and asked.out.exists():
             before = {one["name"]: one for one in json.loads(asked.out.read_text(encoding="utf-8"))["peers"]}
             for result in results:
                 result.keep(before)
-        steps = [partial(_Result.run, jobs=asked.jobs)] * asked.runs + [_Result.kill] * (not asked.skip_killed)
-        for step in steps:
+        each = [partial(_Result.run, measure=one, jobs=asked.jobs) for one in measures if one != "killed"]
+        for step in each * asked.runs + [_Result.kill] * ("killed" in measures):
             # By turns, so that what the machine does besides hits all alike.
             for result in results:
                 result.do(step)
@@ -107,12 +108,11 @@ class _Result:
             self._stop("failed", error)
         print(json.dumps(self.document()), flush=True)
 
-    def run(self, jobs: int) -> None:
-        """Measure each figure once."""
+    def run(self, measure: str, jobs: int) -> None:
+        """Measure the figures of a measure once."""
         assert self._script is not None
-        for figure, value in self._script.call("drain", jobs).items():
+        for figure, value in self._script.call(measure, min(jobs, MEASURES[measure])).items():
             self._figures[figure].append(value)
-        self._figures["neighbour"].append(self._script.call("neighbour", jobs)["neighbour"])
 
     def kill(self) -> None:
         """See what becomes of a job whose worker is killed."""

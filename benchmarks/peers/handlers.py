@@ -17,8 +17,9 @@ SLOW_SECONDS: Final = 3.0
 
 def record(word: str) -> None:
     """Write a line; short ones from several processes don't mix."""
+    now = time.monotonic()
     with Path(os.environ[FILE]).open("a", encoding="utf-8") as file:
-        file.write(f"{word} {time.monotonic()}\n")
+        file.write(f"{word} {now}\n")
 
 
 class _Once:

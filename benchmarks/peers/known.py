@@ -25,6 +25,9 @@ class Known:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+# What is measured, in this order, with the most jobs of it. A killed worker takes up to two minutes, and comes once.
+MEASURES: Final[Mapping[str, int]] = {"drain": 10**9, "neighbour": 10**9, "single": 2000, "pickup": 200, "killed": 1}
+
 _PSYCOPG: Final = "psycopg[binary,pool]"
 
 # In order of importance.

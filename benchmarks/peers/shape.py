@@ -3,15 +3,22 @@
 A script is called as a module, with a fresh store in BENCH_URL, and prints one line of JSON:
 
     drain N       jobs submitted in bulk per second, and run to the end per second by one worker
+    single N      jobs submitted per second, each by itself and committed before the next, by a caller on an event loop
+    pickup N      milliseconds from the call that submits one job to the first line of its handler, in an idle worker,
+                  p50 and p99 of N jobs after pauses of random length
     neighbour N   seconds until the job of B starts that is submitted while A's N jobs of a millisecond wait
     killed        seconds until a job runs again whose worker was killed with SIGKILL in the middle of it, at the
                   default settings, with another worker started at once; null if it had not after 90 s
     about         what was used and where its settings come from
     work          be a worker
+
+A peer without `submit_alone` is not measured by single and pickup, and prints an empty object.
 """
 
+import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,6 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import quantiles
 from typing import Any, ClassVar, Final, Protocol
 
 from benchmarks.peers.handlers import FILE
@@ -34,6 +42,8 @@ _LOOK: Final = 0.01  # seconds between two looks at what is left
 _LOOKING: Final = 0.1
 _PATIENCE: Final = 120.0  # seconds without any progress
 _END_SECONDS: Final = 10.0
+_FIRST: Final = 10  # jobs before singles are measured, which make connections and plan statements
+_PAUSES: Final = (0.02, 0.3)  # seconds before a job meets an idle worker, so that it meets it anywhere in its round
 
 
 class Peer(Protocol):
@@ -60,6 +70,19 @@ class Peer(Protocol):
 
     def work(self) -> None:
         """Be a worker until this process is ended."""
+
+
+class OnLoop(Peer, Protocol):
+    """A peer whose users submit single jobs on an event loop.
+
+    Attributes:
+        runner: has the loop.
+    """
+
+    runner: asyncio.Runner
+
+    async def submit_alone(self, kind: str) -> None:
+        """Submit one job of `handlers`, and return when it is committed."""
 
 
 def url() -> str:
@@ -96,11 +119,12 @@ def wait_for_end() -> None:
     threading.Event().wait()
 
 
-def main(module: str, make: Callable[[], Peer]) -> None:
+def main(module: str, make: Callable[[], Any]) -> None:
     """Do what the command line says.
 
     Args:
         module: the script's name, to call it again as a worker.
+        make: makes the script's `Peer`.
     """
     what, *numbers = sys.argv[1:]
     if what == "work":
@@ -111,6 +135,8 @@ def main(module: str, make: Callable[[], Peer]) -> None:
         measure: dict[str, Callable[..., dict[str, Any]]] = {
             "about": _about,
             "drain": _drain,
+            "single": _single,
+            "pickup": _pickup,
             "neighbour": _neighbour,
             "killed": _killed,
         }
@@ -158,6 +184,48 @@ def _seconds_until_done(peer: Peer, worker: "subprocess.Popen[bytes]", jobs: int
     return time.monotonic() - began
 
 
+def _single(_: str, peer: OnLoop, jobs: int) -> dict[str, Any]:
+    if not hasattr(peer, "submit_alone"):
+        return {}
+    peer.prepare()
+
+    async def submit(count: int) -> None:
+        for _ in range(count):
+            await peer.submit_alone("noop")
+
+    peer.runner.run(submit(_FIRST))
+    began = time.monotonic()
+    peer.runner.run(submit(jobs))
+    took = time.monotonic() - began
+    assert peer.remaining() == _FIRST + jobs, "Not all jobs are in the store."
+    return {"single": jobs / took}
+
+
+def _pickup(module: str, peer: OnLoop, jobs: int) -> dict[str, Any]:
+    if not hasattr(peer, "submit_alone"):
+        return {}
+    peer.prepare()
+    with _worker(module) as worker:
+        # The loop goes on between jobs, as that of an application does.
+        delays = peer.runner.run(_delays(peer, worker, jobs))
+    cuts = quantiles(delays, n=100, method="inclusive")
+    return {"pickup-p50": cuts[49], "pickup-p99": cuts[98]}
+
+
+async def _delays(peer: OnLoop, worker: "subprocess.Popen[bytes]", jobs: int) -> list[float]:
+    """Return the milliseconds of each job, without those of the first, which wait for what is made once."""
+    delays: list[float] = []
+    for number in range(_FIRST + jobs):
+        await asyncio.sleep(random.uniform(*_PAUSES))
+        called = time.monotonic()
+        await peer.submit_alone("mark")
+        while len(started := _moments("mark")) == number:
+            _refuse(worker, called + _PATIENCE)
+            await asyncio.sleep(_LOOK)
+        delays.append((started[number] - called) * 1000)
+    return delays[_FIRST:]
+
+
 def _neighbour(module: str, peer: Peer, jobs: int) -> dict[str, Any]:
     peer.prepare()
     peer.submit("short", jobs, "a")
@@ -187,14 +255,17 @@ def _killed(module: str, peer: Peer) -> dict[str, Any]:
 
 def _line(word: str, deadline: float, worker: "subprocess.Popen[bytes]", place: int = 0) -> float:
     """The moment in the line with this word, once it is there. Raises `TimeoutError` at the deadline."""
-    file = Path(os.environ[FILE])
-    while True:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        moments = [float(line.split()[1]) for line in lines if line.split()[0] == word]
-        if len(moments) > place:
-            return moments[place]
+    while len(moments := _moments(word)) <= place:
         _refuse(worker, deadline)
         time.sleep(_LOOK)
+    return moments[place]
+
+
+def _moments(word: str) -> list[float]:
+    """Return the moments in all lines with this word."""
+    file = Path(os.environ[FILE])
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [float(line.split()[1]) for line in lines if line.split()[0] == word]
 
 
 @contextmanager

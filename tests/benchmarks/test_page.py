@@ -65,6 +65,21 @@ def test_what_a_killed_worker_costs_is_told_only_where_it_was_measured() -> None
     assert "- absent: not run: no Redis server here" in page.page({"peers": PEERS})
 
 
+def test_one_job_at_a_time_has_a_table_of_the_peers_that_were_measured_so() -> None:
+    picked = {"pickup-p50": {"value": 5.25, "runs": [5.25]}, "pickup-p99": {"value": 17.5, "runs": [17.5]}}
+    single = {"single": {"value": 1500.0, "runs": [1500.0]}}
+    about = {"store": "postgresql", "version": "1.0", "settings": "defaults", "source": "docs/how-to.md"}
+    both, one = {"name": "both", **about, **single, **picked}, {"name": "one", **about, **single}
+    text = page.page({"peers": PEERS, "peers-alone": {**PEERS, "jobs": 10_000, "peers": [both, one, peer("untried")]}})
+    _, chapter, table = text.partition("### One job at a time")
+    assert chapter
+    assert "- 2,000 jobs one after another, 200 picked up, medians of 1 runs" in table
+    assert "| both 1.0 | postgresql | 1,500 /s | 5.2 ms | 17.5 ms | defaults |" in table
+    assert "| one 1.0 | postgresql | 1,500 /s | not measured | not measured | defaults |" in table
+    assert "| untried" not in table
+    assert "### One job at a time" not in page.page({"peers": PEERS})
+
+
 def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
     table = {"rows": 3 * 2**20, "indexes": 5 * 2**20, "dead": 0, "vacuums": 1}
     tables = dict.fromkeys(("jobs", "live", "ended", "execution_log", "dedup_keys"), table)

@@ -3,9 +3,12 @@
 BENCH_DEDUP=0 makes every job type's deduplication window 0; BENCH_SLOTS is the worker's number of slots.
 """
 
+import asyncio
 import os
 from itertools import count
 from typing import ClassVar, Final
+
+import uvloop
 
 from benchmarks.peers import handlers
 from benchmarks.peers.shape import chunks, main, url
@@ -49,6 +52,7 @@ class FairlanePeer:
     source: ClassVar = "docs/how-to.md"
 
     def __init__(self) -> None:
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._fl = _application()
         self._numbers = count()
 
@@ -65,6 +69,9 @@ class FairlanePeer:
                     for _ in range(size)
                 ]
             )
+
+    async def submit_alone(self, kind: str) -> None:
+        await self._fl.aio.submit(kind, organization="a", parameters={"number": next(self._numbers)})
 
     def remaining(self) -> int:
         return sum(one.live for one in self._fl.reads.queues())

@@ -22,12 +22,12 @@ class PgQueuerPeer:
     source: ClassVar = "https://pgqueuer.readthedocs.io/en/latest/guides/performance-tuning/"
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._queries: Any = None
         self._count = counter("SELECT count(*) FROM pgqueuer")
 
     def prepare(self) -> None:
-        self._runner.run(self._prepare())
+        self.runner.run(self._prepare())
 
     async def _prepare(self) -> None:
         self._queries = Queries(AsyncpgDriver(await asyncpg.connect(url())))
@@ -36,13 +36,17 @@ class PgQueuerPeer:
 
     def submit(self, kind: str, count: int, organization: str) -> None:
         for size in chunks(count):
-            self._runner.run(self._queries.enqueue([kind] * size, [None] * size, [0] * size))
+            self.runner.run(self._queries.enqueue([kind] * size, [None] * size, [0] * size))
+
+    async def submit_alone(self, kind: str) -> None:
+        # On one connection, as its example of a producer does: a pool, for callers at once, adds a reset of each loan.
+        await self._queries.enqueue(kind, None)
 
     def remaining(self) -> int:
         return self._count()
 
     def work(self) -> None:
-        self._runner.run(self._work())
+        self.runner.run(self._work())
 
     async def _work(self) -> None:
         queuer = PgQueuer(AsyncpgDriver(await asyncpg.connect(url())))

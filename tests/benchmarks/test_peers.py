@@ -1,0 +1,26 @@
+"""What is measured of the peers is measured of Fairlane, too. How large it is is no test's business."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY: Final = Path(__file__).parents[2]
+
+
+def test_single_submissions_and_picking_up_are_measured_alone(tmp_path: Path) -> None:
+    file = tmp_path / "peers.json"
+    asked = ["--peers", "fairlane-sqlite", "--only", "pickup", "--only", "single", "--jobs", "3", "--runs", "2"]
+    command = [sys.executable, "-m", "benchmarks.peers", "run", *asked, "--out", str(file)]
+
+    subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True)
+
+    (found,) = json.loads(file.read_text())["peers"]
+    figures = {name: one["runs"] for name, one in found.items() if isinstance(one, dict)}
+    assert figures.keys() == {"single", "pickup-p50", "pickup-p99"}
+    assert all(len(runs) == 2 and min(runs) > 0 for runs in figures.values())
