@@ -104,11 +104,15 @@ def walked(name: str) -> list[ast.AST]:
 
 @cache
 def beside() -> dict[str, Path]:
-    """Migrations, and all Python that is not the package's, but for the tests; by its path from the root."""
+    """Migrations, and all Python that is not the package's, but for the tests; by its path from the root.
+
+    What benchmarks install of others, in hidden folders, is not ours.
+    """
     found = (
         *MIGRATIONS.rglob("*.py"),
         *ROOT.glob("*.py"),
-        *(one for name in BESIDE for one in (ROOT / name).rglob("*.py")),
+        *(one for name in BESIDE for one in (ROOT / name).glob("[!.]*/**/*.py")),
+        *(one for name in BESIDE for one in (ROOT / name).glob("*.py")),
     )
     return {path.relative_to(ROOT).as_posix(): path for path in sorted(found)}
 
