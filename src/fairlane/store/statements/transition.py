@@ -121,7 +121,7 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
     submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
         if target is source:
-            rows |= _by_key(connection.execute(engine.update_live(columns), engine.values_of(alike)))
+            rows |= _by_key(connection.execute(engine.update_live(columns), engine.values_of(alike)).all())
         elif submits:
             rows |= _end_waiting(connection, now, alike)
         else:
@@ -154,7 +154,7 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
     there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
     """
     engine = engine_of(connection)
-    found = connection.execute(engine.take(source), engine.values_of(changes))
+    found = connection.execute(engine.take(source), engine.values_of(changes)).all()
     before = {(row.organization_id, row.id): row for row in found}
     moved = [_moved(before[change.key], target, change) for change in changes if change.key in before]
     if moved:
