@@ -178,7 +178,7 @@ def test_a_rescue_follows_its_verdict_and_spends_no_retry_r5(job, outcome):
         (0, Verdict(), "worker worker-1 was lost, rescue 1"),
         (SUSPECT_AT - 1, Verdict(wait=30), "rescue 3; it runs apart from others"),
         (SUSPECT_AT - 1, Verdict(counts=False), "not counted, since a job that started later is suspected"),
-        (SUSPECT_AT - 1, Verdict(buries=True), "its worker was lost 3 times while it ran"),
+        (SUSPECT_AT - 1, Verdict(buries=True), "its worker was lost 3 times while it had the job"),
     ],
 )
 def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, verdict, words):

@@ -110,7 +110,7 @@ def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: Manual
         survivor.rescue.run_once()
         assert fl.look(job).status == status
     assert fl.look(job).error_type == "WorkerLost"
-    assert "3 times while it ran" in str(fl.look(job).error_message)
+    assert "3 times while it had the job" in str(fl.look(job).error_message)
     assert fl.look(child).status == "dead_letter"
     assert fl.events.of(DeadLetterAlert) == [DeadLetterAlert("acme", 2)]
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
 
 import pytest
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from fairlane import (
     DuplicateJob,
@@ -74,6 +75,19 @@ def test_it_takes_few_statements(scene: Scene, job_type: str, user: str | None):
         job = scene.submit(job_type, user=user, parameters={"n": 7})
     assert are_few(scene.fl, seen)
     assert assert_log_agrees(scene.fl, job) == job
+
+
+def test_a_job_that_is_not_plain_asks_the_clock_once_for_each_way(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    clock, asked = scene.fl.database.clock, list[datetime]()
+    now = clock.now
+
+    def note(connection: Connection) -> datetime:
+        asked.append(now(connection))
+        return asked[-1]
+
+    monkeypatch.setattr(clock, "now", note)
+    scene.submit(delay=3600)
+    assert len(asked) <= 2
 
 
 def test_the_driver_keeps_how_it_reads_the_statement():

@@ -182,7 +182,7 @@ class Submitter:
             nonlocal made
             moment = None
             if plain is not None:
-                moment = new_jobs.at_once_within(ours, self._database.clock, plain.chunks())
+                moment = self._database.kind.insert_plain_jobs(ours, self._database.clock, plain.chunks())
             made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
             return made
 

@@ -1,6 +1,6 @@
-"""What becomes of a job: after an attempt, and after its parents have ended (R9). The store only applies it.
+"""What becomes of a job: after an attempt, however it ended, and after its parents have ended (R9).
 
-Executor, rescue and shutdown all ask here what follows from the end of an attempt.
+The store only applies it.
 """
 
 from collections.abc import Sequence
@@ -136,7 +136,8 @@ def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
     rescues = job.rescue_count + 1
     verdict = lost.verdict
     if verdict.buries:
-        reason = f"its worker was lost {rescues} times while it ran; look for a crash or memory exhaustion"
+        why = "a crash, memory exhaustion or a release that dies as it starts"
+        reason = f"its worker was lost {rescues} times while it had the job; look for {why}"
         return transitions.bury_poison(reason, now)
     reason = f"worker {lost.worker} was lost"
     if not verdict.counts:

@@ -41,7 +41,7 @@ class Try(NamedTuple):
 class Failed:
     """The handler raised, its payload could not be decoded or its result could not be stored.
 
-    `is_of_handler`: False if its payload could not be decoded, so that it never ran.
+    `is_of_handler`: False if its parameters could not be decoded, so that it never ran, or by a mistake of Fairlane's.
     """
 
     error: ErrorReport

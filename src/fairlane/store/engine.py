@@ -193,15 +193,15 @@ class DatabaseEngine(Protocol):
         """
 
     def insert_plain_jobs(
-        self, connection: Connection, now: datetime, chunks: "Iterator[Sequence[Draft] | None]"
-    ) -> bool:
+        self, connection: Connection, clock: "Clock", chunks: "Iterator[Sequence[Draft] | None]"
+    ) -> datetime | None:
         """Insert plain drafts in a transaction that writes, if all that was taken for granted of them holds.
 
         Args:
             chunks: None = give up.
 
         Returns:
-            False: nothing was done; also where `new_jobs.at_once` does it.
+            When; None: nothing was done, also where `new_jobs.at_once` does it.
         """
 
     def take_keys(self, connection: Connection, keys: "Sequence[KeyToTake]") -> set[tuple[str, str]]:

@@ -10,8 +10,8 @@
 -- joins.
 --
 -- A claim that stands alone sees for itself that its worker was not given up (me), and what was paused or suspended
--- since the worker looked (lane). KEY SHARE lets the heartbeat through. Who locks the row FOR UPDATE, to give the worker up or to have
--- maintenance begin, is not waited for: what is seen here is from before.
+-- since the worker looked (lane). KEY SHARE lets the heartbeat through. Who locks the row FOR UPDATE, to give
+-- the worker up, is not waited for: what is seen here is from before. Who begins maintenance locks the table, and is.
 --
 -- Who is suspended is found by an index of them alone, which the planner takes only if the status stands in the text.
 --

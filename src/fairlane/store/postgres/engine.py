@@ -129,9 +129,8 @@ def insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], rep
     connection.execute(*new_jobs.whole_of(now, new, replaced))
 
 
-def insert_plain_jobs(connection: Connection, now: datetime, chunks: Iterator[Sequence[Draft] | None]) -> bool:
+def insert_plain_jobs(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> None:
     """Do nothing: `new_jobs.at_once` has a statement that stands alone."""
-    return False
 
 
 def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tuple[str, str]]:

@@ -15,6 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
+from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import by_sqlalchemy
 from fairlane.store.statements.drafts import Draft, Fresh, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
@@ -78,10 +79,15 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
 
 def at_once(
     connection: Connection,
-    now: datetime,
+    clock: Clock,
     chunks: Iterable[Sequence[Draft] | None],
-) -> bool:
-    """Insert them in a savepoint, which is taken back where there is a job of an id, or somebody has had a key."""
+) -> datetime | None:
+    """Insert them in a savepoint, which is taken back where there is a job of an id, or somebody has had a key.
+
+    Returns:
+        When; None: nothing was done.
+    """
+    now = clock.now(connection)
     driver: Any = connection.connection.driver_connection
     with by_sqlalchemy(connection.engine):
         driver.execute("SAVEPOINT plain")
@@ -92,7 +98,7 @@ def at_once(
         if not is_done:
             driver.execute("ROLLBACK TO plain")
         driver.execute("RELEASE plain")
-    return is_done
+    return now if is_done else None
 
 
 def _insert_proved(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> bool:

@@ -15,14 +15,13 @@ from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, String, TextClause, bindparam, text
+from sqlalchemy import Boolean, String, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
-from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.engine import engine_of
+from fairlane.store.clock import DatabaseClock
 from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, milliseconds, named
@@ -210,12 +209,6 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -
         return {}
     done = answer[0][1] or [draft.id for draft in drafts]
     return dict.fromkeys(done, _moment(answer))
-
-
-def at_once_within(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> datetime | None:
-    """Do the same within a transaction that is open, where `at_once` does nothing."""
-    now = clock.now(connection)
-    return now if engine_of(connection).insert_plain_jobs(connection, now, chunks) else None
 
 
 @cache
