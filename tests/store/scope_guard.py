@@ -63,7 +63,7 @@ Edge = tuple[Node, Node]
 violations: list[str] = []
 # What was found to be in order: a test run executes each many times. SQLAlchemy caches what it has compiled by its
 # structure, values aside.
-_approved: set[Compiled] = set()
+_approved: set[Compiled | str] = set()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -87,15 +87,16 @@ def _before_cursor_execute(
     compiled = context.compiled
     statement: Any = sql if compiled is None else compiled.statement if context.isddl else context.invoked_statement
     is_across = compiled is not None and ACROSS in statement.get_execution_options()
-    if (compiled in _approved and not is_across) or not _is_ours():
+    seen = sql if compiled is None else compiled
+    if (seen in _approved and not is_across) or not _is_ours():
         return
     try:
         check(statement, () if compiled is None else context.compiled_parameters)
     except AssertionError as error:
         violations.append(str(error))
         raise
-    if compiled is not None and compiled.cache_key is not None and not is_across:
-        _approved.add(compiled)
+    if not is_across and (compiled is None or compiled.cache_key is not None):
+        _approved.add(seen)
 
 
 def _is_ours() -> bool:
