@@ -24,7 +24,7 @@ from fairlane.control.asynchronous import (
     asynchronous,
     submitting,
 )
-from fairlane.control.batch import Submission
+from fairlane.control.batch import Submission, alone
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
 from fairlane.registry.options import Seconds
@@ -36,12 +36,16 @@ async def _submit(
     sync: Fairlane,
     job_type: str,
     *,
+    organization: str,
     parameters: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Job:
-    submission = Submission(job_type, parameters=parameters or {}, labels=labels or {}, **more)
-    return await sync._on_loops.submit(submission)  # noqa: SLF001 - the other half of the same object
+    submission = Submission(
+        job_type, organization=organization, parameters=parameters or {}, labels=labels or {}, **more
+    )
+    with alone():
+        return await sync._on_loops.submit(submission)  # noqa: SLF001 - the other half of the same object
 
 
 async def _submit_many(sync: Fairlane, submissions: Sequence[Submission]) -> list[Job]:

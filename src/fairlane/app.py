@@ -407,7 +407,7 @@ class Fairlane:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
-        from fairlane.control.batch import Submission
+        from fairlane.control.batch import Submission, alone
 
         submission = Submission(
             job_type,
@@ -427,7 +427,8 @@ class Fairlane:
             timeout=timeout,
             labels=labels or {},
         )
-        (job,) = self._submitter.submit_many([submission], self._theirs(connection))
+        with alone():
+            (job,) = self._submitter.submit_many([submission], self._theirs(connection))
         return job
 
     def submit_many(self, submissions: "Sequence[Submission]", *, connection: object | None = None) -> list[Job]:

@@ -180,6 +180,8 @@ def test_a_clock_that_is_set_back_makes_no_job_a_second_time(fl: Engine, clock: 
 def test_ticks_that_nobody_was_there_for(fl: Engine, clock: ManualClock, missed: str, expected: list[int]) -> None:
     hourly(fl, missed=missed)
     clock.advance(3 * HOUR + 2 * MINUTE)
+    coming = fl.schedules.get("hourly", organization="acme").next_ticks
+    assert coming == tuple(map(at, [*expected, 4, 5, 6, 7, 8]))[:5]
     fl.drain()
     assert ticks(fl) == [at(hour) for hour in expected]
     clock.advance(HOUR - 2 * MINUTE)

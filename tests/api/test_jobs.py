@@ -92,6 +92,18 @@ def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
     assert client.get(JOBS).json()["total"] == 0
 
 
+def test_a_body_of_another_form_is_refused_in_words_of_json(api: Api):
+    for body, told in [
+        ({"job_type": "report", "odd": 1}, "/body/odd: there is no field of this name; leave it out"),
+        ({"job_type": "report", "parameters": []}, "/body/parameters: it must be an object, with values by name"),
+        ([], "/body: it must be an object, with values by name"),
+        ({}, "/body/job_type: it is missing; give it a value"),
+        ({"job_type": "report", "run_at": "2026-11-01T00:00:00"}, "/body/run_at: a time is written with its time zone"),
+        ({"job_type": "report", "run_at": 5}, "/body/run_at: a time is written out, with a time zone, such as "),
+    ]:
+        assert api.as_("member").post(JOBS, json=body).json()["detail"].startswith(told)
+
+
 AMOUNT = "12345678901234567.89"
 
 

@@ -185,6 +185,36 @@ def test_a_list_by_a_status_that_no_job_stays_in_says_where_to_look(run: Run, de
     assert str(dead.id) in run("jobs", "list", "-o", "acme", "-s", "dead_letter").stdout
 
 
+def test_a_list_and_a_job_tell_of_the_breaker_that_holds_it(run: Run, fl: Fairlane, resting: str) -> None:
+    held, other = (fl.submit("fail", organization="acme") for _ in range(2))
+    fl.submit("fail", organization="acme", delay=60)
+    breaker, sent = resting.splitlines()[0], list[str]()
+
+    def record(*given: Any) -> None:
+        sent.append(given[2])
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        later, *lines, told = run("jobs", "list", "-o", "acme").stdout.splitlines()[1:]
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+    assert "pending" in later
+    assert "held back" not in later
+    assert [line.split()[0] for line in lines if "  queued, held back  " in line] == [str(other.id), str(held.id)]
+    assert told == breaker
+    assert len([one for one in sent if "fairlane_breakers" in one]) == 1
+    assert f"held back     {breaker}\n" in run("jobs", "show", held.id, "-o", "acme").stdout
+
+
+def test_large_parameters_leave_the_history_in_sight(run: Run, fl: Fairlane) -> None:
+    job = fl.submit("greet", organization="acme", parameters={"name": "x" * 5000})
+
+    shown = run("jobs", "show", job.id, "-o", "acme").stdout
+    assert "xxx… (5,012 characters; --json shows all)\n" in shown
+    assert shown.count("x") < 1000
+    assert run("jobs", "show", job.id, "-o", "acme", "--json").json["job"]["parameters"] == job.parameters
+
+
 def test_list_has_pages(run: Run) -> None:
     older, newer = submitted(run), submitted(run)
 
@@ -200,6 +230,12 @@ def test_a_slip_in_the_organization_is_no_empty_list(run: Run) -> None:
     for command in (["list"], ["submit", "greet"], ["show", "c3d4e5f6"]):
         complaint = run("jobs", *command, "-o", "acmee", code=1).stderr
         assert complaint == "Error: There is no organization 'acmee'; create it: fairlane orgs create acmee\n"
+
+
+def test_an_organization_of_another_case_is_named(run: Run) -> None:
+    for command in (["jobs", "list"], ["members", "list"], ["jobs", "submit", "greet"]):
+        complaint = run(*command, "-o", "Acme", code=1).stderr
+        assert complaint == "Error: There is no organization 'Acme'; names are case-sensitive, and there is 'acme'.\n"
 
 
 def test_a_missing_organization_is_a_usage_error_or_comes_from_the_environment(

@@ -1,6 +1,7 @@
 """`fairlane schedules`."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -103,6 +104,16 @@ def test_put_says_all_anew_but_for_parameters_that_are_left_out(run: Run) -> Non
     put(run, "nightly", "--every", "6h", "--parameters", "{}", "--start", "2026-11-01T08:00+01:00")
     kept = run("schedules", "show", "nightly", "-o", "acme", "--json").json
     assert (kept["parameters"], kept["timetable"]["start"]) == ({}, "2026-11-01T07:00:00Z")
+
+
+def test_ticks_that_are_due_say_so(run: Run, fl: Fairlane) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=0.2)
+    fl.schedules.put("often", "greet", organization="acme", every=86_400, start=start, missed="all")
+    while datetime.now(UTC) < start:
+        time.sleep(0.05)
+    first, second = run("schedules", "show", "often", "-o", "acme").stdout.partition("NEXT TICKS\n")[2].splitlines()[:2]
+    assert first.endswith(" UTC, due")
+    assert second.endswith(" UTC")
 
 
 def test_a_pause_ends_by_resume(run: Run, fl: Fairlane) -> None:

@@ -248,3 +248,24 @@ def test_a_flag_that_is_empty_in_the_environment_names_its_variable(monkeypatch:
     monkeypatch.setenv("FAIRLANE_PRODUCTION", "")
     with pytest.raises(ConfigurationError, match="true or false; for its default leave FAIRLANE_PRODUCTION unset"):
         Fairlane("sqlite://")
+
+
+async def test_a_slip_in_an_option_names_the_verb(fl: Fairlane) -> None:
+    slip: dict[str, Any] = {"organisation": "acme"}
+    for options in (slip, {**slip, "organization": "acme"}):
+        with pytest.raises(TypeError, match=r"^Fairlane\.submit\(\) got an unexpected .* 'organisation'$"):
+            fl.submit("label.print", **options)
+        with pytest.raises(TypeError, match=r"^submit\(\) got an unexpected .* 'organisation'$"):
+            await fl.aio.submit("label.print", **options)
+
+
+async def test_a_job_that_is_submitted_by_itself_has_no_place_in_a_batch(fl: Fairlane) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        fl.submit("label.print", organization="acme")
+    assert refused.value.index is None
+    with pytest.raises(SubmissionError) as refused:
+        await fl.aio.submit("label.print", organization="acme")
+    assert refused.value.index is None
+    with pytest.raises(SubmissionError) as refused:
+        fl.submit_many([Submission("label.print", organization="acme")])
+    assert refused.value.index == 0

@@ -285,6 +285,8 @@ def test_r20_a_worker_that_has_missed_a_heartbeat_is_told_of_before_it_is_lost()
     assert sentence(one_of_two, ReasonCode.IS_RUNNING).endswith(
         "It was last heard of 9 s ago; if it stays silent for another 6 s, a worker takes the job back."
     )
+    at_the_end = replace(one_of_two, holder=Holder("w1", silent=14.9, lease_left=0.1))
+    assert "stays silent for another 1 s," in sentence(at_the_end, ReasonCode.IS_RUNNING)
     assert sentence(silent, ReasonCode.IS_RUNNING).endswith("another one can take the job back, but no other is alive.")
 
 

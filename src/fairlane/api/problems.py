@@ -67,6 +67,16 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.KeptByHost: (409, "kept-by-host", None),
     e.ConfigurationError: (422, "invalid-value", None),
 }
+_NO_OBJECT: Final = "it must be an object, with values by name"
+# By pydantic's kinds of errors.
+_SAID: Final = {
+    "extra_forbidden": "there is no field of this name; leave it out",
+    "missing": "it is missing; give it a value",
+    "dict_type": _NO_OBJECT,
+    "model_type": _NO_OBJECT,
+    "model_attributes_type": _NO_OBJECT,
+    "timezone_aware": "a time is written with its time zone, such as 2026-11-01T08:00:00Z",
+}
 _UNANSWERED: Final = "A request could not be answered: %s"
 _NOT_READY: Final = (
     "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
@@ -188,13 +198,18 @@ def on_invalid(_request: Request, error: Exception) -> Response:
     wrong = [
         {
             "pointer": ("/" + "/".join(map(str, one["loc"])))[:LONGEST_POINTER],
-            "detail": str(one["msg"]).encode(errors="replace").decode(),
+            "detail": said(one["type"], one["msg"]),
         }
         for one in found[:MOST_TOLD]
     ]
     first = wrong[0]
     detail = f"{first['pointer']}: {first['detail']}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
     return Problem(422, "invalid-request", detail, errors=wrong).response()
+
+
+def said(kind: str, words: str) -> str:
+    """Return what is wrong with a value: pydantic's words, and ours where those are about Python."""
+    return _SAID.get(kind, words.removeprefix("Value error, ")).encode(errors="replace").decode()
 
 
 def on_http(request: Request, error: Exception) -> Response:

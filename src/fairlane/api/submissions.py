@@ -1,8 +1,7 @@
 """What comes in to be submitted, and submitting it, once for each idempotency key."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -18,7 +17,6 @@ from fairlane.api.values import CENTURY, JobTypeName, Labels, Moment, Name, Numb
 from fairlane.control.batch import Sent, Submission
 from fairlane.control.idempotency import Key
 from fairlane.control.open_transactions import OWN
-from fairlane.domain.errors import SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.domain.numbers import long_numbers
 from fairlane.domain.permissions import Right
@@ -177,13 +175,3 @@ def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence
     text = json.dumps([*understood, *long_numbers(body.model_dump(exclude_unset=True))], sort_keys=True)
     digest = sha256(text.encode(errors="backslashreplace")).hexdigest()
     return scope.fl.idempotency.submit(Key(scope.organization, scope.user, key), digest, submissions)
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Name no place in a batch in the refusal of a job that a request submits by itself: it sent none."""
-    try:
-        yield
-    except SubmissionError as error:
-        error.index = None
-        raise

@@ -11,7 +11,7 @@ from fairlane.api import problems
 from fairlane.api.access import access_of
 from fairlane.api.authentication import network_of
 from fairlane.api.places import place_in, place_of
-from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
+from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem, said
 from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.representations import Job
 from fairlane.api.turns import Turns
@@ -175,7 +175,7 @@ def _asked(wanted: Mapping[str, Any]) -> Wanted:
     except ValidationError as error:
         first = error.errors()[0]
         where = "/" + "/".join(map(str, first["loc"]))
-        raise Problem(422, "invalid-request", f"{where}: {first['msg']}") from None
+        raise Problem(422, "invalid-request", f"{where}: {said(first['type'], first['msg'])}") from None
     if asked.operator == (asked.organization is not None):
         raise Problem(422, "invalid-request", "Name an organization, and perhaps a job of it; or say operator: true.")
     if not is_storable(asked.job or ""):

@@ -27,7 +27,7 @@ Rights = Annotated[
     typer.Option("--right", metavar="RIGHT", help=f"One of {', '.join(Right)}; may be repeated."),
 ]
 AskPassword = Annotated[
-    bool, typer.Option("--password", help="Ask for a password; where input is no terminal, its first line is it.")
+    bool, typer.Option("--password", help="Ask for a password, or read it from the first line of standard input.")
 ]
 # An operator's tokens belong to no organization.
 Whose = Annotated[str | None, o.of_one_or_all("Whose; left out: what is for all organizations.")]

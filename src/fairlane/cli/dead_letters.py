@@ -141,7 +141,7 @@ def retry_group(
 ) -> None:
     """Queue all dead letters with an error again, paced so that they do not fail together once more.
 
-    It says how many there are and asks. The exit code is 1 if some are left and none of them was queued.
+    It says how many there are and asks. The exit code is 1 if dead letters remain and the command queued none.
 
     \b
     Example:

@@ -1,10 +1,12 @@
 """`fairlane jobs`: look at jobs, submit, change, cancel, retry and delete them."""
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 from rich.table import Column, Table
@@ -13,7 +15,7 @@ from rich.text import Text
 from fairlane import FairlaneError, Job, JobStatus
 from fairlane.cli import bulk, retrying, showing, submitting, waiting
 from fairlane.cli import options as o
-from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
+from fairlane.cli.lookup import breakers_on, find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
     console,
@@ -28,6 +30,7 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.jobs import LogLine, Page
+from fairlane.domain.reasons import Reason
 from fairlane.domain.statuses import PASSING, TERMINAL
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def list_jobs(
     if as_json:
         print_json(page)
     elif page.items:
-        _print_page(page)
+        _print_page(page, breakers_on(fl, page.items))
     else:
         say(f"No jobs.{_where_they_went(status or [])}{_meant(fl, job_type)}")
 
@@ -256,12 +259,15 @@ def _lines(fl: "Fairlane", job: Job, seen: int) -> list[LogLine]:
             return lines
 
 
-def _rows(page: Page[Job], *, with_user: bool) -> Table:
+def _rows(page: Page[Job], held: Collection[UUID], *, with_user: bool) -> Table:
     user = [Column("USER")] if with_user else []
     rows = table("ID", "STATUS", Column("TYPE"), *user, "AGE")
     for job in page.items:
         who = [one_line(job.user)] if with_user else []
-        what = (str(job.id), status_text(job.status, job.progress, job.next_retry_at), one_line(job.job_type))
+        status = status_text(job.status, job.progress, job.next_retry_at)
+        if job.id in held:
+            status.append(", held back")
+        what = (str(job.id), status, one_line(job.job_type))
         rows.add_row(*what, *who, age(job.created_at))
     return rows
 
@@ -289,12 +295,14 @@ def _where_they_went(statuses: list[JobStatus]) -> str:
     )
 
 
-def _print_page(page: Page[Job]) -> None:
+def _print_page(page: Page[Job], held: dict[UUID, Reason]) -> None:
     out = console()
-    rows = _rows(page, with_user=True)
+    rows = _rows(page, held, with_user=True)
     if out.measure(rows, options=out.options.update(max_width=_ANY_WIDTH)).maximum > out.width:
-        rows = _rows(page, with_user=False)  # half a type says less than no user
+        rows = _rows(page, held, with_user=False)  # half a type says less than no user
     out.print(rows)
+    for advice in dict.fromkeys(one.advice for one in held.values()):
+        say(advice)
     if page.next_cursor is not None:
         total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
         say(f"{len(page.items)} of {total} jobs; the next page:")

@@ -2,14 +2,18 @@
 
 import re
 import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import typer
 
-from fairlane import FairlaneError, Job, OrganizationNotFound, PermissionDenied
+from fairlane import FairlaneError, Job, JobStatus, OrganizationNotFound, PermissionDenied
 from fairlane.cli.session import engine
 from fairlane.domain.jobs import job_not_found
+from fairlane.domain.reasons import Reason
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -79,6 +83,17 @@ def fingerprint_code(fingerprint: str) -> str:
     return found[1] if found is not None else shlex.quote(fingerprint)
 
 
+def breakers_on(fl: "Fairlane", jobs: Sequence[Job]) -> dict[UUID, Reason]:
+    """Say which of an organization's jobs an open breaker holds, as `explain` does; it is asked once for all."""
+    if not any(one.status is JobStatus.QUEUED for one in jobs):
+        return {}
+    from fairlane.domain.explain import breaker_on
+
+    now = datetime.now(UTC)
+    found = {one.job_type: one for one in fl.job_types.breakers(organization=jobs[0].organization)}
+    return {job.id: reason for job in jobs for reason in breaker_on(job, found.get(job.job_type), now)}
+
+
 def refuse_unknown(fl: "Fairlane", organization: str) -> None:
     """Refuse an unknown organization whose list is empty: a slip in its id must not look like having no jobs.
 
@@ -86,8 +101,18 @@ def refuse_unknown(fl: "Fairlane", organization: str) -> None:
         OrganizationNotFound
     """
     if organization not in fl.directory.organizations([organization]):
-        remedy = f"create it: {orgs_create(organization)}" if keeps_people(fl) else _HOST
-        raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
+        raise no_organization(fl, organization)
+
+
+def no_organization(fl: "Fairlane", organization: str) -> OrganizationNotFound:
+    """Return the error for an organization that is not there; where only the case is wrong, it says which is meant."""
+    there: list[str] = []
+    with suppress(FairlaneError):  # a login of an organization may not look at others
+        there = [one.id for one in fl.organizations.list() if one.id.casefold() == organization.casefold()]
+    remedy = f"create it: {orgs_create(organization)}" if keeps_people(fl) else _HOST
+    if there:
+        remedy = f"names are case-sensitive, and there is {there[0]!r}."
+    return OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
 
 
 def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None:

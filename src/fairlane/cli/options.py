@@ -105,7 +105,7 @@ User = Annotated[
         "--user",
         "-u",
         metavar="USER",
-        help="Who acts, a user or member that there is; of jobs, a member with the right. Left out: the system.",
+        help="The existing user who acts; on jobs, a member with the right. Default: the system.",
     ),
 ]
 Parameter = Annotated[

@@ -8,7 +8,7 @@ from rich.table import Column
 
 from fairlane import OrganizationNotFound, Role
 from fairlane.cli import options as o
-from fairlane.cli.lookup import acting, keeps_people, orgs_create, refuse_unknown
+from fairlane.cli.lookup import acting, keeps_people, no_organization, refuse_unknown
 from fairlane.cli.output import (
     cell,
     console,
@@ -315,9 +315,7 @@ def _get(fl: "Fairlane", organization: str) -> Organization:
     except OrganizationNotFound:
         if not keeps_people(fl):
             raise
-        raise OrganizationNotFound(
-            f"There is no organization {organization!r}; create it: {orgs_create(organization)}"
-        ) from None
+        raise no_organization(fl, organization) from None
 
 
 def _rights(member: Member) -> str:

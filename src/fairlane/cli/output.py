@@ -39,6 +39,7 @@ _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT: Final = 8
 _MOST_TYPES: Final = 10
 _NAMED: Final = 5
+_MOST_SHOWN: Final = 1000  # characters of parameters before a history
 
 
 class _Output(Console):
@@ -132,6 +133,14 @@ def cell(value: object) -> Text:
     if isinstance(value, Iterable):
         return Text(plain(", ".join(map(str, value))))
     return Text(str(value))
+
+
+def clipped(value: object) -> Text:
+    """Return the same of what may be large; the beginning alone, where what comes after it would be far down."""
+    text = cell(value)
+    if len(text) > _MOST_SHOWN:
+        return Text(f"{text.plain[:_MOST_SHOWN]}… ({len(text):,} characters; --json shows all)")
+    return text
 
 
 def one_line(value: object) -> Text:

@@ -235,7 +235,8 @@ def root(
     """Background jobs for multi-tenant applications.
 
     --app and --url may stand anywhere on the line. Commands that run no handlers need --url only.
-    FAIRLANE_ORGANIZATION stands for -o where that is left out; -o - undoes it for what concerns all organizations.
+    Without -o, a command takes the organization from FAIRLANE_ORGANIZATION.
+    Where a command can concern all organizations, -o - means all.
 
     \b
     Examples:

@@ -23,9 +23,7 @@ app = typer.Typer()
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's, as `fairlane schedules list` shows it.")]
 User = Annotated[
     str | None,
-    typer.Option(
-        "--user", "-u", metavar="USER", help="Who acts, a user or member; the audit names them. Left out: the system."
-    ),
+    typer.Option("--user", "-u", metavar="USER", help="The user who acts; the audit names them. Default: the system."),
 ]
 
 
@@ -119,7 +117,9 @@ def put(
         typer.Option(metavar="JSON", help="All parameters, as a JSON object; without it and -p those that it has."),
     ] = None,
     priority: Annotated[Priority | None, typer.Option(help="How urgent its jobs are within the organization.")] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Not the type's own.")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Default: the job type's queue.")
+    ] = None,
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="Of its jobs; may be repeated.")
     ] = None,

@@ -10,9 +10,10 @@ from rich.table import Column
 
 from fairlane import Job, JobNotFound, JobStatus, LogEntry, OrganizationSuspended
 from fairlane.cli import options as o
-from fairlane.cli.lookup import find, find_id
+from fairlane.cli.lookup import breakers_on, find, find_id
 from fairlane.cli.output import (
     cell,
+    clipped,
     console,
     facts,
     moment,
@@ -53,7 +54,8 @@ def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_
     if as_json:
         print_json({"job": found, "history": history, "result": result})
     else:
-        _print_job(found, history, result, _parents(fl, found))
+        held = [one.advice for one in breakers_on(fl, [found]).values()]
+        _print_job(_facts(found, _parents(fl, found), held), found, history, result)
     if locked:
         remark(locked)
 
@@ -105,9 +107,9 @@ def _parents(fl: "Fairlane", job: Job) -> list[str]:
     return named
 
 
-def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None, parents: list[str]) -> None:
+def _print_job(told: list[tuple[str, Any]], job: Job, history: tuple[LogEntry, ...], result: Result | None) -> None:
     out = console()
-    out.print(facts(_facts(job, parents)))
+    out.print(facts(told))
     out.print()
     entries = table("TIME", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
     for entry in history:
@@ -131,7 +133,7 @@ def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None, p
         out.print(files)
 
 
-def _facts(job: Job, parents: list[str]) -> list[tuple[str, Any]]:
+def _facts(job: Job, parents: list[str], held: list[str]) -> list[tuple[str, Any]]:
     # What a completed job said last, such as 50 %, would look as if it were not done.
     told = "" if job.status is JobStatus.COMPLETED else _progress(job)
     retries = "unlimited" if job.max_retries is None else job.max_retries
@@ -141,9 +143,10 @@ def _facts(job: Job, parents: list[str]) -> list[tuple[str, Any]]:
         ("organization", job.organization),
         ("type", job.job_type),
         ("status", status_text(job.status, retry_at=job.next_retry_at)),
+        ("held back", held),
         ("user", job.user or "system"),
         ("queue", f"{job.queue}, priority {job.priority}"),
-        ("parameters", job.parameters),
+        ("parameters", clipped(job.parameters)),
         ("labels", job.labels),
         ("attempt", f"{job.attempt}, {job.retry_count} of {retries} retries spent"),
         ("progress", told),

@@ -55,7 +55,9 @@ def submit(
     on_parent_failure: Annotated[
         ParentPolicy, typer.Option(help="If a parent does not complete.")
     ] = ParentPolicy.DEAD_LETTER,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Not the type's own.")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Default: the job type's queue.")
+    ] = None,
     dedup_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Makes submissions identical, in place of the parameters.")
     ] = None,
@@ -65,8 +67,10 @@ def submit(
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="To find it by; may be repeated.")
     ] = None,
-    max_retries: Annotated[int | None, typer.Option(min=0, metavar="N", help="Not the type's own.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Of an attempt; not the type's own.")] = None,
+    max_retries: Annotated[int | None, typer.Option(min=0, metavar="N", help="Default: as the job type says.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of an attempt. Default: as the job type says.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for its end; exit 1 if it did not complete.")
     ] = False,

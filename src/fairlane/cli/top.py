@@ -59,7 +59,7 @@ def top(
 
     A worker that is silent for most of its lease was killed or cut off; it and its jobs are shown until the lease ends.
     Of the jobs that are ready, those LIMITED are more than limits would let start now: see `fairlane types limits` and
-    `fairlane orgs list`. OLDEST WAIT is for how long the next of an organization's jobs could have started.
+    `fairlane orgs list`. OLDEST WAIT says how long an organization's next job has been ready.
 
     \b
     Examples:

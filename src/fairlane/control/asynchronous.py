@@ -72,11 +72,13 @@ def submitting(
     Args:
         here: does what the verb does on the caller's loop, given no connection.
     """
-    awaited = asynchronous(verb)
+    awaited, names = asynchronous(verb), signature(verb).parameters.keys()
 
     @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         sync: Any = self._sync
+        if unknown := kwargs.keys() - names:  # which `here` would name another function by
+            raise TypeError(f"{verb.__name__}() got an unexpected keyword argument {min(unknown)!r}")
         more: Any = dict(kwargs)
         connection = sync._theirs(more.pop("connection", None))  # noqa: SLF001 - the other half of the same object
         if connection is None:

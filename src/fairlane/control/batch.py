@@ -1,7 +1,7 @@
 """Submissions, and the graph that a batch of them forms."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
@@ -10,7 +10,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from fairlane.domain.errors import ConfigurationError, CyclicDependency, InvalidParameters, ParentNotFound
+from fairlane.domain.errors import (
+    ConfigurationError,
+    CyclicDependency,
+    InvalidParameters,
+    ParentNotFound,
+    SubmissionError,
+)
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Access
 from fairlane.domain.statuses import ParentPolicy, Priority
@@ -70,6 +76,16 @@ class Sent(Submission):
     """
 
     access: Access
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Name no place in a batch in the refusal of a job that is submitted by itself: nobody sent one."""
+    try:
+        yield
+    except SubmissionError as error:
+        error.index = None
+        raise
 
 
 def refuse_misfits(submissions: Sequence[Submission]) -> None:

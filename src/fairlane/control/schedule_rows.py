@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from fairlane.domain.errors import InvalidParameters, ScheduleNotFound
-from fairlane.domain.schedules import Missed, Schedule, misfit
+from fairlane.domain.schedules import Due, Missed, Schedule, due, misfit
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import Priority
 from fairlane.registry.catalogue import RegisteredType
@@ -20,7 +20,7 @@ from fairlane.store.tables import AnyRow
 _SHOWN: Final = 5  # of the next ticks
 
 
-def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
+def schedule_of(row: AnyRow, shown: Shown, now: datetime) -> Schedule:
     """Return the public value of a row; its parameters as people see them."""
     options = json.loads(row.options)
     return Schedule(
@@ -35,7 +35,7 @@ def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
         priority=Priority(options["priority"]) if options["priority"] is not None else None,
         queue=options["queue"],
         labels=options["labels"],
-        next_ticks=() if row.paused_at is not None or row.next_tick is None else _next_ticks(row),
+        next_ticks=() if row.paused_at is not None or row.next_tick is None else _next_ticks(row, now),
         paused_at=row.paused_at,
         paused_by=row.paused_by,
         last_tick=row.last_tick,
@@ -83,9 +83,15 @@ def judged(schedule: Schedule, job_type: RegisteredType | None, parameters: str 
     return schedule
 
 
-def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
-    following = statements.timetable_of(row).after(row.next_tick)
-    return (row.next_tick, *islice(following, _SHOWN - 1))
+def _next_ticks(row: AnyRow, now: datetime) -> tuple[datetime, ...]:
+    """Return the ticks that become jobs; of missed ones those alone that the scheduler makes up for."""
+    times, found = statements.timetable_of(row), Due(None, row.next_tick)
+    if row.next_tick <= now:
+        found = due(times, row.next_tick, now, Missed(row.missed))
+    ticks = [found.tick] if found.tick is not None else []
+    if found.next is not None:
+        ticks += [found.next, *islice(times.after(found.next), _SHOWN - 1)]
+    return tuple(ticks[:_SHOWN])
 
 
 def told(row: AnyRow) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.control.authority import Actor, Authority
+from fairlane.control.batch import alone
 from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, judged, schedule_of, to_judge, told, unknown
@@ -58,6 +59,7 @@ class Schedules:
         self._keyring = keyring
         self.ticks = Ticks(submitter, keyring)
 
+    @alone()
     def put(  # noqa: PLR0913 - the verbs of the public API take keywords
         self,
         name: str,
@@ -196,6 +198,7 @@ class Schedules:
 
         return self._change(organization, name, "resume", user, right, change)
 
+    @alone()
     def submit(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Job:
         """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
 
@@ -285,7 +288,7 @@ class Schedules:
             audit.record(
                 connection, now, organization, user or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
             )
-            return schedule_of(row, self._keyring.shown(connection))
+            return schedule_of(row, self._keyring.shown(connection), now)
 
         return self._database.write(work, of=Administered(organization))
 
@@ -343,8 +346,8 @@ class Schedules:
     def _shown(self, connection: Connection, rows: Sequence[AnyRow], longest: float = inf) -> Sequence[_Unjudged]:
         """Return what people are told of rows, and what `judged` takes: the types are as workers have them."""
         types = self._catalogue.learn(connection, {row.job_type for row in rows})
-        shown = self._keyring.shown(connection)
-        return [(schedule_of(row, shown), types.get(row.job_type), to_judge(row, shown, longest)) for row in rows]
+        shown, now = self._keyring.shown(connection), self._database.clock.now(connection)
+        return [(schedule_of(row, shown, now), types.get(row.job_type), to_judge(row, shown, longest)) for row in rows]
 
     def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
         row = statements.find(connection, organization, name)

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from typing import Final
 from uuid import UUID
 
@@ -149,7 +150,7 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     maintenance = [*_maintenance(facts)]
     yield from maintenance
     yield from _own_waits(facts)
-    held = [*_organization(facts), *_pauses(facts), *_limits(facts), *_breaker(facts)]
+    held = [*_organization(facts), *_pauses(facts), *_limits(facts), *breaker_on(facts.job, facts.breaker, facts.now)]
     yield from held
     # What is held back starts in no slot, so which are free is beside the point.
     yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code is ReasonCode.SLOTS_TAKEN))
@@ -314,11 +315,12 @@ def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str
     return "An operator can see what uses this limit, and raise it.", (see, change)
 
 
-def _breaker(facts: Facts) -> Iterator[Reason]:
-    """Yield an open breaker: until when, or whose trial it waits for."""
-    breaker = facts.breaker
-    if breaker is not None and _is_due_before(breaker.until, facts):
-        yield _breaker_reason(breaker, facts.now)
+def breaker_on(job: Job, breaker: Breaker | None, now: datetime) -> Iterator[Reason]:
+    """Yield what an open breaker of its type does to a job that is ready, or whose retry comes before it tries one."""
+    retry_at = job.next_retry_at
+    is_due = retry_at is None or retry_at <= now or (breaker is not None and retry_at < breaker.until)
+    if breaker is not None and job.status is JobStatus.QUEUED and is_due:
+        yield _breaker_reason(breaker, now)
 
 
 def _breaker_reason(breaker: Breaker, now: datetime) -> Reason:
@@ -338,12 +340,6 @@ def _breaker_reason(breaker: Breaker, now: datetime) -> Reason:
         f"and the others start once one has completed. {close}"
     )
     return Reason(ReasonCode.BREAKER_OPEN, sentence, commands)
-
-
-def _is_due_before(moment: datetime, facts: Facts) -> bool:
-    """Return True if it is ready, or its retry comes before this moment."""
-    retry_at = facts.job.next_retry_at if facts.job.status is JobStatus.QUEUED else None
-    return facts.place_in_lane is not None or (retry_at is not None and retry_at < moment)
 
 
 def _count(number: int, what: str) -> str:
@@ -446,10 +442,8 @@ def _silent(facts: Facts, holder: Holder) -> str:
     then = "a worker takes the job back"
     if len(facts.workers) < 2:  # itself
         then = "another one can take the job back, but no other is alive"
-    return (
-        f" It was last heard of {holder.silent:.0f} s ago; if it stays silent for another {holder.lease_left:.0f} s, "
-        f"{then}."
-    )
+    left = max(ceil(holder.lease_left), 1)
+    return f" It was last heard of {holder.silent:.0f} s ago; if it stays silent for another {left} s, {then}."
 
 
 def _lost(holder: Holder) -> str:

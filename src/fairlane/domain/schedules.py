@@ -112,7 +112,8 @@ class Schedule:
         user: as whom; None = the system.
         parameters: without secret ones.
         priority, queue: None = as the job type says.
-        next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now.
+        next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now, and
+            so may all where each missed tick becomes a job.
         last_tick: of which a job was made last; `last_job` is that job.
         problem: why a tick was refused: the one that is due, or the last one that was left out. It also says that the
             parameters do not fit the job type as it is registered now, since the next tick will be refused; of

@@ -23,8 +23,8 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 
 ACCEPTED: Final = (
-    "Pass a SQLAlchemy Connection or Session, a sqlite3, psycopg or psycopg2 connection,"
-    " or a Django connection to SQLite or PostgreSQL."
+    "Pass a SQLAlchemy Connection or Session, a sqlite3, psycopg or psycopg2 connection, or a Django connection to "
+    "SQLite or PostgreSQL; `await fl.aio.submit(…)` also takes SQLAlchemy's AsyncConnection or AsyncSession."
 )
 
 

@@ -15,8 +15,9 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, alone, submit
+from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
 from fairlane.api.values import Moment, Text
+from fairlane.control.batch import alone
 from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import WAITING, Priority

@@ -16,7 +16,6 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME, Job
 from fairlane.api.resources.paths import SchedulePath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.submissions import alone
 from fairlane.api.values import JobTypeName, Labels, Moment, Number, PathName
 from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
@@ -135,25 +134,24 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
     scope.require(Right.JOBS_SUBMIT, "To have jobs submitted")
     user = body.user if body.user is not None else scope.user
     _refuse_to_act_for(scope, user)
-    with alone():
-        made = scope.fl.schedules.put(
-            schedule,
-            body.job_type,
-            organization=scope.organization,
-            cron=body.cron,
-            every=body.every,
-            time_zone=body.time_zone,
-            start=body.start,
-            missed=body.missed,
-            as_user=user,
-            parameters=body.parameters,
-            priority=body.priority,
-            queue=body.queue,
-            labels=body.labels,
-            user=scope.user,
-            right=Right.SCHEDULES_CHANGE,
-            sees_payload=Right.PAYLOAD_READ in scope.access.rights,
-        )
+    made = scope.fl.schedules.put(
+        schedule,
+        body.job_type,
+        organization=scope.organization,
+        cron=body.cron,
+        every=body.every,
+        time_zone=body.time_zone,
+        start=body.start,
+        missed=body.missed,
+        as_user=user,
+        parameters=body.parameters,
+        priority=body.priority,
+        queue=body.queue,
+        labels=body.labels,
+        user=scope.user,
+        right=Right.SCHEDULES_CHANGE,
+        sees_payload=Right.PAYLOAD_READ in scope.access.rights,
+    )
     return Schedule.of(made, scope.access)
 
 
@@ -186,10 +184,9 @@ def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
     """Submit one of its jobs now, as its user, beside those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
     _refuse_to_act_for(scope, scope.fl.schedules.get(schedule, organization=scope.organization).user)
-    with alone():
-        made = scope.fl.schedules.submit(
-            schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
-        )
+    made = scope.fl.schedules.submit(
+        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
+    )
     return Job.of(made, scope.access)
 
 
