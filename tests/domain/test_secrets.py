@@ -139,13 +139,17 @@ def test_values_are_found_as_they_may_stand_in_a_text():
 def test_bytes_and_texts_with_quotes_are_found_however_they_are_escaped():
     key = b"\xff\xfe\x80binary\x00'"
     spoken = """pässwörd"it's"""
-    values = secret_values(json.dumps({"key": {MARK: b64encode(key).decode()}, "password": spoken}))
+    values = secret_values(json.dumps({"key": {MARK: b64encode(key).decode()}, "password": spoken, "secret": "pässwörd's"}))
     for said in (
         repr(key),
         repr(f"key {key!r}"),
         json.dumps(spoken, ensure_ascii=False),
         repr([spoken]),
         repr(f"it is {spoken}"),
+        ascii(spoken),
+        ascii("pässwörd's"),
+        ascii([f"it is {spoken}"]),
+        "pässwörd's".encode("unicode_escape").decode(),
     ):
         found = without(said, values)
         assert REDACTED in found, said

@@ -222,6 +222,7 @@ def _forms(value: str) -> Iterator[str]:
     yield repr(value + "'\"")[1:-4]  # within a longer text that has both kinds of quotes
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield ascii(value)[1:-1]
 
 
 def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
