@@ -12,7 +12,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import FairlaneError, Job, JobStatus
+from fairlane import FairlaneError, Job, JobStatus, OrganizationNotFound
 from fairlane.cli import bulk, retrying, showing, submitting, waiting
 from fairlane.cli import options as o
 from fairlane.cli.lookup import breakers_on, find, find_id, refuse_stranger, refuse_unknown
@@ -79,15 +79,12 @@ def list_jobs(
         fairlane jobs list -o acme --label doc=42 --json
     """
     fl = engine(context)
-    page = fl.reads.list(
-        organization,
-        **bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before),
-        limit=limit,
-        cursor=cursor,
-        with_parameters=as_json,
-    )
-    if not page.items:
-        refuse_unknown(fl, organization)
+    chosen = bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before)
+    try:
+        page = fl.reads.list(organization, **chosen, limit=limit, cursor=cursor, with_parameters=as_json)
+    except OrganizationNotFound:
+        refuse_unknown(fl, organization)  # which knows those of another case
+        raise
     if as_json:
         print_json(page)
     elif page.items:
