@@ -347,6 +347,14 @@ def test_on_a_phone_a_job_s_history_says_who_took_each_step(enter: Callable[...,
     expect(page.get_by_text("Depends on", exact=True)).to_be_visible()
 
 
+def test_on_a_phone_a_long_error_is_wrapped_in_the_history(enter: Callable[..., Page], site: Site):
+    job = site.done(site.submit("report.fail", parameters={"text": "postgresql://" + "reports" * 20}))
+    page = enter("ana", f"o/acme/jobs/{job}", viewport={"width": 390, "height": 844})
+    steps = page.get_by_role("table", name="Each step from one status to another")
+    expect(steps.get_by_text("reportsreports").first).to_be_visible()
+    assert steps.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+
+
 def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Callable[..., Page], site: Site):
     job = site.submit(delay=3600)
     page = enter("ana", "o/acme/jobs", viewport={"width": 390, "height": 844})

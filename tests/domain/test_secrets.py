@@ -139,7 +139,9 @@ def test_values_are_found_as_they_may_stand_in_a_text():
 def test_bytes_and_texts_with_quotes_are_found_however_they_are_escaped():
     key = b"\xff\xfe\x80binary\x00'"
     spoken = """pässwörd"it's"""
-    values = secret_values(json.dumps({"key": {MARK: b64encode(key).decode()}, "password": spoken, "secret": "pässwörd's"}))
+    values = secret_values(
+        json.dumps({"key": {MARK: b64encode(key).decode()}, "password": spoken, "secret": "pässwörd's"})
+    )
     for said in (
         repr(key),
         repr(f"key {key!r}"),

@@ -100,7 +100,7 @@ function Cancel({ job, onClose }: Changing) {
     >
       <p className="text-muted">
         {job.status === "running"
-          ? "It runs: its worker is asked to stop it. A handler in a thread can't be killed: one that does not listen may go on."
+          ? "It runs: its worker is asked to stop it. A handler in a process of its own is killed if it does not stop. One in a thread can't be killed: if it does not listen, it may go on."
           : "It waits, so it is canceled at once."}
       </p>
       <Input label="Why (optional)" maxLength={1000} value={reason} onText={setReason} />

@@ -18,11 +18,11 @@ export function History({ job }: { job: Job }) {
         columns={[
           { head: "When", cell: (entry) => <Time at={entry.at} /> },
           { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },
-          { head: "Who", from: "sm", cell: (entry) => <span className="break-words">{entry.actor}</span> },
+          { head: "Who", from: "sm", cell: (entry) => <span className="wrap-anywhere">{entry.actor}</span> },
           {
             head: "What",
             cell: (entry) => (
-              <span className="break-words">
+              <span className="wrap-anywhere">
                 {inLocalTime(entry.message)}
                 <span className="block text-xs text-muted sm:hidden">{entry.actor}</span>
               </span>
