@@ -4,7 +4,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -89,8 +88,10 @@ def breakers_on(fl: "Fairlane", jobs: Sequence[Job]) -> dict[UUID, Reason]:
         return {}
     from fairlane.domain.explain import breaker_on
 
-    now = datetime.now(UTC)
     found = {one.job_type: one for one in fl.job_types.breakers(organization=jobs[0].organization)}
+    if not found:
+        return {}
+    now = fl.database.look(fl.database.clock.now)
     return {job.id: reason for job in jobs for reason in breaker_on(job, found.get(job.job_type), now)}
 
 

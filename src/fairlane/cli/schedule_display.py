@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fairlane import FairlaneError, JobNotFound
 from fairlane.cli.lookup import keeps_people
-from fairlane.cli.output import clipped, console, facts, moment, say, table
+from fairlane.cli.output import clipped, console, facts, moment, say, seconds_since, table
 from fairlane.domain.fairness import Lane
 from fairlane.domain.reasons import Reason, time_of
 from fairlane.domain.schedules import Schedule, Timetable, zone
@@ -132,4 +132,4 @@ def _kind(problem: str) -> str:
 
 
 def _day(tick: datetime) -> str:
-    return f"{tick:%a} {time_of(tick)}{', due' if tick <= datetime.now(tick.tzinfo) else ''}"
+    return f"{tick:%a} {time_of(tick)}{', due' if seconds_since(tick) else ''}"
