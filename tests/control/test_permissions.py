@@ -28,6 +28,7 @@ from fairlane import (
     Settings,
     Standing,
     StorageUnavailable,
+    Submission,
     SubmissionError,
 )
 from fairlane.domain.statuses import OrganizationStatus
@@ -220,7 +221,7 @@ def test_only_submissions_raise_submission_errors(scene: Scene, verb: Callable[[
 
 def test_what_refuses_a_submission_is_both_of_its_kind_and_a_submission_error(scene: Scene):
     with pytest.raises(SubmissionError) as error:
-        scene.submit(user="stranger")
+        scene.fl.submit_many([Submission("report", organization="acme", user="stranger")])
     for refused in (error.value, pickle.loads(pickle.dumps(error.value))):
         assert isinstance(refused, PermissionDenied)
         assert isinstance(refused, SubmissionError)
