@@ -79,11 +79,11 @@ def bulk_async(fl: Fairlane, **fields: Any) -> list[Job]:
     return asyncio.run(submit())
 
 
-WAYS: dict[Callable[..., list[Job]], int] = {one: 0, bulk: 1, one_async: 0, bulk_async: 1}
+WAYS: dict[Callable[..., list[Job]], int | None] = {one: None, bulk: 1, one_async: None, bulk_async: 1}
 
 
 def refused(scene: Scene, kind: type[FairlaneError], match: str, **fields: Any) -> None:
-    """Every way refuses it with the same error, which names its place, and leaves nothing behind."""
+    """Every way refuses it with the same error, which names its place in a batch, and leaves nothing behind."""
     wanted = {"job_type": "letter", "organization": "acme", "user": "ana", "parameters": {"to": "bob"}} | fields
     for way, index in WAYS.items():
         with pytest.raises(kind, match=match) as error:
