@@ -479,7 +479,6 @@ def test_rows_that_the_application_plants_silence_no_other_organization_s_feed(p
             others.wait_for(str(job.id))
 
 
-@pytest.mark.slow
 def test_facts_without_a_state_are_no_job_to_anybody(database_url: str):
     with Api(database_url) as api:
         first = api.fl.submit("report", organization="acme")

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.both_databases
 
 HEAD = "0001"
 PARTIES = 4
+QUICK_ON_SQLITE = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 MIGRATE = """
 import sys
 from fairlane.store.schema import migrate
@@ -127,7 +128,7 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
     schema.check(empty)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("empty_url", QUICK_ON_SQLITE, indirect=True)
 def test_downgrade_leaves_nothing(empty: Database) -> None:
     from alembic import command
 
@@ -210,7 +211,7 @@ def test_a_folder_that_refuses_the_sqlite_file_is_told(tmp_path: Path) -> None:
         fl.migrate()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("empty_url", QUICK_ON_SQLITE, indirect=True)
 def test_one_of_several_threads_migrates(empty_url: str) -> None:
     databases = [Database(empty_url) for _ in range(PARTIES)]
     with ThreadPoolExecutor(PARTIES) as pool:
