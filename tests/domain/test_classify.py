@@ -26,6 +26,7 @@ from fairlane.domain import errors
 from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify
 from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import PermanentError, TransientError
+from fairlane.domain.secrets import secret_values
 
 NOW = "Thu, 01 Jan 2026 12:00:00 GMT"
 SECRET = "hunter" + "2"
@@ -389,6 +390,18 @@ def test_secrets_are_neither_in_the_message_nor_in_the_traceback_r7():
     report = classify(raised.value)
     assert SECRET not in repr(report)
     assert "postgresql://me:[redacted]@host/db" in report.message
+
+
+@pytest.mark.parametrize("is_cause", [False, True])
+def test_no_line_of_a_secret_is_in_the_traceback_of_a_group_r7(is_cause):
+    secret = "line-one-of-the-key\nline-two-of-the-key\nline-three-of-the-key"
+    error: Exception = ExceptionGroup("tasks", [ExceptionGroup("more", [ConnectionError(f"no login with {secret}")])])
+    if is_cause:
+        group, error = error, RuntimeError("upload failed")
+        error.__cause__ = group
+    report = classify(error, secrets=secret_values(json.dumps({"password": secret})))
+    assert "no login with" in report.traceback
+    assert not [line for line in secret.splitlines() if line in repr(report)]
 
 
 def test_local_variables_are_not_kept_r7():

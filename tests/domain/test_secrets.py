@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -157,6 +158,38 @@ def test_bytes_and_texts_with_quotes_are_found_however_they_are_escaped():
         assert REDACTED in found, said
         assert "binary" not in found, said
         assert "rd" not in found, said
+
+
+WRITERS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "repr": repr,
+    "in a list": lambda text: repr([text]),
+    "beside quotes": lambda text: repr(f"'{text}\""),
+    "repr of a repr": lambda text: repr(repr(text)),
+    "ascii": ascii,
+    "ascii beside quotes": lambda text: ascii(f"'{text}\""),
+    "JSON": json.dumps,
+    "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),
+    "repr of JSON": lambda text: repr(json.dumps(text)),
+    "bytes": lambda text: repr(text.encode()),
+    "bytes beside quotes": lambda text: repr(f"'{text}\"".encode()),
+    "unicode_escape": lambda text: text.encode("unicode_escape").decode(),
+    "repr of unicode_escape": lambda text: repr(text.encode("unicode_escape")),
+}
+
+
+@given(st.text("01xä€😀'\"\\\n\t\x00\x7f", min_size=4, max_size=12))
+def test_of_a_secret_nothing_is_left_whatever_wrote_it(secret):
+    values = secret_values(json.dumps({"password": secret}))
+    found = {name: without(write(secret), values) for name, write in WRITERS.items()}
+    assert not {name: said for name, said in found.items() if said.replace(REDACTED, "").strip("b'\"[]\\")}
+
+
+def test_each_line_of_a_secret_goes_by_itself():
+    values = secret_values(json.dumps({"key": {MARK: "first line\n  'tis ä\r\nend\n"}}))
+    assert without("  | first line\n  |   'tis ä\n", values) == f"  | {REDACTED}\n  |   {REDACTED}\n"
+    assert without(ascii("'tis ä"), values) == f'"{REDACTED}"'
+    assert without("the end", values) == "the end"
 
 
 def test_the_longest_goes_first():

@@ -7,11 +7,13 @@ the handler is given the value, whatever right they have.
 """
 
 import json
+import re
 from base64 import b64decode
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from operator import is_
 from typing import Any, Final
 
@@ -34,6 +36,10 @@ _LOOK: Final = 20  # what to look at one place of the text costs, in characters 
 # in another way, which takes no longer than for these.
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
+_QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
+_ESCAPED: Final = frozenset("'\"\\")
+# Between these stands what no form of a value escapes: all its forms have the same.
+_NO_CORE: Final = re.compile(r"\\+(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)|[^A-Za-z0-9]", re.DOTALL)
 _ALL: Final = ("",)  # values that stand everywhere in a text
 
 
@@ -207,22 +213,41 @@ def secret_values(text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         return ()
     found = set[str]()
-    for value in _values(plain, hidden=False):
+    for value in chain.from_iterable(map(_lines, _values(plain, hidden=False))):
         if len(value) >= SHORTEST:
             found.add(value)
             if len(found) > _MOST_VALUES:
                 return _ALL
-    found |= {form for value in found for form in _forms(value)}
-    return tuple(sorted(found, key=len, reverse=True))
+    return tuple(sorted(set().union(*map(_forms, found)), key=len, reverse=True))
 
 
-def _forms(value: str) -> Iterator[str]:
-    """Return how a value stands in the repr of a text and in JSON: quotes, line breaks and others are escaped."""
-    yield repr(value)[1:-1]
-    yield repr(value + "'\"")[1:-4]  # within a longer text that has both kinds of quotes
-    yield json.dumps(value)[1:-1]
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield ascii(value)[1:-1]
+def _lines(value: str) -> Iterator[str]:
+    """Return a value and each of its lines: in an ExceptionGroup's traceback a line begins with `  | `."""
+    yield value
+    yield from map(str.strip, value.splitlines())
+
+
+def _forms(value: str) -> set[str]:
+    """Return how a value stands in a text: as it is, and as `repr`, `ascii`, JSON, `unicode_escape` and the `repr` of
+    its bytes write it; and each of these once more in a `repr`."""
+    if value.isascii() and value.isprintable() and _ESCAPED.isdisjoint(value):
+        return {value}
+    data = value.encode(errors="surrogatepass")
+    once = {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        *_quoted(repr(value + _QUOTES)[1:-4]),
+        *_quoted(ascii(value + _QUOTES)[1:-4]),
+        *_quoted(repr(data + _QUOTES.encode())[2:-4]),
+    }
+    return once.union(*(_quoted(repr(one + _QUOTES)[1:-4]) for one in once))
+
+
+def _quoted(body: str) -> tuple[str, str]:
+    """Return what stands in a `repr` where it has both kinds of quotes, and where it has one or, as unicode_escape,
+    escapes none."""
+    return body, body.replace("\\'", "'")
 
 
 def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
@@ -243,7 +268,7 @@ def _as_bytes(value: object) -> Iterator[str]:
     if isinstance(value, str):
         with suppress(ValueError):
             found = b64decode(value, validate=True)
-            yield repr(found)[2:-1]
+            yield from _quoted(repr(found + _QUOTES.encode())[2:-4])
             yield found.decode()
 
 
@@ -265,8 +290,9 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     around = text[first : stop + longest]
     at, end = start - first, stop - first
     most = _LONG if len(around) >= _SHORT_TEXT else len(around)
-    each_place = sum(_LOOK + min(len(value), most) for value in values)
-    is_much = values == _ALL or each_place * (len(around) + _EACH) > _MOST_WORK
+    if _work(around, values, most) > _MOST_WORK:
+        values = _worth_a_look(around, values, most)
+    is_much = values == _ALL or _work(around, values, most) > _MOST_WORK
     places = sorted(islice(_places(around, () if is_much else values), _MOST_PLACES + 1))
     if is_much or len(places) > _MOST_PLACES:
         return by if at < end else ""
@@ -280,6 +306,23 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
                 parts += around[at:left], by
             at = right
     return "".join((*parts, around[at:end]))
+
+
+def _worth_a_look(text: str, values: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """Return the values without the forms of one that can't be there: the longest part that none escapes is not."""
+    cores = defaultdict[str, list[str]](list)
+    for value in values:
+        cores[max(_NO_CORE.split(value), key=len)].append(value)
+    shared = tuple(core for core, forms in cores.items() if len(forms) > 1)
+    if not shared or _work(text, shared, most) > _MOST_WORK:
+        return values
+    absent = {core for core in shared if core not in text}
+    return tuple(form for core, forms in cores.items() if core not in absent for form in forms)
+
+
+def _work(text: str, values: tuple[str, ...], most: int) -> int:
+    """Return how many characters are compared at worst to find the values in a text."""
+    return sum(_LOOK + min(len(value), most) for value in values) * (len(text) + _EACH)
 
 
 def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
