@@ -163,6 +163,8 @@ class TestIds:
         twin = new_id()
         with pytest.raises(ConfigurationError, match="Two submissions of the batch have the same id"):
             scene.fl.submit_many([report(id=twin), report(id=twin)])
+        with pytest.raises(ConfigurationError, match="The same Submission stands twice in the batch; make one for"):
+            scene.fl.submit_many([report()] * 2)
 
     @pytest.mark.parametrize("on_duplicate", ["reject", "replace"])
     @pytest.mark.parametrize("ended", [False, True], ids=["live", "ended"])

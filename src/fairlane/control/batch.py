@@ -135,6 +135,8 @@ def _refuse_cycles(submissions: Sequence[Submission]) -> None:
         ConfigurationError: two submissions have one id.
     """
     if len({one.id for one in submissions}) < len(submissions):
+        if len(set(map(id, submissions))) < len(submissions):
+            raise ConfigurationError("The same Submission stands twice in the batch; make one for each job.")
         raise ConfigurationError(
             "Two submissions of the batch have the same id; leave the id out, or give each its own."
         )
