@@ -100,6 +100,13 @@ def test_a_value_that_is_no_json_is_text(run: Run, fl: Fairlane) -> None:
     assert fl.get(job_id, organization="acme").parameters == {"name": "007"}
 
 
+@pytest.mark.parametrize("option", ["--parameter", "--label"])
+def test_a_name_that_is_given_twice_is_refused(run: Run, fl: Fairlane, option: str) -> None:
+    refused = run("jobs", "submit", "greet", "-o", "acme", option, "name=Zoe", option, "name=Yan", code=2)
+    assert "'name' is given twice" in " ".join(refused.stderr.replace("│", " ").split())
+    assert fl.list(organization="acme").items == ()
+
+
 def test_every_option_of_submit_arrives(run: Run, fl: Fairlane) -> None:
     parent = submitted(run)
     options = "--priority high --delay 1h30m --queue bulk --label doc=42 --max-retries 2 --timeout 5m"

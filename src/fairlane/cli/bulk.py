@@ -70,7 +70,7 @@ def filters(
         "job_type": job_type,
         "user": submitted_by,
         "queue": queue,
-        "label": dict(o.pair("--label", one) for one in label or ()) or None,
+        "label": o.pairs("--label", label or ()) or None,
         "waiting_for": waiting_for,
         "text": text,
         "created_after": o.optional(o.local_time, "--after", after),

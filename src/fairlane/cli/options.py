@@ -110,7 +110,9 @@ User = Annotated[
 ]
 Parameter = Annotated[
     list[str] | None,
-    typer.Option("--parameter", "-p", metavar="K=V", help="A parameter, as JSON or text; may be repeated."),
+    typer.Option(
+        "--parameter", "-p", metavar="K=V", help="A parameter, as JSON or text; may be repeated with other names."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
@@ -119,12 +121,18 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, metavar="N
 Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before said that it goes on.")]
 
 
-def pair(option: str, text: str) -> tuple[str, str]:
-    """Split `key=value` in two."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise typer.BadParameter(f"{text!r} is not of the form key=value.", param_hint=option)
-    return key, value
+def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """Split each `key=value` in two."""
+    found = dict[str, str]()
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not of the form key=value.", param_hint=option)
+        if key in found:
+            a_list = f" A list is one, as JSON: '{key}=[1, 2]'." if option == "--parameter" else ""
+            raise typer.BadParameter(f"{key!r} is given twice; give it one value.{a_list}", param_hint=option)
+        found[key] = value
+    return found
 
 
 def json_or_text(option: str, text: str) -> Any:

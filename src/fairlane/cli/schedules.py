@@ -155,7 +155,7 @@ def put(
             parameters=given_parameters(fl, job_type, parameter or [], parameters) if is_given else None,
             priority=priority,
             queue=queue,
-            labels=dict(o.pair("--label", one) for one in label or ()),
+            labels=o.pairs("--label", label or ()),
             user=user,
         )
     _print_one(made, f"Schedule {made.name} is kept: {when(made.timetable)}. {_following(made)}", as_json=as_json)

@@ -113,7 +113,7 @@ def submit(
             on_duplicate=on_duplicate,
             max_retries=INHERIT if max_retries is None else max_retries,
             timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
-            labels=dict(o.pair("--label", one) for one in label or ()),
+            labels=o.pairs("--label", label or ()),
             connection=OWN,
         )
     wait = wait or longest is not None
@@ -139,7 +139,7 @@ def given_parameters(
     """Return the object that --parameters gives, or `otherwise`, with what each -p says in place of its own."""
     given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
     texts = _names_of_texts(fl, job_type) if pairs else ()
-    for key, text in (o.pair("--parameter", one) for one in pairs):
+    for key, text in o.pairs("--parameter", pairs).items():
         value = o.json_or_text("--parameter", text)
         given[key] = text if key in texts and isinstance(value, int | float) else value
     return given
@@ -167,7 +167,9 @@ def hinting(pairs: list[str]) -> Iterator[None]:
     try:
         yield
     except InvalidParameters as error:
-        hints = dict.fromkeys(hint for one in pairs if (hint := _hint(str(error), *o.pair("--parameter", one))))
+        hints = dict.fromkeys(
+            hint for one in o.pairs("--parameter", pairs).items() if (hint := _hint(str(error), *one))
+        )
         raise InvalidParameters("; ".join([str(error), *hints])) from None
 
 
