@@ -96,6 +96,8 @@ def groups(
 ) -> None:
     """Show dead letters by job type and error, the largest group first.
 
+    Errors are the same if their exception type and the place in the code that raised it are. The text is that of one.
+
     \b
     Example:
         fairlane dead-letters groups -o acme
