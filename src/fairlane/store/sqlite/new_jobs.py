@@ -128,8 +128,13 @@ def _insert_proved(connection: Connection, now: datetime, drafts: Sequence[Draft
 def _send(connection: Connection, statement: str, values: Mapping[str, Any]) -> DBAPICursor:
     """Execute it by the driver: SQLAlchemy would take longer than SQLite does."""
     cursor = connection.connection.cursor()
-    # As SQLAlchemy sends what it sends, so that tests can have it fail.
-    connection.dialect.do_execute(cursor, statement, values)
+    try:
+        # As SQLAlchemy sends what it sends, so that tests can have it fail.
+        connection.dialect.do_execute(cursor, statement, values)
+    except BaseException:
+        # While a cursor reads, a connection that is closed keeps its transaction, and the error keeps the cursor.
+        cursor.close()
+        raise
     return cursor
 
 
