@@ -11,13 +11,12 @@ from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Abandoned, HandlerQuit
 from fairlane.engine.reports import Checkpoint, Interruption
-from fairlane.store.shared_threads import SharedThreads
-from tests.engine.recording import Begun, RecordingChannel, call, end_of
+from tests.engine.recording import Begun, RecordingChannel, call, end_of, in_threads
 
 
 @pytest.fixture
 async def executor() -> AsyncIterator[AsyncExecutor]:
-    executor = AsyncExecutor(SharedThreads(2, "test"))
+    executor = AsyncExecutor(in_threads())
     await executor.start()
     yield executor
     await executor.stop()
@@ -79,7 +78,7 @@ async def test_an_interrupted_handler_may_still_return(executor: AsyncExecutor) 
 
 
 async def test_stop_ends_what_still_runs() -> None:
-    executor, ended = AsyncExecutor(SharedThreads(2, "test")), asyncio.Event()
+    executor, ended = AsyncExecutor(in_threads()), asyncio.Event()
 
     async def handler(ctx: JobContext) -> None:
         try:
@@ -98,7 +97,7 @@ async def test_stop_ends_what_still_runs() -> None:
 async def test_stop_tells_the_end_of_what_swallows_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told later, it met a worker that had stopped all that writes ends."""
     monkeypatch.setattr("fairlane.engine.executors.async_._STOP_WAIT", 0.01)
-    executor, channel, release = AsyncExecutor(SharedThreads(2, "test")), RecordingChannel(), asyncio.Event()
+    executor, channel, release = AsyncExecutor(in_threads()), RecordingChannel(), asyncio.Event()
 
     async def handler(ctx: JobContext) -> None:
         ctx.log("begun")

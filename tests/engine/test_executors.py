@@ -13,14 +13,13 @@ from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.executors.base import Abandoned, Executor, HandlerQuit
 from fairlane.engine.executors.thread import ThreadExecutor
 from fairlane.engine.reports import Interruption, Progress
-from fairlane.store.shared_threads import SharedThreads
-from tests.engine.recording import Begun, RecordingChannel, call, end_of
+from tests.engine.recording import Begun, RecordingChannel, call, end_of, in_threads
 from tests.patience import PATIENCE
 
 Body = Callable[..., object]
 
 
-@pytest.fixture(params=[partial(AsyncExecutor, SharedThreads(2, "test")), ThreadExecutor], ids=["loop", "threads"])
+@pytest.fixture(params=[partial(AsyncExecutor, in_threads()), ThreadExecutor], ids=["loop", "threads"])
 async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
     executor: Executor = request.param()
     await executor.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -244,10 +245,10 @@ def test_a_job_that_is_decoded_is_canceled(database_url: str) -> None:
 class Endless:
     """Job types whose parameters, or whose results, keep a thread until the test ends."""
 
-    def __init__(self, fl: Engine, gate: Gate, isolation: str) -> None:
+    def __init__(self, fl: Engine, gate: Gate, isolation: str, timeout: float | None = 1.0) -> None:
         self._fl, self._gate, self._begun = fl, gate, threading.Semaphore(0)
         Text = Annotated[str, AfterValidator(self._hang)]  # noqa: N806 - a type
-        options: dict[str, Any] = {"dedup_window": 0, "max_retries": 1, "backoff": [3600]}
+        options: dict[str, Any] = {"dedup_window": 0, "max_retries": 1, "backoff": [3600], "timeout": timeout}
 
         async def on_the_loop(ctx: JobContext, text: Text) -> int:
             return len(text)
@@ -320,6 +321,24 @@ def test_what_never_returns_fails_its_attempt_and_the_worker_is_replaced(
         other = endless.give("beta", end="")
         fl.drain()
         assert fl.look(other).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("timeout", [3600.0, None])
+def test_a_validator_may_take_as_long_as_a_handler_of_its_type(
+    database_url: str, gate: Gate, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    """Its attempt failed after a minute, its worker was replaced, and a submitter says how much there is to check."""
+    monkeypatch.setattr(slots, "VALUE_LIMIT", 0.06)
+    with engine(database_url) as fl:
+        endless = Endless(fl, gate, "async", timeout)
+        worker = fl.worker(concurrency=1)
+        with running(worker):
+            job = endless.give()
+            gate.reached()
+            time.sleep(0.6)  # ten times the limit, and sixty looks
+            gate.open()
+            assert fl.ended(job).status is JobStatus.COMPLETED
+        assert (fl.look(job).retry_count, worker.must_be_replaced) == (0, False)
 
 
 @isolations

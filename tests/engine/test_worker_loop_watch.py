@@ -13,8 +13,8 @@ from fairlane import JobContext
 from fairlane.engine import loop_watch as module
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.loop_watch import LoopWatch
-from fairlane.store.shared_threads import SharedThreads, _end_of
-from tests.engine.recording import Begun, call, end_of
+from fairlane.store.shared_threads import _end_of
+from tests.engine.recording import Begun, call, end_of, in_threads
 from tests.engine.worker_kit import engine, until
 from tests.engine.worker_store import registered
 from tests.patience import PATIENCE
@@ -57,7 +57,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def executor() -> AsyncIterator[AsyncExecutor]:
-    executor = AsyncExecutor(SharedThreads(2, "test"))
+    executor = AsyncExecutor(in_threads())
     yield executor
     await executor.stop()
 

@@ -112,6 +112,10 @@ def worker(
         _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
         with display, stderr_shown(display, terminal):
             one.run()
+    if one.threads_go_on:
+        # Python's own end would wait for them, or abort the process where one is in native code.
+        logging.shutdown()
+        os._exit(EXIT_REPLACE if one.must_be_replaced else 0)
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)
 

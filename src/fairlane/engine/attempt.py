@@ -29,7 +29,17 @@ from fairlane.domain.outcomes import (
 from fairlane.domain.secrets import secret_values
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, NotBegun, Overdue, Raised, ending
+from fairlane.engine.executors.base import (
+    START_LIMIT,
+    Abandoned,
+    Call,
+    Execution,
+    NotBegun,
+    Overdue,
+    Raised,
+    ending,
+    overdue_report,
+)
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.engine.service import SOON, next_wait
@@ -37,7 +47,6 @@ from fairlane.engine.start_checks import DEFERRED, Read
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
-from fairlane.store.shared_threads import SharedThreads
 
 if TYPE_CHECKING:
     from fairlane.engine.slots import Slots
@@ -149,10 +158,11 @@ class Attempt:
         if outcome is not None or len(facts.parameters) <= LARGE:
             return (facts, outcome), None
         try:
-            return (facts, None), await self._in_thread(self._slots.value_threads, self._decoded)
+            coming = partial(self._slots.in_value_thread, self.job_type, facts.organization, self._decoded)
+            return (facts, None), await self._in_thread(coming)
         except Overdue as overdue:
             what = f"its parameters were still being decoded {overdue}: see the validators of {self.job_type.name}"
-            return (facts, self.judge(None, Overdue(what))), None
+            return (facts, Failed(overdue_report(what, self.job_type.name))), None
 
     async def _read_facts(self, read: Callable[[], Read]) -> Read:
         """Read; in an outage again and again for a minute.
@@ -163,7 +173,10 @@ class Attempt:
         until = time_now() + START_LIMIT
         while True:
             try:
-                return await self._in_thread(self._slots.report_threads, partial(self._read_once, read))
+                once = partial(self._read_once, read)
+                return await self._in_thread(
+                    partial(self._slots.report_threads.submit, [self.facts.organization], once)
+                )
             except (StorageUnavailable, ConfigurationError) as error:
                 wait = min(next_wait(wait), SOON)
                 if time_now() + wait > until:
@@ -178,9 +191,9 @@ class Attempt:
                 raise
             return self.facts, self.mistaken(error)  # a task that raises it would end the loop
 
-    async def _in_thread(self, threads: SharedThreads, work: Callable[[], T]) -> T:
+    async def _in_thread(self, submit: "Callable[[], Future[T]]") -> T:
         try:
-            coming = threads.submit([self.facts.organization], work)
+            coming = submit()
         except RuntimeError as error:
             raise NotBegun(str(error)) from error
         return await asyncio.wrap_future(coming)

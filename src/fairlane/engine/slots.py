@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
 from fairlane.engine.attempt import LARGE, Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
-from fairlane.engine.executors.async_ import AsyncExecutor
+from fairlane.engine.executors.async_ import AsyncExecutor, InThread
 from fairlane.engine.executors.base import START_LIMIT, Executor, Overdue
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
@@ -31,6 +31,8 @@ from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements.workers import WorkerCard
+
+T = TypeVar("T")
 
 _MOMENT: Final = 0.1  # seconds
 _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
@@ -73,11 +75,11 @@ class Slots:
         self.opening = threading.Lock()  # held for a moment as an attempt gets its channel, or ends
         self.report_threads = SharedThreads(REPORT_THREADS, "fairlane-reports")
         self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
-        self.value_threads = SharedThreads(VALUE_THREADS, "fairlane-values", are_daemons=True)
-        self._looks: dict[Future[object], int] = {}  # how often each was seen there
+        self._value_threads = SharedThreads(VALUE_THREADS, "fairlane-values")
+        self._values: dict[Future[Any], tuple[float, int]] = {}  # its seconds there, and how often it was seen to run
         self._next_look: asyncio.TimerHandle | None = None
         self._job_types = deps.catalogue.mine
-        self.executors = _executors(self._job_types.values(), card.slots, self.value_threads)
+        self.executors = _executors(self._job_types.values(), card.slots, self.in_value_thread)
         self._card = card
         self._threads = threads
         self._results = results
@@ -103,7 +105,7 @@ class Slots:
         async with AsyncExitStack() as steps:  # whatever cancels one of them
             steps.callback(self.report_threads.shutdown)
             steps.callback(self.file_threads.shutdown)
-            steps.callback(self.value_threads.shutdown)
+            steps.callback(self._value_threads.shutdown)
             steps.push_async_callback(self._results.stop)
             steps.push_async_callback(self._stop_closing)
             for executor in self.executors.values():
@@ -111,11 +113,29 @@ class Slots:
 
     def _look_at_values(self) -> None:
         """Leave behind what never returns of validators and of objects in results: nothing ends it."""
-        self._looks = {one: self._looks.get(one, 0) + 1 for one in self.value_threads.running()}
-        for one, looks in self._looks.items():
-            if looks > _LOOKS:
-                self.value_threads.leave_behind(one, Overdue(f"after {VALUE_LIMIT:g} s"))
-        self._next_look = self.loop.call_later(VALUE_LIMIT / _LOOKS, self._look_at_values)
+        pause = VALUE_LIMIT / _LOOKS
+        for one, (limit, seen) in self._values.copy().items():
+            if one.running():
+                self._values[one] = limit, seen + 1
+                if seen * pause >= limit:
+                    self._value_threads.leave_behind(one, Overdue(f"after {limit:g} s"))
+            elif one.done():
+                self._values.pop(one, None)
+        self._next_look = self.loop.call_later(pause, self._look_at_values)
+
+    def in_value_thread(self, job_type: JobType[..., object], organization: str, work: Callable[[], T]) -> "Future[T]":
+        """Have a thread run a handler's validators, or take apart what it left; organizations take turns there.
+
+        It may take as long as a handler of the type, or `VALUE_LIMIT` if that is longer.
+
+        Raises:
+            RuntimeError: there is no thread.
+        """
+        timeout = job_type.options.timeout
+        future = self._value_threads.submit([organization], work)
+        self._values[future] = math.inf if timeout is None else max(VALUE_LIMIT, timeout), 0
+        future.add_done_callback(lambda end: self._values.pop(end, None))
+        return future
 
     async def _stop_closing(self) -> None:
         """Stop writing last reports: the database was away for too long.
@@ -149,7 +169,12 @@ class Slots:
 
     def left_behind(self) -> int:
         """Return how many handlers ignored their stop and still go on, or what is theirs does; from any thread."""
-        return sum(len(executor.left_behind) for executor in self.executors.values()) + self.value_threads.left_behind
+        return sum(len(executor.left_behind) for executor in self.executors.values()) + self._value_threads.left_behind
+
+    @property
+    def threads_go_on(self) -> bool:
+        """Return True if a thread still runs a handler or its validators, or takes apart what it left."""
+        return self._value_threads.is_busy or self.left_behind() > 0
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""
@@ -334,14 +359,14 @@ class Slots:
 
 
 def _executors(
-    job_types: Collection[JobType[..., object]], slots: int, threads: SharedThreads
+    job_types: Collection[JobType[..., object]], slots: int, in_thread: InThread
 ) -> dict[Isolation, Executor]:
     """Return an executor for each isolation that one of the types has."""
     for one in job_types:
         if one.isolation is Isolation.PROCESS:
             importable_target(one.handler)  # better refused now than when its first job is there
     make: dict[Isolation, Callable[[], Executor]] = {
-        Isolation.ASYNC: partial(AsyncExecutor, threads),
+        Isolation.ASYNC: partial(AsyncExecutor, in_thread),
         Isolation.THREAD: ThreadExecutor,
         Isolation.PROCESS: partial(ProcessExecutor, slots),
     }

@@ -106,6 +106,7 @@ class Worker:
             version=version("fairlane"),
         )
         self.must_be_replaced = False
+        self.threads_go_on = False  # with handlers or validators that ran as it left
         self._loop: WorkerLoop | None = None
         self._stop_asked = False
         self._signals = 0
@@ -214,6 +215,7 @@ class Worker:
         finally:
             self._loop = None
             self._stop_asked = False
+            self.threads_go_on = loop.threads_go_on
         return loop.results.ended
 
     def _on_signal(self) -> None:
@@ -292,6 +294,11 @@ class WorkerLoop:
             if self._deps.database is not self._applications:
                 self._deps.database.close()
             _running.discard(self)
+
+    @property
+    def threads_go_on(self) -> bool:
+        """Return True if a thread still works for a handler; once the worker has left, nobody waits for it."""
+        return self._slots.threads_go_on
 
     @property
     def keeps_process(self) -> bool:

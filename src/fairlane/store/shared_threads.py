@@ -32,14 +32,12 @@ class SharedThreads:
         number: at least 2.
         name: what the names of the threads begin with.
         each: threads that one organization may have at most; None = all but one.
-        are_daemons: the process ends without them. So each starts when there is work, and ends when there is none.
     """
 
-    def __init__(self, number: int, name: str, each: int | None = None, *, are_daemons: bool = False) -> None:
+    def __init__(self, number: int, name: str, each: int | None = None) -> None:
         self._number = number
         self._name = name
         self._each = each or number - 1
-        self._are_daemons = are_daemons
         self._begin_in_child()
         _all.add(self)
 
@@ -63,7 +61,7 @@ class SharedThreads:
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
         try:
-            self._start()
+            self._threads.submit(self._run)
         except RuntimeError:
             future.cancel()
             raise
@@ -102,10 +100,10 @@ class SharedThreads:
         with self._lock:
             return any(organization in whose for whose in (*self._busy.values(), *self._waiting))
 
-    def running(self) -> "tuple[Future[Any], ...]":
-        """Return what threads do now, but for what was left behind."""
-        with self._lock:
-            return tuple(self._busy)
+    @property
+    def is_busy(self) -> bool:
+        """Return True if a thread does something, be it what was left behind."""
+        return bool(self._busy or self._left_behind)
 
     @property
     def left_behind(self) -> int:
@@ -113,11 +111,13 @@ class SharedThreads:
         return len(self._left_behind)
 
     def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
-        """End what runs by this error, and give its turn to others. Its thread, a daemon, goes on with nothing else."""
+        """End what runs by this error, and give its turn to others. Its thread goes on with it, and then ends."""
         with self._lock:
-            if self._busy.pop(future, None) is None:
+            if not future.running() or self._busy.pop(future, None) is None:
                 return  # it has ended
             self._left_behind.add(future)
+            before, self._threads = self._threads, ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
+        before.shutdown(wait=False)
         future.set_exception(error)
         self._look_again()
 
@@ -145,14 +145,7 @@ class SharedThreads:
 
     def _look_again(self) -> None:
         with suppress(RuntimeError):  # Where none can begin any more, the threads that there are do all that waits.
-            self._start()
-
-    def _start(self) -> None:
-        """Have a thread do what may be done. Raises RuntimeError if there is none."""
-        if not self._are_daemons:
             self._threads.submit(self._run)
-        elif len(self._busy) < self._number:  # else one that is busy goes on with it
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _take(self) -> tuple[_Whose, _Work] | None:
         with self._lock:

@@ -7,16 +7,30 @@ it ends. A handler that blocks the loop is another matter, seen by `engine.loop_
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fairlane.domain.outcomes import Completed
-from fairlane.engine.executors.base import Abandoned, Call, Execution, Executor, OnEnd, Overdue, run_async
+from fairlane.engine.executors.base import (
+    Abandoned,
+    Call,
+    Execution,
+    Executor,
+    OnEnd,
+    Overdue,
+    Raised,
+    overdue_report,
+    run_async,
+)
 from fairlane.engine.reports import Interruption
+from fairlane.registry.job_types import JobType
 from fairlane.registry.parameters_values import encode_small
-from fairlane.store.shared_threads import SharedThreads
+
+# Has a thread do it for a type and an organization.
+InThread: TypeAlias = Callable[[JobType[..., Any], str, Callable[[], None]], "Future[Any]"]
 
 _FEW: Final = 1_000  # characters of parameters; in an error's texts the secrets of more are looked for in a thread
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
@@ -81,23 +95,26 @@ class AsyncExecution(Execution):
         """
         self.ended = time.monotonic()
         try:
-            judged = self._executor.threads.submit([self.call.facts.organization], partial(self.judge, value, raised))
+            work = partial(self.judge, value, raised)
+            judged = self._executor.in_thread(self.call.job_type, self.call.facts.organization, work)
         except RuntimeError:
             return False
         self._executor.running.add(self)
         judged.add_done_callback(partial(self._on_judged, value, raised))
         return True
 
-    def _on_judged(self, value: object, raised: BaseException | None, judged: "Future[None]") -> None:
+    def _on_judged(self, value: object, raised: BaseException | None, judged: "Future[Any]") -> None:
+        end: Raised | None = raised
         overdue = None if judged.cancelled() else judged.exception()
         if isinstance(overdue, Overdue):
+            name = self.call.job_type.name
             left, verb = ("result", "returns") if raised is None else ("error", "raises")
-            see = f"see what {self.call.job_type.name} {verb}"
-            value, raised = None, Overdue(f"its {left} was still being encoded {overdue}: {see}")
+            what = f"its {left} was still being encoded {overdue}: see what {name} {verb}"
+            value, end = None, overdue_report(what, name)
         with suppress(RuntimeError):  # the loop is closed: the worker left without it
-            self._executor.loop.call_soon_threadsafe(self._end, value, raised)
+            self._executor.loop.call_soon_threadsafe(self._end, value, end)
 
-    def _end(self, value: object, raised: BaseException | None) -> None:
+    def _end(self, value: object, raised: Raised | None) -> None:
         self._executor.running.discard(self)
         if self.is_over:
             self._executor.left_behind.discard(self)
@@ -108,15 +125,15 @@ class AsyncExecutor(Executor):
     """`Executor` on the loop that runs when it is made.
 
     Args:
-        threads: which judge ends that take long.
+        in_thread: has a thread judge an end that takes long; RuntimeError if there is none.
 
     Attributes:
         running: all that has not ended.
         left_behind: what of it was abandoned.
     """
 
-    def __init__(self, threads: SharedThreads) -> None:
-        self.threads = threads
+    def __init__(self, in_thread: InThread) -> None:
+        self.in_thread = in_thread
         self.loop = asyncio.get_running_loop()
         self.running: set[AsyncExecution] = set()
         self.left_behind: set[AsyncExecution] = set()

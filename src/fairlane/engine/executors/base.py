@@ -30,7 +30,7 @@ class NotBegun(FairlaneError):
 
 
 class Overdue(FairlaneError):
-    """A validator of the handler's, or an object that it left, never returned, so its thread was left behind."""
+    """A validator of the handler's, or an object that it left, took too long, so its thread was left behind."""
 
 
 class ProcessDied(TransientError):
@@ -39,6 +39,11 @@ class ProcessDied(TransientError):
 
 # What is to be said of how a handler failed (`ending`). A process of its own has judged it already.
 Raised = BaseException | ErrorReport
+
+
+def overdue_report(what: str, job_type: str) -> ErrorReport:
+    """Return the report of an attempt that ends by `Overdue`; no value is in it, so no secrets are looked for."""
+    return ErrorReport(Overdue.__name__, what, fingerprint=f"{Overdue.__name__} {job_type}")
 
 
 class Judging(Channel, Protocol):
