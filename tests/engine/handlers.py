@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -79,6 +80,11 @@ def flood(ctx: JobContext) -> None:
     for number in range(20_000):
         ctx.progress(number / 200)
     ctx.progress(100, "last")
+
+
+def log_in_a_loop(ctx: JobContext) -> None:
+    for number in count():
+        ctx.log(number)
 
 
 def fail(ctx: JobContext, how: str) -> NoReturn:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from fairlane.engine.context import Interrupted
 from fairlane.engine.executors import process, wire
 from fairlane.engine.executors.base import Abandoned, NotBegun, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
-from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
+from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress, Report
 from fairlane.registry.options import Isolation
 from tests.engine import handlers
 from tests.engine.recording import Begun, RecordingChannel, Watched, call, end_of
@@ -446,3 +447,21 @@ asyncio.run(main())
     worker.kill()
     await worker.wait()
     assert all(process.has_ended() for process in watched)
+
+
+class FullChannel(RecordingChannel):
+    """Has no room for more lines."""
+
+    def send(self, report: Report) -> "Future[Any]":
+        sent = super().send(report)
+        return Future() if isinstance(report, LoggedLine) else sent
+
+
+async def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(executor: ProcessExecutor) -> None:
+    channel = FullChannel()
+    begun = begin(executor, handlers.log_in_a_loop, channel)
+    await channel.said("99")
+    begun.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(begun)
+    assert channel.lines == [str(number) for number in range(100)]

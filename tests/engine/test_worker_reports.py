@@ -2,20 +2,23 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import obstore
 import pytest
+from sqlalchemy import select
 
-from fairlane import Job, JobContext
+from fairlane import Interrupted, Job, JobContext
 from fairlane.engine import attempt
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import File, Report
 from fairlane.registry.artifacts import ObjectStorage
-from tests.engine.worker_kit import Engine, Gate, engine, running, until
-from tests.engine.worker_outages import held_job, waiting_for_locks
+from fairlane.store.tables import log_lines
+from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
+from tests.engine.worker_outages import held_job, locked, waiting_for_locks
 from tests.patience import PATIENCE
 
 MANY = 8  # more jobs than there are threads for what they report
@@ -220,3 +223,103 @@ def test_a_file_is_stored_once_however_often_its_row_is_tried(postgres_url: str,
             assert fl.ended(job).status == "completed"
         assert fl.artifact(job.id, "a.txt", organization="acme") == b"data"
         assert len(slow.begun) == sum(len(page) for page in obstore.list(fl.artifacts._store)) == 1
+
+
+def lines_of(fl: Engine, job: Job) -> Sequence[Any]:
+    """All of them, the oldest first."""
+    mine = (log_lines.c.organization_id == job.organization) & (log_lines.c.job_id == job.id)
+    with fl.database.engine.connect() as connection:
+        return connection.execute(
+            select(log_lines.c.at, log_lines.c.message).where(mine).order_by(log_lines.c.id)
+        ).all()
+
+
+def test_a_transaction_writes_a_hundred_lines_at_most_and_in_their_order(fl: Engine) -> None:
+    @fl.job_type("chatty")
+    def chatty(ctx: JobContext) -> None:
+        for number in range(5_000):
+            ctx.log(f"row {number}")
+
+    job = fl.give("chatty")
+    fl.drain()
+    lines = lines_of(fl, job)
+    assert [line.message for line in lines] == [f"row {number}" for number in range(5_000)]
+    assert max(Counter(line.at for line in lines).values()) <= 100  # one moment for a transaction
+
+
+def test_while_a_handler_logs_in_a_loop_others_submit_and_it_can_be_canceled(fl: Engine) -> None:
+    reporting(fl)
+
+    @fl.job_type("chatty", max_retries=0)
+    def chatty(ctx: JobContext) -> None:
+        while True:
+            ctx.log("one more")
+
+    job = fl.give("chatty")
+    with running(fl.worker()), another(fl) as other:
+        for written in (1, 500, 1_000):
+            until(lambda: len(fl.log_lines(job.id, organization="acme", limit=1000)) >= written)  # noqa: B023
+            assert fl.ended(other.give("progress", organization="rival")).status == "completed"
+        other.cancel(job.id, organization="acme")
+        assert fl.ended(job).status == "canceled"
+
+
+def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(database_url: str) -> None:
+    said, stopped, begin = [0], threading.Event(), Gate()
+    with engine(database_url, lock_timeout=600.0, stop_grace=600.0) as fl:
+
+        @fl.job_type("chatty", max_retries=0)
+        def chatty(ctx: JobContext) -> None:
+            begin.wait()
+            try:
+                while True:
+                    ctx.log("one more")
+                    said[0] += 1
+            except Interrupted:
+                stopped.set()
+                ctx.log("cleaned up")
+                raise
+
+        job = fl.give("chatty")
+        worker = fl.worker()
+        with running(worker):
+            begin.reached()
+            with locked(database_url) if database_url.startswith("sqlite") else held_job(fl, job):
+                begin.open()
+                until(lambda: said[0] >= 1_000)
+                worker.stop(at_once=True)
+                assert stopped.wait(PATIENCE)
+                assert said[0] <= 1_101
+            until(lambda: fl.look(job).status == "queued")
+        assert [line.message for line in lines_of(fl, job)] == ["one more"] * (said[0] + 1) + ["cleaned up"]
+
+
+@pytest.mark.parametrize("does_await", [True, False])
+def test_lines_of_an_async_handler_wait_where_it_awaits_and_else_one_says_how_many_are_left_out(
+    fl: Engine, does_await: bool
+) -> None:
+    @fl.job_type("chatty")
+    async def chatty(ctx: JobContext) -> None:
+        for number in range(12_000):
+            kept = ctx.log(f"row {number}")
+            if does_await:
+                await kept
+        await ctx.checkpoint(None)  # by then there is room again
+        ctx.log("row 12000")
+
+    job = fl.give("chatty")
+    fl.drain()
+    said = [line.message for line in lines_of(fl, job)]
+    left_out = [message for message in said if not message.startswith("row")]
+    if does_await:
+        assert not left_out
+    else:
+        assert left_out
+    number = 0
+    for message in said:
+        if message in left_out:
+            number += int(message.split()[0])
+        else:
+            assert message == f"row {number}"
+            number += 1
+    assert number == 12_001

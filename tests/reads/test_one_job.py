@@ -18,9 +18,7 @@ def moves(reads: Reads, job_id: UUID) -> list[tuple[JobStatus | None, JobStatus]
 
 
 def add_line(world: World, claimed: Claimed, message: str) -> None:
-    world.write(
-        lambda connection: attempts.add_line(connection, world.now, lease_of(claimed), level="info", message=message)
-    )
+    world.write(lambda connection: attempts.add_lines(connection, world.now, lease_of(claimed), [("info", message)]))
 
 
 def test_get_reads_a_job_by_its_id_or_its_text(world: World, reads: Reads) -> None:

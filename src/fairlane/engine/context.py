@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
     Sized,
 )
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -386,9 +386,15 @@ class JobContext:
             self.raise_if_interrupted()
 
     def _keep(self, line: LoggedLine) -> Receipt:
-        self._channel.send(line)
+        """Keep a line. Where too many wait to be written, wait for it; it fails no handler."""
+        future = self._channel.send(line)
+        if self._blocking and not future.done():
+            if self.interrupt.was_thrown:
+                wait([future])
+            else:
+                self.interrupt.wait_for(future)
         self._stop_unless_told()
-        return Receipt(_turn)
+        return Receipt(_turn if future.done() else lambda: _end_of(future))
 
     def _deliver(self, report: Report) -> Receipt:
         future = self._channel.send(report)
@@ -408,16 +414,21 @@ class JobContext:
 
     async def _durable(self, future: "Future[Any]") -> None:
         self._unsettled.pop(future, None)
-        # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
-        # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
-        kept = asyncio.wrap_future(future)
-        kept.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({kept})
-        kept.result()
+        (await _end_of(future)).result()
 
 
 async def _turn() -> None:
     await asyncio.sleep(0)
+
+
+async def _end_of(future: "Future[Any]") -> "asyncio.Future[Any]":
+    """Wait until it is done, and raise nothing."""
+    # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
+    # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
+    kept = asyncio.wrap_future(future)
+    kept.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait({kept})
+    return kept
 
 
 class Track(Generic[T]):

@@ -8,6 +8,10 @@ database locked, and nobody else can write until that ends. So a handler waits f
 
 One organization alone holds up no other. They take turns in the threads that write, and files have threads of their
 own. A row that another session holds is not waited for in a thread: it is tried again later, as in an outage.
+
+A handler may log in a loop. So one transaction writes a hundred reports at most, and others have the locks for as long
+as it took, up to a tenth of a second. When a thousand reports wait, the next line waits for them; an async handler has
+to await it. Where nobody waits, ten thousand lines are kept at most, and one line says how many were left out.
 """
 
 import asyncio
@@ -44,6 +48,10 @@ _LOCK_WAIT: Final = 0.1  # seconds for a row that another session holds, while a
 # Seconds for which a checkpoint or a file waits for SQLite's lock at least: an application's own transactions are over
 # by then.
 _LONGEST_LOCK: Final = 20.0
+_BATCH: Final = 100  # reports of one transaction
+_REST: Final = 0.1  # seconds between two full ones at most
+_ROOM: Final = 1_000  # reports that wait: a line that comes then is done when it is written
+_MOST_WAITING: Final = 10_000  # lines that come then are left out
 _OVER: Final = "This attempt is over; nothing more is kept for it."
 _NO_THREAD: Final = (
     "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
@@ -101,9 +109,11 @@ class AttemptChannel:
         self._lock = threading.Lock()  # of what follows
         self._waiting: list[UnwrittenReport] = []
         self._writing: Sequence[UnwrittenReport] = ()
+        self._left_out = 0  # lines since the last that was taken
         self._latest: Progress | None = None
         self._outage: StorageUnavailable | None = None  # how the last write failed
-        self._locked_since: float | None = None  # since then each write has found the database locked
+        self._held_since: float | None = None  # since then each write has found the row or the database locked
+        self._is_held_up = False  # for so long that it may be by the handler
         self._wait = 0.0  # seconds to the next try in an outage
         self._last_progress = self._not_before = float("-inf")
         self._scheduled: Future[bool] | None = None  # the next write, until it is done
@@ -111,7 +121,7 @@ class AttemptChannel:
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
-        take its place.
+        take its place. So is that of a line, as long as there is room.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -120,7 +130,12 @@ class AttemptChannel:
                 return future
             if isinstance(report, Progress):
                 self._latest = report
+            elif isinstance(report, LoggedLine) and (self._left_out or len(self._waiting) >= _MOST_WAITING):
+                self._left_out += 1
+                future.set_result(None)
             else:
+                if isinstance(report, LoggedLine) and self._has_room():
+                    future.set_result(None)
                 self.has_checkpoint |= isinstance(report, Checkpoint)
                 self._waiting.append(UnwrittenReport(report, future))
             self._schedule()
@@ -144,12 +159,13 @@ class AttemptChannel:
 
     @property
     def outage(self) -> StorageUnavailable | None:
-        """Return what keeps a checkpoint or a file waiting; None if none waits, or it is being written."""
+        """Return what keeps a handler waiting for a report; None if none waits, or it is being written."""
         with self._lock:
-            left = (*self._writing, *self._waiting)
-            if not any(isinstance(one.report, Checkpoint | File) and not one.done.done() for one in left):
+            left = [one.report for one in (*self._writing, *self._waiting) if not one.done.done()]
+            if not left:
                 return None
-            has_no_thread = self._scheduled is not None and not self._writing
+            waits_for_thread = any(isinstance(one, Checkpoint | File) for one in left)  # many lines wait for each other
+            has_no_thread = waits_for_thread and self._scheduled is not None and not self._writing
             return self._outage or (StorageUnavailable(_NO_THREAD) if has_no_thread else None)
 
     def shut(self) -> bool:
@@ -170,6 +186,10 @@ class AttemptChannel:
         while not await write():  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(self._wait)
 
+    def _has_room(self) -> bool:
+        """Return True if a line does not wait for others; under the lock."""
+        return len(self._waiting) < _ROOM or self._is_held_up
+
     def _schedule(self) -> None:
         """Have a thread write what is due, or look again when it is; under the lock."""
         if self._scheduled or self._is_shut or not (self._waiting or self._latest):
@@ -183,7 +203,7 @@ class AttemptChannel:
             self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
 
     def _submit(self, *, last: bool) -> "Future[bool]":
-        """Have a thread write what is next: a file, or all before the next file."""
+        """Have a thread write what is next: a file, or a batch of what comes before the next file."""
         is_file = any(isinstance(one.report, File) for one in self._waiting[:1])
         threads = self._file_threads if is_file else self._threads
         return threads.submit([self._facts.organization], partial(self.write_waiting, is_file=is_file, last=last))
@@ -197,7 +217,7 @@ class AttemptChannel:
             self._schedule()
 
     def write_waiting(self, *, is_file: bool, last: bool) -> bool:
-        """Write what is due, or all if it is the last, in a thread; False if something is left.
+        """Write a batch of what is due, also the last progress if it is the last, in a thread; False if more is left.
 
         Args:
             is_file: write the file that is next. Else write what comes before the next file.
@@ -219,11 +239,13 @@ class AttemptChannel:
         try:
             self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
             error = self._write_due(is_file=False, last=True)
+            for _ in range(len(self._waiting) // _BATCH + 1):
+                error = error or self._write_due(is_file=False, last=True)
         finally:
             self._writer.release()
         if error is not None and not is_held_up(error):
             raise error
-        return error is None
+        return error is None and not self._waiting
 
     def give_up(self, kind: type | UnionType = object, why: Exception | None = None) -> None:
         """Tell whoever waits for a report of this kind that it is not kept, and why; None: as the attempt is over."""
@@ -235,7 +257,7 @@ class AttemptChannel:
     def _write_due(self, *, is_file: bool, last: bool) -> StorageUnavailable | None:
         """Write, and return what kept it from being written."""
         with self._lock:
-            before_files = takewhile(lambda one: not isinstance(one.report, File), self._waiting)
+            before_files = takewhile(lambda one: not isinstance(one.report, File), self._waiting[:_BATCH])
             batch = self._waiting[:1] if is_file else list(before_files)
             self._writing, self._waiting = batch, self._waiting[len(batch) :]
             progress = None if is_file else self._take_progress(last=last)
@@ -246,33 +268,58 @@ class AttemptChannel:
             if error is not None:
                 self._waiting = [*batch, *self._waiting]
                 self._latest = self._latest or progress
-            self._wait = min(next_wait(self._wait), SOON) if error is not None else 0.0
+                self._wait = min(next_wait(self._wait), SOON)
+            else:
+                self._say_what_is_left_out()
+                self._wait = min(time.monotonic() - began, _REST) if len(batch) == _BATCH else 0.0
             self._not_before = time.monotonic() + self._wait
             self._schedule()
+            left = list(self._waiting) if error is not None else []
         if error is not None and self._is_shut:
             # It is written all the same; a handler that was left behind shall not wait for that.
-            _tell(batch, error)
+            _tell(left, error)
         self._bound_lock(error, began)
         return error
 
+    def _say_what_is_left_out(self) -> None:
+        """Put a line where lines were left out; under the lock."""
+        if not self._left_out:
+            return
+        why = (
+            f"{self._left_out} lines were left out here: they came faster than they were written. "
+            "In an async handler, await ctx.log(…)."
+        )
+        written: Future[Any] = Future()
+        written.set_result(None)
+        self._waiting.append(UnwrittenReport(LoggedLine("warning", why), written))
+        self._left_out = 0
+
     def _bound_lock(self, error: StorageUnavailable | None, began: float) -> None:
-        """Fail what a handler waits for once SQLite has been locked for too long, by what may be its own transaction.
+        """Let no handler wait for long for a lock: it may be that of its own transaction, which goes on only with it.
+
+        What it waits for fails once SQLite has been locked for too long. A line of it is not waited for any more.
 
         Args:
             error: how the write ended that `began` then.
         """
-        if error is None or not is_locked(error):
-            self._locked_since = None
+        if error is None or not (is_held_up(error) or is_locked(error)):
+            self._held_since, self._is_held_up = None, False
             return
-        self._locked_since = self._locked_since or began
-        longest = max(_LONGEST_LOCK, 2 * self._deps.database.lock_seconds)
-        if not self._is_shut and time.monotonic() - self._locked_since >= longest:
+        self._held_since = self._held_since or began
+        held, lock_seconds = time.monotonic() - self._held_since, self._deps.database.lock_seconds
+        if held >= lock_seconds:
+            with self._lock:
+                self._is_held_up = True
+                lines = [one for one in self._waiting if isinstance(one.report, LoggedLine)]
+            _tell(lines)
+        longest = max(_LONGEST_LOCK, 2 * lock_seconds)
+        if not self._is_shut and is_locked(error) and held >= longest:
             why = (
                 f"The database has been locked for {longest:g} s. If this handler has a transaction open, commit it "
                 "before ctx.checkpoint or ctx.artifact; SQLite has one writer."
             )
             self.give_up(Checkpoint | File, TransientError(why))
-            self._locked_since = None
+            self._held_since = None
 
     def _take_progress(self, *, last: bool) -> Progress | None:
         if not last and self._progress_due() > time.monotonic():
@@ -360,7 +407,15 @@ class AttemptChannel:
         seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else lambda _, text: text
         if progress is not None:
             reports.append((progress, None))
-        if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
+        lines = [
+            (report.level, seal(Field.LOG_LINE, report.message))
+            for report, _ in reports
+            if isinstance(report, LoggedLine)
+        ]
+        if lines and not attempts.add_lines(connection, now, self._lease, lines):
+            return False
+        others = [(report, file) for report, file in reports if not isinstance(report, LoggedLine)]
+        if not all(self._insert_one(connection, now, seal, report, file) for report, file in others):
             return False
         if files:
             doomed_files.keep(connection, self._facts.organization, files)
@@ -368,16 +423,18 @@ class AttemptChannel:
         return True
 
     def _insert_one(
-        self, connection: Connection, now: datetime, seal: Seal, report: Report, file: StoredFile | None
+        self,
+        connection: Connection,
+        now: datetime,
+        seal: Seal,
+        report: Progress | Checkpoint | File,
+        file: StoredFile | None,
     ) -> bool:
         lease = self._lease
         match report:
             case Progress(percent, message):
                 told = seal(Field.PROGRESS, message) if message is not None else None
                 return attempts.set_progress(connection, now, lease, percent=percent, message=told)
-            case LoggedLine(level, message):
-                message = seal(Field.LOG_LINE, message)
-                return attempts.add_line(connection, now, lease, level=level, message=message)
             case Checkpoint(state):
                 return attempts.set_checkpoint(connection, now, lease, seal(Field.CHECKPOINT, state))
             case File(name):

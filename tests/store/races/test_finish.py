@@ -26,7 +26,7 @@ def checkpoint(scene: Scene, claimed: Claimed) -> Work[bool]:
 
 
 def log_line(scene: Scene, claimed: Claimed) -> Work[bool]:
-    return lambda c: attempts.add_line(c, scene.clock.now(c), lease_of(claimed), level="info", message="half")
+    return lambda c: attempts.add_lines(c, scene.clock.now(c), lease_of(claimed), [("info", "half")])
 
 
 WRITES = pytest.mark.parametrize("writing", [progress, checkpoint, log_line], ids=lambda writing: writing.__name__)

@@ -210,7 +210,7 @@ class TestALateFinish:
         for writing in (
             lambda c: attempts.set_progress(c, now, lease, percent=99.0, message="late"),
             lambda c: attempts.set_checkpoint(c, now, lease, "{}"),
-            lambda c: attempts.add_line(c, now, lease, level="info", message="late"),
+            lambda c: attempts.add_lines(c, now, lease, [("info", "late")]),
             lambda c: attempts.set_artifact(c, now, lease, file),
         ):
             assert scene.write(writing) is False

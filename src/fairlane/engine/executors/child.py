@@ -49,6 +49,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
 _ALONE: Final = "the worker is gone"
+_ASKED: Final = 100  # of so many lines one has an answer
 _AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
 
 
@@ -61,9 +62,13 @@ class WireChannel:
         self._lock = threading.Lock()
         self._latest: Progress | None = None
         self._may_send = True
+        self._lines = count(1)
 
     def send(self, report: Report) -> "Future[Any]":
-        """Take the report; the future is done when the worker has it, of a checkpoint or file when it is durable."""
+        """Take the report; the future is done when the worker has it, of a checkpoint or file when it is durable.
+
+        That of each hundredth line is done when the worker has room for more.
+        """
         if isinstance(report, Progress):
             with self._lock:
                 self._latest = report
@@ -71,7 +76,7 @@ class WireChannel:
                     self._send_latest()
         elif isinstance(report, File):
             return self._child.ask(self._message(self._as_path(report)))
-        elif isinstance(report, Checkpoint):
+        elif isinstance(report, Checkpoint) or next(self._lines) % _ASKED == 0:
             return self._child.ask(self._message(report))
         else:
             self._child.send(self._message(report) | {"number": None})

@@ -5,15 +5,17 @@ Every write is fenced: it inserts only while the job runs under the attempt's le
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
+from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, cast, literal, select, true
 
 from fairlane.store.engine import engine_of
-from fairlane.store.sql import is_row
+from fairlane.store.sql import as_given, is_row, rows_given
 from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
+
+_lines: Final = rows_given("place", "level", "message")
 
 
 class Lease(NamedTuple):
@@ -25,9 +27,20 @@ class Lease(NamedTuple):
 
 
 def _fenced(
-    connection: Connection, table: Table, lease: Lease, values: Mapping[str, Any], replaces: Iterable[str] = ()
+    connection: Connection,
+    table: Table,
+    lease: Lease,
+    values: Mapping[str, Any],
+    replaces: Iterable[str] = (),
+    *,
+    given: str | None = None,
 ) -> bool:
-    """Insert from the job's live row under its lease: no row, no write. Return True if written."""
+    """Insert from the job's live row under its lease: no row, no write. Return True if written.
+
+    Args:
+        values: by column; may be columns of `_lines`.
+        given: the rows of `_lines`, if there are any.
+    """
     guard = and_(
         is_row(live, lease.organization, lease.job_id),
         live.c.lease_token == lease.token,  # gone once the job no longer runs
@@ -38,13 +51,18 @@ def _fenced(
         "attempt": live.c.attempt,
     }
     columns = {name: column for name, column in columns.items() if name in table.c}
-    source = select(
-        *columns.values(), *(literal(value, table.c[name].type).label(name) for name, value in values.items())
-    ).where(guard)
+    columns |= {
+        name: value if isinstance(value, ColumnElement) else literal(value, table.c[name].type).label(name)
+        for name, value in values.items()
+    }
+    rows = live if given is None else live.join(_lines, true())
+    source = select(*columns.values()).select_from(rows).where(guard)
+    if given is not None:
+        source = source.order_by(cast(_lines.c.place, Integer))
     # FOR SHARE keeps a rescue or a finish out until this is committed: what an attempt wrote is there before its end,
     # or never. A worker that is stopped in between is ended by idle_in_transaction_session_timeout.
-    locked = source.with_for_update(read=True)
-    statement = engine_of(connection).insert(table).from_select([*columns, *values], locked)
+    locked = source.with_for_update(read=True, of=live)
+    statement = engine_of(connection).insert(table).from_select([*columns], locked)
     changed = [*replaces]
     if changed:
         keys = [column.name for column in table.primary_key.columns]
@@ -53,7 +71,8 @@ def _fenced(
             set_["sequence"] = table.c.sequence + 1
         statement = statement.on_conflict_do_update(index_elements=keys, set_=set_)
     # Not rowcount: drivers disagree on it for INSERT.
-    return connection.execute(statement.returning(table.c.job_id)).one_or_none() is not None
+    written = connection.execute(statement.returning(table.c.job_id), {"given": given} if given is not None else None)
+    return bool(written.all())
 
 
 def set_progress(
@@ -70,9 +89,15 @@ def set_checkpoint(connection: Connection, now: datetime, lease: Lease, state: s
     return _fenced(connection, checkpoints, lease, values, replaces=("state", "at", "attempt"))
 
 
-def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str, message: str) -> bool:
-    """Write a log line of the job; False if the lease is lost."""
-    return _fenced(connection, log_lines, lease, {"at": now, "level": level, "message": message})
+def add_lines(connection: Connection, now: datetime, lease: Lease, lines: Sequence[tuple[str, str]]) -> bool:
+    """Write log lines of the job, in their order; False if the lease is lost.
+
+    Args:
+        lines: level and message of each.
+    """
+    values = {"at": now, "level": _lines.c.level, "message": _lines.c.message}
+    given = as_given((place, *line) for place, line in enumerate(lines))
+    return _fenced(connection, log_lines, lease, values, given=given)
 
 
 def hold(connection: Connection, lease: Lease) -> bool:
