@@ -368,6 +368,18 @@ def test_others_wait_for_validators_that_hang_no_longer_than_the_bound(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_others_get_the_turn_of_validators_that_may_take_longer(database_url: str, gate: Gate) -> None:
+    with engine(database_url) as fl:
+        endless = Endless(fl, gate, "async", timeout=3600.0)
+        with running(fl.worker()):
+            jobs = endless.take_all_threads()
+            assert fl.ended(endless.give(end="")).status is JobStatus.COMPLETED
+            assert {fl.look(one).status for one in jobs} == {JobStatus.RUNNING}
+            gate.open()
+            assert {fl.ended(one).status for one in jobs} == {JobStatus.COMPLETED}
+
+
+@pytest.mark.usefixtures("impatient")
 def test_what_never_returns_is_left_behind_though_its_job_was_canceled(database_url: str, gate: Gate) -> None:
     with engine(database_url) as fl:
         endless = Endless(fl, gate, "async")

@@ -115,6 +115,7 @@ def worker(
     if one.threads_go_on:
         # Python's own end would wait for them, or abort the process where one is in native code.
         logging.shutdown()
+        sys.stdout.flush()
         os._exit(EXIT_REPLACE if one.must_be_replaced else 0)
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)

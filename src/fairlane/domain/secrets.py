@@ -218,7 +218,12 @@ def secret_values(text: str) -> tuple[str, ...]:
             found.add(value)
             if len(found) > _MOST_VALUES:
                 return _ALL
-    return tuple(sorted(set().union(*map(_forms, found)), key=len, reverse=True))
+    forms = set[str]()
+    for value in found:
+        forms |= _forms(value)
+        if len(forms) > _MOST_VALUES:
+            return _ALL
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _lines(value: str) -> Iterator[str]:

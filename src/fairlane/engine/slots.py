@@ -112,11 +112,13 @@ class Slots:
                 steps.push_async_callback(executor.stop)
 
     def _look_at_values(self) -> None:
-        """Leave behind what never returns of validators and of objects in results: nothing ends it."""
+        """Let others have the turn of what takes long of validators and results, and leave behind what is overdue."""
         pause = VALUE_LIMIT / _LOOKS
         for one, (limit, seen) in self._values.copy().items():
             if one.running():
                 self._values[one] = limit, seen + 1
+                if seen * pause >= VALUE_LIMIT:
+                    self._value_threads.give_turn_away(one)
                 if seen * pause >= limit:
                     self._value_threads.leave_behind(one, Overdue(f"after {limit:g} s"))
             elif one.done():
@@ -126,7 +128,7 @@ class Slots:
     def in_value_thread(self, job_type: JobType[..., object], organization: str, work: Callable[[], T]) -> "Future[T]":
         """Have a thread run a handler's validators, or take apart what it left; organizations take turns there.
 
-        It may take as long as a handler of the type, or `VALUE_LIMIT` if that is longer.
+        It has its turn for `VALUE_LIMIT`, and may take as long as a handler of the type, if that is longer.
 
         Raises:
             RuntimeError: there is no thread.
@@ -174,7 +176,8 @@ class Slots:
     @property
     def threads_go_on(self) -> bool:
         """Return True if a thread still runs a handler or its validators, or takes apart what it left."""
-        return self._value_threads.is_busy or self.left_behind() > 0
+        thread = self.executors.get(Isolation.THREAD)
+        return self._value_threads.is_busy or bool(thread is not None and thread.left_behind)
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""

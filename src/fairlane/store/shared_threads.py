@@ -47,7 +47,8 @@ class SharedThreads:
         self._lock = threading.Lock()  # of what follows
         self._waiting: dict[_Whose, deque[_Work]] = {}  # the next one first
         self._busy: dict[Future[Any], _Whose] = {}  # what each thread does, and for whom
-        self._left_behind = set[Future[Any]]()
+        self._without_turn = set[Future[Any]]()  # what goes on, while others have its turn
+        self._left_behind = set[Future[Any]]()  # what of it was ended for those who wait for it
 
     def submit(self, organizations: Collection[str], work: Callable[[], T]) -> "Future[T]":
         """Have a thread do it when it is their turn, in the caller's context.
@@ -103,23 +104,30 @@ class SharedThreads:
     @property
     def is_busy(self) -> bool:
         """Return True if a thread does something, be it what was left behind."""
-        return bool(self._busy or self._left_behind)
+        return bool(self._busy or self._without_turn)
 
     @property
     def left_behind(self) -> int:
         """Return how much was left behind and goes on; from any thread."""
         return len(self._left_behind)
 
-    def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
-        """End what runs by this error, and give its turn to others. Its thread goes on with it, and then ends."""
+    def give_turn_away(self, future: "Future[Any]") -> None:
+        """Let others have the turn of what runs. Its thread goes on with it, and then ends."""
         with self._lock:
             if not future.running() or self._busy.pop(future, None) is None:
-                return  # it has ended
-            self._left_behind.add(future)
+                return  # it has ended, or has no turn any more
+            self._without_turn.add(future)
             before, self._threads = self._threads, ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
         before.shutdown(wait=False)
-        future.set_exception(error)
         self._look_again()
+
+    def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
+        """End what runs without a turn by this error. Its thread goes on with it."""
+        with self._lock:
+            if future not in self._without_turn or future in self._left_behind:
+                return
+            self._left_behind.add(future)
+        future.set_exception(error)
 
     def shutdown(self) -> None:
         """Begin nothing more; what waits is canceled."""
@@ -135,11 +143,14 @@ class SharedThreads:
             whose, (future, work) = taken
             tell = _end_of(future, work) if future.set_running_or_notify_cancel() else None
             with self._lock:
+                has_turn = self._busy.pop(future, None) is not None
+                is_told = future in self._left_behind
+                self._without_turn.discard(future)
                 self._left_behind.discard(future)
-                if self._busy.pop(future, None) is None:
-                    return  # another thread has its turn
-            if tell is not None:
+            if tell is not None and not is_told:
                 tell()
+            if not has_turn:
+                return
             for _ in range(len(whose) - 1):
                 self._look_again()  # This thread goes on for one organization, others do for the rest.
 
