@@ -69,7 +69,7 @@ _HOLDS: Final = """
 
 The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; its rate of single
 submissions; 1.2 times its bulk, 0.9 times with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000
-jobs/s and 0.75 times honker's drain. The tables tell which of them are reached on this machine.
+jobs/s and 0.75 times honker's drain. They are not reached on this machine.
 What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
 - *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 68 µs a job, the worker
