@@ -25,14 +25,17 @@ def gather(target: Path) -> None:
     """Write all pages anew, and what they link to."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for page in (*NAMES, *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (*NAMES, *sorted((ROOT / "docs").rglob("*.md"))):
         text = reference.full() if page == reference.PAGE else page.read_text(encoding="utf-8")
-        (target / _place(page)).write_text(_relinked(page, text, target), encoding="utf-8")
+        place = target / _place(page)
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(_relinked(page, text, target), encoding="utf-8")
 
 
 def _relinked(page: Path, text: str, target: Path) -> str:
     def moved(found: re.Match[str]) -> str:
-        return f"]({_moved(page.parent / found[1], target)}{found[2] or ''})"
+        link = os.path.relpath(_moved(page.parent / found[1], target), Path(_place(page)).parent)
+        return f"]({link}{found[2] or ''})"
 
     return re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", moved, text)
 
@@ -52,7 +55,7 @@ def _moved(link: Path, target: Path) -> str:
 
 
 def _place(page: Path) -> str:
-    return NAMES.get(page, page.name)
+    return NAMES.get(page) or page.relative_to(ROOT / "docs").as_posix()
 
 
 if __name__ == "__main__":

@@ -30,13 +30,17 @@ from tests.store.logins import bound_logins
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-WEB_RECIPES: Final = ("FastAPI", "Flask")
-FOLLOWED_RECIPES: Final = ("Change a handler while jobs wait", *WEB_RECIPES)  # by files and commands of their own
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+WEB_RECIPES: Final = ("docs/how-to/fastapi.md", "docs/how-to/flask.md")
+# By files and commands of their own.
+FOLLOWED_RECIPES: Final = (
+    ("docs/how-to/parameters.md", "Change a handler while jobs wait"),
+    *((page, None) for page in WEB_RECIPES),
+)
 OTHER_TERMINALS: Final = ("second terminal", "third terminal")
 MARKDOWN: Final = MarkdownIt("commonmark").enable("table")
 
-by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +201,18 @@ class Reader:
     [
         ("README.md", ["Your own job type in five minutes", "Your own jobs over HTTP"]),
         ("docs/tutorial.md", [None]),
-        *(("docs/how-to.md", [recipe]) for recipe in FOLLOWED_RECIPES),
+        *((page, [section]) for page, section in FOLLOWED_RECIPES),
     ],
-    ids=["README", "tutorial", *FOLLOWED_RECIPES],
+    ids=["README", "tutorial", *(page for page, _ in FOLLOWED_RECIPES)],
 )
 def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: list[str | None], tmp_path: Path) -> None:
     read(Reader(tmp_path), page, sections)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", WEB_RECIPES)
-def test_a_recipe_for_a_web_framework_runs_on_postgresql(recipe: str, postgres_url: str, tmp_path: Path) -> None:
-    read(Reader(tmp_path, postgres_url), "docs/how-to.md", [recipe])
+@pytest.mark.parametrize("page", WEB_RECIPES)
+def test_a_recipe_for_a_web_framework_runs_on_postgresql(page: str, postgres_url: str, tmp_path: Path) -> None:
+    read(Reader(tmp_path, postgres_url), page, [None])
 
 
 def read(reader: Reader, page: str, sections: list[str | None]) -> None:
@@ -269,7 +273,7 @@ asyncio.run(main())
 
 @pytest.mark.slow
 def test_the_recipe_for_fastapi_has_committed_the_job_before_it_answers(database_url: str, tmp_path: Path) -> None:
-    (program,) = [one.text for one in blocks_of(DOCS / "how-to.md", "FastAPI") if one.language == "python"]
+    (program,) = [one.text for one in blocks_of(DOCS / "how-to" / "fastapi.md") if one.language == "python"]
     if database_url.startswith("postgres"):
         program = on_postgresql(program, database_url)
     else:
@@ -324,7 +328,8 @@ with Fairlane(os.environ["SHOP"]) as fl:
     fl.members.add("acme", "ana", role="admin")
 # As a module, not as a script: a handler with process isolation has to be importable.
 sys.modules["recipes"] = recipes = types.ModuleType("recipes")
-exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), recipes.__dict__)
+for page in os.environ["PAGES"].split(os.pathsep):
+    exec(compile(open(os.path.basename(page) + ".py").read(), page, "exec"), recipes.__dict__)
 recipes.put_schedules()  # as at the next deployment
 nightly = recipes.fl.schedules.submit("nightly", organization="acme")
 archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
@@ -339,31 +344,46 @@ assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
 
 
+def recipes_of(page: Path) -> str:
+    """Return the page's Python as one program; each line keeps its number, so that a traceback leads to the page."""
+    followed = [
+        block for name, section in FOLLOWED_RECIPES if ROOT / name == page for block in blocks_of(page, section)
+    ]
+    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
+    for block in blocks_of(page):
+        if block.language == "python" and block not in followed:
+            lines[block.line - 1 : block.line - 1 + block.text.count("\n")] = block.text.splitlines()
+    return "\n".join(lines)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("production", ["0", "1"], ids=["as the owner", "in production"])
 def test_the_recipes_run_one_after_the_other(postgres_url: str, tmp_path: Path, production: str) -> None:
-    page = DOCS / "how-to.md"
-    followed = [one for recipe in FOLLOWED_RECIPES for one in blocks_of(page, recipe)]
-    blocks = [one for one in blocks_of(page) if one not in followed]
-    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
-    for block in blocks:
-        if block.language == "python":  # each line keeps its number, so that a traceback leads to the page
-            lines[block.line - 1 : block.line - 1 + block.text.count("\n")] = block.text.splitlines()
-    (tmp_path / "invoices.sql").write_text(next(one.text for one in blocks if one.language == "sql"))
+    index = DOCS / "how-to.md"
+    listed = [DOCS / target for target, _ in links_of(index)]
+    assert set(listed) == set((DOCS / "how-to").glob("*.md")), "list each how-to in docs/how-to.md"
+    pages = [index, *listed]
+    (tmp_path / "invoices.sql").write_text(next(one.text for one in blocks_of(index) if one.language == "sql"))
     (tmp_path / "host.py").write_text(HOST)
     with bound_logins(postgres_url) as logins:
         shop = logins["jobs"] if production == "1" else postgres_url
-        program = re.sub(
-            r"(postgresql(?:\+\w+)?)://localhost/shop",
-            lambda found: make_url(shop).set(drivername=found[1]).render_as_string(hide_password=False),
-            "\n".join(lines),
-        )
-        (tmp_path / "how-to.py").write_text(program, encoding="utf-8")
+        for page in pages:
+            program = re.sub(
+                r"(postgresql(?:\+\w+)?)://localhost/shop",
+                lambda found: make_url(shop).set(drivername=found[1]).render_as_string(hide_password=False),
+                recipes_of(page),
+            )
+            (tmp_path / f"{page.name}.py").write_text(program, encoding="utf-8")
         run = subprocess.run(
             [sys.executable, "host.py"],
             cwd=tmp_path,
             env=os.environ
-            | {"ADMINISTRATOR": postgres_url, "SHOP": shop, "PAGE": str(page), "FAIRLANE_PRODUCTION": production},
+            | {
+                "ADMINISTRATOR": postgres_url,
+                "SHOP": shop,
+                "PAGES": os.pathsep.join(map(str, pages)),
+                "FAIRLANE_PRODUCTION": production,
+            },
             capture_output=True,
             text=True,
             timeout=120,

@@ -399,7 +399,8 @@ class Fairlane:
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.
             labels: names and values to find it by.
-            connection: a connection or transaction of the caller's; see `docs/how-to.md`. None = ask `connection_of`.
+            connection: a connection or transaction of the caller's; see `docs/how-to/submit.md`. None = ask
+                `connection_of`.
 
             What is left out is inherited from the job type.
 

@@ -31,7 +31,7 @@ from tests.store.races.scene import BROKEN, Scene
 from tests.store.races.test_cleanup import grow_old, refer
 from tests.test_docs import DOCS, blocks_of
 
-HOW_TO = DOCS / "how-to.md"
+HOW_TO = DOCS / "how-to" / "postgresql.md"
 # Whoever deleted it is to be told by the audit; its file waits for a worker's clean-up.
 KEPT = {"fairlane_audit", "fairlane_doomed_files"}
 
