@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fairlane.domain.accounts import AuditEntry as AuditEntry
     from fairlane.domain.accounts import Token as Token
     from fairlane.domain.accounts import User as User
+    from fairlane.domain.arguments import INHERIT as INHERIT
+    from fairlane.domain.arguments import Seconds as Seconds
     from fairlane.domain.backoff import Backoff as Backoff
     from fairlane.domain.breaker import Breaker as Breaker
     from fairlane.domain.breaker import Pair as Pair
@@ -140,11 +142,9 @@ if TYPE_CHECKING:
     from fairlane.registry.directory import Membership as Membership
     from fairlane.registry.directory import Standing as Standing
     from fairlane.registry.job_types import JobType as JobType
-    from fairlane.registry.options import INHERIT as INHERIT
     from fairlane.registry.options import Isolation as Isolation
     from fairlane.registry.options import OnDuplicate as OnDuplicate
     from fairlane.registry.options import Options as Options
-    from fairlane.registry.options import Seconds as Seconds
     from fairlane.store.clock import Clock as Clock
 
 # Which module has which names.
@@ -155,6 +155,7 @@ _NAMES: Final = {
     "control.job_types": "JobTypeLimit JobTypeView",
     "control.open_transactions": "TransactionNotUsed",
     "domain.accounts": "AuditEntry Token User",
+    "domain.arguments": "INHERIT Seconds",
     "domain.backoff": "Backoff",
     "domain.breaker": "Breaker Pair Trial",
     "domain.bulk": "BulkAction BulkState BulkVerb Refusal",
@@ -185,7 +186,7 @@ _NAMES: Final = {
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
     "registry.directory": "Directory Membership Standing",
     "registry.job_types": "JobType",
-    "registry.options": "INHERIT Isolation OnDuplicate Options Seconds",
+    "registry.options": "Isolation OnDuplicate Options",
     "engine.context": "Interrupted JobContext JobLog Level Parent Receipt Track",
     "engine.worker": "Drained Worker",
     "store.clock": "Clock",

@@ -25,9 +25,9 @@ from fairlane.control.asynchronous import (
     submitting,
 )
 from fairlane.control.batch import Submission, alone
+from fairlane.domain.arguments import Seconds
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
-from fairlane.registry.options import Seconds
 from fairlane.registry.pieces import PIECE, in_pieces
 from fairlane.store.shared_threads import SharedThreads
 

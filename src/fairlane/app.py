@@ -14,6 +14,7 @@ from uuid import UUID
 from fairlane.config import Settings
 from fairlane.control.alerts import Alerts
 from fairlane.control.open_transactions import OWN, OpenTransactions
+from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, choice, count, queue_name, seconds, text
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit, Event, hears
@@ -31,7 +32,7 @@ from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspe
 from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.options import INHERIT, Inheriting, Isolation, OnDuplicate, Options, Seconds
+from fairlane.registry.options import Isolation, OnDuplicate, Options
 from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
 from fairlane.store import schema
@@ -334,21 +335,21 @@ class Fairlane:
         try:
             options = Options(
                 timeout=default if timeout is INHERIT else o.timeout_seconds(timeout),
-                max_retries=o.count("max_retries", max_retries),
+                max_retries=count("max_retries", max_retries),
                 backoff=o.backoff_of(backoff),
-                priority=o.choice(Priority, "priority", priority),
-                queue=o.queue_name(queue),
-                isolation=o.choice(Isolation, "isolation", isolation),
-                dedup_window=o.seconds("dedup_window", dedup_window),
-                rate_limit=o.count("rate_limit", rate_limit),
+                priority=choice(Priority, "priority", priority),
+                queue=queue_name(queue),
+                isolation=choice(Isolation, "isolation", isolation),
+                dedup_window=seconds("dedup_window", dedup_window),
+                rate_limit=count("rate_limit", rate_limit),
                 rate_limit_window=o.window_of("rate_limit", rate_limit, rate_limit_window),
-                max_running=o.count("max_running", max_running),
-                execution_rate=o.count("execution_rate", execution_rate),
+                max_running=count("max_running", max_running),
+                execution_rate=count("execution_rate", execution_rate),
                 execution_rate_window=o.window_of("execution_rate", execution_rate, execution_rate_window),
-                requires_permission=permission_name(o.text("requires_permission", requires_permission))
+                requires_permission=permission_name(text("requires_permission", requires_permission))
                 if requires_permission is not None
                 else None,
-                retention=o.seconds("retention", retention) if retention is not None else None,
+                retention=seconds("retention", retention) if retention is not None else None,
             )
             errors = ErrorClasses(o.exceptions("transient", transient), o.exceptions("permanent", permanent))
         except ConfigurationError as error:
@@ -675,12 +676,12 @@ class Fairlane:
         """
         from fairlane.domain.explain import still_waiting
 
-        seconds = o.seconds("timeout", timeout) if timeout is not None else inf
-        deadline = monotonic() + seconds
+        longest = seconds("timeout", timeout) if timeout is not None else inf
+        deadline = monotonic() + longest
         look = FIRST_LOOK
         while (job := self.get(job, organization=organization)).status not in TERMINAL:
             if monotonic() >= deadline:
-                raise WaitTimeout(still_waiting(job.id, self.explain(job, organization=organization), seconds))
+                raise WaitTimeout(still_waiting(job.id, self.explain(job, organization=organization), longest))
             yield look
             look = min(look * 1.5, SLOWEST_LOOK)
         yield job

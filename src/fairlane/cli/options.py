@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from fairlane.cli.session import Target, load
+from fairlane.domain.arguments import INHERIT, Inheriting
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.numbers import read_json
-from fairlane.registry.options import INHERIT, Inheriting
 
 if TYPE_CHECKING:
     from fairlane import Fairlane

@@ -22,8 +22,8 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
+from fairlane.domain.arguments import INHERIT
 from fairlane.domain.organizations import Member, Organization
-from fairlane.registry.options import INHERIT
 
 if TYPE_CHECKING:
     from fairlane import Fairlane

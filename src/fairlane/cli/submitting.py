@@ -18,10 +18,11 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
+from fairlane.domain.arguments import INHERIT
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.statuses import TERMINAL, WAITING
-from fairlane.registry.options import INHERIT, OnDuplicate
+from fairlane.registry.options import OnDuplicate
 
 if TYPE_CHECKING:
     from fairlane import Explanation, Fairlane

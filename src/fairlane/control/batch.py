@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from fairlane.domain.arguments import INHERIT, Inheriting, Seconds
 from fairlane.domain.errors import (
     ConfigurationError,
     CyclicDependency,
@@ -22,7 +23,7 @@ from fairlane.domain.permissions import Access
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.domain.texts import require_organization
 from fairlane.registry.job_types import JobType
-from fairlane.registry.options import INHERIT, Inheriting, OnDuplicate, Seconds
+from fairlane.registry.options import OnDuplicate
 from fairlane.store.statements.drafts import at
 
 # What a UUIDv7 has in these of its bits: the version and the variant.

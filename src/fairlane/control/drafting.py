@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.control.batch import Sent, Submission, parent_ids
+from fairlane.domain.arguments import INHERIT, choice, count, queue_name, seconds, text
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -28,7 +29,7 @@ from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPo
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing, memberships, roles_for, standings
-from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
+from fairlane.registry.options import timeout_seconds
 from fairlane.registry.parameters import ParameterSchema, PreparedParameters
 from fairlane.registry.sealing import Ring
 from fairlane.registry.tenants import no_member, unknown

@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission, parent_ids
 from fairlane.control.submission import Submitter
+from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.options import text
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import idempotency, rows
 from fairlane.store.statements.admission import Live

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
 from fairlane.control.pausing import Pausable, Pauses
+from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, count
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.events import BreakerClosed, Emit
@@ -20,7 +21,7 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.texts import ORGANIZATION_IDS, storable
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory
-from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
+from fairlane.registry.options import Options, rate_window
 from fairlane.registry.parameters_json_schema import json_schema
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE

@@ -7,13 +7,13 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
 from fairlane.control.token_rows import audit_revoked
+from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine
 from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import require_user_id, storable
 from fairlane.registry.directory import Directory, stored_membership
-from fairlane.registry.options import text
 from fairlane.registry.tenants import Tenants, no_member, unknown
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials

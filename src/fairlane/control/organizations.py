@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from fairlane.control.authority import Authority, refuse_unless_operator
 from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain import transitions
+from fairlane.domain.arguments import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.domain.errors import (
     ConfigurationError,
     KeptByHost,
@@ -20,7 +21,6 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
 from fairlane.registry.directory import Directory, Standing, StoredDirectory
-from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered

@@ -8,12 +8,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
+from fairlane.domain.arguments import queue_name
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
-from fairlane.registry.options import queue_name
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit
 from fairlane.store.statements import job_types as statements

@@ -16,6 +16,7 @@ from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, judged, schedule_of, to_judge, told, unknown
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import SCHEDULE, TICK, Ticks, opened
+from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
@@ -25,7 +26,6 @@ from fairlane.domain.texts import SCHEDULE_NAMES, storable
 from fairlane.registry.catalogue import Catalogue, RegisteredType
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations

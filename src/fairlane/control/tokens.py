@@ -15,11 +15,11 @@ from fairlane.control.authority import Authority, operator_rights
 from fairlane.control.token_rows import audit_revoked
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
+from fairlane.domain.arguments import Seconds, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import require_user_id, storable
 from fairlane.registry.directory import Directory, Membership
-from fairlane.registry.options import Seconds, seconds, text
 from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.row_security import EVERYONE, Administered, Scope
 from fairlane.store.statements import audit, credentials

@@ -11,11 +11,11 @@ from traceback import format_exception_only
 from typing import Any, Final, Generic, TypeVar
 
 from fairlane.config import LONGEST_DIRECTORY_AGE
+from fairlane.domain.arguments import count
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, printable
 from fairlane.registry.directory import Directory, Membership, Standing
-from fairlane.registry.options import count
 
 _LONGEST_CAUSE: Final = 200  # characters
 K = TypeVar("K", bound=Hashable)

@@ -1,41 +1,25 @@
 """The options of a job type, checked once, and the form in which they are registered for other processes."""
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
-from enum import Enum, StrEnum
-from typing import Any, Final, Literal, Self, TypeVar
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
 
+from fairlane.domain.arguments import seconds
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.limits import DEFAULT_WINDOW, Limit
 from fairlane.domain.statuses import Priority
-from fairlane.domain.texts import NAMES, PATH_NAMES
 
-
-class Inherit(Enum):
-    """The type of `INHERIT`, the absence of a value."""
-
-    INHERIT = "inherit"
-
-
-# Absent = inherit from the type, the organization, the default. None would mean unlimited.
-INHERIT: Final = Inherit.INHERIT
-Inheriting = Literal[Inherit.INHERIT]
-
-Seconds = float | timedelta
 OnDuplicate = Literal["reject", "return", "replace"]
-E = TypeVar("E", bound=StrEnum)
 
 DEFAULT_TIMEOUT: Final = 300.0  # seconds (R6)
 BULK_QUEUE: Final = "bulk"
 BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
 DEFAULT_RETRIES: Final = 5
 DEFAULT_DEDUP_WINDOW: Final = 300.0
-LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
 LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
 
 
@@ -90,25 +74,6 @@ class Options:
         )
 
 
-def seconds(name: str, value: object) -> float:
-    """Return a duration in seconds.
-
-    Raises:
-        ConfigurationError: it is negative or no number.
-    """
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= sys.float_info.max:
-        raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta, not {_shown(value)}.")
-    return float(number)
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # Python writes no such number
-        return "a number of thousands of digits"
-
-
 def timeout_seconds(value: object) -> float | None:
     """Return a timeout in seconds; None = unlimited.
 
@@ -121,62 +86,6 @@ def timeout_seconds(value: object) -> float | None:
     if number == 0:
         raise ConfigurationError("timeout must be above 0; None means unlimited.")
     return number
-
-
-def count(name: str, value: object) -> int | None:
-    """Return a limit: None = unlimited, 0 = none allowed.
-
-    Raises:
-        ConfigurationError: it is negative or no whole number.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
-        raise ConfigurationError(
-            f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {_shown(value)}."
-        )
-    return int(value)  # no subclass of it, such as an IntEnum, which databases don't take
-
-
-def text(name: str, value: object) -> str:
-    """Return a name or a key: of a queue, a permission, a label.
-
-    Raises:
-        ConfigurationError: it is empty, too long, or has a character that is not printable.
-    """
-    if not isinstance(value, str) or not NAMES.fits(value):
-        raise ConfigurationError(
-            f"{name} must be text of 1 to {NAMES.longest} printable characters, not {value!r:.80}."
-        )
-    return value
-
-
-def queue_name(value: object) -> str:
-    """Return the name of a queue.
-
-    Raises:
-        ConfigurationError: it is no such `text`, or is `.` or `..`, which no address of the REST API reaches.
-    """
-    found = text("queue", value)
-    if not PATH_NAMES.fits(found):
-        raise ConfigurationError(
-            "A queue is called neither '.' nor '..': no URL reaches that, so nobody could pause it; choose another."
-        )
-    return found
-
-
-def choice(kind: type[E], name: str, value: object) -> E:
-    """Return one of an enumeration's values.
-
-    Raises:
-        ConfigurationError: it is none of them.
-    """
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(str(value))
-    except ValueError:
-        raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
 
 
 def exceptions(name: str, value: object) -> tuple[str, ...]:
