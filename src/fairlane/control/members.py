@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
-from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine
@@ -159,7 +158,9 @@ class Members:
                 return False
             now = self._database.clock.now(connection)
             audit.record(connection, now, organization, user or SYSTEM, "members.remove", member, before=before)
-            audit_revoked(connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now))
+            credentials.audit_revoked(
+                connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now)
+            )
             return True
 
         return self._tenants.write(work, organization)

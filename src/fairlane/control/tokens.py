@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.control.authority import Authority, operator_rights
-from fairlane.control.token_rows import audit_revoked
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.arguments import Seconds, seconds, text
@@ -170,7 +169,7 @@ class Tokens:
             actor.refuse_unless_may(connection, full=found is not None and found.user_id != user)
             now = self._database.clock.now(connection)
             revoked = credentials.revoke_token(connection, place, token, now)
-            audit_revoked(connection, now, user, revoked)
+            credentials.audit_revoked(connection, now, user, revoked)
             return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
-from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, UserExists, remedied
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
@@ -134,7 +133,9 @@ class Users:
             if kept or disabled:
                 credentials.end_sessions_of(connection, user_id)
             if disabled:
-                audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
+                credentials.audit_revoked(
+                    connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now)
+                )
             after = _found_user(connection, user_id)
             changed = {**_told(after), **_with_password(kept)}
             audit.record(
@@ -160,7 +161,9 @@ class Users:
                 audit.record(
                     connection, now, None, user or SYSTEM, "users.delete", user_id, before=_told(_user_of(deleted))
                 )
-                audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
+                credentials.audit_revoked(
+                    connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now)
+                )
             return deleted is not None
 
         return self._database.write(work, of=EVERYONE)

@@ -1,6 +1,7 @@
 """Users, their sessions, and tokens. Of sessions and tokens only the SHA-256 is here: a dump opens nothing."""
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from fairlane.store.sql import is_row
+from fairlane.store.statements import audit
+from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, sessions, socket_tickets, tokens, users
 
 
@@ -145,6 +148,17 @@ def _revoke(connection: Connection, now: datetime, which: ColumnElement[bool]) -
     while found := connection.execute(statement).all():
         revoked += sorted(found, key=lambda one: one.id)
     return revoked
+
+
+def audit_revoked(connection: Connection, now: datetime, by: str | None, revoked: Iterable[AnyRow]) -> None:
+    """Write into the audit of its organization, of each of these tokens, that it was revoked.
+
+    Args:
+        by: who did it; None = the system.
+    """
+    for one in revoked:
+        before = {"name": one.name, "user": one.user_id, "scopes": json.loads(one.scopes)}
+        audit.record(connection, now, one.organization_id or None, by or SYSTEM, "tokens.revoke", one.id, before=before)
 
 
 def note_use(connection: Connection, organization: str, token: UUID, now: datetime, unless_after: datetime) -> None:
