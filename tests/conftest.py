@@ -40,6 +40,8 @@ from tests.postgres import (
 )
 
 if TYPE_CHECKING:
+    from tests.store.races.race import Race
+    from tests.store.races.scene import Scene
     from tests.storm.proxy import Proxy
 
 RUN_DIRECTORY = pytest.StashKey[Path]()
@@ -141,6 +143,25 @@ def postgres_url(one_database: OneDatabase) -> Iterator[str]:
     """`postgresql://…`: a migrated, empty PostgreSQL database."""
     with one_database.lent() as url:
         yield url
+
+
+@pytest.fixture
+def scene(database_url: str) -> "Iterator[Scene]":
+    """An application and its people; at the end every job's log must agree with its row."""
+    from tests.store.races.scene import Scene  # at use, as for the proxy
+
+    with Scene(database_url) as scene:
+        yield scene
+
+
+@pytest.fixture
+def race(scene: "Scene", database_url: str) -> "Iterator[Race]":
+    """Transactions of the scene's database, side by side."""
+    from tests.store.races.race import Race
+
+    race = Race(scene.fl.database, database_url)
+    yield race
+    race.close()
 
 
 @pytest.fixture
