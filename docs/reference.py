@@ -31,10 +31,10 @@ _WIDEST: Final = 100  # characters of a signature in one line
 
 # Where applications meet a class that they don't import: its place, as they write it.
 REACHED: Final = {
-    "fl.organizations": "control.organizations.Organizations",
-    "fl.members": "control.members.Members",
-    "fl.queues": "control.pausing.Pauses",
-    "fl.maintenance": "control.pausing.Maintenance",
+    "fl.organizations": "tenancy.organizations.Organizations",
+    "fl.members": "tenancy.members.Members",
+    "fl.queues": "tenancy.pausing.Pauses",
+    "fl.maintenance": "tenancy.pausing.Maintenance",
     "fl.job_types": "control.job_types.JobTypes",
     "fl.dead_letters": "control.dead_letters.DeadLetters",
     "fl.bulk": "control.bulk.Bulk",
@@ -42,7 +42,7 @@ REACHED: Final = {
     "fl.users": "control.users.Users",
     "fl.tokens": "control.tokens.Tokens",
     "fl.keys": "control.keys.Keys",
-    "fl.audit": "control.audit.Audit",
+    "fl.audit": "tenancy.audit.Audit",
     "fl.workers": "control.workers.Workers",
     "fl.aio": "aio.AsyncVerbs",
     "fl.worker(…)": "engine.worker.Worker",

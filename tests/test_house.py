@@ -3,7 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from inspect import Parameter, getmembers, ismethod, signature
 from pathlib import Path
 
@@ -157,9 +157,9 @@ def verbs() -> dict[str, tuple[Callable[..., object], Callable[..., object] | No
     """The public verbs by name, such as "cancel" and "schedules.put", each with its async twin if it has one."""
     with Fairlane("sqlite://") as fl:
         groups: dict[str, object] = {"": fl}
-        for name, value in getmembers(fl):
-            if type(value).__module__.startswith("fairlane.control.") and not name.startswith("_"):
-                groups[f"{name}."] = value
+        for name, _ in getmembers(Fairlane, lambda member: isinstance(member, cached_property)):
+            if not name.startswith("_") and name != "aio":
+                groups[f"{name}."] = getattr(fl, name)
         return {
             prefix + name: (verb, getattr(getattr(fl.aio, prefix[:-1], None) if prefix else fl.aio, name, None))
             for prefix, group in groups.items()

@@ -138,14 +138,14 @@ if TYPE_CHECKING:
     from fairlane.engine.context import Track as Track
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Worker as Worker
-    from fairlane.registry.directory import Directory as Directory
-    from fairlane.registry.directory import Membership as Membership
-    from fairlane.registry.directory import Standing as Standing
     from fairlane.registry.job_types import JobType as JobType
     from fairlane.registry.options import Isolation as Isolation
     from fairlane.registry.options import OnDuplicate as OnDuplicate
     from fairlane.registry.options import Options as Options
     from fairlane.store.clock import Clock as Clock
+    from fairlane.tenancy.directory import Directory as Directory
+    from fairlane.tenancy.directory import Membership as Membership
+    from fairlane.tenancy.directory import Standing as Standing
 
 # Which module has which names.
 _NAMES: Final = {
@@ -184,7 +184,7 @@ _NAMES: Final = {
     "domain.reasons": "Reason ReasonCode",
     "domain.schedules": "Missed Schedule Timetable",
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
-    "registry.directory": "Directory Membership Standing",
+    "tenancy.directory": "Directory Membership Standing",
     "registry.job_types": "JobType",
     "registry.options": "Isolation OnDuplicate Options",
     "engine.context": "Interrupted JobContext JobLog Level Parent Receipt Track",

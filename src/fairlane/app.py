@@ -28,8 +28,6 @@ from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
-from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import Isolation, OnDuplicate, Options
@@ -42,11 +40,12 @@ from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.logs import EventLog
+from fairlane.tenancy.directory import Directory, StoredDirectory, refuse_suspended
+from fairlane.tenancy.host_directory import HostDirectory
 
 # What only some processes use is imported where it is used: most commands need one group of verbs.
 if TYPE_CHECKING:
     from fairlane.aio import AsyncVerbs
-    from fairlane.control.audit import Audit
     from fairlane.control.batch import Submission
     from fairlane.control.bulk import Bulk
     from fairlane.control.bulk_steps import BulkSteps
@@ -55,9 +54,6 @@ if TYPE_CHECKING:
     from fairlane.control.job_types import JobTypes
     from fairlane.control.jobs import JobControl
     from fairlane.control.keys import Keys
-    from fairlane.control.members import Members
-    from fairlane.control.organizations import Organizations
-    from fairlane.control.pausing import Maintenance, Queues
     from fairlane.control.schedules import Schedules
     from fairlane.control.submission import Submitter
     from fairlane.control.submission_on_loops import LoopSubmitter
@@ -72,6 +68,10 @@ if TYPE_CHECKING:
     from fairlane.engine.worker import Worker
     from fairlane.registry.job_types import JobType
     from fairlane.store.shared_threads import SharedThreads
+    from fairlane.tenancy.audit import Audit
+    from fairlane.tenancy.members import Members
+    from fairlane.tenancy.organizations import Organizations
+    from fairlane.tenancy.pausing import Maintenance, Queues
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,25 +162,25 @@ class Fairlane:
 
     @cached_property
     def organizations(self) -> "Organizations":
-        from fairlane.control.organizations import Organizations
+        from fairlane.tenancy.organizations import Organizations
 
         return Organizations(self.database, self.directory)
 
     @cached_property
     def members(self) -> "Members":
-        from fairlane.control.members import Members
+        from fairlane.tenancy.members import Members
 
         return Members(self.database, self.directory)
 
     @cached_property
     def queues(self) -> "Queues":
-        from fairlane.control.pausing import Queues
+        from fairlane.tenancy.pausing import Queues
 
         return Queues(self.database)
 
     @cached_property
     def maintenance(self) -> "Maintenance":
-        from fairlane.control.pausing import Maintenance
+        from fairlane.tenancy.pausing import Maintenance
 
         return Maintenance(self.database)
 
@@ -240,7 +240,7 @@ class Fairlane:
 
     @cached_property
     def audit(self) -> "Audit":
-        from fairlane.control.audit import Audit
+        from fairlane.tenancy.audit import Audit
 
         return Audit(self.database, self.directory)
 

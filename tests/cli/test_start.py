@@ -30,7 +30,7 @@ NOT_IMPORTED = {
     "--help": {"importlib.metadata", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
     "worker --help": DATABASE | NEVER,
     "jobs --help": DATABASE | NEVER,
-    "jobs list -o acme": {"fairlane.control.organizations"} | NOT_THEIRS | NEVER,
+    "jobs list -o acme": {"fairlane.tenancy.organizations"} | NOT_THEIRS | NEVER,
     "orgs list": {"fairlane.control.jobs"} | NOT_THEIRS | NEVER,
 }
 

@@ -8,7 +8,7 @@ import pytest
 from fairlane import Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Event
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
-from fairlane.registry.host_directory import HostDirectory
+from fairlane.tenancy.host_directory import HostDirectory
 
 ANA, BEA = ("acme", "ana"), ("acme", "bea")
 

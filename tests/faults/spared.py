@@ -17,7 +17,7 @@ LEFT_OUT: Final = {
     "tests/acceptance/*::test_nobody_goes_by_the_keys_*": "its key comes amid a read that is made again",
     "tests/acceptance/test_engine_outage.py*": "it takes the database away itself",
     "tests/acceptance/test_engine_outage_in_handlers.py*": "it takes the database away itself",
-    "tests/control/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
+    "tests/tenancy/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
     "tests/faults/*": "they inject faults of their own",
     "tests/engine/*::test_a_child_starts_as_its_parent_ends_also_beside*": "its worker polls but once an hour",
     "tests/engine/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",

@@ -10,9 +10,9 @@ from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.service import Reads
-from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
 from fairlane.store.statements import running_limits
+from fairlane.tenancy.directory import Standing
 from tests.reads.world import Host, World
 from tests.store.races.scene import Claimed
 

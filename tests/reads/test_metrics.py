@@ -12,9 +12,9 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import PASSING, JobStatus, OrganizationStatus, Priority
 from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
-from fairlane.registry.directory import Standing
 from fairlane.store.statements import attempts
 from fairlane.store.statements import metrics as statements
+from fairlane.tenancy.directory import Standing
 from tests.reads.world import LEASE, Host, World, lease_of
 
 pytestmark = pytest.mark.both_databases

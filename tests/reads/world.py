@@ -15,7 +15,6 @@ from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
-from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.options import Options
 from fairlane.store.statements import (
     breakers,
@@ -32,6 +31,7 @@ from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Membership, Standing
 from fairlane.testing.clock import ManualClock
 from tests.store.races.scene import Claimed, claim_from, rescue_one, write_ends
 

@@ -10,9 +10,9 @@ from fairlane.domain.permissions import Principal, Right
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.realtime.hub import EVERYTHING, Room, RoomKind
 from fairlane.realtime.membership import Membership
-from fairlane.registry.directory import Membership as Member
-from fairlane.registry.directory import Standing
-from fairlane.registry.host_directory import HostDirectory
+from fairlane.tenancy.directory import Membership as Member
+from fairlane.tenancy.directory import Standing
+from fairlane.tenancy.host_directory import HostDirectory
 
 ACME = Room(RoomKind.ORGANIZATION, "acme")
 ANA = Principal("ana", "jwt")

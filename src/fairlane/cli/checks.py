@@ -22,10 +22,10 @@ from fairlane.config import WebSettings, is_secret, meant, what_is_wrong
 from fairlane.domain.metrics import are_stood_in_for
 from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
-from fairlane.registry.directory import StoredDirectory
 from fairlane.store import row_logins, schema
 from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import resealing
+from fairlane.tenancy.directory import StoredDirectory
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds

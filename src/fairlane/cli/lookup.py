@@ -149,7 +149,7 @@ def orgs_create(organization: str) -> str:
 
 def keeps_people(fl: "Fairlane") -> bool:
     """Return True if organizations and members are Fairlane's, and not those of the application's directory."""
-    from fairlane.registry.directory import StoredDirectory
+    from fairlane.tenancy.directory import StoredDirectory
 
     return isinstance(fl.directory, StoredDirectory)
 

@@ -40,7 +40,7 @@ def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_
         fairlane jobs show 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
         fairlane jobs show c3d4e5f6 -o acme --json
     """
-    from fairlane.registry.directory import refuse_suspended
+    from fairlane.tenancy.directory import refuse_suspended
 
     fl = engine(context)
     found = find(fl, job, organization)

@@ -10,20 +10,20 @@ from functools import partial, wraps
 from inspect import signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from fairlane.control.audit import Audit
 from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
-from fairlane.control.members import Members
-from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
 from fairlane.store.borrow import ASYNC, is_a
 from fairlane.store.shared_threads import SharedThreads
+from fairlane.tenancy.audit import Audit
+from fairlane.tenancy.members import Members
+from fairlane.tenancy.organizations import Organizations
+from fairlane.tenancy.pausing import Maintenance, Queues
 
 P = ParamSpec("P")
 R = TypeVar("R")

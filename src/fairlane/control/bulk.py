@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import Authority
 from fairlane.control.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
 from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
@@ -21,8 +20,6 @@ from fairlane.domain.jobs import job_type_not_found, statuses_of
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
-from fairlane.registry.tenants import Tenants, no_member
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, job_types
 from fairlane.store.statements import bulk_actions as statements
@@ -30,6 +27,9 @@ from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants, no_member
 
 _AT_ONCE: Final = 2.0  # seconds that whoever begins one works at it
 

@@ -10,14 +10,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import Authority
 from fairlane.control.bulk_rows import OfNewerRelease, wanted_of
 from fairlane.control.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
-from fairlane.registry.directory import Directory
 from fairlane.store.response_timeout import answered_within
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
@@ -25,6 +23,8 @@ from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.directory import Directory
 
 _STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
 _MOST_HELD: Final = 3  # steps that one job may stop, before it is left out

@@ -25,9 +25,7 @@ from fairlane.domain.jobs import (
 from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring, Shown
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements
@@ -36,6 +34,8 @@ from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants
 
 _BATCH = 500
 _LARGEST_PAGE = 1000

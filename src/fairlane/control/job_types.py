@@ -8,8 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_operator
-from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, count
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError
@@ -20,16 +18,18 @@ from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import ORGANIZATION_IDS, storable
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.directory import Directory
 from fairlane.registry.options import Options, rate_window
 from fairlane.registry.parameters_json_schema import json_schema
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import refuse_unless_operator
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.pausing import Pausable, Pauses
+from fairlane.tenancy.tenants import Tenants
 
 Overrides = Mapping[Subject, Mapping[str, Any]]
 

@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
-from fairlane.control.authority import Authority
 from fairlane.control.drafting import Payload
 from fairlane.domain.errors import (
     FairlaneError,
@@ -31,10 +30,8 @@ from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
-from fairlane.registry.tenants import Tenants
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
@@ -42,6 +39,9 @@ from fairlane.store.statements.locks import lock, lock_job
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.directory import Directory, Membership
+from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 # What the audit tells of a job that has got another one.

@@ -15,11 +15,9 @@ from fairlane.domain.organizations import OrganizationKey
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.registry.artifacts import ArtifactStorage
-from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import MAX_AGE, SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, resealing
 from fairlane.store.statements import keys as statements
@@ -27,6 +25,8 @@ from fairlane.store.statements.resealing import Sealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants
 
 # Seconds from a change of keys to when whoever goes by what was before writes already: as long as keys are kept, and as
 # long again for a transaction that had asked just before. Those that write then are outlasted; later ones go by it.

@@ -9,7 +9,6 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import Actor, Authority
 from fairlane.control.batch import alone
 from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
@@ -24,9 +23,7 @@ from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import SCHEDULE_NAMES, storable
 from fairlane.registry.catalogue import Catalogue, RegisteredType
-from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
@@ -34,6 +31,9 @@ from fairlane.store.statements.admission import Live
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Actor, Authority
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants
 
 MOST: Final = 1000  # schedules of an organization
 # Characters of parameters, as they are stored, of which a list says whether they fit: that takes 20 ms at most.

@@ -23,7 +23,6 @@ from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.catalogue import Catalogue, RegisteredType, held_types
-from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import Home, aside, borrow
@@ -37,6 +36,7 @@ from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
+from fairlane.tenancy.directory import Directory, StoredDirectory
 
 # How the keys of organizations are looked for, given the connection that is at hand.
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]

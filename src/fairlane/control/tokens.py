@@ -11,20 +11,20 @@ from uuid import UUID
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import Authority, operator_rights
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.arguments import Seconds, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import require_user_id, storable
-from fairlane.registry.directory import Directory, Membership
-from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.row_security import EVERYONE, Administered, Scope
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority, operator_rights
+from fairlane.tenancy.directory import Directory, Membership
+from fairlane.tenancy.tenants import Tenants, unknown
 
 PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits

@@ -9,7 +9,6 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, UserExists, remedied
@@ -20,6 +19,7 @@ from fairlane.store.statements import audit, credentials, organizations
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import operator_rights, refuse_unless_operator
 
 SESSION: Final = timedelta(hours=12)
 LINK: Final = timedelta(minutes=10)

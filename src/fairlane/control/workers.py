@@ -5,7 +5,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_operator
 from fairlane.domain.errors import WorkerNotFound
 from fairlane.domain.metrics import WorkerView
 from fairlane.domain.permissions import Right
@@ -14,6 +13,7 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, workers
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import refuse_unless_operator
 
 
 class Workers:

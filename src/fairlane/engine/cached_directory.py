@@ -11,8 +11,8 @@ from typing import Final
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Emit
 from fairlane.engine.service import next_wait
-from fairlane.registry.directory import Membership, Standing
-from fairlane.registry.host_directory import HostDirectory
+from fairlane.tenancy.directory import Membership, Standing
+from fairlane.tenancy.host_directory import HostDirectory
 
 _SAY_AGAIN: Final = 60.0  # seconds between two events of one outage
 

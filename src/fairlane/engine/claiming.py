@@ -30,7 +30,6 @@ from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pai
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
-from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
@@ -41,6 +40,7 @@ from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import RunningRow, counted, running_rows, running_rows_on
 from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory
 
 # What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
 _SESSION: Final = {"enable_sort": "off", "enable_seqscan": "off"}

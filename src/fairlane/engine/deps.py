@@ -10,11 +10,11 @@ from fairlane.engine.bulk_actions import GoOn
 from fairlane.engine.scheduler import TickSubmitter
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory, StoredDirectory
 
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
 REPORT_THREADS: Final = 4  # for what handlers report

@@ -30,7 +30,6 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import is_gone
-from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import Options
 from fairlane.store.line import Line
 from fairlane.store.statements import claim_round, running_limits
@@ -39,6 +38,7 @@ from fairlane.store.statements.claim_round import Sight
 from fairlane.store.statements.lanes import Mark, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
 
 MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
 SLOW: Final = 0.1  # seconds, of a statement that others should not have to wait for

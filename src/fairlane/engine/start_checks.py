@@ -23,7 +23,6 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.engine.reports import AttemptFacts, ParentFacts
-from fairlane.registry.directory import Directory, Membership, Standing, stored_membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.line import Line
@@ -31,6 +30,7 @@ from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory, Membership, Standing, stored_membership
 
 # Seconds a job waits when the directory could not be asked about its user, or its key is not here.
 DEFERRED: Final = 10.0

@@ -25,7 +25,6 @@ from fairlane.domain.timeline import (
     timeline,
 )
 from fairlane.reads import metrics as numbers
-from fairlane.registry.tenants import Tenants
 from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, lanes, organizations
@@ -33,6 +32,7 @@ from fairlane.store.statements import shares as by_organization
 from fairlane.store.statements import timeline as steps
 from fairlane.store.statements.shares import InLine
 from fairlane.store.transaction import Database
+from fairlane.tenancy.tenants import Tenants
 
 COUNTED: Final = 10_000  # in each step, in each lane, and no further
 _MOST_STEPS: Final = 240

@@ -18,7 +18,6 @@ from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subj
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.reads.history import log_entry
-from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
 from fairlane.store.statements import (
@@ -36,6 +35,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements import explain as statements
 from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
+from fairlane.tenancy.directory import Standing
 
 _GENERATIONS: Final = 5  # looked at above a dead letter's parent, a query for each
 

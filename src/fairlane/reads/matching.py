@@ -13,11 +13,11 @@ from fairlane.domain.texts import require_organization
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
-from fairlane.registry.tenants import Tenants
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.transaction import Database
+from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 

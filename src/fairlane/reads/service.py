@@ -38,14 +38,14 @@ from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
 from fairlane.reads.waiting import Waiting, holds_on
-from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import attempts, history, lanes, organizations, rows
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory, StoredDirectory
+from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 

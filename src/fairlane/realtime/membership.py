@@ -16,9 +16,9 @@ from fairlane.domain.errors import FairlaneError
 from fairlane.domain.permissions import Credential, Principal, Right, access
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.realtime.hub import EVERYTHING, Room
-from fairlane.registry.directory import Directory, Standing
-from fairlane.registry.directory import Membership as Member
-from fairlane.registry.host_directory import HostDirectory
+from fairlane.tenancy.directory import Directory, Standing
+from fairlane.tenancy.directory import Membership as Member
+from fairlane.tenancy.host_directory import HostDirectory
 
 _log: Final = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.origin import acts_as_operator
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, access, rights_of
-from fairlane.registry.directory import Directory, Membership, StoredDirectory, locked_membership
 from fairlane.store.statements import credentials
 from fairlane.store.tables import AnyRow
+from fairlane.tenancy.directory import Directory, Membership, StoredDirectory, locked_membership
 
 
 def operator_rights(row: AnyRow) -> frozenset[Right] | None:

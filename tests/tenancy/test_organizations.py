@@ -17,9 +17,9 @@ from fairlane import (
     StorageUnavailable,
     Submission,
 )
-from fairlane.control.organizations import Organizations
 from fairlane.domain.outcomes import Completed, Refused, Released
 from fairlane.domain.reasons import ReasonCode
+from fairlane.tenancy.organizations import Organizations
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
@@ -171,7 +171,7 @@ class TestDelete:
         assert scene.get(elsewhere, "rival").status == QUEUED
 
     def test_more_jobs_than_a_batch_are_buried_too(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("fairlane.control.organizations._BATCH", 2)
+        monkeypatch.setattr("fairlane.tenancy.organizations._BATCH", 2)
         jobs = scene.fl.submit_many([Submission("report", organization="acme", user=None) for _ in range(5)])
         scene.fl.organizations.delete("acme")
         assert [scene.get(job).status for job in jobs] == [DEAD_LETTER] * 5
@@ -235,7 +235,7 @@ class TestDelete:
 
     def test_a_deletion_that_was_cut_off_is_ended_by_another(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         jobs = [scene.submit(delay=60) for _ in range(3)]
-        monkeypatch.setattr("fairlane.control.organizations._BATCH", 2)
+        monkeypatch.setattr("fairlane.tenancy.organizations._BATCH", 2)
         bury, cut_off = Organizations._bury_waiting, [False, True]
 
         def bury_once(self: Organizations, *arguments: Any) -> int:

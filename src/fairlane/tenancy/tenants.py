@@ -19,10 +19,10 @@ from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.domain.texts import require_organization, storable
 from fairlane.domain.timeline import Timeline
-from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.store.row_security import EVERYONE, Administered, Everyone, Scope
 from fairlane.store.statements import organizations
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory, StoredDirectory
 
 T = TypeVar("T")
 _NOTHING_THERE = (JobNotFound, ScheduleNotFound, BulkActionNotFound)

@@ -8,12 +8,12 @@ from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.secrets import shown_object
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
-from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants
 
 _LARGEST_PAGE: Final = 1000
 

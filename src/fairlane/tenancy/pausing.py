@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_operator
 from fairlane.domain.arguments import queue_name
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.holds import MAINTENANCE
@@ -20,6 +19,7 @@ from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import refuse_unless_operator
 
 _CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker that hangs must not hold it up
 

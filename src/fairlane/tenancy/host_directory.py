@@ -15,7 +15,7 @@ from fairlane.domain.arguments import count
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, printable
-from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.tenancy.directory import Directory, Membership, Standing
 
 _LONGEST_CAUSE: Final = 200  # characters
 K = TypeVar("K", bound=Hashable)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fairlane import ConfigurationError, Membership, OrganizationStatus, Role, Standing, StorageUnavailable
-from fairlane.registry.host_directory import HostDirectory
+from fairlane.tenancy.host_directory import HostDirectory
 
 ACTIVE = Standing(OrganizationStatus.ACTIVE)
 ANA = ("acme", "ana")

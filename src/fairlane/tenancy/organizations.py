@@ -5,8 +5,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import Authority, refuse_unless_operator
-from fairlane.control.pausing import Pausable, Pauses
 from fairlane.domain import transitions
 from fairlane.domain.arguments import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.domain.errors import (
@@ -20,8 +18,6 @@ from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
-from fairlane.registry.directory import Directory, Standing, StoredDirectory
-from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
@@ -29,6 +25,10 @@ from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority, refuse_unless_operator
+from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
+from fairlane.tenancy.pausing import Pausable, Pauses
+from fairlane.tenancy.tenants import Tenants, unknown
 
 _BATCH: Final = 500
 # What is kept of an organization of which nothing was said.

@@ -5,21 +5,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import Authority
 from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine
 from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import require_user_id, storable
-from fairlane.registry.directory import Directory, stored_membership
-from fairlane.registry.tenants import Tenants, no_member, unknown
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.directory import Directory, stored_membership
+from fairlane.tenancy.tenants import Tenants, no_member, unknown
 
 
 class Members:
