@@ -41,7 +41,7 @@ REACHED: Final = {
     "fl.schedules": "control.schedules.Schedules",
     "fl.users": "control.users.Users",
     "fl.tokens": "control.tokens.Tokens",
-    "fl.keys": "control.keys.Keys",
+    "fl.keys": "encryption.keys.Keys",
     "fl.audit": "tenancy.audit.Audit",
     "fl.workers": "control.workers.Workers",
     "fl.aio": "aio.AsyncVerbs",

@@ -28,7 +28,7 @@ from fairlane.control.batch import Submission, alone
 from fairlane.domain.arguments import Seconds
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
-from fairlane.registry.pieces import PIECE, in_pieces
+from fairlane.encryption.pieces import PIECE, in_pieces
 from fairlane.store.shared_threads import SharedThreads
 
 

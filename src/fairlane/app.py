@@ -23,16 +23,16 @@ from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import printable, storable
+from fairlane.encryption.artifacts import ObjectStorage, default_url, stream_file
+from fairlane.encryption.keyring import Keyring
+from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.pieces import save
+from fairlane.encryption.sealing import Unreadable
 from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.keyring import Keyring
-from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import Isolation, OnDuplicate, Options
-from fairlane.registry.pieces import save
-from fairlane.registry.sealing import Unreadable
 from fairlane.store import schema
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from fairlane.control.idempotency import Idempotency
     from fairlane.control.job_types import JobTypes
     from fairlane.control.jobs import JobControl
-    from fairlane.control.keys import Keys
     from fairlane.control.schedules import Schedules
     from fairlane.control.submission import Submitter
     from fairlane.control.submission_on_loops import LoopSubmitter
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from fairlane.control.workers import Workers
     from fairlane.domain.explain import Explanation
     from fairlane.domain.metrics import Metrics
+    from fairlane.encryption.keys import Keys
     from fairlane.engine.context import JobContext
     from fairlane.engine.worker import Worker
     from fairlane.registry.job_types import JobType
@@ -234,7 +234,7 @@ class Fairlane:
 
     @cached_property
     def keys(self) -> "Keys":
-        from fairlane.control.keys import Keys
+        from fairlane.encryption.keys import Keys
 
         return Keys(self.database, self.directory, self.keyring, self.artifacts, self.settings.owner_url)
 

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Connection, select
 
 from fairlane import JobContext, JobStatus, Snooze
-from fairlane.control import keys, sealing_texts
-from fairlane.registry.keyring import MAX_AGE
+from fairlane.encryption import keys, resealing_texts
+from fairlane.encryption.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
 from fairlane.store.tables import results
 from fairlane.testing import ManualClock
-from tests.control import settled_keys
+from tests.encryption import settled_keys
 from tests.engine.sealed_engine import FIRST, SECOND, dump, left_by_a_handler
 from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
 from tests.patience import PATIENCE
@@ -175,7 +175,7 @@ def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str)
                 held.rollback()
             job = late.result(PATIENCE)
             sealed.result(PATIENCE)
-        assert waits == [sealing_texts.PATIENCE]
+        assert waits == [resealing_texts.PATIENCE]
         assert CANARY not in dump(fl)
         assert fl.look(job).parameters == {"text": CANARY}
 

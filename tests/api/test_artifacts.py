@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from fairlane import Fairlane, JobContext, JobStatus
 from fairlane.api.downloads import disposition, media_type, part_of
-from fairlane.registry.artifacts import ObjectStorage
-from fairlane.registry.sealed_files import LONGEST_HEAD
+from fairlane.encryption.artifacts import ObjectStorage
+from fairlane.encryption.sealed_files import LONGEST_HEAD
 from fairlane.store.tables import artifacts
 from tests.api.served import Api
 from tests.patience import PATIENCE

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import update
 
 from fairlane import Fairlane
-from fairlane.control import keys
 from fairlane.domain.sealing import is_sealed
+from fairlane.encryption import keys
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import resealing, workers
 from fairlane.store.statements.workers import WorkerCard

@@ -14,13 +14,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from fairlane.domain.outcomes import Completed, Outcome
+from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, JobContext
 from fairlane.engine.executors.async_ import InThread
 from fairlane.engine.executors.base import Call, Executor, Raised
 from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
-from fairlane.registry.pieces import pieces_of
 from fairlane.store.shared_threads import SharedThreads
 from tests.patience import PATIENCE
 

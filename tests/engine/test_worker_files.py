@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from fairlane import Job, JobContext, PermanentError
 from fairlane.domain.events import WorkerStopping
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine import cleanup
 from fairlane.engine.cleanup import Cleanup
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.tables import doomed_files as doomed_table
 from fairlane.testing import ManualClock

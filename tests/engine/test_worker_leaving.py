@@ -11,7 +11,7 @@ import pytest
 
 from fairlane import Job, JobContext
 from fairlane.domain.events import WorkerStopped, WorkerStopping
-from fairlane.registry.artifacts import ObjectStorage
+from fairlane.encryption.artifacts import ObjectStorage
 from tests.engine.worker_kit import Engine, Hold, engine, running, started
 from tests.engine.worker_outages import held_job, held_table, locked
 from tests.engine.worker_store import registered

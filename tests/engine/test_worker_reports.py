@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import select
 
 from fairlane import Interrupted, Job, JobContext
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine import attempt
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import File, Report
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.tables import log_lines
 from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
 from tests.engine.worker_outages import held_job, locked, waiting_for_locks

@@ -23,9 +23,9 @@ from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.control import passwords
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.realtime import sse
 from fairlane.realtime.sockets import LARGEST
-from fairlane.registry.artifacts import ObjectStorage
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE

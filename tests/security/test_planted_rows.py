@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Column, Connection, Table, Uuid, bindparam, delete, func, insert, literal, select, text, update
 
 from fairlane import Fairlane, JobContext, Settings, Submission
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.stage import Stage
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.row_ending import END_WAITING
 from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Administered, DatabaseRole

@@ -21,7 +21,7 @@ from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, meant, what_is_wrong
 from fairlane.domain.metrics import are_stood_in_for
 from fairlane.domain.redact import safe_url
-from fairlane.registry.artifacts import folder_of
+from fairlane.encryption.artifacts import folder_of
 from fairlane.store import row_logins, schema
 from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import resealing

@@ -25,7 +25,7 @@ from fairlane.domain.jobs import (
 from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
-from fairlane.registry.keyring import Keyring, Shown
+from fairlane.encryption.keyring import Keyring, Shown
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements

@@ -21,7 +21,7 @@ from fairlane.control.submission import Submitter
 from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, SubmissionError
 from fairlane.domain.jobs import Job
-from fairlane.registry.keyring import Keyring
+from fairlane.encryption.keyring import Keyring
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import idempotency, rows
 from fairlane.store.statements.admission import Live

@@ -11,9 +11,9 @@ from fairlane.domain.errors import InvalidParameters, ScheduleNotFound
 from fairlane.domain.schedules import Due, Missed, Schedule, due, misfit
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import Priority
+from fairlane.encryption.keyring import Shown
+from fairlane.encryption.sealing import Unreadable
 from fairlane.registry.catalogue import RegisteredType
-from fairlane.registry.keyring import Shown
-from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 

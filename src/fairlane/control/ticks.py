@@ -14,8 +14,8 @@ from fairlane.control.submission import Submitter
 from fairlane.domain.errors import InstallationError
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import Field
-from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealing import Unreadable
+from fairlane.encryption.keyring import Keyring
+from fairlane.encryption.sealing import Unreadable
 from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database

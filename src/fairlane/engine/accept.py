@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, cast
 
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.secrets import without
-from fairlane.registry.pieces import PIECE
+from fairlane.encryption.pieces import PIECE
 
 CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
 TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message

@@ -26,11 +26,11 @@ from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.domain.outcomes import Released
+from fairlane.encryption.keyring import Keyring
 from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
-from fairlane.registry.keyring import Keyring
 from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
 from fairlane.store.statements import breakers, claim_round, running_limits, workers

@@ -32,11 +32,11 @@ from fairlane.domain.errors import PermanentError
 from fairlane.domain.numbers import number_of
 from fairlane.domain.secrets import bare, secret_values
 from fairlane.domain.statuses import JobStatus
+from fairlane.encryption.pieces import save
 from fairlane.engine import own_loop
 from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Interruption, LoggedLine, Progress, Report
 from fairlane.registry.parameters_values import encoded
-from fairlane.registry.pieces import save
 
 T = TypeVar("T")
 AnyIterable = Iterable[T] | AsyncIterable[T]

@@ -6,11 +6,11 @@ from typing import Final, Self
 
 from fairlane.config import Settings
 from fairlane.domain.events import Emit
+from fairlane.encryption.artifacts import ObjectStorage
+from fairlane.encryption.keyring import Keyring
 from fairlane.engine.bulk_actions import GoOn
 from fairlane.engine.scheduler import TickSubmitter
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.keyring import Keyring
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database

@@ -32,11 +32,11 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import FairlaneError, StorageUnavailable, TransientError
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.sealing import Field, Seal
+from fairlane.encryption.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
+from fairlane.encryption.sealing import Ring
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
 from fairlane.engine.service import SOON, next_wait
-from fairlane.registry.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
-from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up, is_locked
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import attempts, doomed_files

@@ -29,12 +29,12 @@ from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUna
 from fairlane.domain.events import JobEnded, ServiceFailed, hears
 from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
 from fairlane.domain.statuses import JobStatus
+from fairlane.encryption.sealing import Ring
 from fairlane.engine.breakers import Tally
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts
 from fairlane.engine.service import SOON, Outage, in_thread, wait_until
 from fairlane.engine.start_checks import DEFERRED, KEY_NOT_HERE
-from fairlane.registry.sealing import Ring
 from fairlane.store.driver_errors import is_held_up, is_of_values
 from fairlane.store.gathering import Savepoint
 from fairlane.store.line import Line

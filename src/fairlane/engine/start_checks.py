@@ -21,10 +21,10 @@ from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import ORGANIZATION_GONE
+from fairlane.encryption.keyring import Keyring
+from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
 from fairlane.engine.reports import AttemptFacts, ParentFacts
-from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.line import Line
 from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed

@@ -29,6 +29,7 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import require_organization
 from fairlane.domain.timeline import require_minutes
+from fairlane.encryption.keyring import Keyring
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
@@ -38,7 +39,6 @@ from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
 from fairlane.reads.waiting import Waiting, holds_on
-from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import attempts, history, lanes, organizations, rows
 from fairlane.store.statements import metrics as statements

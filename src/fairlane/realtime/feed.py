@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range, Tail, Taken
+from fairlane.encryption.keyring import Keyring
 from fairlane.realtime.cursors import Cursors, Vague
-from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience

@@ -7,9 +7,9 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, JobContext, Parent
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, LoggedLine, Progress, Report
-from fairlane.registry.pieces import pieces_of
 
 
 class RecordingContext(JobContext):

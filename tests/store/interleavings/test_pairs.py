@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import Connection, update
 
 from fairlane import Job, JobNotFound, ParentNotFound
-from fairlane.control.sealing_texts import seal_texts
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.registry.sealing import Ring
+from fairlane.encryption.resealing_texts import seal_texts
+from fairlane.encryption.sealing import Ring
 from fairlane.store.statements import resealing
 from fairlane.store.tables import organizations
 from tests.depth import far

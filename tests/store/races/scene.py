@@ -13,12 +13,12 @@ from fairlane.domain.events import Event
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine import start_checks
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.stage import Stage
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers

@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine.cleanup import delete_files
-from fairlane.registry.artifacts import ObjectStorage
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 from tests.store.races.race import Race, at_once

@@ -14,8 +14,8 @@ from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.domain.errors import ArtifactNotFound
 from fairlane.domain.permissions import Right
-from fairlane.registry.artifacts import stream_file
-from fairlane.registry.sealing import Unreadable
+from fairlane.encryption.artifacts import stream_file
+from fairlane.encryption.sealing import Unreadable
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs/{job}", tags=["jobs"])
 

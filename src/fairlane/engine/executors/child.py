@@ -34,6 +34,7 @@ from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.secrets import secret_values
+from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
@@ -43,7 +44,6 @@ from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report
 from fairlane.registry.parameters import Signature
 from fairlane.registry.parameters_values import encode_result
-from fairlane.registry.pieces import pieces_of
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

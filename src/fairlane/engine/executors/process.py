@@ -30,6 +30,7 @@ from uuid import UUID, uuid4
 
 from fairlane.domain.errors import PermanentError, Snooze
 from fairlane.domain.outcomes import Completed, ErrorReport, Outcome, Snoozed
+from fairlane.encryption.pieces import save
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import (
     START_LIMIT,
@@ -45,7 +46,6 @@ from fairlane.engine.executors.base import (
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import File, Interruption, Progress
-from fairlane.registry.pieces import save
 
 _CHILD: Final = "fairlane.engine.executors.child"
 _STDERR: Final = 2

@@ -17,15 +17,15 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.registry.keyring import Keyring
-from fairlane.registry.pieces import pieces_of
-from fairlane.registry.sealed_files import (
+from fairlane.encryption.keyring import Keyring
+from fairlane.encryption.pieces import pieces_of
+from fairlane.encryption.sealed_files import (
     LONGEST_HEAD,
     is_sealed_file,
     opened_range,
     sealed_chunks,
 )
-from fairlane.registry.sealing import Ring
+from fairlane.encryption.sealing import Ring
 from fairlane.store.engine import engine_at
 from fairlane.store.transaction import Database
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from fairlane.domain.sealing import BROKEN
-from fairlane.registry.pieces import in_pieces, pieces_of
-from fairlane.registry.sealing import Ring, Unreadable, cipher, derived, place
+from fairlane.encryption.pieces import in_pieces, pieces_of
+from fairlane.encryption.sealing import Ring, Unreadable, cipher, derived, place
 
 CHUNK: Final = 64 * 1024  # bytes of content
 _SEALED: Final = CHUNK + 16  # with its tag

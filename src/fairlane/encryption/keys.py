@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.sealing_files import SealedFiles, seal_files
-from fairlane.control.sealing_texts import BATCH, Batch, outlast_writers, seal_texts
 from fairlane.domain.errors import ConfigurationError, InstallationError
 from fairlane.domain.organizations import OrganizationKey
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
-from fairlane.registry.artifacts import ArtifactStorage
-from fairlane.registry.keyring import MAX_AGE, SECRET_VERSION, Keyring
-from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
+from fairlane.encryption.artifacts import ArtifactStorage
+from fairlane.encryption.keyring import MAX_AGE, SECRET_VERSION, Keyring
+from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.resealing_files import SealedFiles, seal_files
+from fairlane.encryption.resealing_texts import BATCH, Batch, outlast_writers, seal_texts
+from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, resealing
 from fairlane.store.statements import keys as statements

@@ -15,8 +15,8 @@ from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import shown_json, shown_object
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import ORGANIZATION_IDS
-from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.engine import WRITE
 from fairlane.store.line import Line
 from fairlane.store.statements import keys as statements

@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import InstallationError
-from fairlane.registry.artifacts import ArtifactStorage, path_of
-from fairlane.registry.sealed_files import LONGEST_HEAD, opened_range, sealed_chunks, version_of
-from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.encryption.artifacts import ArtifactStorage, path_of
+from fairlane.encryption.sealed_files import LONGEST_HEAD, opened_range, sealed_chunks, version_of
+from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import doomed_files, resealing
 from fairlane.store.statements.locks import lock_job

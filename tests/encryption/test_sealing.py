@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from fairlane import ConfigurationError, Settings
 from fairlane.domain.sealing import BROKEN, ERASED, LOCKED, Field
-from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.sealed_files import CHUNK, LONGEST_HEAD, opened_range, sealed_chunks
-from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable, derived
+from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.sealed_files import CHUNK, LONGEST_HEAD, opened_range, sealed_chunks
+from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable, derived
 
 KEY, OTHER, SECRET = (bytes([number]) * 32 for number in (1, 2, 3))
 JOB, ANOTHER = UUID(int=1), UUID(int=2)

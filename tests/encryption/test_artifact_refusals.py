@@ -11,8 +11,8 @@ import pytest
 from obstore.store import from_url
 
 from fairlane import JobContext, StorageUnavailable
-from fairlane.registry import artifacts
-from fairlane.registry.artifacts import ObjectStorage
+from fairlane.encryption import artifacts
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.testing import ManualClock
 from tests.acceptance.apps.handlers import read_parents
 from tests.engine.worker_kit import engine

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import ConfigurationError
-from fairlane.registry.artifacts import ObjectStorage, default_url
+from fairlane.encryption.artifacts import ObjectStorage, default_url
 
 NAMES = ["with a space", "100%", "50%20", "größe", "what?", "#1", "a+b", "a;b"]
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import InstallationError, StorageUnavailable
 from fairlane.domain.sealing import is_sealed
-from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import resealing
 from fairlane.store.statements.keys import Writer

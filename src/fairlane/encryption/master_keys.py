@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.sealing import PREFIX
-from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, cipher, decrypt, encrypt, place
+from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, cipher, decrypt, encrypt, place
 
 _SETTING: Final = "FAIRLANE_ENCRYPTION_KEYS"
 _EXAMPLE: Final = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fairlane.control import keys
+from fairlane.encryption import keys
 
 REAL = keys.SETTLING
 
