@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from docs import asyncapi, reference, state_machine
+from docs import asyncapi, reference_pages, state_machine
 
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = {
@@ -26,7 +26,7 @@ def gather(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for page in (*NAMES, *sorted((ROOT / "docs").rglob("*.md"))):
-        text = reference.full() if page == reference.PAGE else page.read_text(encoding="utf-8")
+        text = reference_pages.full(page) if page in reference_pages.PAGES else page.read_text(encoding="utf-8")
         place = target / _place(page)
         place.parent.mkdir(exist_ok=True)
         place.write_text(_relinked(page, text, target), encoding="utf-8")
@@ -60,6 +60,7 @@ def _place(page: Path) -> str:
 
 if __name__ == "__main__":
     state_machine.PAGE.write_text(state_machine.page(), encoding="utf-8")
-    reference.PAGE.write_text(reference.brief(), encoding="utf-8")
+    for page in reference_pages.PAGES:
+        page.write_text(reference_pages.brief(page), encoding="utf-8")
     asyncapi.PAGE.write_text(asyncapi.text(), encoding="utf-8")
     gather(ROOT / "build" / "docs")

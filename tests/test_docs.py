@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 import fairlane
-from docs import build, reference, state_machine
+from docs import build, reference_pages, state_machine
 from fairlane import Settings, WebSettings
 from fairlane.cli.root import app as commands
 from tests.store.logins import bound_logins
@@ -472,15 +472,22 @@ def test_the_page_of_statuses_is_what_the_transition_table_makes() -> None:
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page(), "run `make docs`"
 
 
-def test_the_page_of_names_is_what_the_code_makes() -> None:
-    assert reference.PAGE.read_text(encoding="utf-8") == reference.brief(), "run `make docs`"
+@pytest.mark.parametrize("page", reference_pages.PAGES, ids=lambda page: page.stem)
+def test_a_page_of_the_reference_is_what_the_code_makes(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == reference_pages.brief(page), "run `make docs`"
+
+
+def test_each_public_name_is_on_one_page_of_the_reference() -> None:
+    assert reference_pages.unplaced() == set(), "name it in NAMES of docs/reference_pages.py"
 
 
 @pytest.mark.slow
 def test_the_site_builds_and_its_reference_names_all_that_is_public(tmp_path: Path) -> None:
-    build.gather(tmp_path / "build" / "docs")
-    page = (tmp_path / "build" / "docs" / "reference.md").read_text(encoding="utf-8")
-    public = {*fairlane.__all__, *Settings.model_fields, *WebSettings.model_fields, *reference.REACHED}
+    made = tmp_path / "build" / "docs"
+    build.gather(made)
+    pages = [made / "reference.md", *(made / "reference").glob("*.md")]
+    page = "\n".join(one.read_text(encoding="utf-8") for one in pages)
+    public = {*fairlane.__all__, *Settings.model_fields, *WebSettings.model_fields, *reference_pages.REACHED}
     assert {name for name in public if f"`{name}`" not in page} == set()
     assert "<!-- " not in page
     shutil.copy(ROOT / "zensical.toml", tmp_path)

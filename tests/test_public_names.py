@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import fairlane
-from docs.reference import REACHED
+from docs.reference_pages import REACHED
 from fairlane import Fairlane, FairlaneError, JobContext
 from fairlane.domain import errors
 

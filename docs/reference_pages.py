@@ -1,7 +1,7 @@
-"""Makes the generated parts of docs/reference.md from docstrings, settings, errors and the command line.
+"""Makes the generated parts of docs/reference/*.md from docstrings, settings, errors and the command line.
 
-The page in the repository has each name with its signature and a sentence, so that it can be read there; that of the
-site has all that the docstrings say.
+The pages in the repository have each name with its signature and a sentence, so that they can be read there. Those of
+the site have all that the docstrings say.
 """
 
 import re
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from inspect import isfunction
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from fairlane.store.row_rights import rights_of as database_rights_of
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.tables import metadata
 
-PAGE: Final = Path(__file__).with_name("reference.md")
+PAGES: Final = sorted(Path(__file__).with_name("reference").glob("*.md"))
 SOURCE: Final = Path(__file__).parents[1] / "src"
 _WIDEST: Final = 100  # characters of a signature in one line
 
@@ -54,31 +54,49 @@ REACHED: Final = {
 TESTING: Final = ("testing.clock.ManualClock", "testing.context.RecordingContext")
 # Classes that are no dataclasses and that people make objects of.
 CONSTRUCTED: Final = ("Fairlane", "ManualClock", "RecordingContext")
-FIRST: Final = ("Fairlane", "JobContext", "Submission", "Job")
+# The page of each public name, in the page's order.
+NAMES: Final = {
+    "fairlane": "Fairlane fl.aio fl.worker(…) @fl.job_type(…) Options Submission Receipt new_id Backoff Clock "
+    "Isolation ParentPolicy Priority TransactionNotUsed",
+    "verbs": "fl.organizations fl.members fl.queues fl.maintenance fl.job_types fl.dead_letters fl.bulk fl.schedules "
+    "fl.workers",
+    "jobs": "Job JobStatus Result Artifact LogEntry LogLine JobChange Explanation Reason ReasonCode DeadLetter "
+    "DeadLetterGroup Resolution Refusal RetriedGroup BulkAction BulkState BulkVerb Mine Page",
+    "handlers": "JobContext ctx.log ctx.parents Track Interrupted RecordingContext ManualClock",
+    "views": "Organization OrganizationStatus JobTypeView JobTypeLimit Limit Breaker Trial Try PauseView Schedule "
+    "Timetable Missed Metrics SlowJob Spread WorkerView Drained",
+    "users": "fl.users fl.tokens fl.keys fl.audit User Token Credential CredentialKind Principal Right Role Member "
+    "Membership Directory Standing Pair AuditEntry OrganizationKey KeyState",
+    "events": "Event JobStarted JobProgressed JobEnded JobsRescued LeaseLost HandlerAbandoned BreakerOpened "
+    "BreakerClosed DeadLetterAlert AlertKind QueueLimitWarning TickRefused KeyMissed DirectoryLost DirectoryBack "
+    "StorageLost StorageBack LoopBlocked QueuesNotServed ServiceFailed WorkerStarted WorkerStopping WorkerStopped "
+    "WorkerStuck WorkerUnfit",
+    "settings": "Settings WebSettings",
+}
 
 
 Makers = dict[str, Callable[[], Iterator[str]]]
 
 
-def brief() -> str:
-    """Return the page as it is in the repository, its generated parts made anew."""
-    return _filled(
-        {"api": brief_api, **_TABLES, "commands": brief_commands}, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->"
-    )
+def brief(page: Path) -> str:
+    """Return a page as it is in the repository, its generated parts made anew."""
+    makers: Makers = {"api": partial(brief_api, page.stem), **_TABLES, "commands": brief_commands}
+    return _filled(page, makers, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->")
 
 
-def full() -> str:
-    """Return the page as it is on the site."""
-    return _filled({"api": api, **_TABLES, "commands": commands}, "{made}")
+def full(page: Path) -> str:
+    """Return a page as it is on the site."""
+    return _filled(page, {"api": partial(api, page.stem), **_TABLES, "commands": commands}, "{made}")
 
 
-def _filled(makers: Makers, form: str) -> str:
-    page = PAGE.read_text(encoding="utf-8")
+def _filled(page: Path, makers: Makers, form: str) -> str:
+    text = page.read_text(encoding="utf-8")
     for name, make in makers.items():
-        before, _, rest = page.partition(f"<!-- {name} -->")
-        _, _, after = rest.partition(f"<!-- /{name} -->")
-        page = before + form.format(name=name, made="\n".join(make()).strip()) + after
-    return page
+        before, found, rest = text.partition(f"<!-- {name} -->")
+        if found:
+            _, _, after = rest.partition(f"<!-- /{name} -->")
+            text = before + form.format(name=name, made="\n".join(make()).strip()) + after
+    return text
 
 
 @cache
@@ -88,26 +106,32 @@ def _package() -> griffe.Module:
     return package
 
 
-def _class(path: str) -> griffe.Class:
+def _made(path: str) -> griffe.Class | griffe.Function:
     found = _package()[path]
     made = found.final_target if isinstance(found, griffe.Alias) else found
-    assert isinstance(made, griffe.Class), path
+    assert isinstance(made, griffe.Class | griffe.Function), path
     return made
 
 
-def api() -> Iterator[str]:
-    """Yield the public classes, those that are met without an import, and what verbs return."""
-    for title, made in _classes():
-        yield from _describe(title, made)
-    for one in _functions():
-        yield f"### `{one.name}`\n\n{_code(one, one.name)}\n{_prose(one)}"
+def api(page: str) -> Iterator[str]:
+    """Yield a page's names with all that their docstrings say."""
+    for title in NAMES[page].split():
+        made = _public()[title]
+        if isinstance(made, griffe.Class):
+            yield from _describe(title, made)
+        else:
+            yield f"### `{title}`\n\n{_code(made, title)}\n{_prose(made)}"
 
 
-def brief_api() -> Iterator[str]:
+def brief_api(page: str) -> Iterator[str]:
     """Yield the same, each with its signatures and a sentence."""
-    for title, made in _classes():
-        place = f"../src/{made.relative_package_filepath.as_posix()}"
+    for title in NAMES[page].split():
+        made = _public()[title]
+        place = f"../../src/{made.relative_package_filepath.as_posix()}"
         yield f"### `{title}`\n\n[`{made.name}`]({place}): {_sentence(made)}\n"
+        if isinstance(made, griffe.Function):
+            yield _code(made, title)
+            continue
         fields = "\n".join(_fields(made))
         if not fields and (attributes := _prose(made).partition("**Attributes**\n\n")[2].partition("\n\n")[0]):
             yield f"{attributes.strip()}\n"
@@ -122,34 +146,26 @@ def brief_api() -> Iterator[str]:
             blocks.append(f"# {_sentence(one)}\n{what}")
         if code := "\n\n".join(filter(None, blocks)):
             yield f"```python\n{code}\n```\n"
-    for one in _functions():
-        place = f"../src/{one.relative_package_filepath.as_posix()}"
-        yield f"### `{one.name}`\n\n[`{one.name}`]({place}): {_sentence(one)}\n\n{_code(one, one.name)}"
 
 
-def _classes() -> Iterator[tuple[str, griffe.Class]]:
-    public = {name: getattr(fairlane, name) for name in fairlane.__all__}
+@cache
+def _public() -> dict[str, griffe.Class | griffe.Function]:
+    """Return the public classes and functions by name, those that are met without an import too."""
+    names = {name: getattr(fairlane, name) for name in fairlane.__all__}
     reached = {path.rpartition(".")[2] for path in REACHED.values()}
-    names = [
-        name
-        for name, one in public.items()
-        if isinstance(one, type) and not issubclass(one, FairlaneError) and name not in reached
-    ]
-    for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
-        yield name, _class(name)
-    for place, path in REACHED.items():
-        yield place, _class(path)
-    for path in TESTING:
-        yield path.rpartition(".")[2], _class(path)
+    paths = {
+        name: name
+        for name, one in names.items()
+        if isfunction(one) or (isinstance(one, type) and not issubclass(one, FairlaneError) and name not in reached)
+    }
+    paths |= REACHED | {path.rpartition(".")[2]: path for path in TESTING}
+    return {name: _made(path) for name, path in paths.items()}
 
 
-def _functions() -> Iterator[griffe.Function]:
-    for name in fairlane.__all__:
-        if isfunction(getattr(fairlane, name)):
-            alias = _package()[name]
-            made = alias.final_target if isinstance(alias, griffe.Alias) else alias
-            assert isinstance(made, griffe.Function), name
-            yield made
+def unplaced() -> set[str]:
+    """Return the public names that no page has, or more than one, and those of pages that are not public."""
+    placed = Counter(name for names in NAMES.values() for name in names.split())
+    return {name for name in {*placed, *_public()} if placed[name] != 1 or name not in _public()}
 
 
 def _describe(title: str, made: griffe.Class) -> Iterator[str]:
