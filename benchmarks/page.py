@@ -121,7 +121,7 @@ What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   on this machine, before several labels were counted at once, and dead letters read by what was decided: two labels
   that very many jobs have, but none has both, 0.11 s to list and 0.44 s to count, instead of 0.05 and 0.13, and a page
   of all dead letters 0.24 s instead of 0.01.
-- A session that holds a snapshot makes claims slower: see [Known limits](architecture.md#known-limits).
+- A session that holds a snapshot makes claims slower: see [Known limits](known-limits.md).
 """
 _FAIRNESS: Final = """
 ## Fairness

@@ -465,6 +465,14 @@ def test_a_command_that_does_not_exist_is_noticed(wrong: str) -> None:
     assert complaint_about(wrong)
 
 
+# --- Length ---
+
+
+def test_no_page_is_longer_than_400_lines() -> None:
+    lengths = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in PAGES}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}, "split it by subject"
+
+
 # --- Pages that are made from code ---
 
 

@@ -98,10 +98,10 @@ are on the machine's disk without `fsync`: what is tested is the loss of process
 Clocks lie only on PostgreSQL, whose own clock is the one that counts; SQLite has none but its machine's.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
-([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
+([why](hard-places.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
 some jobs wait for longer than two leases. Of a worker's jobs that are lost for the third time the only one is a dead
 letter; several may be started apart from each other, and then go to the end of their lanes
-([why](architecture.md#which-job-took-its-worker-down)): behind a long backlog they wait for as long as that takes.
+([why](hard-places.md#which-job-took-its-worker-down)): behind a long backlog they wait for as long as that takes.
 
 ## Beside storms
 
@@ -221,7 +221,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
         lines.append(
             f"- {len(suspects)} more had lost a worker for the third time or more, and ran again after "
             f"{suspects[0]:.2f} to {suspects[-1]:.2f} s: such jobs may have taken it down, so several of one worker "
-            "are started one after the other ([why](architecture.md#which-job-took-its-worker-down))."
+            "are started one after the other ([why](hard-places.md#which-job-took-its-worker-down))."
         )
     if claims := one["first_claims"]:
         lines.append(
