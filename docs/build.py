@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = {
     ROOT / "README.md": "index.md",
     ROOT / "CONTRIBUTING.md": "contributing.md",
+    ROOT / "AGENTS.md": "agents.md",
     # Not security.md: that is what Fairlane defends against, and some file systems know no capital letters.
     ROOT / "SECURITY.md": "vulnerabilities.md",
 }

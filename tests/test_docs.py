@@ -30,13 +30,14 @@ from tests.store.logins import bound_logins
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted(DOCS.rglob("*.md"))]
 WEB_RECIPES: Final = ("docs/how-to/fastapi.md", "docs/how-to/flask.md")
 # By files and commands of their own.
 FOLLOWED_RECIPES: Final = (
     ("docs/how-to/parameters.md", "Change a handler while jobs wait"),
     *((page, None) for page in WEB_RECIPES),
 )
+BUILT: Final = "src/fairlane/dashboard"  # by `make dashboard`; it is not committed
 OTHER_TERMINALS: Final = ("second terminal", "third terminal")
 MARKDOWN: Final = MarkdownIt("commonmark").enable("table")
 
@@ -422,6 +423,13 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 
 @by_page
+def test_every_path_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
+    named = [token.content for token in tokens_of(page) if token.type == "code_inline"]
+    paths = [one for one in named if re.fullmatch(r"(src|tests|docs|frontend|benchmarks|examples)/[\w./-]+", one)]
+    assert [path for path in paths if not (ROOT / path).exists() and path != BUILT] == []
+
+
+@by_page
 def test_every_name_that_links_to_code_is_defined_there(page: Path) -> None:
     for target, text in links_of(page):
         if not re.search(r"(^|/)(src|tests)/.*\.py$", target) or text.endswith((".py", "/")):
@@ -463,6 +471,32 @@ def test_every_command_and_its_options_exist(page: Path) -> None:
 @pytest.mark.parametrize("wrong", ["fairlane none", "fairlane jobs none", "fairlane jobs list --none"])
 def test_a_command_that_does_not_exist_is_noticed(wrong: str) -> None:
     assert complaint_about(wrong)
+
+
+# --- Words and numbers ---
+
+# What a reader meets everywhere: in the code, the command line, the dashboard and these pages.
+KEPT_WORDS: Final = {
+    *("claim", "lease", "attempt", "outcome", "transition", "stage", "rescue", "snooze", "lane", "dead letter"),
+}
+
+
+def first_cells_of(page: Path) -> list[str]:
+    """Return the first cell of each row of a page's tables, without their heads."""
+    return re.findall(r"^\| ([^|]+?) \|.*\|$", page.read_text(encoding="utf-8"), re.MULTILINE)[1:]
+
+
+def test_the_glossary_has_the_words_that_are_kept_each_once_and_in_order() -> None:
+    terms = first_cells_of(DOCS / "glossary.md")
+    assert set(terms) >= KEPT_WORDS
+    assert terms == sorted(set(terms), key=str.lower)
+
+
+def test_each_requirement_that_is_named_stands_on_its_page() -> None:
+    files = [file for folder in ("src", "tests", "docs", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    named = {number for file in files for number in re.findall(r"\bR\d{1,2}\b", file.read_text(encoding="utf-8"))}
+    assert named
+    assert named - {*first_cells_of(DOCS / "requirements.md")} == set()
 
 
 # --- Length ---
