@@ -35,7 +35,7 @@ REACHED: Final = {
     "fl.members": "tenancy.members.Members",
     "fl.queues": "tenancy.pausing.Pauses",
     "fl.maintenance": "tenancy.pausing.Maintenance",
-    "fl.job_types": "control.job_types.JobTypes",
+    "fl.job_types": "jobtypes.verbs.JobTypes",
     "fl.dead_letters": "control.dead_letters.DeadLetters",
     "fl.bulk": "control.bulk.Bulk",
     "fl.schedules": "control.schedules.Schedules",
@@ -46,7 +46,7 @@ REACHED: Final = {
     "fl.workers": "control.workers.Workers",
     "fl.aio": "aio.AsyncVerbs",
     "fl.worker(…)": "engine.worker.Worker",
-    "@fl.job_type(…)": "registry.job_types.JobType",
+    "@fl.job_type(…)": "jobtypes.job_type.JobType",
     "ctx.log": "engine.context.JobLog",
     "ctx.parents": "engine.context.Parent",
 }

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from fairlane.config import WebSettings as WebSettings
     from fairlane.control.batch import Submission as Submission
     from fairlane.control.batch import new_id as new_id
-    from fairlane.control.job_types import JobTypeLimit as JobTypeLimit
-    from fairlane.control.job_types import JobTypeView as JobTypeView
     from fairlane.control.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.domain.accounts import AuditEntry as AuditEntry
     from fairlane.domain.accounts import Token as Token
@@ -138,10 +136,12 @@ if TYPE_CHECKING:
     from fairlane.engine.context import Track as Track
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Worker as Worker
-    from fairlane.registry.job_types import JobType as JobType
-    from fairlane.registry.options import Isolation as Isolation
-    from fairlane.registry.options import OnDuplicate as OnDuplicate
-    from fairlane.registry.options import Options as Options
+    from fairlane.jobtypes.job_type import JobType as JobType
+    from fairlane.jobtypes.options import Isolation as Isolation
+    from fairlane.jobtypes.options import OnDuplicate as OnDuplicate
+    from fairlane.jobtypes.options import Options as Options
+    from fairlane.jobtypes.verbs import JobTypeLimit as JobTypeLimit
+    from fairlane.jobtypes.verbs import JobTypeView as JobTypeView
     from fairlane.store.clock import Clock as Clock
     from fairlane.tenancy.directory import Directory as Directory
     from fairlane.tenancy.directory import Membership as Membership
@@ -152,7 +152,7 @@ _NAMES: Final = {
     "app": "Fairlane",
     "config": "Settings WebSettings",
     "control.batch": "Submission new_id",
-    "control.job_types": "JobTypeLimit JobTypeView",
+    "jobtypes.verbs": "JobTypeLimit JobTypeView",
     "control.open_transactions": "TransactionNotUsed",
     "domain.accounts": "AuditEntry Token User",
     "domain.arguments": "INHERIT Seconds",
@@ -185,8 +185,8 @@ _NAMES: Final = {
     "domain.schedules": "Missed Schedule Timetable",
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
     "tenancy.directory": "Directory Membership Standing",
-    "registry.job_types": "JobType",
-    "registry.options": "Isolation OnDuplicate Options",
+    "jobtypes.job_type": "JobType",
+    "jobtypes.options": "Isolation OnDuplicate Options",
     "engine.context": "Interrupted JobContext JobLog Level Parent Receipt Track",
     "engine.worker": "Drained Worker",
     "store.clock": "Clock",

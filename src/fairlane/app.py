@@ -29,10 +29,10 @@ from fairlane.encryption.master_keys import MasterKeys
 from fairlane.encryption.pieces import save
 from fairlane.encryption.sealing import Unreadable
 from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
+from fairlane.jobtypes import options as o
+from fairlane.jobtypes.catalogue import Catalogue
+from fairlane.jobtypes.options import Isolation, OnDuplicate, Options
 from fairlane.reads.service import Reads
-from fairlane.registry import options as o
-from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.options import Isolation, OnDuplicate, Options
 from fairlane.store import schema
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from fairlane.control.bulk_steps import BulkSteps
     from fairlane.control.dead_letters import DeadLetters
     from fairlane.control.idempotency import Idempotency
-    from fairlane.control.job_types import JobTypes
     from fairlane.control.jobs import JobControl
     from fairlane.control.schedules import Schedules
     from fairlane.control.submission import Submitter
@@ -66,7 +65,8 @@ if TYPE_CHECKING:
     from fairlane.encryption.keys import Keys
     from fairlane.engine.context import JobContext
     from fairlane.engine.worker import Worker
-    from fairlane.registry.job_types import JobType
+    from fairlane.jobtypes.job_type import JobType
+    from fairlane.jobtypes.verbs import JobTypes
     from fairlane.store.shared_threads import SharedThreads
     from fairlane.tenancy.audit import Audit
     from fairlane.tenancy.members import Members
@@ -186,7 +186,7 @@ class Fairlane:
 
     @cached_property
     def job_types(self) -> "JobTypes":
-        from fairlane.control.job_types import JobTypes
+        from fairlane.jobtypes.verbs import JobTypes
 
         return JobTypes(self.database, self.emit, self.directory, self.catalogue)
 
@@ -326,8 +326,8 @@ class Fairlane:
         """
         from fairlane.engine.context import JobContext
         from fairlane.engine.executors.target import check_importable
-        from fairlane.registry.handlers import check_context
-        from fairlane.registry.job_types import ErrorClasses, JobType
+        from fairlane.jobtypes.handlers import check_context
+        from fairlane.jobtypes.job_type import ErrorClasses, JobType
 
         if not isinstance(name, str):
             raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')

@@ -13,7 +13,7 @@ import pytest
 
 from fairlane import Fairlane, Job, JobContext, StorageUnavailable
 from fairlane.domain.events import BreakerOpened, HandlerAbandoned, JobEnded, StorageLost
-from fairlane.registry.options import Isolation
+from fairlane.jobtypes.options import Isolation
 from fairlane.testing import ManualClock
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, engine, running, until

@@ -29,7 +29,7 @@ from fairlane import (
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
 from fairlane.engine.scheduler import Scheduler
-from fairlane.registry.parameters import ParameterSchema, PreparedParameters
+from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters
 from fairlane.store.statements import organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import schedules

@@ -26,8 +26,8 @@ from fairlane.cli import output, submitting
 from fairlane.cli.lookup import find_id
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk import Bulk
-from fairlane.control.job_types import JobTypes
 from fairlane.domain.breaker import Pair, opened
+from fairlane.jobtypes.verbs import JobTypes
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run, running_worker
 from tests.engine.worker_kit import running

@@ -19,8 +19,8 @@ from fairlane.engine.context import Interrupt, JobContext
 from fairlane.engine.executors.async_ import InThread
 from fairlane.engine.executors.base import Call, Executor, Raised
 from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
-from fairlane.registry.job_types import ErrorClasses, JobType
-from fairlane.registry.options import Isolation, Options
+from fairlane.jobtypes.job_type import ErrorClasses, JobType
+from fairlane.jobtypes.options import Isolation, Options
 from fairlane.store.shared_threads import SharedThreads
 from tests.patience import PATIENCE
 

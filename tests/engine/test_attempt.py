@@ -13,8 +13,8 @@ from fairlane.engine.attempt import Attempt
 from fairlane.engine.context import JobContext
 from fairlane.engine.executors.base import START_LIMIT, Call, Execution, OnEnd
 from fairlane.engine.reports import Interruption
-from fairlane.registry.job_types import ErrorClasses, JobType
-from fairlane.registry.options import Isolation, Options
+from fairlane.jobtypes.job_type import ErrorClasses, JobType
+from fairlane.jobtypes.options import Isolation, Options
 from tests.engine.recording import facts
 
 

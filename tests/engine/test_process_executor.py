@@ -20,7 +20,7 @@ from fairlane.engine.executors import process, wire
 from fairlane.engine.executors.base import Abandoned, NotBegun, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress, Report
-from fairlane.registry.options import Isolation
+from fairlane.jobtypes.options import Isolation
 from tests.engine import handlers
 from tests.engine.recording import Begun, RecordingChannel, Watched, call, end_of
 from tests.patience import PATIENCE
@@ -423,7 +423,7 @@ async def test_a_child_that_a_handler_left_processes_in_is_replaced(
 async def test_no_child_outlives_a_killed_worker(how: str) -> None:
     code = """
 import asyncio, sys
-from fairlane.registry.options import Isolation
+from fairlane.jobtypes.options import Isolation
 from fairlane.engine.executors.process import ProcessExecutor
 from tests.engine import handlers
 from tests.engine.recording import Begun, RecordingChannel, call

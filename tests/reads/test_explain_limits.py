@@ -9,8 +9,8 @@ from fairlane.domain.breaker import REST
 from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.jobtypes.options import Options
 from fairlane.reads.service import Reads
-from fairlane.registry.options import Options
 from fairlane.store.statements import running_limits
 from fairlane.tenancy.directory import Standing
 from tests.reads.world import Host, World

@@ -15,7 +15,7 @@ from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
-from fairlane.registry.options import Options
+from fairlane.jobtypes.options import Options
 from fairlane.store.statements import (
     breakers,
     cancel,

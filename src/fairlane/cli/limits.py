@@ -27,7 +27,7 @@ from fairlane.domain.limits import Limit, LimitUse, Subject
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
-    from fairlane.control.job_types import JobTypeLimit
+    from fairlane.jobtypes.verbs import JobTypeLimit
 
 OnlyOf = Annotated[
     str | None,

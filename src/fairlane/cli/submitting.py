@@ -22,7 +22,7 @@ from fairlane.domain.arguments import INHERIT
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.statuses import TERMINAL, WAITING
-from fairlane.registry.options import OnDuplicate
+from fairlane.jobtypes.options import OnDuplicate
 
 if TYPE_CHECKING:
     from fairlane import Explanation, Fairlane

@@ -30,7 +30,7 @@ from fairlane.cli.session import engine
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
-    from fairlane.control.job_types import JobTypeView
+    from fairlane.jobtypes.verbs import JobTypeView
 
 queues = typer.Typer()
 types = typer.Typer()

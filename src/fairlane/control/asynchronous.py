@@ -12,12 +12,12 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
-from fairlane.control.job_types import JobTypes
 from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
 from fairlane.encryption.keys import Keys
+from fairlane.jobtypes.verbs import JobTypes
 from fairlane.store.borrow import ASYNC, is_a
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.tenancy.audit import Audit

@@ -22,8 +22,8 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Access
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.domain.texts import require_organization
-from fairlane.registry.job_types import JobType
-from fairlane.registry.options import OnDuplicate
+from fairlane.jobtypes.job_type import JobType
+from fairlane.jobtypes.options import OnDuplicate
 from fairlane.store.statements.drafts import at
 
 # What a UUIDv7 has in these of its bits: the version and the variant.

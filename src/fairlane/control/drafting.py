@@ -28,9 +28,9 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.encryption.sealing import Ring
-from fairlane.registry.catalogue import RegisteredType
-from fairlane.registry.options import timeout_seconds
-from fairlane.registry.parameters import ParameterSchema, PreparedParameters
+from fairlane.jobtypes.catalogue import RegisteredType
+from fairlane.jobtypes.options import timeout_seconds
+from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters
 from fairlane.store.statements.drafts import Dedup, Draft, Kind, RateLimit
 from fairlane.tenancy.directory import Membership, Standing, memberships, roles_for, standings
 from fairlane.tenancy.tenants import no_member, unknown

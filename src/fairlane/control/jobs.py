@@ -31,7 +31,7 @@ from fairlane.domain.texts import storable
 from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Unreadable
-from fairlane.registry.catalogue import Catalogue
+from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit

@@ -13,7 +13,7 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import Priority
 from fairlane.encryption.keyring import Shown
 from fairlane.encryption.sealing import Unreadable
-from fairlane.registry.catalogue import RegisteredType
+from fairlane.jobtypes.catalogue import RegisteredType
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 

@@ -23,7 +23,7 @@ from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import SCHEDULE_NAMES, storable
 from fairlane.encryption.keyring import Keyring
-from fairlane.registry.catalogue import Catalogue, RegisteredType
+from fairlane.jobtypes.catalogue import Catalogue, RegisteredType
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements

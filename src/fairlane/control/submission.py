@@ -24,7 +24,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Ring
-from fairlane.registry.catalogue import Catalogue, RegisteredType, held_types
+from fairlane.jobtypes.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.store.borrow import Home, aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race, is_read_only
 from fairlane.store.engine import engine_of

@@ -2,7 +2,7 @@
 
     fl1:<version of the organization's key>:<base64 of nonce and ciphertext>
 
-`registry.sealing` makes and opens them; here is what the store needs to know of them, and it knows no key.
+`encryption.sealing` makes and opens them; here is what the store needs to know of them, and it knows no key.
 """
 
 from collections.abc import Callable

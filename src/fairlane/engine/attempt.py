@@ -44,9 +44,9 @@ from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
 from fairlane.engine.service import SOON, next_wait
 from fairlane.engine.start_checks import DEFERRED, Read
-from fairlane.registry.job_types import JobType
-from fairlane.registry.options import Isolation
-from fairlane.registry.parameters_values import encode_result
+from fairlane.jobtypes.job_type import JobType
+from fairlane.jobtypes.options import Isolation
+from fairlane.jobtypes.parameters_values import encode_result
 
 if TYPE_CHECKING:
     from fairlane.engine.slots import Slots

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.encryption.artifacts import ArtifactStorage
-from fairlane.registry.options import Options
+from fairlane.jobtypes.options import Options
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import (
     breakers,

@@ -36,7 +36,7 @@ from fairlane.encryption.pieces import save
 from fairlane.engine import own_loop
 from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Interruption, LoggedLine, Progress, Report
-from fairlane.registry.parameters_values import encoded
+from fairlane.jobtypes.parameters_values import encoded
 
 T = TypeVar("T")
 AnyIterable = Iterable[T] | AsyncIterable[T]

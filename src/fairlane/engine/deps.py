@@ -10,7 +10,7 @@ from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import Keyring
 from fairlane.engine.bulk_actions import GoOn
 from fairlane.engine.scheduler import TickSubmitter
-from fairlane.registry.catalogue import Catalogue
+from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database

@@ -30,7 +30,7 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import is_gone
-from fairlane.registry.options import Options
+from fairlane.jobtypes.options import Options
 from fairlane.store.line import Line
 from fairlane.store.statements import claim_round, running_limits
 from fairlane.store.statements.claim import MOST_AT_ONCE, Claimed, Wanted

@@ -27,8 +27,8 @@ from fairlane.engine.reports import Interruption
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread, wait_until
 from fairlane.engine.start_checks import Checked
-from fairlane.registry.job_types import JobType
-from fairlane.registry.options import Isolation
+from fairlane.jobtypes.job_type import JobType
+from fairlane.jobtypes.options import Isolation
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements.workers import WorkerCard
 

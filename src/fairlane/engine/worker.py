@@ -51,7 +51,7 @@ from fairlane.engine.service import SOON, Outage, Service, end_services, in_thre
 from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
 from fairlane.engine.watch import Watch
-from fairlane.registry.catalogue import held_types
+from fairlane.jobtypes.catalogue import held_types
 from fairlane.store import schema
 from fairlane.store.hints import Listener
 from fairlane.store.statements.workers import WorkerCard

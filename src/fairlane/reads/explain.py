@@ -17,8 +17,8 @@ from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_not_f
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
+from fairlane.jobtypes.options import Options
 from fairlane.reads.history import log_entry
-from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
 from fairlane.store.statements import (
     breakers,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection
 
 from fairlane.domain.limits import Limit, LimitUse, Subject, limits_on, running_by_subject
-from fairlane.registry.options import Options
+from fairlane.jobtypes.options import Options
 from fairlane.store.clock import Clock
 from fairlane.store.statements import job_types, running_limits
 

@@ -517,8 +517,8 @@ _index(audit, "fairlane_audit_subject", "organization_id subject at id")
 job_types = _table(
     "fairlane_job_types",
     Column("name", NAME, primary_key=True),
-    Column("schema", Text, nullable=False),  # JSON document of registry.parameters
-    Column("options", Text, nullable=False),  # JSON document of registry.job_types
+    Column("schema", Text, nullable=False),  # JSON document of jobtypes.parameters
+    Column("options", Text, nullable=False),  # JSON document of jobtypes.options
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("registered_at", Instant, nullable=False),
 )

@@ -29,13 +29,13 @@ from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import JobTypePath, QueuePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
 from fairlane.api.values import Flag, Number, OrganizationId, Text, Whole
-from fairlane.control.job_types import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.permissions import Right
 from fairlane.domain.shares import Shares
 from fairlane.domain.timeline import Timeline
+from fairlane.jobtypes.verbs import JobTypeLimit, JobTypeView
 
 router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 

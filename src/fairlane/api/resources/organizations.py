@@ -13,11 +13,11 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.overviews import Minutes
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import Text
-from fairlane.control.job_types import JobTypeView
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
+from fairlane.jobtypes.verbs import JobTypeView
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["organization"])
 

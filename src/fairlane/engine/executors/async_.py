@@ -26,8 +26,8 @@ from fairlane.engine.executors.base import (
     run_async,
 )
 from fairlane.engine.reports import Interruption
-from fairlane.registry.job_types import JobType
-from fairlane.registry.parameters_values import encode_small
+from fairlane.jobtypes.job_type import JobType
+from fairlane.jobtypes.parameters_values import encode_small
 
 # Has a thread do it for a type and an organization.
 InThread: TypeAlias = Callable[[JobType[..., Any], str, Callable[[], None]], "Future[Any]"]

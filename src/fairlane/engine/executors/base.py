@@ -10,7 +10,7 @@ from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport, Outcome
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
-from fairlane.registry.job_types import JobType
+from fairlane.jobtypes.job_type import JobType
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped. A handler
 # waits as long for a thread or process that the system does not give, before another worker shall have it.

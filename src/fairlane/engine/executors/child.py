@@ -42,8 +42,8 @@ from fairlane.engine.executors.base import ending, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report
-from fairlane.registry.parameters import Signature
-from fairlane.registry.parameters_values import encode_result
+from fairlane.jobtypes.parameters import Signature
+from fairlane.jobtypes.parameters_values import encode_result
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

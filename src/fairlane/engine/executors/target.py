@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.registry.job_types import JobType
+from fairlane.jobtypes.job_type import JobType
 
 
 def importable_target(function: Callable[..., object]) -> tuple[str, str]:

@@ -38,8 +38,8 @@ from pydantic_core import PydanticUndefined
 from typing_extensions import ReadOnly, TypeAliasType, is_typeddict
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.registry.parameters_constraints import Node, constrain, flattened
-from fairlane.registry.parameters_values import wire_names
+from fairlane.jobtypes.parameters_constraints import Node, constrain, flattened
+from fairlane.jobtypes.parameters_values import wire_names
 
 _SCALARS: Final[dict[type, str]] = {
     type(None): "null",

@@ -11,9 +11,9 @@ from hypothesis import given
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from fairlane.domain.errors import InvalidParameters
-from fairlane.registry.parameters import Signature
-from fairlane.registry.parameters_json_schema import json_schema
-from tests.registry.test_parameters import ARGUMENTS, EVERYTHING, Renamed
+from fairlane.jobtypes.parameters import Signature
+from fairlane.jobtypes.parameters_json_schema import json_schema
+from tests.jobtypes.test_parameters import ARGUMENTS, EVERYTHING, Renamed
 
 
 class Line(BaseModel):

@@ -8,8 +8,8 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, refusal
 from fairlane.domain.jobs import Job
 from fairlane.domain.texts import JOB_TYPE_NAMES
-from fairlane.registry.options import Isolation, Options
-from fairlane.registry.parameters import Signature
+from fairlane.jobtypes.options import Isolation, Options
+from fairlane.jobtypes.parameters import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")

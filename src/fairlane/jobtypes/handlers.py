@@ -6,7 +6,7 @@ from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.registry.parameters import resolved
+from fairlane.jobtypes.parameters import resolved
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 

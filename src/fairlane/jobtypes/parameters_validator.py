@@ -21,8 +21,8 @@ from fairlane.domain.canonical import Unordered, canonical
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.secrets import MARK, Secret, is_marked
-from fairlane.registry.parameters_constraints import CONSTRAINTS, Node
-from fairlane.registry.parameters_values import json_form, unordered
+from fairlane.jobtypes.parameters_constraints import CONSTRAINTS, Node
+from fairlane.jobtypes.parameters_values import json_form, unordered
 
 
 def validator_of(document: Node) -> SchemaValidator:

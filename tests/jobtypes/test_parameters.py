@@ -32,8 +32,8 @@ from typing_extensions import TypedDict, is_typeddict
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge, PermanentError
 from fairlane.domain.numbers import long_numbers, read_json
-from fairlane.registry.parameters import ParameterSchema, PreparedParameters, Signature
-from fairlane.registry.parameters_values import encode_result
+from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters, Signature
+from fairlane.jobtypes.parameters_values import encode_result
 
 
 class Colour(Enum):

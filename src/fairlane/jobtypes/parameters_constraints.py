@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from fairlane.registry.parameters_values import json_form
+from fairlane.jobtypes.parameters_values import json_form
 
 Node = dict[str, Any]
 

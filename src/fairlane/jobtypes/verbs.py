@@ -17,9 +17,9 @@ from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import ORGANIZATION_IDS, storable
-from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.options import Options, rate_window
-from fairlane.registry.parameters_json_schema import json_schema
+from fairlane.jobtypes.catalogue import Catalogue
+from fairlane.jobtypes.options import Options, rate_window
+from fairlane.jobtypes.parameters_json_schema import json_schema
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements

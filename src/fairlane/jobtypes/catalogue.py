@@ -10,9 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, JobTypeDisabled, JobTypeNotFound, StorageUnavailable
-from fairlane.registry.job_types import JobType
-from fairlane.registry.options import Options
-from fairlane.registry.parameters import ParameterSchema
+from fairlane.jobtypes.job_type import JobType
+from fairlane.jobtypes.options import Options
+from fairlane.jobtypes.parameters import ParameterSchema
 from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import job_types as statements
