@@ -83,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.store.scope_guard")
     config.pluginmanager.import_plugin("tests.store.compiled_once")
     config.pluginmanager.import_plugin("tests.store.as_owner")
-    config.pluginmanager.import_plugin("tests.control.cheap_passwords")
+    config.pluginmanager.import_plugin("tests.accounts.cheap_passwords")
     config.pluginmanager.import_plugin("tests.encryption.settled_keys")
     config.pluginmanager.import_plugin("tests.short_run")
     if os.environ.get("FAIRLANE_TEST_FAULTS"):

@@ -45,6 +45,9 @@ from fairlane.tenancy.host_directory import HostDirectory
 
 # What only some processes use is imported where it is used: most commands need one group of verbs.
 if TYPE_CHECKING:
+    from fairlane.accounts.tickets import Tickets
+    from fairlane.accounts.tokens import Tokens
+    from fairlane.accounts.users import Users
     from fairlane.aio import AsyncVerbs
     from fairlane.control.batch import Submission
     from fairlane.control.bulk import Bulk
@@ -55,9 +58,6 @@ if TYPE_CHECKING:
     from fairlane.control.schedules import Schedules
     from fairlane.control.submission import Submitter
     from fairlane.control.submission_on_loops import LoopSubmitter
-    from fairlane.control.tickets import Tickets
-    from fairlane.control.tokens import Tokens
-    from fairlane.control.users import Users
     from fairlane.control.waiting import WaitingJobs
     from fairlane.control.workers import Workers
     from fairlane.domain.explain import Explanation
@@ -216,19 +216,19 @@ class Fairlane:
 
     @cached_property
     def users(self) -> "Users":
-        from fairlane.control.users import Users
+        from fairlane.accounts.users import Users
 
         return Users(self.database)
 
     @cached_property
     def tokens(self) -> "Tokens":
-        from fairlane.control.tokens import Tokens
+        from fairlane.accounts.tokens import Tokens
 
         return Tokens(self.database, self.directory)
 
     @cached_property
     def tickets(self) -> "Tickets":
-        from fairlane.control.tickets import Tickets
+        from fairlane.accounts.tickets import Tickets
 
         return Tickets(self.database)
 

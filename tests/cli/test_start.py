@@ -21,7 +21,7 @@ NOT_THEIRS = {
     "cryptography",
     "fairlane.aio",
     "fairlane.control.submission",
-    "fairlane.control.users",
+    "fairlane.accounts.users",
     "fairlane.engine.worker",
     "reportlab",
 }

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from fairlane.accounts import tokens
 from fairlane.api import scope
-from fairlane.control import tokens
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Within
 from tests.api.routes import Route, body_of, nobodys, routes

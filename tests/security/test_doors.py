@@ -17,17 +17,17 @@ from sqlalchemy import text
 from starlette.datastructures import Headers
 
 from fairlane import ConfigurationError, JobContext, WebSettings
+from fairlane.accounts import passwords
 from fairlane.api import bodies, downloads, sockets
 from fairlane.api.bodies import SMALL
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.cli import server
-from fairlane.control import passwords
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.realtime import sse
 from fairlane.realtime.sockets import LARGEST
+from tests.accounts.cheap_passwords import REAL
 from tests.api.served import PASSWORD, Api
-from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
 from tests.realtime.watching import tell_much, ticket_of
 from tests.realtime.wire import Wire

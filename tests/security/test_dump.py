@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from fairlane import Fairlane, JobContext, PermissionDenied, Submission
+from fairlane.accounts.tokens import PREFIX
 from fairlane.control.idempotency import Key
-from fairlane.control.tokens import PREFIX
 from fairlane.realtime.feed import Feed
 from fairlane.store import tables
 from fairlane.store.tables import metadata

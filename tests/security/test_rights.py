@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import update
 
+from fairlane.accounts.passwords import fits
+from fairlane.accounts.tokens import Tokens
 from fairlane.api.authentication import Authentication
-from fairlane.control.passwords import fits
-from fairlane.control.tokens import Tokens
 from fairlane.store.tables import tokens
 from tests.api.served import OPERATOR, PASSWORD, Api
 
@@ -123,7 +123,7 @@ def test_a_login_beside_what_ends_it_opens_nothing(api: Api, monkeypatch: pytest
             api.fl.users.delete(OPERATOR)
         return is_right
 
-    monkeypatch.setattr("fairlane.control.users.fits", slow)
+    monkeypatch.setattr("fairlane.accounts.users.fits", slow)
     answer = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     assert (answer.status_code, answer.json()["type"]) == (401, "urn:fairlane:problem:login-failed")
 

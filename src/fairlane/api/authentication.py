@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fairlane.accounts.tokens import PREFIX
 from fairlane.api import problems
 from fairlane.api.access import access_of
 from fairlane.api.bodies import may_be_large
@@ -25,7 +26,6 @@ from fairlane.api.rates import Rates
 from fairlane.api.turns import PLACE, Turns
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
-from fairlane.control.tokens import PREFIX
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal

@@ -10,11 +10,11 @@ from functools import partial, wraps
 from inspect import signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from fairlane.accounts.tokens import Tokens
+from fairlane.accounts.users import Users
 from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.schedules import Schedules
-from fairlane.control.tokens import Tokens
-from fairlane.control.users import Users
 from fairlane.control.workers import Workers
 from fairlane.encryption.keys import Keys
 from fairlane.jobtypes.verbs import JobTypes

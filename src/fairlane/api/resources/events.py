@@ -8,12 +8,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from fairlane.accounts.tickets import TICKET
 from fairlane.api.authentication import ROOT
 from fairlane.api.places import place_in
 from fairlane.api.rates import Rate, whose
 from fairlane.api.representations import EXAMPLE_ID
 from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
-from fairlane.control.tickets import TICKET
 from fairlane.domain.permissions import Principal, Right
 from fairlane.realtime.live import Opened
 from fairlane.realtime.sse import Stream

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.accounts.users import SESSION
 from fairlane.api.authentication import COOKIE, ROOT, network_of, session_of
 from fairlane.api.headers import headers_told
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
-from fairlane.control.users import SESSION
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.permissions import CredentialKind, Principal, Right
 

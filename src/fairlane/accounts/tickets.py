@@ -11,8 +11,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.tokens import of_token
-from fairlane.control.users import hash_of, of_jwt, of_session
+from fairlane.accounts.tokens import of_token
+from fairlane.accounts.users import hash_of, of_jwt, of_session
 from fairlane.domain.permissions import Credential, CredentialKind, Principal
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import credentials

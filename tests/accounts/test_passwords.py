@@ -2,7 +2,7 @@
 
 from argon2 import PasswordHasher, extract_parameters
 
-from tests.control.cheap_passwords import REAL, REAL_NOBODY
+from tests.accounts.cheap_passwords import REAL, REAL_NOBODY
 
 
 def test_a_password_costs_what_argon2_recommends_and_so_does_that_of_nobody():

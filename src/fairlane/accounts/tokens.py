@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.users import hash_of
+from fairlane.accounts.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.arguments import Seconds, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.passwords import fits, hashed
+from fairlane.accounts.passwords import fits, hashed
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, UserExists, remedied
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
