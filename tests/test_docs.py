@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -505,6 +505,30 @@ def test_each_requirement_that_is_named_stands_on_its_page() -> None:
 def test_no_page_is_longer_than_400_lines() -> None:
     lengths = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in PAGES}
     assert {name: lines for name, lines in lengths.items() if lines > 400} == {}, "split it by subject"
+
+
+def sentences_of(page: Path) -> Iterator[str]:
+    """Yield the sentences of a page's prose. A piece of code in a sentence counts as a word; tables are left out."""
+    tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))
+    for before, token in pairwise(tokens):
+        if token.type == "inline" and before.type == "paragraph_open":
+            words = {"code_inline": "X", "softbreak": " "}
+            text = "".join(words.get(one.type, one.content) for one in token.children or ())
+            yield from re.split(r"(?<=[.!?])[\"”)]*\s+(?=[\"“(…A-Z0-9])", text)
+
+
+def test_no_sentence_of_prose_has_more_than_30_words() -> None:
+    generated = {DOCS / "benchmarks.md", DOCS / "reliability.md", state_machine.PAGE, *reference_pages.PAGES}
+    long = [
+        (len(sentence.split()), f"{page.relative_to(ROOT)}: {sentence}")
+        for page in PAGES
+        if page not in generated
+        for sentence in sentences_of(page)
+        if len(sentence.split()) > 30
+    ]
+    assert not long, "make two sentences of it, the longest first:\n" + "\n".join(
+        f"{words} words in {sentence}" for words, sentence in sorted(long, reverse=True)
+    )
 
 
 # --- Pages that are made from code ---
