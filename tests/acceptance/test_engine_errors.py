@@ -13,8 +13,11 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 from pydantic import AfterValidator
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, registry
 
-from fairlane import JobContext, PermanentError, Snooze, TransientError
+from fairlane import JobContext, PermanentError, Snooze, SubmissionError, TransientError
+from fairlane.api import problem_of
 from fairlane.domain.events import JobEnded
 from fairlane.testing import ManualClock
 from tests.acceptance.apps import handlers
@@ -403,3 +406,40 @@ def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine
         assert now.status == "dead_letter", name
         assert now.error_type not in {None, "UnstorableOutcome"}, name
     assert fl.look(last).status == "completed"
+
+
+def test_a_submission_in_a_transaction_that_failed_is_the_handlers_own_failure(fl: Engine) -> None:
+    page = type("Page", (), {})
+    table = sa.Table("pages", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
+    registry().map_imperatively(page, table)
+    theirs = sa.create_engine(fl.database.engine.url)
+    table.metadata.create_all(theirs)
+    raised = []
+
+    @fl.job_type("work", max_retries=1)
+    def work(ctx: JobContext) -> None:
+        with Session(theirs) as session:
+            session.execute(table.insert().values(number=1))
+            twin = page()
+            twin.number = 1
+            session.add(twin)
+            with pytest.raises(IntegrityError):
+                session.flush()
+            try:
+                fl.submit("work", organization="acme", connection=session)
+            except SubmissionError as error:
+                raised.append(error)
+                raise
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).retry_count == 1
+    advance(fl, 600)
+    fl.drain()
+    theirs.dispose()
+    ended = fl.look(job)
+    assert (ended.status, ended.error_type) == ("dead_letter", "SubmissionError")
+    assert ended.error_message is not None
+    assert "has failed already" in ended.error_message
+    problem = problem_of(raised[0])
+    assert (problem.status, "Retry-After" in problem.headers) == (500, False)

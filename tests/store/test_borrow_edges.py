@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ResourceClosedError
 from sqlalchemy.orm import registry
 
-from fairlane import StorageUnavailable
+from fairlane import StorageUnavailable, SubmissionError
 from fairlane.store.borrow import borrow
 from fairlane.store.engine import engine_of
 from fairlane.store.transaction import Database
@@ -212,7 +212,7 @@ def test_connection_that_breaks_within_shows_the_error_that_broke_it(postgres: s
     with psycopg_host(postgres, autocommit=autocommit) as host:
         with pytest.raises(OperationalError, match="terminating connection"):
             host.lend(break_it)
-        with pytest.raises(StorageUnavailable, match="Your connection is closed"):
+        with pytest.raises(SubmissionError, match="Your connection is closed"):
             host.lend(put(1))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, registry
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, SubmissionError
 from fairlane.store.borrow import borrow
 from tests.store.hosts import (
     SqlAlchemyHost,
@@ -78,14 +78,14 @@ def test_a_closed_connection_is_refused(builder: Any, postgres: str) -> None:
         driver = host.lent.connection.driver_connection if isinstance(host, SqlAlchemyHost) else host.lent
         for closing in (driver, host.lent):
             closing.close()
-            with pytest.raises(StorageUnavailable, match=r"Your connection is closed.* open another one"):
+            with pytest.raises(SubmissionError, match=r"Your connection is closed.* open another one"):
                 host.lend(put(1))
 
 
 def test_a_closed_sqlite_connection_is_refused(sqlite: str) -> None:
     with sqlite_host(sqlite) as host:
         host.lent.close()
-        with pytest.raises(StorageUnavailable, match=r"Your connection is closed.* open another one"):
+        with pytest.raises(SubmissionError, match=r"Your connection is closed.* open another one"):
             host.lend(put(1))
 
 
@@ -110,7 +110,7 @@ def test_failed_transaction_is_named_and_can_be_rolled_back_by_its_owner(builder
     with builder(postgres) as host:
         with suppress(DBAPIError, psycopg.Error, psycopg2.Error):
             host.execute("SELECT 1 / 0")
-        with pytest.raises(StorageUnavailable, match="has failed already"):
+        with pytest.raises(SubmissionError, match="has failed already"):
             host.lend(put(1))
         host.rollback()
         host.lend(put(1))
@@ -128,14 +128,14 @@ def test_session_after_a_failed_flush_is_named(sqlite: str) -> None:
         host.lent.add(pending)
         with pytest.raises(IntegrityError):
             host.lent.flush()
-        with pytest.raises(StorageUnavailable, match="has failed already"):
+        with pytest.raises(SubmissionError, match="has failed already"):
             host.lend(put(2))
 
 
 def test_django_transaction_marked_for_rollback_is_named(sqlite: str) -> None:
     with django_host(sqlite, atomic=True) as host:
         host.lent.set_rollback(True)
-        with pytest.raises(StorageUnavailable, match="atomic block"):
+        with pytest.raises(SubmissionError, match="atomic block"):
             host.lend(put(1))
         host.rollback()
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable, SubmissionError
 from fairlane.store.engine import engine_of
 from fairlane.store.guest import ACCEPTED, receive, require_open
 from fairlane.store.transaction import Database
@@ -72,7 +72,8 @@ def borrow(connection: object) -> Iterator[Connection]:
 
     Raises:
         ConfigurationError: the connection is of no such kind, or in a mode that can't take our statements.
-        StorageUnavailable: the caller's transaction has failed already, or the connection is closed.
+        SubmissionError: the caller's transaction has failed already, or the connection is closed.
+        StorageUnavailable: a Session that had no connection yet found no database.
     """
     if is_a(connection, ASYNC, "AsyncConnection", "AsyncSession", "async_scoped_session"):
         raise ConfigurationError(
@@ -114,7 +115,7 @@ def _connection_of(session: Any) -> Connection:
         connection: Connection = session.connection()
         return connection
     except PendingRollbackError as error:
-        raise StorageUnavailable(_ABORTED) from error
+        raise SubmissionError(_ABORTED) from error
     except UnboundExecutionError as error:
         raise ConfigurationError(
             "This Session has no engine for Fairlane's tables; pass `session.connection(…)` with the one to use."
@@ -190,7 +191,7 @@ def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
         connection.exec_driver_sql(frame.enter)
     except DBAPIError as error:
         if _FAILED_TRANSACTION in (getattr(error.orig, "sqlstate", ""), getattr(error.orig, "pgcode", "")):
-            raise StorageUnavailable(_ABORTED) from error
+            raise SubmissionError(_ABORTED) from error
         raise
     try:
         yield

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, NoReturn, cast
 from sqlalchemy import Connection, Engine, NullPool, PoolProxiedConnection, create_engine
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, SubmissionError
 
 ACCEPTED: Final = (
     "Pass a SQLAlchemy Connection or Session, a sqlite3, psycopg or psycopg2 connection, or a Django connection to "
@@ -33,7 +33,7 @@ def receive(connection: object) -> "Guest":
 
     Raises:
         ConfigurationError: it is neither, or in a mode that can't take our statements.
-        StorageUnavailable: Django says that its transaction has failed already.
+        SubmissionError: Django says that its transaction has failed already.
     """
     owned = _unwrap_django(connection)
     if isinstance(owned, sqlite3.Connection):
@@ -47,15 +47,13 @@ def receive(connection: object) -> "Guest":
 
 
 def require_open(driver: Any) -> None:
-    """Raise StorageUnavailable if psycopg's, psycopg2's or sqlite3's connection, or SQLAlchemy's, is closed."""
+    """Raise SubmissionError if psycopg's, psycopg2's or sqlite3's connection, or SQLAlchemy's, is closed."""
     try:
         is_closed = driver.total_changes < 0 if isinstance(driver, sqlite3.Connection) else getattr(driver, "closed", 0)
     except sqlite3.ProgrammingError:
         is_closed = True
     if is_closed:
-        raise StorageUnavailable(
-            "Your connection is closed, so it can't take a job; open another one, then submit again."
-        )
+        raise SubmissionError("Your connection is closed, so it can't take a job; open another one, then submit again.")
 
 
 class Guest(PoolProxiedConnection):
@@ -218,9 +216,7 @@ def _unwrap_django(connection: object) -> object:
         return connection
     wrapper: Any = connection
     if wrapper.needs_rollback:
-        raise StorageUnavailable(
-            "Your Django transaction has failed already; leave its atomic block, then submit again."
-        )
+        raise SubmissionError("Your Django transaction has failed already; leave its atomic block, then submit again.")
     wrapper.ensure_connection()
     owned: object = wrapper.connection
     return owned
