@@ -181,7 +181,7 @@ class Submitter:
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
             moment = None
-            if plain is not None:
+            if plain is not None:  # on SQLite alone: on PostgreSQL `_submit_at_once` has tried it
                 moment = self._database.kind.insert_plain_jobs(ours, self._database.clock, plain.chunks())
             made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
             return made

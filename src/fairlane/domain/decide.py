@@ -133,6 +133,10 @@ def _retry_or_give_up(
 
 
 def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
+    """Return what becomes of a job whose worker was lost: `domain.blame` has judged it beside its neighbours.
+
+    The first two rescues always queue it again.
+    """
     rescues = job.rescue_count + 1
     verdict = lost.verdict
     if verdict.buries:

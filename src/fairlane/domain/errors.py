@@ -44,7 +44,10 @@ class KeptByHost(ConfigurationError):
 
 
 class StorageUnavailable(FairlaneError):
-    """The database or artifact storage did not answer or refused; nothing was changed, trying again later is safe."""
+    """The database or artifact storage did not answer or refused; nothing was changed, trying again later is safe.
+
+    Only `CommitUnanswered` is different: there something may have been changed.
+    """
 
 
 class StatementTooSlow(StorageUnavailable):

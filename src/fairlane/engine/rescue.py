@@ -46,7 +46,8 @@ class Rescue:
     def run_once(self) -> int | None:
         """Take back the jobs of the first lost worker that has any, up to a batch.
 
-        Return how many, None if this worker may not look now.
+        Returns:
+            How many; None if the database was not asked, since this worker may not look now.
         """
         if not self._heartbeat.may_rescue():
             return None
@@ -79,6 +80,7 @@ class Rescue:
         return jobs
 
     def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
+        """Take back, in a transaction, what one lost worker had; None: no other is lost, or the clock stepped."""
         self._at = None
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(

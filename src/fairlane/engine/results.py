@@ -250,8 +250,9 @@ class Results:
             self._on_quick_way_failed(error)
         else:
             self._failed_before = False
-            # What the statement has left out, `finish` decides, and does not send the statement once more.
-            batch = [one._replace(has_checkpoint=True) for one in batch] if len(done) < len(batch) else batch
+            # `finish` decides what the statement has left out. Of an end whose earlier commit nobody answered, it finds
+            # no row any more, and changes nothing.
+            batch = [one._replace(was_left_out=True) for one in batch] if len(done) < len(batch) else batch
         if with_child := [one for one in done if one.may_make_ready]:
             try:
                 await in_thread(self._threads, partial(self._tell_children, with_child))

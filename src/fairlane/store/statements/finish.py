@@ -48,6 +48,7 @@ class Finish(NamedTuple):
     has_run: bool = False  # its texts may quote what the job holds; else they are words of ours
     seconds: float = 0.0  # that it took
     seal: Seal | None = None  # of the organization's key, if it has one that can be used
+    was_left_out: bool = False  # by the one statement for quick completions: it is decided by itself
 
     @property
     def key(self) -> Key:
@@ -57,13 +58,18 @@ class Finish(NamedTuple):
     @property
     def is_quick(self) -> bool:
         """Return True if it may be completed together with others, by one statement: a quick completion."""
-        return isinstance(self.outcome, Completed) and not self.has_checkpoint
+        return isinstance(self.outcome, Completed) and not self.has_checkpoint and not self.was_left_out
 
 
 class Finished(NamedTuple):
-    """What became of the job. `transition` None: nothing was changed, since the row has another lease token, or, where
-    `is_locked`, since somebody holds the row: try again. `may_make_ready`: it is ready again, or a child of it may be.
-    Room under a limit is no such news: who is held back by one looks by itself, and ends are many.
+    """Tell what became of the job.
+
+    Attributes:
+        transition: None = nothing was changed. Where `is_locked`, another session holds the row: try again. Else the
+            row has another lease token, or there is none any more: another worker has the job, or an earlier commit of
+            this end went through although nobody answered it.
+        may_make_ready: the job is ready again, or a child of it may be. Room under a limit is no such news: who is held
+            back by one looks by itself, and ends are many.
     """
 
     finish: Finish
