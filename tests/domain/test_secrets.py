@@ -7,6 +7,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import create_engine
+from sqlalchemy import text as sql
+from sqlalchemy.exc import OperationalError
 
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.redact import REDACTED
@@ -250,3 +254,46 @@ def test_secrets_that_can_be_written_in_very_many_forms_leave_nothing_of_a_text(
     """Each line has some twenty forms: of 95,000 characters they were 180,000, and each log line took two seconds."""
     many = secret_values(json.dumps({"password": "\n".join(f"😀'{number:04}" for number in range(1_000))}))
     assert without("a line", many) == REDACTED
+
+
+def test_secrets_whose_forms_are_long_together_leave_nothing_of_a_text() -> None:
+    """Of 1,000 lines of German they were 7,009 forms of ten million characters: each log line took half a second."""
+    prose = "\n".join(f"{number} " + "für die Prüfung " * 12 for number in range(1_000))
+    assert without("a line", secret_values(json.dumps({"password": prose}))) == REDACTED
+
+
+KEY = "sk-proj-9aXbQ2mT7vKcLd8RzWn4EyHuJp0SgFiBo6MqV1xNt"
+LONG_KEY = "".join(chr(ord("a") + place * 7 % 26) for place in range(650))
+
+
+def refused_by_pydantic(secret: str) -> str:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(int).validate_python(secret)
+    return str(refused.value)
+
+
+def refused_by_int(secret: str) -> str:
+    with pytest.raises(ValueError, match="invalid literal") as refused:
+        int(secret)
+    return str(refused.value)
+
+
+def refused_by_sqlalchemy(secret: str) -> str:
+    with create_engine("sqlite://").connect() as connection, pytest.raises(OperationalError) as refused:
+        connection.execute(sql("INSERT INTO vault VALUES (:secret)"), {"secret": secret})
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("secret", [KEY, LONG_KEY], ids=len)
+@pytest.mark.parametrize("refused", [refused_by_pydantic, refused_by_int, refused_by_sqlalchemy])
+def test_of_a_secret_that_a_library_has_shortened_nothing_is_left(refused: Callable[[str], str], secret: str) -> None:
+    """Of 49 characters pydantic left 47."""
+    said = without(refused(secret), secret_values(json.dumps({"password": secret})))
+    assert REDACTED in said
+    assert not [secret[at : at + 8] for at in range(len(secret) - 7) if secret[at : at + 8] in said]
+
+
+def test_what_only_looks_like_a_piece_of_a_secret_stays() -> None:
+    values = secret_values(json.dumps({"password": KEY}))
+    assert without("see sk-proj... and …V1xNt", values) == "see sk-proj... and …V1xNt"
+    assert without("sk-proj-9aXb is not at a cut", values) == "sk-proj-9aXb is not at a cut"

@@ -28,7 +28,9 @@ MARK: Final = "$secret"
 SHORTEST: Final = 4  # characters
 # Beyond these a text is left out as a whole: to search it would take a core for seconds.
 _MOST_VALUES: Final = 10_000
-_MOST_WORK: Final = 1_000_000_000  # characters that are compared, some 0.5 s
+_MOST_CHARACTERS: Final = 1_000_000  # of all values
+_MOST_WORK: Final = 1_000_000_000  # characters that are compared, some 50 ms
+_MOST_WORK_IN_SHORT: Final = 100_000_000  # the same in a short text, where Python looks at each of them
 _MOST_PLACES: Final = 20_000
 _EACH: Final = 100  # what to look for a value costs at least, in characters of the text
 _LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
@@ -36,6 +38,12 @@ _LOOK: Final = 20  # what to look at one place of the text costs, in characters 
 # in another way, which takes no longer than for these.
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
+# Where a library has shortened a value: pydantic and SQLAlchemy leave out its middle, `int` its end.
+_CUT: Final = re.compile(r"…| ?\.\.\.(?: \(\d+ characters truncated\) \.\.\. )?")
+_MOST_CUTS: Final = 20
+_PIECE: Final = 8  # characters of a value that are looked for beside a cut
+_LONGEST_PIECE: Final = 200
+_MOST_PIECES: Final = 2_000  # values times cuts, some 40 ms at worst
 _QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
 _ESCAPED: Final = frozenset("'\"\\")
 # Between these stands what no form of a value escapes: all its forms have the same.
@@ -218,10 +226,12 @@ def secret_values(text: str) -> tuple[str, ...]:
             found.add(value)
             if len(found) > _MOST_VALUES:
                 return _ALL
-    forms = set[str]()
+    forms, size = set[str](), 0
     for value in found:
-        forms |= _forms(value)
-        if len(forms) > _MOST_VALUES:
+        new = _forms(value) - forms
+        forms |= new
+        size += sum(map(len, new))
+        if len(forms) > _MOST_VALUES or size > _MOST_CHARACTERS:
             return _ALL
     return tuple(sorted(forms, key=len, reverse=True))
 
@@ -281,8 +291,9 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     """Return `text[start:stop]` with `[redacted]` in the place of each of these values.
 
     A value that stands across an end of that part leaves nothing there. Beyond the part no more is searched than the
-    longest value has. Where values overlap themselves, or each other, what they cover is one place. Where the search
-    would take long, `[redacted]` stands in the place of all.
+    longest value has. Where values overlap themselves, or each other, what they cover is one place. What a library has
+    left of a value that it shortened goes, too. Where the search would take long, `[redacted]` stands in the place of
+    all.
 
     Args:
         values: as `secret_values` returns them, the longest first.
@@ -294,11 +305,13 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
-    most = _LONG if len(around) >= _SHORT_TEXT else len(around)
-    if _work(around, values, most) > _MOST_WORK:
-        values = _worth_a_look(around, values, most)
-    is_much = values == _ALL or _work(around, values, most) > _MOST_WORK
-    places = sorted(islice(_places(around, () if is_much else values), _MOST_PLACES + 1))
+    most, limit = (_LONG, _MOST_WORK) if len(around) >= _SHORT_TEXT else (len(around), _MOST_WORK_IN_SHORT)
+    if _work(around, values, most) > limit:
+        values = _worth_a_look(around, values, most, limit)
+    cuts = _cuts(around)
+    is_much = values == _ALL or _work(around, values, most) > limit or len(values) * len(cuts) > _MOST_PIECES
+    found = () if is_much else chain(_places(around, values), _pieces(around, values, cuts))
+    places = sorted(islice(found, _MOST_PLACES + 1))
     if is_much or len(places) > _MOST_PLACES:
         return by if at < end else ""
     parts: list[str] = []
@@ -313,13 +326,44 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     return "".join((*parts, around[at:end]))
 
 
-def _worth_a_look(text: str, values: tuple[str, ...], most: int) -> tuple[str, ...]:
-    """Return the values without the forms of one that can't be there: the longest part that none escapes is not."""
+@lru_cache(4)  # a job has the same for each of its texts
+def _by_core(values: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Return the values by the longest part that none of their forms escapes."""
     cores = defaultdict[str, list[str]](list)
     for value in values:
         cores[max(_NO_CORE.split(value), key=len)].append(value)
+    return cores
+
+
+def _cuts(text: str) -> list[tuple[int, int]]:
+    """Return the places where something may have been left out of a text, and its end, if it is long."""
+    cuts = [found.span() for found in islice(_CUT.finditer(text), _MOST_CUTS)]
+    return [*cuts, (len(text), len(text))] if len(text) >= _LONGEST_PIECE else cuts
+
+
+def _pieces(text: str, values: tuple[str, ...], cuts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield where the beginning of a value stands before one of these places, and its end behind it."""
+    for value in values:
+        if len(value) <= _PIECE:
+            continue
+        for stop, start in cuts:
+            at = text.find(value[:_PIECE], max(stop - _LONGEST_PIECE, 0), stop)
+            while at >= 0 and not value.startswith(text[at:stop]):
+                at = text.find(value[:_PIECE], at + 1, stop)
+            if at >= 0:
+                yield at, stop
+            end = text.rfind(value[-_PIECE:], start, start + _LONGEST_PIECE)
+            while end >= 0 and not value.endswith(text[start : end + _PIECE]):
+                end = text.rfind(value[-_PIECE:], start, end + _PIECE - 1)
+            if end >= 0:
+                yield start, end + _PIECE
+
+
+def _worth_a_look(text: str, values: tuple[str, ...], most: int, limit: int) -> tuple[str, ...]:
+    """Return the values without the forms of one that can't be there, as the part that they share is not."""
+    cores = _by_core(values)
     shared = tuple(core for core, forms in cores.items() if len(forms) > 1)
-    if not shared or _work(text, shared, most) > _MOST_WORK:
+    if not shared or _work(text, shared, most) > limit:
         return values
     absent = {core for core in shared if core not in text}
     return tuple(form for core, forms in cores.items() if core not in absent for form in forms)
