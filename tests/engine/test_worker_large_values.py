@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from sqlalchemy import update
 
 from fairlane import InvalidParameters, Job, JobContext, JobStatus
-from fairlane.domain.events import LeaseLost, WorkerStopping, WorkerUnfit
+from fairlane.domain.events import HandlerAbandoned, LeaseLost, WorkerStopping, WorkerUnfit
 from fairlane.engine import slots
 from fairlane.store.row_security import Administered
 from fairlane.store.tables import live
@@ -133,6 +133,18 @@ def test_a_cancel_comes_too_late_for_a_result_that_is_judged(fl: Engine, gate: G
         assert fl.ended(job).status == ("canceled" if fails else "completed")
 
 
+def test_a_cancel_leaves_behind_no_handler_that_has_returned(fl: Engine, gate: Gate) -> None:
+    """When the timeout of the type was over its result was thrown away, and counted as a handler that does not stop."""
+    with running(fl.worker()):
+        job = judged(fl, gate, fails=False)
+        fl.cancel(job.id, organization="acme")
+        late = fl.ended(fl.give("late"))  # begun later, with the same timeout
+        assert late.error_type == "TimedOut"
+        assert {one.job_id for one in fl.events.of(HandlerAbandoned)} <= {late.id}
+        gate.open()
+        assert fl.ended(job).status is JobStatus.COMPLETED
+
+
 def test_what_a_handler_left_does_not_run_into_its_timeout(fl: Engine, gate: Gate) -> None:
     with running(fl.worker()):
         job = judged(fl, gate, fails=False)
@@ -162,6 +174,8 @@ def test_nothing_is_written_of_what_is_judged_when_its_lease_is_lost(fl: Engine,
         taken = update(live).where(live.c.organization_id == "acme", live.c.id == job.id).values(lease_token=None)
         fl.database.write(lambda connection: connection.execute(taken), of=Administered("acme"))
         fl.events.wait(LeaseLost, job_id=job.id)
+        assert fl.ended(fl.give("ping")).status is JobStatus.COMPLETED
+        assert fl.events.of(HandlerAbandoned) == []
         gate.open()
         assert fl.ended(fl.give("ping")).status is JobStatus.COMPLETED
         assert fl.look(job).status is JobStatus.RUNNING

@@ -270,16 +270,27 @@ class Attempt:
             # now at the latest, since the handler may begin just now.
             limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
             left = limit if timeout is None else min(limit, timeout)
-        elif timeout is not None and (execution.ended is None or self.job_type.isolation is not Isolation.ASYNC):
-            left = (execution.started + timeout if execution.ended is None else execution.ended + _JUDGED) - now
+        elif execution.ended is not None:
+            left = self._left_to_judge(execution.ended)
+        elif timeout is not None:
+            left = execution.started + timeout - now
         else:
             return
         if left > 0:
-            self._timer = self._slots.loop.call_later(left, self._keep_deadline)
+            self._timer = self._slots.loop.call_later(left, self._keep_deadline) if left < math.inf else None
         elif not has_heard:
             self._timer = self._slots.loop.call_later(HEARING, partial(self._keep_deadline, has_heard=True))
         else:
             self.stop(Interruption.TIMEOUT)
+
+    def _left_to_judge(self, ended: float) -> float:
+        """Return how many seconds a thread may still take to judge how the handler ended.
+
+        That of an async handler is one that organizations share (`Slots.in_value_thread`), with a limit of its own.
+        Without a timeout there is none.
+        """
+        is_shared = self.job_type.isolation is Isolation.ASYNC
+        return math.inf if is_shared or self.facts.timeout is None else ended + _JUDGED - time.monotonic()
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop. The first reason stands; False if this was not the first."""
@@ -311,12 +322,13 @@ class Attempt:
         return math.inf if timeout is None else max(0.0, execution.started + timeout - time.monotonic())
 
     def abandon(self) -> None:
-        """Kill the handler, unless it has ended; where Python can't, leave it behind."""
+        """Kill the handler; where Python can't, leave it behind. Wait for the thread that judges how one has ended."""
         execution = self._execution
         if execution is None or execution.is_over:
             return
-        if execution.ended is not None and self._stopped is Interruption.SHUTDOWN:
-            return  # a thread judges how it ended, and its executor waits for that no longer than the worker
+        if execution.ended is not None and (left := self._left_to_judge(execution.ended)) > 0:
+            self._timer = self._slots.loop.call_later(left, self.abandon) if left < math.inf else None
+            return
         if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
             facts = self.facts
             self._slots.deps.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
