@@ -41,6 +41,7 @@ async def validate(ctx, text: Annotated[str, AfterValidator(endless)]) -> None: 
 
 @atexit.register
 def linger() -> None:
+    print("leaves", file=sys.stderr, flush=True)
     if os.environ.get("LINGERS"):
         print("lingers", file=sys.stderr, flush=True)
         threading.Event().wait()
@@ -201,6 +202,7 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
     fl.submit("deaf", organization="acme")
 
     assert worker.end() == EXIT_REPLACE
+    assert any("leaves" in line for line in worker.seen), "what the application registered for the end is not run"
 
 
 def test_a_worker_with_a_validator_that_never_returns_asks_to_be_replaced(start: Start, fl: Fairlane) -> None:

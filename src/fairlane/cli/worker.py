@@ -114,7 +114,7 @@ def worker(
             one.run()
     if one.threads_go_on:
         # Python's own end would wait for them, or abort the process where one is in native code.
-        logging.shutdown()
+        atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         sys.stdout.flush()
         os._exit(EXIT_REPLACE if one.must_be_replaced else 0)
     if one.must_be_replaced:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _MOMENT: Final = 0.1  # seconds
 _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
-VALUE_LIMIT: Final = START_LIMIT  # seconds for a handler's validators, or for what it left, in a thread
+VALUE_LIMIT: Final = START_LIMIT  # seconds that validators, or the encoding of a result, keep a turn
 _LOOKS: Final = 6  # in that time; a pause of the whole process makes one of them late, and not the others
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
 _MOST_WAITING: Final = 1.0  # seconds for rows that another session holds, in one of its last tries

@@ -22,6 +22,8 @@ _Whose = frozenset[str]  # one organization, or those of a batch, which needs a 
 class SharedThreads:
     """Run work for organizations. Its methods may be called from any thread.
 
+    Where turns are given away, submit from the thread that does so: it changes the pool of threads.
+
     Nothing interrupts what runs, and a large file is on its way for minutes. So threads are kept for other
     organizations.
 

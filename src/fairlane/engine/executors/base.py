@@ -119,7 +119,7 @@ class Execution(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Stop the handler now; where Python can't, leave it behind. Its end is told in any case."""
+        """Stop the handler, or what judges its end; where Python can't, leave it behind. Tell its end in any case."""
 
 
 class Executor(ABC):
