@@ -1,6 +1,8 @@
 """R1, R2: parameters are checked, stored, hashed and handed over alike in every process."""
 
 import json
+import sys
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -742,6 +744,14 @@ def test_an_annotation_that_cannot_be_used_is_refused(annotation):
     ) as caught:
         Signature.of("test", handler)
     assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there pydantic takes it")
+def test_a_typed_dict_of_typing_is_refused_with_the_one_to_import():
+    def handler(ctx, value: typing.TypedDict("Point", {"x": int})): ...  # type: ignore[valid-type]  # made here
+
+    with pytest.raises(ConfigurationError, match="import TypedDict from typing_extensions"):
+        Signature.of("test", handler)
 
 
 def test_a_document_of_a_newer_version_is_refused():

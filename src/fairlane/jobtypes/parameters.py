@@ -319,6 +319,8 @@ def _typing(
         why = "use a type that JSON can hold, a dataclass or a model, or leave it out"
         if isinstance(error, ConfigurationError | NameError):
             why = str(error)
+        elif isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
+            why = "before Python 3.12 import TypedDict from typing_extensions, not from typing"
         raise ConfigurationError(
             f"{job_type}: the annotation of the handler's parameter '{parameter.name}' can't be used: {why}"
         ) from error
