@@ -10,13 +10,13 @@ round trip. What no server can send, because the network is gone, shows after a 
 import select
 import time
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
-from fairlane.store.forks import in_each_child
+from fairlane.store.forks import before_each_fork, in_each_child
 from fairlane.store.response_timeout import answered_within
 
 FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
@@ -55,6 +55,14 @@ def leave_connections_to_parent(engine: Engine) -> None:
     _engines.add(engine)
 
 
+def close_before_fork(engine: Engine) -> None:
+    """Have the idle connections closed before this process is forked: SQLite copies its list of locks, not the locks.
+
+    A connection of the child would trust the copied list, and others would write, and delete the log, beside it.
+    """
+    _files.add(engine)
+
+
 def close_late_ones(engine: Engine) -> None:
     """Have each connection closed that was in use during `replace_all` or `close_all`, when it is given back.
 
@@ -66,8 +74,7 @@ def close_late_ones(engine: Engine) -> None:
         record.info[_AGE] = _ages[engine]
 
     def on_checkin(_connection: object, record: Any) -> None:
-        age = _ages[engine]
-        if age is None or record.info.get(_AGE) is not age:
+        if engine in _closed or record.info.get(_AGE) is not _ages[engine]:
             record.close()
 
     event.listen(engine, "connect", on_connect)
@@ -84,7 +91,7 @@ def replace_all(engine: Engine) -> None:
 
 def close_all(engine: Engine) -> None:
     """Close all for good: what is still made is closed when it is given back."""
-    _ages[engine] = None
+    _closed.add(engine)
     engine.dispose()
 
 
@@ -93,7 +100,9 @@ def _leave_connections(engine: Engine) -> None:
 
 
 _engines: Final = in_each_child(_leave_connections)
-_ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that are kept; None: none is
+_files: Final = before_each_fork(replace_all)
+_ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that are kept
+_closed: Final = WeakSet[Engine]()  # none of their connections is kept, whatever its age
 
 
 def has_news(socket: int) -> bool:

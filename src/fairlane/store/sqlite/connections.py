@@ -2,10 +2,11 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import QueuePool
@@ -13,7 +14,8 @@ from sqlalchemy.pool import QueuePool
 from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.engine import PATIENCE, WRITE, NoConnection
-from fairlane.store.liveness import close_late_ones, leave_connections_to_parent
+from fairlane.store.forks import was_open_at_fork
+from fairlane.store.liveness import close_before_fork, close_late_ones, leave_connections_to_parent
 from fairlane.store.response_timeout import ResponseTimeout
 
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
@@ -23,6 +25,11 @@ _PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of i
 # Of the write-ahead log, until a commit writes them to the file and waits for the disk twice more. SQLite's own 1,000
 # had every second commit of a worker do so.
 _LOG_PAGES: Final = 4000
+_COPIED: Final = (
+    "This process was forked while {file} was open. SQLite's locks do not pass to a fork, so what this process writes "
+    'could be lost. Start the process with `subprocess`, or with "spawn" of `multiprocessing`, or fork before the file '
+    "is first used."
+)
 _TURN = 0.001  # seconds between two tries to be the one who writes
 
 
@@ -69,14 +76,27 @@ def connect(
         connect_args={"check_same_thread": False, "timeout": lock_seconds},
         hide_parameters=True,
     )
+    event.listen(engine, "do_connect", _refuse_copied_name)
     if path is not None:
         event.listen(engine, "do_connect", _refusal_of_missing(path, is_default=is_default))
+        close_before_fork(engine)  # a `file:` URI may name a database that ends with its last connection
     event.listen(engine, "connect", partial(_prepare, synchronous))
     event.listen(engine, "begin", partial(_begin, lock_seconds))
     if not in_memory:
         leave_connections_to_parent(engine)
         close_late_ones(engine)
     return engine
+
+
+def refuse_copied(file: str) -> None:
+    """Raise NoConnection if the file was open when this process was forked."""
+    if was_open_at_fork(file):
+        raise NoConnection(_COPIED.format(file=file))
+
+
+def _refuse_copied_name(_dialect: object, _record: object, args: Sequence[str], options: Mapping[str, Any]) -> None:
+    (name,) = args
+    refuse_copied(unquote(urlsplit(name).path) if options.get("uri") else name)
 
 
 def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:

@@ -114,12 +114,17 @@ def overwrite_what_is_replaced(connection: Connection) -> None:
 
 
 def place(connection: Connection) -> tuple[Any, ...] | None:
-    """Return where the file is: its device and its number."""
+    """Return where the file is: its device and its number.
+
+    Raises:
+        NoConnection: the file was open when this process was forked.
+    """
     # Not in an attached database: SQLite commits each file by itself, so the job could be there without the caller's
     # rows.
     file = connection.scalar(_FILE, {"jobs": jobs.name})
     if not file:
         return None if file is None else ()
+    connections.refuse_copied(file)
     with suppress(OSError):  # deleted while it is open
         found = Path(file).stat()
         return found.st_dev, found.st_ino
