@@ -56,7 +56,7 @@ FAULTS ?= 0.02:$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
 test-faults: $(STAMP) ## Run the tests while connections are lost: make test-faults FAULTS=0.02:7
 	@FAULTS=$(FAULTS); echo "Faults: $$FAULTS; again: make test-faults FAULTS=$$FAULTS"; \
 	FAIRLANE_TEST_FAULTS=$$FAULTS $(BIN)/pytest -n 3 --dist worksteal \
-		$(or $(ARGS),tests/acceptance tests/control tests/tenancy tests/encryption tests/jobtypes tests/accounts tests/reads tests/engine)
+		$(or $(ARGS),tests/acceptance tests/tenancy tests/encryption tests/jobtypes tests/accounts tests/reads tests/engine)
 
 # The oldest that pyproject.toml allows.
 SQLALCHEMY := build/sqlalchemy-2.0.43
@@ -67,7 +67,8 @@ $(SQLALCHEMY): | $(STAMP)
 .PHONY: test-sqlalchemy
 test-sqlalchemy: $(STAMP) | $(SQLALCHEMY) ## Run tests with the oldest SQLAlchemy that Fairlane works with
 	@PYTHONPATH=$(CURDIR)/$(SQLALCHEMY) $(BIN)/pytest -n 4 --dist worksteal \
-		$(or $(ARGS),tests/store/test_borrow.py tests/store/test_migrations.py tests/control tests/tenancy tests/encryption tests/jobtypes tests/accounts tests/reads)
+		$(or $(ARGS),tests/store/test_borrow.py tests/store/test_migrations.py tests/tenancy tests/encryption tests/jobtypes tests/accounts tests/reads tests/engine/system \
+		$(filter-out tests/engine/test_worker%,$(wildcard tests/engine/test_*.py)))
 
 .PHONY: test-browser
 test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium-headless-shell)

@@ -43,7 +43,7 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 # Who may ask which database or driver a connection leads to, and why. All others ask `store.engine` for what they need.
 WHICH_DATABASE = {
-    "control/open_transactions.py": "compares a host's settings with the URL",
+    "engine/open_transactions.py": "compares a host's settings with the URL",
     "store/engine.py": "it answers",
     "store/borrow.py": "refuses the drivers of hosts that it does not know",
     "store/postgres/engine.py": "hosts bring drivers that say in their own ways whether a transaction is open",

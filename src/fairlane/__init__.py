@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from fairlane.app import Fairlane as Fairlane
     from fairlane.config import Settings as Settings
     from fairlane.config import WebSettings as WebSettings
-    from fairlane.control.batch import Submission as Submission
-    from fairlane.control.batch import new_id as new_id
-    from fairlane.control.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.domain.accounts import AuditEntry as AuditEntry
     from fairlane.domain.accounts import Token as Token
     from fairlane.domain.accounts import User as User
@@ -127,6 +124,8 @@ if TYPE_CHECKING:
     from fairlane.domain.statuses import Priority as Priority
     from fairlane.domain.statuses import Resolution as Resolution
     from fairlane.domain.statuses import Role as Role
+    from fairlane.engine.batch import Submission as Submission
+    from fairlane.engine.batch import new_id as new_id
     from fairlane.engine.context import Interrupted as Interrupted
     from fairlane.engine.context import JobContext as JobContext
     from fairlane.engine.context import JobLog as JobLog
@@ -134,6 +133,7 @@ if TYPE_CHECKING:
     from fairlane.engine.context import Parent as Parent
     from fairlane.engine.context import Receipt as Receipt
     from fairlane.engine.context import Track as Track
+    from fairlane.engine.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Worker as Worker
     from fairlane.jobtypes.job_type import JobType as JobType
@@ -151,9 +151,9 @@ if TYPE_CHECKING:
 _NAMES: Final = {
     "app": "Fairlane",
     "config": "Settings WebSettings",
-    "control.batch": "Submission new_id",
+    "engine.batch": "Submission new_id",
     "jobtypes.verbs": "JobTypeLimit JobTypeView",
-    "control.open_transactions": "TransactionNotUsed",
+    "engine.open_transactions": "TransactionNotUsed",
     "domain.accounts": "AuditEntry Token User",
     "domain.arguments": "INHERIT Seconds",
     "domain.backoff": "Backoff",

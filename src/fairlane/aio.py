@@ -14,16 +14,16 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from fairlane.accounts.tokens import Tokens
 from fairlane.accounts.users import Users
 from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
-from fairlane.control.batch import Submission, alone
-from fairlane.control.bulk import Bulk
-from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.schedules import Schedules
-from fairlane.control.workers import Workers
 from fairlane.domain.arguments import Seconds
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
 from fairlane.encryption.keys import Keys
 from fairlane.encryption.pieces import PIECE, in_pieces
+from fairlane.engine.batch import Submission, alone
+from fairlane.engine.dead_letters import DeadLetters
+from fairlane.engine.system.bulk import Bulk
+from fairlane.engine.workers import Workers
 from fairlane.jobtypes.verbs import JobTypes
 from fairlane.store.borrow import ASYNC, is_a
 from fairlane.store.shared_threads import SharedThreads

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, Ty
 from uuid import UUID
 
 from fairlane.config import Settings
-from fairlane.control.alerts import Alerts
-from fairlane.control.open_transactions import OWN, OpenTransactions
 from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, choice, count, queue_name, seconds, text
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
@@ -28,7 +26,9 @@ from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.master_keys import MasterKeys
 from fairlane.encryption.pieces import save
 from fairlane.encryption.sealing import Unreadable
+from fairlane.engine.alerts import Alerts
 from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
+from fairlane.engine.open_transactions import OWN, OpenTransactions
 from fairlane.jobtypes import options as o
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.jobtypes.options import Isolation, OnDuplicate, Options
@@ -49,22 +49,22 @@ if TYPE_CHECKING:
     from fairlane.accounts.tokens import Tokens
     from fairlane.accounts.users import Users
     from fairlane.aio import AsyncVerbs
-    from fairlane.control.batch import Submission
-    from fairlane.control.bulk import Bulk
-    from fairlane.control.bulk_steps import BulkSteps
-    from fairlane.control.dead_letters import DeadLetters
-    from fairlane.control.idempotency import Idempotency
-    from fairlane.control.jobs import JobControl
     from fairlane.control.schedules import Schedules
-    from fairlane.control.submission import Submitter
-    from fairlane.control.submission_on_loops import LoopSubmitter
-    from fairlane.control.waiting import WaitingJobs
-    from fairlane.control.workers import Workers
     from fairlane.domain.explain import Explanation
     from fairlane.domain.metrics import Metrics
     from fairlane.encryption.keys import Keys
+    from fairlane.engine.batch import Submission
     from fairlane.engine.context import JobContext
+    from fairlane.engine.dead_letters import DeadLetters
+    from fairlane.engine.idempotency import Idempotency
+    from fairlane.engine.jobs import JobControl
+    from fairlane.engine.submission import Submitter
+    from fairlane.engine.submission_on_loops import LoopSubmitter
+    from fairlane.engine.system.bulk import Bulk
+    from fairlane.engine.system.bulk_steps import BulkSteps
+    from fairlane.engine.waiting import WaitingJobs
     from fairlane.engine.worker import Worker
+    from fairlane.engine.workers import Workers
     from fairlane.jobtypes.job_type import JobType
     from fairlane.jobtypes.verbs import JobTypes
     from fairlane.store.shared_threads import SharedThreads
@@ -125,7 +125,7 @@ class Fairlane:
 
     @cached_property
     def _submitter(self) -> "Submitter":
-        from fairlane.control.submission import Submitter
+        from fairlane.engine.submission import Submitter
 
         return Submitter(self.database, self.catalogue, self.directory, self.keyring, self.settings, self.emit)
 
@@ -138,25 +138,25 @@ class Fairlane:
 
     @cached_property
     def _on_loops(self) -> "LoopSubmitter":
-        from fairlane.control.submission_on_loops import LoopSubmitter
+        from fairlane.engine.submission_on_loops import LoopSubmitter
 
         return LoopSubmitter(self.database, self._submitter, self._threads)
 
     @cached_property
     def _jobs(self) -> "JobControl":
-        from fairlane.control.jobs import JobControl
+        from fairlane.engine.jobs import JobControl
 
         return JobControl(self.database, self.directory, self.catalogue, self.keyring, self.settings.payload_limit)
 
     @cached_property
     def _waiting(self) -> "WaitingJobs":
-        from fairlane.control.waiting import WaitingJobs
+        from fairlane.engine.waiting import WaitingJobs
 
         return WaitingJobs(self.database, self._jobs)
 
     @cached_property
     def idempotency(self) -> "Idempotency":
-        from fairlane.control.idempotency import Idempotency
+        from fairlane.engine.idempotency import Idempotency
 
         return Idempotency(self.database, self._submitter, self.keyring)
 
@@ -192,19 +192,19 @@ class Fairlane:
 
     @cached_property
     def dead_letters(self) -> "DeadLetters":
-        from fairlane.control.dead_letters import DeadLetters
+        from fairlane.engine.dead_letters import DeadLetters
 
         return DeadLetters(self.database, self._jobs, self.keyring, self.directory)
 
     @cached_property
     def bulk(self) -> "Bulk":
-        from fairlane.control.bulk import Bulk
+        from fairlane.engine.system.bulk import Bulk
 
         return Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
 
     @cached_property
     def workers(self) -> "Workers":
-        from fairlane.control.workers import Workers
+        from fairlane.engine.workers import Workers
 
         return Workers(self.database, self.reads.workers)
 
@@ -409,7 +409,7 @@ class Fairlane:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
-        from fairlane.control.batch import Submission, alone
+        from fairlane.engine.batch import Submission, alone
 
         submission = Submission(
             job_type,
@@ -744,9 +744,9 @@ class Fairlane:
 
     def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
         """Make what does bulk actions; by default on the application's connections."""
-        from fairlane.control.bulk_steps import BulkSteps
-        from fairlane.control.bulk_work import LOCK_SECONDS, BulkWork
-        from fairlane.control.jobs import JobControl
+        from fairlane.engine.jobs import JobControl
+        from fairlane.engine.system.bulk_steps import BulkSteps
+        from fairlane.engine.system.bulk_work import LOCK_SECONDS, BulkWork
 
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(

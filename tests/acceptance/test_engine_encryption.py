@@ -21,13 +21,13 @@ from fairlane import (
     Submission,
     TransientError,
 )
-from fairlane.control.idempotency import Key
 from fairlane.domain.events import WorkerStopped
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
 from fairlane.encryption.sealing import Unreadable
 from fairlane.engine.cleanup import delete_files
+from fairlane.engine.idempotency import Key
 from fairlane.store.statements import resealing
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
 from tests.engine.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine

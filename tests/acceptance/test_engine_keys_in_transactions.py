@@ -12,9 +12,9 @@ from sqlalchemy import Connection, event, func, select
 from sqlalchemy.pool import QueuePool
 
 from fairlane import JobContext, Submission
-from fairlane.control.idempotency import Key
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.encryption import resealing_texts
+from fairlane.engine.idempotency import Key
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from fairlane.control.bulk_steps import BulkSteps
 from fairlane.domain.breaker import Breaker
+from fairlane.engine.system.bulk_steps import BulkSteps
 from fairlane.store.statements import breakers
 from fairlane.store.tables import AnyRow, audit
 from tests.api import matrix as m

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fairlane.api.resources.bulk_actions import BulkFilter
-from fairlane.control import bulk_steps, bulk_work
-from fairlane.control.bulk import Bulk
+from fairlane.engine.system import bulk_steps, bulk_work
+from fairlane.engine.system.bulk import Bulk
 from tests.api.served import Api
 
 BASE = "/organizations/acme/bulk-actions"

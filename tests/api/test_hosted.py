@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from fairlane import Membership, OrganizationStatus, Role, Standing
-from fairlane.control.bulk import Bulk
+from fairlane.engine.system.bulk import Bulk
 from tests.api.matrix import MATRIX, Across, Open, Within
 from tests.api.routes import NUMBER, Route, a_group, body_of, for_operator, routes
 from tests.api.served import Api
@@ -179,8 +179,8 @@ def test_whom_the_host_removes_while_a_request_is_served_changes_nothing(hosted:
 def test_a_bulk_action_ends_when_the_host_removes_whoever_began_it(
     hosted: Api, host: Host, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fairlane.control.bulk_steps._STEP", 0.0)  # a job
-    monkeypatch.setattr("fairlane.control.bulk_work._PAGE", 1)
+    monkeypatch.setattr("fairlane.engine.system.bulk_steps._STEP", 0.0)  # a job
+    monkeypatch.setattr("fairlane.engine.system.bulk_work._PAGE", 1)
     hosted.fl.queues.pause("default")
     for _ in range(3):
         hosted.fl.submit("report", organization="acme")

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane import JobContext, Submission
-from fairlane.control.idempotency import Idempotency, Key
-from fairlane.control.submission import Submitter
 from fairlane.engine.cleanup import Cleanup
+from fairlane.engine.idempotency import Idempotency, Key
+from fairlane.engine.submission import Submitter
 from fairlane.testing.clock import ManualClock
 from tests.api.served import Api
 from tests.engine.sealed_engine import FIRST

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from fairlane.control import bulk_steps, bulk_work
+from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements import bulk_actions
 from tests.browser.site import Site
 

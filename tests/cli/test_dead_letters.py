@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fairlane import Fairlane, Job, JobNotFound, JobStatus
-from fairlane.control.dead_letters import DeadLetters
 from fairlane.domain.jobs import DeadLetterGroup
+from fairlane.engine.dead_letters import DeadLetters
 from tests.cli.conftest import Run
 
 

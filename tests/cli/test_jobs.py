@@ -24,9 +24,9 @@ from sqlalchemy import Engine, event
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
 from fairlane.cli import output, submitting
 from fairlane.cli.lookup import find_id
-from fairlane.control import bulk_steps, bulk_work
-from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
+from fairlane.engine.system import bulk_steps, bulk_work
+from fairlane.engine.system.bulk import Bulk
 from fairlane.jobtypes.verbs import JobTypes
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run, running_worker

@@ -20,7 +20,7 @@ DATABASE = {"fairlane.app", "obstore", "sqlalchemy"}
 NOT_THEIRS = {
     "cryptography",
     "fairlane.aio",
-    "fairlane.control.submission",
+    "fairlane.engine.submission",
     "fairlane.accounts.users",
     "fairlane.engine.worker",
     "reportlab",
@@ -31,7 +31,7 @@ NOT_IMPORTED = {
     "worker --help": DATABASE | NEVER,
     "jobs --help": DATABASE | NEVER,
     "jobs list -o acme": {"fairlane.tenancy.organizations"} | NOT_THEIRS | NEVER,
-    "orgs list": {"fairlane.control.jobs"} | NOT_THEIRS | NEVER,
+    "orgs list": {"fairlane.engine.jobs"} | NOT_THEIRS | NEVER,
 }
 
 # Commands that are no group; these import at once what they run.

@@ -18,12 +18,12 @@ from uuid import UUID
 from sqlalchemy import update
 
 from fairlane import IllegalTransition, Job, JobContext, JobStatus, StorageUnavailable
-from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.engine import worker
 from fairlane.engine.heartbeat import Heartbeat
 from fairlane.engine.service import Service
+from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements import schedules as schedule_statements
 from fairlane.store.tables import schedules, workers

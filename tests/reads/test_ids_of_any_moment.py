@@ -108,7 +108,7 @@ def test_r15_each_is_counted_in_the_minute_of_its_submission(scene: Scene, submi
 def test_r13_a_bulk_action_comes_to_all_of_them(
     scene: Scene, submitted: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairlane.control.bulk_work._PAGE", 2)
+    monkeypatch.setattr("fairlane.engine.system.bulk_work._PAGE", 2)
 
     action = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=PATIENCE)
 

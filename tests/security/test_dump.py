@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from fairlane import Fairlane, JobContext, PermissionDenied, Submission
 from fairlane.accounts.tokens import PREFIX
-from fairlane.control.idempotency import Key
+from fairlane.engine.idempotency import Key
 from fairlane.realtime.feed import Feed
 from fairlane.store import tables
 from fairlane.store.tables import metadata

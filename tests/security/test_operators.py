@@ -9,9 +9,9 @@ from fastapi import Request
 
 from fairlane import JobContext
 from fairlane.api.scope import ByOperator, Operation
-from fairlane.control import bulk_steps, bulk_work
-from fairlane.control.bulk import Bulk
 from fairlane.domain.redact import REDACTED
+from fairlane.engine.system import bulk_steps, bulk_work
+from fairlane.engine.system.bulk import Bulk
 from tests.api.matrix import MATRIX, Across
 from tests.api.routes import body_of, for_operator, routes
 from tests.api.served import OPERATOR, Api

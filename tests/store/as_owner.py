@@ -36,7 +36,15 @@ _PASSED_OVER: Final = (
 )
 _ROLE: Final = row_security._ROLE_OF
 _LEFT: Final = "left role"
-_SERVICES: Final = f"{_OURS}engine{os.sep}"
+# What speaks to the database in workers alone.
+_SERVICES: Final = tuple(
+    f"{_OURS}engine{os.sep}{name}.py"
+    for name in (
+        *("breakers", "claiming", "cleanup", "context", "dead_letter_alarm", "heartbeat", "lane_cache", "reporter"),
+        *("rescue", "results", "scheduler", "stage", "start_checks", "watch", "worker"),
+        f"system{os.sep}bulk_actions",
+    )
+)
 _keeps: ContextVar[bool] = ContextVar("keeps its role", default=False)
 
 

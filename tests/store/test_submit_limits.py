@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission, new_id
-from fairlane.control.submission import Submitter
 from fairlane.domain.events import QueueLimitWarning
 from fairlane.engine import cleanup
+from fairlane.engine.submission import Submitter
 from fairlane.store.statements import limits
 from fairlane.store.tables import quotas as quota_table
 from fairlane.store.tables import submissions

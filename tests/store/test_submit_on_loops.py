@@ -25,7 +25,7 @@ from fairlane import (
     OrganizationNotFound,
     PermissionDenied,
 )
-from fairlane.control.submission import Plain
+from fairlane.engine.submission import Plain
 from fairlane.store.row_security import EVERYONE
 from tests.engine.sealed_engine import FIRST
 from tests.patience import PATIENCE

@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 import fairlane
 from fairlane import Fairlane
-from fairlane.control.bulk_steps import BulkSteps
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import Role
+from fairlane.engine.system.bulk_steps import BulkSteps
 from fairlane.store.statements import audit, breakers, bulk_actions
 from fairlane.store.tables import metadata
 from tests.engine.sealed_engine import FIRST

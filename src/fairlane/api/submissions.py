@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
 from fairlane.api.values import CENTURY, JobTypeName, Labels, Moment, Name, Number, PathName, Whole
-from fairlane.control.batch import Sent, Submission
-from fairlane.control.idempotency import Key
-from fairlane.control.open_transactions import OWN
 from fairlane.domain.arguments import INHERIT, LARGEST_COUNT
 from fairlane.domain.jobs import Job
 from fairlane.domain.numbers import long_numbers
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.engine.batch import Sent, Submission
+from fairlane.engine.idempotency import Key
+from fairlane.engine.open_transactions import OWN
 
 LARGEST_BATCH = 1000
 # Each is a row and a lock in one transaction, which on SQLite all others wait for. The library itself sets no bound.

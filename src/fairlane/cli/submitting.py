@@ -92,7 +92,7 @@ def submit(
         fairlane jobs submit report.pdf -o acme --parameters '{"month": "2026-11-01"}' --wait
         fairlane jobs submit report.pdf -o acme -p month=2026-12-01 --run-at 2027-01-01T06:00
     """
-    from fairlane.control.open_transactions import OWN
+    from fairlane.engine.open_transactions import OWN
 
     fl = engine(context)
     longest = o.optional(o.duration, "--wait-timeout", wait_timeout)

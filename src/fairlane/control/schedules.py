@@ -9,11 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.batch import alone
-from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, judged, schedule_of, to_judge, told, unknown
-from fairlane.control.submission import Submitter
 from fairlane.control.ticks import SCHEDULE, TICK, Ticks, opened
 from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermissionDenied, StorageUnavailable
@@ -23,6 +20,9 @@ from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import SCHEDULE_NAMES, storable
 from fairlane.encryption.keyring import Keyring
+from fairlane.engine.batch import alone
+from fairlane.engine.drafting import Ready
+from fairlane.engine.submission import Submitter
 from fairlane.jobtypes.catalogue import Catalogue, RegisteredType
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations

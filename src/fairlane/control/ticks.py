@@ -8,14 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.batch import Submission
-from fairlane.control.drafting import Ready
-from fairlane.control.submission import Submitter
 from fairlane.domain.errors import InstallationError
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import Field
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Unreadable
+from fairlane.engine.batch import Submission
+from fairlane.engine.drafting import Ready
+from fairlane.engine.submission import Submitter
 from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database

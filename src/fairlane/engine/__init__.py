@@ -1,4 +1,4 @@
-"""The running side: claim, run, heartbeat, rescue, stage, clean up.
+"""A job's life: submit, change, claim, run, heartbeat, rescue, stage, clean up.
 
-Services are alike: each has a `run_once` that returns what it did. Decisions are made in `domain`.
+Services are alike: each has a `run_once` that returns what it did. Decisions are made in `domain`, SQL is in `store`.
 """

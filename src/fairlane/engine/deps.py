@@ -8,8 +8,8 @@ from fairlane.config import Settings
 from fairlane.domain.events import Emit
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import Keyring
-from fairlane.engine.bulk_actions import GoOn
 from fairlane.engine.scheduler import TickSubmitter
+from fairlane.engine.system.bulk_actions import GoOn
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole

@@ -35,7 +35,6 @@ from fairlane.domain.events import (
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
 from fairlane.engine.breakers import Breakers
-from fairlane.engine.bulk_actions import BulkActions
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
@@ -50,6 +49,7 @@ from fairlane.engine.scheduler import Scheduler
 from fairlane.engine.service import SOON, Outage, Service, end_services, in_thread, run_service, try_until, wait_until
 from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
+from fairlane.engine.system.bulk_actions import BulkActions
 from fairlane.engine.watch import Watch
 from fairlane.jobtypes.catalogue import held_types
 from fairlane.store import schema

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from fairlane import Job, JobStatus
-from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
+from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements import bulk_actions
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order

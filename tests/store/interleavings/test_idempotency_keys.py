@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from fairlane import Submission, new_id
-from fairlane.control.idempotency import Key
+from fairlane.engine.idempotency import Key
 from fairlane.store.statements import idempotency
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order

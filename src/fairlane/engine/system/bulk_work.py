@@ -19,7 +19,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
 from fairlane.domain.errors import (
     FairlaneError,
@@ -31,6 +30,7 @@ from fairlane.domain.errors import (
     StorageUnavailable,
 )
 from fairlane.domain.jobs import decode_cursor, encode_cursor
+from fairlane.engine.jobs import ChangedSince, JobControl
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements.job_list import Place, WantedJobs
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fairlane import Fairlane, JobStatus, PermanentError, Submission
-from fairlane.control import bulk_steps, bulk_work
+from fairlane.engine.system import bulk_steps, bulk_work
 from tests.engine.worker_kit import Engine, engine, running, until
 
 JOBS = 5

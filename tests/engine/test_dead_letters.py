@@ -21,9 +21,9 @@ from fairlane import (
     Submission,
     TransientError,
 )
-from fairlane.control import dead_letters as control
 from fairlane.domain.jobs import Page, RetriedGroup
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
+from fairlane.engine import dead_letters as verbs
 from fairlane.store.statements import dead_letters
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race, at_once
@@ -170,8 +170,8 @@ class TestGroupsOfAll:
         assert "".join(found) == "43210"
 
     def test_no_flood_costs_more_than_its_bound(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(control, "_COUNTED", 2)
-        monkeypatch.setattr(control, "_GROUPS_OF_ONE", 2)
+        monkeypatch.setattr(verbs, "_COUNTED", 2)
+        monkeypatch.setattr(verbs, "_GROUPS_OF_ONE", 2)
         bury(scene, 1, JAM, user="rita", organization="rival")
         for number in range(3):
             bury(scene, number + 1, f"PaperJam in tray {number}")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fairlane import Fairlane, JobContext, PayloadTooLarge, Settings, Submission, SubmissionError
-from fairlane.control.idempotency import Key
 from fairlane.domain.permissions import Right
+from fairlane.engine.idempotency import Key
 from tests.store.races.scene import BROKEN, Scene
 
 LIMIT = 10_000  # bytes

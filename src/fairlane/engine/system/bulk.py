@@ -11,15 +11,15 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
-from fairlane.control.bulk_steps import BulkSteps
-from fairlane.control.bulk_work import check_pace
 from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
 from fairlane.domain.jobs import job_type_not_found, statuses_of
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.engine.system.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
+from fairlane.engine.system.bulk_steps import BulkSteps
+from fairlane.engine.system.bulk_work import check_pace
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, job_types
 from fairlane.store.statements import bulk_actions as statements

@@ -16,12 +16,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.batch import Submission, parent_ids
-from fairlane.control.submission import Submitter
 from fairlane.domain.arguments import text
 from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.encryption.keyring import Keyring
+from fairlane.engine.batch import Submission, parent_ids
+from fairlane.engine.submission import Submitter
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import idempotency, rows
 from fairlane.store.statements.admission import Live

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fairlane.control.jobs import JobControl
 from fairlane.domain import transitions
 from fairlane.domain.arguments import choice
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
@@ -15,6 +14,7 @@ from fairlane.domain.jobs import Job, JobOrId
 from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, Priority
 from fairlane.domain.transitions import Start, Transition
+from fairlane.engine.jobs import JobControl
 from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.batch import Sent, Submission, parent_ids
 from fairlane.domain.arguments import INHERIT, choice, count, queue_name, seconds, text
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
@@ -28,6 +27,7 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.encryption.sealing import Ring
+from fairlane.engine.batch import Sent, Submission, parent_ids
 from fairlane.jobtypes.catalogue import RegisteredType
 from fairlane.jobtypes.options import timeout_seconds
 from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters

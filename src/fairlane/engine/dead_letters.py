@@ -7,8 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.bulk_work import check_pace
-from fairlane.control.jobs import JobControl
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
 from fairlane.domain.jobs import (
@@ -26,6 +24,8 @@ from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
 from fairlane.encryption.keyring import Keyring, Shown
+from fairlane.engine.jobs import JobControl
+from fairlane.engine.system.bulk_work import check_pace
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements

@@ -23,10 +23,10 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from fairlane.control.batch import Submission, refuse_misfits
-from fairlane.control.submission import A_MOMENT, CHUNK, CROWDED, Plain, Submitter
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
+from fairlane.engine.batch import Submission, refuse_misfits
+from fairlane.engine.submission import A_MOMENT, CHUNK, CROWDED, Plain, Submitter
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession

@@ -9,8 +9,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.config import Settings
-from fairlane.control.batch import Submission, refuse_misfits
-from fairlane.control.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
     ConfigurationError,
@@ -24,6 +22,8 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Ring
+from fairlane.engine.batch import Submission, refuse_misfits
+from fairlane.engine.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
 from fairlane.jobtypes.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.store.borrow import Home, aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race, is_read_only

@@ -9,16 +9,16 @@ from uuid import uuid4
 import pytest
 
 from fairlane import JobStatus, PermissionDenied, StorageUnavailable, Submission
-from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.events import ServiceFailed
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
-from fairlane.engine.bulk_actions import BulkActions
+from fairlane.engine.system import bulk_steps, bulk_work
+from fairlane.engine.system.bulk_actions import BulkActions
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.locks import lock_job
-from tests.control.test_bulk import bury, submit
+from tests.engine.system.test_bulk import bury, submit
 from tests.store.races.scene import Scene
 
 LATE = bulk_actions.TAKEN_FOR.total_seconds() + 1

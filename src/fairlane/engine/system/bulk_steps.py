@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.control.bulk_rows import OfNewerRelease, wanted_of
-from fairlane.control.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
+from fairlane.engine.system.bulk_rows import OfNewerRelease, wanted_of
+from fairlane.engine.system.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.store.response_timeout import answered_within
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials

@@ -3,11 +3,11 @@
 import pytest
 
 from fairlane import Job, JobStatus
-from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
+from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements.job_list import Place
-from tests.control.test_bulk import bury, submit
-from tests.control.test_bulk_steps import begin, now_is, steps
+from tests.engine.system.test_bulk import bury, submit
+from tests.engine.system.test_bulk_steps import begin, now_is, steps
 from tests.store.races.scene import BROKEN, Scene
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER

@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
-from fairlane.control.drafting import Payload
 from fairlane.domain.errors import (
     FairlaneError,
     IllegalTransition,
@@ -31,6 +30,7 @@ from fairlane.domain.texts import storable
 from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Unreadable
+from fairlane.engine.drafting import Payload
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows

@@ -19,10 +19,10 @@ from fairlane import (
     Submission,
     TooManyBulkActions,
 )
-from fairlane.control import bulk_steps, bulk_work
-from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.engine.system import bulk_steps, bulk_work
+from fairlane.engine.system.bulk_rows import kept_wanted, wanted_of
 from fairlane.reads.jobs import Filters
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Place, WantedJobs
