@@ -201,6 +201,25 @@ def test_a_tick_waits_behind_none_of_another_organization(fl: Engine, clock: Man
 
 
 @pytest.mark.slow
+def test_one_organization_that_catches_up_costs_no_other_a_tick(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each tick takes a while, by the test's own clock.
+    monkeypatch.setattr(fl.schedules.ticks, "tell", lambda _: clock.advance(0.05))
+    fl.organizations.create("rival")
+    for number in range(150):
+        hourly(fl, f"s{number}", every=1.0, missed="all")
+    clock.advance(HOUR)
+    for missed in ("one", "all"):
+        hourly(fl, missed, organization="rival", every=1.0, start=at(1), missed=missed)
+    service = scheduler(fl)
+    while fl.database.look(clock.now) < at(1) + timedelta(seconds=11):
+        assert service.run_once()
+    for missed in ("one", "all"):
+        assert ticks(fl, missed, "rival")[:10] == [at(1) + timedelta(seconds=n) for n in range(1, 11)]
+
+
+@pytest.mark.slow
 def test_organizations_take_turns_where_a_round_has_too_few_ticks_for_all(fl: Engine, clock: ManualClock) -> None:
     names = [f"org{number}" for number in range(120)]
     for name in names:

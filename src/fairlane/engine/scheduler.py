@@ -1,6 +1,6 @@
 """The scheduler: makes jobs of the ticks that are due, one for each tick, however many schedulers run (R18)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -21,6 +21,7 @@ from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
+_MOST: Final = 50  # ticks in a round, after which a worker that leaves may leave
 _LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
@@ -56,30 +57,38 @@ class Scheduler:
         self._emit = emit
         self._on_ready = on_ready
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
-        self._held: set[str] = set()  # in this round: organizations of which somebody holds a row
+        self._held: set[str] = set()  # in this round: organizations of which somebody has a schedule or holds a row
         self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
-        """See to schedules that are due, a tick of each; organizations take turns. Return how many were seen to.
+        """See to schedules that are due, a tick of each; return how many were seen to.
 
-        Once somebody's row has been waited for, the others of its organization have their turn in a later round.
+        Organizations take turns, each with one schedule. What is due is looked for again before each turn, so that who
+        has become due meanwhile waits for one tick of each other organization, however many schedules those have.
+        Once another worker was at a schedule, or somebody's row has been waited for, the organization has its next turn
+        in a later round.
         """
         database = self._database
         soonest = database.look(statements.next_look)
-        if soonest is None:
-            return 0
-        now = database.look(database.clock.now)
-        if soonest > now:
+        if soonest is None or soonest > database.look(database.clock.now):
             return 0
         self._complained.clear()
         self._held.clear()
-        found = database.look(lambda connection: statements.due(connection, now, after=self._last_turn))
-        if found:
-            self._last_turn = found[-1].organization_id
-        done = sum(self._see_to(one) for one in found if one.organization_id not in self._held)
+        done = 0
+        while done < _MOST and (turn := self._due()):
+            self._last_turn = turn[-1].organization_id
+            for one in turn:
+                if self._see_to(one):
+                    done += 1
+                else:
+                    self._held.add(one.organization_id)
         if done:
             self._on_ready()
         return done
+
+    def _due(self) -> Sequence[AnyRow]:
+        now = self._database.look(self._database.clock.now)
+        return self._database.look(lambda connection: statements.due(connection, now, self._last_turn, self._held))
 
     def _see_to(self, schedule: AnyRow) -> int:
         was_prepared = False

@@ -1,11 +1,24 @@
 """Schedules: those of an organization, and those that are due, whose ever they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from fairlane.domain.schedules import Timetable
 from fairlane.store.engine import engine_of
@@ -79,24 +92,35 @@ def next_look(connection: Connection) -> datetime | None:
     return moment
 
 
-def due(connection: Connection, now: datetime, after: str, limit: int = _BATCH) -> Sequence[AnyRow]:
-    """Return schedules that are due: of each organization the earliest, then of each its second, up to the limit.
+def due(connection: Connection, now: datetime, after: str, without: Collection[str] = ()) -> Sequence[AnyRow]:
+    """Return of each organization the schedule that has been due longest, up to so many organizations.
 
     It reads the index entries of all that are due, so that many of one organization keep no other from its turn.
 
     Args:
         after: the organization that had the last turn; turns go on behind it, by the organizations' ids.
+        without: organizations that have no turn now.
     """
+    return connection.execute(_due(), {"now": now, "after": after, "without": list(without)}).all()
+
+
+@cache
+def _due() -> Select[Any]:
+    # Made once: it is asked for each tick, and to build it costs as much as to run it.
     key = (schedules.c.organization_id, schedules.c.id)
     place = func.row_number().over(partition_by=schedules.c.organization_id, order_by=schedules.c.look_at)
-    all_due = select(*key, place.label("place")).where(schedules.c.look_at <= now).subquery()
-    in_turn = (all_due.c.place, all_due.c.organization_id <= after, all_due.c.organization_id)
+    has_turn = schedules.c.organization_id.not_in(bindparam("without", expanding=True))
+    first = select(*key, place.label("place")).where(schedules.c.look_at <= bindparam("now"), has_turn).subquery()
     # Written into the text: the planner has to see how few are chosen of all that are due.
-    turn = func.row_number().over(order_by=in_turn)
-    turns = select(all_due, turn.label("turn")).order_by("turn").limit(literal(limit, literal_execute=True)).subquery()
+    most = literal(_BATCH, literal_execute=True)
+    turns = select(first).where(first.c.place == 1).order_by(*_in_turn(first)).limit(most).subquery()
     is_mine = is_row(schedules, turns.c.organization_id, turns.c.id)
-    statement = select(schedules).join(turns, is_mine).order_by(turns.c.turn)
-    return connection.execute(statement.execution_options(fairlane_across="schedules")).all()
+    found = select(schedules).join(turns, is_mine).order_by(*_in_turn(turns))
+    return found.execution_options(fairlane_across="schedules")
+
+
+def _in_turn(found: Subquery) -> tuple[ColumnElement[Any], ...]:
+    return found.c.organization_id <= bindparam("after"), found.c.organization_id
 
 
 def lock_due(connection: Connection, organization: str, schedule: UUID, now: datetime) -> AnyRow | None:
