@@ -38,7 +38,7 @@ REACHED: Final = {
     "fl.job_types": "jobtypes.verbs.JobTypes",
     "fl.dead_letters": "engine.dead_letters.DeadLetters",
     "fl.bulk": "engine.system.bulk.Bulk",
-    "fl.schedules": "control.schedules.Schedules",
+    "fl.schedules": "schedules.verbs.Schedules",
     "fl.users": "accounts.users.Users",
     "fl.tokens": "accounts.tokens.Tokens",
     "fl.keys": "encryption.keys.Keys",

@@ -14,7 +14,6 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from fairlane.accounts.tokens import Tokens
 from fairlane.accounts.users import Users
 from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
-from fairlane.control.schedules import Schedules
 from fairlane.domain.arguments import Seconds
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
@@ -25,6 +24,7 @@ from fairlane.engine.dead_letters import DeadLetters
 from fairlane.engine.system.bulk import Bulk
 from fairlane.engine.workers import Workers
 from fairlane.jobtypes.verbs import JobTypes
+from fairlane.schedules.verbs import Schedules
 from fairlane.store.borrow import ASYNC, is_a
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.tenancy.audit import Audit

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from fairlane.accounts.tokens import Tokens
     from fairlane.accounts.users import Users
     from fairlane.aio import AsyncVerbs
-    from fairlane.control.schedules import Schedules
     from fairlane.domain.explain import Explanation
     from fairlane.domain.metrics import Metrics
     from fairlane.encryption.keys import Keys
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from fairlane.engine.workers import Workers
     from fairlane.jobtypes.job_type import JobType
     from fairlane.jobtypes.verbs import JobTypes
+    from fairlane.schedules.verbs import Schedules
     from fairlane.store.shared_threads import SharedThreads
     from fairlane.tenancy.audit import Audit
     from fairlane.tenancy.members import Members
@@ -210,7 +210,7 @@ class Fairlane:
 
     @cached_property
     def schedules(self) -> "Schedules":
-        from fairlane.control.schedules import Schedules
+        from fairlane.schedules.verbs import Schedules
 
         return Schedules(self.database, self.catalogue, self._submitter, self.keyring, self.directory)
 
@@ -719,6 +719,7 @@ class Fairlane:
         from fairlane.engine.cached_directory import CachedDirectory
         from fairlane.engine.deps import Deps
         from fairlane.engine.worker import Worker
+        from fairlane.schedules.scheduler import Scheduler
 
         if isinstance(queues, str):
             raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")
@@ -736,7 +737,7 @@ class Fairlane:
             directory,
             self.artifacts,
             emit,
-            self.schedules.ticks,
+            lambda *worker: Scheduler(self.schedules.ticks, *worker).run_once,
             lambda *workers: self._bulk_steps(*workers).go_on,
             self.keyring,
         )

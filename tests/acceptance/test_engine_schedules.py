@@ -28,8 +28,8 @@ from fairlane import (
 )
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
-from fairlane.engine.scheduler import Scheduler
 from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters
+from fairlane.schedules.scheduler import Scheduler
 from fairlane.store.statements import organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import schedules
@@ -89,7 +89,7 @@ def at(hours: float) -> datetime:
 
 
 def scheduler(fl: Engine) -> Scheduler:
-    return Scheduler(fl.database, fl.schedules.ticks, fl.emit, lambda: None)
+    return Scheduler(fl.schedules.ticks, fl.database, fl.emit, lambda: None)
 
 
 def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engine, clock: ManualClock) -> None:
@@ -718,7 +718,7 @@ def test_a_type_that_a_schedule_names_is_not_deleted(fl: Engine) -> None:
 
 
 def test_an_organization_has_a_thousand_schedules_at_most(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairlane.control.schedules.MOST", 2)
+    monkeypatch.setattr("fairlane.schedules.verbs.MOST", 2)
     hourly(fl, "a")
     hourly(fl, "b")
     with pytest.raises(ConfigurationError, match="has 2 schedules"):

@@ -4,7 +4,7 @@ import sys
 from types import FrameType
 from typing import Final, NamedTuple
 
-_SUBJECTS: Final = ("accounts", "control", "encryption", "engine", "jobtypes", "reads", "tenancy")
+_SUBJECTS: Final = ("accounts", "encryption", "engine", "jobtypes", "reads", "schedules", "tenancy")
 _PACKAGES: Final = tuple(f"fairlane.{name}." for name in _SUBJECTS)
 # What speaks to PostgreSQL on a worker's loop, and the calls above it there say nothing.
 ON_THE_LOOP: Final = ("LaneCache.refresh", "Claims.claim", "Results._complete")

@@ -38,11 +38,12 @@ _ROLE: Final = row_security._ROLE_OF
 _LEFT: Final = "left role"
 # What speaks to the database in workers alone.
 _SERVICES: Final = tuple(
-    f"{_OURS}engine{os.sep}{name}.py"
+    f"{_OURS}{name.replace('/', os.sep)}.py"
     for name in (
-        *("breakers", "claiming", "cleanup", "context", "dead_letter_alarm", "heartbeat", "lane_cache", "reporter"),
-        *("rescue", "results", "scheduler", "stage", "start_checks", "watch", "worker"),
-        f"system{os.sep}bulk_actions",
+        *("engine/breakers", "engine/claiming", "engine/cleanup", "engine/context", "engine/dead_letter_alarm"),
+        *("engine/heartbeat", "engine/lane_cache", "engine/reporter", "engine/rescue", "engine/results"),
+        *("engine/stage", "engine/start_checks", "engine/system/bulk_actions", "engine/watch", "engine/worker"),
+        "schedules/scheduler",
     )
 )
 _keeps: ContextVar[bool] = ContextVar("keeps its role", default=False)

@@ -15,8 +15,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, text, union_all
 
 from fairlane import Fairlane
-from fairlane.control.ticks import TICK
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
+from fairlane.schedules.ticks import TICK
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements.whole import STATE, STATUS, WHOLE
 from fairlane.store.tables import (

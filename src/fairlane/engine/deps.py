@@ -8,7 +8,6 @@ from fairlane.config import Settings
 from fairlane.domain.events import Emit
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import Keyring
-from fairlane.engine.scheduler import TickSubmitter
 from fairlane.engine.system.bulk_actions import GoOn
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.response_timeout import ResponseTimeout
@@ -37,7 +36,8 @@ class Deps:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
-    ticks: TickSubmitter
+    # Made here of the worker's connections, events and wake-up: schedules are above the engine, and submit by it.
+    scheduler: Callable[[Database, Emit, Callable[[], object]], Callable[[], int]]
     bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring
 

@@ -45,7 +45,6 @@ from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.loop_watch import LoopWatch
 from fairlane.engine.rescue import Rescue
 from fairlane.engine.results import Results
-from fairlane.engine.scheduler import Scheduler
 from fairlane.engine.service import SOON, Outage, Service, end_services, in_thread, run_service, try_until, wait_until
 from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
@@ -273,7 +272,7 @@ class WorkerLoop:
         self._unregistered: Sequence[str] = card.job_types
         self._breakers = Breakers(database, card.id, self.results.tally, emit)
         self._stage = Stage(database, self._on_ready)
-        self._scheduler = Scheduler(database, deps.ticks, emit, self._on_ready)
+        self._submit_ticks = deps.scheduler(database, emit, self._on_ready)
         go_on = deps.bulk_steps(database, deps.directory)
         self._bulk = BulkActions(database, go_on, emit, has_room=lambda: self._slots.free > 0, on_ready=self._on_ready)
         self._listener = Listener(database, self._on_hint, self._loop)
@@ -439,7 +438,7 @@ class WorkerLoop:
         if until_idle:
             return services  # a drain does the others itself: it has to know that they left nothing to claim
         return [
-            Service("scheduler", settings.stage_interval, self._scheduler.run_once),
+            Service("scheduler", settings.stage_interval, self._submit_ticks),
             Service("bulk actions", settings.stage_interval, self._bulk.run_once),
             Service("stage", settings.stage_interval, self._stage.run_once),
             Service("breakers", _BREAKERS, self._breakers.run_once),
@@ -505,7 +504,7 @@ class WorkerLoop:
 
     async def _made_ready(self) -> bool:
         """Return True if one of these found something to do, after which there may be something to claim."""
-        rounds = (self._scheduler.run_once, self._stage.run_once, self._breakers.run_once, self._bulk.step)
+        rounds = (self._submit_ticks, self._stage.run_once, self._breakers.run_once, self._bulk.step)
         return any([await in_thread(self._threads, run) for run in rounds])
 
     async def _claim(self) -> int:

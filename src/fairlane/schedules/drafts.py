@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fairlane.control.ticks import submission
 from fairlane.domain import schedules as domain
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.schedules import Missed, Timetable
 from fairlane.domain.secrets import restored
 from fairlane.domain.statuses import Priority
 from fairlane.engine.batch import Submission
+from fairlane.schedules.ticks import submission
 from fairlane.store.tables import AnyRow
 
 

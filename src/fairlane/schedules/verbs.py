@@ -9,9 +9,6 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.schedule_drafts import ScheduleDraft
-from fairlane.control.schedule_rows import after_last, judged, schedule_of, to_judge, told, unknown
-from fairlane.control.ticks import SCHEDULE, TICK, Ticks, opened
 from fairlane.domain.arguments import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
@@ -24,6 +21,9 @@ from fairlane.engine.batch import alone
 from fairlane.engine.drafting import Ready
 from fairlane.engine.submission import Submitter
 from fairlane.jobtypes.catalogue import Catalogue, RegisteredType
+from fairlane.schedules.drafts import ScheduleDraft
+from fairlane.schedules.rows import after_last, judged, schedule_of, to_judge, told, unknown
+from fairlane.schedules.ticks import SCHEDULE, TICK, Ticks, opened
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements

@@ -1,9 +1,7 @@
 """The scheduler: makes jobs of the ticks that are due, one for each tick, however many schedulers run (R18)."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final, Protocol
-from uuid import UUID
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -16,8 +14,11 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, ServiceFailed, TickRefused
 from fairlane.domain.schedules import Missed, due, misfit
+from fairlane.engine.drafting import Ready
+from fairlane.schedules.ticks import Ticks
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import schedules as statements
+from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
@@ -26,19 +27,6 @@ _LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction h
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
-
-
-class TickSubmitter(Protocol):
-    """Submits what a schedule says."""
-
-    def prepare(self, database: Database, schedule: AnyRow) -> Any:
-        """Do what `submit` needs and what may take long, before the transaction: ask a host, check parameters."""
-
-    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Any) -> tuple[UUID, Any]:
-        """Submit the tick's job in this transaction; its id, and what to tell when that is committed."""
-
-    def tell(self, news: Any) -> None:
-        """Tell what `submit` gave."""
 
 
 class Scheduler:
@@ -51,7 +39,7 @@ class Scheduler:
         on_ready: called, from the service's thread, when something may have become claimable.
     """
 
-    def __init__(self, database: Database, ticks: TickSubmitter, emit: Emit, on_ready: Callable[[], object]) -> None:
+    def __init__(self, ticks: Ticks, database: Database, emit: Emit, on_ready: Callable[[], object]) -> None:
         self._database = database
         self._ticks = ticks
         self._emit = emit
@@ -110,16 +98,16 @@ class Scheduler:
         self._ticks.tell(news)
         return done
 
-    def _tick(self, connection: Connection, seen: AnyRow, ready: Any) -> tuple[int, Any]:
+    def _tick(self, connection: Connection, seen: AnyRow, ready: Ready) -> tuple[int, Sequence[Live]]:
         now = self._database.clock.now(connection)
         mine = statements.lock_due(connection, seen.organization_id, seen.id, now)
         if mine is None or not statements.is_same(mine, seen):
-            return 0, None
+            return 0, ()
         found = due(statements.timetable_of(mine), mine.next_tick, now, Missed(mine.missed))
         # One that catches up has its turn after those that are due by now.
         look_at = max(found.next, now) if found.next is not None else None
         changes: dict[str, Any] = {"next_tick": found.next, "look_at": look_at}
-        news = None
+        news: Sequence[Live] = ()
         if found.tick is not None:
             job, news = self._ticks.submit(connection, mine, found.tick, ready)
             changes |= {"last_tick": found.tick, "last_job_id": job, "problem": None}

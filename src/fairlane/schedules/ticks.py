@@ -1,4 +1,4 @@
-"""The jobs of schedules: what `engine.scheduler` submits at their ticks."""
+"""The jobs of schedules: what `schedules.scheduler` submits at their ticks."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ TICK: Final = "tick"
 
 
 class Ticks:
-    """Jobs of schedules that are there: what `engine.scheduler` submits."""
+    """Jobs of schedules that are there: what `schedules.scheduler` submits."""
 
     def __init__(self, submitter: Submitter, keyring: Keyring) -> None:
         self._submitter = submitter
@@ -53,9 +53,9 @@ class Ticks:
         job, news = self.job(connection, schedule, tick, ready)
         return job.id, news
 
-    def tell(self, news: Sequence[Live] | None) -> None:
+    def tell(self, news: Sequence[Live]) -> None:
         """Warn of queues that are nearly full now."""
-        self._submitter.warn(news or ())
+        self._submitter.warn(news)
 
     def job(
         self, connection: Connection, schedule: AnyRow, tick: datetime | None, ready: Ready
