@@ -7,6 +7,7 @@ import pytest
 
 from fairlane import JobContext, Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryLost, JobStarted
+from fairlane.domain.reasons import ReasonCode
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, Gate, engine, running, started
 
@@ -74,6 +75,8 @@ def test_a_job_of_a_user_who_lost_the_right_ends_in_dead_letter(fl: Engine, loss
         fl.members.update("acme", "ana", role="viewer", permissions=["work"])
     else:
         fl.members.update("acme", "ana", permissions=[])
+    reasons = {one.code: one.sentence for one in fl.explain(job.id, organization="acme").reasons}
+    assert reasons[ReasonCode.PERMISSION_LOST].startswith("ana may no longer submit work jobs in acme; the job goes to")
     fl.drain()
     assert fl.way(job) == ["queued", "running", "dead_letter"]
     message = fl.look(job).error_message

@@ -14,7 +14,7 @@ from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome
-from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.jobtypes.options import Options
 from fairlane.store.statements import (
     breakers,
@@ -70,6 +70,7 @@ class World:
     def add_organization(self, name: str, status: OrganizationStatus = OrganizationStatus.ACTIVE) -> None:
         values = {"id": name, "name": name, "status": status, "weight": 1, "created_at": self.now}
         self.write(lambda connection: organizations.create(connection, values))
+        self.write(lambda connection: organizations.set_member(connection, self.now, name, "ana", Role.MEMBER, ()))
 
     def submit(self, organization: str = "acme", job_type: str = "report.pdf", **more: Any) -> UUID:
         """One job; `more` are fields of a `Draft` and its `Kind`, with labels as a mapping and the priority by name."""

@@ -89,7 +89,8 @@ class Facts:
 
     `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
     as where `directory_is_away`: that of the host gave no answer.
-    `is_hosted`: the host keeps the organizations. `breaker`: if it is open. `culprit`: the parent that
+    `is_hosted`: the host keeps the organizations. `may_submit`: False if its user is no member any more, or has lost
+    the right; of a host's users nobody knows. `breaker`: if it is open. `culprit`: the parent that
     took a dead letter down, as it is now. `to_retry`: the dead letter up from there that no dead letter took down, or
     None if it is further up than was looked. `decision`: about a dead letter, if there is any.
     """
@@ -103,6 +104,7 @@ class Facts:
     organization_status: OrganizationStatus | None = None
     directory_is_away: bool = False
     is_hosted: bool = False
+    may_submit: bool = True
     pauses: tuple[Pause, ...] = ()
     limits: tuple[LimitOn, ...] = ()
     breaker: Breaker | None = None
@@ -205,6 +207,12 @@ def _organization(facts: Facts) -> Iterator[Reason]:
         yield Reason(
             ReasonCode.ORGANIZATION_DELETED,
             f"Organization {name} was deleted; the job goes to dead letter when a worker comes to it.",
+        )
+    elif not facts.may_submit:
+        yield Reason(
+            ReasonCode.PERMISSION_LOST,
+            f"{facts.job.user} may no longer submit {facts.job.job_type} jobs in {name}; the job goes to dead letter "
+            "when a worker comes to it. Make them a member with that right again, or submit it as another user.",
         )
 
 

@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     BEING_MADE_READY = "being_made_ready"
     ORGANIZATION_SUSPENDED = "organization_suspended"
     ORGANIZATION_DELETED = "organization_deleted"
+    PERMISSION_LOST = "permission_lost"
     DIRECTORY_AWAY = "directory_away"
     ORGANIZATION_PAUSED = "organization_paused"
     JOB_TYPE_PAUSED = "job_type_paused"

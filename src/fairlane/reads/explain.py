@@ -35,7 +35,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements import explain as statements
 from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
-from fairlane.tenancy.directory import Standing
+from fairlane.tenancy.directory import Standing, memberships
 
 _GENERATIONS: Final = 5  # looked at above a dead letter's parent, a query for each
 
@@ -140,6 +140,7 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         directory_is_away=host is not None and host.is_away,
         pauses=tuple(_pauses_on(connection, job)),
         is_hosted=host is not None,
+        may_submit=host is not None or standing is None or _may_submit(connection, row),
         limits=tuple(_limits_on(connection, known, standing, running)),
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
         workers=_live_workers(connection, clock, job),
@@ -160,6 +161,14 @@ def _standing(connection: Connection, organization: str, host: HostAnswer | None
     for row in organizations.find(connection, [organization]):
         return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
     return None
+
+
+def _may_submit(connection: Connection, row: AnyRow) -> bool:
+    if row.submitted_by is None:
+        return True
+    whose = (row.organization_id, row.submitted_by)
+    member = memberships(connection, [whose]).get(whose)
+    return member is not None and member.may_submit(row.required_permission)
 
 
 def _status(standing: Standing | None, host: HostAnswer | None) -> OrganizationStatus | None:

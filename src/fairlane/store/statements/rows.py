@@ -114,9 +114,8 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
 
 def shown(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return a job's row with its progress but without its parameters, for `to_job`; None if there is none."""
-    return connection.execute(
-        select_jobs(with_parameters=False).where(is_row(jobs, organization, job_id))
-    ).one_or_none()
+    wanted = select_jobs(with_parameters=False).add_columns(jobs.c.required_permission)
+    return connection.execute(wanted.where(is_row(jobs, organization, job_id))).one_or_none()
 
 
 def get(
