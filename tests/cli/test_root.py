@@ -2,8 +2,10 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import typer
 from sqlalchemy import make_url
 
-from fairlane import ConfigurationError, Fairlane, cli
+from fairlane import ConfigurationError, Fairlane, StorageUnavailable, cli
 from fairlane.cli.root import app, hoisted
 from tests.cli.conftest import Run
 
@@ -321,3 +323,18 @@ def test_what_an_error_advises_is_a_command_an_option_or_a_variable(
     assert window.startswith("--execution-rate-window is the time of --execution-rate, which is not set")
     monkeypatch.setenv("FAIRLANE_LEASE", "abc")
     assert told("orgs list").startswith("Fairlane's settings are wrong: lease (FAIRLANE_LEASE): input should be a ")
+
+
+def test_a_database_that_another_transaction_locks_is_told_with_what_helps(
+    run: Run, fl: Fairlane, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_LOCK_TIMEOUT", "0.1")
+    helps = (
+        r"pass it as connection= to submit a job; call all other verbs before that transaction, or after its commit\.$"
+    )
+    with closing(sqlite3.connect(str(make_url(url).database))) as host, Fairlane() as theirs:
+        host.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match=helps):
+            theirs.organizations.create("new")
+        told = run("orgs", "create", "new", code=1).stderr
+    assert told == "Error: The database was locked for too long; nothing was changed, try again.\n"

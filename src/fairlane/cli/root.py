@@ -57,7 +57,8 @@ _HERE = {
     "expires_in must be": "--expires-in must be",
     "Give it the artifacts_url that": "Give it the FAIRLANE_ARTIFACTS_URL that",
     "rates_url can't be used": "FAIRLANE_RATES_URL can't be used",
-    " Code that submits a job while it has a transaction open has to pass that as connection=.": "",
+    " If your code has a transaction open, pass it as connection= to submit a job; call all other verbs before that "
+    "transaction, or after its commit.": "",
 }
 # A call that an error notes, and the command that does the same with its arguments.
 _CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)")

@@ -269,10 +269,12 @@ class JobContext:
         )
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:
-        """Say how far the job is. Awaiting it gives the loop a turn, it does not wait for the database.
+        """Say how far the job is, in percent: less than 0 becomes 0, and more than 100 becomes 100.
+
+        Awaiting it gives the loop a turn, it does not wait for the database.
 
         Args:
-            percent: from 0 to 100, what is beyond is cut; None for unknown.
+            percent: None for unknown.
             message: what is being done.
 
         Raises:

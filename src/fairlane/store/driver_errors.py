@@ -134,7 +134,8 @@ def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -
     if "database is locked" in text or state == _LOCK_NOT_AVAILABLE:
         return StorageUnavailable(
             "The database was locked for too long; nothing was changed, try again. "
-            "Code that submits a job while it has a transaction open has to pass that as connection=."
+            "If your code has a transaction open, pass it as connection= to submit a job; call all other verbs before "
+            "that transaction, or after its commit."
         )
     if _NO_DATABASE.search(text):
         return StorageUnavailable(
