@@ -38,12 +38,11 @@ _LOOK: Final = 20  # what to look at one place of the text costs, in characters 
 # in another way, which takes no longer than for these.
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
-# Where a library has shortened a value: pydantic and SQLAlchemy leave out its middle, `int` its end.
-_CUT: Final = re.compile(r"…| ?\.\.\.(?: \(\d+ characters truncated\) \.\.\. )?")
-_MOST_CUTS: Final = 20
-_PIECE: Final = 8  # characters of a value that are looked for beside a cut
-_LONGEST_PIECE: Final = 200
-_MOST_PIECES: Final = 2_000  # values times cuts, some 40 ms at worst
+# pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
+_QUOTED: Final = "input_value="
+_SHORTENED: Final = re.compile(_QUOTED + r"(.{1,25}?\.\.\..{1,24}?), input_type=")
+_MOST_QUOTED: Final = 1_000
+_LONGEST_QUOTE: Final = 80  # characters
 _QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
 _ESCAPED: Final = frozenset("'\"\\")
 # Between these stands what no form of a value escapes: all its forms have the same.
@@ -291,9 +290,9 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     """Return `text[start:stop]` with `[redacted]` in the place of each of these values.
 
     A value that stands across an end of that part leaves nothing there. Beyond the part no more is searched than the
-    longest value has. Where values overlap themselves, or each other, what they cover is one place. What a library has
-    left of a value that it shortened goes, too. Where the search would take long, `[redacted]` stands in the place of
-    all.
+    longest value has, or a quote of pydantic's. Where values overlap themselves, or each other, what they cover is one
+    place. What pydantic quotes and has shortened goes, too. Where the search would take long, `[redacted]` stands in
+    the place of all.
 
     Args:
         values: as `secret_values` returns them, the longest first.
@@ -301,17 +300,17 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
         by: what stands in the place of a value.
     """
     stop = len(text) if stop is None else min(stop, len(text))
-    longest = len(values[0]) if values else 0
+    longest = max(len(values[0]), _LONGEST_QUOTE) if values else 0
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
     most, limit = (_LONG, _MOST_WORK) if len(around) >= _SHORT_TEXT else (len(around), _MOST_WORK_IN_SHORT)
     if _work(around, values, most) > limit:
         values = _worth_a_look(around, values, most, limit)
-    cuts = _cuts(around)
-    is_much = values == _ALL or _work(around, values, most) > limit or len(values) * len(cuts) > _MOST_PIECES
-    found = () if is_much else chain(_places(around, values), _pieces(around, values, cuts))
-    places = sorted(islice(found, _MOST_PLACES + 1))
+    quoted = around.count(_QUOTED) if values else 0
+    is_much = values == _ALL or _work(around, values, most) > limit or quoted > _MOST_QUOTED
+    shortened = (found.span(1) for found in _SHORTENED.finditer(around)) if quoted else ()
+    places = sorted(islice(chain(_places(around, values), shortened), 0 if is_much else _MOST_PLACES + 1))
     if is_much or len(places) > _MOST_PLACES:
         return by if at < end else ""
     parts: list[str] = []
@@ -333,30 +332,6 @@ def _by_core(values: tuple[str, ...]) -> Mapping[str, list[str]]:
     for value in values:
         cores[max(_NO_CORE.split(value), key=len)].append(value)
     return cores
-
-
-def _cuts(text: str) -> list[tuple[int, int]]:
-    """Return the places where something may have been left out of a text, and its end, if it is long."""
-    cuts = [found.span() for found in islice(_CUT.finditer(text), _MOST_CUTS)]
-    return [*cuts, (len(text), len(text))] if len(text) >= _LONGEST_PIECE else cuts
-
-
-def _pieces(text: str, values: tuple[str, ...], cuts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield where the beginning of a value stands before one of these places, and its end behind it."""
-    for value in values:
-        if len(value) <= _PIECE:
-            continue
-        for stop, start in cuts:
-            at = text.find(value[:_PIECE], max(stop - _LONGEST_PIECE, 0), stop)
-            while at >= 0 and not value.startswith(text[at:stop]):
-                at = text.find(value[:_PIECE], at + 1, stop)
-            if at >= 0:
-                yield at, stop
-            end = text.rfind(value[-_PIECE:], start, start + _LONGEST_PIECE)
-            while end >= 0 and not value.endswith(text[start : end + _PIECE]):
-                end = text.rfind(value[-_PIECE:], start, end + _PIECE - 1)
-            if end >= 0:
-                yield start, end + _PIECE
 
 
 def _worth_a_look(text: str, values: tuple[str, ...], most: int, limit: int) -> tuple[str, ...]:
