@@ -205,6 +205,16 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
     assert any("leaves" in line for line in worker.seen), "what the application registered for the end is not run"
 
 
+def test_a_worker_that_is_replaced_does_not_wait_for_what_never_ends(start: Start, fl: Fairlane) -> None:
+    """It stayed where the handler's own process, or a thread of it, was waited for as it ended."""
+    worker = start("--concurrency", "1", FAIRLANE_STOP_GRACE="0.1", LINGERS="1")
+    worker.line(SERVES)
+    fl.submit("deaf", organization="acme")
+
+    worker.line("lingers")
+    assert worker.end() == EXIT_REPLACE
+
+
 def test_a_worker_with_a_validator_that_never_returns_asks_to_be_replaced(start: Start, fl: Fairlane) -> None:
     worker = start("--concurrency", "1", VALUE_LIMIT="0.5")
     worker.line(SERVES)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Seconds that a worker which is stuck gives the log line that says so, and then its display, to close.
 _SAYING: Final = 1.0
 _CLOSING: Final = 1.0
+_LAST_WAIT: Final = 5.0  # seconds for what the application registered for the end of the process
 
 
 class LogLevel(StrEnum):
@@ -114,9 +115,12 @@ def worker(
             one.run()
     if one.threads_go_on:
         # Python's own end would wait for them, or abort the process where one is in native code.
+        code = EXIT_REPLACE if one.must_be_replaced else 0
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+        signal.setitimer(signal.ITIMER_REAL, _LAST_WAIT)  # one of them may wait for such a thread, or for its child
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         sys.stdout.flush()
-        os._exit(EXIT_REPLACE if one.must_be_replaced else 0)
+        os._exit(code)
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)
 
