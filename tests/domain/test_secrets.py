@@ -276,8 +276,10 @@ def pydantic_s_words(value: object, model: type = int) -> str:
         pydantic_s_words({"name": "ä" * 30, "key": KEY}),
         pydantic_s_words(f"{KEY[:24]}.{KEY[24:]}"),
         "Loading... " * 20 + pydantic_s_words(KEY),
+        repr([pydantic_s_words({"name": "O'Brien", "key": KEY})]),
+        json.dumps(pydantic_s_words({"ä": "ü" * 4, "key": KEY})),
     ],
-    ids=["alone", "behind others", "in a dict", "with a dot", "behind dots"],
+    ids=["alone", "behind others", "in a dict", "with a dot", "behind dots", "in a list", "as JSON"],
 )
 def test_of_a_secret_that_pydantic_has_shortened_nothing_is_left(said: str) -> None:
     """Of 49 characters it left 47."""
@@ -288,6 +290,14 @@ def test_of_a_secret_that_pydantic_has_shortened_nothing_is_left(said: str) -> N
     for stop in range(len(said)):
         left = without(said, secret_values(json.dumps({"password": KEY})), stop=stop)
         assert not [KEY[at : at + 8] for at in range(len(KEY) - 7) if KEY[at : at + 8] in left]
+
+
+def test_quotes_of_pydantic_go_though_what_stands_whole_is_nowhere() -> None:
+    """Where there is much to search, values are left out of which no part is there: then nothing was looked at."""
+    keys = [json.dumps({"k": f"{number:03}{KEY}\n"}) for number in range(30)]
+    values = secret_values(json.dumps({"password": keys}))
+    said = "x" * 200_000 + pydantic_s_words(keys[0])
+    assert KEY[:8] not in without(said, values)
 
 
 def test_very_many_quotes_of_pydantic_leave_nothing_of_a_text() -> None:

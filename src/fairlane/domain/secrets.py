@@ -40,9 +40,10 @@ _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
 # pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
 _QUOTED: Final = "input_value="
-_SHORTENED: Final = re.compile(_QUOTED + r"(.{1,25}?\.\.\..{1,24}?), input_type=")
+# Of each side it leaves 25 bytes at most; a `repr` or JSON of its words has more characters for them.
+_SHORTENED: Final = re.compile(_QUOTED + r"(.{1,80}?\.\.\..{1,80}?), input_type=")
 _MOST_QUOTED: Final = 1_000
-_LONGEST_QUOTE: Final = 80  # characters
+_LONGEST_QUOTE: Final = 200  # characters
 _QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
 _ESCAPED: Final = frozenset("'\"\\")
 # Between these stands what no form of a value escapes: all its forms have the same.
@@ -304,10 +305,10 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
+    quoted = around.count(_QUOTED) if values else 0
     most, limit = (_LONG, _MOST_WORK) if len(around) >= _SHORT_TEXT else (len(around), _MOST_WORK_IN_SHORT)
     if _work(around, values, most) > limit:
         values = _worth_a_look(around, values, most, limit)
-    quoted = around.count(_QUOTED) if values else 0
     is_much = values == _ALL or _work(around, values, most) > limit or quoted > _MOST_QUOTED
     shortened = (found.span(1) for found in _SHORTENED.finditer(around)) if quoted else ()
     places = sorted(islice(chain(_places(around, values), shortened), 0 if is_much else _MOST_PLACES + 1))
@@ -349,6 +350,18 @@ def _work(text: str, values: tuple[str, ...], most: int) -> int:
     return sum(_LOOK + min(len(value), most) for value in values) * (len(text) + _EACH)
 
 
+def _repeats(text: str, start: int, period: int) -> int:
+    """Return how many characters from `start` on are those that stand `period` before."""
+    here, step = start, period
+    while step and here < len(text):
+        # Both are compared as a whole, since one by one would be Python's own work for each character.
+        if text[here : here + step] == text[here - period : here - period + step] and here + step <= len(text):
+            here, step = here + step, 2 * step
+        else:
+            step //= 2
+    return here - start
+
+
 def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     """Yield where each of the values begins and ends. The time grows with the length of the text, also of "aaaa…"."""
     for value in values:
@@ -357,8 +370,7 @@ def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
             right = left + len(value)
             again = text.find(value, left + 1)
             if 0 <= again < right:  # it overlaps itself, maybe over and over
-                while right < len(text) and text[right] == text[right - (again - left)]:
-                    right += 1
+                right += _repeats(text, right, again - left)
                 again = text.find(value, right - len(value) + 1)
             yield left, right
             left = again
