@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
-import atexit, logging, os, sys, threading, time
+import asyncio, atexit, logging, os, sys, threading, time
 from typing import Annotated
 from pydantic import AfterValidator
 from fairlane import Fairlane
@@ -69,6 +69,14 @@ def wait(ctx, fifo: str) -> str:
 @fl.job_type("deaf", dedup_window=0, timeout=0.05, max_retries=0)
 def deaf(ctx) -> None:
     threading.Event().wait()
+
+@fl.job_type("swallow", dedup_window=0, timeout=0.05, max_retries=0)
+async def swallow(ctx) -> None:
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
 
 @fl.job_type("stuck", queue="stuck", dedup_window=0, timeout=0.05)
 async def stuck(ctx) -> None:
@@ -205,11 +213,12 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
     assert any("leaves" in line for line in worker.seen), "what the application registered for the end is not run"
 
 
-def test_a_worker_that_is_replaced_does_not_wait_for_what_never_ends(start: Start, fl: Fairlane) -> None:
+@pytest.mark.parametrize("job_type", ["deaf", "swallow"])
+def test_a_worker_that_is_replaced_does_not_wait_for_what_never_ends(start: Start, fl: Fairlane, job_type: str) -> None:
     """It stayed where the handler's own process, or a thread of it, was waited for as it ended."""
     worker = start("--concurrency", "1", FAIRLANE_STOP_GRACE="0.1", LINGERS="1")
     worker.line(SERVES)
-    fl.submit("deaf", organization="acme")
+    fl.submit(job_type, organization="acme")
 
     worker.line("lingers")
     assert worker.end() == EXIT_REPLACE

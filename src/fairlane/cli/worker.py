@@ -113,16 +113,14 @@ def worker(
         _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
         with display, stderr_shown(display, terminal):
             one.run()
-    if one.threads_go_on:
-        # Python's own end would wait for them, or abort the process where one is in native code.
+    if one.threads_go_on or one.must_be_replaced:
+        # Python's own end would wait for what never ends, or abort the process where a thread is in native code.
         code = EXIT_REPLACE if one.must_be_replaced else 0
         signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
         signal.setitimer(signal.ITIMER_REAL, _LAST_WAIT)  # one of them may wait for such a thread, or for its child
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         sys.stdout.flush()
         os._exit(code)
-    if one.must_be_replaced:
-        raise typer.Exit(EXIT_REPLACE)
 
 
 def _end_in_order_at_sigterm(worker: "Worker") -> None:
