@@ -75,11 +75,12 @@ test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromiu
 	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 3 --dist worksteal $(or $(ARGS),tests/browser)
 
 .PHONY: check
-check: $(STAMP) $(if $(NPM),$(MODULES)) ## Check format, lint, types and import directions
+check: $(STAMP) $(if $(NPM),$(MODULES)) ## Check format, lint, types, import directions and the rules of the house
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest --quiet tests/test_house.py
 	@$(if $(NPM),cd frontend && npm run --silent lint && npm run --silent typecheck)
 
 .PHONY: format

@@ -463,6 +463,7 @@ def complaint_about(command: str) -> str:
     return "" if answer.exit_code == 0 else answer.output
 
 
+@pytest.mark.slow
 @by_page
 def test_every_command_and_its_options_exist(page: Path) -> None:
     assert {command: said for command in commands_of(page) if (said := complaint_about(command))} == {}

@@ -1,4 +1,7 @@
-"""The rules of the house that no linter knows. Each test names the file and line that breaks one."""
+"""The rules of the house that no linter knows. Each test names the file and line that breaks one.
+
+`make check` runs them.
+"""
 
 import ast
 from collections import defaultdict
@@ -13,6 +16,7 @@ from fairlane import Fairlane
 from fairlane.domain.jobs import JobOrId
 from fairlane.domain.statuses import JobStatus
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "fairlane"
 MIGRATIONS = PACKAGE / "store" / "migrations"

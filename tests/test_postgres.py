@@ -52,6 +52,7 @@ def test_what_a_migration_writes_is_put_back(one: OneDatabase):
         assert connection.execute(version).fetchall() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -37,6 +37,7 @@ def on_both(name: str) -> list[str]:
     return [name.replace("*", database) for database in ("sqlite", "postgresql")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "arguments", "expected"),
     [("short", [], QUICK), ("long", [], ALL), ("short", ["here/test_it.py"], ALL), ("short", ["-k", "test"], ALL)],

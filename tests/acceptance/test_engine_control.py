@@ -23,6 +23,7 @@ def pauses(fl: Engine) -> dict[str, tuple[Callable[[], object], Callable[[], obj
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["queue", "type", "organization"])
 def test_nothing_starts_while_it_is_paused_and_running_jobs_finish(fl: Engine, what: str) -> None:
     gate = Gate()

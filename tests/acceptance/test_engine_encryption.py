@@ -170,6 +170,7 @@ def test_a_rotation_while_a_job_runs_loses_nothing(database_url: str) -> None:
             assert elsewhere.value(one) == fl.value(one) == {"value": f"{CANARY}-result"}
 
 
+@pytest.mark.slow
 def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_url: str, tmp_path: Path) -> None:
     files = tmp_path.as_uri()
     with sealed_engine(database_url, artifacts_url=files) as fl:

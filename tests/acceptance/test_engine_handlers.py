@@ -146,6 +146,7 @@ def test_every_attempt_has_a_lease_token_of_its_own(fl: Engine) -> None:
     assert len({token for _, token in tokens}) == 3
 
 
+@pytest.mark.slow
 def test_a_worker_serves_only_its_queues(fl: Engine) -> None:
     @fl.job_type("work")
     async def work(ctx: JobContext) -> None: ...

@@ -53,6 +53,7 @@ def test_tokens_for_others_are_for_admins_and_not_for_operators(api: Api):
     assert api.as_("admin").post(f"{BASE}/tokens", json={"name": "x", "user": "stranger"}).status_code == 422
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [f"{BASE}/tokens", "/operator/tokens"])
 def test_tokens_come_newest_first_in_pages(api: Api, path: str):
     client = api.operator() if path.startswith("/operator") else api.as_("admin")

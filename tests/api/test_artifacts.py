@@ -126,6 +126,7 @@ def test_a_path_leads_to_no_file_that_the_job_has_not_named(api: Api, path: str)
         assert "x-injected" not in answer.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "content", "shown"),
     [

@@ -162,6 +162,7 @@ def test_a_link_is_no_session_and_a_session_no_link(api: Api):
     check_refused(api.client(session).get(ME))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

@@ -248,6 +248,7 @@ def test_a_compressed_body_is_refused_unread(api: Api):
     assert (answer.status_code, answer.json()["type"]) == (415, "urn:fairlane:problem:compressed-body")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -373,6 +374,7 @@ def test_a_body_of_very_many_parts_is_refused_while_it_comes(
     assert problem["detail"] == f"A body has at most {most} {what}; send less at once."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", [[[]] * 24_990, [{"x": 1.5, "y": 2.5}] * 12_000, [[1, 2]] * 24_990, [10**4_000] * 60])
 def test_a_payload_of_many_parts_is_taken(api: Api, month: object):
     taken = api.as_("member").post(JOBS, json={"job_type": "notes", "parameters": {"month": month}})
@@ -491,6 +493,7 @@ def test_a_slip_in_a_query_parameter_s_name_is_refused_and_no_unfiltered_list(ap
     assert refused.status_code == 422
 
 
+@pytest.mark.slow
 def test_each_route_takes_the_query_parameters_that_its_description_has(api: Api):
     paths = api.client().get("/openapi.json").json()["paths"]
     routes = [one for one in api.app.state.routes if isinstance(one, APIRoute)]

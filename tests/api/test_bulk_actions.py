@@ -140,6 +140,7 @@ def test_a_filter_that_nothing_is_stored_under_is_refused(api: Api):
     assert api.as_("admin").post(f"{BASE}/count", json=body).status_code == 422
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

@@ -224,12 +224,14 @@ def response_of(document: Schema, operation: str, status: int) -> Schema:
     return document["components"]["responses"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["408", "413", "429", "500", "503"])
 def test_every_operation_names_what_layers_around_it_answer(api: Api, status: str):
     for one in operations(document_of(api)):
         assert status in one.told["responses"], one.path
 
 
+@pytest.mark.slow
 def test_an_operation_without_credential_query_or_body_names_no_refusal_of_them(api: Api):
     health = next(one.told for one in operations(document_of(api)) if one.told["operationId"] == "getHealth")
     assert health["responses"].keys().isdisjoint({"401", "404", "409", "415", "422"})
@@ -241,6 +243,7 @@ def test_no_parameter_may_be_null_which_neither_an_address_nor_a_header_can_say(
     assert [path for path, one in parameters if {"type": "null"} in one["schema"].get("anyOf", ())] == []
 
 
+@pytest.mark.slow
 def test_what_a_change_leaves_out_has_no_default(api: Api):
     document = document_of(api)
     bodies = [one.told["requestBody"] for one in operations(document) if one.method == "patch"]
@@ -254,6 +257,7 @@ def test_what_a_change_leaves_out_has_no_default(api: Api):
     assert schemas["NewOrganization"]["properties"]["weight"]["default"] == 1
 
 
+@pytest.mark.slow
 def test_what_answers_with_json_says_which(api: Api):
     for one in operations(document_of(api)):
         for status, answer in one.told["responses"].items():
@@ -299,6 +303,7 @@ def answers(api: Api) -> Iterator[tuple[str, int, httpx.Response]]:
     yield "submitJob", 429, member.post(f"{acme}/jobs", json=body)  # which waiting does not help: no Retry-After
 
 
+@pytest.mark.slow
 def test_an_answer_has_a_type_and_headers_that_the_document_tells(api: Api):
     document = document_of(api)
     for name, status, answer in answers(api):
@@ -311,6 +316,7 @@ def test_an_answer_has_a_type_and_headers_that_the_document_tells(api: Api):
         assert sent <= {one.lower() for one in told.get("headers", ())}, f"{name} {status} has {sent}"
 
 
+@pytest.mark.slow
 def test_a_drained_worker_answers_with_nothing_as_the_document_says(api: Api):
     assert "content" not in response_of(document_of(api), "drainWorker", 202)
 

@@ -36,6 +36,7 @@ def shown(document: Any) -> Iterator[Shown]:
                     yield Shown(operation["operationId"], what, media)
 
 
+@pytest.mark.slow
 def test_each_body_and_each_answer_has_an_example_that_fits(document: Any):
     found = list(shown(document))
     assert len(found) > 100

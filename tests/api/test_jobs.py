@@ -49,6 +49,7 @@ def test_a_job_is_submitted_watched_and_its_result_fetched(api: Api):
 
 
 # What is sent for each request that shows no parameters; a job may have megabytes of them.
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "/{job}/explanation", "/{job}/history", "/{job}/logs", "/{job}/artifacts"])
 def test_what_shows_no_parameters_does_not_read_them(api: Api, path: str):
     job, sent = submitted(api, parameters={"month": "2026-10"}), list[str]()
@@ -107,6 +108,7 @@ def test_a_body_of_another_form_is_refused_in_words_of_json(api: Api):
 AMOUNT = "12345678901234567.89"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body", "shown"),
     [
@@ -155,6 +157,7 @@ def test_a_batch_is_submitted_whole_or_not_at_all(api: Api):
     assert client.get(JOBS).json()["total"] == 2
 
 
+@pytest.mark.slow
 def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: Api):
     client = api.as_("member")
     ids = [submitted(api) for _ in range(5)]
@@ -263,6 +266,7 @@ def test_a_waiting_job_is_rescheduled_given_a_priority_and_run_now(api: Api):
         assert answer.json()["detail"].endswith("does not wait to start any more; submit it anew.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "body"),
     [

@@ -139,6 +139,7 @@ def test_many_are_retried_at_once_by_an_operator(api: Api):
     assert (answer["changed"], answer["state"], answer["user"]) == (3, "done", "olga")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

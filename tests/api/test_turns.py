@@ -280,6 +280,7 @@ def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: 
     assert asyncio.run(play()) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock, for all who write
 def test_a_user_s_writes_that_wait_for_a_lock_hold_up_no_other_user_of_the_organization(
     database_url: str, serve: Any, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,7 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
     assert "There is no organization" in run("keys", "list", "-o", "nobody", code=1).stderr
 
 
+@pytest.mark.slow
 def test_check_and_top_tell_of_workers_that_lack_a_key(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
 

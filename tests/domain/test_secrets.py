@@ -268,6 +268,7 @@ def pydantic_s_words(value: object, model: type = int) -> str:
     return str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

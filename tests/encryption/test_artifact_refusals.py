@@ -85,6 +85,7 @@ def calls(storage: ObjectStorage) -> list[Callable[[], object]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "code", "said"), REFUSALS)
 def test_a_refusal_is_an_outage_and_says_what_the_storage_said(bucket: Bucket, status: int, code: str, said: str):
     bucket.answer = (status, code)

@@ -172,6 +172,7 @@ def test_a_file_that_was_deleted_while_it_is_open_is_no_reason_for_a_drivers_err
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "asyncpg"])
 async def test_where_a_connection_leads_is_asked_once(postgres_url: str, driver: str) -> None:
     asked: list[str] = []

@@ -255,6 +255,7 @@ class TestDelete:
         scene.fl.dead_letters.delete(parent.id, organization="acme")
         assert scene.total() == 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("completes", [False, True], ids=["failed", "completed"])
     @pytest.mark.parametrize("deletes", ["person", "clean-up"])
     def test_a_job_is_not_retried_once_its_parent_was_deleted(self, scene: Scene, deletes: str, completes: bool):

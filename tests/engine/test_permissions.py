@@ -124,6 +124,7 @@ def test_a_submitter_who_became_a_viewer_may_not(scene: Scene, verb: Verb):
         verb(scene.fl, job.id, "acme", "ana")
 
 
+@pytest.mark.slow
 @VERBS
 def test_to_a_stranger_a_job_does_not_exist(scene: Scene, verb: Verb):
     job = job_for(scene, verb)

@@ -130,6 +130,7 @@ def test_a_child_whose_facts_a_host_holds_keeps_no_other_from_being_told(postgre
         assert fl.look(held).status == "dead_letter"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [live, jobs, job_parents], ids=str)
 def test_children_that_somebody_holds_keep_no_other_child_of_their_parent_from_its_turn(
     postgres_url: str, table: Table, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,7 @@ def test_a_host_may_read_json_as_it_likes(postgres_url: str) -> None:
         set_json_loads(json.loads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["labels of its own", "labels of a parent", "result of a parent"])
 def test_a_job_that_can_t_be_read_any_more_fails_and_holds_up_no_other(fl: Engine, what: str) -> None:
     parent = fl.give("work")

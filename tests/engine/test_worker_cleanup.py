@@ -94,6 +94,7 @@ def test_what_an_organization_says_goes_before_what_its_types_say(fl: Engine, cl
     assert [exists(fl, job) for job in mine + theirs] == [False, False, True, False]
 
 
+@pytest.mark.slow
 def test_a_job_goes_with_all_that_is_kept_of_it(fl: Engine, clock: ManualClock, tmp_path: Path) -> None:
     ended(fl, "keep a month", labels={"doc": "42"})
     assert rows_of_jobs(fl) > 5
@@ -117,6 +118,7 @@ def test_a_deduplication_key_goes_with_its_job(fl: Engine, clock: ManualClock) -
     assert fl.give("keep a day", dedup_key="once").status == "queued"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["resolve", "ignore"])
 def test_a_dead_letter_stays_until_somebody_has_decided(fl: Engine, clock: ManualClock, decision: str) -> None:
     letter = ended(fl, "break")
@@ -138,6 +140,7 @@ def test_a_parent_stays_as_long_as_a_job_that_depends_on_it_lives(fl: Engine, cl
     assert (exists(fl, parent), exists(fl, child)) == (False, False)
 
 
+@pytest.mark.slow
 def test_a_parent_of_a_dead_letter_that_may_be_retried_stays(fl: Engine, clock: ManualClock) -> None:
     parent = ended(fl, "keep a day")
     letter = ended(fl, "break", depends_on=[parent])
@@ -196,6 +199,7 @@ def test_what_has_to_stay_is_passed_once_a_turn(
     assert [exists(fl, letter) for letter in letters] == [False, *[True] * 4, False, *[True] * 3]
 
 
+@pytest.mark.slow
 def test_shelves_beyond_those_looked_at_at_once_come_next(
     fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +212,7 @@ def test_shelves_beyond_those_looked_at_at_once_come_next(
     assert not any(exists(fl, job) for job in old)
 
 
+@pytest.mark.slow
 def test_a_worker_cleans_up(fl: Engine, clock: ManualClock) -> None:
     job = ended(fl, "keep a day")
     clock.advance(2 * DAY)

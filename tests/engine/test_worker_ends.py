@@ -205,6 +205,7 @@ def test_a_child_whose_facts_somebody_holds_is_told_later_and_holds_up_no_end(po
         assert fl.events.of(ServiceFailed) == []
 
 
+@pytest.mark.slow
 def test_however_many_ends_a_lock_holds_up_the_others_are_written(postgres_url: str) -> None:
     with engine(postgres_url) as fl:
         hold = Hold()

@@ -53,6 +53,7 @@ class Scene:
 HOLDS = [Scene.pause, Scene.suspend, Scene.allow_none, Scene.allow_one, Scene.allow_one_a_minute]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold_back", HOLDS)
 def test_what_is_held_back_starts_when_it_is_let_go_and_holds_up_no_other(
     database_url: str, hold_back: Callable[[Scene], LetGo]

@@ -145,6 +145,7 @@ def test_a_cancel_leaves_behind_no_handler_that_has_returned(fl: Engine, gate: G
         assert fl.ended(job).status is JobStatus.COMPLETED
 
 
+@pytest.mark.slow
 def test_what_a_handler_left_does_not_run_into_its_timeout(fl: Engine, gate: Gate) -> None:
     with running(fl.worker()):
         job = judged(fl, gate, fails=False)
@@ -153,6 +154,7 @@ def test_what_a_handler_left_does_not_run_into_its_timeout(fl: Engine, gate: Gat
         assert fl.ended(job).status is JobStatus.COMPLETED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_worker_that_stops_writes_what_is_judged(fl: Engine, gate: Gate, *, fails: bool) -> None:
     def open_late() -> None:
@@ -206,6 +208,7 @@ def said(error: str | None) -> str:
     return (error or "").partition(" (got ")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "!", "?"])
 @pytest.mark.parametrize("isolation", ["async", "thread"])
 def test_large_parameters_are_decoded_beside_the_loop_and_fail_as_small_ones_do(
@@ -307,6 +310,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "VALUE_LIMIT", 1.2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("of", "isolation", "why"),
@@ -365,6 +369,7 @@ def test_reports_are_written_while_validators_hang(database_url: str, gate: Gate
             assert fl.ended(fl.give("keep")).status is JobStatus.COMPLETED
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @isolations
 def test_others_wait_for_validators_that_hang_no_longer_than_the_bound(

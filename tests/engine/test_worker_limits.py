@@ -87,6 +87,7 @@ def runs(fl: Engine) -> Runs:
 
 
 class TestMaxRunning:
+    @pytest.mark.slow
     def test_of_an_organization(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf")
         fl.organizations.update("acme", max_running=2)
@@ -97,6 +98,7 @@ class TestMaxRunning:
             runs.end(1)
             runs.are(acme=2, rival=5)
 
+    @pytest.mark.slow
     def test_of_a_type(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=3)
         runs.job_type("mail")
@@ -192,6 +194,7 @@ class TestExecutionRate:
             clock.advance(30)
             runs.are(acme=10)
 
+    @pytest.mark.slow
     def test_of_one_organization_and_of_all(self, fl: Engine, clock: ManualClock, runs: Runs) -> None:
         runs.job_type("pdf", execution_rate=5)
         fl.migrate()  # registers the type
@@ -222,6 +225,7 @@ class TestExecutionRate:
 
 
 class TestNoRoomIsLost:
+    @pytest.mark.slow
     def test_to_an_organization_that_is_at_its_own_limit(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=1)
         runs.job_type("mail")
@@ -265,6 +269,7 @@ class TestNoRoomIsLost:
                     runs.end(1, name, "mail")
             assert runs.now()["third", "pdf"] == 1
 
+    @pytest.mark.slow
     def test_to_an_organization_with_few_jobs(self, fl: Engine, runs: Runs) -> None:
         runs.job_type("pdf", max_running=20)
         runs.give(1)

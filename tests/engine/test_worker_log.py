@@ -7,6 +7,7 @@ import pytest
 from fairlane import Fairlane, JobContext, PermanentError, Snooze
 
 
+@pytest.mark.slow
 def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

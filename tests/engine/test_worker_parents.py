@@ -129,6 +129,7 @@ def test_a_job_is_canceled_while_its_parents_are_read(fl: Engine) -> None:
         assert fl.ended(waits).status is JobStatus.CANCELED
 
 
+@pytest.mark.slow
 def test_a_worker_that_stops_gives_back_what_it_has_not_read(fl: Engine) -> None:
     waits = child(fl)
     with unreadable(fl):

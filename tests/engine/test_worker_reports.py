@@ -210,6 +210,7 @@ def test_jobs_that_another_session_holds_hold_up_nobody_else_s_reports(postgres_
             assert [one.message for one in fl.log_lines(job.id, organization="acme")] == ["one more"]
 
 
+@pytest.mark.slow
 def test_a_file_is_stored_once_however_often_its_row_is_tried(postgres_url: str, slow: SlowStorage) -> None:
     with engine(postgres_url) as fl:
         reporting(fl)
@@ -248,6 +249,7 @@ def test_a_transaction_writes_a_hundred_lines_at_most_and_in_their_order(fl: Eng
     assert max(Counter(line.at for line in lines).values()) <= 100  # one moment for a transaction
 
 
+@pytest.mark.slow
 def test_while_a_handler_logs_in_a_loop_others_submit_and_it_can_be_canceled(fl: Engine) -> None:
     reporting(fl)
 
@@ -295,6 +297,7 @@ def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(databa
         assert [line.message for line in lines_of(fl, job)] == ["one more"] * (said[0] + 1) + ["cleaned up"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("does_await", [True, False])
 def test_lines_of_an_async_handler_wait_where_it_awaits_and_else_one_says_how_many_are_left_out(
     fl: Engine, database_url: str, does_await: bool

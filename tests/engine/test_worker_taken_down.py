@@ -56,6 +56,7 @@ def evil(fl: Engine, form: Callable[[], object]) -> None:
         await form()  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "fails"),
     [

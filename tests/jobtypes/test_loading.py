@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import fairlane
 
 LOADS = """
@@ -12,6 +14,7 @@ print(*sorted({"sqlalchemy", "psycopg", "pydantic_settings", "typer"} & sys.modu
 """
 
 
+@pytest.mark.slow
 def test_the_process_of_a_handler_loads_no_database() -> None:
     ended = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True)
 

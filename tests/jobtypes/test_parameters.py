@@ -254,6 +254,7 @@ def outcome(schema: ParameterSchema, given: Mapping[str, object], limit: int) ->
     return prepared, list(prepared.plain), [*map(type, prepared.plain.values())], schema.canonical(prepared.plain)
 
 
+@pytest.mark.slow
 @given(FLAT, st.sampled_from([10, 40, 8000, 1_000_000]))
 @example({"number": 1 << 14_001}, 8000)
 @example({"text": "\ud800"}, 8000)
@@ -490,6 +491,7 @@ WORDS = sorted(
 )
 
 
+@pytest.mark.slow
 def test_a_field_may_have_the_name_of_any_word_of_a_schema():
     wrong = {}
     for name in WORDS:

@@ -68,6 +68,7 @@ def test_r13_the_newest_come_first(scene: Scene, submitted: list[UUID]) -> None:
     assert pages(scene.fl, oldest_first=True) == submitted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWAY)
 def test_r13_each_is_found_by_its_date_and_nothing_else_is(scene: Scene, submitted: list[UUID], name: str) -> None:
     at = list(AWAY).index(name)

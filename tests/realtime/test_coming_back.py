@@ -26,6 +26,7 @@ from tests.store.test_read_timeout import FOR_EVER
 Connect = Callable[..., Awaitable[Watcher]]
 
 
+@pytest.mark.slow
 async def test_what_was_missed_is_told_in_order_and_nothing_twice(api: Api, connect: Connect):
     watcher = await connect(api)
     await watcher.subscribe(organization="acme")
@@ -47,6 +48,7 @@ async def test_what_was_missed_is_told_in_order_and_nothing_twice(api: Api, conn
         assert back.statuses(one.id) == ["queued", "running", "completed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cursor", ["x", "too old"])
 async def test_where_it_can_t_be_told_there_is_a_snapshot(api: Api, connect: Connect, cursor: str):
     watcher = await connect(api)

@@ -333,6 +333,7 @@ async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nob
     assert str(foreign.id) not in str(watcher.told)
 
 
+@pytest.mark.slow
 async def test_who_reads_gets_more_as_soon_as_they_have_read(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):

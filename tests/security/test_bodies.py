@@ -110,6 +110,7 @@ NO_IDS = {
 NO_IDS_THERE = {("submitJob", "queue"), ("submitJobs", "queue"), ("putSchedule", "queue")}
 
 
+@pytest.mark.slow
 def test_every_field_of_a_body_or_a_query_that_can_name_something_is_swapped(api: Api):
     document = api.client().get("/openapi.json").json()
     found = fields(document)

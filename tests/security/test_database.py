@@ -102,6 +102,7 @@ def seen(session: Session) -> set[str]:
     return {whose for table in TABLES for whose in seen_in(session, table)}
 
 
+@pytest.mark.slow
 def test_a_setting_that_names_no_organization_opens_no_row(session: Session):
     for names in NAMING_NOBODY:
         name(session, names)
@@ -111,6 +112,7 @@ def test_a_setting_that_names_no_organization_opens_no_row(session: Session):
         assert seen(session) <= {"acme"}, names
 
 
+@pytest.mark.slow
 def test_no_setting_lets_a_row_of_the_platform_be_written(session: Session):
     for names in (*NAMING_NOBODY, *NAMING_ACME):
         name(session, names)
@@ -202,6 +204,7 @@ def test_who_submits_changes_no_organization_member_token_or_type_and_deletes_no
         assert session.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
+@pytest.mark.slow
 def test_who_submits_locks_no_table_against_others(session: Session):
     for table in metadata.sorted_tables:
         for mode in ("ACCESS EXCLUSIVE", "EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE", "SHARE UPDATE EXCLUSIVE"):
@@ -209,6 +212,7 @@ def test_who_submits_locks_no_table_against_others(session: Session):
                 session.execute(f"LOCK TABLE {table.name} IN {mode} MODE")
 
 
+@pytest.mark.slow
 def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
     """Of each role and table, whether PostgreSQL would let it, against what `row_rights` says."""
     with psycopg.connect(plain(postgres_url)) as administrator:

@@ -416,6 +416,7 @@ def test_a_page_without_tls_is_another_site_than_one_with_it(origin: str, scheme
     assert comes_from_elsewhere(headers, (), scheme=scheme, must_say=True) == is_elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["membership", "token", "operator"])
 def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.MonkeyPatch, what: str):
     monkeypatch.setattr(audit, "_LOOK_AGAIN", 5)

@@ -80,6 +80,7 @@ def report(ctx: JobContext, month: str = "2026-11") -> str:
     return month
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [f"{PLANTED}.run", f"{PLANTED}:run", PLANTED, "os.system", "builtins.eval"])
 def test_a_handler_path_that_was_planted_in_the_database_is_never_imported(database_url: str, planted: Path, path: str):
     with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:

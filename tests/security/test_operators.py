@@ -147,6 +147,7 @@ def test_a_bulk_action_goes_on_as_what_its_credential_made_of_whoever_began_it(a
     assert (ended["state"], ended["changed"], ended["refused"]) == (state, changed, 0)
 
 
+@pytest.mark.slow
 def test_whatever_an_operator_changes_takes_that_they_are_one_in_its_transaction(
     serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
 ):

@@ -479,6 +479,7 @@ def test_rows_that_the_application_plants_silence_no_other_organization_s_feed(p
             others.wait_for(str(job.id))
 
 
+@pytest.mark.slow
 def test_facts_without_a_state_are_no_job_to_anybody(database_url: str):
     with Api(database_url) as api:
         first = api.fl.submit("report", organization="acme")
@@ -554,6 +555,7 @@ def test_a_job_of_which_nobody_can_read_a_text_is_shown_and_canceled_like_any_ot
         assert told == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_dead_letter_whose_parameters_nobody_can_read_is_retried_with_others(database_url: str, planted: str):
     with Api(database_url) as api:
@@ -583,6 +585,7 @@ def test_entries_of_the_audit_that_nobody_can_read_hide_no_others(database_url: 
         assert "jobs.cancel" in {one["action"] for one in listed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "planted",
     [{"role": "king"}, {"permissions": "nonsense"}, {"permissions": "[[]]"}, {"permissions": "[" * 100_000}],

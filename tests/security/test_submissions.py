@@ -31,6 +31,7 @@ def batch(client: httpx.Client, **options: Any) -> httpx.Response:
 WAYS = {"a job": single, "a job under a key": under_a_key, "a batch": batch}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_nobody_builds_on_a_job_whose_payload_they_may_not_see(api: Api, way: str):
     send = WAYS[way]
@@ -109,6 +110,7 @@ def test_all_parents_of_a_batch_are_looked_for_by_one_query(api: Api):
     assert statements(4) == statements(12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_nobody_lengthens_the_timeout_of_a_job_type(api: Api, way: str):
     send = WAYS[way]

@@ -110,6 +110,7 @@ def assert_one_was_submitted(ends: list[Any]) -> None:
     assert sorted(type(one).__name__ for one in ends) == [DuplicateJob.__name__] * (len(ends) - 1) + [Job.__name__]
 
 
+@pytest.mark.slow
 def test_a_flood_of_threads_that_meet_a_lock_leaves_connections_to_others(scene: Scene) -> None:
     with flood(scene) as flooding:
         assert submit(scene, "rival", "other").organization == "rival"
@@ -132,6 +133,7 @@ async def test_who_meets_a_lock_on_a_loop_does_not_wait_behind_a_flood_of_anothe
     assert_one_was_submitted(await asyncio.gather(*flooding, return_exceptions=True))
 
 
+@pytest.mark.slow
 async def test_no_statement_of_a_loop_has_jobs_of_who_waits_for_a_lock_beside_another_organization_s(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +262,7 @@ def test_who_waited_for_a_lock_asks_the_host_in_the_thread_that_submits(scene: S
         assert asked == {late.result(PATIENCE)}
 
 
+@pytest.mark.slow
 async def test_verbs_of_an_organization_that_wait_for_a_lock_leave_connections_to_the_others(scene: Scene) -> None:
     job, fl = scene.submit(), scene.fl.aio
     with psycopg.connect(scene.fl.settings.url) as theirs:

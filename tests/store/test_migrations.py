@@ -56,6 +56,7 @@ def migrated(database_url: str) -> Iterator[Database]:
     database.close()
 
 
+@pytest.mark.slow
 def test_alembic_finds_no_difference_between_migrations_and_tables(migrated: Database) -> None:
     assert migrated.read(differences) == []
 
@@ -68,6 +69,7 @@ def test_files_are_named_after_the_revisions_in_their_order() -> None:
     assert schema._revisions() == newest_first[::-1]
 
 
+@pytest.mark.slow
 def test_database_finds_no_difference_between_migrations_and_tables(empty: Database) -> None:
     """What alembic does not look at: primary keys, predicates of partial indexes, fill factors, order of columns."""
     empty.write(tables.metadata.create_all)
@@ -122,6 +124,7 @@ def catalog(connection: Connection) -> set[str]:
     return set(found.scalars())
 
 
+@pytest.mark.slow
 def test_migrating_again_changes_nothing(empty: Database) -> None:
     assert schema.migrate(empty) == (None, HEAD)
     assert schema.migrate(empty) == (HEAD, HEAD)
@@ -211,6 +214,7 @@ def test_a_folder_that_refuses_the_sqlite_file_is_told(tmp_path: Path) -> None:
         fl.migrate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("empty_url", QUICK_ON_SQLITE, indirect=True)
 def test_one_of_several_threads_migrates(empty_url: str) -> None:
     databases = [Database(empty_url) for _ in range(PARTIES)]

@@ -161,6 +161,7 @@ def test_tables_that_were_empty_when_they_were_analyzed_are_read_by_index(grown:
     assert_reads_by_index(grown, CASES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOT)
 def test_tables_that_were_never_analyzed_are_read_by_index(young: Database, name: str) -> None:
     assert_reads_by_index(young, CASES[name])
@@ -179,6 +180,7 @@ def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Da
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queues", [None, QUEUES], ids=["all", "named"])
 def test_lanes_are_found_in_the_index_alone(filled: Database, queues: tuple[str, ...] | None) -> None:
     def look(connection: Connection) -> object:
@@ -191,6 +193,7 @@ def test_lanes_are_found_in_the_index_alone(filled: Database, queues: tuple[str,
             assert re.search(r"Index Cond: \(\(queue = .*queue.*\) AND \(ROW\(organization_id, job_type", plan)
 
 
+@pytest.mark.slow
 def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     plan = plans(filled, CASES["claim"].work)[-1]
     lane, update = plan.split("CTE candidate")[1].split("CTE claimed")
@@ -201,6 +204,7 @@ def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     assert "Index Scan using fairlane_jobs_pk" in update, "and the facts are read by their key"
 
 
+@pytest.mark.slow
 def test_claim_passes_over_nothing_before_a_lane_s_mark(filled: Database) -> None:
     for found in both_ways(filled, CASES["claim behind marks"].work):
         lines = found[-1].splitlines()
@@ -214,6 +218,7 @@ def test_claim_passes_over_nothing_before_a_lane_s_mark(filled: Database) -> Non
             assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a lane; a sort would read all of it"
 
 
+@pytest.mark.slow
 def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Database) -> None:
     for found in both_ways(filled, missed):
         lines = found[-1].splitlines()
@@ -222,6 +227,7 @@ def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Databa
         assert "Index Cond: ((id >= " in lines[log + 1]
 
 
+@pytest.mark.slow
 def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: Database) -> None:
     for (plan,) in both_ways(filled, CASES["watched jobs that run"].work):
         assert re.search(r"fairlane_live_(running|status)", plan), "thousands that are watched must not be looked up"
@@ -245,6 +251,7 @@ def test_progress_of_what_runs_is_looked_up_however_much_runs(postgres_url: str)
         assert "Index Scan using fairlane_progress_pk" in plan
 
 
+@pytest.mark.slow
 def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:
     (plan,) = plans(filled, CASES["old jobs of a shelf"].work)
 
@@ -252,6 +259,7 @@ def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:
     assert "Filter" not in plan, "what was looked at before must not be read again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fingerprint", [None, "frequent"])
 def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, fingerprint: str | None) -> None:
     (plan,) = plans(filled, partial(letters, fingerprint=fingerprint))
@@ -262,6 +270,7 @@ def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, finge
     assert "AND (id = fairlane_dead_letters.job_id))" in of_jobs, "and each job is read for its letter alone"
 
 
+@pytest.mark.slow
 def test_a_page_of_all_dead_letters_is_read_from_where_it_is_in_each_decision(filled: Database) -> None:
     (plan,) = plans(filled, partial(letters, resolution=None))
     ends = re.findall(r"Limit .*\n\s+->  Index Scan Backward using fairlane_dead_letters_newest ", plan)
@@ -316,6 +325,7 @@ def revive(connection: Connection) -> None:
     assert revival.revive_children(connection, LATER, "big", {UUID(int=600_001): "ana"}).number == 99
 
 
+@pytest.mark.slow
 def test_that_a_user_has_none_of_a_frequent_type_is_found_in_the_index(filled: Database) -> None:
     (plan,) = plans(filled, partial(page_of, job_type="type0", user="user1"))
     (_, read) = plan.split("Index Only Scan Backward using fairlane_jobs_user")
@@ -323,12 +333,14 @@ def test_that_a_user_has_none_of_a_frequent_type_is_found_in_the_index(filled: D
     assert "job_type" in read.partition("Index Cond: ")[2].partition("\n")[0], "each job of the user would be read"
 
 
+@pytest.mark.slow
 def test_few_jobs_of_a_user_are_counted_without_reading_all_that_have_the_status(filled: Database) -> None:
     plan = plans(filled, partial(count_of, user="guest", statuses=frozenset({JobStatus.QUEUED}), are_few=True))[-1]
 
     assert "fairlane_jobs_user" in plan
 
 
+@pytest.mark.slow
 def test_what_few_jobs_of_a_status_fit_is_counted_in_the_index_alone(filled: Database) -> None:
     wanted: tuple[dict[str, Any], ...] = ({"job_type": "type1"}, {"user": "user1"}, {"queue": "default"})
     for filters in wanted:
@@ -337,6 +349,7 @@ def test_what_few_jobs_of_a_status_fit_is_counted_in_the_index_alone(filled: Dat
         assert "Index Only Scan using fairlane_live_status" in plan
 
 
+@pytest.mark.slow
 def test_finish_finds_its_row_by_its_key(filled: Database) -> None:
     """Few jobs of the organization ran when statistics were gathered; by now it may be thousands, and dead entries."""
     found = "\n".join(plans(filled, CASES["finish"].work))
@@ -353,6 +366,7 @@ def empty(sqlite_url: str) -> Iterator[Database]:
     database.close()
 
 
+@pytest.mark.slow
 def test_sqlite_reads_by_index(empty: Database) -> None:
     found = {name: "\n".join(plans(empty, case.work)) for name, case in CASES.items()}
 

@@ -119,6 +119,7 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
     assert set(policies) == others | {(table, name.value, "ALL", True) for table in secured for name in DatabaseRole}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of", "role"),
     [
@@ -267,6 +268,7 @@ def test_a_name_that_is_no_id_opens_nothing(fl: Fairlane, odd: str):
     assert seen(fl.database, of=[odd, "acme"]) == [["acme"]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["", "acme,rival", "*", ()])
 def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd: Scope):
     """The platform's rows have an empty organization."""
@@ -488,6 +490,7 @@ def test_a_session_with_another_datestyle_and_without_row_security_submits_and_k
         assert shop.get(job, organization="acme") == job
 
 
+@pytest.mark.slow
 @of_each_driver
 def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_none_afterwards(
     fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]]
@@ -593,6 +596,7 @@ def test_a_foreign_parent_is_as_unknown_as_none(fl: Fairlane, logins: dict[str, 
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgres_server: str):
     name, login = f"test_{uuid4().hex}", f"plain_{uuid4().hex}"
     create_database(postgres_server, name, template="template0")
@@ -619,6 +623,7 @@ def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgr
         owner.execute(f"DROP ROLE {login}")
 
 
+@pytest.mark.slow
 def test_a_database_without_the_tenant_s_rights_is_read_as_the_app_and_mended(fl: Fairlane):
     secured = [table.name for table in metadata.sorted_tables if is_of_tenants(table)]
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
@@ -643,6 +648,7 @@ def test_a_second_migration_changes_nothing(fl: Fairlane):
     assert seen(fl.database, of="acme") == [["acme"]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -723,6 +729,7 @@ def test_row_security_that_was_changed_is_told_refused_and_mended(
             assert seen(fl.database, of="acme") == [["acme"]] * 3
 
 
+@pytest.mark.slow
 def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, subtests: pytest.Subtests):
     for change in (
         "GRANT UPDATE ON fairlane_users TO fairlane_app",

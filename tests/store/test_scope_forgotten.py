@@ -40,6 +40,7 @@ def test_it_is_refused_whichever_way_it_is_run(fl: Fairlane, statement: Any):
             verb(lambda connection: connection.execute(statement))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TENANTS)
 def test_no_table_of_tenants_is_left_out(fl: Fairlane, name: str):
     table: Table = TABLES[name]

@@ -58,6 +58,7 @@ def test_children_are_taken_down_and_revived_by_the_batch(fl: Engine) -> None:
     assert {fl.look(job).status for job in children} == {"pending"}
 
 
+@pytest.mark.slow
 def test_attempts_that_fail_together_are_put_back_by_the_batch(fl: Engine) -> None:
     jobs = give(fl)
     assert writes(fl.drain) < FEW

@@ -283,6 +283,7 @@ class TestGraph:
 
 
 class TestParentsThatHaveEnded:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("policy", "end", "then"),
         [

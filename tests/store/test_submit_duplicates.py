@@ -107,6 +107,7 @@ class TestIdentity:
     def test_a_default_that_is_left_out_is_not_stored(self, scene: Scene):
         assert scene.submit("print", parameters={"copies": 1}).parameters == {"copies": 1}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("first", "second"),
         [

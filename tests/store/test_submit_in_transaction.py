@@ -66,7 +66,17 @@ HOSTS: dict[str, Builder] = {
 }
 
 
-@pytest.fixture(params=HOSTS)
+# `make test` takes one of each family.
+QUICK = {
+    "sqlite: sqlite3",
+    "sqlite: Session",
+    "postgres: psycopg",
+    "postgres: AsyncSession asyncpg",
+    "postgres: Django",
+}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in HOSTS])
 def kind(request: pytest.FixtureRequest) -> str:
     """One kind of caller."""
     name: str = request.param

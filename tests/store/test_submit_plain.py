@@ -223,6 +223,7 @@ def test_jobs_of_many_kinds_take_no_more_than_one_does(scene: Scene):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [{}, {"parameters": {"n": 1}}, {"parameters": {"n": 7}}])
 def test_a_batch_is_refused_whole_for_a_job_in_its_last_chunk(scene: Scene, last: dict[str, Any]):
     before = scene.submit("monthly", parameters={"n": 7})

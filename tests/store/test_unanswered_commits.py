@@ -92,6 +92,7 @@ class TestASubmission:
             assert scene.submit(dedup_window=60, on_duplicate="return").id == earlier.id
         assert scene.total() == 1
 
+    @pytest.mark.slow
     def test_who_submitted_learns_for_which_job_to_look(self, scene: Scene) -> None:
         scene.submit()
         (submission,) = batch(1)

@@ -64,6 +64,7 @@ def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
     assert scene.get(other, "rival").status == QUEUED
 
 
+@pytest.mark.slow
 def test_a_step_whose_time_is_over_before_its_first_job_is_not_the_last(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_cancel_beside_a_retry(scene: Scene, in_every_order: InEveryOrder):
         assert scene.get(job).status == QUEUED
 
 
+@pytest.mark.slow
 def test_a_pace_holds_wherever_a_step_crashes(scene: Scene, in_every_order: InEveryOrder):
     def play(order: Order) -> None:
         jobs = [scene.dead_letter() for _ in range(4)]

@@ -61,6 +61,7 @@ def test_a_child_submitted_beside_its_parent_s_end_and_the_stage_service(scene: 
         assert steps(scene.fl, child) in ([QUEUED], [PENDING, QUEUED])
 
 
+@pytest.mark.slow
 @EVERY_END
 def test_two_parents_that_end_beside_each_other(
     scene: Scene, in_every_order: InEveryOrder, outcome: Outcome | None, then: JobStatus
@@ -77,6 +78,7 @@ def test_two_parents_that_end_beside_each_other(
         assert steps(scene.fl, child) == [PENDING, then]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ["the parent", "the child", "both"])
 def test_a_host_that_holds_rows_beside_the_parent_s_end(scene: Scene, in_every_order: InEveryOrder, held: str):
     @in_every_order

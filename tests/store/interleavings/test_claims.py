@@ -15,6 +15,7 @@ from tests.store.races.test_pauses import EVERY_HOLD, HOLDS
 LIMIT = 2
 
 
+@pytest.mark.slow
 @EVERY_HOLD
 def test_a_claim_beside_a_hold_starts_the_job_or_leaves_it_and_nothing_starts_after_both(
     scene: Scene, in_every_order: InEveryOrder, hold: str
@@ -46,6 +47,7 @@ def test_two_claims_of_the_same_jobs_share_them(scene: Scene, in_every_order: In
         assert set(claimed) <= jobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite's claims are serial
 def test_a_limit_beside_the_crash_of_a_worker_that_claims_under_it(scene: Scene, in_every_order: InEveryOrder):
     scene.add_type("limited", dedup_window=0, max_running=LIMIT)

@@ -45,6 +45,7 @@ RACES: Final[Mapping[str, Callable[[Scene], Race]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mortal", [0, 1])
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES)
 def test_of_two_that_race(

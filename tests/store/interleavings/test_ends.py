@@ -94,6 +94,7 @@ def test_beside_a_write_of_its_progress_that_is_kept_or_refused(scene: Scene, in
         assert scene.get(job).progress == (50.0 if shows else None)
 
 
+@pytest.mark.slow
 @EVERY_END
 def test_beside_the_rescue_of_its_job_one_of_them_counts(scene: Scene, in_every_order: InEveryOrder, end: End):
     @in_every_order

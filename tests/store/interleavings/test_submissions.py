@@ -67,6 +67,7 @@ def test_three_submitters(scene: Scene, in_every_order: InEveryOrder):
         check(scene, "reject", order.run(*[partial(submit, scene, "reject")] * 3), most=3)
 
 
+@pytest.mark.slow
 @WISHES
 def test_a_submitter_beside_the_end_of_the_job_that_has_the_key(scene: Scene, in_every_order: InEveryOrder, wish: Wish):
     @in_every_order

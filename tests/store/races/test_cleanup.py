@@ -64,6 +64,7 @@ def is_there(scene: Scene, job: Job) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checked", ["IMMEDIATE", "DEFERRED"])  # Django's are deferred: they speak at the commit
 def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene, checked: str):
     jobs = [completed(scene) for _ in range(5)]
@@ -128,6 +129,7 @@ class TestTwoCleaners:
         assert second.result() == 0
         assert not any(is_there(scene, job) for job in old)
 
+    @pytest.mark.slow
     def test_each_job_is_deleted_once_however_many_cleaners_there_are(self, scene: Scene):
         for _ in range(20):
             completed(scene)

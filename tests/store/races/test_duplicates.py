@@ -68,6 +68,7 @@ def test_two_hundred_submitters_who_want_the_earlier_job_all_get_it(database_url
         assert answers == [job] * 200
 
 
+@pytest.mark.slow
 def test_racing_replacements_leave_one_live_job(scene: Scene):
     answers = answers_at_once([lambda: submit(scene, on_duplicate="replace")] * 20)
     assert all(isinstance(answer, Job) for answer in answers)

@@ -48,6 +48,7 @@ def test_the_second_cleaner_passes_by_what_the_first_has_taken(scene: Scene, rac
     assert second.result() == 0
 
 
+@pytest.mark.slow
 def test_each_file_is_deleted_once_however_many_cleaners_there_are(
     scene: Scene, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ):

@@ -44,6 +44,7 @@ def claimed(scene: Scene, job: Job) -> Claimed:
 
 
 class TestWritesOfTheAttempt:
+    @pytest.mark.slow
     @WRITES
     def test_a_finish_passes_by_a_job_whose_write_is_not_committed_and_comes_back(
         self, scene: Scene, race: Race, claimed: Claimed, writing: Writing
@@ -65,6 +66,7 @@ class TestWritesOfTheAttempt:
         assert write.result() is False
         assert assert_log_agrees(scene.fl, claimed.id).status == COMPLETED
 
+    @pytest.mark.slow
     @WRITES
     @pytest.mark.parametrize("outcome", [None, JAMMED, BROKEN], ids=["completed", "retried", "buried"])
     def test_a_write_after_the_finish_is_refused(

@@ -46,6 +46,7 @@ def complete(scene: Scene, parent: Job) -> None:
 
 @pytest.mark.parametrize(("outcome", "then"), [(None, QUEUED), (BROKEN, DEAD_LETTER)], ids=["completes", "fails"])
 class TestTheRetryOfABrokenParent:
+    @pytest.mark.slow
     def test_the_other_ends_while_the_child_is_being_revived(
         self, scene: Scene, race: Race, family: Family, outcome: Outcome | None, then: JobStatus
     ):
@@ -59,6 +60,7 @@ class TestTheRetryOfABrokenParent:
         scene.stage()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
 
+    @pytest.mark.slow
     def test_the_child_is_revived_while_the_other_s_end_is_not_committed(
         self, scene: Scene, race: Race, family: Family, outcome: Outcome | None, then: JobStatus
     ):
@@ -118,6 +120,7 @@ class TestTheRetryOfTheChildItself:
         scene.end(running)
         assert steps(scene.fl, child)[-1] == QUEUED
 
+    @pytest.mark.slow
     def test_it_passes_over_a_canceled_parent_that_it_was_to_hear_of_again(self, scene: Scene):
         """It was revived with one parent, and taken down again before anybody looked at the end of the other."""
         broken, canceled = scene.dead_letter(), scene.submit()
@@ -335,6 +338,7 @@ class TestMoreChildrenThanABatch:
 
 
 class TestAChildThatSomebodyHolds:
+    @pytest.mark.slow
     @pytest.mark.parametrize("held", ["the child", "its edge"])
     def test_it_is_revived_later_and_keeps_nobody_waiting(self, scene: Scene, race: Race, held: str):
         parent = scene.dead_letter()
