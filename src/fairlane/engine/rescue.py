@@ -40,7 +40,7 @@ class Rescue:
         self._on_ready = on_ready
         self._are_ours = are_ours
         self._passed_over: set[UUID] = set()
-        self._at: UUID | None = None  # the worker whose rescue was begun
+        self._rescuing: UUID | None = None  # the worker whose rescue was begun
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def run_once(self) -> int | None:
@@ -63,8 +63,8 @@ class Rescue:
             rescued = self._database.write(self._rescue)
         except Exception:
             # Whatever is wrong with this one must not keep the others' jobs waiting; it comes again after them.
-            if self._at is not None:
-                self._passed_over.add(self._at)
+            if self._rescuing is not None:
+                self._passed_over.add(self._rescuing)
             raise
         if rescued is None:
             self._passed_over.clear()
@@ -81,7 +81,7 @@ class Rescue:
 
     def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
         """Take back, in a transaction, what one lost worker had; None: no other is lost, or the clock stepped."""
-        self._at = None
+        self._rescuing = None
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
             connection, self._passed_over
@@ -92,6 +92,6 @@ class Rescue:
         is_step = lost is not None and self._heartbeat.sees_a_step(clock.lease_seconds(connection))
         if lost is None or is_step or not self._heartbeat.may_rescue():
             return None
-        self._at = lost.id
+        self._rescuing = lost.id
         held = workers.running_jobs(connection, lost.id, _BATCH)
         return lost, workers.rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)
