@@ -223,17 +223,42 @@ def test_a_long_secret_that_overlaps_itself_takes_no_longer():
     ("values", "text"),
     [
         (secret_values(json.dumps({"password": [*range(1000, 20_000)]})), "fine"),
-        (tuple(str(number) for number in range(1000, 9000)), "1000" + "x" * 20_000),
+        (tuple("a" * length + "b" for length in range(1000, 4, -1)), "a" * 10_000),
         (("abc1", "bca2"), "abc1 bca2 " * 20_000),
-        (tuple("a" * 70 + f"{number:04}" + "a" * 25 for number in range(2000)), "a" * 10_000),
-        (tuple("a" * 1200 + f"{number:04}a" for number in range(1000)), "a" * 2400),
+        (tuple("abcdefgh" * 5_000 for _ in range(100)), "abcdefgi" * 5_000),
     ],
-    ids=["values", "values times text", "places", "values that are long", "values that are half as long as the text"],
+    ids=["values", "values that begin as the text", "places", "a long text"],
 )
 def test_where_there_is_too_much_to_search_nothing_is_left(values, text):
     assert without(text, values) == REDACTED
     assert without(f"{text} and more", values, len(text) + 20) == ""
     assert without("", values) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "left"),
+    [
+        (tuple(str(number) for number in range(1000, 9000)), "1000" + "x" * 20_000, REDACTED + "x" * 20_000),
+        (tuple("a" * 70 + f"{number:04}" + "a" * 25 for number in range(2000)), "a" * 10_000, "a" * 10_000),
+        (tuple("a" * 1200 + f"{number:04}a" for number in range(1000)), "a" * 2400, "a" * 2400),
+    ],
+    ids=["numbers", "values that are long", "values that are half as long as the text"],
+)
+def test_of_many_secrets_those_that_are_there_are_found(values, text, left):
+    assert without(text, values) == left
+
+
+many = st.lists(st.text("01", min_size=4, max_size=12), min_size=101, max_size=120)
+
+
+@given(many, st.text("01x", max_size=60))
+def test_of_many_secrets_nothing_is_left_and_all_else(secrets, text):
+    hidden = [
+        any(text.startswith(one, at - begin) for one in secrets for begin in range(min(len(one), at + 1)))
+        for at in range(len(text))
+    ]
+    found = without(text, tuple(sorted(secrets, key=len, reverse=True)), by="")
+    assert found == "".join(one for one, is_hidden in zip(text, hidden, strict=True) if not is_hidden)
 
 
 def test_twenty_secrets_are_found_in_a_long_text():
@@ -268,6 +293,13 @@ def pydantic_s_words(value: object, model: type = int) -> str:
     return str(refused.value)
 
 
+class Lines:
+    """What shows itself in lines."""
+
+    def __repr__(self) -> str:
+        return f"Lines(\n  key={KEY[:20]}\n{KEY[20:]}\n)"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
@@ -279,8 +311,14 @@ def pydantic_s_words(value: object, model: type = int) -> str:
         "Loading... " * 20 + pydantic_s_words(KEY),
         repr([pydantic_s_words({"name": "O'Brien", "key": KEY})]),
         json.dumps(pydantic_s_words({"ä": "ü" * 4, "key": KEY})),
+        repr(pydantic_s_words({"账户": "上海上海上海上海", "key": KEY}).encode()),
+        repr(repr(pydantic_s_words({"账户": "上海上海上海上海", "key": KEY}).encode())),
+        pydantic_s_words(Lines()),
     ],
-    ids=["alone", "behind others", "in a dict", "with a dot", "behind dots", "in a list", "as JSON"],
+    ids=[
+        *("alone", "behind others", "in a dict", "with a dot", "behind dots", "in a list", "as JSON"),
+        *("as bytes", "as bytes in a text", "in lines"),
+    ],
 )
 def test_of_a_secret_that_pydantic_has_shortened_nothing_is_left(said: str) -> None:
     """Of 49 characters it left 47."""
@@ -302,6 +340,11 @@ def test_quotes_of_pydantic_go_though_what_stands_whole_is_nowhere() -> None:
 
 
 def test_very_many_quotes_of_pydantic_leave_nothing_of_a_text() -> None:
-    quotes = "input_value=a...b, input_type=str " * 1_001
+    quotes = "input_value=a...b, input_type=str " * 20_001
     assert without(quotes, ("hunter22",)) == REDACTED
     assert without(quotes, ()) == quotes
+
+
+def test_quotes_of_pydantic_that_never_end_hide_nothing() -> None:
+    quotes = "input_value=a...b " * 20_000
+    assert without(quotes, ("hunter22",)) == quotes

@@ -7,12 +7,11 @@ the handler is given the value, whatever right they have.
 """
 
 import json
-import re
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain, islice
 from operator import is_
 from typing import Any, Final
@@ -26,12 +25,15 @@ from fairlane.domain.sealing import BROKEN
 MARK: Final = "$secret"
 # Shorter ones are in half of all words, and guessed anyway.
 SHORTEST: Final = 4  # characters
-# Beyond these a text is left out as a whole: to search it would take a core for seconds.
-_MOST_VALUES: Final = 10_000
+# Beyond these a text is left out as a whole: to search it would hold up all that shares the process.
+# And each job has its secrets listed once, on the loop that it shares: up to these that takes some 10 ms.
+_MOST_VALUES: Final = 1_000
+_MOST_FORMS: Final = 4_000
 _MOST_CHARACTERS: Final = 1_000_000  # of all values
-_MOST_WORK: Final = 1_000_000_000  # characters that are compared, some 50 ms
-_MOST_WORK_IN_SHORT: Final = 100_000_000  # the same in a short text, where Python looks at each of them
+_MOST_WORK: Final = 400_000_000  # characters that are compared, some 20 ms
+_MOST_LOOKS: Final = 5_000_000  # characters of what is looked up, some 10 ms
 _MOST_PLACES: Final = 20_000
+_FEW: Final = 100  # values, each of which is searched for. Of more, those that are there are found first
 _EACH: Final = 100  # what to look for a value costs at least, in characters of the text
 _LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
 # Python compares a whole value with each place of a text at worst. In a text that is not short it looks for longer ones
@@ -39,16 +41,40 @@ _LOOK: Final = 20  # what to look at one place of the text costs, in characters 
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
 # pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
-_QUOTED: Final = "input_value="
-# Of each side it leaves 25 bytes at most; a `repr` or JSON of its words has more characters for them.
-_SHORTENED: Final = re.compile(_QUOTED + r"(.{1,80}?\.\.\..{1,80}?), input_type=")
-_MOST_QUOTED: Final = 1_000
-_LONGEST_QUOTE: Final = 200  # characters
+_QUOTED, _CUT, _QUOTE_END = "input_value=", "...", ", input_type="
+# Of each side it leaves 25 bytes at most. The `repr` of a `repr` of the bytes of its words has 125 characters for them.
+_HALF: Final = 200
+_LONGEST_QUOTE: Final = len(_QUOTED) + 2 * _HALF + len(_CUT) + len(_QUOTE_END)
 _QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
 _ESCAPED: Final = frozenset("'\"\\")
-# Between these stands what no form of a value escapes: all its forms have the same.
-_NO_CORE: Final = re.compile(r"\\+(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)|[^A-Za-z0-9]", re.DOTALL)
-_ALL: Final = ("",)  # values that stand everywhere in a text
+
+
+class SecretValues(tuple[str, ...]):
+    """What no text may hold, the longest first, and what is kept to find it quickly."""
+
+    @cached_property
+    def weights(self) -> tuple[int, int]:
+        """Return how many characters are compared at worst at each place of a text, and of a short one."""
+        lengths = list(map(len, self))
+        long = sum(_LOOK + min(length, _LONG) for length in lengths)
+        return long, sum(_LOOK + min(length, _SHORT_TEXT) for length in lengths)
+
+    @cached_property
+    def heads(self) -> Mapping[str, list[int]]:
+        """Return the lengths of the values by their first characters."""
+        found = defaultdict[str, set[int]](set)
+        for value in self:
+            found[value[:SHORTEST]].add(len(value))
+        return {head: list(lengths) for head, lengths in found.items()}
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Return the values in no order."""
+        return frozenset(self)
+
+
+_ALL: Final = SecretValues(("",))  # values that stand everywhere in a text
+_NONE: Final = SecretValues()
 
 
 class Secret:
@@ -208,7 +234,7 @@ def left_out(plain: Any) -> bool:
     return any(map(left_out, plain)) if isinstance(plain, list) else False
 
 
-def secret_values(text: str) -> tuple[str, ...]:
+def secret_values(text: str) -> SecretValues:
     """Return the secrets in a job's stored parameters, as they may stand in a text: the longest first.
 
     Of very many none is returned by itself: then `without` leaves nothing of a text.
@@ -219,21 +245,29 @@ def secret_values(text: str) -> tuple[str, ...]:
     try:
         plain = json.loads(text)
     except (ValueError, RecursionError):
-        return ()
+        return _NONE
     found = set[str]()
-    for value in chain.from_iterable(map(_lines, _values(plain, hidden=False))):
-        if len(value) >= SHORTEST:
-            found.add(value)
-            if len(found) > _MOST_VALUES:
-                return _ALL
+    for value in _values(plain, hidden=False):
+        found.update(filter(_is_long_enough, (value, value.strip()) if _is_plain(value) else _lines(value)))
+        if len(found) > _MOST_VALUES:
+            return _ALL
     forms, size = set[str](), 0
     for value in found:
-        new = _forms(value) - forms
+        new = {value} if _is_plain(value) else _forms(value)
         forms |= new
         size += sum(map(len, new))
-        if len(forms) > _MOST_VALUES or size > _MOST_CHARACTERS:
+        if len(forms) > _MOST_FORMS or size > _MOST_CHARACTERS:
             return _ALL
-    return tuple(sorted(forms, key=len, reverse=True))
+    return SecretValues(sorted(forms, key=len, reverse=True))
+
+
+def _is_long_enough(value: str) -> bool:
+    return len(value) >= SHORTEST
+
+
+def _is_plain(value: str) -> bool:
+    """Return True if nothing writes the value in another form."""
+    return value.isascii() and value.isprintable() and _ESCAPED.isdisjoint(value)
 
 
 def _lines(value: str) -> Iterator[str]:
@@ -245,8 +279,6 @@ def _lines(value: str) -> Iterator[str]:
 def _forms(value: str) -> set[str]:
     """Return how a value stands in a text: as it is, and as `repr`, `ascii`, JSON, `unicode_escape` and the `repr` of
     its bytes write it; and each of these once more in a `repr`."""
-    if value.isascii() and value.isprintable() and _ESCAPED.isdisjoint(value):
-        return {value}
     data = value.encode(errors="surrogatepass")
     once = {
         value,
@@ -305,14 +337,10 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
-    quoted = around.count(_QUOTED) if values else 0
-    most, limit = (_LONG, _MOST_WORK) if len(around) >= _SHORT_TEXT else (len(around), _MOST_WORK_IN_SHORT)
-    if _work(around, values, most) > limit:
-        values = _worth_a_look(around, values, most, limit)
-    is_much = values == _ALL or _work(around, values, most) > limit or quoted > _MOST_QUOTED
-    shortened = (found.span(1) for found in _SHORTENED.finditer(around)) if quoted else ()
-    places = sorted(islice(chain(_places(around, values), shortened), 0 if is_much else _MOST_PLACES + 1))
-    if is_much or len(places) > _MOST_PLACES:
+    there = _there(around, values)
+    quotes = _shortened(around) if values else ()
+    places = () if there is None else sorted(islice(chain(_places(around, there), quotes), _MOST_PLACES + 1))
+    if there is None or len(places) > _MOST_PLACES:
         return by if at < end else ""
     parts: list[str] = []
     for left, right in places:
@@ -326,28 +354,29 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     return "".join((*parts, around[at:end]))
 
 
-@lru_cache(4)  # a job has the same for each of its texts
-def _by_core(values: tuple[str, ...]) -> Mapping[str, list[str]]:
-    """Return the values by the longest part that none of their forms escapes."""
-    cores = defaultdict[str, list[str]](list)
-    for value in values:
-        cores[max(_NO_CORE.split(value), key=len)].append(value)
-    return cores
-
-
-def _worth_a_look(text: str, values: tuple[str, ...], most: int, limit: int) -> tuple[str, ...]:
-    """Return the values without the forms of one that can't be there, as the part that they share is not."""
-    cores = _by_core(values)
-    shared = tuple(core for core, forms in cores.items() if len(forms) > 1)
-    if not shared or _work(text, shared, most) > limit:
+def _there(text: str, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the values to search for, without such as are not there if they are many; None: it would take long."""
+    if values == _ALL:
+        return None
+    values = values if isinstance(values, SecretValues) else SecretValues(values)
+    if len(values) <= _FEW and _work(text, values) <= _MOST_WORK:
         return values
-    absent = {core for core in shared if core not in text}
-    return tuple(form for core, forms in cores.items() if core not in absent for form in forms)
+    heads, known = values.heads, values.known
+    found, looks = set[str](), 0
+    for place in range(len(text) - SHORTEST + 1):
+        for length in heads.get(text[place : place + SHORTEST], ()):
+            looks += _EACH + length
+            if looks > _MOST_LOOKS:
+                return None
+            if (piece := text[place : place + length]) in known:
+                found.add(piece)
+    there = SecretValues(sorted(found, key=len, reverse=True))
+    return there if _work(text, there) <= _MOST_WORK else None
 
 
-def _work(text: str, values: tuple[str, ...], most: int) -> int:
+def _work(text: str, values: SecretValues) -> int:
     """Return how many characters are compared at worst to find the values in a text."""
-    return sum(_LOOK + min(len(value), most) for value in values) * (len(text) + _EACH)
+    return values.weights[len(text) < _SHORT_TEXT] * (len(text) + _EACH)
 
 
 def _repeats(text: str, start: int, period: int) -> int:
@@ -360,6 +389,17 @@ def _repeats(text: str, start: int, period: int) -> int:
         else:
             step //= 2
     return here - start
+
+
+def _shortened(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each quote of pydantic's begins and ends of which the middle is left out."""
+    left = text.find(_QUOTED) + len(_QUOTED)
+    while left >= len(_QUOTED):
+        cut = text.find(_CUT, left + 1, left + _HALF + len(_CUT))
+        end = text.find(_QUOTE_END, cut + len(_CUT) + 1, left + _LONGEST_QUOTE - len(_QUOTED)) if cut >= 0 else -1
+        if end >= 0:
+            yield left, end
+        left = text.find(_QUOTED, left) + len(_QUOTED)
 
 
 def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
