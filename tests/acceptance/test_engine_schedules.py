@@ -384,6 +384,24 @@ def test_a_row_that_somebody_holds_is_waited_for_once_in_a_round(postgres_url: s
         assert ticks(fl, organization="rival") == [at(1)]
 
 
+def test_a_schedule_that_somebody_holds_is_passed_over_and_no_other_of_its_organization(
+    postgres_url: str, clock: ManualClock
+) -> None:
+    with engine(postgres_url, clock=clock) as fl:
+        register(fl)
+        for name in ("first", "second", "third"):
+            hourly(fl, name)
+        with fl.database.engine.begin() as host:
+            host.execute(select(schedules.c.id).where(schedules.c.name == "first").with_for_update())
+            for _ in range(2):
+                clock.advance(HOUR)
+                scheduler(fl).run_once()
+        assert ticks(fl, "first") == []
+        assert ticks(fl, "second") == ticks(fl, "third") == [at(1), at(2)]
+        scheduler(fl).run_once()
+        assert ticks(fl, "first") == [at(2)]
+
+
 @pytest.mark.slow
 def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -45,7 +46,8 @@ class Scheduler:
         self._emit = emit
         self._on_ready = on_ready
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
-        self._held: set[str] = set()  # in this round: organizations of which somebody has a schedule or holds a row
+        self._held_up: set[str] = set()  # in this round: organizations of which somebody's row has been waited for
+        self._passed_over: set[UUID] = set()  # in this round: schedules that somebody else is at, or was
         self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
@@ -53,30 +55,32 @@ class Scheduler:
 
         Organizations take turns, each with one schedule. What is due is looked for again before each turn, so that who
         has become due meanwhile waits for one tick of each other organization, however many schedules those have.
-        Once another worker was at a schedule, or somebody's row has been waited for, the organization has its next turn
-        in a later round.
+        A schedule that another worker is at, or that somebody holds, is passed over until a later round. Once another's
+        row has been waited for, so is its organization.
         """
         database = self._database
         soonest = database.look(statements.next_look)
         if soonest is None or soonest > database.look(database.clock.now):
             return 0
         self._complained.clear()
-        self._held.clear()
+        self._held_up.clear()
+        self._passed_over.clear()
         done = 0
-        while done < _MOST and (turn := self._due()):
+        while done + len(self._passed_over) < _MOST and (turn := self._due()):
             self._last_turn = turn[-1].organization_id
             for one in turn:
                 if self._see_to(one):
                     done += 1
                 else:
-                    self._held.add(one.organization_id)
+                    self._passed_over.add(one.id)
         if done:
             self._on_ready()
         return done
 
     def _due(self) -> Sequence[AnyRow]:
         now = self._database.look(self._database.clock.now)
-        return self._database.look(lambda connection: statements.due(connection, now, self._last_turn, self._held))
+        without = self._held_up, self._passed_over
+        return self._database.look(lambda connection: statements.due(connection, now, self._last_turn, *without))
 
     def _see_to(self, schedule: AnyRow) -> int:
         was_prepared = False
@@ -90,7 +94,7 @@ class Scheduler:
             # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
             # seldom as ever: each question may take long, and the others wait behind it.
             if is_held_up(error):
-                self._held.add(schedule.organization_id)
+                self._held_up.add(schedule.organization_id)
             return self._refuse(schedule, error, was_busy=was_prepared and isinstance(error, StorageUnavailable))
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
             self._emit(ServiceFailed("scheduler", error))

@@ -92,7 +92,13 @@ def next_look(connection: Connection) -> datetime | None:
     return moment
 
 
-def due(connection: Connection, now: datetime, after: str, without: Collection[str] = ()) -> Sequence[AnyRow]:
+def due(
+    connection: Connection,
+    now: datetime,
+    after: str,
+    without: Collection[str] = (),
+    passed_over: Collection[UUID] = (),
+) -> Sequence[AnyRow]:
     """Return of each organization the schedule that has been due longest, up to so many organizations.
 
     It reads the index entries of all that are due, so that many of one organization keep no other from its turn.
@@ -100,8 +106,10 @@ def due(connection: Connection, now: datetime, after: str, without: Collection[s
     Args:
         after: the organization that had the last turn; turns go on behind it, by the organizations' ids.
         without: organizations that have no turn now.
+        passed_over: schedules that have none.
     """
-    return connection.execute(_due(), {"now": now, "after": after, "without": list(without)}).all()
+    turns = {"now": now, "after": after, "without": list(without), "passed_over": list(passed_over)}
+    return connection.execute(_due(), turns).all()
 
 
 @cache
@@ -109,7 +117,10 @@ def _due() -> Select[Any]:
     # Made once: it is asked for each tick, and to build it costs as much as to run it.
     key = (schedules.c.organization_id, schedules.c.id)
     place = func.row_number().over(partition_by=schedules.c.organization_id, order_by=schedules.c.look_at)
-    has_turn = schedules.c.organization_id.not_in(bindparam("without", expanding=True))
+    has_turn = and_(
+        schedules.c.organization_id.not_in(bindparam("without", expanding=True)),
+        schedules.c.id.not_in(bindparam("passed_over", expanding=True)),
+    )
     first = select(*key, place.label("place")).where(schedules.c.look_at <= bindparam("now"), has_turn).subquery()
     # Written into the text: the planner has to see how few are chosen of all that are due.
     most = literal(_BATCH, literal_execute=True)
