@@ -118,6 +118,28 @@ def test_failed_transaction_is_named_and_can_be_rolled_back_by_its_owner(builder
     assert committed(postgres) == {1}
 
 
+@pytest.mark.parametrize(
+    "builder",
+    [
+        lambda url: sqlalchemy_host(url, PSYCOPG),
+        lambda url: session_host(url, PSYCOPG),
+        lambda url: async_host(url, "postgresql+asyncpg"),
+    ],
+    ids=["Connection", "Session", "AsyncConnection"],
+)
+def test_connection_that_broke_amid_the_transaction_is_named(builder: Any, postgres: str) -> None:
+    with builder(postgres) as host:
+        host.insert(1)
+        with suppress(DBAPIError):
+            host.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(SubmissionError, match="has failed already"):
+            host.lend(put(1))
+        host.rollback()
+        host.lend(put(2))
+        host.commit()
+    assert committed(postgres) == {2}
+
+
 def test_session_after_a_failed_flush_is_named(sqlite: str) -> None:
     mapped = type("Parcel", (), {})
     registry().map_imperatively(mapped, parcels)

@@ -84,7 +84,7 @@ def borrow(connection: object) -> Iterator[Connection]:
     if isinstance(connection, Connection):
         _check_driver(connection)
         require_open(connection)
-        require_open(connection.connection.driver_connection)
+        require_open(_driver_of(connection))
         _require_utf8(connection)
         with _plain_options(connection), _framed(connection):
             yield connection
@@ -108,6 +108,13 @@ def is_a(value: object, module: str, *names: str) -> bool:
 def aside(work: Callable[[], T]) -> T:
     """Do what may take long: in a thread where the caller's connection is async, so that its loop turns on."""
     return await_only(asyncio.to_thread(work)) if in_greenlet() else work()
+
+
+def _driver_of(connection: Connection) -> Any:
+    try:
+        return connection.connection.driver_connection
+    except PendingRollbackError as error:  # the server has closed it, amid the caller's transaction
+        raise SubmissionError(_ABORTED) from error
 
 
 def _connection_of(session: Any) -> Connection:
