@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
-import asyncio, atexit, logging, os, sys, threading, time
+import asyncio, atexit, ctypes, logging, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 from pydantic import AfterValidator
 from fairlane import Fairlane
@@ -44,7 +45,12 @@ def linger() -> None:
     print("leaves", file=sys.stderr, flush=True)
     if os.environ.get("LINGERS"):
         print("lingers", file=sys.stderr, flush=True)
-        threading.Event().wait()
+        if os.environ["LINGERS"] == "python":
+            threading.Event().wait()
+        # As a native library does that waits for its threads: no signal is heard meanwhile.
+        mutex = ctypes.create_string_buffer(64)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
 # Taken down with its module, when nothing of Python's own hears signals any more.
 class Fading:
@@ -59,6 +65,16 @@ if os.environ.get("FADES"):
 async def greet(ctx, name: str) -> str:
     ctx.progress(50, "thinking")
     return f"Hello, {name}!"
+
+letters = ThreadPoolExecutor(1)
+
+@fl.job_type("write", dedup_window=0)
+async def write(ctx) -> None:
+    letters.submit(slowly)
+
+def slowly() -> None:
+    time.sleep(3)  # longer than a worker takes to hear that it is drained
+    print("has written", file=sys.stderr, flush=True)
 
 @fl.job_type("wait", dedup_window=0)
 def wait(ctx, fifo: str) -> str:
@@ -171,7 +187,7 @@ def test_sigterm_lets_running_jobs_finish(start: Start, fl: Fairlane, fifo: Path
 
 
 def test_a_signal_that_comes_when_it_has_signed_off_is_no_failure(start: Start, fl: Fairlane) -> None:
-    worker = start(LINGERS="1")
+    worker = start(LINGERS="python")
     worker.line(SERVES)
     worker.send(signal.SIGTERM)
     worker.line("lingers")
@@ -216,11 +232,23 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
 @pytest.mark.parametrize("job_type", ["deaf", "swallow"])
 def test_a_worker_that_is_replaced_does_not_wait_for_what_never_ends(start: Start, fl: Fairlane, job_type: str) -> None:
     """It stayed where the handler's own process, or a thread of it, was waited for as it ended."""
-    worker = start("--concurrency", "1", FAIRLANE_STOP_GRACE="0.1", LINGERS="1")
+    worker = start("--concurrency", "1", FAIRLANE_STOP_GRACE="0.1", LINGERS="native")
     worker.line(SERVES)
     fl.submit(job_type, organization="acme")
 
     worker.line("lingers")
+    assert worker.end() == EXIT_REPLACE
+
+
+def test_a_drained_worker_waits_for_what_the_application_began(start: Start, fl: Fairlane) -> None:
+    """Where nothing was left behind: the process ended amid the work of the application's own threads."""
+    worker = start(FAIRLANE_LEASE="1")
+    worker.line(SERVES)
+    job = fl.submit("write", organization="acme")
+    assert fl.wait(job.id, organization="acme").status is JobStatus.COMPLETED
+    fl.workers.drain(fl.workers.list()[0].id)
+
+    worker.line("has written")
     assert worker.end() == EXIT_REPLACE
 
 

@@ -113,14 +113,21 @@ def worker(
         _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
         with display, stderr_shown(display, terminal):
             one.run()
-    if one.threads_go_on or one.must_be_replaced:
+    code = EXIT_REPLACE if one.must_be_replaced else 0
+    if one.left_work_behind:
         # Python's own end would wait for what never ends, or abort the process where a thread is in native code.
-        code = EXIT_REPLACE if one.must_be_replaced else 0
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
-        signal.setitimer(signal.ITIMER_REAL, _LAST_WAIT)  # one of them may wait for such a thread, or for its child
+        threading.Thread(target=_end_soon, args=(code,), daemon=True).start()
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         sys.stdout.flush()
         os._exit(code)
+    if code:
+        raise typer.Exit(code)
+
+
+def _end_soon(code: int) -> None:
+    """End the process though what the application has registered may wait for what never ends, in native code too."""
+    time.sleep(_LAST_WAIT)
+    os._exit(code)
 
 
 def _end_in_order_at_sigterm(worker: "Worker") -> None:

@@ -174,10 +174,9 @@ class Slots:
         return sum(len(executor.left_behind) for executor in self.executors.values()) + self._value_threads.left_behind
 
     @property
-    def threads_go_on(self) -> bool:
-        """Return True if a thread still runs a handler or its validators, or takes apart what it left."""
-        thread = self.executors.get(Isolation.THREAD)
-        return self._value_threads.is_busy or bool(thread is not None and thread.left_behind)
+    def has_work_left(self) -> bool:
+        """Return True if a handler that was abandoned still runs, or a thread its validators or what it returned."""
+        return self._value_threads.is_busy or self.left_behind() > 0
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""

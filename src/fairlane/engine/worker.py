@@ -105,7 +105,7 @@ class Worker:
             version=version("fairlane"),
         )
         self.must_be_replaced = False
-        self.threads_go_on = False  # with handlers or validators that ran as it left
+        self.left_work_behind = False  # handlers, validators or results that had not ended as it left
         self._loop: WorkerLoop | None = None
         self._stop_asked = False
         self._signals = 0
@@ -214,7 +214,7 @@ class Worker:
         finally:
             self._loop = None
             self._stop_asked = False
-            self.threads_go_on = loop.threads_go_on
+            self.left_work_behind = loop.has_work_left
         return loop.results.ended
 
     def _on_signal(self) -> None:
@@ -295,9 +295,9 @@ class WorkerLoop:
             _running.discard(self)
 
     @property
-    def threads_go_on(self) -> bool:
-        """Return True if a thread still works for a handler; once the worker has left, nobody waits for it."""
-        return self._slots.threads_go_on
+    def has_work_left(self) -> bool:
+        """Return True if something still runs for a handler; once the worker has left, nobody waits for it."""
+        return self._slots.has_work_left
 
     @property
     def keeps_process(self) -> bool:
