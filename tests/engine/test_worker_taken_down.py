@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -87,6 +88,22 @@ def test_the_loop_goes_on(
                 assert fl.ended(bad).error_type == "HandlerQuit"
             hold.let_go(long)
             assert (fl.ended(long).status, fl.look(long).attempt) == ("completed", 1)
+
+
+async def quits_with_words() -> None:
+    password = "hunter22"
+    sys.exit(f"wrong: {password}")
+
+
+def test_the_log_says_where_the_loop_was_ended_and_none_of_the_words(sqlite_url: str) -> None:
+    with engine(sqlite_url) as fl:
+        evil(fl, lambda: asyncio.gather(quits_with_words()))
+        with running(fl.worker()):
+            fl.give("evil")
+            told = "".join(traceback.format_exception(fl.events.wait(ServiceFailed).error))
+    assert "in quits_with_words" in told
+    assert told.endswith("\nSystemExit\n")
+    assert "hunter22" not in told.replace('"hunter22"', "")  # the line of code
 
 
 @pytest.mark.slow

@@ -243,6 +243,12 @@ def _error_type(error: BaseException) -> str:
     return _cut(printable(name), TYPE_LIMIT)  # a class can be called anything
 
 
+def without_words(error: BaseException) -> Exception:
+    """Return what Fairlane's own log may hold of a handler's error: its class, and where it was raised."""
+    kind: type[Exception] = type(_error_type(error), (Exception,), {"__module__": "builtins"})
+    return kind().with_traceback(error.__traceback__)
+
+
 def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = str(error)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
-from fairlane.domain.classify import classify, snooze_of
+from fairlane.domain.classify import classify, snooze_of, without_words
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, StorageUnavailable
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import (
@@ -371,8 +371,8 @@ class Attempt:
         return outcome
 
     def mistaken(self, mistake: BaseException) -> Outcome:
-        """Tell of a mistake of ours, and return how the attempt ends by it."""
-        self._slots.deps.emit(ServiceFailed("attempt", mistake))
+        """Tell of a mistake, of ours or of the handler's objects, and return how the attempt ends by it."""
+        self._slots.deps.emit(ServiceFailed("attempt", without_words(mistake)))
         report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
         return Failed(report, is_of_handler=False)
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Final
 from uuid import UUID, uuid4
 
+from fairlane.domain.classify import without_words
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import (
     LoopBlocked,
@@ -555,7 +556,8 @@ class WorkerLoop:
 
     def on_ended(self, error: BaseException) -> None:
         """Tell what ended the loop, which goes on."""
-        self._emit(ServiceFailed(f"event loop with async handlers of {self._on_the_loop()}", error))
+        service = f"event loop with async handlers of {self._on_the_loop()}"
+        self._emit(ServiceFailed(service, without_words(error)))
 
     def _on_the_loop(self) -> str:
         types, _ = self._slots.on_the_loop()
