@@ -4,13 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator
 from sqlalchemy import update
 
-from fairlane import InvalidParameters, Job, JobContext, JobStatus
+from fairlane import Interrupted, InvalidParameters, Job, JobContext, JobStatus
 from fairlane.domain.events import HandlerAbandoned, LeaseLost, WorkerStopping, WorkerUnfit
 from fairlane.engine import slots
 from fairlane.store.row_security import Administered
@@ -155,6 +156,20 @@ def test_what_a_handler_left_does_not_run_into_its_timeout(fl: Engine, gate: Gat
 
 
 @pytest.mark.slow
+def test_what_a_handler_returns_after_its_timeout_is_not_encoded(fl: Engine, gate: Gate) -> None:
+    """Nobody will read it, and its job kept the slot until it was encoded."""
+
+    @fl.job_type("overruns", dedup_window=0, max_retries=0, timeout=0.1)
+    def overruns(ctx: JobContext) -> object:
+        with suppress(Interrupted):
+            ctx.sleep(3600)
+        return [Slow(gate)]
+
+    with running(fl.worker()):
+        assert fl.ended(fl.give("overruns")).error_type == "TimedOut"
+    assert threads == []
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_worker_that_stops_writes_what_is_judged(fl: Engine, gate: Gate, *, fails: bool) -> None:
     def open_late() -> None:

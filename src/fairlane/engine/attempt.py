@@ -394,7 +394,7 @@ class Attempt:
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:
-        if value is None:
+        if value is None or self._stopped is Interruption.TIMEOUT:  # it came too late, and nobody will read it
             return _NOTHING
         try:
             return Completed(encode_result(value, limit=self.result_limit))
