@@ -2,13 +2,13 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { Job } from "../../api/queries";
 import { Card, duration, Elapsed, Facts, short, Tag, Time, words } from "../../ui";
-import { firstStart } from "./attempts";
+import { waitedUntil } from "./attempts";
 import { historyQuery } from "./queries";
 
 /** What the job is. */
 export function Details({ job }: { job: Job }) {
   const { data: history } = useQuery(historyQuery(job.organization, job.id));
-  const started = firstStart(history?.items ?? []);
+  const started = waitedUntil(job.run_at, history?.items ?? []);
   const labels = Object.entries(job.labels);
   return (
     <Card title="Details">

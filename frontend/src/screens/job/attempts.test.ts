@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsOf, causesOf, endOf, errorOf, firstLineOf, firstStart, type LogEntry } from "./attempts";
+import { attemptsOf, causesOf, endOf, errorOf, firstLineOf, type LogEntry, waitedUntil } from "./attempts";
 
 let sequence = 0;
 function entry(
@@ -81,11 +81,19 @@ describe("the job's error", () => {
 });
 
 it("a job waited until its first attempt, however many it has had", () => {
+  const queued = entry(null, "queued", 0);
   const first = entry("queued", "running", 1);
   const failed = [entry("running", "failed", 1), entry("failed", "queued", 1), entry("queued", "running", 2)];
 
-  expect(firstStart([entry(null, "queued", 0), first, ...failed])).toBe(first.at);
-  expect(firstStart([entry(null, "queued", 0)])).toBeNull();
+  expect(waitedUntil(queued.at, [queued, first, ...failed])).toBe(first.at);
+  expect(waitedUntil(queued.at, [queued])).toBeNull();
+});
+
+it("nobody says how long a job waited that is due anew, since when it was due first stands nowhere", () => {
+  const entries = [entry(null, "queued", 0), entry("queued", "running", 1), entry("running", "dead_letter", 1)];
+  const retried = entry("dead_letter", "queued", 1);
+
+  expect(waitedUntil(retried.at, [...entries, retried, entry("queued", "running", 2)])).toBeNull();
 });
 
 describe("causes", () => {

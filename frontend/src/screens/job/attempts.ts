@@ -60,9 +60,13 @@ export function firstLineOf(attempt: number, lines: readonly LogLine[]): LogLine
   return lines.find((line) => line.attempt === attempt);
 }
 
-/** When its first attempt began, until when it only waited; null: it has had none. */
-export function firstStart(entries: readonly LogEntry[]): string | null {
-  return entries.find(({ to_status }) => to_status === "running")?.at ?? null;
+/**
+ * When its first attempt began, until when it only waited. Null: it has had none, or `due` is that of a later attempt,
+ * since a retry moves it.
+ */
+export function waitedUntil(due: string, entries: readonly LogEntry[]): string | null {
+  const first = entries.find(({ to_status }) => to_status === "running");
+  return first && Date.parse(due) <= Date.parse(first.at) ? first.at : null;
 }
 
 export interface Cause {
