@@ -354,3 +354,18 @@ def test_r15_a_paused_queue_says_who_paused_it_and_why(world: World, reads: Read
 
     assert queue.pause == PauseView("olga", world.now, "the disk is full")
     assert held(reads, "acme") == [("default", ReasonCode.QUEUE_PAUSED, ("report.pdf",), 1)]
+
+
+def test_r15_a_ready_job_that_is_held_back_is_counted_once_whatever_holds_it(world: World, reads: Reads) -> None:
+    world.start_worker(job_types=("report.pdf", "mail", "gone"))
+    world.pause("job_type", "mail")
+    world.pause("organization", "rival")
+    world.limit(Subject(None, "report.pdf"), max_running=1)
+    for _ in range(2):
+        world.submit()
+        world.submit("rival")
+        world.submit(job_type="mail")
+    world.submit(job_type="nobody")
+
+    (queue,) = reads.queues()
+    assert (queue.ready, queue.limited, queue.held) == (6, 1, 5)

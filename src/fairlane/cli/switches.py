@@ -49,7 +49,9 @@ def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
     """List the queues that have live jobs or are paused.
 
     READY jobs may start; LIMITED ones wait since as many run, or have started, as a limit allows (`fairlane types
-    limits`, `fairlane orgs list`); RETRYING ones wait for their next attempt, PENDING ones for parents or their time.
+    limits`, `fairlane orgs list`); HELD ones wait since something is paused, a circuit breaker is open, or no worker
+    can run them (`fairlane jobs explain JOB` says which); RETRYING ones wait for their next attempt, PENDING ones for
+    parents or their time. PAUSED says whether the queue itself is.
 
     \b
     Example:
@@ -62,10 +64,10 @@ def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
     if not found:
         say("No queue has live jobs.")
         return
-    numbers = ("READY", "LIMITED", "RETRYING", "RUNNING", "PENDING")
+    numbers = ("READY", "LIMITED", "HELD", "RETRYING", "RUNNING", "PENDING")
     rows = table(Column("QUEUE", overflow="fold"), *(Column(one, justify="right") for one in numbers), "PAUSED")
     for one in found:
-        sizes = (one.ready, one.limited, one.retrying, one.running, one.pending)
+        sizes = (one.ready - one.held, one.limited, one.held, one.retrying, one.running, one.pending)
         rows.add_row(cell(one.queue), *(f"{size:,}" for size in sizes), "yes" if one.paused else "")
     console().print(rows)
 

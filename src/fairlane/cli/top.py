@@ -167,10 +167,14 @@ def _more(number: int) -> Iterator[RenderableType]:
 def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
     if not queues:
         return Text("No queue has live jobs.", "dim")
-    numbers = (Column(one, justify="right") for one in ("READY", "LIMITED", "RETRYING", "RUNNING", "PENDING"))
+    names = ("READY", "LIMITED", "HELD", "RETRYING", "RUNNING", "PENDING")
+    numbers = (Column(one, justify="right") for one in names)
     rows = table(Column("QUEUE"), *numbers, Column("PAUSED"))
     for one in queues:
-        sizes = (f"{size:,}" for size in (one.ready, one.limited, one.retrying, one.running, one.pending))
+        sizes = (
+            f"{size:,}"
+            for size in (one.ready - one.held, one.limited, one.held, one.retrying, one.running, one.pending)
+        )
         rows.add_row(one_line(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
     return rows
 

@@ -257,7 +257,8 @@ class QueueView:
     """The live jobs of a queue.
 
     `ready` may be claimed; `limited` could be, but wait since a limit is reached: an organization's, or a job type's on
-    what runs or starts. `retrying` wait for their retry time. `holds` say what keeps some of these all the same.
+    what runs or starts. `retrying` wait for their retry time. `holds` say what keeps some of these all the same,
+    and `held` how many of the `ready` ones that are.
     """
 
     queue: str
@@ -269,6 +270,7 @@ class QueueView:
     paused: bool
     pause: PauseView | None = None
     holds: tuple[QueueHold, ...] = ()
+    held: int = 0
 
     @property
     def live(self) -> int:

@@ -16,7 +16,6 @@ from fairlane.domain.metrics import (
     JobCounts,
     Metrics,
     OrganizationView,
-    Overview,
     PauseView,
     QueueHold,
     QueueView,
@@ -259,9 +258,11 @@ def held(
     return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
 
 
-def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | None = None) -> tuple[QueueView, ...]:
+def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode]) -> tuple[QueueView, ...]:
     """Return queues with live jobs, and paused ones, by name. `holds`: what keeps all jobs of a lane."""
-    kept = _holds_by_queue(live, holds or {})
+    kept = _holds_by_queue(live, holds)
+    # One that waits for a limit, too, is counted as limited.
+    kept_ready = _by_queue({lane: live.ready[lane] - held.limited.get(lane, 0) for lane in holds})
     queued, ready, limited = (
         _by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, held.limited)
     )
@@ -277,6 +278,7 @@ def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | N
             paused=("queue", name) in held.paused,
             pause=held.paused.get(("queue", name)),
             holds=kept.get(name, ()),
+            held=kept_ready[name],
         )
         for name in sorted(
             {*queued, *running, *pending, *(name for subject, name in held.paused if subject == "queue")}
@@ -319,20 +321,6 @@ def organization_views(
     return tuple(
         OrganizationView(name, running[name], ready[name] - limited[name], limited[name], waits.get(name))
         for name in sorted({*running, *ready}, key=lambda name: (-running[name], -ready[name], name))
-    )
-
-
-def overview(
-    connection: Connection, clock: Clock, max_running: Mapping[str, int | None], limit: int, opener: Opener
-) -> Overview:
-    """Return everything at once, with the `limit` jobs that run longest. `max_running` is as for `held`."""
-    live = live_jobs(connection)
-    kept = held(connection, clock, live, live.running(), max_running)
-    return Overview(
-        queues=queue_views(live, kept),
-        organizations=organization_views(connection, clock, live, kept),
-        jobs=running_jobs(connection, None, limit, opener),
-        workers=workers_of(connection, clock),
     )
 
 

@@ -337,8 +337,13 @@ class Reads:
 
         def read(connection: Connection) -> Overview:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
-            return numbers.overview(
-                connection, self._database.clock, max_running, limit, self._keyring.shown(connection)
+            clock, live = self._database.clock, numbers.live_jobs(connection)
+            held = numbers.held(connection, clock, live, live.running(), max_running)
+            return Overview(
+                queues=numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, None)),
+                organizations=numbers.organization_views(connection, clock, live, held),
+                jobs=numbers.running_jobs(connection, None, limit, self._keyring.shown(connection)),
+                workers=numbers.workers_of(connection, clock),
             )
 
         return self._database.read(read, of=EVERYONE)
