@@ -355,6 +355,15 @@ def test_on_a_phone_a_long_error_is_wrapped_in_the_history(enter: Callable[..., 
     assert steps.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
 
 
+def test_on_a_phone_what_runs_now_stays_within_its_card(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 3
+    site.submit()
+    page = enter("ana", "o/acme", viewport={"width": 320, "height": 844})
+    running = page.get_by_role("table", name="Jobs that run now")
+    expect(running.get_by_text("page 3 of 10")).to_be_visible()
+    assert running.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+
+
 def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Callable[..., Page], site: Site):
     job = site.submit(delay=3600)
     page = enter("ana", "o/acme/jobs", viewport={"width": 390, "height": 844})

@@ -92,6 +92,7 @@ function inGroup({ job_type }: Group, decided: Decided): LettersSearch {
 }
 
 function ErrorCell({ group, organization, decided }: { group: Group; organization: string; decided: Decided }) {
+  const type = `${group.error_type}: `; // which stands above already
   return (
     <div className="flex min-w-0 flex-col gap-0.5">
       <Link
@@ -104,7 +105,7 @@ function ErrorCell({ group, organization, decided }: { group: Group; organizatio
       </Link>
       <span className="truncate text-xs text-muted" title={group.reason}>
         {group.count > 1 && group.reason !== group.error_type && "for example "}
-        {group.reason}
+        {group.reason.startsWith(type) ? group.reason.slice(type.length) : group.reason}
       </span>
       <span className="truncate text-muted">
         <Mono>{group.job_type}</Mono>

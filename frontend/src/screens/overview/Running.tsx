@@ -54,7 +54,11 @@ export function Running({ organization, running }: { organization: string; runni
         columns={[
           {
             head: "Job",
-            cell: (job) => <JobLink job={job} />,
+            cell: (job) => (
+              <div className="max-w-32 sm:max-w-none">
+                <JobLink job={job} />
+              </div>
+            ),
           },
           {
             head: "Progress",
