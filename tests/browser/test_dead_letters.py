@@ -244,3 +244,21 @@ def test_a_job_whose_parent_was_deleted_says_so_and_offers_no_retry(enter: Calla
     groups(page).get_by_role("link").first.click()
     expect(rows(page)).to_contain_text("Parent deleted: submit it anew.")
     expect(page.get_by_role("button", name="Edit and retry")).to_have_count(0)
+
+
+def test_a_job_whose_parent_is_a_dead_letter_offers_the_way_to_it_and_no_retry(enter: Callable[..., Page], site: Site):
+    parent = site.done(site.submit("report.fail"))
+    child = site.done(site.submit("report.render", depends_on=[parent]))
+    page = enter("ana", f"o/acme/jobs/{child}")
+    way = page.get_by_role("link", name="Show its parent")
+    expect(way).to_be_visible()
+    expect(page.get_by_role("button", name="Resolve…")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("[Rr]etry|Submit again"))).to_have_count(0)
+    way.click()
+    expect(page).to_have_url(f"{site.url}/o/acme/jobs/{parent}")
+    expect(page.get_by_role("button", name="Retry", exact=True)).to_be_visible()
+
+
+def test_a_group_says_its_error_s_type_once(enter: Callable[..., Page], letters: list[str]):
+    page = enter("ana", LETTERS)
+    expect(groups(page)).to_contain_text("ValueErrorfor example no such table")

@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
 import { written } from "../../api/json";
-import type { Job } from "../../api/queries";
+import { type Job, jobQuery } from "../../api/queries";
 import { useMay, useMayChange } from "../../shell/access";
-import { Button, Confirm, CopyButton, Input, short, Textarea } from "../../ui";
+import { Button, buttonClass, Confirm, CopyButton, Input, short, Textarea } from "../../ui";
 import { Decide } from "../dead-letters/Deeds";
 import { touchedByDeeds } from "../dead-letters/queries";
 import { isWaiting } from "../jobs/waits";
@@ -29,6 +29,7 @@ export function Actions({ job }: { job: Job }) {
   const isDead = job.status === "dead_letter";
   const { data: explained } = useQuery(explanationQuery(job.organization, job.id));
   const mayRetry = isDead && mayChange && !explained?.reasons.some(({ code }) => code === "parent_deleted");
+  const parent = useDeadParent(job);
   const close = () => setAsked(null);
   return (
     <>
@@ -43,7 +44,9 @@ export function Actions({ job }: { job: Job }) {
       {maySubmit && !isLive && !mayRetry && !job.payload_hidden && (
         <Button onClick={() => setAsked("again")}>Submit again</Button>
       )}
-      {mayRetry && maySubmit && !job.payload_hidden && <Button onClick={() => setAsked("edit")}>Edit and retry</Button>}
+      {mayRetry && !parent && maySubmit && !job.payload_hidden && (
+        <Button onClick={() => setAsked("edit")}>Edit and retry</Button>
+      )}
       {isDead && mayChange && (
         <>
           <Button onClick={() => setAsked("resolved")}>Resolve…</Button>
@@ -51,11 +54,20 @@ export function Actions({ job }: { job: Job }) {
         </>
       )}
       {!isLive && mayDelete && <Button onClick={() => setAsked("delete")}>Delete…</Button>}
-      {mayRetry && (
-        <Button look="primary" onClick={() => setAsked("retry")}>
-          Retry
-        </Button>
-      )}
+      {mayRetry &&
+        (parent ? (
+          <Link
+            to="/o/$organization/jobs/$job"
+            params={{ organization: job.organization, job: parent }}
+            className={buttonClass("primary")}
+          >
+            Show its parent
+          </Link>
+        ) : (
+          <Button look="primary" onClick={() => setAsked("retry")}>
+            Retry
+          </Button>
+        ))}
       {mayChange && isWaiting(job) && <WaitingActions job={job} explained={explained} />}
       {isLive && mayChange && (
         <Button look="danger" disabled={job.cancel_requested_at !== null} onClick={() => setAsked("cancel")}>
@@ -72,6 +84,14 @@ export function Actions({ job }: { job: Job }) {
       {asked === "again" && <SubmitDialog organization={job.organization} like={job} onClose={close} />}
     </>
   );
+}
+
+/** The parent that took the job down, while it is a dead letter: the job can't be retried before it. */
+function useDeadParent(job: Job): string | undefined {
+  const fallen = job.status === "dead_letter" && job.error_type === "ParentEnded";
+  const parent = fallen ? job.depends_on.find((id) => job.error_message?.includes(id)) : undefined;
+  const { data } = useQuery({ ...jobQuery(job.organization, parent ?? ""), enabled: parent !== undefined });
+  return data?.status === "dead_letter" ? parent : undefined;
 }
 
 function Cancel({ job, onClose }: Changing) {
