@@ -40,8 +40,21 @@ it("says in words what each parameter is, and which have to be given", () => {
 });
 
 it("begins with what has to be given", () => {
-  expect(JSON.parse(skeleton(REPORT))).toEqual({ month: "", pages: 0, tone: "dark", lines: [{}], anything: null });
+  expect(JSON.parse(skeleton(REPORT))).toEqual({ month: "", pages: 1, tone: "dark", lines: [{}], anything: null });
   expect(skeleton({ type: "object", properties: {} })).toBe("{}");
+});
+
+it("begins with a number that may be given", () => {
+  const first = (schema: JsonSchema) =>
+    JSON.parse(skeleton({ properties: { n: { type: "integer", ...schema } }, required: ["n"] })).n;
+
+  expect(first({ exclusiveMinimum: 2 })).toBe(3);
+  expect(first({ minimum: -5, maximum: -2 })).toBe(-2);
+  expect(first({ maximum: -2 })).toBe(-2);
+  expect(first({ exclusiveMaximum: 0 })).toBe(-1);
+  expect(first({ minimum: -5 })).toBe(0);
+  expect(first({ minimum: 1, default: 4 })).toBe(4);
+  expect(first({ type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 })).toBe(0.5);
 });
 
 it("shows the fields of models, and those of a model within itself once", () => {

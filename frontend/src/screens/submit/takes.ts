@@ -89,14 +89,24 @@ function fixed(schema: JsonSchema, models: JsonSchema): string {
 }
 
 function blank(schema: JsonSchema, models: JsonSchema): unknown {
+  if (schema.default !== undefined) return schema.default;
   if (Array.isArray(schema.enum)) return schema.enum[0];
   if (Array.isArray(schema.anyOf)) return blank(object(schema.anyOf[0]), models);
   if (schema.$ref) return referred(schema, models, blank);
   if (schema.type === "object") return begun(schema, models);
   if (schema.type === "array") return object(schema.items).$ref ? [blank(object(schema.items), models)] : [];
-  if (schema.type === "integer" || schema.type === "number") return 0;
+  if (schema.type === "integer") return nearZero(schema, 1);
+  if (schema.type === "number") return nearZero(schema, 0.5);
   if (schema.type === "boolean") return false;
   return schema.type === undefined || schema.type === "null" ? null : "";
+}
+
+/** 0, or the number nearest to it that the bounds allow, `step` away from one that is not allowed itself. */
+function nearZero(schema: JsonSchema, step: number): number {
+  const bound = (key: string, otherwise: number) => (typeof schema[key] === "number" ? schema[key] : otherwise);
+  const low = Math.max(bound("minimum", -Infinity), bound("exclusiveMinimum", -Infinity) + step);
+  const high = Math.min(bound("maximum", Infinity), bound("exclusiveMaximum", Infinity) - step);
+  return Math.max(low, Math.min(high, 0));
 }
 
 function object(value: unknown): JsonSchema {
