@@ -227,7 +227,7 @@ def test_ctrl_c_while_the_command_line_itself_is_imported_is_one_sentence(tmp_pa
         ("", "shop:fl", "Module shop has no fl; name its Fairlane: --app module:object."),
         ("fl = 3", "shop:fl", "shop:fl is of type int, and not a Fairlane."),
         ("", "shop", "Which Fairlane of shop is meant? It has none; write --app shop:object."),
-        ("", ":fl", "--app or FAIRLANE_APP must be module:object, such as myproject.jobs:fl, and not ''."),
+        ("", ":fl", "--app or FAIRLANE_APP must be a module or module:object, such as myproject.jobs:fl, and not ''."),
     ],
 )
 def test_an_application_that_is_none_is_one_sentence(

@@ -214,9 +214,10 @@ def root(
         typer.Option(
             "--app",
             "-A",
-            metavar="MODULE:OBJECT",
+            metavar="MODULE[:OBJECT]",
             envvar="FAIRLANE_APP",
-            help="The application with your handlers, such as myproject.jobs:fl.",
+            help="The application with your handlers, such as myproject.jobs:fl. The object may be left out "
+            "if the module has only one Fairlane.",
         ),
     ] = None,
     url: Annotated[

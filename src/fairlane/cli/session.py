@@ -123,7 +123,7 @@ def _refuse_contradictions(code: "Settings", target: Target) -> None:
 def _import(name: str, app: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigurationError(
-            f"--app or FAIRLANE_APP must be module:object, such as myproject.jobs:fl, and not {name!r}."
+            f"--app or FAIRLANE_APP must be a module or module:object, such as myproject.jobs:fl, and not {name!r}."
         )
     try:
         return importlib.import_module(name)
