@@ -301,6 +301,15 @@ def test_r20_a_handler_that_goes_on_after_its_timeout_is_explained() -> None:
     )
 
 
+def test_r20_a_dead_letter_whose_parameters_its_handler_refuses_can_be_retried_with_others() -> None:
+    job = replace(JOB, status=JobStatus.DEAD_LETTER, attempt=1, error_type="InvalidParameters")
+    last = LogEntry(4, JobStatus.FAILED, JobStatus.DEAD_LETTER, NOW, "w1", "no retries left", 1)
+
+    assert sentence(replace(READY, job=job, last_entry=last), ReasonCode.HAS_ENDED).endswith(
+        "Retry it with other parameters (`-p NAME=VALUE`), or as it is once a handler takes them, or resolve it."
+    )
+
+
 def test_r20_a_long_error_is_cut_to_its_first_line() -> None:
     job = replace(JOB, next_retry_at=NOW + timedelta(seconds=60), error_type="E", error_message="x" * 500 + "\nmore")
     last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1)

@@ -512,6 +512,8 @@ def _way_back(facts: Facts) -> str:
         return f"Retry its {'parent' if root.id == parent.id else 'ancestor'} {root.id}: its children follow"
     if parent is not None and parent.status is JobStatus.CANCELED:
         return "That parent stays canceled: retry this job to run it without the parent, submit both anew"
+    if facts.job.error_type == InvalidParameters.__name__:
+        return "Retry it with other parameters (`-p NAME=VALUE`), or as it is once a handler takes them"
     return "Mend the cause and retry it"
 
 
