@@ -7,12 +7,13 @@ the handler is given the value, whatever right they have.
 """
 
 import json
+import time
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
-from itertools import chain, islice
+from itertools import islice
 from operator import is_
 from typing import Any, Final
 
@@ -30,16 +31,21 @@ SHORTEST: Final = 4  # characters
 _MOST_VALUES: Final = 1_000
 _MOST_FORMS: Final = 4_000
 _MOST_CHARACTERS: Final = 1_000_000  # of all values
-_MOST_WORK: Final = 400_000_000  # characters that are compared, some 20 ms
-_MOST_LOOKS: Final = 5_000_000  # characters of what is looked up, some 10 ms
+_FEW: Final = 100  # values, each of which is searched for; of more, the pieces of a text are looked up
+_MOST_WORK: Final = 125_000_000  # characters that are compared, 15 ms at worst
+_MOST_LOOKS: Final = 1_000_000  # characters of what is looked up, some 4 ms
 _MOST_PLACES: Final = 20_000
-_FEW: Final = 100  # values, each of which is searched for. Of more, those that are there are found first
 _EACH: Final = 100  # what to look for a value costs at least, in characters of the text
 _LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
 # Python compares a whole value with each place of a text at worst. In a text that is not short it looks for longer ones
 # in another way, which takes no longer than for these.
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
+# A job's texts are searched on the loop that it shares, and its submitter chooses the secrets, and often the texts. So
+# it has some time of the processor for all of them, and more with each.
+_SECONDS: Final = 0.005
+_SECONDS_A_TEXT: Final = 0.0001
+_FREE_WORK: Final = 1_000_000  # characters that are compared, 0.1 ms at worst, mostly far less
 # pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
 _QUOTED, _CUT, _QUOTE_END = "input_value=", "...", ", input_type="
 # Of each side it leaves 25 bytes at most. The `repr` of a `repr` of the bytes of its words has 125 characters for them.
@@ -50,7 +56,13 @@ _ESCAPED: Final = frozenset("'\"\\")
 
 
 class SecretValues(tuple[str, ...]):
-    """What no text may hold, the longest first, and what is kept to find it quickly."""
+    """What no text of a job may hold, the longest first, and what is kept to find it quickly.
+
+    Attributes:
+        seconds: of the processor that are left to search the job's texts; less than 0 once they are used up.
+    """
+
+    seconds = _SECONDS
 
     @cached_property
     def weights(self) -> tuple[int, int]:
@@ -61,10 +73,10 @@ class SecretValues(tuple[str, ...]):
 
     @cached_property
     def heads(self) -> Mapping[str, list[int]]:
-        """Return the lengths of the values by their first characters."""
-        found = defaultdict[str, set[int]](set)
+        """Return the lengths of the values by their first characters, the longest first."""
+        found = defaultdict[str, dict[int, None]](dict)
         for value in self:
-            found[value[:SHORTEST]].add(len(value))
+            found[value[:SHORTEST]][len(value)] = None
         return {head: list(lengths) for head, lengths in found.items()}
 
     @cached_property
@@ -337,10 +349,8 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
-    there = _there(around, values)
-    quotes = _shortened(around) if values else ()
-    places = () if there is None else sorted(islice(chain(_places(around, there), quotes), _MOST_PLACES + 1))
-    if there is None or len(places) > _MOST_PLACES:
+    places = _all_places(around, values if isinstance(values, SecretValues) else SecretValues(values))
+    if places is None:
         return by if at < end else ""
     parts: list[str] = []
     for left, right in places:
@@ -354,24 +364,41 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     return "".join((*parts, around[at:end]))
 
 
-def _there(text: str, values: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the values to search for, without such as are not there if they are many; None: it would take long."""
+def _all_places(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
+    """Return where secrets begin and end, in order, and quotes of pydantic's; None: it would take long."""
+    if not values:
+        return []
     if values == _ALL:
         return None
-    values = values if isinstance(values, SecretValues) else SecretValues(values)
-    if len(values) <= _FEW and _work(text, values) <= _MOST_WORK:
-        return values
-    heads, known = values.heads, values.known
-    found, looks = set[str](), 0
+    work = _work(text, values)
+    is_quick = work <= _FREE_WORK and len(values) <= _FEW
+    if not is_quick:
+        values.seconds = min(values.seconds + _SECONDS_A_TEXT, _SECONDS)
+        if values.seconds <= 0:
+            return None
+    began = 0.0 if is_quick else time.thread_time()
+    is_little = len(values) <= _FEW and work <= _MOST_WORK
+    places = list(islice(_places(text, values), _MOST_PLACES + 1)) if is_little else _looked_up(text, values)
+    if places is not None:
+        places = sorted((*places, *islice(_shortened(text), _MOST_PLACES + 1)))
+    if not is_quick:
+        values.seconds -= time.thread_time() - began
+    return None if places is None or len(places) > _MOST_PLACES else places
+
+
+def _looked_up(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
+    """Return where each of many values begins and ends; None: it would take long."""
+    heads, known, looks = values.heads, values.known, 0
+    places = []
     for place in range(len(text) - SHORTEST + 1):
         for length in heads.get(text[place : place + SHORTEST], ()):
             looks += _EACH + length
             if looks > _MOST_LOOKS:
                 return None
-            if (piece := text[place : place + length]) in known:
-                found.add(piece)
-    there = SecretValues(sorted(found, key=len, reverse=True))
-    return there if _work(text, there) <= _MOST_WORK else None
+            if text[place : place + length] in known:
+                places.append((place, place + length))
+                break  # the others that begin here are shorter
+    return places
 
 
 def _work(text: str, values: SecretValues) -> int:
