@@ -76,6 +76,10 @@ def slowly() -> None:
     time.sleep(3)  # longer than a worker takes to hear that it is drained
     print("has written", file=sys.stderr, flush=True)
 
+@fl.job_type("leave", dedup_window=0, timeout=0.5, max_retries=0)
+async def leave(ctx, fifo: str) -> None:
+    await asyncio.to_thread(open, fifo)
+
 @fl.job_type("wait", dedup_window=0)
 def wait(ctx, fifo: str) -> str:
     print("waiting", file=sys.stderr, flush=True)
@@ -249,6 +253,17 @@ def test_a_drained_worker_waits_for_what_the_application_began(start: Start, fl:
     fl.workers.drain(fl.workers.list()[0].id)
 
     worker.line("has written")
+    assert worker.end() == EXIT_REPLACE
+
+
+def test_a_drained_worker_waits_no_longer_than_its_grace(start: Start, fl: Fairlane, fifo: Path) -> None:
+    """For a thread that a handler began, and that never ends, as `asyncio.to_thread` leaves one."""
+    worker = start(FAIRLANE_LEASE="1", FAIRLANE_GRACE="0.5")
+    worker.line(SERVES)
+    job = fl.submit("leave", organization="acme", parameters={"fifo": str(fifo)})
+    assert fl.wait(job.id, organization="acme").status is JobStatus.DEAD_LETTER
+    fl.workers.drain(fl.workers.list()[0].id)
+
     assert worker.end() == EXIT_REPLACE
 
 

@@ -116,18 +116,27 @@ def worker(
     code = EXIT_REPLACE if one.must_be_replaced else 0
     if one.left_work_behind:
         # Python's own end would wait for what never ends, or abort the process where a thread is in native code.
-        threading.Thread(target=_end_soon, args=(code,), daemon=True).start()
+        _end_within(_LAST_WAIT, code)
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         sys.stdout.flush()
         os._exit(code)
     if code:
+        # Threads of the application, or that a handler began, get as long as jobs; another worker waits for its place.
+        _end_within(fl.settings.grace, code)
         raise typer.Exit(code)
 
 
-def _end_soon(code: int) -> None:
-    """End the process though what the application has registered may wait for what never ends, in native code too."""
-    time.sleep(_LAST_WAIT)
-    os._exit(code)
+def _end_within(seconds: float, code: int) -> None:
+    """End the process after that time, whatever else it still waits for, in native code too."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        os._exit(code)
+
+    try:
+        threading.Thread(target=end, daemon=True).start()
+    except RuntimeError:  # no thread can be started any more
+        os._exit(code)
 
 
 def _end_in_order_at_sigterm(worker: "Worker") -> None:
