@@ -49,7 +49,7 @@ from fairlane.domain.error_types import (
 )
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import REDACTED, redact
-from fairlane.domain.secrets import without
+from fairlane.domain.secrets import SecretValues, without
 from fairlane.domain.texts import printable
 
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
@@ -258,6 +258,7 @@ def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
 
 
 def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
+    secrets = SecretValues(secrets)  # the message may have used up the time for both
     try:
         text = _raw_traceback(error)
     except BaseException as broken:  # noqa: BLE001 - as for the message

@@ -31,10 +31,12 @@ SHORTEST: Final = 4  # characters
 _MOST_VALUES: Final = 1_000
 _MOST_FORMS: Final = 4_000
 _MOST_CHARACTERS: Final = 1_000_000  # of all values
-_FEW: Final = 100  # values, each of which is searched for; of more, the pieces of a text are looked up
+_MOST_ODD: Final = 50_000  # characters of values that are written in many forms
+_FEW: Final = 300  # values, each of which is searched for; of more, the pieces of a text are looked up
 _MOST_WORK: Final = 125_000_000  # characters that are compared, 15 ms at worst
-_MOST_LOOKS: Final = 1_000_000  # characters of what is looked up, some 4 ms
-_MOST_PLACES: Final = 20_000
+_MOST_LOOKS: Final = 2_000_000  # characters of what is looked up; that many take some 10 ms
+_STEP: Final = 8  # what it costs to look at one place of a text, in such characters
+_MOST_PLACES: Final = 2_000  # each takes some 4 µs
 _EACH: Final = 100  # what to look for a value costs at least, in characters of the text
 _LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
 # Python compares a whole value with each place of a text at worst. In a text that is not short it looks for longer ones
@@ -42,10 +44,10 @@ _LOOK: Final = 20  # what to look at one place of the text costs, in characters 
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
 # A job's texts are searched on the loop that it shares, and its submitter chooses the secrets, and often the texts. So
-# it has some time of the processor for all of them, and more with each.
+# it has some time of the processor for all of them, and more with each, by its length.
 _SECONDS: Final = 0.005
 _SECONDS_A_TEXT: Final = 0.0001
-_FREE_WORK: Final = 1_000_000  # characters that are compared, 0.1 ms at worst, mostly far less
+_SECONDS_A_CHARACTER: Final = 0.000_000_1
 # pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
 _QUOTED, _CUT, _QUOTE_END = "input_value=", "...", ", input_type="
 # Of each side it leaves 25 bytes at most. The `repr` of a `repr` of the bytes of its words has 125 characters for them.
@@ -259,13 +261,20 @@ def secret_values(text: str) -> SecretValues:
     except (ValueError, RecursionError):
         return _NONE
     found = set[str]()
-    for value in _values(plain, hidden=False):
-        found.update(filter(_is_long_enough, (value, value.strip()) if _is_plain(value) else _lines(value)))
-        if len(found) > _MOST_VALUES:
-            return _ALL
+    try:
+        for value in _values(plain, hidden=False):
+            lines = (value, value.strip()) if _is_plain(value) else islice(_lines(value), _MOST_VALUES + 1)
+            found.update(filter(_is_long_enough, lines))
+            if len(found) > _MOST_VALUES:
+                return _ALL
+    except OverflowError:  # bytes of which one text is too long
+        return _ALL
+    odd = {value for value in found if not _is_plain(value)}
+    if sum(map(len, odd)) > _MOST_ODD:
+        return _ALL
     forms, size = set[str](), 0
     for value in found:
-        new = {value} if _is_plain(value) else _forms(value)
+        new = _forms(value) if value in odd else {value}
         forms |= new
         size += sum(map(len, new))
         if len(forms) > _MOST_FORMS or size > _MOST_CHARACTERS:
@@ -324,7 +333,9 @@ def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
 
 def _as_bytes(value: object) -> Iterator[str]:
     """Return what the base64 of secret bytes stands for, as text if it is some: the handler has it as that."""
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) % 4 == 0:
+        if len(value) > _MOST_ODD:
+            raise OverflowError
         with suppress(ValueError):
             found = b64decode(value, validate=True)
             yield from _quoted(repr(found + _QUOTES.encode())[2:-4])
@@ -349,9 +360,19 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
     first = max(start - longest, 0)
     around = text[first : stop + longest]
     at, end = start - first, stop - first
-    places = _all_places(around, values if isinstance(values, SecretValues) else SecretValues(values))
-    if places is None:
-        return by if at < end else ""
+    if not values:
+        return text[start:stop]
+    values = values if isinstance(values, SecretValues) else SecretValues(values)
+    began = time.thread_time()
+    values.seconds = min(values.seconds + _SECONDS_A_TEXT + len(around) * _SECONDS_A_CHARACTER, _SECONDS)
+    places = _all_places(around, values) if values.seconds > 0 else None
+    clean = (by if at < end else "") if places is None else _cut_out(around, places, at, end, by)
+    values.seconds -= time.thread_time() - began
+    return clean
+
+
+def _cut_out(around: str, places: Sequence[tuple[int, int]], at: int, end: int, by: str) -> str:
+    """Return `around[at:end]` with a mark in the place of each of these, which come in order."""
     parts: list[str] = []
     for left, right in places:
         if max(left, at) >= end:
@@ -366,34 +387,24 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
 
 def _all_places(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
     """Return where secrets begin and end, in order, and quotes of pydantic's; None: it would take long."""
-    if not values:
-        return []
     if values == _ALL:
         return None
-    work = _work(text, values)
-    is_quick = work <= _FREE_WORK and len(values) <= _FEW
-    if not is_quick:
-        values.seconds = min(values.seconds + _SECONDS_A_TEXT, _SECONDS)
-        if values.seconds <= 0:
-            return None
-    began = 0.0 if is_quick else time.thread_time()
-    is_little = len(values) <= _FEW and work <= _MOST_WORK
+    is_little = len(values) <= _FEW and _work(text, values) <= _MOST_WORK
     places = list(islice(_places(text, values), _MOST_PLACES + 1)) if is_little else _looked_up(text, values)
-    if places is not None:
-        places = sorted((*places, *islice(_shortened(text), _MOST_PLACES + 1)))
-    if not is_quick:
-        values.seconds -= time.thread_time() - began
-    return None if places is None or len(places) > _MOST_PLACES else places
+    if places is None:
+        return None
+    places = sorted((*places, *islice(_shortened(text), _MOST_PLACES + 1)))
+    return places if len(places) <= _MOST_PLACES else None
 
 
 def _looked_up(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
     """Return where each of many values begins and ends; None: it would take long."""
-    heads, known, looks = values.heads, values.known, 0
-    places = []
+    heads, known, looks = values.heads, values.known, _STEP * len(text)
+    places: list[tuple[int, int]] = []
     for place in range(len(text) - SHORTEST + 1):
         for length in heads.get(text[place : place + SHORTEST], ()):
             looks += _EACH + length
-            if looks > _MOST_LOOKS:
+            if looks > _MOST_LOOKS or len(places) > _MOST_PLACES:
                 return None
             if text[place : place + length] in known:
                 places.append((place, place + length))
