@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SAYING: Final = 1.0
 _CLOSING: Final = 1.0
 _LAST_WAIT: Final = 5.0  # seconds for what the application registered for the end of the process
+_LONGEST_WAIT: Final = 86_400.0
 
 
 class LogLevel(StrEnum):
@@ -122,21 +123,22 @@ def worker(
         os._exit(code)
     if code:
         # Threads of the application, or that a handler began, get as long as jobs; another worker waits for its place.
-        _end_within(fl.settings.grace, code)
+        _end_within(max(fl.settings.grace, _LAST_WAIT), code)
         raise typer.Exit(code)
 
 
 def _end_within(seconds: float, code: int) -> None:
-    """End the process after that time, whatever else it still waits for, in native code too."""
+    """End the process after that time, whatever it still waits for; by SIGALRM where Python itself hangs by then."""
+    seconds = min(seconds, _LONGEST_WAIT)
 
     def end() -> None:
         time.sleep(seconds)
         os._exit(code)
 
-    try:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds + _CLOSING)
+    with suppress(RuntimeError):  # no thread can be started any more
         threading.Thread(target=end, daemon=True).start()
-    except RuntimeError:  # no thread can be started any more
-        os._exit(code)
 
 
 def _end_in_order_at_sigterm(worker: "Worker") -> None:
