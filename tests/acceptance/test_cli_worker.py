@@ -245,7 +245,7 @@ def test_a_worker_that_is_replaced_does_not_wait_for_what_never_ends(start: Star
 
 
 def test_a_drained_worker_waits_for_what_the_application_began(start: Start, fl: Fairlane) -> None:
-    """Where nothing was left behind: the process ended amid the work of the application's own threads."""
+    """The process ended amid the work of the application's own threads, though no handler was left behind."""
     worker = start(FAIRLANE_LEASE="1")
     worker.line(SERVES)
     job = fl.submit("write", organization="acme")

@@ -313,7 +313,7 @@ def pydantic_s_words(value: object, model: type = int) -> str:
 
 
 class Lines:
-    """What shows itself in lines."""
+    """An object that shows itself in lines."""
 
     def __repr__(self) -> str:
         return f"Lines(\n  key={KEY[:20]}\n{KEY[20:]}\n)"

@@ -58,7 +58,7 @@ _ESCAPED: Final = frozenset("'\"\\")
 
 
 class SecretValues(tuple[str, ...]):
-    """What no text of a job may hold, the longest first, and what is kept to find it quickly.
+    """The secret values of a job, the longest first, with an index of them and the time that is left to find them.
 
     Attributes:
         seconds: of the processor that are left to search the job's texts; less than 0 once they are used up.
