@@ -193,6 +193,12 @@ def test_each_line_of_a_secret_goes_by_itself():
     assert without("the end", values) == "the end"
 
 
+@pytest.mark.parametrize("before", ["aaaa\n", "a\n"])
+def test_the_last_of_very_many_lines_is_found_behind_short_and_equal_ones(before):
+    values = secret_values(json.dumps({"password": before * 1_200 + "hunter22"}))
+    assert "hunter22" not in without("it is hunter22!", values)
+
+
 def test_the_longest_goes_first():
     values = secret_values(json.dumps({"password": "hunter", "secret": "hunter22"}))
     assert without("hunter22 hunter", values) == f"{REDACTED} {REDACTED}"

@@ -263,8 +263,10 @@ def secret_values(text: str) -> SecretValues:
     found = set[str]()
     try:
         for value in _values(plain, hidden=False):
-            lines = (value, value.strip()) if _is_plain(value) else islice(_lines(value), _MOST_VALUES + 1)
-            found.update(filter(_is_long_enough, lines))
+            is_plain = _is_plain(value)
+            if not is_plain and len(value) > _MOST_ODD:
+                return _ALL
+            found.update(filter(_is_long_enough, (value, value.strip()) if is_plain else _lines(value)))
             if len(found) > _MOST_VALUES:
                 return _ALL
     except OverflowError:  # bytes of which one text is too long
