@@ -193,6 +193,11 @@ def test_each_line_of_a_secret_goes_by_itself():
     assert without("the end", values) == "the end"
 
 
+def test_a_long_plain_secret_that_is_no_base64_hides_nothing_else():
+    values = secret_values(json.dumps({"key": {MARK: "plain words " * 5_000}}))
+    assert without("a line", values) == "a line"
+
+
 @pytest.mark.parametrize("before", ["aaaa\n", "a\n"])
 def test_the_last_of_very_many_lines_is_found_behind_short_and_equal_ones(before):
     values = secret_values(json.dumps({"password": before * 1_200 + "hunter22"}))

@@ -336,10 +336,10 @@ def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
 def _as_bytes(value: object) -> Iterator[str]:
     """Return what the base64 of secret bytes stands for, as text if it is some: the handler has it as that."""
     if isinstance(value, str) and len(value) % 4 == 0:
-        if len(value) > _MOST_ODD:
-            raise OverflowError
         with suppress(ValueError):
             found = b64decode(value, validate=True)
+            if len(value) > _MOST_ODD:
+                raise OverflowError
             yield from _quoted(repr(found + _QUOTES.encode())[2:-4])
             yield found.decode()
 
