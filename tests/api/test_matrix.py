@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fairlane.store.statements.transition import SYSTEM
 from tests.api import alike
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Across, Open, Proved, Within
@@ -218,3 +219,7 @@ def test_every_route_gives_each_principal_what_the_matrix_says(api: Api):
         else:
             wrong += wrong_anywhere(world, route, row)
     assert not wrong, "\n".join(wrong)
+    told = [one for whose in ("acme", "other", "frozen", None) for one in api.fl.audit.export(organization=whose)]
+    by_token = [one for one in told if one.origin.startswith("token ")]
+    assert by_token
+    assert {one.action for one in by_token if one.actor == SYSTEM} == set(), "who is not named is asked for no right"

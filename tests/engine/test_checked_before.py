@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fairlane import Fairlane, JobContext, PayloadTooLarge, Settings, Submission, SubmissionError
-from fairlane.domain.permissions import Right
+from fairlane.domain.origin import acting_from
 from fairlane.engine.idempotency import Key
 from tests.store.races.scene import BROKEN, Scene
 
@@ -99,17 +99,17 @@ def test_others_submit_while_those_of_a_retry_are_checked(scene: Scene, watched,
 @pytest.mark.parametrize("sees_payload", [False, True])
 def test_others_submit_while_those_of_a_schedule_are_checked(scene: Scene, watched, others, sees_payload: bool):
     for cron in ("0 6 * * *", "0 7 * * *"):
-        put = scene.fl.schedules.put(
-            "daily",
-            "letter",
-            organization="acme",
-            cron=cron,
-            parameters=watched,
-            as_user="olga",
-            user="olga",
-            right=Right.SCHEDULES_CHANGE,
-            sees_payload=sees_payload,
-        )
+        with acting_from("a request"):
+            put = scene.fl.schedules.put(
+                "daily",
+                "letter",
+                organization="acme",
+                cron=cron,
+                parameters=watched,
+                as_user="olga",
+                user="olga",
+                sees_payload=sees_payload,
+            )
         assert others.pop()
         others.clear()
         assert put.parameters == {"body": {"to": "bob"}}

@@ -55,7 +55,6 @@ class Tokens:
         expires_in: Seconds | None = None,
         made_with: Principal | None = None,
         user: str | None = None,
-        right: Right | None = None,
     ) -> tuple[Token, str]:
         """Create a token; its secret is returned here and never again.
 
@@ -68,7 +67,6 @@ class Tokens:
             made_with: who asks for it; None = trusted code. If by a token, the new one expires with that at the latest,
                 and is revoked with it.
             user: who creates it; None = the system.
-            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
 
         Raises:
             OrganizationNotFound
@@ -82,7 +80,7 @@ class Tokens:
         length = _length(expires_in) if expires_in is not None else None
         self._check_organization(organization)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.TOKENS_CHANGE)
         membership = self._authority.membership(organization, as_user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
@@ -151,18 +149,16 @@ class Tokens:
             lambda connection: credentials.has_tokens(connection, self._database.clock.now(connection)), of=EVERYONE
         )
 
-    def revoke(
-        self, token: UUID, *, organization: str | None, user: str | None = None, right: Right | None = None
-    ) -> bool:
+    def revoke(self, token: UUID, *, organization: str | None, user: str | None = None) -> bool:
         """Let a token, and what was made with it, open nothing any more, at once; False if there is none that does.
 
-        `right` is as in `create`. Of the tokens of others it takes an admin.
+        Of the tokens of others it takes an admin.
 
         Raises:
             OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, user=user)
-        actor, place = self._authority.actor(organization, user, right), organization or audit.PLATFORM
+        actor, place = self._authority.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.PLATFORM
 
         def work(connection: Connection) -> bool:
             found = credentials.find_token(connection, place, token)

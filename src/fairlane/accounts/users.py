@@ -41,7 +41,6 @@ class Users:
         operator: bool = False,
         rights: Iterable[str] = (),
         user: str | None = None,
-        right: Right | None = None,
         of_members: bool = True,
     ) -> User:
         """Create a user. The organizations that they are a member of read in their audit of a password.
@@ -52,8 +51,6 @@ class Users:
             operator: whether they look after all organizations.
             rights: an operator's beyond the usual, such as "payload:read".
             user: who creates them; None = the system.
-            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
-                not asked.
             of_members: whether they may get a password where they are a member of an organization: whoever knows it
                 reads there what they may.
 
@@ -68,7 +65,9 @@ class Users:
         more = _operator_rights_of(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, user, right, also=_needed(more, kept, of_members=of_members))
+            refuse_unless_operator(
+                connection, user, Right.MEMBERS_CHANGE, also=_needed(more, kept, of_members=of_members)
+            )
             if credentials.find_user(connection, user_id) is not None:
                 raise UserExists(f"There is a user {user_id} already; change them instead.")
             now = self._database.clock.now(connection)
@@ -100,7 +99,6 @@ class Users:
         rights: Iterable[str] | None = None,
         disabled: bool | None = None,
         user: str | None = None,
-        right: Right | None = None,
         of_members: bool = True,
     ) -> User:
         """Change what is given; the rest stays. A new password and disabling end the user's sessions.
@@ -108,7 +106,7 @@ class Users:
         Disabling also revokes their tokens and what was made with them, for others, too; enabling gives none back.
 
         Args:
-            right, of_members: as for `create`.
+            of_members: as for `create`.
 
         Raises:
             ConfigurationError: there is no such user, or a value is wrong.
@@ -123,7 +121,7 @@ class Users:
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
             also = _needed([*before.rights, *more], kept, of_members=of_members)
-            refuse_unless_operator(connection, user, right, also=also)
+            refuse_unless_operator(connection, user, Right.MEMBERS_CHANGE, also=also)
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user_id, user, of_members=of_members)
@@ -145,16 +143,16 @@ class Users:
 
         return self._database.write(work, of=EVERYONE)
 
-    def delete(self, user_id: str, *, user: str | None = None, right: Right | None = None) -> bool:
+    def delete(self, user_id: str, *, user: str | None = None) -> bool:
         """Delete a user and their sessions, and revoke their tokens and what was made with them. False: there was none.
 
-        Tokens of organizations, too. `right` is as in `create`. Memberships of the same id stay. Whoever is not to come
+        Tokens of organizations, too. Memberships of the same id stay. Whoever is not to come
         in by an identity provider either is disabled instead.
         """
         storable(user_id=user_id, user=user)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.MEMBERS_CHANGE)
             deleted = credentials.delete_user(connection, user_id)
             if deleted is not None:
                 now = self._database.clock.now(connection)

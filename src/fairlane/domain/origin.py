@@ -12,6 +12,7 @@ from typing import Final
 _LIBRARY: Final = "library"
 _origin: ContextVar[str] = ContextVar("fairlane_origin", default=_LIBRARY)
 _as_operator: ContextVar[bool] = ContextVar("fairlane_as_operator", default=True)
+_trusted: ContextVar[bool] = ContextVar("fairlane_trusted", default=True)
 
 
 def origin() -> str:
@@ -24,16 +25,23 @@ def acts_as_operator() -> bool:
     return _as_operator.get()
 
 
+def is_trusted() -> bool:
+    """Return True if a change here takes no right, as one by the application's code or on the command line."""
+    return _trusted.get()
+
+
 @contextmanager
-def acting_from(text: str, *, as_operator: bool = True) -> Iterator[None]:
+def acting_from(text: str, *, as_operator: bool = True, is_trusted: bool = False) -> Iterator[None]:
     """Name, within the block, where whatever is audited comes from.
 
     Args:
         as_operator: whether an operator acts as one there: see `acts_as_operator`.
+        is_trusted: whether a change takes no right there. Else each verb asks its `user` for the right that it needs.
     """
-    origin, operator = _origin.set(text[:200]), _as_operator.set(as_operator)
+    origin, operator, trusted = _origin.set(text[:200]), _as_operator.set(as_operator), _trusted.set(is_trusted)
     try:
         yield
     finally:
+        _trusted.reset(trusted)
         _as_operator.reset(operator)
         _origin.reset(origin)

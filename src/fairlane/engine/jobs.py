@@ -39,7 +39,7 @@ from fairlane.store.statements.locks import lock, lock_job
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.authority import Authority, is_operator
 from fairlane.tenancy.directory import Directory, Membership
 from fairlane.tenancy.tenants import Tenants
 
@@ -133,19 +133,19 @@ class JobControl:
         Raises:
             PermissionDenied, StorageUnavailable, OrganizationNotFound
         """
-        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
+        membership_of = self._authority.membership(organization, user)
 
         def work(connection: Connection) -> frozenset[UUID]:
             with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 locked = lock(connection, organization, jobs, skip_locked=True)
-                membership, is_operator = actor.membership(connection), actor.is_operator(connection)
+                membership, operates = membership_of(connection), is_operator(connection, user)
                 changed = history.revived(connection, organization, locked, same_since)
                 rows = [
                     row
                     for row in locked.values()
                     if JobStatus(row.status) in WAITING
                     and row.id not in changed
-                    and (user is None or is_operator or _may(row, user, membership, Right.JOBS_CHANGE))
+                    and (user is None or operates or _may(row, user, membership, Right.JOBS_CHANGE))
                 ]
                 if not rows:
                     return frozenset()
@@ -264,15 +264,15 @@ class JobControl:
         """
         key = job_id_of(job, organization)
         storable(user=user)
-        actor = self._authority.actor(organization, user, right)
+        membership_of = self._authority.membership(organization, user)
 
         def change(connection: Connection) -> T:
             with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
                 row = lock_job(connection, organization, key)
-                membership, is_operator = actor.membership(connection), actor.is_operator(connection)
-                if row is None or (user is not None and membership is None and not is_operator):
+                membership, operates = membership_of(connection), is_operator(connection, user)
+                if row is None or (user is not None and membership is None and not operates):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
-                if not is_operator or not by_operators:
+                if not operates or not by_operators:
                     _check_right(row, user, membership, verb, right)
                 was = {name: of(connection, row) for name, of in _BEFORE.items() if name in (after or {})}
                 done = work(connection, row)

@@ -27,15 +27,13 @@ class Workers:
         """Return the workers that are alive, by name."""
         return self._look()
 
-    def drain(self, worker_id: UUID, *, user: str | None = None, right: Right | None = None) -> None:
+    def drain(self, worker_id: UUID, *, user: str | None = None) -> None:
         """Ask a worker to claim no more, finish what it runs and end; its supervisor starts another in its place.
 
         It hears of it with its next heartbeat, within a third of its lease.
 
         Args:
             user: who asks for it; None = the system.
-            right: which they must have as an operator at that moment, as for a request; None = trusted code, which is
-                not asked.
 
         Raises:
             WorkerNotFound: no live worker has the id.
@@ -44,7 +42,7 @@ class Workers:
         storable(user=user)
 
         def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             name = workers.request_drain(connection, worker_id)
             if name is None:
                 raise WorkerNotFound(

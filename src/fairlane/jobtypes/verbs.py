@@ -72,7 +72,7 @@ class JobTypeView:
 class JobTypes(Pauses):
     """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers.
 
-    What changes something takes `user`, who does it (None = the system), and `right`, as `pause` has it.
+    What changes something takes `user`, who does it; None = the system.
     """
 
     def __init__(self, database: Database, emit: Emit, directory: Directory, catalogue: Catalogue) -> None:
@@ -121,9 +121,7 @@ class JobTypes(Pauses):
             return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
         return tuple(self._tenants.read(lambda c: breakers.open_of(c, organization), of=organization))
 
-    def close_breaker(
-        self, name: str, *, organization: str, user: str | None = None, right: Right | None = None
-    ) -> bool:
+    def close_breaker(self, name: str, *, organization: str, user: str | None = None) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.
 
         Only what ends from the next full minute on counts towards opening it again.
@@ -136,7 +134,7 @@ class JobTypes(Pauses):
         pair = Pair(organization, name)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             found = breakers.lock_open(connection, pair)
             now = self._database.clock.now(connection)
             was_open = found is not None and breakers.change(connection, found, found.closed(now))
@@ -153,23 +151,23 @@ class JobTypes(Pauses):
             self._emit(BreakerClosed(organization, name, user or SYSTEM))
         return was_open
 
-    def enable(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def enable(self, name: str, *, user: str | None = None) -> None:
         """Let the type be submitted again.
 
         Raises:
             JobTypeNotFound, PermissionDenied
         """
-        self._set_enabled(name, user, right, enabled=True)
+        self._set_enabled(name, user, enabled=True)
 
-    def disable(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def disable(self, name: str, *, user: str | None = None) -> None:
         """Refuse submissions of the type; jobs that are there run.
 
         Raises:
             JobTypeNotFound, PermissionDenied
         """
-        self._set_enabled(name, user, right, enabled=False)
+        self._set_enabled(name, user, enabled=False)
 
-    def delete(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def delete(self, name: str, *, user: str | None = None) -> None:
         """Delete a type that no job is of.
 
         A process that has the type's handler registers it again when it submits it.
@@ -183,7 +181,7 @@ class JobTypes(Pauses):
         storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             # Removed first: from then on no submission begins, and those that had begun are seen.
             if not statements.remove(connection, name):
                 raise job_type_not_found(name)
@@ -205,7 +203,6 @@ class JobTypes(Pauses):
         execution_rate: int | Inheriting | None = INHERIT,
         execution_rate_window: Seconds | Inheriting = INHERIT,
         user: str | None = None,
-        right: Right | None = None,
     ) -> JobTypeLimit:
         """Change what is given of a type's limits; the rest stays. `reset_limit` takes it all back.
 
@@ -233,7 +230,7 @@ class JobTypes(Pauses):
             self._tenants.require(organization, deleted_too=False)
 
         def work(connection: Connection) -> JobTypeLimit:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             row = self._require(connection, name)
             if changes:
                 before = running_limits.overrides(connection).get(subject, {})
@@ -247,9 +244,7 @@ class JobTypes(Pauses):
         self._database.hint()  # there may be room now
         return limited
 
-    def reset_limit(
-        self, name: str, *, organization: str | None = None, user: str | None = None, right: Right | None = None
-    ) -> bool:
+    def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set.
 
         Raises:
@@ -259,7 +254,7 @@ class JobTypes(Pauses):
         subject = _limit_subject(name, organization)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             before = running_limits.reset_limit(connection, subject)
             if before is not None:
                 self._record(connection, user, "reset_limit", name, organization, before=before)
@@ -300,11 +295,11 @@ class JobTypes(Pauses):
             raise job_type_not_found(name)
         return row
 
-    def _set_enabled(self, name: str, user: str | None, right: Right | None, *, enabled: bool) -> None:
+    def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
         storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             row = self._require(connection, name)
             statements.set_enabled(connection, name, enabled=enabled)
             verb, before, after = "enable" if enabled else "disable", {"enabled": row.enabled}, {"enabled": enabled}

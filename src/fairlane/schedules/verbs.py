@@ -77,7 +77,6 @@ class Schedules:
         queue: str | None = None,
         labels: Mapping[str, str] | None = None,
         user: str | None = None,
-        right: Right | None = None,
         sees_payload: bool = True,
     ) -> Schedule:
         """Create a schedule, or make the one of this name what is said here: each deployment may say it again.
@@ -97,7 +96,6 @@ class Schedules:
             priority, queue: of its jobs; None = as the job type says.
             labels: of its jobs, beside these two, which are refused here; 48 at most.
             user: who changes it; None = the system.
-            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
             sees_payload: whether `user` may see the parameters of schedules that are not theirs.
 
         Raises:
@@ -122,7 +120,7 @@ class Schedules:
             _labels(labels or {}),
         )
         self._submitter.register_types([wanted.job_type])
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
         while True:
             seen, plain = self._database.read(
                 lambda connection: self._seen(connection, wanted, parameters, user, sees_payload=sees_payload),
@@ -169,8 +167,8 @@ class Schedules:
         read = self._tenants.read(work, of=EVERYONE if organization is None else organization)
         return tuple(starmap(judged, read))
 
-    def pause(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
-        """Let its ticks go by until `resume`. `user` and `right` are as in `put`.
+    def pause(self, name: str, *, organization: str, user: str | None = None) -> Schedule:
+        """Let its ticks go by until `resume`. `user` is as in `put`.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
@@ -181,9 +179,9 @@ class Schedules:
                 return {}
             return {"paused_at": now, "paused_by": user or SYSTEM, "look_at": None, "problem": None}
 
-        return self._change(organization, name, "pause", user, right, change)
+        return self._change(organization, name, "pause", user, change)
 
-    def resume(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
+    def resume(self, name: str, *, organization: str, user: str | None = None) -> Schedule:
         """End a pause: it goes on with its next tick from now; those that went by make no jobs.
 
         Raises:
@@ -196,10 +194,10 @@ class Schedules:
             following = statements.timetable_of(row).next(after_last(row, now))
             return {"paused_at": None, "paused_by": None, "next_tick": following, "look_at": following}
 
-        return self._change(organization, name, "resume", user, right, change)
+        return self._change(organization, name, "resume", user, change)
 
     @alone()
-    def submit(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Job:
+    def submit(self, name: str, *, organization: str, user: str | None = None) -> Job:
         """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
 
         Raises:
@@ -208,7 +206,7 @@ class Schedules:
         storable(organization=organization, name=name, user=user)
         seen = self._tenants.read(lambda connection: self._row(connection, organization, name), of=organization)
         ready = self.ticks.prepare(self._database, seen)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
 
         def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
             actor.refuse_unless_may(connection, full=True)
@@ -227,14 +225,14 @@ class Schedules:
         self.ticks.tell(news)
         return job
 
-    def delete(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> None:
+    def delete(self, name: str, *, organization: str, user: str | None = None) -> None:
         """Delete a schedule; jobs of it that are there stay.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, name=name, user=user)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
 
         def work(connection: Connection) -> None:
             actor.refuse_unless_may(connection, full=True)
@@ -321,11 +319,10 @@ class Schedules:
         name: str,
         verb: str,
         user: str | None,
-        right: Right | None,
         change: Callable[[AnyRow, datetime], dict[str, Any]],
     ) -> Schedule:
         storable(organization=organization, name=name, user=user)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
 
         def work(connection: Connection) -> _Unjudged:
             actor.refuse_unless_may(connection, full=True)

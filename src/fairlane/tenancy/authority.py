@@ -1,7 +1,8 @@
 """Whether whoever changes something still may, asked in the transaction of the change.
 
-Who sent a request was asked for their rights before, and may have lost them meanwhile. Code that calls a verb itself is
-trusted, and not asked: there `user` only says whom the audit is to name.
+Who sent a request was asked for their rights before, and may have lost them meanwhile. So each verb says which right it
+takes. Code that calls a verb itself is trusted, and not asked: there `user` only says whom the audit is to name. The
+context knows which of the two it is: `is_trusted`.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import PermissionDenied
-from fairlane.domain.origin import acts_as_operator
+from fairlane.domain.origin import acts_as_operator, is_trusted
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, access, rights_of
 from fairlane.store.statements import credentials
 from fairlane.store.tables import AnyRow
@@ -34,7 +35,7 @@ class Authority:
         """Return True if the application's own directory knows the members."""
         return not isinstance(self._directory, StoredDirectory)
 
-    def actor(self, organization: str | None, user: str | None, right: Right | None) -> "Actor":
+    def actor(self, organization: str | None, user: str | None, right: Right) -> "Actor":
         """Return somebody who is asked about in the transaction of their change.
 
         A host's directory is asked at once: it may take long, and no row is locked yet.
@@ -42,20 +43,22 @@ class Authority:
         Args:
             organization: where; None = in all of them, which takes an operator.
             user: who; None = the system, which may all.
-            right: which they need there; None = trusted code, which is not asked.
+            right: which they need there.
 
         Raises:
             StorageUnavailable: the host's directory does not answer.
         """
-        if user is None or right is None or organization is None:
+        if organization is None or is_trusted():
             return Actor(organization, user, right, lambda _: None)
         return Actor(organization, user, right, self.membership(organization, user))
 
-    def membership(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
+    def membership(self, organization: str, user: str | None) -> Callable[[Connection], Membership | None]:
         """Return a question for a transaction: what somebody is there, and stays until it ends; None: no member.
 
         A host's directory is asked at once, as for `actor`.
         """
+        if user is None:
+            return lambda _: None
         if not self.is_of_host:
             return lambda connection: locked_membership(connection, organization, user)
         membership = self._directory.members([(organization, user)]).get((organization, user))
@@ -68,12 +71,8 @@ class Actor:
 
     organization: str | None
     user: str | None
-    right: Right | None
+    right: Right
     membership: Callable[[Connection], Membership | None]
-
-    def is_operator(self, connection: Connection) -> bool:
-        """Return True if they are an operator, and act as one here."""
-        return self.user is not None and _rights_everywhere(credentials.find_rights(connection, self.user)) is not None
 
     def refuse_unless_may(self, connection: Connection, *, full: bool = False) -> None:
         """Refuse a change by somebody who does not have the right now.
@@ -84,7 +83,7 @@ class Actor:
         Raises:
             PermissionDenied
         """
-        if self.user is None or self.right is None:
+        if self.user is None or is_trusted():
             return
         if self.organization is None:
             refuse_unless_operator(connection, self.user, self.right)
@@ -98,8 +97,13 @@ class Actor:
             raise _lost(self.user, self.right)
 
 
+def is_operator(connection: Connection, user: str | None) -> bool:
+    """Return True if they are an operator, and act as one here."""
+    return user is not None and _rights_everywhere(credentials.find_rights(connection, user)) is not None
+
+
 def refuse_unless_operator(
-    connection: Connection, user: str | None, right: Right | None, also: Collection[Right] = ()
+    connection: Connection, user: str | None, right: Right, also: Collection[Right] = ()
 ) -> None:
     """Refuse a change in all organizations by somebody who is not, or no more, an operator with the right.
 
@@ -110,7 +114,7 @@ def refuse_unless_operator(
     Raises:
         PermissionDenied
     """
-    if user is None or right is None:
+    if user is None or is_trusted():
         return
     theirs = _rights_everywhere(credentials.find_rights(connection, user)) or frozenset()
     for one in (right, *also):

@@ -41,7 +41,6 @@ class Members:
         role: Role | str = Role.MEMBER,
         permissions: Iterable[str] = (),
         user: str | None = None,
-        right: Right | None = None,
     ) -> Member:
         """Add a user to an organization, or make the member there what is said here; `update` leaves the rest.
 
@@ -50,12 +49,11 @@ class Members:
             permissions: names of your own that job types may require; "payload:read" lets them see what others' jobs
                 hold, and other rights are given by roles alone.
             user: who adds them; None = the system.
-            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
 
         Raises:
             OrganizationNotFound, ConfigurationError, PermissionDenied
         """
-        return self._set("add", organization, member, _role(role), _names(permissions), user=user, right=right)
+        return self._set("add", organization, member, _role(role), _names(permissions), user=user)
 
     def update(
         self,
@@ -65,7 +63,6 @@ class Members:
         role: Role | str | None = None,
         permissions: Iterable[str] | None = None,
         user: str | None = None,
-        right: Right | None = None,
     ) -> Member:
         """Change what is given of a member; the rest stays. What each means `add` says.
 
@@ -75,7 +72,7 @@ class Members:
         """
         kind = _role(role) if role is not None else None
         names = _names(permissions) if permissions is not None else None
-        return self._set("update", organization, member, kind, names, user=user, right=right)
+        return self._set("update", organization, member, kind, names, user=user)
 
     def _set(
         self,
@@ -86,13 +83,12 @@ class Members:
         permissions: Sequence[str] | None,
         *,
         user: str | None,
-        right: Right | None,
     ) -> Member:
         """Make somebody a member; None stays as it was, of one who has to be there."""
         self._refuse_host()
         storable(user=user)
         require_user_id(member)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.MEMBERS_CHANGE)
 
         def work(connection: Connection) -> Member:
             actor.refuse_unless_may(connection)
@@ -138,18 +134,17 @@ class Members:
             if row.role in {*Role}
         )
 
-    def remove(self, organization: str, member: str, *, user: str | None = None, right: Right | None = None) -> bool:
+    def remove(self, organization: str, member: str, *, user: str | None = None) -> bool:
         """Remove a member, and revoke their tokens here and what was made with them; False if there was none.
 
         Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
-        `right` is as in `add`.
 
         Raises:
             OrganizationNotFound, PermissionDenied
         """
         self._refuse_host()
         storable(organization=organization, member=member, user=user)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.MEMBERS_CHANGE)
 
         def work(connection: Connection) -> bool:
             actor.refuse_unless_may(connection)

@@ -64,7 +64,6 @@ class Organizations:
         max_live_jobs: int | None = None,
         retention: Seconds | None = None,
         user: str | None = None,
-        right: Right | None = None,
     ) -> Organization:
         """Create an organization.
 
@@ -76,8 +75,6 @@ class Organizations:
             retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
                 as their type says, and else the setting.
             user: who creates it; None = the system.
-            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
-                not asked.
 
         Raises:
             OrganizationExists, PermissionDenied: nothing was changed.
@@ -102,7 +99,7 @@ class Organizations:
         }
 
         def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             now = self._database.clock.now(connection)
             if not statements.create(connection, {**values, "created_at": now}):
                 (row,) = statements.find(connection, [organization])
@@ -162,13 +159,8 @@ class Organizations:
         max_live_jobs: int | Inheriting | None = INHERIT,
         retention: Seconds | Inheriting | None = INHERIT,
         user: str | None = None,
-        right: Right | None = None,
     ) -> Organization:
         """Change what is given; the rest stays. What each means `create` says.
-
-        Args:
-            right: which `user` must have there at that moment, as for a request; None = trusted code, which is not
-                asked. The other verbs have it, too.
 
         Raises:
             OrganizationNotFound, ConfigurationError, PermissionDenied
@@ -188,52 +180,49 @@ class Organizations:
         if self._host is not None:
             self.get(organization)  # nothing is kept of one that is not there
         if values:
-            self._change(organization, values, user, "organizations.update", right)
+            self._change(organization, values, user, "organizations.update")
         return self.get(organization)
 
-    def suspend(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def suspend(self, organization: str, *, user: str | None = None) -> None:
         """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host("suspend it")
-        self._change(organization, {"status": OrganizationStatus.SUSPENDED}, user, "organizations.suspend", right)
+        self._change(organization, {"status": OrganizationStatus.SUSPENDED}, user, "organizations.suspend")
 
-    def activate(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def activate(self, organization: str, *, user: str | None = None) -> None:
         """End a suspension.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host("activate it")
-        self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate", right)
+        self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate")
 
-    def pause(
-        self, organization: str, *, user: str | None = None, reason: str = "", right: Right | None = None
-    ) -> None:
+    def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
         """Start none of its jobs; submissions go on.
 
         Args:
             user, reason: who paused it and why, as its members are told who ask why their jobs wait (R20).
-            right: as in `create`.
 
         Raises:
             InvalidParameters: a text that can't be stored.
             OrganizationNotFound, PermissionDenied
         """
         self._tenants.require(organization)
-        self._pauses.pause(organization, user=user, reason=reason, right=right)
+        self._pauses.pause(organization, user=user, reason=reason)
 
-    def resume(self, organization: str, *, user: str | None = None, right: Right | None = None) -> bool:
+    def resume(self, organization: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none. Raises `OrganizationNotFound`, `PermissionDenied`."""
         storable(organization=organization)
-        was_paused = self._pauses.resume(organization, user=user, right=right)
+        was_paused = self._pauses.resume(organization, user=user)
         if not was_paused:
             self._tenants.require(organization)
         return was_paused
 
-    def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
+    def delete(self, organization: str, *, user: str | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
 
         Its schedules and bulk actions go with it, and a pause of it ends. A running job that would come back to its
@@ -247,7 +236,7 @@ class Organizations:
         storable(organization=organization, user=user)
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
-        is_found = self._try_to_change(organization, gone, user, "organizations.delete", right)
+        is_found = self._try_to_change(organization, gone, user, "organizations.delete")
         self._wait_for_ends(organization)
         while self._database.write(
             lambda connection: self._bury_waiting(connection, organization, user or SYSTEM),
@@ -276,20 +265,17 @@ class Organizations:
         dependencies.settle(connection, now, ended)
         return len(ended)
 
-    def _change(
-        self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
-    ) -> None:
+    def _change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> None:
         storable(organization=organization, user=user)
-        if not self._try_to_change(organization, values, user, action, right):
+        if not self._try_to_change(organization, values, user, action):
             raise self._unknown(organization)
         self._database.hint()  # there may be room now
 
-    def _try_to_change(
-        self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
-    ) -> bool:
+    def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
         # An organization's admins change its name; its limits and whether it may run are operators' to change.
-        actor = self._authority.actor(organization if set(values) <= {"name"} else None, user, right)
+        where = organization if set(values) <= {"name"} else None
+        actor = self._authority.actor(where, user, Right.ORGANIZATION_CHANGE)
 
         def work(connection: Connection) -> bool:
             actor.refuse_unless_may(connection)

@@ -46,7 +46,7 @@ class Pauses:
         self._subject = subject
         self._verbs = verbs  # as the audit calls them
 
-    def pause(self, name: str, *, user: str | None = None, reason: str = "", right: Right | None = None) -> None:
+    def pause(self, name: str, *, user: str | None = None, reason: str = "") -> None:
         """Start nothing of `name` until it is resumed.
 
         A pause that is there stays, with its beginning. A reason, if one is given, replaces what it had, and `user` who
@@ -55,8 +55,6 @@ class Pauses:
         Args:
             user, reason: who paused it and why, as whoever asks why their job waits is told (R20), in every
                 organization: name none in it.
-            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
-                not asked. The other verbs have it, too.
 
         Raises:
             InvalidParameters: a text that can't be stored.
@@ -67,7 +65,7 @@ class Pauses:
         storable(name=name, user=user, reason=reason)
 
         def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             self._require(connection, name)
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
@@ -78,7 +76,7 @@ class Pauses:
 
         self._database.write(work, of=EVERYONE)
 
-    def resume(self, name: str, *, user: str | None = None, right: Right | None = None) -> bool:
+    def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none.
 
         Raises:
@@ -87,7 +85,7 @@ class Pauses:
         storable(name=name, user=user)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, right)
+            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
             ended = statements.resume(connection, self._subject, name)
             if ended is not None:
                 self._record(connection, user, self._verbs[1], name, before=_told(ended))
@@ -144,7 +142,7 @@ class Maintenance:
         self._database = database
         self._pauses = Pauses(database, Pausable.MAINTENANCE, verbs=("on", "off"))
 
-    def on(self, *, reason: str = "", user: str | None = None, right: Right | None = None) -> None:
+    def on(self, *, reason: str = "", user: str | None = None) -> None:
         """Start no job until `off`. Once this returns, no worker starts one.
 
         While it is on, this keeps since when it is. A reason, if one is given, replaces the one before, and `user` who
@@ -154,20 +152,19 @@ class Maintenance:
             reason: why, for everybody who is signed in to the dashboard or asks why their job waits. Name no
                 organization in it.
             user: who turns it on; None = the system.
-            right: as `fl.queues.pause` has it.
 
         Raises:
             InvalidParameters: a text that can't be stored.
             PermissionDenied
         """
-        self._pauses.pause(MAINTENANCE[1], user=user, reason=reason, right=right)
+        self._pauses.pause(MAINTENANCE[1], user=user, reason=reason)
         # Claims that read the pauses before they were written.
         with suppress(StorageUnavailable):
             self._database.write(self._database.kind.wait_for_claims, of=EVERYONE, lock_seconds=_CLAIMS_UNDER_WAY)
 
-    def off(self, *, user: str | None = None, right: Right | None = None) -> bool:
+    def off(self, *, user: str | None = None) -> bool:
         """Let jobs start again; return False if it was not on. Raises `PermissionDenied`."""
-        return self._pauses.resume(MAINTENANCE[1], user=user, right=right)
+        return self._pauses.resume(MAINTENANCE[1], user=user)
 
     def get(self) -> PauseView | None:
         """Return since when it is on, by whom and why; None: it is off."""

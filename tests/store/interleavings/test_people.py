@@ -1,11 +1,24 @@
 """Whatever is taken from somebody stays taken, whatever they, or somebody else, change at that moment (R13)."""
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from fairlane import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import Member
-from fairlane.domain.permissions import Principal, Right
+from fairlane.domain.origin import acting_from
+from fairlane.domain.permissions import Principal
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.scene import Scene
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def requested(verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What a request asks for, by a user who may lose their right meanwhile."""
+    with acting_from("a request"):
+        return verb(*args, **kwargs)
 
 
 def test_of_two_changes_of_a_user_none_takes_back_the_other(scene: Scene, in_every_order: InEveryOrder):
@@ -31,7 +44,7 @@ def test_an_operator_who_is_disabled_does_not_enable_themselves(scene: Scene, in
         users.create("root", operator=True)
         order.run(
             lambda: users.update("root", disabled=True),
-            lambda: users.update("root", disabled=False, user="root", right=Right.MEMBERS_CHANGE),
+            lambda: requested(users.update, "root", disabled=False, user="root"),
         )
         assert users.get("root").disabled_at is not None
 
@@ -44,7 +57,7 @@ def test_an_admin_who_is_removed_does_not_add_themselves(scene: Scene, in_every_
         members.add("acme", "olga", role="admin")
         removed, added = order.run(
             lambda: members.remove("acme", "olga"),
-            lambda: members.add("acme", "olga", role="admin", user="olga", right=Right.MEMBERS_CHANGE),
+            lambda: requested(members.add, "acme", "olga", role="admin", user="olga"),
         )
         assert removed is True
         assert isinstance(added, Member | PermissionDenied)
@@ -59,9 +72,7 @@ def test_a_token_made_beside_the_end_of_a_membership_opens_nothing(scene: Scene,
         fl.members.add("acme", "olga", role="admin")
         order.run(
             lambda: fl.members.remove("acme", "olga"),
-            lambda: fl.tokens.create(
-                organization="acme", as_user="olga", name="x", user="olga", right=Right.TOKENS_CHANGE
-            ),
+            lambda: requested(fl.tokens.create, organization="acme", as_user="olga", name="x", user="olga"),
         )
         assert fl.tokens.is_empty()
 
@@ -144,8 +155,8 @@ def test_a_token_made_by_whoever_is_being_deleted_opens_nothing(scene: Scene, in
         assert isinstance(olga, Principal)
         deleted, made = order.run(
             lambda: fl.users.delete("olga"),
-            lambda: fl.tokens.create(
-                organization="acme", as_user="olga", name="x", made_with=olga, user="olga", right=Right.TOKENS_CHANGE
+            lambda: requested(
+                fl.tokens.create, organization="acme", as_user="olga", name="x", made_with=olga, user="olga"
             ),
         )
         assert deleted is True

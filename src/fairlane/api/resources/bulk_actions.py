@@ -175,7 +175,6 @@ def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
         organization=scope.organization,
         user=scope.user,
         only_own=not scope.access.is_full,
-        right=Right.JOBS_CHANGE,
     )
     return BulkAction.of(action, scope.access)
 
@@ -187,8 +186,7 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
         FairlaneError
         Problem: they lack the right that it needs.
     """
-    right = domain.NEEDED[verb]
-    scope.require(right, "This")
+    scope.require(domain.NEEDED[verb], "This")
     credential = scope.principal.credential
     try:
         action = scope.fl.bulk.start(
@@ -197,7 +195,6 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
             organization=scope.organization,
             user=scope.user,
             per_second=per_second,
-            right=right,
             token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
         )
     except JobTypeNotFound as error:  # it is wrong in the body, and the address leads somewhere

@@ -16,8 +16,7 @@ from fairlane.domain.permissions import Right
 
 router = APIRouter(prefix=ROOT)
 
-_RIGHT = Right.ORGANIZATION_CHANGE
-_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
 
 
 class MaintenanceMode(BaseModel):
@@ -48,12 +47,12 @@ def get_maintenance(request: Request) -> MaintenanceMode:
 @router.put("/operator/maintenance", tags=["operator"], operation_id="turnMaintenanceOn")
 def turn_on(operation: _Changing, body: Pause | None = None) -> MaintenanceMode:
     """Start no job of any organization; running jobs finish, submissions go on."""
-    operation.fl.maintenance.on(reason=body.reason if body is not None else "", user=operation.user, right=_RIGHT)
+    operation.fl.maintenance.on(reason=body.reason if body is not None else "", user=operation.user)
     return MaintenanceMode.of(operation.fl)
 
 
 @router.delete("/operator/maintenance", tags=["operator"], operation_id="turnMaintenanceOff")
 def turn_off(operation: _Changing) -> MaintenanceMode:
     """Let jobs start again."""
-    operation.fl.maintenance.off(user=operation.user, right=_RIGHT)
+    operation.fl.maintenance.off(user=operation.user)
     return MaintenanceMode.of(operation.fl)

@@ -53,12 +53,11 @@ def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
         role=body.role,
         permissions=body.permissions,
         user=scope.user,
-        right=Right.MEMBERS_CHANGE,
     )
 
 
 @router.delete("/{user:name}", status_code=204, operation_id="removeMember")
 def remove_member(scope: _Changing, user: UserPath) -> None:
     """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
-    if not scope.fl.members.remove(scope.organization, user, user=scope.user, right=Right.MEMBERS_CHANGE):
+    if not scope.fl.members.remove(scope.organization, user, user=scope.user):
         raise Problem(404, "member-not-found", "The organization has no such member.")

@@ -42,8 +42,7 @@ router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
 _Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.METRICS_READ))]
 _Auditing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.AUDIT_READ))]
-_RIGHT = Right.ORGANIZATION_CHANGE
-_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
 _Whose = Annotated[
     OrganizationId | None,
     Query(description="Of this organization; left out: of all together.", examples=["acme"]),
@@ -113,7 +112,7 @@ def list_workers(operation: _Listing) -> Items[WorkerView]:
 @router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker", response_class=Response)
 def drain_worker(operation: _Changing, worker: WorkerPath) -> None:
     """Ask a worker to finish what it runs and end; its supervisor starts another in its place."""
-    operation.fl.workers.drain(worker, user=operation.user, right=_RIGHT)
+    operation.fl.workers.drain(worker, user=operation.user)
 
 
 @router.get("/running-jobs", operation_id="listRunningJobs")
@@ -153,13 +152,13 @@ def list_queues(operation: _Listing, limit: QueueLimit = LARGEST_OF_QUEUES, curs
 @router.post("/queues/{queue:name}/pause", status_code=204, operation_id="pauseQueue")
 def pause_queue(operation: _Changing, queue: QueuePath, body: Pause | None = None) -> None:
     """Start nothing of the queue until it is resumed; running jobs finish."""
-    operation.fl.queues.pause(queue, user=operation.user, reason=_reason(body), right=_RIGHT)
+    operation.fl.queues.pause(queue, user=operation.user, reason=_reason(body))
 
 
 @router.post("/queues/{queue:name}/resumption", status_code=204, operation_id="resumeQueue")
 def resume_queue(operation: _Changing, queue: QueuePath) -> None:
     """End a pause, if there is one."""
-    operation.fl.queues.resume(queue, user=operation.user, right=_RIGHT)
+    operation.fl.queues.resume(queue, user=operation.user)
 
 
 @router.get("/job-types", operation_id="listJobTypesOfAll")
@@ -171,13 +170,13 @@ def list_job_types(operation: _Listing) -> Items[JobTypeView]:
 @router.post("/job-types/{job_type:name}/pause", status_code=204, operation_id="pauseJobType")
 def pause_job_type(operation: _Changing, job_type: JobTypePath, body: Pause | None = None) -> None:
     """Start nothing of the type until it is resumed; running jobs finish."""
-    operation.fl.job_types.pause(job_type, user=operation.user, reason=_reason(body), right=_RIGHT)
+    operation.fl.job_types.pause(job_type, user=operation.user, reason=_reason(body))
 
 
 @router.post("/job-types/{job_type:name}/resumption", status_code=204, operation_id="resumeJobType")
 def resume_job_type(operation: _Changing, job_type: JobTypePath) -> None:
     """End a pause, if there is one."""
-    operation.fl.job_types.resume(job_type, user=operation.user, right=_RIGHT)
+    operation.fl.job_types.resume(job_type, user=operation.user)
 
 
 @router.get("/job-types/{job_type:name}/limits", operation_id="listLimits")
@@ -191,15 +190,13 @@ def set_limit(
     operation: _Changing, job_type: JobTypePath, body: LimitChange, organization: _Whose = None
 ) -> JobTypeLimit:
     """Change what is given of a type's limits, for one organization or for all together."""
-    return operation.fl.job_types.limit(
-        job_type, organization=organization, **body.given(), user=operation.user, right=_RIGHT
-    )
+    return operation.fl.job_types.limit(job_type, organization=organization, **body.given(), user=operation.user)
 
 
 @router.delete("/job-types/{job_type:name}/limits", status_code=204, operation_id="resetLimit")
 def reset_limit(operation: _Changing, job_type: JobTypePath, organization: _Whose = None) -> None:
     """Take back what was set, if anything was: the type is limited as its handler says again."""
-    operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user, right=_RIGHT)
+    operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user)
 
 
 # After the addresses below a job type's: a name takes all that follows, slashes too.
@@ -207,13 +204,13 @@ def reset_limit(operation: _Changing, job_type: JobTypePath, organization: _Whos
 def update_job_type(operation: _Changing, job_type: JobTypePath, body: JobTypeChange) -> None:
     """Let a job type be submitted, or refuse that; jobs that are there run."""
     verb = operation.fl.job_types.enable if body.enabled else operation.fl.job_types.disable
-    verb(job_type, user=operation.user, right=_RIGHT)
+    verb(job_type, user=operation.user)
 
 
 @router.delete("/job-types/{job_type:name}", status_code=204, operation_id="deleteJobType")
 def delete_job_type(operation: _Changing, job_type: JobTypePath) -> None:
     """Delete a job type that no job is of."""
-    operation.fl.job_types.delete(job_type, user=operation.user, right=_RIGHT)
+    operation.fl.job_types.delete(job_type, user=operation.user)
 
 
 @router.get("/breakers", operation_id="listBreakersOfAll")
@@ -225,9 +222,7 @@ def list_breakers(operation: _Listing) -> Items[Breaker]:
 @router.delete("/breakers/{organization}/{job_type:name}", status_code=204, operation_id="closeBreaker")
 def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: JobTypePath) -> None:
     """Let jobs of the type start again in the organization at once."""
-    was_open = operation.fl.job_types.close_breaker(
-        job_type, organization=organization, user=operation.user, right=_RIGHT
-    )
+    was_open = operation.fl.job_types.close_breaker(job_type, organization=organization, user=operation.user)
     if not was_open:
         raise Problem(404, "breaker-not-found", "No such breaker is open.")
 

@@ -17,8 +17,7 @@ from fairlane.domain.texts import storable
 router = APIRouter(prefix=ROOT + "/operator/organizations", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
-_RIGHT = Right.ORGANIZATION_CHANGE
-_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
 _LARGEST = 2**31 - 1
 
 
@@ -70,7 +69,7 @@ def list_organizations(
 def create_organization(operation: _Changing, body: NewOrganization) -> Organization:
     """Create an organization."""
     given = {name: value for name, value in body.given().items() if name != "id"}
-    return operation.fl.organizations.create(body.id, **given, user=operation.user, right=_RIGHT)
+    return operation.fl.organizations.create(body.id, **given, user=operation.user)
 
 
 @router.get("/{organization}", operation_id="getOrganizationAsOperator")
@@ -83,26 +82,26 @@ def get_organization(operation: _Listing, organization: OrganizationPath) -> Org
 @router.patch("/{organization}", operation_id="updateOrganizationAsOperator")
 def update_organization(operation: _Changing, organization: OrganizationPath, body: OrganizationLimits) -> Organization:
     """Change what is given; the rest stays."""
-    return operation.fl.organizations.update(organization, **body.given(), user=operation.user, right=_RIGHT)
+    return operation.fl.organizations.update(organization, **body.given(), user=operation.user)
 
 
 @router.delete("/{organization}", status_code=204, operation_id="deleteOrganization")
 def delete_organization(operation: _Changing, organization: OrganizationPath) -> None:
     """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken."""
-    operation.fl.organizations.delete(organization, user=operation.user, right=_RIGHT)
+    operation.fl.organizations.delete(organization, user=operation.user)
 
 
 @router.post("/{organization}/suspension", operation_id="suspendOrganization")
 def suspend(operation: _Changing, organization: OrganizationPath) -> Organization:
     """Refuse its submissions, start none of its jobs and lock its results; running jobs finish."""
-    operation.fl.organizations.suspend(organization, user=operation.user, right=_RIGHT)
+    operation.fl.organizations.suspend(organization, user=operation.user)
     return operation.fl.organizations.get(organization)
 
 
 @router.post("/{organization}/activation", operation_id="activateOrganization")
 def activate(operation: _Changing, organization: OrganizationPath) -> Organization:
     """End a suspension."""
-    operation.fl.organizations.activate(organization, user=operation.user, right=_RIGHT)
+    operation.fl.organizations.activate(organization, user=operation.user)
     return operation.fl.organizations.get(organization)
 
 
@@ -111,7 +110,7 @@ def pause(operation: _Changing, organization: OrganizationPath, body: Pause | No
     """Start none of its jobs; submissions go on."""
     found = get_organization(operation, organization)
     reason = body.reason if body else ""
-    operation.fl.organizations.pause(found.id, user=operation.user, reason=reason, right=_RIGHT)
+    operation.fl.organizations.pause(found.id, user=operation.user, reason=reason)
     return operation.fl.organizations.get(found.id)
 
 
@@ -119,5 +118,5 @@ def pause(operation: _Changing, organization: OrganizationPath, body: Pause | No
 def resume(operation: _Changing, organization: OrganizationPath) -> Organization:
     """End a pause."""
     found = get_organization(operation, organization)
-    operation.fl.organizations.resume(found.id, user=operation.user, right=_RIGHT)
+    operation.fl.organizations.resume(found.id, user=operation.user)
     return operation.fl.organizations.get(found.id)

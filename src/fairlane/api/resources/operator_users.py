@@ -70,7 +70,6 @@ def create_user(operation: _Changing, body: NewUser) -> User:
         operator=body.operator,
         rights=body.rights,
         user=operation.user,
-        right=Right.MEMBERS_CHANGE,
         of_members=_may_be_member(operation, body.id, body.password),
     )
 
@@ -87,16 +86,14 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     # Nor may they come in as somebody who may more.
     _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
     of_members = _may_be_member(operation, user, body.password)
-    return operation.fl.users.update(
-        user, **body.given(), user=operation.user, right=Right.MEMBERS_CHANGE, of_members=of_members
-    )
+    return operation.fl.users.update(user, **body.given(), user=operation.user, of_members=of_members)
 
 
 @router.delete("/users/{user:name}", status_code=204, operation_id="deleteUser")
 def delete_user(operation: _Changing, user: UserPath) -> None:
     """Delete a user and their sessions, and revoke their tokens; memberships of the same id stay."""
     _found(operation, user)
-    operation.fl.users.delete(user, user=operation.user, right=Right.MEMBERS_CHANGE)
+    operation.fl.users.delete(user, user=operation.user)
 
 
 @router.get("/tokens", operation_id="listOperatorTokens")
@@ -116,7 +113,6 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
         expires_in=body.expires_in,
         made_with=operation.principal,
         user=operation.user,
-        right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
 
@@ -124,7 +120,7 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
 @router.delete("/tokens/{token}", status_code=204, operation_id="revokeOperatorToken")
 def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
     """Let an operator's token open nothing any more, at once."""
-    if not operation.fl.tokens.revoke(token, organization=None, user=operation.user, right=Right.TOKENS_CHANGE):
+    if not operation.fl.tokens.revoke(token, organization=None, user=operation.user):
         raise Problem(404, "token-not-found", "There is no such operator's token that is not revoked.")
 
 

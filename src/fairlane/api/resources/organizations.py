@@ -59,9 +59,7 @@ def get_organization(scope: _Looking) -> Organization:
 @router.patch("", operation_id="updateOrganization")
 def update_organization(scope: _Changing, body: OrganizationChange) -> Organization:
     """Give the organization another name."""
-    return scope.fl.organizations.update(
-        scope.organization, name=body.name, user=scope.user, right=Right.ORGANIZATION_CHANGE
-    )
+    return scope.fl.organizations.update(scope.organization, name=body.name, user=scope.user)
 
 
 @router.get("/metrics", tags=["metrics"], operation_id="getMetrics")

@@ -149,7 +149,6 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
         queue=body.queue,
         labels=body.labels,
         user=scope.user,
-        right=Right.SCHEDULES_CHANGE,
         sees_payload=Right.PAYLOAD_READ in scope.access.rights,
     )
     return Schedule.of(made, scope.access)
@@ -158,24 +157,20 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
 @router.delete("/{schedule}", status_code=204, operation_id="deleteSchedule")
 def delete_schedule(scope: _Changing, schedule: SchedulePath) -> None:
     """Delete a schedule; jobs of it that are there stay."""
-    scope.fl.schedules.delete(schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE)
+    scope.fl.schedules.delete(schedule, organization=scope.organization, user=scope.user)
 
 
 @router.post("/{schedule}/pause", operation_id="pauseSchedule")
 def pause_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
     """Let its ticks go by until it is resumed."""
-    made = scope.fl.schedules.pause(
-        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
-    )
+    made = scope.fl.schedules.pause(schedule, organization=scope.organization, user=scope.user)
     return Schedule.of(made, scope.access)
 
 
 @router.post("/{schedule}/resumption", operation_id="resumeSchedule")
 def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
     """End its pause: it goes on with the next tick from now."""
-    made = scope.fl.schedules.resume(
-        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
-    )
+    made = scope.fl.schedules.resume(schedule, organization=scope.organization, user=scope.user)
     return Schedule.of(made, scope.access)
 
 
@@ -184,9 +179,7 @@ def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
     """Submit one of its jobs now, as its user, beside those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
     _refuse_to_act_for(scope, scope.fl.schedules.get(schedule, organization=scope.organization).user)
-    made = scope.fl.schedules.submit(
-        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
-    )
+    made = scope.fl.schedules.submit(schedule, organization=scope.organization, user=scope.user)
     return Job.of(made, scope.access)
 
 

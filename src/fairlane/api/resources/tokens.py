@@ -70,7 +70,6 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
         expires_in=body.expires_in,
         made_with=scope.principal,
         user=scope.user,
-        right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
 
@@ -80,9 +79,7 @@ def revoke_token(scope: _Changing, token: TokenPath) -> None:
     """Let a token open nothing any more, at once."""
     found = scope.fl.tokens.get(token, organization=scope.organization)
     is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
-    if not is_theirs or not scope.fl.tokens.revoke(
-        token, organization=scope.organization, user=scope.user, right=Right.TOKENS_CHANGE
-    ):
+    if not is_theirs or not scope.fl.tokens.revoke(token, organization=scope.organization, user=scope.user):
         raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
 
 

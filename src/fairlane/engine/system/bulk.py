@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
+from fairlane.domain.bulk import MOST_WORKING, NEEDED, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
 from fairlane.domain.jobs import job_type_not_found, statuses_of
-from fairlane.domain.origin import acts_as_operator, origin
+from fairlane.domain.origin import acts_as_operator, is_trusted, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.engine.system.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
@@ -27,7 +27,7 @@ from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.authority import Authority, is_operator
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants, no_member
 
@@ -59,7 +59,6 @@ class Bulk:
         user: str | None = None,
         per_second: float | None = None,
         seconds: float = _AT_ONCE,
-        right: Right | None = None,
         token: str | None = None,
     ) -> BulkAction:
         """Begin a bulk action: "cancel", "retry" or "delete". Workers do what is left after `seconds`.
@@ -72,7 +71,6 @@ class Bulk:
             per_second: how many dead letters become ready each second, so that they don't fail together a second time;
                 None: all at once. Others have no pace.
             seconds: how long it is worked at here, and before this returns.
-            right: which `user` must have for as long as it goes on, as for a request; None = trusted code.
             token: the hash of the token by which it is begun; with that it ends.
 
         Raises:
@@ -100,17 +98,17 @@ class Bulk:
             "id": begun,
             "verb": verb_of(verb),
             "user_id": user,
-            "needs": right,
+            "needs": None if is_trusted() else NEEDED[verb_of(verb)],
             "token": token,
             "filters": kept_filters(given),
             "per_second": per_second,
             "taken": taken,
         }
         wanted = replace(wanted, statuses=statuses, undecided=verb_of(verb) is BulkVerb.RETRY)
-        actor = self._authority.actor(organization, user, right or Right.JOBS_CHANGE)
+        membership = self._authority.membership(organization, user)
 
         def begin(connection: Connection) -> AnyRow:
-            if user is not None and actor.membership(connection) is None and not actor.is_operator(connection):
+            if user is not None and membership(connection) is None and not is_operator(connection, user):
                 raise no_member(user, organization, is_stored=not self._authority.is_of_host)
             return self._create(connection, organization, wanted, values)
 
@@ -158,21 +156,19 @@ class Bulk:
         organization: str,
         user: str | None = None,
         only_own: bool = False,
-        right: Right | None = None,
     ) -> BulkAction:
         """End it before its end, within a second: what it has changed stays changed. One that has ended stays so.
 
         Args:
             user: who stops it; None = the system.
             only_own: whether it has to be theirs.
-            right: which they must have at that moment, as for a request, and over others' all; None = trusted code.
 
         Raises:
             BulkActionNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(organization=organization, user=user)
         key = _id_of(organization, action)
-        actor = self._authority.actor(organization, user, right)
+        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
 
         def work(connection: Connection) -> BulkAction:
             row = statements.lock(connection, organization, key)

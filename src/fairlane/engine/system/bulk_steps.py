@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.domain.bulk import BulkVerb
+from fairlane.domain.bulk import NEEDED, BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.origin import acting_from
-from fairlane.domain.permissions import Right
 from fairlane.engine.system.bulk_rows import OfNewerRelease, wanted_of
 from fairlane.engine.system.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.store.response_timeout import answered_within
@@ -66,7 +65,7 @@ class BulkSteps:
 
     def step(self, row: AnyRow, token: UUID) -> None:
         """Do a step of one that was taken under this token. What it raises, `go_on` says."""
-        with acting_from(row.origin, as_operator=row.as_operator):
+        with acting_from(row.origin, as_operator=row.as_operator, is_trusted=row.needs is None):
             try:
                 problem = self._problem(row)
                 if problem is not None:
@@ -84,8 +83,7 @@ class BulkSteps:
 
     def _problem(self, row: AnyRow) -> str | None:
         """Say why it must not go on: whoever began it may not do so any more. None if they may."""
-        needed = Right(row.needs) if row.needs is not None else None
-        actor = self._authority.actor(row.organization_id, row.user_id, needed)
+        actor = self._authority.actor(row.organization_id, row.user_id, NEEDED[BulkVerb(row.verb)])
 
         def read(connection: Connection) -> str | None:
             now = self._accounts.clock.now(connection)
