@@ -14,8 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from fairlane.api.places import Places
 from fairlane.api.problems import Problem
-from fairlane.api.rates import Rates
-from fairlane.api.windows import Windows
+from fairlane.api.rates import Rates, Windows
 from fairlane.config import WebSettings
 from fairlane.domain.permissions import Credential, Principal
 from fairlane.realtime.live import THREADS

@@ -1,22 +1,27 @@
 """The OpenAPI document: what the routes say of themselves, and what the layers around them add to each."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
 from typing import Any, Final
+from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic_core import to_jsonable_python
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fairlane.api.authentication import COOKIE, OPEN
-from fairlane.api.examples import EXAMPLES
 from fairlane.api.headers import headers_told, is_same
 from fairlane.api.problems import MEDIA_TYPE
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
+from fairlane.domain.metrics import Metrics, SlowJob, Spread
+from fairlane.domain.statuses import PASSING, JobStatus, Priority
 
 _PROBLEMS: Final = {
     "400": "The request can't be read: no JSON, nested too deeply, or its length is given twice.",
@@ -71,6 +76,28 @@ _BY_TYPE: Final[dict[str, Any]] = {"boolean": False, "string": "text", "object":
 _BY_FORMAT: Final = {"uuid": EXAMPLE_ID, "date-time": EXAMPLE_TIME}
 _DEEPEST: Final = 8
 _PLACES: Final = 8  # below so many paths an application is mounted at once
+# An example of the metrics. One that is put together of their fields' examples would have nothing in it.
+_ENDED: Final = {JobStatus.COMPLETED: 180, JobStatus.DEAD_LETTER: 2}
+_METRICS: Final = Metrics(
+    jobs_by_status={status: _ENDED.get(status, 0) for status in JobStatus if status not in PASSING},
+    queue_depth_by_priority=dict.fromkeys(Priority, 0),
+    oldest_queued_seconds=None,
+    dead_letter_depth=2,
+    workers=None,
+    minutes=60,
+    throughput_per_minute=3.2,
+    wait_seconds=Spread(average=0.4, p95=1.7),
+    processing_seconds=Spread(average=2.3, p95=8.1),
+    attempts_by_type={"report.pdf": 150, "mail.send": 40},
+    processing_seconds_by_type={"report.pdf": Spread(2.8, 9.3), "mail.send": Spread(0.425, 1.1)},
+    failure_rate_by_type={"report.pdf": 0.06, "mail.send": 0.0},
+    slowest=(SlowJob(UUID(EXAMPLE_ID), "acme", "report.pdf", datetime.fromisoformat(EXAMPLE_TIME), 14.2),),
+)
+# By the operation that answers so.
+_EXAMPLES: Final[Mapping[str, Any]] = {
+    "getMetrics": to_jsonable_python(_METRICS),
+    "getMetricsOfAll": to_jsonable_python(replace(_METRICS, workers=4)),
+}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -158,7 +185,7 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Add an example for the body and each answer: its own, or put together from those of their fields."""
-    if (own := EXAMPLES.get(operation["operationId"])) is not None:
+    if (own := _EXAMPLES.get(operation["operationId"])) is not None:
         operation["responses"]["200"]["content"]["application/json"]["example"] = own
     for part in (operation.get("requestBody", {}), *operation["responses"].values()):
         for media in part.get("content", {}).values():

@@ -1,22 +1,41 @@
 """`fairlane schedules`: jobs that are submitted again and again, by the clock."""
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
 
 import typer
 from rich.table import Column
 
-from fairlane import Priority, ScheduleNotFound
+from fairlane import FairlaneError, JobNotFound, Priority, ScheduleNotFound
 from fairlane.cli import options as o
-from fairlane.cli.lookup import acting, refuse_stranger, refuse_unknown
-from fairlane.cli.output import age, cell, console, moment, one_line, print_json, say, table
-from fairlane.cli.schedule_display import missing_workers, print_schedule, state_of, when
+from fairlane.cli.lookup import acting, keeps_people, refuse_stranger, refuse_unknown
+from fairlane.cli.output import (
+    age,
+    cell,
+    clipped,
+    console,
+    facts,
+    moment,
+    one_line,
+    print_json,
+    say,
+    seconds_since,
+    table,
+)
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
-from fairlane.domain.schedules import Missed, Schedule
+from fairlane.domain.fairness import Lane
+from fairlane.domain.reasons import Reason, time_of
+from fairlane.domain.schedules import Missed, Schedule, Timetable, zone
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
+
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 app = typer.Typer()
 
@@ -60,11 +79,11 @@ def list_schedules(
         Column("LAST", justify="right", no_wrap=True),
         Column("STATE", overflow="fold"),
     )
-    missing = missing_workers(fl, found)
+    missing = _missing_workers(fl, found)
     for one in found:
         of = [one_line(one.organization)] if organization is None else []
-        what = (*of, cell(one.name), one_line(one.job_type), cell(when(one.timetable)))
-        rows.add_row(*what, cell(next(iter(one.next_ticks), None)), age(one.last_tick), state_of(one, missing))
+        what = (*of, cell(one.name), one_line(one.job_type), cell(_when(one.timetable)))
+        rows.add_row(*what, cell(next(iter(one.next_ticks), None)), age(one.last_tick), _state_of(one, missing))
     console().print(rows)
 
 
@@ -81,7 +100,7 @@ def show(context: typer.Context, schedule: Name, organization: o.Organization, a
     if as_json:
         print_json(found)
     else:
-        print_schedule(fl, found)
+        _print_schedule(fl, found)
 
 
 @app.command("put")
@@ -158,7 +177,7 @@ def put(
             labels=o.pairs("--label", label or ()),
             user=user,
         )
-    _print_one(made, f"Schedule {made.name} is kept: {when(made.timetable)}. {_following(made)}", as_json=as_json)
+    _print_one(made, f"Schedule {made.name} is kept: {_when(made.timetable)}. {_following(made)}", as_json=as_json)
 
 
 @app.command("pause")
@@ -252,3 +271,122 @@ def _print_one(schedule: Schedule, sentence: str, *, as_json: bool) -> None:
         print_json(schedule)
     else:
         say(sentence)
+
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
+
+
+def _when(times: Timetable) -> str:
+    """Return a timetable in a line."""
+    if times.every is None:
+        return f"{times.cron} {times.time_zone}"
+    parts, left = [], times.every
+    for size, unit in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size:.0f} {unit}")
+            left %= size
+    if left or not parts:
+        parts.append(f"{left:g} s")
+    return f"every {' '.join(parts)}"
+
+
+def _missing_workers(fl: "Fairlane", schedules: Iterable[Schedule]) -> dict[UUID, Reason]:
+    """Say of which schedules no live worker may claim the jobs; nothing to a login that may not look at workers."""
+    missing: dict[UUID, Reason] = {}
+    with suppress(FairlaneError):
+        queues = {one.name: one.options.queue for one in fl.job_types.list()}
+        lanes = {
+            one.id: Lane(one.queue or queues.get(one.job_type, ""), one.organization, one.job_type) for one in schedules
+        }
+        found = fl.reads.waiting.missing_workers(lanes.values())
+        missing = {schedule: found[lane] for schedule, lane in lanes.items() if lane in found}
+    return missing
+
+
+def _state_of(schedule: Schedule, missing: Mapping[UUID, Reason]) -> str:
+    """Say how it stands, in a word or two; `missing` is as `_missing_workers` returns it."""
+    if schedule.paused_at is not None:
+        return "paused"
+    if schedule.problem is not None:
+        return _kind(schedule.problem)
+    if not schedule.next_ticks:
+        return "over"
+    return "no worker" if schedule.id in missing else "ok"
+
+
+def _print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
+    """Print all of it, then its next ticks, then what keeps it from going on."""
+    out, missing = console(), _missing_workers(fl, [schedule])
+    out.print(facts(_facts(fl, schedule, missing)))
+    if schedule.next_ticks:
+        there = [tick.astimezone(zone(schedule.timetable.time_zone)) for tick in schedule.next_ticks]
+        here = [tick.astimezone() for tick in schedule.next_ticks]
+        differs = [one.replace(tzinfo=None) for one in there] != [one.replace(tzinfo=None) for one in here]
+        out.print()
+        rows = table("NEXT TICKS", *(["ON THIS MACHINE"] if differs else []))
+        for one, other in zip(there, here, strict=True):
+            rows.add_row(_day(one), *([_day(other)] if differs else []))
+        out.print(rows)
+    if schedule.problem is not None and schedule.next_ticks:
+        out.print()
+        say(f"Its ticks are refused. {schedule.problem}")
+        say("A tick that is due is tried again within a minute, until it is no longer refused. Mend it, or pause it:")
+        for line in _remedies(fl, schedule):
+            say(f"  {line}", whole=True)
+    if schedule.id in missing:
+        out.print()
+        say(f"Its jobs do not start. {missing[schedule.id].advice}")
+
+
+def _facts(fl: "Fairlane", schedule: Schedule, missing: Mapping[UUID, Reason]) -> list[tuple[str, Any]]:
+    pause = f"since {moment(schedule.paused_at)}, by {schedule.paused_by}" if schedule.paused_at is not None else None
+    return [
+        ("schedule", schedule.name),
+        ("organization", schedule.organization),
+        ("type", schedule.job_type),
+        ("state", _state_of(schedule, missing)),
+        ("paused", pause),
+        ("when", _when(schedule.timetable)),
+        ("from", schedule.timetable.start),
+        ("missed ticks", schedule.missed),
+        ("as user", schedule.user or "system"),
+        ("queue", schedule.queue),
+        ("priority", schedule.priority),
+        ("parameters", clipped(schedule.parameters)),
+        ("labels", schedule.labels),
+        ("last tick", schedule.last_tick),
+        ("its job", _last_job(fl, schedule)),
+        ("created", schedule.created_at),
+    ]
+
+
+def _last_job(fl: "Fairlane", schedule: Schedule) -> str | None:
+    if schedule.last_job is None:
+        return None
+    with suppress(JobNotFound):  # retention may have deleted it
+        return f"{schedule.last_job} ({fl.get(schedule.last_job, organization=schedule.organization).status})"
+    return f"{schedule.last_job} (deleted)"
+
+
+def _remedies(fl: "Fairlane", schedule: Schedule) -> Iterator[str]:
+    """Yield the commands that may help, each with what it does."""
+    whose = f"-o {shlex.quote(schedule.organization)}"
+    match _kind(schedule.problem or ""):
+        case "PermissionDenied" if schedule.user is not None and keeps_people(fl):
+            yield f"fairlane members add {shlex.quote(schedule.user)} {whose}"
+        case "OrganizationSuspended" if keeps_people(fl):
+            yield f"fairlane orgs activate {shlex.quote(schedule.organization)}"
+        case "JobTypeDisabled":
+            yield f"fairlane types enable {shlex.quote(schedule.job_type)}"
+        case _:
+            pass
+    yield f"fairlane schedules pause {shlex.quote(schedule.name)} {whose}"
+
+
+def _kind(problem: str) -> str:
+    return problem.partition(":")[0]
+
+
+def _day(tick: datetime) -> str:
+    return f"{tick:%a} {time_of(tick)}{', due' if seconds_since(tick) else ''}"
