@@ -7,7 +7,7 @@ import pytest
 from fairlane.domain.errors import JobNotFound
 from fairlane.domain.graph import Edge
 from fairlane.domain.statuses import JobStatus
-from fairlane.reads import graph
+from fairlane.reads import service
 from fairlane.reads.service import Reads
 from tests.reads.world import World
 
@@ -66,7 +66,7 @@ def test_r9_the_first_that_failed_is_marked(world: World, reads: Reads) -> None:
 def test_r9_a_large_graph_is_cut_where_it_is_farthest(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "LARGEST", 5)
+    monkeypatch.setattr(service, "LARGEST_GRAPH", 5)
     ids = chain(world, 9)
 
     found = reads.graph(ids[4], "acme")
@@ -77,7 +77,7 @@ def test_r9_a_large_graph_is_cut_where_it_is_farthest(
 
 
 def test_r9_a_parent_of_many_shows_some_of_them(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_EDGES", 3)
+    monkeypatch.setattr(service, "_EDGES", 3)
     parent = world.submit()
     for _ in range(5):
         world.submit(parents=(parent,))
@@ -89,7 +89,7 @@ def test_r9_a_parent_of_many_shows_some_of_them(world: World, reads: Reads, monk
 
 
 def test_r9_a_graph_that_fits_is_whole(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "LARGEST", 3)
+    monkeypatch.setattr(service, "LARGEST_GRAPH", 3)
     ids = chain(world, 3)
 
     assert not reads.graph(ids[0], "acme").is_capped

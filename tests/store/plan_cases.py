@@ -30,14 +30,11 @@ from fairlane.store.statements import (
     bulk_actions,
     cancel,
     claim,
-    claim_round,
     cleanup,
-    dead_letter_groups,
     dead_letters,
     dependencies,
     doomed_files,
     feed,
-    graph,
     history,
     job_list,
     job_types,
@@ -51,7 +48,6 @@ from fairlane.store.statements import (
     revival,
     running_limits,
     schedules,
-    shares,
     stage,
     timeline,
     workers,
@@ -201,7 +197,7 @@ def to_retry_and_how_many(connection: Connection) -> None:
 
 def beginning_of(connection: Connection) -> None:
     workers.register(connection, CLOCK, WorkerCard(WORKER, "w", None, ("type0",), 10), 60.0)
-    assert claim_round.begin(connection, CLOCK, WORKER, lease=60.0, suspended=True) is not None
+    assert lanes.begin_claim(connection, CLOCK, WORKER, lease=60.0, suspended=True) is not None
 
 
 def claim_of(connection: Connection, wanted: Wanted) -> None:
@@ -423,7 +419,7 @@ CASES = {
         ("dead_letters_",),
     ),
     "dead letters of all by error": Case(
-        lambda connection: dead_letter_groups.undecided(
+        lambda connection: dead_letters.undecided_groups(
             connection, before=(LATER, UUID(int=510_000)), limit=51, up_to=10_001, most=1000
         ),
         ("dead_letters_group",),
@@ -543,11 +539,11 @@ CASES = {
         ("live_status",),
     ),
     "edges at some jobs": Case(
-        lambda connection: graph.edges_at(connection, "big", HUNDRED, limit=5000),
+        lambda connection: dependencies.edges_at(connection, "big", HUNDRED, limit=5000),
         ("job_parents_pk", "job_parents_parent"),
         ("job_parents_parent",),
     ),
-    "nodes of a graph": Case(lambda connection: graph.nodes(connection, "big", HUNDRED), ("jobs_",), ()),
+    "nodes of a graph": Case(lambda connection: dependencies.jobs_of_graph(connection, "big", HUNDRED), ("jobs_",), ()),
     "ends by type and step": Case(lambda connection: timeline.ends(connection, "small1", GRID), ("outcomes_",), ()),
     "ends of all by step": Case(lambda connection: timeline.ends_of_all(connection, LAST_HOUR), ("outcomes_minute",)),
     "ends of all by type": Case(
@@ -566,20 +562,20 @@ CASES = {
     "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("live_status",)),
     # SQLite, without statistics, goes through the day that is kept.
     "whose attempts took most time": Case(
-        lambda connection: shares.busiest(connection, LATER - timedelta(hours=1), limit=20), ("outcomes_minute",), ()
+        lambda connection: outcomes.busiest(connection, LATER - timedelta(hours=1), limit=20), ("outcomes_minute",), ()
     ),
     "of how many attempts ended": Case(
-        lambda connection: shares.number_of_organizations(connection, LATER - timedelta(hours=1)),
+        lambda connection: outcomes.number_of_organizations(connection, LATER - timedelta(hours=1)),
         ("outcomes_",),
         (),
     ),
     "time by minute": Case(
-        lambda connection: shares.by_minute(connection, LATER - timedelta(hours=1), ["small1", "small2"]),
+        lambda connection: outcomes.by_minute(connection, LATER - timedelta(hours=1), ["small1", "small2"]),
         ("outcomes_",),
         (),
     ),
     "what is in line": Case(
-        lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("live_ready",), ("live_ready",)
+        lambda connection: lanes.in_line(connection, LANES, up_to=10_001), ("live_ready",), ("live_ready",)
     ),
     "what was done to one subject": Case(
         lambda connection: audit.page(connection, "big", subject="a job", before=None, limit=100), ("audit_subject",)

@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 
 from fairlane import Job, JobContext, JobStatus
 from fairlane.domain.events import WorkerStarted
-from fairlane.store.postgres import connections
+from fairlane.store.postgres import engine as postgres
 from fairlane.store.transaction import Database
 from tests.engine.worker_kit import Engine, another, engine, running, until
 from tests.engine.worker_outages import held_table, own_server, waiting_for_locks
@@ -28,7 +28,7 @@ _LARGE = b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)"  # more tha
 @pytest.mark.slow
 def test_not_even_one_that_takes_no_more_of_an_answer(run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL waits for it within a statement: neither a pause nor the statement's time is over."""
-    monkeypatch.setattr(connections, "_UNHEARD", 1)
+    monkeypatch.setattr(postgres, "_UNHEARD", 1)
     with own_server(run_directory / f"own-{uuid4().hex}") as server:
         url = server.listen()
         frozen, other = Database(url), Database(url)

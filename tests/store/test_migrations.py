@@ -169,7 +169,7 @@ def test_a_new_file_is_opened_while_another_process_writes_to_it(
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("CREATE TABLE theirs (id)")
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("fairlane.store.sqlite.connections.time.sleep", lambda _: other.commit())
+    monkeypatch.setattr("fairlane.store.sqlite.engine.time.sleep", lambda _: other.commit())
 
     database = Database(f"sqlite:///{file}")
 

@@ -33,11 +33,10 @@ from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
 from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
-from fairlane.store.statements import breakers, claim_round, running_limits, workers
+from fairlane.store.statements import breakers, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted, claim_on
-from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
-from fairlane.store.statements.lanes import RunningRow, counted, running_rows, running_rows_on
+from fairlane.store.statements.lanes import Beginning, RunningRow, begin_claim, counted, running_rows, running_rows_on
 from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory
@@ -326,7 +325,7 @@ class Claims:
         # Limits are counted exactly. Where that is slow, what has any has one round for each read of the lanes.
         is_counted = self._slowly_counted is not lanes
         is_limited = bool(lanes.limits) and is_counted
-        began = claim_round.begin(
+        began = begin_claim(
             connection,
             self.database.clock,
             self.card.id,

@@ -27,10 +27,8 @@ from fairlane.encryption.keyring import Keyring, Shown
 from fairlane.engine.jobs import JobControl
 from fairlane.engine.system.bulk_work import check_pace
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements
-from fairlane.store.statements.dead_letter_groups import Group
-from fairlane.store.statements.dead_letters import Letters
+from fairlane.store.statements.dead_letters import Group, Letters
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -137,7 +135,7 @@ class DeadLetters:
 
         def read(connection: Connection) -> Page[DeadLetterGroup]:
             shown = self._keyring.shown(connection)
-            found = dead_letter_groups.undecided(
+            found = statements.undecided_groups(
                 connection, before=before, limit=limit + 1, up_to=_COUNTED + 1, most=_GROUPS_OF_ONE
             )
             last = found.page[limit - 1].newest if len(found.page) > limit else None

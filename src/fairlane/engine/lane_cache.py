@@ -32,10 +32,9 @@ from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import is_gone
 from fairlane.jobtypes.options import Options
 from fairlane.store.line import Line
-from fairlane.store.statements import claim_round, running_limits
+from fairlane.store.statements import lanes, running_limits
 from fairlane.store.statements.claim import MOST_AT_ONCE, Claimed, Wanted
-from fairlane.store.statements.claim_round import Sight
-from fairlane.store.statements.lanes import Mark, RunningRow
+from fairlane.store.statements.lanes import Mark, RunningRow, Sight
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
@@ -202,7 +201,7 @@ class LaneCache:
         if has_many or not self.are_ours:
             found = await in_thread(threads, partial(self._read, began))
         else:
-            seen = await claim_round.look_on(line, self.card.queues, suspended=True)
+            seen = await lanes.look_on(line, self.card.queues, suspended=True)
             await asyncio.sleep(0)  # to read a thousand lanes takes the loop as long as what follows
             found = self._lanes_of(seen, _standings(seen), began)
             if new := self._unprepared(found):
@@ -234,9 +233,7 @@ class LaneCache:
 
     def _read(self, began: float) -> ReadyLanes | None:
         seen = self.database.look(
-            lambda connection: claim_round.look(
-                connection, self.database.clock, self.card.queues, suspended=self.are_ours
-            )
+            lambda connection: lanes.look(connection, self.database.clock, self.card.queues, suspended=self.are_ours)
         )
         try:
             standings = _standings(seen) if self.are_ours else self._of_host(seen)

@@ -27,10 +27,9 @@ from fairlane.domain.timeline import (
 from fairlane.reads import metrics as numbers
 from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import breakers, lanes, organizations
-from fairlane.store.statements import shares as by_organization
+from fairlane.store.statements import breakers, lanes, organizations, outcomes
 from fairlane.store.statements import timeline as steps
-from fairlane.store.statements.shares import InLine
+from fairlane.store.statements.lanes import InLine
 from fairlane.store.transaction import Database
 from fairlane.tenancy.tenants import Tenants
 
@@ -88,13 +87,13 @@ class Charts:
         now = self._database.clock.now(connection)
         grid = grid_of(now, minutes=minutes, step=1)
         standings = _standings(connection, self._database.clock, now)
-        spent = by_organization.busiest(connection, grid.start, limit=_SHOWN)
+        spent = outcomes.busiest(connection, grid.start, limit=_SHOWN)
         names = of_all.largest(standings, spent, _SHOWN)
-        counts = by_organization.by_minute(connection, grid.start, names)
+        counts = outcomes.by_minute(connection, grid.start, names)
         shown = tuple(_share(name, standings.get(name, OrganizationLoad()), counts, grid) for name in names)
         number = len(standings.keys() | spent.keys())
         if len(spent) == _SHOWN:
-            number = max(number, by_organization.number_of_organizations(connection, grid.start))
+            number = max(number, outcomes.number_of_organizations(connection, grid.start))
         return Shares(
             minutes=tuple(grid.beginnings[:-1]),
             shares=shown,
@@ -128,7 +127,7 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
     running: Counter[str] = Counter()
     for (_, organization), size in at_work.items():
         running[organization] += size
-    lines = by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
+    lines = lanes.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
     held, taken = _held(connection, clock, lines, at_work), _taken(connection, clock, lines)
     in_line = defaultdict[str, list[OrganizationLoad]](list)
     for one in lines:

@@ -18,11 +18,11 @@ from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subj
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.jobtypes.options import Options
-from fairlane.reads.history import log_entry
 from fairlane.store.clock import Clock
 from fairlane.store.statements import (
     breakers,
     dead_letters,
+    dependencies,
     history,
     job_types,
     lanes,
@@ -32,7 +32,6 @@ from fairlane.store.statements import (
     running_limits,
     workers,
 )
-from fairlane.store.statements import explain as statements
 from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
 from fairlane.tenancy.directory import Standing, memberships
@@ -74,7 +73,7 @@ def explain_job(
     job = rows.to_job(row, depends_on, opener)
     now = clock.now(connection)
     logged = history.last_move(connection, organization, job_id)
-    last_entry = log_entry(logged, opener) if logged is not None else _unlogged(job)
+    last_entry = history.entry_of(logged, opener) if logged is not None else _unlogged(job)
     if not with_errors:
         job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:
@@ -129,7 +128,7 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
 def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts, host: HostAnswer | None) -> Facts:
     job = known.job
     running = lanes.running(connection)
-    parents = statements.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
+    parents = dependencies.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
     standing = _standing(connection, job.organization, host)
     return replace(
         known,
@@ -152,7 +151,7 @@ def _waited_for(parent: AnyRow) -> ParentJob:
 
 
 def _place(connection: Connection, row: AnyRow) -> int:
-    return min(statements.ahead_in_lane(connection, row, up_to=LAST_PLACE) + 1, LAST_PLACE)
+    return min(lanes.ahead_in_lane(connection, row, up_to=LAST_PLACE) + 1, LAST_PLACE)
 
 
 def _standing(connection: Connection, organization: str, host: HostAnswer | None) -> Standing | None:
@@ -223,7 +222,7 @@ def live_worker(row: AnyRow, running: int = 0, *, lacks_key: bool) -> LiveWorker
 
 
 def _holder(connection: Connection, clock: Clock, row: AnyRow) -> Holder | None:
-    held = statements.holder(connection, row.worker_id) if row.worker_id is not None else None
+    held = workers.holder(connection, row.worker_id) if row.worker_id is not None else None
     if held is None:
         return None
     silent = (clock.now(connection) - held.heartbeat_at).total_seconds()

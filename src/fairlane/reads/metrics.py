@@ -31,10 +31,10 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, WAITING, JobStatus, Priority
 from fairlane.domain.timeline import cells_to_sample, most_of_each
 from fairlane.reads.jobs import SEARCHED_NEWEST
-from fairlane.reads.limits import limits_of, uses_of
+from fairlane.reads.waiting import limits_of, uses_of
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
-from fairlane.store.statements import job_list, job_types, shares, timeline, workers
+from fairlane.store.statements import job_list, job_types, lanes, timeline, workers
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.rows import Opener
@@ -315,7 +315,7 @@ def organization_views(
     for found, sizes in ((running, live.by_status[JobStatus.RUNNING]), (ready, live.ready), (limited, held.limited)):
         for lane, size in sizes.items():
             found[lane.organization] += size
-    for one in shares.in_line(connection, live.ready, up_to=1):
+    for one in lanes.in_line(connection, live.ready, up_to=1):
         name, wait = one.lane.organization, max((now - one.since).total_seconds(), 0.0)
         waits[name] = max(wait, waits.get(name, 0.0))
     return tuple(

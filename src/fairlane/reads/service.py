@@ -3,14 +3,14 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
-from fairlane.domain.graph import Graph
+from fairlane.domain.graph import Edge, Graph, Node, first_failed
 from fairlane.domain.jobs import (
     Artifact,
     Job,
@@ -30,17 +30,14 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import require_organization
 from fairlane.domain.timeline import require_minutes
 from fairlane.encryption.keyring import Keyring
-from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.charts import Charts
 from fairlane.reads.explain import HostAnswer, explain_job
-from fairlane.reads.graph import graph_of
-from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
-from fairlane.reads.waiting import Waiting, holds_on
+from fairlane.reads.waiting import Waiting, holds_on, uses_of
 from fairlane.store.row_security import EVERYONE, Everyone
-from fairlane.store.statements import attempts, history, lanes, organizations, rows
+from fairlane.store.statements import attempts, dependencies, history, lanes, organizations, rows
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
@@ -48,6 +45,10 @@ from fairlane.tenancy.directory import Directory, StoredDirectory
 from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
+
+LARGEST_GRAPH: Final = 500  # jobs; more than that nobody overlooks
+_FARTHEST: Final = 100  # edges from the job
+_EDGES: Final = 5000  # read for one level: a parent may have a million children
 
 
 class Reads:
@@ -164,7 +165,7 @@ class Reads:
             job,
             organization,
             lambda connection, organization, key: tuple(
-                log.log_entry(row, self._keyring.shown(connection))
+                history.entry_of(row, self._keyring.shown(connection))
                 for row in history.entries(connection, organization, key)
             ),
         )
@@ -189,7 +190,7 @@ class Reads:
             job,
             organization,
             lambda connection, organization, key: tuple(
-                log.log_line(row, self._keyring.shown(connection))
+                history.line_of(row, self._keyring.shown(connection))
                 for row in history.lines(connection, organization, key, skip=max(after, 0), limit=limit)
             ),
         )
@@ -223,7 +224,7 @@ class Reads:
         Raises:
             JobNotFound
         """
-        return self._of_job(job, organization, graph_of)
+        return self._of_job(job, organization, _graph_of)
 
     def result(self, job: JobOrId, organization: str) -> Result:
         """Return what the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
@@ -391,8 +392,36 @@ class Reads:
         return found
 
 
+def _graph_of(connection: Connection, organization: str, job: UUID) -> Graph:
+    """Gather the jobs around a job that the organization has, level by level, so that it costs by what is shown."""
+    known, edges = {job: None}, dict[Edge, None]()  # in the order in which they were found
+    fresh, is_capped = [job], False
+    for _ in range(_FARTHEST):
+        found = dependencies.edges_at(connection, organization, fresh, limit=_EDGES + 1)
+        is_capped |= len(found) > _EDGES
+        edges |= dict.fromkeys(found)
+        beyond = [end for edge in found for end in (edge.parent, edge.child) if end not in known]
+        fresh = list(dict.fromkeys(beyond))[: LARGEST_GRAPH - len(known)]
+        is_capped |= len(set(beyond)) > len(fresh)
+        known |= dict.fromkeys(fresh)
+        if not fresh:
+            break
+    else:
+        is_capped = True
+    rows = {row.id: row for row in dependencies.jobs_of_graph(connection, organization, list(known))}
+    nodes = {
+        one: Node(
+            one, row.job_type, JobStatus(row.status), row.attempt, row.created_at, row.started_at, row.finished_at
+        )
+        for one in known
+        if (row := rows.get(one)) is not None
+    }
+    between = tuple(edge for edge in edges if edge.parent in nodes and edge.child in nodes)
+    return Graph(job, tuple(nodes.values()), between, first_failed(job, nodes, between), is_capped)
+
+
 def _artifacts(connection: Connection, organization: str, job_id: UUID) -> tuple[Artifact, ...]:
-    return tuple(map(log.artifact, attempts.artifacts_of(connection, organization, [job_id])))
+    return tuple(map(attempts.artifact_of, attempts.artifacts_of(connection, organization, [job_id])))
 
 
 def _scope(organization: str | None) -> str | Everyone:

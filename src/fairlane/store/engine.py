@@ -212,7 +212,7 @@ class DatabaseEngine(Protocol):
     ) -> "list[Claimed]":
         """Claim what is wanted, each organization's most urgent first; no more jobs after `MOST_AT_ONCE`.
 
-        The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
+        The caller has begun (`lanes.begin_claim`), so that no job is claimed by a worker that was given up.
         """
 
     def complete(self, connection: Connection, now: datetime, ends: "Sequence[Finish]") -> "list[tuple[Key, bool]]":

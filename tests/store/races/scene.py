@@ -21,7 +21,7 @@ from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.stage import Stage
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
-from fairlane.store.statements import claim, claim_round, finish, lanes, organizations, workers
+from fairlane.store.statements import claim, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.workers import WorkerCard, rescue_worker
 from fairlane.testing.clock import ManualClock
@@ -213,7 +213,7 @@ class Hand:
         """To claim up to `slots` jobs of each organization, as a worker's claim transaction does."""
 
         def work(connection: Connection) -> list[Claimed]:
-            began = claim_round.begin(connection, self._scene.clock, self.id, lease=LEASE, suspended=False)
+            began = lanes.begin_claim(connection, self._scene.clock, self.id, lease=LEASE, suspended=False)
             if began is None:
                 return []
             ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]

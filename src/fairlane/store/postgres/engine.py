@@ -1,5 +1,6 @@
 """How PostgreSQL does what `store.engine.DatabaseEngine` names: many write at a time, each row has its lock."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -9,30 +10,47 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     ColumnElement,
     Connection,
+    Engine,
     FromClause,
     Select,
+    Table,
+    Text,
     TextClause,
+    TextualSelect,
     Uuid,
     any_,
+    bindparam,
     cast,
     column,
+    create_engine,
     func,
     literal,
     literal_column,
+    make_url,
     select,
     text,
     true,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
+from fairlane.config import FULL, Synchronous
+from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
 from fairlane.store.inserts import texts_of
 from fairlane.store.line import combined, rows_of
-from fairlane.store.postgres import connections, json_rows
+from fairlane.store.liveness import (
+    ask_idle_connections,
+    close_late_ones,
+    give_up_stuck_connections,
+    leave_connections_to_parent,
+)
+from fairlane.store.response_timeout import ResponseTimeout, bound
 from fairlane.store.row_logins import LENT, role_for
 from fairlane.store.row_security import SETTING, named
 from fairlane.store.statements import dedup, new_jobs
@@ -40,8 +58,8 @@ from fairlane.store.statements.claim import Claimed, Wanted, alone
 from fairlane.store.statements.drafts import Draft, Fresh
 from fairlane.store.statements.finish import Finish, arrays
 from fairlane.store.statements.keys import Writer
-from fairlane.store.statements.transition import Key
-from fairlane.store.tables import Instant, jobs
+from fairlane.store.statements.transition import RETURNED, Change, Key
+from fairlane.store.tables import Instant, jobs, live
 
 writers_are_serial = False
 is_server = True
@@ -52,9 +70,6 @@ each_by_itself: Mapping[str, str] = {"isolation_level": "AUTOCOMMIT"}
 skip_locked = "FOR NO KEY UPDATE SKIP LOCKED"
 ready = "ready"
 not_ready = "NOT ready"
-connect = connections.connect
-insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
-update_live, take, values_of = json_rows.update_live, json_rows.take, json_rows.values_of
 
 _PLACE: Final = text("""
 SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
@@ -71,6 +86,74 @@ _SET: Final = text(
     "SELECT " + ", ".join(f"set_config('{name}', :value_{place}, true)" for place, name in enumerate(_NAMES))
 )
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
+_CONNECT_SECONDS = 5
+_LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
+# Whichever side vanished, or was frozen, must not hold the other one for the hours of TCP's default. Seconds, and how
+# often; between processes of one machine by a Unix socket they say nothing.
+_UNHEARD = 20
+_KEEPALIVES: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+def connect(
+    url: str,
+    *,
+    pool_size: int,
+    lock_seconds: float,
+    synchronous: Synchronous = FULL,  # a server's commits wait as its own settings say
+    is_default: bool = False,  # no server is
+    response_timeout: ResponseTimeout | None = None,
+) -> Engine:
+    """Make an engine whose sessions give up silent servers, and nobody waits for for long."""
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=30,
+            connect_args={
+                "connect_timeout": _CONNECT_SECONDS,
+                "client_encoding": "UTF8",  # not by the options, which PGCLIENTENCODING and poolers leave behind
+                "fallback_application_name": "fairlane",  # where neither the URL nor PGAPPNAME has one
+                "options": _options(parsed.query.get("options", ()), lock_seconds),
+                "tcp_user_timeout": _UNHEARD * 1000,
+                **_KEEPALIVES,
+            },
+            hide_parameters=True,
+            use_native_hstore=False,  # else each engine asks for a type that we don't have
+        )
+    except ModuleNotFoundError:
+        raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
+    ask_idle_connections(engine)
+    give_up_stuck_connections(engine)
+    if response_timeout is not None:
+        bound(engine, response_timeout)
+    leave_connections_to_parent(engine)
+    close_late_ones(engine)
+    return engine
+
+
+def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
+    """Return what our sessions set; what the URL sets goes before it, or would be lost."""
+    theirs = [of_url] if isinstance(of_url, str) else of_url
+    ours = (
+        # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
+        f"-c lock_timeout={int(lock_seconds * 1000)}",
+        f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
+        # Nor that of one that vanished or was frozen as it was sent an answer: it is in no pause, and to a server that
+        # waits for it to take more, no other timeout applies.
+        f"-c tcp_user_timeout={_UNHEARD * 1000}",
+        *(f"-c tcp_{name}={value}" for name, value in _KEEPALIVES.items()),
+        # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
+        "-c default_transaction_isolation=read\\ committed",
+        # Whatever the database's zone: the driver can't read a moment that falls there before year 1 or after 9999.
+        "-c TimeZone=UTC",
+        # Nor one that is not written in ISO 8601.
+        "-c DateStyle=ISO",
+        # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
+        "-c jit=off",
+    )
+    return " ".join((*theirs, *ours))
 
 
 @cache
@@ -147,7 +230,7 @@ def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tu
 def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
     """Claim by the statement that stands alone elsewhere.
 
-    `claim_round.begin` has seen the lease, and what is paused or suspended. What a deleted organization has is claimed
+    `lanes.begin_claim` has seen the lease, and what is paused or suspended. What a deleted organization has is claimed
     even so.
     """
     its, values = alone(engine_named("postgresql"), wanted, worker_id=worker_id, worker=worker, are_ours=False)
@@ -253,3 +336,82 @@ def scrub(connection: Connection, table: str) -> None:
 def plan_for_values(connection: Connection) -> None:
     """Set it: PostgreSQL may take to one plan for all values once a statement is prepared."""
     connection.execute(_FOR_VALUES)
+
+
+# Many rows go as one JSON text: to insert them, and to take many jobs through a transition.
+@cache
+def insert(table: Table) -> postgresql.Insert:
+    """Return SQLAlchemy's own. Inline: nobody asks for the number that a row is given."""
+    return postgresql.insert(table).inline()
+
+
+def insert_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
+    """Read the rows as the table has them."""
+    return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
+
+
+@cache
+def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
+    source = func.json_populate_recordset(
+        literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text), JSON)
+    )
+    given = source.table_valued(*(table.c[name] for name in names))
+    return postgresql.insert(table).from_select(names, select(*given.c))
+
+
+def values_of(changes: Sequence[Change]) -> dict[str, Any]:
+    """Return what the changes say as one JSON text, and their keys as texts."""
+    rows = {
+        f"{one.organization}/{one.job_id}": {
+            **one.transition.changes,
+            "status": one.transition.target,
+            "log_sequence": len(one.transition.steps),
+            "source": one.transition.source,
+            "lease": one.lease_token,
+        }
+        for one in changes
+    }
+    return {
+        "given": json.dumps(rows, default=str, ensure_ascii=False),
+        "organizations": [one.organization for one in changes],
+        "ids": " ".join([one.job_id.hex for one in changes]),
+    }
+
+
+# Each row by a probe of its own: LATERAL with a lock leaves the planner no other way, and within the statement a row
+# keeps its place. What is compared with a value of `given` tempts it into no index.
+_PLACES: Final = """
+WITH given AS (SELECT CAST(:given AS jsonb) AS rows), place AS MATERIALIZED (
+  SELECT its.place FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]))
+    AS one(organization_id, id)
+  CROSS JOIN LATERAL (SELECT ctid AS place FROM {table}
+    WHERE organization_id = one.organization_id AND id = one.id FOR UPDATE) AS its
+)
+"""
+_MINE: Final = "(SELECT rows FROM given) -> (job.organization_id || '/' || job.id)"
+_AT_PLACES: Final = f"WHERE job.ctid = ANY(ARRAY(SELECT place FROM place)) AND job.status = {_MINE} ->> 'source'"  # noqa: S608 - ours
+_UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->> 'lease' AS uuid)"
+
+
+@cache
+def update_live(columns: tuple[str, ...]) -> TextualSelect:
+    """Find the rows first, and change them where they stand."""
+    names = ", ".join(columns)
+    statement = text(f"""{_PLACES.format(table=live.name)}
+UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
+  SELECT status, job.log_sequence + log_sequence, {names} FROM jsonb_populate_record(NULL::{live.name}, {_MINE}))
+{_AT_PLACES} {_UNDER_LEASE}
+RETURNING organization_id, id, log_sequence, attempt, job_type
+""")  # noqa: S608 - names of ours
+    return statement.columns(*RETURNED).execution_options(fairlane_across="finish")
+
+
+@cache
+def take(table: Table) -> TextualSelect:
+    """Find the rows first, and delete them where they stand."""
+    under_lease = _UNDER_LEASE if table is live else ""
+    statement = text(f"""{_PLACES.format(table=table.name)}
+DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}
+RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*table.c).execution_options(fairlane_across="finish")

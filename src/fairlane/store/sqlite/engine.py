@@ -1,36 +1,60 @@
 """How SQLite does what `store.engine.DatabaseEngine` names: one transaction writes at a time, in a file at hand."""
 
+import json
+import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, TextClause, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    Table,
+    TextClause,
+    TextualSelect,
+    create_engine,
+    event,
+    literal_column,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import QueuePool
 
+from fairlane.config import FULL, Synchronous
+from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock
-from fairlane.store.engine import Question, Rows
+from fairlane.store.engine import PATIENCE, WRITE, NoConnection, Question, Rows
+from fairlane.store.forks import was_open_at_fork
+from fairlane.store.liveness import close_before_fork, close_late_ones, leave_connections_to_parent
+from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.sql import as_given
-from fairlane.store.sqlite import attempts, connections, json_rows, new_jobs
+from fairlane.store.sqlite import attempts, new_jobs
 from fairlane.store.statements.dedup import KeyToTake
 from fairlane.store.statements.keys import Writer
-from fairlane.store.tables import Instant, jobs
+from fairlane.store.statements.transition import RETURNED, Change
+from fairlane.store.tables import Instant, jobs, live
 
 writers_are_serial = True
 is_server = False
 has_row_security = False
-begin: str = connections.BEGIN
+# A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
+begin = "BEGIN IMMEDIATE"
 one_snapshot: Mapping[str, str] = {}  # any transaction's
 each_by_itself: Mapping[str, str] = {}
-connect, file_of, is_in_memory = connections.connect, connections.file_of, connections.is_in_memory
 insert_jobs, insert_plain_jobs = new_jobs.insert, new_jobs.at_once
 claim, complete = attempts.claim, attempts.complete
-insert, insert_from_json = json_rows.insert, json_rows.insert_from_json
-update_live, take, values_of = json_rows.update_live, json_rows.take, json_rows.values_of
 skip_locked = ""
 # SQLite takes a partial index for the very words of its predicate.
 ready = "ready = 1"
@@ -41,6 +65,150 @@ SELECT coalesce(file, '') FROM pragma_database_list
 WHERE name = 'main' AND EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = :jobs)
 """)
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
+_WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of it
+# Of the write-ahead log, until a commit writes them to the file and waits for the disk twice more. SQLite's own 1,000
+# had every second commit of a worker do so.
+_LOG_PAGES: Final = 4000
+_COPIED: Final = (
+    "This process was forked while {file} was open. SQLite's locks do not pass to a fork, so what this process writes "
+    'could be lost. Start the process with `subprocess`, or with "spawn" of `multiprocessing`, or fork before the file '
+    "is first used."
+)
+_TURN = 0.001  # seconds between two tries to be the one who writes
+
+
+def is_in_memory(url: str) -> bool:
+    """Return True if the database is in memory."""
+    return make_url(url).database in (None, "", ":memory:")
+
+
+def file_of(url: str) -> Path | None:
+    """Return the database's file; None for one in memory, and for a `file:` URI, which has a mode of its own."""
+    name = make_url(url).database
+    if name is None or is_in_memory(url) or name.startswith("file:"):
+        return None
+    return Path(name).absolute()
+
+
+def connect(
+    url: str,
+    *,
+    pool_size: int,
+    lock_seconds: float,
+    synchronous: Synchronous = FULL,
+    is_default: bool = False,
+    response_timeout: ResponseTimeout | None = None,  # nothing is sent anywhere
+) -> Engine:
+    """Make an engine whose transactions begin by what they are for, and wait in turn for who writes."""
+    parsed = make_url(url)
+    if parsed.host:
+        file = "/".join(filter(None, (parsed.host, parsed.database)))
+        raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{file}.")
+    if (parsed.database or "").startswith("file:") and "uri" not in parsed.query:
+        raise ConfigurationError(
+            "The URL names a SQLite file whose name begins with file:. Name a plain file, as in sqlite:///jobs.db, "
+            "or add uri=true to the URL's parameters if it is a URI. A database in memory, which is one Fairlane's "
+            "alone, is sqlite://."
+        )
+    in_memory, path = is_in_memory(url), file_of(url)
+    engine = create_engine(
+        parsed.set(drivername="sqlite+pysqlite"),  # an application may give the URL of its async engine
+        # An in-memory database lives in one connection; its users take turns.
+        poolclass=QueuePool,
+        pool_size=1 if in_memory else pool_size,
+        max_overflow=0 if in_memory else pool_size,
+        connect_args={"check_same_thread": False, "timeout": lock_seconds},
+        hide_parameters=True,
+    )
+    event.listen(engine, "do_connect", _refuse_copied_name)
+    if path is not None:
+        event.listen(engine, "do_connect", _refusal_of_missing(path, is_default=is_default))
+        close_before_fork(engine)  # a `file:` URI may name a database that ends with its last connection
+    event.listen(engine, "connect", partial(_prepare, synchronous))
+    event.listen(engine, "begin", partial(_begin, lock_seconds))
+    if not in_memory:
+        leave_connections_to_parent(engine)
+        close_late_ones(engine)
+    return engine
+
+
+def _refuse_copied(file: str) -> None:
+    """Raise NoConnection if the file was open when this process was forked."""
+    if was_open_at_fork(file):
+        raise NoConnection(_COPIED.format(file=file))
+
+
+def _refuse_copied_name(_dialect: object, _record: object, args: Sequence[str], options: Mapping[str, Any]) -> None:
+    (name,) = args
+    _refuse_copied(unquote(urlsplit(name).path) if options.get("uri") else name)
+
+
+def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:
+    what_to_do = (
+        "; it is the default, as neither --url nor FAIRLANE_URL is set. Set FAIRLANE_URL if your database is another; "
+        "else run `fairlane migrate` to create it."
+        if is_default
+        else "; run `fairlane migrate` to create it (with this --app or --url), or correct its URL."
+    )
+
+    def refuse_missing(*_: object) -> None:
+        # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
+        if not file.exists():
+            raise NoConnection(f"There is no database {file}{what_to_do}")
+
+    return refuse_missing
+
+
+def _prepare(synchronous: Synchronous, connection: sqlite3.Connection, _record: object) -> None:
+    # The standard library's own begin is deferred; ours is written out in _begin.
+    connection.isolation_level = None
+    _use_wal(connection)
+    for pragma in (f"synchronous = {synchronous}", "foreign_keys = ON", f"wal_autocheckpoint = {_LOG_PAGES}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # The switch, which a file needs once in its life, is refused at once while another connection writes, whatever
+    # the timeout: SQLite sees a deadlock in it.
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()  # milliseconds
+    deadline = time.monotonic() + patience / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone() == ("delete",):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_PAUSE)
+
+
+def _begin(lock_seconds: float, connection: Connection) -> None:
+    if not connection.get_execution_options().get(WRITE, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    patience = connection.get_execution_options().get(PATIENCE, lock_seconds)
+    # Whoever SQLite lets wait looks again after longer and longer pauses, up to a tenth of a second: where others write
+    # without a break, each look comes at a bad moment, and the wait may take a second.
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        if not _has_begun(driver, time.monotonic() + patience):
+            connection.exec_driver_sql(begin)  # once more, so that SQLAlchemy sees why not
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
+
+
+def _has_begun(driver: sqlite3.Connection, deadline: float) -> bool:
+    while True:
+        try:
+            driver.execute(begin)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                return False
+        else:
+            return True
+        time.sleep(_TURN)
 
 
 @cache
@@ -124,7 +292,7 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
     file = connection.scalar(_FILE, {"jobs": jobs.name})
     if not file:
         return None if file is None else ()
-    connections.refuse_copied(file)
+    _refuse_copied(file)
     with suppress(OSError):  # deleted while it is open
         found = Path(file).stat()
         return found.st_dev, found.st_ino
@@ -171,3 +339,77 @@ def scrub(connection: Connection, table: str) -> None:
 
 def plan_for_values(connection: Connection) -> None:
     """Do nothing: SQLite has plans that look at no values."""
+
+
+# Many rows go as one JSON text: to insert them, and to take many jobs through a transition. Python's module for SQLite
+# gives up the interpreter's lock at each row that it is handed, and has to get it back from a busy loop, while nobody
+# else may write. And each statement costs Python more than a row costs SQLite.
+@cache
+def insert(table: Table) -> postgresql.Insert:
+    """Return SQLAlchemy's own, which shares with PostgreSQL's all that is used here."""
+    return sqlite.insert(table).inline()  # type: ignore[return-value]
+
+
+def insert_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
+    """Read the values by their places."""
+    names = tuple(rows[0])
+    return _insert_from_json(table, names), {"rows": _json([[row[name] for name in names] for row in rows])}
+
+
+@cache
+def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
+    values: list[ColumnElement[Any]] = [literal_column(f"value ->> {place}") for place in range(len(names))]
+    # WHERE tells SQLite that ON CONFLICT begins no join.
+    given = select(*values).select_from(text("json_each(:rows)")).where(text("true"))
+    return insert(table).from_select(names, given)
+
+
+def values_of(changes: Sequence[Change]) -> dict[str, str]:
+    """Return what the changes say as one JSON text for all."""
+    rows = []
+    for one in changes:
+        transition = one.transition
+        proof = one.organization, one.job_id, transition.source, one.lease_token
+        rows.append((*proof, transition.target, len(transition.steps), *transition.changes.values()))
+    return {"given": _json(rows)}
+
+
+def _json(rows: Sequence[Sequence[object]]) -> str:
+    return json.dumps(rows, default=_as_text, ensure_ascii=False)
+
+
+def _as_text(value: UUID | datetime) -> str:
+    """Return the text by which SQLite has the value."""
+    return value.hex if isinstance(value, UUID) else Instant.as_text(value)
+
+
+# The plus keeps SQLite from the index of a status.
+_PLACES: Final = """
+  SELECT job.rowid AS place, given.value FROM json_each(:given) AS given CROSS JOIN {table} AS job
+    ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
+  WHERE +job.status = given.value ->> 2 {under_lease}"""
+_UNDER_LEASE: Final = "AND job.lease_token IS given.value ->> 3"
+
+
+@cache
+def update_live(columns: tuple[str, ...]) -> TextualSelect:
+    """Find the rows first, and change them where they stand."""
+    values = "".join(f", {name} = mine.value ->> {place}" for place, name in enumerate(columns, 6))
+    mine = _PLACES.format(table=live.name, under_lease=_UNDER_LEASE)
+    statement = text(f"""
+UPDATE {live.name} SET status = mine.value ->> 4, log_sequence = log_sequence + (mine.value ->> 5){values}
+FROM ({mine}) AS mine WHERE {live.name}.rowid = mine.place
+RETURNING {", ".join(column.name for column in RETURNED)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*RETURNED).execution_options(fairlane_across="finish")
+
+
+@cache
+def take(table: Table) -> TextualSelect:
+    """Find the rows first, and delete them where they stand."""
+    mine = _PLACES.format(table=table.name, under_lease=_UNDER_LEASE if table is live else "")
+    statement = text(f"""
+DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))
+RETURNING {", ".join(column.name for column in table.c)}
+""")  # noqa: S608 - names of ours
+    return statement.columns(*table.c).execution_options(fairlane_across="finish")

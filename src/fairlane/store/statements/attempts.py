@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, cast, literal, select, true
 
+from fairlane.domain.jobs import Artifact
 from fairlane.store.engine import engine_of
 from fairlane.store.sql import as_given, is_row, rows_given
 from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
@@ -157,3 +158,17 @@ def artifacts_of(connection: Connection, organization: str, job_ids: Iterable[UU
         .where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids)))
         .order_by(artifacts.c.job_id, artifacts.c.name)
     ).all()
+
+
+def artifact_of(row: AnyRow) -> Artifact:
+    """Return what is known of an artifact."""
+    return Artifact(
+        name=row.name,
+        size=row.size,
+        content_type=row.content_type,
+        sha256=row.sha256,
+        created_at=row.at,
+        job_id=row.job_id,
+        organization=row.organization_id,
+        path=row.path,
+    )

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Update,
     Uuid,
     cast,
+    func,
     literal_column,
     select,
     text,
@@ -37,10 +38,12 @@ from sqlalchemy import (
 )
 
 from fairlane.domain.decide import ParentJob, fate
+from fairlane.domain.graph import Edge
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.sql import as_given, fixed, is_row, rows_given
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
+from fairlane.store.statements.whole import HAS_STATE, STATE, WHOLE
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
@@ -364,3 +367,40 @@ def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ende
         rows = connection.execute(select(ended.c.id, ended.c.job_type, ended.c.status).where(*mine))
         found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
     return found
+
+
+def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit: int) -> Sequence[AnyRow]:
+    """Return the first `limit` parents that have not ended: id, job_type, status; `total` on each row counts them all.
+
+    A parent that has ended, but whose edge is still to be settled, is no longer waited for.
+    """
+    parent = is_row(live, job_parents.c.organization_id, job_parents.c.parent_id)
+    return connection.execute(
+        select(live.c.id, live.c.job_type, live.c.status, func.count().over().label("total"))
+        .select_from(job_parents)
+        .join(live, parent)
+        .where(is_row(job_parents, organization, job_id), job_parents.c.state != EdgeState.SETTLED)
+        .order_by(live.c.id)
+        .limit(limit)
+    ).all()
+
+
+def edges_at(connection: Connection, organization: str, ids: Collection[UUID], *, limit: int) -> list[Edge]:
+    """Return the edges that lead to these jobs, then those that lead away from them, `limit` of them at most."""
+    edge = select(job_parents.c.parent_id, job_parents.c.job_id).where(job_parents.c.organization_id == organization)
+    found: list[Edge] = []
+    for end in (job_parents.c.job_id, job_parents.c.parent_id):
+        found += [Edge(*row) for row in connection.execute(edge.where(end.in_(ids)).limit(limit - len(found)))]
+    return found
+
+
+def jobs_of_graph(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
+    """Return what a graph shows of each of these jobs."""
+    shown = (
+        jobs.c.id,
+        jobs.c.job_type,
+        jobs.c.created_at,
+        *(STATE[name] for name in ("status", "attempt", "started_at", "finished_at")),
+    )
+    mine = (jobs.c.organization_id == organization, jobs.c.id.in_(ids), HAS_STATE)
+    return connection.execute(select(*shown).select_from(WHOLE).where(*mine)).all()

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, select
 
+from fairlane.domain.jobs import LogEntry, LogLine
+from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.engine import engine_of
 from fairlane.store.sql import is_row
+from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
 
@@ -30,6 +33,22 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
         .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
         .order_by(execution_log.c.sequence)
     ).all()
+
+
+def entry_of(row: AnyRow, opener: Opener) -> LogEntry:
+    """Return a row of the execution log, with the attempt's error where the statement joined it."""
+    mine = (row.organization_id, row.job_id)
+    return LogEntry(
+        sequence=row.sequence,
+        from_status=JobStatus(row.from_status) if row.from_status is not None else None,
+        to_status=JobStatus(row.to_status),
+        at=row.at,
+        actor=row.actor,
+        message=opener.text(*mine, Field.LOG_ENTRY, row.message) or "",
+        attempt=row.attempt,
+        error_type=getattr(row, "error_type", None),
+        traceback=opener.text(*mine, Field.TRACEBACK, getattr(row, "traceback", None)),
+    )
 
 
 def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -76,6 +95,12 @@ def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int,
         .offset(skip)
         .limit(limit)
     ).all()
+
+
+def line_of(row: AnyRow, opener: Opener) -> LogLine:
+    """Return one line that a handler wrote."""
+    message = opener.text(row.organization_id, row.job_id, Field.LOG_LINE, row.message) or ""
+    return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=message)
 
 
 def result_of(connection: Connection, organization: str, job_id: UUID) -> str | None:

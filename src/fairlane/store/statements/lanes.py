@@ -1,19 +1,29 @@
-"""Which lanes have something to claim, from where on, and what runs."""
+"""Which lanes have something to claim, from where on, how much; what runs; and all else that a claim round looks at.
+
+A round looks in one round trip before its transaction, and in another at its beginning.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from math import ceil
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, String, TextualSelect, bindparam, column, select
+from sqlalchemy import Connection, Integer, String, TextualSelect, Uuid, bindparam, column, func, select, text, tuple_
 
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.fairness import Lane
+from fairlane.domain.limits import Subject
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.engine import DatabaseEngine, engine_of
+from fairlane.store.clock import Clock
+from fairlane.store.engine import DatabaseEngine, Question, Rows, engine_of
 from fairlane.store.line import Line
-from fairlane.store.tables import live, organizations
+from fairlane.store.sql import as_given, given
+from fairlane.store.statements import breakers, job_types, running_limits
+from fairlane.store.tables import AnyRow, live, organizations
 
 
 @cache
@@ -44,6 +54,62 @@ def active_lanes(connection: Connection, queues: Collection[str] | None = None) 
     asked = select(found.c.queue, found.c.organization_id, found.c.job_type)
     rows = connection.execute(asked.execution_options(fairlane_across="claim"), named(queues))
     return [Lane(*row) for row in rows]
+
+
+def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
+    """Count the ready jobs of the lane that come before this one, no further than `up_to`; by the ready index."""
+    order = (live.c.priority, live.c.run_at, live.c.id)
+    earlier = (
+        select(live.c.id)
+        .where(
+            live.c.ready,
+            live.c.queue == job.queue,
+            live.c.organization_id == job.organization_id,
+            live.c.job_type == job.job_type,
+            tuple_(*order) < tuple_(job.priority, job.run_at, job.id, types=[column.type for column in order]),
+        )
+        # The order of the ready index: else a planner may prefer to scan all of the job type.
+        .order_by(*order)
+        .limit(up_to)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(earlier)).scalar_one()
+
+
+class InLine(NamedTuple):
+    """What is in line in a lane: how much, counted to the cap, and since when the next one could have started."""
+
+    lane: Lane
+    size: int
+    since: datetime
+
+
+_MINE: Final = "queue = given.queue AND organization_id = given.organization AND job_type = given.job_type"
+_LANES: Final = f"""
+SELECT given.queue, given.organization, given.job_type,
+  (SELECT count(*) FROM (SELECT 1 FROM fairlane_live WHERE {{ready}} AND {_MINE} LIMIT :up_to) AS counted) AS size,
+  (SELECT coalesce(next_retry_at, run_at) FROM fairlane_live WHERE {{ready}} AND {_MINE}
+    ORDER BY priority, run_at, id LIMIT 1) AS since
+FROM {{given}}
+"""  # noqa: S608 - a constant of ours
+
+
+def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
+    """Return what is in line in each of these lanes, by the ready index.
+
+    It is counted lane by lane, no further than to the cap, so a backlog costs the same however long it is.
+    """
+    rows = [[one.queue, one.organization, one.job_type] for one in lanes]
+    found = connection.execute(_in_line(engine_of(connection)), {"given": as_given(rows), "up_to": up_to})
+    # A lane may have become empty.
+    return [InLine(Lane(*lane), size, since) for *lane, size, since in found if since is not None]
+
+
+@cache
+def _in_line(engine: DatabaseEngine) -> TextualSelect:
+    made = text(_LANES.format(ready=engine.ready, given=given("queue", "organization", "job_type")))
+    since = column("since", live.c.run_at.type)
+    return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)
 
 
 class Mark(NamedTuple):
@@ -96,3 +162,121 @@ def counted(rows: Iterable[Iterable[Any]]) -> Running:
     for _, job_type, organization, number in rows:
         found[job_type, organization] += number
     return found
+
+
+_DAY: Final = 86_400.0  # seconds; PostgreSQL counts at most 24 days
+
+
+class OwnStanding(NamedTuple):
+    """How an organization stands in Fairlane's own directory."""
+
+    status: str
+    max_running: int | None
+    weight: int
+
+
+class Sight(NamedTuple):
+    """What restricts a claim, and what runs. `options` are those of all types, as JSON text; `paused` as in a
+    `Beginning`. `lanes`: those with a ready job, each with how its organization stands in Fairlane's own directory;
+    `marks`: where its ready jobs begin, on PostgreSQL.
+    """
+
+    now: datetime
+    lanes: dict[Lane, OwnStanding | None]
+    marks: dict[Lane, Mark]
+    paused: frozenset[tuple[str, str]]
+    running: list[RunningRow]
+    breakers: list[Breaker]
+    options: Mapping[str, str]
+    overrides: Mapping[Subject, Mapping[str, Any]]
+
+
+def look(connection: Connection, clock: Clock, queues: Collection[str] | None, *, suspended: bool) -> Sight:
+    """Look at all that a worker goes by.
+
+    Args:
+        queues: that it serves; None = all.
+        suspended: as for `begin_claim`.
+    """
+    engine = engine_of(connection)
+    questions = _questions(engine, is_named=queues is not None, suspended=suspended)
+    return _seen(*engine.ask(connection, clock, questions, named(queues)))
+
+
+async def look_on(line: Line, queues: Collection[str] | None, *, suspended: bool) -> Sight:
+    """Do as `look`, on the event loop."""
+    questions = _questions(line.database.kind, is_named=queues is not None, suspended=suspended)
+    return _seen(*await line.ask(questions, named(queues)))
+
+
+def _questions(engine: DatabaseEngine, *, is_named: bool, suspended: bool) -> tuple[Question, ...]:
+    return (
+        active(engine, is_named=is_named),
+        breakers.OPEN,
+        job_types.OPTIONS,
+        running_limits.OVERRIDES,
+        who_runs(engine),
+        *_restrictions(suspended=suspended),
+    )
+
+
+def _seen(now: datetime, _lease_seconds: float, found: list[Rows]) -> Sight:
+    active, open_, options, overrides, running, *paused = found
+    return Sight(
+        now,
+        {Lane(*row[:3]): OwnStanding(*row[3:6]) if row[3] is not None else None for row in active},
+        {Lane(*row[:3]): Mark(*row[6:]) for row in active if row[6] is not None},
+        _held(paused),
+        [RunningRow(*row) for row in running],
+        [breakers.breaker_of(row) for row in open_],
+        dict(options),
+        running_limits.overrides_of(overrides),
+    )
+
+
+class Beginning(NamedTuple):
+    """A claim has begun: `paused` are (subject, name) of all that is, or is suspended; `running` is what runs."""
+
+    now: datetime
+    paused: frozenset[tuple[str, str]]
+    running: Sequence[RunningRow]
+
+
+def begin_claim(
+    connection: Connection,
+    clock: Clock,
+    worker_id: UUID,
+    *,
+    lease: float,
+    suspended: bool,
+    running: Sequence[RunningRow] | None = None,
+) -> Beginning | None:
+    """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
+
+    Args:
+        lease: how many seconds the claim may stand still before PostgreSQL ends it.
+        suspended: also pause organizations that are suspended in Fairlane's own directory.
+        running: what runs, as far as is known; None = count it.
+    """
+    restrictions = _restrictions(suspended=suspended)
+    # By itself, and first: what is read below is then read after whatever the lock has waited for.
+    engine = engine_of(connection)
+    hold = engine.statement("hold_worker").bindparams(bindparam("worker", type_=Uuid))
+    lease_expires = connection.scalars(hold, {"worker": worker_id, "pause": f"{ceil(min(lease, _DAY))}s"}).one_or_none()
+    if lease_expires is None:
+        return None
+    counts = (who_runs(engine),) if running is None else ()
+    now, lease_seconds, found = engine.ask(connection, clock, (*restrictions, *counts), {})
+    if lease_expires <= lease_seconds:
+        return None
+    held = _held(found[: len(restrictions)])
+    rows = [RunningRow(*row) for row in found[-1]] if running is None else running
+    return Beginning(now, held, rows)
+
+
+def _restrictions(*, suspended: bool) -> tuple[Question, ...]:
+    return (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
+
+
+def _held(found: Iterable[Rows]) -> frozenset[tuple[str, str]]:
+    return frozenset((subject, name) for rows in found for subject, name in rows)

@@ -58,6 +58,39 @@ def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> 
     return found
 
 
+def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str, float]:
+    """Return whose attempts that ended since then took most seconds, and how many; the busiest first."""
+    spent = func.sum(outcomes.c.seconds).label("spent")
+    statement = (
+        select(outcomes.c.organization_id, spent)
+        .where(outcomes.c.minute >= since)
+        .group_by(outcomes.c.organization_id)
+        .order_by(spent.desc(), outcomes.c.organization_id)
+        .limit(limit)
+    )
+    rows = connection.execute(statement.execution_options(fairlane_across="operator reads"))
+    return {row.organization_id: row.spent for row in rows}
+
+
+def by_minute(
+    connection: Connection, since: datetime, organizations: Collection[str]
+) -> dict[tuple[str, datetime], Outcomes]:
+    """Return how attempts of these organizations ended in each minute."""
+    counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
+    statement = (
+        select(outcomes.c.organization_id, outcomes.c.minute, *counts)
+        .where(outcomes.c.minute >= since, outcomes.c.organization_id.in_(sorted(organizations)))
+        .group_by(outcomes.c.organization_id, outcomes.c.minute)
+    )
+    return {(name, minute): Outcomes(*numbers) for name, minute, *numbers in connection.execute(statement)}
+
+
+def number_of_organizations(connection: Connection, since: datetime) -> int:
+    """Return of how many organizations attempts ended since then."""
+    statement = select(func.count(outcomes.c.organization_id.distinct())).where(outcomes.c.minute >= since)
+    return connection.execute(statement.execution_options(fairlane_across="operator reads")).scalar_one()
+
+
 def forget(connection: Connection, before: datetime) -> None:
     """Delete the counts before a moment, an hour of them at most: after a long pause it takes some rounds."""
     is_old = outcomes.c.minute < before

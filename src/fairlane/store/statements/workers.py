@@ -227,6 +227,15 @@ def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     return connection.execute(select(workers).where(~_is_lost(connection, clock)).order_by(workers.c.name)).all()
 
 
+def holder(connection: Connection, worker_id: UUID) -> AnyRow | None:
+    """Return the lease of the worker that runs a job; None if its row is gone."""
+    return connection.execute(
+        select(workers.c.name, workers.c.heartbeat_at, workers.c.lease_expires, workers.c.boot_id).where(
+            workers.c.id == worker_id
+        )
+    ).one_or_none()
+
+
 def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Return workers without one, which no live worker has taken the jobs of yet."""
     return connection.execute(select(workers).where(_is_lost(connection, clock))).all()
