@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from fairlane import Job
 from fairlane.domain.statuses import LIVE, EdgeState
 from fairlane.store.tables import job_parents, workers
-from tests.engine.worker_kit import Engine, running, until
+from tests.engine.worker_kit import Engine, running, until, until_none
 from tests.faults import incidents, load
 from tests.faults.injection import Faults, injecting
 from tests.store.races.agreement import assert_all_logs_agree
@@ -30,6 +30,7 @@ def play(faults: Faults, number: int, *engines: Engine) -> None:
             stack.enter_context(block)
         jobs = load.submit(fl, number)
         befallen = incidents.befall(fl, past)
+        until_none(partial(incidents.again, partial(_live, fl)))
         until(lambda: befallen.are_over(fl) and not incidents.again(partial(_live, fl)))
     now = {job.id: job for job in fl.list(organization="acme", limit=100).items}
     jobs = [now[job.id] for job in jobs]
