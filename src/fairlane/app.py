@@ -22,12 +22,10 @@ from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import printable, storable
 from fairlane.encryption.artifacts import ObjectStorage, default_url, stream_file
-from fairlane.encryption.keyring import Keyring
-from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.keyring import Keyring, MasterKeys
 from fairlane.encryption.pieces import save
 from fairlane.encryption.sealing import Unreadable
-from fairlane.engine.alerts import Alerts
-from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
+from fairlane.engine.alerts import Alerts, DeadLetterAlarm
 from fairlane.engine.open_transactions import OWN, OpenTransactions
 from fairlane.jobtypes import options as o
 from fairlane.jobtypes.catalogue import Catalogue
@@ -326,8 +324,7 @@ class Fairlane:
         """
         from fairlane.engine.context import JobContext
         from fairlane.engine.executors.target import check_importable
-        from fairlane.jobtypes.handlers import check_context
-        from fairlane.jobtypes.job_type import ErrorClasses, JobType
+        from fairlane.jobtypes.job_type import ErrorClasses, JobType, check_context
 
         if not isinstance(name, str):
             raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from fairlane import JobContext, JobStatus, Snooze
-from fairlane.encryption import keys, resealing_texts
+from fairlane.encryption import keys, resealing
 from fairlane.encryption.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
 from fairlane.store.tables import results
@@ -175,7 +175,7 @@ def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str)
                 held.rollback()
             job = late.result(PATIENCE)
             sealed.result(PATIENCE)
-        assert waits == [resealing_texts.PATIENCE]
+        assert waits == [resealing.PATIENCE]
         assert CANARY not in dump(fl)
         assert fl.look(job).parameters == {"text": CANARY}
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from fairlane import ConfigurationError, JobContext, StorageUnavailable
-from fairlane.encryption import resealing_files
+from fairlane.encryption import resealing
 from fairlane.encryption.sealed_files import CHUNK
 from fairlane.engine.cleanup import delete_files
 from fairlane.store.tables import artifacts, doomed_files
@@ -132,7 +132,7 @@ def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
         if where == "before it is stored":
             patch.setattr(fl.artifacts, "put", cut_off)
         else:
-            patch.setattr(resealing_files, "lock_job", cut_off)
+            patch.setattr(resealing, "lock_job", cut_off)
         with pytest.raises(StorageUnavailable):
             fl.keys.reencrypt(organization="acme")
     assert content(fl, job, "report") == b"old"

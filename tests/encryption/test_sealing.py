@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from fairlane import ConfigurationError, Settings
 from fairlane.domain.sealing import BROKEN, ERASED, LOCKED, Field
-from fairlane.encryption.master_keys import MasterKeys
+from fairlane.encryption.keyring import MasterKeys
 from fairlane.encryption.sealed_files import CHUNK, LONGEST_HEAD, opened_range, sealed_chunks
 from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable, derived
 

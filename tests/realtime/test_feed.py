@@ -17,10 +17,9 @@ from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submiss
 from fairlane.domain.events import AlertKind, DeadLetterAlert
 from fairlane.domain.tail import Position
 from fairlane.engine.cleanup import Cleanup
-from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
-from fairlane.realtime.telling import Telling
+from fairlane.realtime.telling import Telling, catch_up
 from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience

@@ -40,7 +40,7 @@ _LEFT: Final = "left role"
 _SERVICES: Final = tuple(
     f"{_OURS}{name.replace('/', os.sep)}.py"
     for name in (
-        *("engine/breakers", "engine/claiming", "engine/cleanup", "engine/context", "engine/dead_letter_alarm"),
+        *("engine/breakers", "engine/claiming", "engine/cleanup", "engine/context"),
         *("engine/heartbeat", "engine/lane_cache", "engine/reporter", "engine/rescue", "engine/results"),
         *("engine/stage", "engine/start_checks", "engine/system/bulk_actions", "engine/watch", "engine/worker"),
         "schedules/scheduler",

@@ -1,7 +1,7 @@
-"""Check what callers give to verbs of every subject: durations, limits, names, and values that they leave out."""
+"""Check what callers give to verbs of every subject: durations, limits, names, moments, values that they leave out."""
 
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final, Literal, TypeVar
 
@@ -23,6 +23,9 @@ Seconds = float | timedelta
 E = TypeVar("E", bound=StrEnum)
 
 LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
+# Both databases hold these moments in every time zone, and can add a century to them.
+_FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END_OF_MOMENTS: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def seconds(name: str, value: object) -> float:
@@ -98,3 +101,20 @@ def choice(kind: type[E], name: str, value: object) -> E:
         return kind(str(value))
     except ValueError:
         raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
+
+
+def moment_of(name: str, given: object) -> datetime:
+    """Return a moment that somebody gave, in UTC.
+
+    Raises:
+        ConfigurationError: it is no datetime, has no time zone, or is too far away to be stored.
+    """
+    if not isinstance(given, datetime) or given.utcoffset() is None:
+        raise ConfigurationError(
+            f"{name} must be a datetime with a time zone, such as datetime(…, tzinfo=UTC), not {given!r:.80}."
+        )
+    if not _FIRST_MOMENT <= given < _END_OF_MOMENTS:
+        raise ConfigurationError(
+            f"{name} must be in the years {_FIRST_MOMENT.year} to {_END_OF_MOMENTS.year - 1}, not {given}."
+        )
+    return given.astimezone(UTC)

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from fairlane.domain.arguments import moment_of
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
-from fairlane.domain.moments import moment_of
 from fairlane.domain.texts import printable
 
 SHORTEST: Final = 1.0  # seconds between ticks

@@ -13,10 +13,8 @@ from fairlane.domain.organizations import OrganizationKey
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.encryption.artifacts import ArtifactStorage
-from fairlane.encryption.keyring import MAX_AGE, SECRET_VERSION, Keyring
-from fairlane.encryption.master_keys import MasterKeys
-from fairlane.encryption.resealing_files import SealedFiles, seal_files
-from fairlane.encryption.resealing_texts import BATCH, Batch, outlast_writers, seal_texts
+from fairlane.encryption.keyring import MAX_AGE, SECRET_VERSION, Keyring, MasterKeys
+from fairlane.encryption.resealing import BATCH, Batch, SealedFiles, outlast_writers, seal_files, seal_texts
 from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, resealing

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.arguments import INHERIT, choice, count, queue_name, seconds, text
+from fairlane.domain.arguments import INHERIT, choice, count, moment_of, queue_name, seconds, text
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -21,7 +21,6 @@ from fairlane.domain.errors import (
     ParentNotFound,
     PermissionDenied,
 )
-from fairlane.domain.moments import moment_of
 from fairlane.domain.permissions import Access
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.domain import transitions
-from fairlane.domain.arguments import choice
+from fairlane.domain.arguments import choice, moment_of
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.jobs import Job, JobOrId
-from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, Priority
 from fairlane.domain.transitions import Start, Transition
 from fairlane.engine.jobs import JobControl

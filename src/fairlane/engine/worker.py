@@ -35,10 +35,10 @@ from fairlane.domain.events import (
 )
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
+from fairlane.engine.alerts import DeadLetterAlarm
 from fairlane.engine.breakers import Breakers
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
-from fairlane.engine.dead_letter_alarm import DeadLetterAlarm
 from fairlane.engine.deps import SERVICE_THREADS, Deps
 from fairlane.engine.heap import frozen_heap
 from fairlane.engine.heartbeat import Heartbeat

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.arguments import moment_of
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.jobs import Job, Page, empty_filter, encode_cursor, statuses_of
-from fairlane.domain.moments import moment_of
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.clock import Clock

@@ -14,12 +14,11 @@ from fairlane.domain.errors import JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Principal
 from fairlane.domain.tail import Position
 from fairlane.encryption.keyring import Keyring
-from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Subscribed
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.hub import Client, Hub, Room
 from fairlane.realtime.membership import Membership, Silence, each_second
-from fairlane.realtime.telling import Telling
+from fairlane.realtime.telling import Telling, catch_up
 from fairlane.store.hints import Listener
 from fairlane.store.transaction import Database, reading_within
 

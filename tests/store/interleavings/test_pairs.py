@@ -19,7 +19,7 @@ from sqlalchemy import Connection, update
 from fairlane import Job, JobNotFound, ParentNotFound
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.encryption.resealing_texts import seal_texts
+from fairlane.encryption.resealing import seal_texts
 from fairlane.encryption.sealing import Ring
 from fairlane.store.statements import resealing
 from fairlane.store.tables import organizations
