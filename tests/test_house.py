@@ -32,7 +32,7 @@ NO_STATUS = {
 # Who may read the machine's clock, and why. Times in the database come from `store.clock` alone.
 CLOCKS = {
     "store/clock.py": "it is the clock",
-    "testing/clock.py": "it stands in for it",
+    "testing.py": "it stands in for it",
     "api/rates.py": "compares with `limits`, which counts by the machine's clock",
     "cli/checks.py": "compares the machine's clock with the database's",
     "cli/output.py": "ages on the screen",

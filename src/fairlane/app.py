@@ -37,7 +37,7 @@ from fairlane.store.hints import Hints
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
-from fairlane.telemetry.logs import EventLog
+from fairlane.telemetry import EventLog
 from fairlane.tenancy.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.tenancy.host_directory import HostDirectory
 

@@ -16,7 +16,7 @@ from fairlane import JobContext, Submission
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.idempotency import Idempotency, Key
 from fairlane.engine.submission import Submitter
-from fairlane.testing.clock import ManualClock
+from fairlane.testing import ManualClock
 from tests.api.served import Api
 from tests.engine.sealed_engine import FIRST
 from tests.store.races.scene import Scene

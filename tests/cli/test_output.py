@@ -20,7 +20,7 @@ from fairlane.cli.output import brief, plain
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 from fairlane.domain import events as e
 from fairlane.domain.outcomes import Try
-from fairlane.telemetry.logs import EventLog
+from fairlane.telemetry import EventLog
 from tests.cli.conftest import Run
 
 JOB = UUID("01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6")

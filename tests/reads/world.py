@@ -32,7 +32,7 @@ from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Membership, Standing
-from fairlane.testing.clock import ManualClock
+from fairlane.testing import ManualClock
 from tests.store.races.scene import Claimed, claim_from, rescue_one, write_ends
 
 T = TypeVar("T")

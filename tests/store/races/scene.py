@@ -24,7 +24,7 @@ from fairlane.store.engine import engine_of
 from fairlane.store.statements import claim, finish, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.workers import WorkerCard, rescue_worker
-from fairlane.testing.clock import ManualClock
+from fairlane.testing import ManualClock
 from tests.store.races.agreement import assert_all_logs_agree
 
 # The names by which races know what workers claim and write.

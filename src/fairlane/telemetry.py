@@ -1,4 +1,8 @@
-"""Events as log lines of the logger `fairlane`. No line holds parameters, results or error texts of a job."""
+"""The subscriber to the code's events that writes them as log lines of the logger `fairlane`, and owns their wording.
+
+No line holds parameters, results or error texts of a job. It changes nothing; an error of it must not reach the code
+that emitted.
+"""
 
 import logging
 import shlex

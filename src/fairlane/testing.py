@@ -1,15 +1,57 @@
-"""A context for the test of a handler alone: no database, no worker."""
+"""For the tests of applications: a clock that only moves when told, and a context for a handler alone.
+
+There is no fake engine: in-memory SQLite is the real store, and `worker().drain()` the real worker.
+"""
 
 import json
+import threading
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, JobContext, Parent
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, LoggedLine, Progress, Report
+
+__all__ = ["ManualClock", "RecordingContext"]
+
+_BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class ManualClock:
+    """Stands still until it is moved: `Fairlane("sqlite://", clock=clock)`, then `clock.advance(60)`.
+
+    Args:
+        start: the first moment; aware.
+    """
+
+    def __init__(self, start: datetime = _BEGINNING) -> None:
+        self._now = start
+        self._lease = 0.0
+        self._lock = threading.Lock()
+
+    def advance(self, seconds: float) -> None:
+        """Move all its times forward."""
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+            self._lease += seconds
+
+    def now(self, connection: Connection) -> datetime:
+        """Return the moment."""
+        return self._now
+
+    def lease_seconds(self, connection: Connection) -> float:
+        """Return the seconds since the start."""
+        return self._lease
+
+    def boot_id(self, connection: Connection) -> str:
+        """Return always the same boot."""
+        return ""
 
 
 class RecordingContext(JobContext):
