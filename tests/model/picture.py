@@ -12,7 +12,7 @@ from fairlane import JobStatus
 from fairlane.domain.breaker import Pair
 from fairlane.domain.statuses import EdgeState, Resolution
 from fairlane.domain.transitions import REFUSED
-from fairlane.store.statements.whole import select_whole
+from fairlane.store.statements.rows import select_whole
 from fairlane.store.tables import (
     attempt_errors,
     breakers,

@@ -18,7 +18,7 @@ from fairlane import Fairlane
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 from fairlane.schedules.ticks import TICK
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements.whole import STATE, STATUS, WHOLE
+from fairlane.store.statements.rows import STATE, STATUS, WHOLE
 from fairlane.store.tables import (
     artifacts,
     checkpoints,

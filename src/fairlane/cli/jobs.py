@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import FairlaneError, Job, JobNotFound, JobStatus, LogEntry, OrganizationNotFound, OrganizationSuspended
-from fairlane.cli import bulk, retrying, submitting, waiting
+from fairlane.cli import bulk, dead_letters, submitting, waiting
 from fairlane.cli import options as o
 from fairlane.cli.lookup import breakers_on, find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
@@ -53,7 +53,7 @@ app.command("submit")(submitting.submit)
 app.command("run-now")(waiting.run_now)
 app.command("reschedule")(waiting.reschedule)
 app.command("set-priority")(waiting.set_priority)
-app.command("retry")(retrying.retry)
+app.command("retry")(dead_letters.retry)
 
 
 @app.command("show")

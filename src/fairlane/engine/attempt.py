@@ -27,7 +27,6 @@ from fairlane.domain.outcomes import (
     TimedOut,
 )
 from fairlane.domain.secrets import secret_values
-from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors.base import (
     START_LIMIT,
@@ -41,7 +40,7 @@ from fairlane.engine.executors.base import (
     overdue_report,
 )
 from fairlane.engine.reporter import AttemptChannel
-from fairlane.engine.reports import AttemptFacts, File, Interruption, Report
+from fairlane.engine.reports import AttemptFacts, File, Interruption, Report, storable
 from fairlane.engine.service import SOON, next_wait
 from fairlane.engine.start_checks import DEFERRED, Read
 from fairlane.jobtypes.job_type import JobType

@@ -34,8 +34,23 @@ from fairlane.domain.secrets import bare, secret_values
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.pieces import save
 from fairlane.engine import own_loop
-from fairlane.engine.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
-from fairlane.engine.reports import AttemptFacts, Channel, Checkpoint, File, Interruption, LoggedLine, Progress, Report
+from fairlane.engine.reports import (
+    CHECKPOINT_LIMIT,
+    AttemptFacts,
+    Channel,
+    Checkpoint,
+    Data,
+    File,
+    Interruption,
+    LoggedLine,
+    Progress,
+    Report,
+    contents,
+    media_type,
+    safe_name,
+    spooled,
+    storable,
+)
 from fairlane.jobtypes.parameters_values import encoded
 
 T = TypeVar("T")

@@ -37,8 +37,7 @@ from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge
 from fairlane.domain.redact import REDACTED, is_secret_name
 from fairlane.domain.secrets import bare, is_hidden_name, left_out, secret_values, veiled, without
-from fairlane.jobtypes.parameters_constraints import Node
-from fairlane.jobtypes.parameters_document import REQUIRED, DocumentBuilder, is_read_as_it_is
+from fairlane.jobtypes.parameters_document import REQUIRED, DocumentBuilder, Node, is_read_as_it_is
 from fairlane.jobtypes.parameters_validator import FLAT, SECRETS, filling, kinds, validator_of, words
 from fairlane.jobtypes.parameters_values import dressed, dumps, json_form, lift, stored_as_given
 

@@ -22,6 +22,7 @@ such code (`has_code`), a process that has the handler runs it at each submissio
 
 import collections.abc
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -34,12 +35,13 @@ from uuid import UUID
 import pydantic
 from pydantic import AfterValidator, AliasPath, BaseModel, Discriminator, StringConstraints
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, SchemaError, SchemaValidator, core_schema
 from typing_extensions import ReadOnly, TypeAliasType, is_typeddict
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.jobtypes.parameters_constraints import Node, constrain, flattened
-from fairlane.jobtypes.parameters_values import wire_names
+from fairlane.jobtypes.parameters_values import json_form, wire_names
+
+Node = dict[str, Any]
 
 _SCALARS: Final[dict[type, str]] = {
     type(None): "null",
@@ -98,6 +100,65 @@ _HARMLESS: Final = (
     pydantic.WrapSerializer,
     pydantic.WithJsonSchema,
 )
+_RANGE: Final = frozenset({"ge", "gt", "le", "lt"})
+_LENGTH: Final = frozenset({"min_length", "max_length"})
+_NUMBER: Final = _RANGE | {"multiple_of"}
+# The simple constraints of a type, such as `Field(ge=1)`, which are keys of its node; by kind.
+CONSTRAINTS: Final[dict[str, frozenset[str]]] = {
+    "int": _NUMBER,
+    "float": _NUMBER,
+    "decimal": _NUMBER | {"max_digits", "decimal_places"},
+    "date": _RANGE,
+    "datetime": _RANGE,
+    "aware_datetime": _RANGE,
+    "naive_datetime": _RANGE,
+    "time": _RANGE,
+    "timedelta": _RANGE,
+    "str": _LENGTH | {"pattern", "strip_whitespace", "to_lower", "to_upper"},
+    "bytes": _LENGTH,
+    "list": _LENGTH,
+    "set": _LENGTH,
+    "dict": _LENGTH,
+}
+
+
+def _flattened(metadata: Iterable[object]) -> list[object]:
+    """Return what stands beside a type, with the content of each `Field(…)` in its place."""
+    flat: list[object] = []
+    for item in metadata:
+        flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
+    return flat
+
+
+def _constrain(node: Node, metadata: Iterable[object]) -> Node:
+    """Return `node` with the simple constraints among `metadata`; all others are left to the worker."""
+    target = node
+    while target["kind"] == "optional":
+        target = target["of"]
+    allowed = CONSTRAINTS.get(target["kind"], frozenset())
+    for item in metadata:
+        if isinstance(item, AfterValidator):
+            break  # what follows looks at that validator's result
+        for name in sorted(allowed):
+            value = getattr(item, name, None)
+            if name == "pattern" and value is not None:
+                value = _portable(value)
+            if value is not None:
+                target[name] = json_form(value)
+    return node
+
+
+def _portable(pattern: str | re.Pattern[str]) -> str | None:
+    """Return the text of a pattern that pydantic's own engine reads; it has no flags and no look-around."""
+    if isinstance(pattern, re.Pattern):
+        if pattern.flags & ~re.UNICODE:
+            return None
+        pattern = pattern.pattern
+    try:
+        SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:
+        return None
+    return pattern
 
 
 class DocumentBuilder:
@@ -129,12 +190,12 @@ class DocumentBuilder:
                 annotation = annotation.__supertype__
             else:
                 break
-        flat = flattened(beside)
+        flat = _flattened(beside)
         if any(hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, _HARMLESS) for item in flat):
             return self._opaque()
         # `AfterValidator`s, and predicates of annotated_types.
         self.has_code |= any(hasattr(item, "func") for item in flat)
-        return constrain(self._node_of(annotation), flat)
+        return _constrain(self._node_of(annotation), flat)
 
     def field(self, name: str, node: Node, default: object = REQUIRED) -> Node:
         """Return the field of an object; with a `default` it may be left out."""

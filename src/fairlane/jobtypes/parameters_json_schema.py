@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from fairlane.jobtypes.parameters_constraints import Node
+from fairlane.jobtypes.parameters_document import Node
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SCALARS: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -21,7 +21,7 @@ from fairlane.domain.canonical import Unordered, canonical
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.secrets import MARK, Secret, is_marked
-from fairlane.jobtypes.parameters_constraints import CONSTRAINTS, Node
+from fairlane.jobtypes.parameters_document import CONSTRAINTS, Node
 from fairlane.jobtypes.parameters_values import json_form, unordered
 
 

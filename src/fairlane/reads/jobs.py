@@ -1,10 +1,10 @@
-"""What the caller of a list asked for, checked and put into the store's terms; and a page of it."""
+"""What the caller of a list asked for, checked and put into the store's terms; a page of it, its counts and its ids."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -12,13 +12,18 @@ from sqlalchemy import Connection
 from fairlane.domain.arguments import moment_of
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.jobs import Job, Page, empty_filter, encode_cursor, statuses_of
-from fairlane.domain.statuses import JobStatus
-from fairlane.domain.texts import storable
+from fairlane.domain.metrics import JobCounts
+from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.domain.texts import require_organization, storable
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.statements.rows import Opener
+from fairlane.store.transaction import Database
+from fairlane.tenancy.tenants import Tenants
+
+T = TypeVar("T")
 
 LARGEST_PAGE: Final = 1000
 # Totals are counted no further.
@@ -233,4 +238,101 @@ def page_of(
         total=min(total, TOTAL_CAP),
         total_is_capped=total > TOTAL_CAP,
         searched_newest=SEARCHED_NEWEST if wanted.words is not None or wanted.id_end is not None else None,
+    )
+
+
+class Matching:
+    """Counts and ids of jobs that fit.
+
+    A filter that makes no sense is an `InvalidParameters`; for an unknown organization `counts` and `known` raise
+    `OrganizationNotFound`.
+    """
+
+    def __init__(self, database: Database, tenants: Tenants) -> None:
+        self._database = database
+        self._tenants = tenants
+
+    def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
+        """Count how many there are in each status, or in those asked for.
+
+        Each is counted to 10,000 and no further, so that it costs the same whatever there is. Of dead letters that
+        a retry takes there may be more where more than 10,000 fit, though most of these follow a parent.
+
+        Args:
+            undecided: dead letters alone, as a retry takes them: none that somebody has decided about, and none that
+                follows a parent, which is a dead letter itself.
+        """
+
+        def read(connection: Connection, wanted: WantedJobs) -> JobCounts:
+            counted = _to_retry if undecided else _counts
+            return counted(connection, organization, wanted, cap=TOTAL_CAP)
+
+        return self._read(organization, filters, read)
+
+    def resolved(self, organization: str, **filters: Unpack[Filters]) -> WantedJobs:
+        """Return what is asked for, with a text as what it stands for now: a part of an id, or a word."""
+        return self._read(organization, filters, lambda _, wanted: wanted)
+
+    def places(
+        self, organization: str, wanted: WantedJobs, *, before: Place | None = None, limit: int = 1000
+    ) -> tuple[Place, ...]:
+        """Return where the jobs stand that were `resolved`, newest first, from just after `before`."""
+
+        def read(connection: Connection) -> tuple[Place, ...]:
+            engine_of(connection).plan_for_values(connection)
+            return job_list.places(connection, organization, wanted, before=before, limit=limit)
+
+        return self._database.read(read, of=organization)
+
+    def known(self, organization: str, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids that the organization's jobs have; the database is asked once."""
+        return self._tenants.read(lambda connection: rows.known(connection, organization, ids), of=organization)
+
+    def _read(self, organization: str, filters: Filters, read: Callable[[Connection, WantedJobs], T]) -> T:
+        require_organization(organization)
+        wanted, search = wanted_of(**filters), search_of(filters.get("text"))
+        return self._tenants.read(
+            lambda connection: read(
+                connection, narrowed(connection, self._database.clock, organization, wanted, search)
+            ),
+            of=organization,
+        )
+
+
+def _to_retry(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
+    """Count the wanted jobs that a retry takes: of the first beyond the cap those that nobody else takes with them."""
+    letters = frozenset({JobStatus.DEAD_LETTER})
+    wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
+    fitting, size = 0, 0
+    if wanted.statuses:
+        fitting, size = job_list.count_by_themselves(connection, organization, wanted, up_to=cap + 1)
+    return JobCounts(
+        by_status={JobStatus.DEAD_LETTER: min(size, cap)},
+        capped=tuple(letters) if fitting > cap else (),
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
+    )
+
+
+def _counts(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
+    """Count how many of the wanted jobs rest in each status, each counted to the cap and no further.
+
+    By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are
+    looked up one by one: where few fit, one look finds all of them.
+    """
+    asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
+    is_looked_for = any((len(wanted.labels) > 1, wanted.words is not None, wanted.id_end is not None, wanted.are_few))
+    found = None
+    if is_looked_for and len(asked_for) > 1:
+        found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1)
+    if found is not None and sum(found.values()) <= cap:
+        sizes = {one: found.get(one, 0) for one in asked_for}
+    else:
+        sizes = {
+            one: job_list.count(connection, organization, replace(wanted, statuses=frozenset({one})), up_to=cap + 1)
+            for one in asked_for
+        }
+    return JobCounts(
+        by_status={one: min(size, cap) for one, size in sizes.items()},
+        capped=tuple(one for one, size in sizes.items() if size > cap),
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
     )

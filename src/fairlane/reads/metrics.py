@@ -13,7 +13,6 @@ from fairlane.domain.fairness import Lane
 from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import (
-    JobCounts,
     Metrics,
     OrganizationView,
     PauseView,
@@ -30,13 +29,11 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, WAITING, JobStatus, Priority
 from fairlane.domain.timeline import cells_to_sample, most_of_each
-from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.waiting import limits_of, uses_of
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
-from fairlane.store.statements import job_list, job_types, lanes, timeline, workers
+from fairlane.store.statements import job_types, lanes, timeline, workers
 from fairlane.store.statements import metrics as statements
-from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
@@ -79,31 +76,6 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
         ends=ends,
         sample=timeline.sample(connection, grid, cells, each=each),
         each=each,
-    )
-
-
-def counts_of(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
-    """Count how many of the wanted jobs rest in each status, each counted to the cap and no further.
-
-    By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are
-    looked up one by one: where few fit, one look finds all of them.
-    """
-    asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
-    is_looked_for = any((len(wanted.labels) > 1, wanted.words is not None, wanted.id_end is not None, wanted.are_few))
-    found = None
-    if is_looked_for and len(asked_for) > 1:
-        found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1)
-    if found is not None and sum(found.values()) <= cap:
-        sizes = {one: found.get(one, 0) for one in asked_for}
-    else:
-        sizes = {
-            one: job_list.count(connection, organization, replace(wanted, statuses=frozenset({one})), up_to=cap + 1)
-            for one in asked_for
-        }
-    return JobCounts(
-        by_status={one: min(size, cap) for one, size in sizes.items()},
-        capped=tuple(one for one, size in sizes.items() if size > cap),
-        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
     )
 
 

@@ -34,7 +34,7 @@ from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.charts import Charts
 from fairlane.reads.explain import HostAnswer, explain_job
-from fairlane.reads.matching import Matching
+from fairlane.reads.jobs import Matching
 from fairlane.reads.waiting import Waiting, holds_on, uses_of
 from fairlane.store.row_security import EVERYONE, Everyone
 from fairlane.store.statements import attempts, dependencies, history, lanes, organizations, rows

@@ -1,17 +1,20 @@
-"""Words of SQL that both databases understand, and statements that stand in files, so that any SQL tool opens them."""
+"""Words of SQL, statements that stand in files, so that any SQL tool opens them, and inserts of many rows."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Connection,
     FromClause,
     String,
     Subquery,
+    Table,
     TextClause,
     and_,
     literal,
@@ -19,8 +22,15 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql
+
+from fairlane.store.engine import engine_of
 
 _HERE: Final = files("fairlane.store")
+_MANY: Final = 4  # rows, from which on one statement of JSON is quicker than one for each
+# Of names, ids, numbers, moments, sealed texts and compact JSON none has one of these in it.
+_ROW: Final = "\n"
+_COLUMN: Final = "\x1e"
 
 
 def statement(path: str, *, without: str | None = None) -> TextClause:
@@ -71,3 +81,86 @@ def rows_given(*columns: str) -> Subquery:
 def as_given(rows: Iterable[Sequence[object]]) -> str:
     """Return the parameter `given`: JSON of an object, from which both databases read the rows by `json_each`."""
     return json.dumps(dict(enumerate(rows)))
+
+
+def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows with the same columns; many of them in one statement.
+
+    Raises:
+        IntegrityError, DataError
+    """
+    connection.execute(*_inserting(connection, table, rows))
+
+
+def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
+    """Insert rows with the same columns and different keys, or set their other columns where the primary key is there.
+
+    Many of them take one statement.
+    """
+    statement, values = _inserting(connection, table, rows)
+    connection.execute(_or_update(statement, table, tuple(rows[0])), values)
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, as `insert_many` does, but for those whose primary key is there: these stay as they are."""
+    statement, values = _inserting(connection, table, rows)
+    connection.execute(_or_nothing(statement), values)
+
+
+def _inserting(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> tuple[postgresql.Insert, Any]:
+    """Return the statement that inserts these rows, which is made once, and its values."""
+    engine = engine_of(connection)
+    return engine.insert_from_json(table, rows) if len(rows) >= _MANY else (engine.insert(table), rows)
+
+
+@cache
+def _or_nothing(statement: postgresql.Insert) -> postgresql.Insert:
+    return statement.on_conflict_do_nothing()
+
+
+@cache
+def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
+    keys = [column.name for column in table.primary_key.columns]
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def unnest_texts(columns: Mapping[str, str], name: str, number: str | None = None) -> str:
+    """Return PostgreSQL's FROM item of rows whose columns, of these types, are one parameter, made by `texts_of`.
+
+    One text costs far less than the driver's arrays of as many values, and than JSON that names each. It is read behind
+    OFFSET, where PostgreSQL does not see how many rows it has: else it would take a plan for any number of them to be
+    the dearer one, and plan the statement each time that it is run.
+
+    Args:
+        name: of the rows, and of the parameter.
+        number: the column that numbers the rows from 1; None = there is none.
+    """
+    arrays = ",".join(
+        f"string_to_array(t[{place}],E'\\n',''){'' if kind == 'text' else f'::{kind}[]'}"
+        for place, kind in enumerate(columns.values(), 1)
+    )
+    listed = ",".join([*columns, number] if number else columns)
+    rows = f"unnest({arrays}){' WITH ORDINALITY' if number else ''} AS r({listed})"
+    return f"(SELECT r.* FROM (SELECT string_to_array(:{name},E'\\x1e','') AS t OFFSET 0) AS p, {rows}) AS {name}"  # noqa: S608 - ours
+
+
+def texts_of(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return the parameter of `unnest_texts`, whose columns have this order.
+
+    An empty text is NULL. So is each of a column without values, and each of the last columns, if they are left out.
+    """
+    text = _COLUMN.join(map(_ROW.join, columns.values()))
+    rows = sum(len(given) - 1 for given in columns.values() if given)
+    if text.count(_ROW) != rows or text.count(_COLUMN) != len(columns) - 1:
+        raise ValueError("A value has a character in it that separates values.")
+    return text
+
+
+def joined(rows: Sequence[str]) -> str:
+    """Return the parameter of many rows; of each, `texts_of` has made one."""
+    if len(rows) == 1:
+        return rows[0]
+    return _COLUMN.join(map(_ROW.join, zip(*(row.split(_COLUMN) for row in rows), strict=True)))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, literal, select, union_all
 
 from fairlane import JobStatus
 from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState
-from fairlane.store.statements.whole import STATE, STATUS, WHOLE
+from fairlane.store.statements.rows import STATE, STATUS, WHOLE
 from fairlane.store.tables import (
     AnyRow,
     attempt_errors,

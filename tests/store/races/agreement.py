@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from fairlane import Fairlane, Job, JobStatus
 from fairlane.domain.statuses import TRANSITIONS
-from fairlane.store.statements.whole import select_whole
+from fairlane.store.statements.rows import select_whole
 from fairlane.store.tables import execution_log
 
 

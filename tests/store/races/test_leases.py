@@ -13,8 +13,8 @@ from fairlane.domain.outcomes import Outcome
 from fairlane.store import tables
 from fairlane.store.statements import attempts, workers
 from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.rows import select_whole
 from fairlane.store.statements.transition import Change, write_all
-from fairlane.store.statements.whole import select_whole
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once

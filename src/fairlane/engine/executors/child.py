@@ -35,13 +35,12 @@ from uuid import UUID
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.secrets import secret_values
 from fairlane.encryption.pieces import pieces_of
-from fairlane.engine.accept import storable
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import ending, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
-from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report
+from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report, storable
 from fairlane.jobtypes.parameters import Signature
 from fairlane.jobtypes.parameters_values import encode_result
 

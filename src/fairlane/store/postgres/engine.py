@@ -42,7 +42,6 @@ from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
-from fairlane.store.inserts import texts_of
 from fairlane.store.line import combined, rows_of
 from fairlane.store.liveness import (
     ask_idle_connections,
@@ -53,6 +52,7 @@ from fairlane.store.liveness import (
 from fairlane.store.response_timeout import ResponseTimeout, bound
 from fairlane.store.row_logins import LENT, role_for
 from fairlane.store.row_security import SETTING, named
+from fairlane.store.sql import texts_of
 from fairlane.store.statements import dedup, new_jobs
 from fairlane.store.statements.claim import Claimed, Wanted, alone
 from fairlane.store.statements.drafts import Draft, Fresh

@@ -19,8 +19,8 @@ from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.rows import HAS_STATE, STATUS, WHOLE
 from fairlane.store.statements.transition import SYSTEM, Ended, write
-from fairlane.store.statements.whole import HAS_STATE, STATUS, WHOLE
 from fairlane.store.tables import jobs
 
 _MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Table, and_, cast, li
 from fairlane.domain.jobs import Artifact
 from fairlane.store.engine import engine_of
 from fairlane.store.sql import as_given, is_row, rows_given
-from fairlane.store.statements.whole import HAS_STATE, STATUS, with_state
+from fairlane.store.statements.rows import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
 _lines: Final = rows_given("place", "level", "message")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, tuple_
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.origin import origin
-from fairlane.store.inserts import insert_many
+from fairlane.store.sql import insert_many
 from fairlane.store.tables import AnyRow, audit
 
 PLATFORM: Final = ""  # in the place of an organization: it concerns all of them

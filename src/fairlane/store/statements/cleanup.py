@@ -26,7 +26,7 @@ from fairlane.domain.statuses import Resolution
 from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.sql import is_row
 from fairlane.store.statements import doomed_files, feed
-from fairlane.store.statements.whole import STATUS, with_state
+from fairlane.store.statements.rows import STATUS, with_state
 from fairlane.store.tables import (
     AnyRow,
     artifacts,

@@ -29,8 +29,8 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus, Resolution
 from fairlane.store.sql import is_row
 from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.locks import lock_job
+from fairlane.store.statements.rows import STATUS, with_state
 from fairlane.store.statements.transition import write
-from fairlane.store.statements.whole import STATUS, with_state
 from fairlane.store.tables import AnyRow, dead_letters, jobs
 
 

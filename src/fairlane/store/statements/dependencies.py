@@ -42,8 +42,8 @@ from fairlane.domain.graph import Edge
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.sql import as_given, fixed, is_row, rows_given
 from fairlane.store.statements.locks import lock
+from fairlane.store.statements.rows import HAS_STATE, STATE, WHOLE
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
-from fairlane.store.statements.whole import HAS_STATE, STATE, WHOLE
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500

@@ -30,8 +30,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
 from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, Resolution
 from fairlane.store.sql import fixed, is_row
-from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
-from fairlane.store.statements.whole import STATE, STATUS, WHOLE
+from fairlane.store.statements.rows import STATE, STATUS, WHOLE, WITHOUT_KEYS, Opener, jobs_of, select_jobs
 from fairlane.store.tables import DEFAULT_QUEUE, dead_letters, ended, jobs, labels, live
 
 

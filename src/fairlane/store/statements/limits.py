@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import insert_many
+from fairlane.store.sql import insert_many
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import live, quotas, submissions
 

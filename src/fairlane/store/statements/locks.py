@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, select
 
 from fairlane.store.engine import engine_of
-from fairlane.store.statements.whole import select_whole
+from fairlane.store.statements.rows import select_whole
 from fairlane.store.tables import AnyRow, ended, jobs, live
 
 

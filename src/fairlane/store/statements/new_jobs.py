@@ -22,9 +22,9 @@ from fairlane.domain.jobs import Job, job_of
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus, OrganizationStatus
 from fairlane.domain.transitions import SUBMITTED
 from fairlane.store.clock import DatabaseClock
-from fairlane.store.inserts import joined, texts_of, unnest_texts
 from fairlane.store.line import Line
 from fairlane.store.row_security import SETTING, milliseconds, named
+from fairlane.store.sql import joined, texts_of, unnest_texts
 from fairlane.store.statements.drafts import Draft, Fresh, Kind, organizations_of_unsealed
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant

@@ -13,8 +13,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import upsert
-from fairlane.store.sql import as_given, fixed, given, is_row
+from fairlane.store.sql import as_given, fixed, given, is_row, upsert
 from fairlane.store.tables import AnyRow, live, members, organizations
 
 # One, as mostly, has a statement that stands ready.

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, fu
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import upsert
-from fairlane.store.sql import is_row
+from fairlane.store.sql import is_row, upsert
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 

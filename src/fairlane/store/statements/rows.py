@@ -1,4 +1,8 @@
-"""From rows to the values of `domain.jobs`, and the columns that take part."""
+"""A job with all that is known of it: the columns of its facts and its state, and from its row to a `Job`.
+
+The state comes from whichever table it stands in, for reads by key, and for what a list has found. Nothing is found
+quickly by a state's column here: ask `live` or `ended` for that.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
@@ -9,8 +13,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Join,
+    Label,
     Select,
     String,
+    Table,
     and_,
     bindparam,
     case,
@@ -26,16 +33,41 @@ from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import shown_labels, shown_object
 from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus
 from fairlane.store.sql import fixed, is_row
-from fairlane.store.statements.whole import (
-    COLUMNS,
-    HAS_STATE,
-    STATE,
-    WHOLE,
-    WITHOUT_PARAMETERS,
-    select_whole,
-    with_state,
-)
-from fairlane.store.tables import AnyRow, checkpoints, job_parents, jobs, live, progress
+from fairlane.store.tables import AnyRow, checkpoints, ended, job_parents, jobs, live, progress
+
+
+def _of_job(state: Table) -> ColumnElement[bool]:
+    return is_row(state, jobs.c.organization_id, jobs.c.id)
+
+
+def with_state(found: FromClause) -> Join:
+    """Add each job's state to rows that have its facts. A statement has one snapshot, in which a job stands once."""
+    return found.outerjoin(live, _of_job(live)).outerjoin(ended, _of_job(ended))
+
+
+WHOLE: Final = with_state(jobs)
+# The application's session may plant facts without a state. They are no job.
+HAS_STATE: Final = or_(live.c.id.is_not(None), ended.c.id.is_not(None))
+
+
+def _state() -> Mapping[str, Label[Any]]:
+    columns: dict[str, ColumnElement[Any]] = {**ended.c, **live.c}
+    shared = {name for name in columns if name in live.c and name in ended.c}
+    columns |= {name: func.coalesce(live.c[name], ended.c[name], type_=live.c[name].type) for name in shared}
+    return {name: column.label(name) for name, column in columns.items() if name not in jobs.c}
+
+
+STATE: Final[Mapping[str, Label[Any]]] = _state()
+STATUS: Final = STATE["status"]
+COLUMNS: Final = (*jobs.c, *STATE.values())
+# Each job may have megabytes of parameters, so that whoever reads many jobs takes these columns.
+WITHOUT_PARAMETERS: Final = tuple(column for column in COLUMNS if column is not jobs.c.parameters)
+
+
+def select_whole(*, with_parameters: bool = True) -> Select[Any]:
+    """Select jobs with the columns of their facts and of their state. The caller adds the organization."""
+    return select(*(COLUMNS if with_parameters else WITHOUT_PARAMETERS)).select_from(WHOLE).where(HAS_STATE)
+
 
 # One row for each job: a list of 100 jobs has up to 100,000 parents, and a row of each costs Python seconds.
 _PARENTS: Final = (

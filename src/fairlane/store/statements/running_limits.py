@@ -16,8 +16,7 @@ from sqlalchemy import Connection, TextClause, delete, select, text
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
 from fairlane.store.engine import DatabaseEngine, engine_of
-from fairlane.store.inserts import insert_many, insert_missing, upsert
-from fairlane.store.sql import as_given, given, is_row
+from fairlane.store.sql import as_given, given, insert_many, insert_missing, is_row, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.

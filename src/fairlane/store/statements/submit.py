@@ -16,7 +16,7 @@ from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import insert_many
+from fairlane.store.sql import insert_many
 from fairlane.store.statements import admission, dependencies, limits, new_jobs
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, Fresh, at

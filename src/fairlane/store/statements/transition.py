@@ -16,9 +16,8 @@ from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store import burials
 from fairlane.store.engine import engine_of
-from fairlane.store.inserts import insert_many, insert_missing, upsert
 from fairlane.store.row_ending import end_waiting, may_delete
-from fairlane.store.sql import is_row
+from fairlane.store.sql import insert_many, insert_missing, is_row, upsert
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,

@@ -15,8 +15,7 @@ from fairlane.domain.blame import LostAttempt, judge
 from fairlane.domain.outcomes import Lost
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
-from fairlane.store.inserts import insert_many, upsert
-from fairlane.store.sql import fixed
+from fairlane.store.sql import fixed, insert_many, upsert
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.tables import AnyRow, live, locked_organizations, workers
 
