@@ -51,7 +51,7 @@ REACHED: Final = {
     "ctx.parents": "engine.context.Parent",
 }
 # What tests of applications import from elsewhere.
-TESTING: Final = ("testing.clock.ManualClock", "testing.context.RecordingContext")
+TESTING: Final = ("testing.ManualClock", "testing.RecordingContext")
 # Classes that are no dataclasses and that people make objects of.
 CONSTRUCTED: Final = ("Fairlane", "ManualClock", "RecordingContext")
 # The page of each public name, in the page's order.
