@@ -17,12 +17,12 @@ from fairlane.domain.arguments import Seconds, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import require_user_id, storable
-from fairlane.store.row_security import EVERYONE, Administered, Scope
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority, operator_rights
+from fairlane.tenancy.authority import operator_rights
 from fairlane.tenancy.directory import Directory, Membership
 from fairlane.tenancy.tenants import Tenants, unknown
 
@@ -42,7 +42,6 @@ class Tokens:
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
         self._directory = directory
-        self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
 
     def create(
@@ -74,14 +73,13 @@ class Tokens:
             ConfigurationError: `as_user` is neither a member nor an operator, or is disabled, or a value is wrong.
         """
         require_user_id(as_user)
-        storable(organization=organization, user=user)
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None
         length = _length(expires_in) if expires_in is not None else None
-        self._check_organization(organization)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor = self._authority.actor(organization, user, Right.TOKENS_CHANGE)
-        membership = self._authority.membership(organization, as_user) if organization is not None else None
+        actor = self._tenants.actor(organization, user, Right.TOKENS_CHANGE)
+        self._check_organization(organization)
+        membership = self._tenants.membership(organization, as_user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
             # Locked, so that whoever disables or deletes the user, revokes the token or ends a membership, waits and
@@ -157,10 +155,10 @@ class Tokens:
         Raises:
             OrganizationNotFound, PermissionDenied
         """
-        storable(organization=organization, user=user)
-        actor, place = self._authority.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.PLATFORM
+        actor, place = self._tenants.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.PLATFORM
 
         def work(connection: Connection) -> bool:
+            # Asked once it is known whose the token is.
             found = credentials.find_token(connection, place, token)
             actor.refuse_unless_may(connection, full=found is not None and found.user_id != user)
             now = self._database.clock.now(connection)
@@ -169,7 +167,7 @@ class Tokens:
             return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.
-        return self._tenants.write(work, organization, of=_changed(organization))
+        return self._tenants.write(work, organization)
 
     def principal(self, secret: str) -> Principal | None:
         """Return whose token this is; None if it is none, was revoked or has expired."""
@@ -196,11 +194,12 @@ class Tokens:
             now = self._database.clock.now(connection)
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
-        self._database.write(work, of=_changed(organization), lock_seconds=_LOCK_WAIT)
+        of = Administered(organization) if organization else EVERYONE
+        self._database.write(work, of=of, lock_seconds=_LOCK_WAIT)
 
     def _check_organization(self, organization: str | None) -> None:
         if organization is not None and organization not in self._directory.organizations([organization]):
-            raise unknown(organization, is_stored=not self._authority.is_of_host)
+            raise unknown(organization, is_stored=not self._tenants.is_of_host)
 
 
 def _check_holder(
@@ -259,10 +258,6 @@ def _length(expires_in: Seconds) -> timedelta:
     if number > _LONGEST:
         raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; leave it out for ever.")
     return timedelta(seconds=number)
-
-
-def _changed(organization: str | None) -> Scope:
-    return Administered(organization) if organization else EVERYONE
 
 
 def _token(row: AnyRow) -> Token:

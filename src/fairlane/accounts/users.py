@@ -19,7 +19,7 @@ from fairlane.store.statements import audit, credentials, organizations
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import operator_rights, refuse_unless_operator
+from fairlane.tenancy.authority import Actor, Told, operator_rights
 
 SESSION: Final = timedelta(hours=12)
 LINK: Final = timedelta(minutes=10)
@@ -60,14 +60,10 @@ class Users:
             ConfigurationError: a value is wrong.
         """
         require_user_id(user_id)
-        storable(user=user)
         kept = hashed(password) if password is not None else None
         more = _operator_rights_of(rights, operator=operator)
 
-        def work(connection: Connection) -> User:
-            refuse_unless_operator(
-                connection, user, Right.MEMBERS_CHANGE, also=_needed(more, kept, of_members=of_members)
-            )
+        def work(connection: Connection) -> tuple[User, Told]:
             if credentials.find_user(connection, user_id) is not None:
                 raise UserExists(f"There is a user {user_id} already; change them instead.")
             now = self._database.clock.now(connection)
@@ -76,10 +72,10 @@ class Users:
             values = {"id": user_id, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
             given = {"operator": operator, "rights": more, **_with_password(kept)}
-            audit.record(connection, now, None, user or SYSTEM, "users.create", user_id, after=given)
-            return _found_user(connection, user_id)
+            return _found_user(connection, user_id), Told(user_id, after=given, at=now)
 
-        return self._database.write(work, of=EVERYONE)
+        also = _needed(more, kept, of_members=of_members)
+        return Actor(user, Right.MEMBERS_CHANGE).change(self._database, "users.create", work, also=also)
 
     def list(self) -> tuple[User, ...]:
         """Return all users, by id."""
@@ -112,8 +108,9 @@ class Users:
             ConfigurationError: there is no such user, or a value is wrong.
             PermissionDenied: they are a member of an organization, and may not get a password.
         """
-        storable(user_id=user_id, user=user)
+        storable(user_id=user_id)
         kept = hashed(password) if password is not None else None
+        actor = Actor(user, Right.MEMBERS_CHANGE)
 
         def work(connection: Connection) -> User:
             # Locked before anybody is asked: another may change them meanwhile and so take the rights of `user`.
@@ -121,7 +118,7 @@ class Users:
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
             also = _needed([*before.rights, *more], kept, of_members=of_members)
-            refuse_unless_operator(connection, user, Right.MEMBERS_CHANGE, also=also)
+            actor.refuse_unless_may(connection, also=also)
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user_id, user, of_members=of_members)
@@ -146,25 +143,20 @@ class Users:
     def delete(self, user_id: str, *, user: str | None = None) -> bool:
         """Delete a user and their sessions, and revoke their tokens and what was made with them. False: there was none.
 
-        Tokens of organizations, too. Memberships of the same id stay. Whoever is not to come
-        in by an identity provider either is disabled instead.
+        Tokens of organizations, too. Memberships of the same id stay. Whoever is not to come in by an identity provider
+        either is disabled instead.
         """
-        storable(user_id=user_id, user=user)
+        storable(user_id=user_id)
 
-        def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, Right.MEMBERS_CHANGE)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             deleted = credentials.delete_user(connection, user_id)
-            if deleted is not None:
-                now = self._database.clock.now(connection)
-                audit.record(
-                    connection, now, None, user or SYSTEM, "users.delete", user_id, before=_told(_user_of(deleted))
-                )
-                credentials.audit_revoked(
-                    connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now)
-                )
-            return deleted is not None
+            if deleted is None:
+                return False, None
+            now = self._database.clock.now(connection)
+            credentials.audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
+            return True, Told(user_id, _told(_user_of(deleted)), at=now)
 
-        return self._database.write(work, of=EVERYONE)
+        return Actor(user, Right.MEMBERS_CHANGE).change(self._database, "users.delete", work)
 
     def log_in(self, user_id: str, password: str) -> str:
         """Check a password and open a session; returns its secret, which is not kept.
@@ -236,15 +228,14 @@ class Users:
         Raises:
             ConfigurationError: there is no such user.
         """
-        storable(user_id=user_id, user=user)
+        storable(user_id=user_id)
 
-        def work(connection: Connection) -> str:
+        def work(connection: Connection) -> tuple[str, Told]:
             found = _found_user(connection, user_id)
             now = self._database.clock.now(connection)
-            audit.record(connection, now, None, user or SYSTEM, "users.link", found.id)
-            return _opened(connection, now, found.id, LINK, is_link=True)
+            return _opened(connection, now, found.id, LINK, is_link=True), Told(found.id, at=now)
 
-        return self._database.write(work, of=EVERYONE)
+        return Actor(user, Right.MEMBERS_CHANGE).change(self._database, "users.link", work)
 
     def redeem(self, secret: str) -> str:
         """Exchange the secret of a link for that of a session.

@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, InstallationError
 from fairlane.domain.organizations import OrganizationKey
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.encryption.artifacts import ArtifactStorage
@@ -17,15 +17,16 @@ from fairlane.encryption.keyring import MAX_AGE, SECRET_VERSION, Keyring, Master
 from fairlane.encryption.resealing import BATCH, Batch, SealedFiles, outlast_writers, seal_files, seal_texts
 from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.store.row_security import EVERYONE, Administered
-from fairlane.store.statements import audit, resealing
 from fairlane.store.statements import keys as statements
+from fairlane.store.statements import resealing
 from fairlane.store.statements.resealing import Sealed
-from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
+from fairlane.tenancy.authority import Actor, Told, Work
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
+T = TypeVar("T")
 # Seconds from a change of keys to when whoever goes by what was before writes already: as long as keys are kept, and as
 # long again for a transaction that had asked just before. Those that write then are outlasted; later ones go by it.
 SETTLING: Final = 2 * MAX_AGE
@@ -69,21 +70,20 @@ class Keys:
             ConfigurationError: there is no master key, or the extra `crypto` is not installed.
         """
         self._tenants.require(organization, deleted_too=False)
-        storable(user=user)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> tuple[None, Told | None]:
             rows, now = statements.lock(connection, organization), self._database.clock.now(connection)
             if _active(rows) is not None:
-                return
+                return None, None
             version = max((row.version for row in rows), default=SECRET_VERSION) + 1
             if not statements.add(connection, now, organization, version, self._new(organization, version)):
-                return  # somebody else is at it
+                return None, None  # somebody else is at it
             secret = self._new(organization, SECRET_VERSION)
             if not statements.add(connection, now, organization, SECRET_VERSION, secret):
                 statements.replace(connection, now, organization, SECRET_VERSION, secret)
-            _record(connection, now, organization, user, "enable", after={"version": version})
+            return None, Told(organization, after={"version": version}, at=now)
 
-        return self._changed(organization, work)
+        return self._changed(organization, user, "enable", work)
 
     def rotate(self, *, organization: str, user: str | None = None) -> OrganizationKey:
         """Give the organization a new version of its key, for what is stored from now on.
@@ -96,9 +96,8 @@ class Keys:
             ConfigurationError: the organization has no key, or there is no master key.
         """
         self._tenants.require(organization, deleted_too=False)
-        storable(user=user)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> tuple[None, Told]:
             rows, now = statements.lock(connection, organization), self._database.clock.now(connection)
             active = _active(rows)
             if active is None:
@@ -106,11 +105,9 @@ class Keys:
             statements.retire(connection, organization, active)
             version = max(row.version for row in rows) + 1
             statements.add(connection, now, organization, version, self._new(organization, version))
-            _record(
-                connection, now, organization, user, "rotate", before={"version": active}, after={"version": version}
-            )
+            return None, Told(organization, {"version": active}, {"version": version}, at=now)
 
-        return self._changed(organization, work)
+        return self._changed(organization, user, "rotate", work)
 
     def list(self, *, organization: str) -> tuple[OrganizationKey, ...]:
         """Return the versions of the organization's key, the newest first; none where it has no encryption."""
@@ -138,18 +135,16 @@ class Keys:
             OrganizationNotFound
         """
         self.list(organization=organization)  # one that was deleted may have keys still
-        storable(user=user)
 
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> tuple[int, Told | None]:
             now = self._database.clock.now(connection)
             statements.lock(connection, organization)
             destroyed = statements.destroy(connection, now, organization)
             resealing.forget_hashes(connection, organization)  # plain ones from before the key are among them
-            if destroyed:
-                _record(connection, now, organization, user, "destroy", before={"keys": destroyed - 1})
-            return max(destroyed - 1, 0)  # without the secret of the hashes
+            keys = max(destroyed - 1, 0)  # without the secret of the hashes
+            return keys, Told(organization, {"keys": keys}, at=now) if destroyed else None
 
-        destroyed = self._database.write(work, of=Administered(organization))
+        destroyed = self._change(organization, user, "destroy", work)
         self._keyring.forget(organization)
         self._database.scrub(organization_keys.name, self._owner_url)
         return destroyed
@@ -241,12 +236,9 @@ class Keys:
             done += self._hide(ring, hide)
         files = seal_files(self._database, self._artifacts, ring)
 
-        def work(connection: Connection) -> None:
-            now = self._database.clock.now(connection)
-            counts = {"texts": done, "files": files.done, "files_not_found": files.missing}
-            _record(connection, now, organization, user, "reencrypted", after={"version": ring.active, **counts})
-
-        self._database.write(work, of=Administered(organization))
+        counts = {"texts": done, "files": files.done, "files_not_found": files.missing}
+        told = Told(organization, after={"version": ring.active, **counts})
+        self._change(organization, user, "reencrypted", lambda _: (None, told))
         return done, files
 
     def _reencrypt_column(self, ring: Ring, where: Sealed) -> int:
@@ -277,15 +269,7 @@ class Keys:
         With it the audit is told what begins here, as it may be cut off before its end.
         """
 
-        def work(connection: Connection) -> None:
-            _record(
-                connection,
-                self._database.clock.now(connection),
-                organization,
-                user,
-                "reencrypt",
-                after={"version": version},
-            )
+        def work(connection: Connection) -> tuple[None, Told]:
             for row in statements.lock(connection, organization):
                 if row.state == KeyState.DESTROYED or self._master.wrapped_by_newest(row.wrapped_key):
                     continue
@@ -293,17 +277,22 @@ class Keys:
                 statements.wrap_anew(
                     connection, organization, row.version, self._master.wrap(organization, row.version, key)
                 )
+            return None, Told(organization, after={"version": version})
 
         try:
-            self._database.write(work, of=Administered(organization))
+            self._change(organization, user, "reencrypt", work)
         except KeyNotHere as error:
             raise InstallationError(str(error)) from None
 
     def _new(self, organization: str, version: int) -> str:
         return self._master.wrap(organization, version, os.urandom(KEY_BYTES))
 
-    def _changed(self, organization: str, work: Callable[[Connection], None]) -> OrganizationKey:
-        self._database.write(work, of=Administered(organization))
+    def _change(self, organization: str, user: str | None, verb: str, work: Work[T]) -> T:
+        actor = Actor(user, Right.ORGANIZATION_CHANGE, organization)
+        return actor.change(self._database, f"keys.{verb}", work, of=Administered(organization))
+
+    def _changed(self, organization: str, user: str | None, verb: str, work: Work[None]) -> OrganizationKey:
+        self._change(organization, user, verb, work)
         self._keyring.forget(organization)
         return self.list(organization=organization)[0]
 
@@ -332,7 +321,3 @@ def _no_key(organization: str) -> ConfigurationError:
     return ConfigurationError(
         f"Organization {organization} has no encryption key; give it one: fairlane keys enable -o {organization}"
     )
-
-
-def _record(connection: Connection, now: datetime, organization: str, user: str | None, verb: str, **what: Any) -> None:
-    audit.record(connection, now, organization, user or SYSTEM, f"keys.{verb}", organization, **what)

@@ -39,7 +39,7 @@ from fairlane.store.statements.locks import lock, lock_job
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority, is_operator
+from fairlane.tenancy.authority import is_operator
 from fairlane.tenancy.directory import Directory, Membership
 from fairlane.tenancy.tenants import Tenants
 
@@ -87,7 +87,6 @@ class JobControl:
     ) -> None:
         self._database = database
         self._lock_seconds = lock_seconds
-        self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
         self._catalogue = catalogue
         self._keyring = keyring
@@ -133,7 +132,7 @@ class JobControl:
         Raises:
             PermissionDenied, StorageUnavailable, OrganizationNotFound
         """
-        membership_of = self._authority.membership(organization, user)
+        membership_of = self._tenants.membership(organization, user)
 
         def work(connection: Connection) -> frozenset[UUID]:
             with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):
@@ -264,7 +263,7 @@ class JobControl:
         """
         key = job_id_of(job, organization)
         storable(user=user)
-        membership_of = self._authority.membership(organization, user)
+        membership_of = self._tenants.membership(organization, user)
 
         def change(connection: Connection) -> T:
             with engine_of(connection).lock_timeout(connection, min(self._lock_seconds, self._database.lock_seconds)):

@@ -8,12 +8,9 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import WorkerNotFound
 from fairlane.domain.metrics import WorkerView
 from fairlane.domain.permissions import Right
-from fairlane.domain.texts import storable
-from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit, workers
-from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import refuse_unless_operator
+from fairlane.tenancy.authority import Actor, Told
 
 
 class Workers:
@@ -39,16 +36,13 @@ class Workers:
             WorkerNotFound: no live worker has the id.
             PermissionDenied
         """
-        storable(user=user)
 
-        def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[None, Told]:
             name = workers.request_drain(connection, worker_id)
             if name is None:
                 raise WorkerNotFound(
                     f"There is no live worker {worker_id}; `fairlane workers list` shows which there are."
                 )
-            now = self._database.clock.now(connection)
-            audit.record(connection, now, None, user or SYSTEM, "workers.drain", worker_id, after={"name": name})
+            return None, Told(worker_id, after={"name": name})
 
-        self._database.write(work, of=EVERYONE)
+        Actor(user, Right.ORGANIZATION_CHANGE).change(self._database, "workers.drain", work)

@@ -15,7 +15,6 @@ from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.jobs import job_type_not_found
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.metrics import PauseView
-from fairlane.domain.permissions import Right
 from fairlane.domain.texts import ORGANIZATION_IDS, storable
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.jobtypes.options import Options, rate_window
@@ -26,7 +25,7 @@ from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import refuse_unless_operator
+from fairlane.tenancy.authority import Told
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.pausing import Pausable, Pauses
 from fairlane.tenancy.tenants import Tenants
@@ -130,25 +129,23 @@ class JobTypes(Pauses):
             InvalidParameters: a text that can't be stored.
             JobTypeNotFound, OrganizationNotFound, PermissionDenied
         """
-        storable(name=name, organization=organization, user=user)
+        storable(name=name)
         pair = Pair(organization, name)
 
-        def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             found = breakers.lock_open(connection, pair)
             now = self._database.clock.now(connection)
-            was_open = found is not None and breakers.change(connection, found, found.closed(now))
-            if found is not None and was_open:
-                before = {"until": found.until}
-                self._record(connection, user, "close_breaker", name, organization, before=before)
-            else:
+            if found is None or not breakers.change(connection, found, found.closed(now)):
                 self._require(connection, name)
-            return was_open
+                return False, None
+            return True, Told(name, {"until": found.until}, at=now)
 
-        was_open = self._tenants.write(work, organization, of=EVERYONE)
+        was_open = self._change("close_breaker", name, user, work, organization)
         if was_open:
             self._database.hint()
             self._emit(BreakerClosed(organization, name, user or SYSTEM))
+        else:
+            self._tenants.require(organization)
         return was_open
 
     def enable(self, name: str, *, user: str | None = None) -> None:
@@ -178,10 +175,9 @@ class JobTypes(Pauses):
             StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
-        storable(name=name, user=user)
+        storable(name=name)
 
-        def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[None, Told]:
             # Removed first: from then on no submission begins, and those that had begun are seen.
             if not statements.remove(connection, name):
                 raise job_type_not_found(name)
@@ -190,9 +186,9 @@ class JobTypes(Pauses):
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
                 )
             running_limits.forget_type(connection, name)
-            self._record(connection, user, "delete", name)
+            return None, Told(name)
 
-        self._database.write(work, of=EVERYONE)
+        self._change("delete", name, user, work)
 
     def limit(
         self,
@@ -217,7 +213,6 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound, OrganizationNotFound, ConfigurationError, PermissionDenied
         """
-        storable(user=user)
         changes: dict[str, Any] = {}
         if max_running is not INHERIT:
             changes["max_running"] = count("max_running", max_running)
@@ -229,18 +224,16 @@ class JobTypes(Pauses):
         if organization is not None:
             self._tenants.require(organization, deleted_too=False)
 
-        def work(connection: Connection) -> JobTypeLimit:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
-            row = self._require(connection, name)
+        def work(connection: Connection) -> tuple[JobTypeLimit, Told | None]:
+            row, told = self._require(connection, name), None
             if changes:
                 before = running_limits.overrides(connection).get(subject, {})
                 _refuse_window_alone(_limit(subject, row.options, {**before, **changes}), changes)
                 running_limits.set_limit(connection, subject, changes)
-                was = {one: before[one] for one in changes if one in before}
-                self._record(connection, user, "limit", name, organization, before=was or None, after=changes)
-            return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
+                told = Told(name, {one: before[one] for one in changes if one in before} or None, changes)
+            return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {})), told
 
-        limited = self._database.write(work, of=EVERYONE)
+        limited = self._change("limit", name, user, work, organization)
         self._database.hint()  # there may be room now
         return limited
 
@@ -250,19 +243,18 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound, OrganizationNotFound, PermissionDenied
         """
-        storable(user=user)
         subject = _limit_subject(name, organization)
 
-        def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             before = running_limits.reset_limit(connection, subject)
-            if before is not None:
-                self._record(connection, user, "reset_limit", name, organization, before=before)
-            else:
+            if before is None:
                 self._require(connection, name)
-            return before is not None
+                return False, None
+            return True, Told(name, before)
 
-        was_set = self._tenants.write(work, organization, of=EVERYONE)
+        was_set = self._change("reset_limit", name, user, work, organization)
+        if not was_set and organization is not None:
+            self._tenants.require(organization)
         self._database.hint()
         return was_set
 
@@ -296,16 +288,14 @@ class JobTypes(Pauses):
         return row
 
     def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
-        storable(name=name, user=user)
+        storable(name=name)
 
-        def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[None, Told]:
             row = self._require(connection, name)
             statements.set_enabled(connection, name, enabled=enabled)
-            verb, before, after = "enable" if enabled else "disable", {"enabled": row.enabled}, {"enabled": enabled}
-            self._record(connection, user, verb, name, before=before, after=after)
+            return None, Told(name, {"enabled": row.enabled}, {"enabled": enabled})
 
-        self._database.write(work, of=EVERYONE)
+        self._change("enable" if enabled else "disable", name, user, work)
 
 
 def _limit_subject(job_type: str, organization: str | None) -> Subject:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import starmap
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
@@ -24,17 +24,18 @@ from fairlane.jobtypes.catalogue import Catalogue, RegisteredType
 from fairlane.schedules.drafts import ScheduleDraft
 from fairlane.schedules.rows import after_last, judged, schedule_of, to_judge, told, unknown
 from fairlane.schedules.ticks import SCHEDULE, TICK, Ticks, opened
-from fairlane.store.row_security import EVERYONE, Administered
-from fairlane.store.statements import audit, organizations
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Actor, Authority
+from fairlane.tenancy.authority import Told, Work
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
+T = TypeVar("T")
 MOST: Final = 1000  # schedules of an organization
 # Characters of parameters, as they are stored, of which a list says whether they fit: that takes 20 ms at most.
 _LONGEST: Final = 10_000
@@ -53,7 +54,6 @@ class Schedules:
     ) -> None:
         self._database = database
         self._catalogue = catalogue
-        self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
         self._submitter = submitter
         self._keyring = keyring
@@ -104,7 +104,7 @@ class Schedules:
             PermissionDenied: `user` may not.
         """
         acting = user if as_user is INHERIT else as_user
-        storable(organization=organization, as_user=acting, user=user)
+        storable(organization=organization, as_user=acting)
         wanted = ScheduleDraft(
             organization,
             _name(name),
@@ -120,14 +120,13 @@ class Schedules:
             _labels(labels or {}),
         )
         self._submitter.register_types([wanted.job_type])
-        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
         while True:
             seen, plain = self._database.read(
                 lambda connection: self._seen(connection, wanted, parameters, user, sees_payload=sees_payload),
                 of=organization,
             )
             ready = self._submitter.prepare([wanted.submission(None, uuid7(), plain)], self._database)
-            made = self._put(wanted, seen, ready, actor, user)
+            made = self._put(wanted, seen, ready, user)
             if made is not None:  # else somebody has changed, put or deleted it meanwhile
                 return made
 
@@ -203,24 +202,18 @@ class Schedules:
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied, SubmissionError
         """
-        storable(organization=organization, name=name, user=user)
+        storable(name=name)
         seen = self._tenants.read(lambda connection: self._row(connection, organization, name), of=organization)
         ready = self.ticks.prepare(self._database, seen)
-        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
 
-        def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
-            actor.refuse_unless_may(connection, full=True)
+        def work(connection: Connection) -> tuple[tuple[Job, Sequence[Live]], Told]:
             row = self._row(connection, organization, name)
             if not statements.is_same(row, seen):
                 raise StorageUnavailable(f"Schedule {name} was changed just now; nothing was submitted, try again.")
             job, news = self.ticks.job(connection, row, None, ready)
-            now = self._database.clock.now(connection)
-            audit.record(
-                connection, now, organization, user or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
-            )
-            return job, news
+            return (job, news), Told(name, after={"job": str(job.id)})
 
-        job, news = self._database.write(work, of=Administered(organization))
+        job, news = self._changed(organization, "submit", user, work)
         self._database.hint()
         self.ticks.tell(news)
         return job
@@ -231,18 +224,15 @@ class Schedules:
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
         """
-        storable(organization=organization, name=name, user=user)
-        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
+        storable(name=name)
 
-        def work(connection: Connection) -> None:
-            actor.refuse_unless_may(connection, full=True)
+        def work(connection: Connection) -> tuple[None, Told]:
             row = statements.lock(connection, organization, name)
             if row is None or not statements.remove(connection, organization, name):
                 raise unknown(organization, name)
-            now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, user or SYSTEM, "schedules.delete", name, before=told(row))
+            return None, Told(name, told(row))
 
-        self._tenants.write(work, organization)
+        self._changed(organization, "delete", user, work)
 
     def _seen(
         self,
@@ -267,28 +257,23 @@ class Schedules:
             )
         return seen, wanted.plain(seen, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
 
-    def _put(
-        self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, actor: Actor, user: str | None
-    ) -> Schedule | None:
+    def _put(self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, user: str | None) -> Schedule | None:
         """Create it, or change what is there; None if that is not what was seen."""
         organization, name = wanted.organization, wanted.name
 
-        def work(connection: Connection) -> Schedule | None:
-            actor.refuse_unless_may(connection, full=True)
+        def work(connection: Connection) -> tuple[Schedule | None, Told | None]:
             # Before its schedules, as its deletion has it, too: so none is put that it would not see.
             organizations.hold(connection, organization)
             before = statements.lock(connection, organization, name)
             now = self._database.clock.now(connection)
             if not statements.is_same(before, seen) or not self._store(connection, wanted, before, ready, now):
-                return None
+                return None, None
             earlier = told(before) if before is not None else None
             row = self._row(connection, organization, name)
-            audit.record(
-                connection, now, organization, user or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
-            )
-            return schedule_of(row, self._keyring.shown(connection), now)
+            made = schedule_of(row, self._keyring.shown(connection), now)
+            return made, Told(name, earlier, told(row), at=now)
 
-        return self._database.write(work, of=Administered(organization))
+        return self._changed(organization, "put", user, work)
 
     def _store(
         self, connection: Connection, wanted: ScheduleDraft, before: AnyRow | None, ready: Ready, now: datetime
@@ -321,24 +306,23 @@ class Schedules:
         user: str | None,
         change: Callable[[AnyRow, datetime], dict[str, Any]],
     ) -> Schedule:
-        storable(organization=organization, name=name, user=user)
-        actor = self._authority.actor(organization, user, Right.SCHEDULES_CHANGE)
+        storable(name=name)
 
-        def work(connection: Connection) -> _Unjudged:
-            actor.refuse_unless_may(connection, full=True)
+        def work(connection: Connection) -> tuple[_Unjudged, Told | None]:
             row = statements.lock(connection, organization, name)
             if row is None:
                 raise unknown(organization, name)
-            now = self._database.clock.now(connection)
+            now, changed = self._database.clock.now(connection), None
             if values := change(row, now):
                 statements.change(connection, organization, row.id, values)
-                before, after = ({"paused_by": who} for who in (row.paused_by, values["paused_by"]))
-                audit.record(
-                    connection, now, organization, user or SYSTEM, f"schedules.{verb}", name, before=before, after=after
-                )
-            return self._shown(connection, [self._row(connection, organization, name)])[0]
+                changed = Told(name, {"paused_by": row.paused_by}, {"paused_by": values["paused_by"]}, at=now)
+            return self._shown(connection, [self._row(connection, organization, name)])[0], changed
 
-        return judged(*self._tenants.write(work, organization))
+        return judged(*self._changed(organization, verb, user, work))
+
+    def _changed(self, organization: str, verb: str, user: str | None, work: Work[T]) -> T:
+        action, right = f"schedules.{verb}", Right.SCHEDULES_CHANGE
+        return self._tenants.change(action, work, organization, user, right, full=True)
 
     def _shown(self, connection: Connection, rows: Sequence[AnyRow], longest: float = inf) -> Sequence[_Unjudged]:
         """Return what people are told of rows, and what `judged` takes: the types are as workers have them."""

@@ -1,95 +1,122 @@
-"""Whether whoever changes something still may, asked in the transaction of the change.
+"""One change by somebody, in one transaction: asked whether they still may, made, and told to the audit.
 
 Who sent a request was asked for their rights before, and may have lost them meanwhile. So each verb says which right it
 takes. Code that calls a verb itself is trusted, and not asked: there `user` only says whom the audit is to name. The
 context knows which of the two it is: `is_trusted`.
+
+A verb that has to look at its subject first, under a lock, calls `refuse_unless_may` itself.
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.origin import acts_as_operator, is_trusted
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, access, rights_of
-from fairlane.store.statements import credentials
+from fairlane.domain.texts import storable
+from fairlane.store.clock import Clock
+from fairlane.store.row_security import EVERYONE, Scope
+from fairlane.store.statements import audit, credentials
+from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
-from fairlane.tenancy.directory import Directory, Membership, StoredDirectory, locked_membership
+from fairlane.store.transaction import Database
+from fairlane.tenancy.directory import Membership
+
+T = TypeVar("T")
 
 
-def operator_rights(row: AnyRow) -> frozenset[Right] | None:
-    """Return what a row of users, or of a session with its user, gives in every organization."""
-    return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
+class Told(NamedTuple):
+    """What the audit is told of a change: of what, and what of it was changed; no secret and no payload.
+
+    `at`: when; None = now.
+    """
+
+    subject: object
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    at: datetime | None = None
 
 
-class Authority:
-    """Asks about whoever changes something in an organization."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    @property
-    def is_of_host(self) -> bool:
-        """Return True if the application's own directory knows the members."""
-        return not isinstance(self._directory, StoredDirectory)
-
-    def actor(self, organization: str | None, user: str | None, right: Right) -> "Actor":
-        """Return somebody who is asked about in the transaction of their change.
-
-        A host's directory is asked at once: it may take long, and no row is locked yet.
-
-        Args:
-            organization: where; None = in all of them, which takes an operator.
-            user: who; None = the system, which may all.
-            right: which they need there.
-
-        Raises:
-            StorageUnavailable: the host's directory does not answer.
-        """
-        if organization is None or is_trusted():
-            return Actor(organization, user, right, lambda _: None)
-        return Actor(organization, user, right, self.membership(organization, user))
-
-    def membership(self, organization: str, user: str | None) -> Callable[[Connection], Membership | None]:
-        """Return a question for a transaction: what somebody is there, and stays until it ends; None: no member.
-
-        A host's directory is asked at once, as for `actor`.
-        """
-        if user is None:
-            return lambda _: None
-        if not self.is_of_host:
-            return lambda connection: locked_membership(connection, organization, user)
-        membership = self._directory.members([(organization, user)]).get((organization, user))
-        return lambda _: membership
+# What a verb does in its transaction. It returns what the verb gives, and what the audit is told; None: nothing.
+Work = Callable[[Connection], tuple[T, Told | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who changes something in an organization, or, where that is None, in all; see `Authority.actor`."""
+    """Somebody who changes something.
 
-    organization: str | None
+    Args:
+        user: who; None = the system, which may all.
+        right: which the change takes.
+        organization: whose the change is, for the audit; None = it concerns all.
+        membership: what they are there, for a transaction; None = the change takes an operator.
+    """
+
     user: str | None
     right: Right
-    membership: Callable[[Connection], Membership | None]
+    organization: str | None = None
+    membership: Callable[[Connection], Membership | None] | None = None
 
-    def refuse_unless_may(self, connection: Connection, *, full: bool = False) -> None:
+    def __post_init__(self) -> None:
+        """Refuse names that can't be stored. Raises `InvalidParameters`."""
+        storable(organization=self.organization, user=self.user)
+
+    def change(
+        self, database: Database, action: str, work: Work[T], *, of: Scope = EVERYONE, also: Collection[Right] = ()
+    ) -> T:
+        """Make a change in one transaction: ask, do the work, and tell the audit.
+
+        Args:
+            action: as the audit calls it, such as "members.add".
+            also: as for `refuse_unless_may`.
+
+        Raises:
+            PermissionDenied, and what `work` raises: then nothing was changed.
+        """
+        return database.write(self.changing(database.clock, action, work, also=also), of=of)
+
+    def changing(
+        self, clock: Clock, action: str, work: Work[T], *, full: bool = False, also: Collection[Right] = ()
+    ) -> Callable[[Connection], T]:
+        """Return what `change` does in its transaction."""
+
+        def changed(connection: Connection) -> T:
+            self.refuse_unless_may(connection, full=full, also=also)
+            done, told = work(connection)
+            if told is not None:
+                now, actor = told.at or clock.now(connection), self.user or SYSTEM
+                what = {"before": told.before, "after": told.after}
+                audit.record(connection, now, self.organization, actor, action, told.subject, **what)
+            return done
+
+        return changed
+
+    def refuse_unless_may(self, connection: Connection, *, full: bool = False, also: Collection[Right] = ()) -> None:
         """Refuse a change by somebody who does not have the right now.
 
         Args:
             full: whether it takes an admin or operator, beside the right.
+            also: rights that an operator needs beside it, such as those that they give to somebody.
 
         Raises:
             PermissionDenied
         """
         if self.user is None or is_trusted():
             return
-        if self.organization is None:
-            refuse_unless_operator(connection, self.user, self.right)
+        holder = credentials.find_rights(connection, self.user)
+        everywhere = _rights_everywhere(holder)
+        if self.organization is None or self.membership is None:
+            for one in (self.right, *also):
+                if one not in (everywhere or ()):
+                    raise _lost(self.user, one)
             return
-        holder, member = credentials.find_rights(connection, self.user), self.membership(connection)
-        principal = Principal(self.user, "", operator_rights=_rights_everywhere(holder))
+        member = self.membership(connection)
+        principal = Principal(self.user, "", operator_rights=everywhere)
         role, permissions = (member.role, member.permissions) if member is not None else (None, frozenset[str]())
         found = access(principal, self.organization, role, permissions)
         may = found is not None and self.right in found.rights and (found.is_full or not full)
@@ -97,29 +124,14 @@ class Actor:
             raise _lost(self.user, self.right)
 
 
+def operator_rights(row: AnyRow) -> frozenset[Right] | None:
+    """Return what a row of users, or of a session with its user, gives in every organization."""
+    return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
+
+
 def is_operator(connection: Connection, user: str | None) -> bool:
     """Return True if they are an operator, and act as one here."""
     return user is not None and _rights_everywhere(credentials.find_rights(connection, user)) is not None
-
-
-def refuse_unless_operator(
-    connection: Connection, user: str | None, right: Right, also: Collection[Right] = ()
-) -> None:
-    """Refuse a change in all organizations by somebody who is not, or no more, an operator with the right.
-
-    Args:
-        user, right: as in `Authority.actor`.
-        also: rights that they need beside it, such as those that they give to somebody.
-
-    Raises:
-        PermissionDenied
-    """
-    if user is None or is_trusted():
-        return
-    theirs = _rights_everywhere(credentials.find_rights(connection, user)) or frozenset()
-    for one in (right, *also):
-        if one not in theirs:
-            raise _lost(user, one)
 
 
 def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:

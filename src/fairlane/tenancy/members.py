@@ -11,13 +11,12 @@ from fairlane.domain.organizations import Member, Mine
 from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import require_user_id, storable
-from fairlane.store.row_security import EVERYONE, Administered
-from fairlane.store.statements import audit, credentials
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import credentials
 from fairlane.store.statements import organizations as statements
-from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority
+from fairlane.tenancy.authority import Told
 from fairlane.tenancy.directory import Directory, stored_membership
 from fairlane.tenancy.tenants import Tenants, no_member, unknown
 
@@ -30,7 +29,6 @@ class Members:
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
-        self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
 
     def add(
@@ -86,12 +84,9 @@ class Members:
     ) -> Member:
         """Make somebody a member; None stays as it was, of one who has to be there."""
         self._refuse_host()
-        storable(user=user)
         require_user_id(member)
-        actor = self._authority.actor(organization, user, Right.MEMBERS_CHANGE)
 
-        def work(connection: Connection) -> Member:
-            actor.refuse_unless_may(connection)
+        def work(connection: Connection) -> tuple[Member, Told]:
             found = statements.find(connection, [organization])
             if not found or found[0].status == OrganizationStatus.DELETED:
                 raise unknown(organization, was_deleted=bool(found))
@@ -102,14 +97,10 @@ class Members:
             kind = role if role is not None else Role((before or {})["role"])
             names = permissions if permissions is not None else (before or {})["permissions"]
             statements.set_member(connection, now, organization, member, kind, names)
-            after = {"role": kind, "permissions": names}
-            audit.record(
-                connection, now, organization, user or SYSTEM, f"members.{verb}", member, before=before, after=after
-            )
             (made,) = statements.find_members(connection, [(organization, member)])
-            return _member(made, kind, names)
+            return _member(made, kind, names), Told(member, before, {"role": kind, "permissions": names}, at=now)
 
-        return self._database.write(work, of=Administered(organization))
+        return self._tenants.change(f"members.{verb}", work, organization, user, Right.MEMBERS_CHANGE)
 
     def list(self, organization: str) -> tuple[Member, ...]:
         """Return the members of an organization, by user; who is none, as nobody can read the row, is left out.
@@ -124,7 +115,7 @@ class Members:
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
         """Return the organizations that a user belongs to, by id; None if the application's own directory can't say."""
-        if self._authority.is_of_host:
+        if self._tenants.is_of_host:
             return None
         storable(user=user)
         rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
@@ -143,25 +134,22 @@ class Members:
             OrganizationNotFound, PermissionDenied
         """
         self._refuse_host()
-        storable(organization=organization, member=member, user=user)
-        actor = self._authority.actor(organization, user, Right.MEMBERS_CHANGE)
+        storable(member=member)
 
-        def work(connection: Connection) -> bool:
-            actor.refuse_unless_may(connection)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             before = _told(statements.find_members(connection, [(organization, member)]))
             if not statements.remove_member(connection, organization, member):
-                return False
+                return False, None
             now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, user or SYSTEM, "members.remove", member, before=before)
             credentials.audit_revoked(
                 connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now)
             )
-            return True
+            return True, Told(member, before, at=now)
 
-        return self._tenants.write(work, organization)
+        return self._tenants.change("members.remove", work, organization, user, Right.MEMBERS_CHANGE)
 
     def _refuse_host(self) -> None:
-        if self._authority.is_of_host:
+        if self._tenants.is_of_host:
             raise KeptByHost("The application's own directory keeps the members; look them up and change them there.")
 
 

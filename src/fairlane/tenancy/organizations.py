@@ -20,12 +20,12 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
-from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
+from fairlane.store.statements import bulk_actions, dependencies, job_types, schedules
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority, refuse_unless_operator
+from fairlane.tenancy.authority import Actor, Told
 from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
 from fairlane.tenancy.pausing import Pausable, Pauses
 from fairlane.tenancy.tenants import Tenants, unknown
@@ -49,7 +49,6 @@ class Organizations:
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
-        self._authority = Authority(directory)
         self._host = None if isinstance(directory, StoredDirectory) else directory
         self._tenants = Tenants(database, directory)
         self._pauses = Pauses(database, Pausable.ORGANIZATION)
@@ -87,7 +86,7 @@ class Organizations:
                 "begins with no hyphen "
                 f"and is neither '.' nor '..'; {organization!r:.160} does not fit."
             )
-        storable(name=name, user=user)
+        storable(name=name)
         values = {
             **_FIRST,
             "id": organization,
@@ -98,8 +97,7 @@ class Organizations:
             "retention_seconds": _retention(retention),
         }
 
-        def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[None, Told]:
             now = self._database.clock.now(connection)
             if not statements.create(connection, {**values, "created_at": now}):
                 (row,) = statements.find(connection, [organization])
@@ -108,11 +106,10 @@ class Organizations:
                 raise ConfigurationError(
                     f"The id {organization} is that of an organization that was deleted; choose another one."
                 )
-            audit.record(
-                connection, now, organization, user or SYSTEM, "organizations.create", organization, after=values
-            )
+            return None, Told(organization, after=values, at=now)
 
-        self._database.write(work, of=Administered(organization))
+        actor = Actor(user, Right.ORGANIZATION_CHANGE, organization)
+        actor.change(self._database, "organizations.create", work, of=Administered(organization))
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
@@ -233,7 +230,6 @@ class Organizations:
         Raises:
             OrganizationNotFound: there is none, nor a deleted one with jobs that wait.
         """
-        storable(organization=organization, user=user)
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete")
@@ -266,37 +262,33 @@ class Organizations:
         return len(ended)
 
     def _change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> None:
-        storable(organization=organization, user=user)
         if not self._try_to_change(organization, values, user, action):
             raise self._unknown(organization)
         self._database.hint()  # there may be room now
 
     def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
-        # An organization's admins change its name; its limits and whether it may run are operators' to change.
-        where = organization if set(values) <= {"name"} else None
-        actor = self._authority.actor(where, user, Right.ORGANIZATION_CHANGE)
 
-        def work(connection: Connection) -> bool:
-            actor.refuse_unless_may(connection)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             now = self._database.clock.now(connection)
             if self._host is not None:
                 statements.create(connection, {**_FIRST, "id": organization, "name": organization, "created_at": now})
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
-                return False
+                return False, None
             if is_deleting:
                 job_types.resume(connection, Pausable.ORGANIZATION, organization)
                 schedules.remove_all(connection, organization)
                 bulk_actions.remove_all(connection, organization)
             before = {name: getattr(found[0], name) for name in values}
-            audit.record(
-                connection, now, organization, user or SYSTEM, action, organization, before=before, after=values
-            )
-            return True
+            return True, Told(organization, before, values, at=now)
 
+        # An organization's admins change its name; its limits and whether it may run are operators' to change.
+        actor = Actor(user, Right.ORGANIZATION_CHANGE, organization)
+        if values.keys() <= {"name"}:
+            actor = self._tenants.actor(organization, user, Right.ORGANIZATION_CHANGE)
         # Pauses, such as a deletion ends, are an operator's to change.
-        return self._database.write(work, of=EVERYONE if is_deleting else Administered(organization))
+        return actor.change(self._database, action, work, of=EVERYONE if is_deleting else Administered(organization))
 
     def _refuse_host(self, what: str) -> None:
         if self._host is not None:

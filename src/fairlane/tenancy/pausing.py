@@ -1,9 +1,8 @@
 """Pausing queues, job types and organizations, or everything: `fl.queues`, `fl.maintenance`."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -14,13 +13,13 @@ from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import refuse_unless_operator
+from fairlane.tenancy.authority import Actor, Told, Work
 
+T = TypeVar("T")
 _CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker that hangs must not hold it up
 
 
@@ -62,19 +61,18 @@ class Pauses:
             JobTypeNotFound: no job type has this name.
             PermissionDenied
         """
-        storable(name=name, user=user, reason=reason)
+        storable(name=name, reason=reason)
 
-        def work(connection: Connection) -> None:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[None, Told | None]:
             self._require(connection, name)
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
             if before is not None and not reason:
-                return
+                return None, None
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
-            self._record(connection, user, self._verbs[0], name, before=_told(before), after={"reason": reason})
+            return None, Told(name, _told(before), {"reason": reason}, at=now)
 
-        self._database.write(work, of=EVERYONE)
+        self._change(self._verbs[0], name, user, work)
 
     def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none.
@@ -82,18 +80,16 @@ class Pauses:
         Raises:
             PermissionDenied, and what `pause` raises for a name that nothing has.
         """
-        storable(name=name, user=user)
+        storable(name=name)
 
-        def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, user, Right.ORGANIZATION_CHANGE)
+        def work(connection: Connection) -> tuple[bool, Told | None]:
             ended = statements.resume(connection, self._subject, name)
-            if ended is not None:
-                self._record(connection, user, self._verbs[1], name, before=_told(ended))
-            else:
+            if ended is None:
                 self._require(connection, name)
-            return ended is not None
+                return False, None
+            return True, Told(name, _told(ended))
 
-        resumed = self._database.write(work, of=EVERYONE)
+        resumed = self._change(self._verbs[1], name, user, work)
         self._database.hint()
         return resumed
 
@@ -108,18 +104,10 @@ class Pauses:
         rows = self._database.read(statements.paused, of=EVERYONE)
         return {row.name: _view(row) for row in rows if row.subject == self._subject}
 
-    def _record(
-        self,
-        connection: Connection,
-        user: str | None,
-        verb: str,
-        name: str,
-        organization: str | None = None,
-        **what: Mapping[str, Any] | None,
-    ) -> None:
-        now = self._database.clock.now(connection)
+    def _change(self, verb: str, name: str, user: str | None, work: Work[T], organization: str | None = None) -> T:
         whose = name if self._subject is Pausable.ORGANIZATION else organization
-        audit.record(connection, now, whose, user or SYSTEM, f"{self._subject.area}.{verb}", name, **what)
+        actor = Actor(user, Right.ORGANIZATION_CHANGE, whose)
+        return actor.change(self._database, f"{self._subject.area}.{verb}", work)
 
 
 class Queues(Pauses):

@@ -1,6 +1,7 @@
-"""`Tenants`: transactions within one organization, which tell an unknown organization from one that has nothing."""
+"""`Tenants`: reads and changes within one organization, which tell an unknown organization from one without it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -16,13 +17,16 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.jobs import Page
 from fairlane.domain.metrics import JobCounts, Metrics
+from fairlane.domain.origin import is_trusted
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.domain.texts import require_organization, storable
 from fairlane.domain.timeline import Timeline
-from fairlane.store.row_security import EVERYONE, Administered, Everyone, Scope
+from fairlane.store.row_security import EVERYONE, Administered, Everyone
 from fairlane.store.statements import organizations
 from fairlane.store.transaction import Database
-from fairlane.tenancy.directory import Directory, StoredDirectory
+from fairlane.tenancy.authority import Actor, Work
+from fairlane.tenancy.directory import Directory, Membership, StoredDirectory, locked_membership
 
 T = TypeVar("T")
 _NOTHING_THERE = (JobNotFound, ScheduleNotFound, BulkActionNotFound)
@@ -34,6 +38,11 @@ class Tenants:
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
         self._directory = directory
+
+    @property
+    def is_of_host(self) -> bool:
+        """Return True if the application's own directory knows organizations and members."""
+        return not isinstance(self._directory, StoredDirectory)
 
     def read(self, work: Callable[[Connection], T], *, of: str | Everyone) -> T:
         """Run `work` in a read transaction that is open to the organization's rows, or to everybody's.
@@ -57,21 +66,20 @@ class Tenants:
             self.require(of)
         return found
 
-    def write(self, work: Callable[[Connection], T], organization: str | None, *, of: Scope | None = None) -> T:
+    def write(self, work: Callable[[Connection], T], organization: str | None) -> T:
         """Run `work`, which changes something that is there, in a transaction.
 
         What is changed proves that its organization is there. So the directory is asked only where `work` returns
         False or raises that there is no such thing.
 
         Args:
-            organization: whose it is; None = nobody's.
-            of: to which rows the transaction is open; None = to the organization's.
+            organization: to whose rows the transaction is open; None = to everybody's.
 
         Raises:
             OrganizationNotFound: nothing was found, and the directory has no such organization.
         """
         try:
-            done = self._database.write(work, of=of or Administered(organization or ""))
+            done = self._database.write(work, of=EVERYONE if organization is None else Administered(organization))
         except _NOTHING_THERE:
             if organization is not None:
                 self.require(organization)
@@ -79,6 +87,46 @@ class Tenants:
         if done is False and organization is not None:
             self.require(organization)
         return done
+
+    def change(
+        self, action: str, work: Work[T], organization: str, user: str | None, right: Right, *, full: bool = False
+    ) -> T:
+        """Let `user` change something of the organization, as `Actor.change` has it, and find out as `write` does.
+
+        Args:
+            full: whether it takes an admin or operator, beside the right.
+
+        Raises:
+            PermissionDenied, OrganizationNotFound, StorageUnavailable
+        """
+        actor = self.actor(organization, user, right)
+        return self.write(actor.changing(self._database.clock, action, work, full=full), organization)
+
+    def actor(self, organization: str | None, user: str | None, right: Right) -> Actor:
+        """Return somebody who changes something of the organization, or, where that is None, of all: an operator.
+
+        A host's directory is asked at once: it may take long, and no row is locked yet.
+
+        Raises:
+            InvalidParameters: a name can't be stored.
+            StorageUnavailable: the host's directory does not answer.
+        """
+        actor = Actor(user, right, organization)
+        if organization is None or is_trusted():
+            return actor
+        return replace(actor, membership=self.membership(organization, user))
+
+    def membership(self, organization: str, user: str | None) -> Callable[[Connection], Membership | None]:
+        """Return a question for a transaction: what somebody is there, and stays until it ends; None: no member.
+
+        A host's directory is asked at once, as for `actor`.
+        """
+        if user is None:
+            return lambda _: None
+        if not self.is_of_host:
+            return lambda connection: locked_membership(connection, organization, user)
+        membership = self._directory.members([(organization, user)]).get((organization, user))
+        return lambda _: membership
 
     def require(self, organization: str, *, deleted_too: bool = True) -> None:
         """Refuse an organization that is not there.
@@ -93,7 +141,7 @@ class Tenants:
         """
         require_organization(organization)
         storable(organization=organization)
-        if isinstance(self._directory, StoredDirectory):
+        if not self.is_of_host:
             found = self._database.look(lambda c: organizations.find(c, [organization]), of=organization)
             if not found or (found[0].status == OrganizationStatus.DELETED and not deleted_too):
                 raise unknown(organization, was_deleted=bool(found))

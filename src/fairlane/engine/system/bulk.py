@@ -27,7 +27,7 @@ from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority, is_operator
+from fairlane.tenancy.authority import is_operator
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants, no_member
 
@@ -47,7 +47,6 @@ class Bulk:
         self._database = database
         self._resolved = resolved
         self._steps = steps
-        self._authority = Authority(directory)
         self._tenants = Tenants(database, directory)
 
     def start(
@@ -105,11 +104,11 @@ class Bulk:
             "taken": taken,
         }
         wanted = replace(wanted, statuses=statuses, undecided=verb_of(verb) is BulkVerb.RETRY)
-        membership = self._authority.membership(organization, user)
+        membership = self._tenants.membership(organization, user)
 
         def begin(connection: Connection) -> AnyRow:
             if user is not None and membership(connection) is None and not is_operator(connection, user):
-                raise no_member(user, organization, is_stored=not self._authority.is_of_host)
+                raise no_member(user, organization, is_stored=not self._tenants.is_of_host)
             return self._create(connection, organization, wanted, values)
 
         row = self._database.write(begin, of=Administered(organization))
@@ -166,11 +165,11 @@ class Bulk:
         Raises:
             BulkActionNotFound, OrganizationNotFound, PermissionDenied
         """
-        storable(organization=organization, user=user)
         key = _id_of(organization, action)
-        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
+        actor = self._tenants.actor(organization, user, Right.JOBS_CHANGE)
 
         def work(connection: Connection) -> BulkAction:
+            # Asked once it is known whose the action is.
             row = statements.lock(connection, organization, key)
             if row is None:
                 raise unknown(organization, key)

@@ -22,8 +22,8 @@ from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import Authority
 from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.tenants import Tenants
 
 _STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
 _MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
@@ -45,7 +45,7 @@ class BulkSteps:
     def __init__(self, database: Database, work: BulkWork, directory: Directory, accounts: Database) -> None:
         self._database = database
         self._work = work
-        self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
         self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:
@@ -83,7 +83,7 @@ class BulkSteps:
 
     def _problem(self, row: AnyRow) -> str | None:
         """Say why it must not go on: whoever began it may not do so any more. None if they may."""
-        actor = self._authority.actor(row.organization_id, row.user_id, NEEDED[BulkVerb(row.verb)])
+        actor = self._tenants.actor(row.organization_id, row.user_id, NEEDED[BulkVerb(row.verb)])
 
         def read(connection: Connection) -> str | None:
             now = self._accounts.clock.now(connection)
