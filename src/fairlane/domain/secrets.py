@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import islice, repeat
 from operator import is_
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ SHORTEST: Final = 4  # characters
 # Beyond these a text is left out as a whole: to search it would hold up all that shares the process.
 # And each job has its secrets listed once, on the loop that it shares: up to these that takes some 10 ms.
 _MOST_VALUES: Final = 1_000
+_MOST_HIDDEN: Final = 4_000  # places that hold a secret, be they short or alike
 _MOST_FORMS: Final = 4_000
 _MOST_CHARACTERS: Final = 1_000_000  # of all values
 _MOST_ODD: Final = 50_000  # characters of values that are written in many forms
@@ -258,18 +259,20 @@ def secret_values(text: str) -> SecretValues:
     """
     try:
         plain = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return _NONE
+    except RecursionError:  # the handler is about to recurse too deep itself, and knows what stands there
+        return _ALL
     found = set[str]()
     try:
-        for value in _values(plain, hidden=False):
+        for value in _values(plain):
             is_plain = _is_plain(value)
             if not is_plain and len(value) > _MOST_ODD:
                 return _ALL
             found.update(filter(_is_long_enough, (value, value.strip()) if is_plain else _lines(value)))
             if len(found) > _MOST_VALUES:
                 return _ALL
-    except OverflowError:  # bytes of which one text is too long
+    except OverflowError:
         return _ALL
     odd = {value for value in found if not _is_plain(value)}
     if sum(map(len, odd)) > _MOST_ODD:
@@ -320,17 +323,29 @@ def _quoted(body: str) -> tuple[str, str]:
     return body, body.replace("\\'", "'")
 
 
-def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
-    if isinstance(plain, dict):
-        if is_marked(plain):
-            yield from _as_bytes(plain[MARK])
-        for name, item in plain.items():
-            yield from _values(item, hidden=hidden or name == MARK or _hides(name, item))
-    elif isinstance(plain, list):
-        for item in plain:
-            yield from _values(item, hidden=hidden)
-    elif hidden and isinstance(plain, str | int | float) and not isinstance(plain, bool):
-        yield str(plain)
+def _values(plain: Any) -> Iterator[str]:
+    """Yield what is secret, by its mark or by the name of what it stands in.
+
+    Raises:
+        OverflowError: that would be too much.
+    """
+    left = _MOST_HIDDEN
+    waiting: list[tuple[Any, bool]] = [({"": plain}, False)]  # with calls in calls each value would come through all
+    while waiting:
+        container, is_hidden = waiting.pop()
+        if is_marked(container):
+            yield from _as_bytes(container[MARK])
+        is_named = isinstance(container, dict)
+        for name, item in container.items() if is_named else zip(repeat(""), container, strict=False):
+            hides = is_hidden or name == MARK or (is_named and _hides(name, item))
+            if type(item) in _CONTAINERS:
+                waiting.append((item, hides))
+            if hides:
+                left -= 1
+                if left < 0:
+                    raise OverflowError
+                if isinstance(item, str | int | float) and not isinstance(item, bool):
+                    yield str(item)
 
 
 def _as_bytes(value: object) -> Iterator[str]:
