@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.domain import errors
-from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify
+from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify, is_brief
 from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import PermanentError, TransientError
 from fairlane.domain.secrets import secret_values
@@ -181,6 +181,39 @@ RETRY_AFTER = {
     "9" * 5_000: None,
     "Thu, 99 Jan 2026 99:99:99 GMT": None,
 }
+
+
+def noted(error: BaseException) -> BaseException:
+    error.add_note("a note")
+    return error
+
+
+def deep(depth: int) -> None:
+    deep(depth - depth // depth)
+
+
+def test_an_error_is_brief_whose_few_words_can_be_counted_without_asking_it():
+    """The words of others, which may be long, are read for secrets where no loop waits."""
+    brief = [
+        ValueError(),
+        caught(RuntimeError("no paper", 3, None), OSError(errno.ENOENT, "no such file", "a.txt")),
+        ExceptionGroup("two", [ValueError("a"), KeyError("b")]),
+    ]
+    with pytest.raises(ZeroDivisionError) as far:
+        deep(100)
+    not_brief = [
+        ValueError("x" * 2_000),
+        ValueError("x" * 600, "y" * 600),
+        ValueError(["x"]),
+        caught(RuntimeError("no paper"), ValueError("x" * 2_000)),
+        ExceptionGroup("two", [ValueError("a"), ValueError("x" * 2_000)]),
+        noted(ValueError("no paper")),
+        type("OwnWords", (Exception,), {"__str__": lambda _: "x" * 2_000})(),
+        ExceptionGroup("many", [ValueError(str(number)) for number in range(100)]),
+        far.value,
+    ]
+    assert [one for one in brief if not is_brief(one)] == []
+    assert [one for one in not_brief if is_brief(one)] == []
 
 
 def test_network_timeout_resources_and_the_unknown_are_transient_r7():

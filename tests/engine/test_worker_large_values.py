@@ -117,6 +117,16 @@ def test_other_jobs_run_while_an_end_is_judged(fl: Engine, kind: str, gate: Gate
     assert all(one.startswith("fairlane-values" if kind == "async" else "fairlane-handler") for one in threads)
 
 
+def test_other_jobs_run_while_an_error_says_what_it_is(fl: Engine, gate: Gate) -> None:
+    """The words of an error were asked for, and read for secrets, on the loop: 20 errors held it up for seconds."""
+    with running(fl.worker()):
+        job = fl.give("work", parameters={"password": [], "fails": True})
+        gate.reached()
+        assert fl.ended(fl.give("ping")).status is JobStatus.COMPLETED
+        gate.open()
+        assert fl.ended(job).error_message == "it failed"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_drain_waits_for_what_is_judged(fl: Engine, gate: Gate, *, fails: bool) -> None:
     gate.open()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from fairlane.domain.classify import is_brief
 from fairlane.domain.outcomes import Completed
 from fairlane.engine.executors.base import (
     Abandoned,
@@ -32,7 +33,7 @@ from fairlane.jobtypes.parameters_values import encode_small
 # Has a thread do it for a type and an organization.
 InThread: TypeAlias = Callable[[JobType[..., Any], str, Callable[[], None]], "Future[Any]"]
 
-_FEW: Final = 1_000  # characters of parameters; in an error's texts the secrets of more are looked for in a thread
+_FEW: Final = 1_000  # characters of parameters; of more, the secrets are listed in a thread
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
 # A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -80,7 +81,7 @@ class AsyncExecution(Execution):
         if raised is not None:
             was_asked = self.call.context.interrupt.reason is not None
             is_stop = was_asked and issubclass(type(raised), asyncio.CancelledError)
-            return is_stop or len(self.call.facts.parameters) <= _FEW
+            return is_stop or (len(self.call.facts.parameters) <= _FEW and is_brief(raised))
         if value is None:
             return True
         text = encode_small(value, limit=self.call.channel.result_limit)
