@@ -402,6 +402,29 @@ def test_a_schedule_that_somebody_holds_is_passed_over_and_no_other_of_its_organ
         assert ticks(fl, "first") == [at(2)]
 
 
+def test_a_schedule_that_is_broken_and_held_by_somebody_is_passed_over_alone(
+    postgres_url: str, clock: ManualClock
+) -> None:
+    """To note what is wrong with it waited for its row, and took the round with it."""
+    with engine(postgres_url, clock=clock) as fl:
+        register(fl)
+        fl.organizations.create("rival")
+        hourly(fl)
+        for name in ("second", "third"):
+            hourly(fl, name)
+        hourly(fl, organization="rival")
+        with fl.database.engine.begin() as owner:
+            owner.execute(update(schedules).where(schedules.c.name == "second").values(options="{}"))
+        with fl.database.engine.begin() as host:
+            host.execute(select(schedules.c.id).where(schedules.c.name == "second").with_for_update())
+            clock.advance(HOUR)
+            assert scheduler(fl).run_once() == 3
+        assert ticks(fl) == ticks(fl, "third") == ticks(fl, organization="rival") == [at(1)]
+        scheduler(fl).run_once()
+        with fl.database.engine.begin() as owner:
+            assert owner.scalar(select(schedules.c.problem).where(schedules.c.name == "second"))
+
+
 @pytest.mark.slow
 def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")

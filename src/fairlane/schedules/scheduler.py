@@ -123,9 +123,15 @@ class Scheduler:
         kind = type(error).__name__
         problem = misfit(error) if isinstance(error, InvalidParameters) else f"{kind}: {_told(error)}"
         database = self._database
-        is_noted = database.write(
-            lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy)
-        )
+        try:
+            is_noted = database.write(
+                lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy),
+                lock_seconds=_LOCK_WAIT,
+            )
+        except StorageUnavailable as refusal:
+            if not is_held_up(refusal):
+                raise
+            return 0  # somebody holds the row
         is_news = schedule.problem is None or not schedule.problem.startswith(kind)
         complaint = (schedule.organization_id, kind)
         if is_noted and is_news and complaint not in self._complained:
