@@ -1,5 +1,7 @@
 """What a worker says in the log of its attempts."""
 
+import asyncio
+import gc
 import logging
 
 import pytest
@@ -47,3 +49,31 @@ def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
         f"{third}completed",
         f"{snoozed}snoozed for 60 s",
     ]
+
+
+def test_the_words_of_what_nobody_awaited_are_in_no_log(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio writes of a handler's task, and of a callback, what they raised: it may be of one organization."""
+    with Fairlane(sqlite_url) as fl:
+
+        @fl.job_type("leave")
+        async def leave(ctx: JobContext) -> None:
+            async def fail(word: str) -> None:
+                raise ValueError(f"login failed for {word}")
+
+            def fail_at_once(word: str) -> None:
+                raise KeyError(f"no {word}")
+
+            task = asyncio.create_task(fail("canary-4711"), name="canary-4711")
+            asyncio.get_running_loop().call_soon(fail_at_once, "canary-4711")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            del task
+            gc.collect()
+
+        fl.organizations.create("acme")
+        fl.submit("leave", organization="acme")
+        fl.worker().drain()
+    told = "\n".join(logging.Formatter().format(record) for record in caplog.records)
+    assert "ValueError" in told
+    assert "KeyError" in told
+    assert "canary-4711" not in told

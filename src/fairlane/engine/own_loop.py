@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from fairlane.domain.classify import without_words
+
 T = TypeVar("T")
 
 _LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
@@ -28,6 +30,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
             "An event loop runs in this thread; await the worker's run_async() or drain_async(), or use another thread."
         )
     loop = _new_loop()
+    loop.set_exception_handler(_tell_without_words)
     task = loop.create_task(main())
     try:
         while True:
@@ -49,6 +52,16 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
             loop.run_until_complete(asyncio.wait(left, timeout=_LAST_WAIT))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what failed on the loop and was awaited by nobody, as asyncio does, but no words and values of a handler's.
+
+    They may be of one organization, and the log is of all.
+    """
+    told = {"message": "Exception in a callback" if "handle" in context else context["message"]}
+    error = context.get("exception")
+    loop.default_exception_handler(told if error is None else {**told, "exception": without_words(error)})
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
