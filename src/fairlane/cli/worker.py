@@ -119,7 +119,8 @@ def worker(
         # Python's own end would wait for what never ends, or abort the process where a thread is in native code.
         _end_within(_LAST_WAIT, code)
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
-        sys.stdout.flush()
+        with suppress(OSError, ValueError):  # one of them may have closed it
+            sys.stdout.flush()
         os._exit(code)
     if code:
         # Threads of the application, or that a handler began, get as long as jobs; another worker waits for its place.

@@ -12,7 +12,8 @@ from fairlane.domain import errors
 
 def name_of(kind: type) -> str:
     """Return a class's qualified name, as the tables have it."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    module, name = (type.__getattribute__(kind, part) for part in ("__module__", "__qualname__"))
+    return f"{module}.{name}"
 
 
 def _names(names: str, *kinds: type) -> frozenset[str]:

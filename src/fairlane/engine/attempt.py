@@ -372,7 +372,9 @@ class Attempt:
     def mistaken(self, mistake: BaseException) -> Outcome:
         """Tell of a mistake, of ours or of the handler's objects, and return how the attempt ends by it."""
         self._slots.deps.emit(ServiceFailed("attempt", without_words(mistake)))
-        report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
+        report = ErrorReport(
+            type.__getattribute__(type(mistake), "__name__"), "the worker failed to run the attempt; see its log"
+        )
         return Failed(report, is_of_handler=False)
 
     def _held_up(self) -> Outcome | None:
