@@ -7,7 +7,7 @@ import pytest
 
 from fairlane import IllegalTransition, JobContext, PermanentError
 from fairlane.domain.events import HandlerAbandoned, JobProgressed
-from fairlane.domain.reasons import time_of
+from fairlane.domain.texts import time_of
 from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, Gate, engine, running, started

@@ -16,7 +16,7 @@ from fairlane import Fairlane, Job, JobContext, PermanentError
 from fairlane.cli.root import app
 from fairlane.domain.breaker import Pair, opened
 from fairlane.domain.events import WorkerStarted
-from fairlane.domain.reasons import time_of
+from fairlane.domain.texts import time_of
 from fairlane.store.statements import breakers
 
 # typer makes all commands anew for each run, from the signatures of their functions; a process needs them once.

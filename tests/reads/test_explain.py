@@ -5,9 +5,8 @@ from uuid import UUID
 import pytest
 
 from fairlane.domain import reasons
-from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.outcomes import Snoozed
-from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.reasons import MAINTENANCE, ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Priority
 from fairlane.reads import explain as gathering
 from fairlane.reads.service import Reads

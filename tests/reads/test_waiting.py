@@ -5,9 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.limits import Subject
-from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.reasons import MAINTENANCE, ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.reads.service import Reads
 from tests.reads.world import World

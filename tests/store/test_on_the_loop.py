@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from fairlane import Backoff, Job, Submission
 from fairlane.domain.fairness import Lane, Quota
-from fairlane.domain.holds import pauses_on
 from fairlane.domain.outcomes import Completed
+from fairlane.domain.reasons import pauses_on
 from fairlane.store.line import Line
 from fairlane.store.row_security import DatabaseRole
 from fairlane.store.sql import as_given

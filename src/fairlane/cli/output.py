@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import time_of
 
 if TYPE_CHECKING:
     from fairlane import Breaker, JobTypeLimit, Metrics, PauseView, Spread

@@ -29,8 +29,9 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
 from fairlane.domain.fairness import Lane
-from fairlane.domain.reasons import Reason, time_of
+from fairlane.domain.reasons import Reason
 from fairlane.domain.schedules import Missed, Schedule, Timetable, zone
+from fairlane.domain.texts import time_of
 
 if TYPE_CHECKING:
     from fairlane import Fairlane

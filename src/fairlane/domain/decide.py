@@ -27,8 +27,8 @@ from fairlane.domain.outcomes import (
     TimedOut,
     Try,
 )
-from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import ENDED_BADLY, JobStatus, ParentPolicy
+from fairlane.domain.texts import time_of
 from fairlane.domain.transitions import Transition
 
 LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day

@@ -17,11 +17,21 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.decide import ParentJob
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import MAINTENANCE, PAUSED, LiveWorker, execution_rate_code, max_running_code, missing_worker
 from fairlane.domain.jobs import Job, LogEntry
 from fairlane.domain.limits import Limit, Subject
-from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
+from fairlane.domain.reasons import (
+    MAINTENANCE,
+    PAUSED,
+    LiveWorker,
+    Reason,
+    ReasonCode,
+    execution_rate_code,
+    max_running_code,
+    missing_worker,
+    number_in_lane,
+)
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus, Resolution
+from fairlane.domain.texts import time_of
 from fairlane.domain.transitions import REFUSED
 
 # So many parents are named, the others counted.

@@ -1,11 +1,20 @@
-"""What kinds of reasons there are for a job not to run (R20)."""
+"""The kinds of reasons for a job not to run (R20), and what holds back many jobs at once.
 
-from dataclasses import dataclass
-from datetime import datetime
+What holds back all jobs of an organization, a job type or a queue, a list reads once and says of each job that waits.
+All that there is to say of one job says `explain`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
+from fairlane.domain.breaker import Pair
+from fairlane.domain.fairness import Lane
 from fairlane.domain.jobs import Job
+from fairlane.domain.limits import Limit, Subject, subjects_of
+from fairlane.domain.statuses import WAITING, OrganizationStatus
 
 
 class ReasonCode(StrEnum):
@@ -47,6 +56,15 @@ class ReasonCode(StrEnum):
 
 # Places in a lane are counted no further: this number stands for "here or later".
 LAST_PLACE: Final = 10_000
+# What can be paused, in the order in which it is named.
+PAUSED: Final = {
+    "maintenance": ReasonCode.MAINTENANCE,
+    "organization": ReasonCode.ORGANIZATION_PAUSED,
+    "job_type": ReasonCode.JOB_TYPE_PAUSED,
+    "queue": ReasonCode.QUEUE_PAUSED,
+}
+# The pause of everything, as (subject, name).
+MAINTENANCE: Final = ("maintenance", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,126 @@ def number_in_lane(job: Job, place: int) -> str:
     return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
 
-def time_of(moment: datetime) -> str:
-    """Return a moment within a sentence."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()
+def pauses_on(lane: Lane) -> tuple[tuple[str, str], ...]:
+    """Return the pauses that would hold the lane's jobs back, as (subject, name), in the order of `PAUSED`."""
+    return MAINTENANCE, ("organization", lane.organization), ("job_type", lane.job_type), ("queue", lane.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker with a valid lease. `queues` None = all.
+
+    `lacks_key`: it claims nothing of the job's organization, since it lacks the master key.
+    """
+
+    queues: frozenset[str] | None
+    job_types: frozenset[str]
+    stopping: bool
+    free_slots: int
+    lacks_key: bool = False
+
+    @property
+    def has_room(self) -> bool:
+        """Return True if it may claim now."""
+        return self.free_slots > 0 and not self.stopping
+
+    def serves(self, queue: str) -> bool:
+        """Return True if it claims from the queue."""
+        return self.queues is None or queue in self.queues
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What holds an organization's jobs back.
+
+    `status` is the organization's, None: nobody knows it. `paused` holds pairs of what is paused and its name,
+    `limits` those on it, `resting` job types whose breaker is open, `workers` those that live.
+    """
+
+    status: OrganizationStatus | None = None
+    paused: Collection[tuple[str, str]] = frozenset()
+    limits: Mapping[Subject, Limit] = field(default_factory=dict)
+    resting: Collection[str] = frozenset()
+    workers: Sequence[LiveWorker] = ()
+
+    def on(self, job: Job) -> ReasonCode | None:
+        """Return the first thing that holds a job back, whatever else it waits for; None: nothing of these."""
+        if job.status not in WAITING:
+            return None
+        if MAINTENANCE in self.paused:
+            return ReasonCode.MAINTENANCE
+        if self.status is OrganizationStatus.SUSPENDED:
+            return ReasonCode.ORGANIZATION_SUSPENDED
+        pause = _pause_on(Lane(job.queue, job.organization, job.job_type), self.paused)
+        if pause is not None:
+            return pause
+        # One that is reached holds nobody back for long: the next starts when one has ended.
+        for limited in subjects_of(job.organization, job.job_type):
+            limit = self.limits.get(limited, Limit())
+            if limit.max_running == 0:
+                return max_running_code(limited)
+            if limit.execution_rate == 0:
+                return execution_rate_code(limited)
+        if job.job_type in self.resting:
+            return ReasonCode.BREAKER_OPEN
+        return missing_worker(self.workers, job.queue, job.job_type)
+
+
+def held_lanes(
+    lanes: Iterable[Lane],
+    paused: Collection[tuple[str, str]],
+    resting: Collection[Pair],
+    workers: Sequence[LiveWorker],
+) -> dict[Lane, ReasonCode]:
+    """Return the first thing that holds back all jobs of each of these lanes, but for limits; some have none.
+
+    Args:
+        paused: pairs of what is paused and its name.
+        resting: whose breaker is open.
+    """
+    missing = cache(lambda queue, job_type: missing_worker(workers, queue, job_type))
+    found = {}
+    for lane in lanes:
+        code = _pause_on(lane, paused)
+        if code is None and Pair(lane.organization, lane.job_type) in resting:
+            code = ReasonCode.BREAKER_OPEN
+        code = code or missing(lane.queue, lane.job_type)
+        if code is not None:
+            found[lane] = code
+    return found
+
+
+def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> ReasonCode | None:
+    """Return the first thing that is missing on the way to a worker that may claim them; None: there is one."""
+    serving = [worker for worker in workers if worker.serves(queue)]
+    able = [worker for worker in serving if job_type in worker.job_types]
+    claiming = [worker for worker in able if not worker.stopping]
+    with_key = [worker for worker in claiming if not worker.lacks_key]
+    steps = (
+        (workers, ReasonCode.NO_WORKER),
+        (serving, ReasonCode.NO_WORKER_FOR_QUEUE),
+        (able, ReasonCode.NO_WORKER_FOR_JOB_TYPE),
+        (claiming, ReasonCode.WORKERS_STOPPING),
+        (with_key, ReasonCode.NO_WORKER_WITH_KEY),
+    )
+    return next((code for left, code in steps if not left), None)
+
+
+def max_running_code(subject: Subject) -> ReasonCode:
+    """Return what a limit on what runs at once is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_MAX_RUNNING
+    if subject.job_type is None:
+        return ReasonCode.ORGANIZATION_MAX_RUNNING
+    return ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION
+
+
+def execution_rate_code(subject: Subject) -> ReasonCode:
+    """Return what a limit on what starts in a window is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_EXECUTION_RATE
+    return ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION
+
+
+def _pause_on(lane: Lane, paused: Collection[tuple[str, str]]) -> ReasonCode | None:
+    return next((PAUSED[pause[0]] for pause in pauses_on(lane) if pause in paused), None)

@@ -1,7 +1,8 @@
-"""Text that callers give, before it goes to a database."""
+"""Text that callers give, before it goes to a database; and a moment as text within a sentence."""
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Final
 
@@ -98,3 +99,8 @@ def printable(text: str) -> str:
 def is_storable(text: str) -> bool:
     """Return True if a database can store, and so find, the text."""
     return _UNSTORABLE.search(text) is None
+
+
+def time_of(moment: datetime) -> str:
+    """Return a moment within a sentence."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
-from fairlane.domain.reasons import time_of
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import PRIORITY_RANK, TERMINAL, TRANSITIONS, WAITING, JobStatus, Priority
+from fairlane.domain.texts import time_of
 
 _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running

@@ -24,8 +24,8 @@ from typing import Final
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Contender, Lane
-from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
+from fairlane.domain.reasons import pauses_on
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread

@@ -10,7 +10,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import (
     Metrics,
@@ -25,7 +24,7 @@ from fairlane.domain.metrics import (
     recent,
     recent_grid,
 )
-from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.reasons import ReasonCode, pauses_on
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, WAITING, JobStatus, Priority
 from fairlane.domain.timeline import cells_to_sample, most_of_each

@@ -7,9 +7,8 @@ from sqlalchemy import Connection
 
 from fairlane.domain.explain import worker_reason
 from fairlane.domain.fairness import Lane
-from fairlane.domain.holds import Holds, held_lanes, missing_worker
 from fairlane.domain.limits import Limit, LimitUse, Subject, limits_on, running_by_subject
-from fairlane.domain.reasons import Reason, ReasonCode
+from fairlane.domain.reasons import Holds, Reason, ReasonCode, held_lanes, missing_worker
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.jobtypes.options import Options
 from fairlane.reads.explain import live_worker

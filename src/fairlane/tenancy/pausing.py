@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from fairlane.domain.arguments import queue_name
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
+from fairlane.domain.reasons import MAINTENANCE
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import job_types as statements

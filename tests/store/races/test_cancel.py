@@ -4,7 +4,7 @@ import pytest
 
 from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released, Snoozed, Stopped
-from fairlane.domain.reasons import time_of
+from fairlane.domain.texts import time_of
 from fairlane.store.statements import cancel, dead_letters, stage
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, answers_at_once

@@ -17,8 +17,8 @@ from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
 from fairlane.api.values import Moment, Text
-from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
+from fairlane.domain.reasons import Holds
 from fairlane.domain.statuses import WAITING, Priority
 from fairlane.engine.batch import alone
 

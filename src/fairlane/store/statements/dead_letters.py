@@ -24,8 +24,8 @@ from sqlalchemy import (
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
-from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Resolution
+from fairlane.domain.texts import time_of
 from fairlane.store.sql import is_row
 from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.locks import lock_job
