@@ -21,8 +21,7 @@ from fairlane.engine.batch import alone
 from fairlane.engine.drafting import Ready
 from fairlane.engine.submission import Submitter
 from fairlane.jobtypes.catalogue import Catalogue, RegisteredType
-from fairlane.schedules.drafts import ScheduleDraft
-from fairlane.schedules.rows import after_last, judged, schedule_of, to_judge, told, unknown
+from fairlane.schedules.rows import ScheduleDraft, after_last, judged, schedule_of, to_judge, told, unknown
 from fairlane.schedules.ticks import SCHEDULE, TICK, Ticks, opened
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import organizations
