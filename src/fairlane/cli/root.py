@@ -32,7 +32,7 @@ _PLACES: Final = {
     "members": ("organizations:members", "Say who belongs to which organization, and what they may."),
     "queues": ("switches:queues", "Look at queues, pause and resume them."),
     "workers": ("workers:app", "Look at workers, and ask one to finish and leave."),
-    "types": ("switches:types", "Look at job types; pause, resume, disable, enable, limit and delete them."),
+    "types": ("types:app", "Look at job types; pause, resume, disable, enable, limit and delete them."),
     "maintenance": (
         "switches:maintenance",
         "Keep all jobs from starting, as for an upgrade, and let them start again.",
