@@ -1,8 +1,11 @@
 """Each verb that a request calls asks its user for the right once more, in the transaction of the change."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID, uuid4
+
+import pytest
 
 from fairlane import FairlaneError, PermissionDenied
 from fairlane.domain.origin import acting_from
@@ -80,6 +83,15 @@ def test_a_verb_that_a_request_calls_asks_its_user_for_the_right(scene: Scene):
                 unasked[name] = error
     assert unasked == {}
     assert (fl.audit.list(organization="acme"), fl.audit.list(organization=None)) == before
+
+
+def test_a_verb_that_a_request_awaits_asks_its_user_in_its_thread(scene: Scene):
+    async def add() -> None:
+        with acting_from("a request"):
+            await scene.fl.aio.members.add("acme", "eve", role="admin", user="eve")
+
+    with pytest.raises(PermissionDenied):
+        asyncio.run(add())
 
 
 def test_every_verb_that_asks_for_a_right_is_tried_here():

@@ -93,13 +93,7 @@ class JobControl:
         self._payload_limit = payload_limit
 
     def cancel(
-        self,
-        job: JobOrId,
-        organization: str,
-        *,
-        user: str | None,
-        reason: str,
-        same_since: datetime | None = None,
+        self, job: JobOrId, organization: str, *, user: str | None, reason: str, same_since: datetime | None = None
     ) -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
 
@@ -200,14 +194,7 @@ class JobControl:
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
         return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
-    def delete(
-        self,
-        job: JobOrId,
-        organization: str,
-        *,
-        user: str | None,
-        same_since: datetime | None = None,
-    ) -> None:
+    def delete(self, job: JobOrId, organization: str, *, user: str | None, same_since: datetime | None = None) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Args:
@@ -254,9 +241,10 @@ class JobControl:
     ) -> T:
         """Run `work` under the job's lock, if the user may change it.
 
-        Admins and operators may change all jobs, others their own if their role gives them `right`. A stranger learns
-        nothing: to them the job does not exist. The audit is told `after`, and what was
-        before. Without `by_operators` an operator may no more than their membership lets them.
+        Admins and operators may change all jobs, others their own if their role gives them `right`: so trusted code's
+        user is asked, too, and `Actor.change` would not do. A stranger learns nothing: to them the job does not exist.
+        The audit is told `after`, and what was before. Without `by_operators` an operator may no more than their
+        membership lets them.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.

@@ -171,10 +171,7 @@ def get(scope: _Looking, bulk_action: BulkActionPath) -> BulkAction:
 def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
     """End it before its end; what it has changed stays changed. Members stop their own, admins all."""
     action = scope.fl.bulk.stop(
-        bulk_action,
-        organization=scope.organization,
-        user=scope.user,
-        only_own=not scope.access.is_full,
+        bulk_action, organization=scope.organization, user=scope.user, only_own=not scope.access.is_full
     )
     return BulkAction.of(action, scope.access)
 

@@ -47,13 +47,7 @@ def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> 
 @router.put("/{user:name}", operation_id="putMember")
 def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
     """Add a member, or change what they are."""
-    return scope.fl.members.add(
-        scope.organization,
-        user,
-        role=body.role,
-        permissions=body.permissions,
-        user=scope.user,
-    )
+    return scope.fl.members.add(scope.organization, user, role=body.role, permissions=body.permissions, user=scope.user)
 
 
 @router.delete("/{user:name}", status_code=204, operation_id="removeMember")

@@ -149,12 +149,7 @@ class Bulk:
         return self._tenants.read(read, of=organization)
 
     def stop(
-        self,
-        action: UUID | str,
-        *,
-        organization: str,
-        user: str | None = None,
-        only_own: bool = False,
+        self, action: UUID | str, *, organization: str, user: str | None = None, only_own: bool = False
     ) -> BulkAction:
         """End it before its end, within a second: what it has changed stays changed. One that has ended stays so.
 
