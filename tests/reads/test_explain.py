@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from fairlane.domain import reasons
+from fairlane.domain import explain as sentences
 from fairlane.domain.outcomes import Snoozed
 from fairlane.domain.reasons import MAINTENANCE, ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Priority
@@ -43,7 +43,7 @@ def test_r20_place_is_counted_no_further_than_its_cap(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gathering, "LAST_PLACE", 2)
-    monkeypatch.setattr(reasons, "LAST_PLACE", 2)
+    monkeypatch.setattr(sentences, "LAST_PLACE", 2)
     world.start_worker()
     ids = [world.submit() for _ in range(4)]
 

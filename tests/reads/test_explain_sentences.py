@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from fairlane.domain.breaker import Breaker, Trial
 from fairlane.domain.decide import ParentJob
-from fairlane.domain.explain import NAMED_PARENTS, Facts, Holder, LimitOn, Pause, explain
+from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Facts, Holder, LimitOn, Pause, explain
 from fairlane.domain.jobs import Job, LogEntry
 from fairlane.domain.limits import Limit, Subject
-from fairlane.domain.reasons import LAST_PLACE, LiveWorker, ReasonCode
+from fairlane.domain.reasons import LiveWorker, ReasonCode
 from fairlane.domain.statuses import (
     LIVE,
     PASSING,

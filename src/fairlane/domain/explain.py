@@ -28,12 +28,13 @@ from fairlane.domain.reasons import (
     execution_rate_code,
     max_running_code,
     missing_worker,
-    number_in_lane,
 )
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.domain.texts import time_of
 from fairlane.domain.transitions import REFUSED
 
+# Places in a lane are counted no further: this number stands for "here or later".
+LAST_PLACE: Final = 10_000
 # So many parents are named, the others counted.
 NAMED_PARENTS: Final = 5
 _LONGEST_QUOTE: Final = 300  # characters of an error text
@@ -297,12 +298,18 @@ def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
     if most == 0 or facts.place_in_lane is None:
         return Reason(code, f"{who} may run no {what}: none allowed. {remedy}", commands)
     number = "that many" if organization is None else f"{one.running:,} of {most:,}"
-    place = number_in_lane(facts.job, facts.place_in_lane)
+    place = _number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
         f"{who} may run {_count(most, what)} at once, and {number} run; it is {place}, "
         f"and the next starts when fewer do. {remedy}"
     )
     return Reason(code, sentence, commands)
+
+
+def _number_in_lane(job: Job, place: int) -> str:
+    """Return a job's place in its lane within a sentence, without the word, which its readers do not know."""
+    number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
+    return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
 
 def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
@@ -313,7 +320,7 @@ def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
     if one.next_start is None or facts.place_in_lane is None:
         return Reason(code, f"{who} may start no {what}: none allowed. {remedy}", commands)
     allowed = _count(one.limit.execution_rate or 0, what)
-    place = number_in_lane(facts.job, facts.place_in_lane)
+    place = _number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
         f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is {place}, "
         f"and the next may start at {time_of(one.next_start)}. {remedy}"
@@ -414,7 +421,7 @@ def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Rea
     if not any(worker.has_room for worker in able):
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
-            f"All slots of the workers that could run it are taken; it is {number_in_lane(facts.job, place)} "
+            f"All slots of the workers that could run it are taken; it is {_number_in_lane(facts.job, place)} "
             "and starts when its turn comes and one is free.",
         )
 
@@ -424,7 +431,7 @@ def _nothing(facts: Facts) -> Reason:
     if place is None:
         sentence = "The job no longer waits for anything; a worker makes it ready within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
-    number = number_in_lane(facts.job, place)
+    number = _number_in_lane(facts.job, place)
     sentence = f"Nothing blocks it; it is {number} and starts when its turn comes and a worker is free."
     return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
 

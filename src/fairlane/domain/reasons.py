@@ -54,8 +54,6 @@ class ReasonCode(StrEnum):
     PARENT_DELETED = "parent_deleted"
 
 
-# Places in a lane are counted no further: this number stands for "here or later".
-LAST_PLACE: Final = 10_000
 # What can be paused, in the order in which it is named.
 PAUSED: Final = {
     "maintenance": ReasonCode.MAINTENANCE,
@@ -81,12 +79,6 @@ class Reason:
         if not self.commands:
             return self.sentence
         return f"{self.sentence.removesuffix('.')}: {', '.join(f'`{command}`' for command in self.commands)}."
-
-
-def number_in_lane(job: Job, place: int) -> str:
-    """Return a job's place in its lane within a sentence, without the word, which its readers do not know."""
-    number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
-    return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
 
 def pauses_on(lane: Lane) -> tuple[tuple[str, str], ...]:

@@ -10,11 +10,21 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.decide import ParentJob
-from fairlane.domain.explain import NAMED_PARENTS, Decision, Explanation, Facts, Holder, LimitOn, Pause, explain
+from fairlane.domain.explain import (
+    LAST_PLACE,
+    NAMED_PARENTS,
+    Decision,
+    Explanation,
+    Facts,
+    Holder,
+    LimitOn,
+    Pause,
+    explain,
+)
 from fairlane.domain.fairness import Lane
 from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_not_found, job_without_errors
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
-from fairlane.domain.reasons import LAST_PLACE, LiveWorker, pauses_on
+from fairlane.domain.reasons import LiveWorker, pauses_on
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.jobtypes.options import Options
 from fairlane.store.clock import Clock
