@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from fairlane.engine.submission_on_loops import LoopSubmitter
     from fairlane.engine.system.bulk import Bulk
     from fairlane.engine.system.bulk_steps import BulkSteps
-    from fairlane.engine.waiting import WaitingJobs
     from fairlane.engine.worker import Worker
     from fairlane.engine.workers import Workers
     from fairlane.jobtypes.job_type import JobType
@@ -145,12 +144,6 @@ class Fairlane:
         from fairlane.engine.jobs import JobControl
 
         return JobControl(self.database, self.directory, self.catalogue, self.keyring, self.settings.payload_limit)
-
-    @cached_property
-    def _waiting(self) -> "WaitingJobs":
-        from fairlane.engine.waiting import WaitingJobs
-
-        return WaitingJobs(self.database, self._jobs)
 
     @cached_property
     def idempotency(self) -> "Idempotency":
@@ -590,7 +583,7 @@ class Fairlane:
             JobNotFound, PermissionDenied
             IllegalTransition: it has started, or it waits for parents.
         """
-        return self._waiting.run_now(job, organization, user=user)
+        return self._jobs.run_now(job, organization, user=user)
 
     def reschedule(self, job: JobOrId, run_at: datetime, *, organization: str, user: str | None = None) -> Job:
         """Let a job that has not started, or waits for its next attempt, start no earlier than `run_at`.
@@ -603,7 +596,7 @@ class Fairlane:
             JobNotFound, PermissionDenied, InvalidParameters
             IllegalTransition: it has started.
         """
-        return self._waiting.reschedule(job, run_at, organization, user=user)
+        return self._jobs.reschedule(job, run_at, organization, user=user)
 
     def prioritize(self, job: JobOrId, priority: Priority | str, *, organization: str, user: str | None = None) -> Job:
         """Give a job that has not started, or waits for its next attempt, another priority.
@@ -612,7 +605,7 @@ class Fairlane:
             JobNotFound, PermissionDenied, InvalidParameters
             IllegalTransition: it has started.
         """
-        return self._waiting.prioritize(job, priority, organization, user=user)
+        return self._jobs.prioritize(job, priority, organization, user=user)
 
     def retry(
         self,

@@ -1,7 +1,7 @@
-"""Cancel, retry and delete a job; who may."""
+"""Cancel, retry and delete a job, and change when a waiting one starts, and how urgent it is; who may."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import inf
 from typing import Any, Final, NamedTuple, TypeVar
@@ -12,7 +12,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
+from fairlane.domain import transitions
+from fairlane.domain.arguments import choice, moment_of
 from fairlane.domain.errors import (
+    ConfigurationError,
     FairlaneError,
     IllegalTransition,
     InstallationError,
@@ -25,9 +28,9 @@ from fairlane.domain.jobs import Job, JobOrId, job_id_of
 from fairlane.domain.permissions import ROLE_RIGHTS, Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
-from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus, Role
+from fairlane.domain.statuses import PRIORITY_OF_RANK, WAITING, JobStatus, Priority, Role
 from fairlane.domain.texts import storable
-from fairlane.domain.transitions import refuse_to_delete_live
+from fairlane.domain.transitions import Start, Transition, refuse_to_delete_live
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Unreadable
 from fairlane.engine.drafting import Payload
@@ -36,7 +39,7 @@ from fairlane.store.engine import engine_of
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.locks import lock, lock_job
-from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import is_operator
@@ -111,7 +114,7 @@ class JobControl:
             _refuse_unless_same(connection, row, same_since)
             now = self._database.clock.now(connection)
             cancel.cancel(connection, now, organization, row.id, actor=user or SYSTEM, reason=reason)
-            return self.read(connection, organization, row.id)
+            return self._read(connection, organization, row.id)
 
         return self.change(job, organization, user, "cancel", work)
 
@@ -185,7 +188,7 @@ class JobControl:
             moment = at(connection) if callable(at) else at
             now = self._database.clock.now(connection)  # after it, so that what is due at once is ready at once
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
-            return self.read(connection, organization, row.id)
+            return self._read(connection, organization, row.id)
 
         key = job_id_of(job, organization)
         self._tenants.require(organization, deleted_too=False)  # its jobs would only be dead letters again
@@ -226,6 +229,65 @@ class JobControl:
                 f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
                 "delete or change the rows that refer to it first."
             ) from error
+
+    def run_now(self, job: JobOrId, organization: str, *, user: str | None) -> Job:
+        """Let a job that has not started start at once.
+
+        Raises:
+            JobNotFound, PermissionDenied, StorageUnavailable
+            IllegalTransition: it has started, or waits for parents.
+        """
+        return self._reorder(job, organization, user, "run", transitions.run_now)
+
+    def reschedule(self, job: JobOrId, run_at: datetime, organization: str, *, user: str | None) -> Job:
+        """Let a job that has not started start no earlier than `run_at`.
+
+        Raises:
+            JobNotFound, PermissionDenied, StorageUnavailable
+            IllegalTransition: it has started.
+            InvalidParameters: that is no moment.
+        """
+        with _as_parameter():
+            at = moment_of("run_at", run_at)
+        after = {"run_at": at.isoformat()}
+        return self._reorder(
+            job, organization, user, "reschedule", lambda start, now: transitions.reschedule(start, at, now), after
+        )
+
+    def prioritize(self, job: JobOrId, priority: Priority | str, organization: str, *, user: str | None) -> Job:
+        """Give a job that has not started another priority.
+
+        Raises:
+            JobNotFound, PermissionDenied, StorageUnavailable
+            IllegalTransition: it has started.
+            InvalidParameters: that is none.
+        """
+        with _as_parameter():
+            wanted = choice(Priority, "priority", priority)
+        after = {"priority": wanted}
+        return self._reorder(
+            job, organization, user, "prioritize", lambda start, _: transitions.prioritize(start, wanted), after
+        )
+
+    def _reorder(
+        self,
+        job: JobOrId,
+        organization: str,
+        user: str | None,
+        verb: str,
+        decide: Callable[[Start, datetime], Transition | None],
+        after: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Make the transition that `decide` returns, under the job's lock."""
+
+        def work(connection: Connection, row: AnyRow) -> Job:
+            now = self._database.clock.now(connection)
+            transition = decide(_start(row), now)
+            if transition is not None:
+                write(connection, now, organization, row.id, transition, actor=user or SYSTEM)
+            return self._read(connection, organization, row.id)
+
+        return self.change(job, organization, user, verb, work, after=after)
 
     def change(
         self,
@@ -333,7 +395,7 @@ class JobControl:
             return None
         return before if isinstance(before, dict) else None
 
-    def read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
+    def _read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
         """Return the job as the transaction sees it."""
         wanted = rows.select_jobs().where(jobs.c.id == job_id)
         (job,) = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
@@ -361,3 +423,16 @@ def _may(row: AnyRow, user: str, membership: Membership | None, right: Right) ->
         return False
     own = right in ROLE_RIGHTS[membership.role] and row.submitted_by == user
     return membership.role is Role.ADMIN or own
+
+
+def _start(row: AnyRow) -> Start:
+    priority = PRIORITY_OF_RANK[row.priority]
+    return Start(row.id, JobStatus(row.status), row.ready, row.unmet_parents, row.run_at, priority)
+
+
+@contextmanager
+def _as_parameter() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise InvalidParameters(str(error)) from error
