@@ -18,8 +18,8 @@ from tests.patience import PATIENCE
 
 SRC: Final = Path(fairlane.__file__).parent
 PAGE: Final = SRC.parents[1] / "docs" / "architecture.md"
-# It takes 49 on SQLite and 45 on PostgreSQL, and two more on a busy machine, where looks are bounded in time.
-FILES: Final = {"sqlite": 51, "postgresql": 47}
+# It takes 49 on SQLite and 46 on PostgreSQL, and two more on a busy machine, where looks are bounded in time.
+FILES: Final = {"sqlite": 51, "postgresql": 48}
 # What goes by its own clock may have its turn while a job runs, and is not on the job's way.
 UPKEEP: Final = {
     *("engine/loop_watch.py", "engine/breakers.py", "domain/breaker.py"),
