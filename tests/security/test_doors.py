@@ -19,8 +19,8 @@ from starlette.datastructures import Headers
 from fairlane import ConfigurationError, JobContext, WebSettings
 from fairlane.accounts import passwords
 from fairlane.api import bodies, downloads, sockets
+from fairlane.api.authentication import comes_from_elsewhere
 from fairlane.api.bodies import SMALL
-from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.encryption.artifacts import ObjectStorage

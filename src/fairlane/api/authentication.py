@@ -4,11 +4,12 @@ This is a layer around all routes, so a route that forgets about it is closed an
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -17,9 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.accounts.tokens import PREFIX
 from fairlane.api import problems
-from fairlane.api.access import access_of
 from fairlane.api.bodies import may_be_large
-from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
 from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
@@ -30,6 +29,7 @@ from fairlane.domain.errors import FairlaneError
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal
 from fairlane.store.transaction import reading_within
+from fairlane.tenancy.directory import access_of
 
 ROOT: Final = "/api/v1"
 HEALTH: Final = f"{ROOT}/health"
@@ -47,6 +47,8 @@ OPEN: Final = frozenset(
     }
 )
 _POLICY_VIOLATION: Final = 1008  # of WebSocket
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookmark
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Authenticator:
         Else what comes first by a credential would count among what all send to whom none is open.
         """
         assert counted is not None, "it has proved somebody"
-        found = access_of(self.fl, principal, organization)
+        found = access_of(self.fl.directory, principal, organization)
         self.rates.places.open(counted, organization, is_member=found is not None and not found.is_operator)
 
     def _proved(self, headers: Headers) -> Principal | None:
@@ -186,7 +188,7 @@ class Authentication:
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
         """Refuse another site's page that uses a cookie: a cookie alone goes along without the page's doing."""
         by_cookie = "authorization" not in headers
-        if not by_cookie or scope["method"] in SAFE_METHODS:
+        if not by_cookie or scope["method"] in _SAFE_METHODS:
             return
         if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=True):
             raise _cross_site()
@@ -241,3 +243,31 @@ def _bearer_of(headers: Headers) -> str | None:
 
 def _cross_site() -> Problem:
     return Problem(403, "cross-site", "A page of another site sent this; only pages of this site may use a session.")
+
+
+def comes_from_elsewhere(headers: Headers, allowed: Collection[str], *, scheme: str, must_say: bool) -> bool:
+    """Return True if another site's page sent it, with the cookies of whoever reads that page (CSRF).
+
+    Browsers say so: `Origin` on everything but plain GET, `Sec-Fetch-Site` on all. So no token has to go into each
+    form.
+
+    Args:
+        allowed: origins that may.
+        scheme: by which the request came.
+        must_say: what says nothing counts as elsewhere, as no browser of today sends it.
+    """
+    origin = headers.get("origin")
+    if origin is not None:
+        return origin not in allowed and not _is_at(origin, headers.get("host"), scheme)
+    site = headers.get("sec-fetch-site")
+    return must_say if site is None else site not in _OWN
+
+
+def _is_at(origin: str, host: str | None, scheme: str) -> bool:
+    try:
+        of_page = urlsplit(origin)
+    except ValueError:
+        return False
+    # A page without TLS may be anybody's on the way. The other way round, a proxy has not said that it has TLS.
+    is_downgraded = scheme in {"https", "wss"} and of_page.scheme != "https"
+    return bool(host) and of_page.netloc.lower() == (host or "").lower() and not is_downgraded

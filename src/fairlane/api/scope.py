@@ -17,7 +17,6 @@ from fastapi import Path, Request, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 
-from fairlane.api.access import access_of
 from fairlane.api.problems import LONGEST_POINTER, MOST_TOLD, ORGANIZATION_UNKNOWN, Problem, no_longer_good
 from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rate, Rates, whose
@@ -27,6 +26,7 @@ from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.permissions import Access, Principal, Right
 from fairlane.realtime.live import Live
+from fairlane.tenancy.directory import access_of
 
 _FRESH: Final = 1.0  # seconds for which a proof is good; as long as one behind a socket
 OrganizationPath = Annotated[OrganizationId, Path(description="The organization's id.", examples=["acme"])]
@@ -137,7 +137,7 @@ def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str,
     was_open = web.rates.places.has_opened(credential, organization)
     if was_open:
         web.rates.count_together(rate, organization)
-    found = access_of(web.fl, principal, organization)
+    found = access_of(web.fl.directory, principal, organization)
     is_member = found is not None and not found.is_operator
     web.rates.places.open(credential, organization, is_member=is_member)
     if is_member and not was_open:

@@ -11,9 +11,8 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fairlane.api.authentication import ROOT, path_of, refuse_socket
+from fairlane.api.authentication import ROOT, comes_from_elsewhere, path_of, refuse_socket
 from fairlane.api.bodies import SMALL, STRANGERS_PATIENCE, body_of, replayed
-from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
 from fairlane.api.watching import Door
 from fairlane.realtime.sockets import LARGEST, Sockets

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fairlane.api import problems
-from fairlane.api.access import access_of
 from fairlane.api.authentication import network_of
 from fairlane.api.places import place_in, place_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem, said
@@ -22,6 +21,7 @@ from fairlane.realtime.events import Overview, Running
 from fairlane.realtime.hub import EVERYTHING, Room, RoomKind
 from fairlane.realtime.live import THREADS, Live, Opened
 from fairlane.realtime.membership import Membership, is_operator
+from fairlane.tenancy.directory import access_of
 
 _MOST_RUNNING: Final = 200  # in a snapshot
 
@@ -107,7 +107,7 @@ class Door:
         asked = _asked(wanted)
         if asked.operator:
             return self.open_all(principal)
-        found = access_of(self._fl, principal, asked.organization or "")
+        found = access_of(self._fl.directory, principal, asked.organization or "")
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
         if not found.is_operator:

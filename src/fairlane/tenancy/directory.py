@@ -9,7 +9,9 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import OrganizationSuspended
+from fairlane.domain.permissions import Access, Principal, access
 from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, is_storable
 from fairlane.store.statements import organizations as statements
 from fairlane.store.transaction import Database
 
@@ -77,6 +79,21 @@ class StoredDirectory:
         return self._database.look(
             lambda connection: memberships(connection, pairs), of={organization for organization, _ in pairs}
         )
+
+
+def access_of(directory: Directory, principal: Principal, organization: str) -> Access | None:
+    """Return what is open to the principal in the organization now; None: nothing, as if it were not there."""
+    # What no organization can be called is not asked for: a database may not even store it.
+    if not ORGANIZATION_IDS.fits(organization) or not is_storable(organization) or not USER_IDS.fits(principal.user):
+        return None
+    standing = directory.organizations([organization]).get(organization)
+    pair = (organization, principal.user)
+    membership = directory.members([pair]).get(pair)
+    if standing is None or standing.status is OrganizationStatus.DELETED:
+        return None
+    if membership is None:
+        return access(principal, organization, None)
+    return access(principal, organization, membership.role, membership.permissions)
 
 
 def refuse_suspended(directory: Directory, organization: str) -> None:

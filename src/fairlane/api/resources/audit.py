@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
 
-from fairlane.api.access import access_of
 from fairlane.api.authentication import ROOT
 from fairlane.api.downloads import Download
 from fairlane.api.headers import headers_told
@@ -19,6 +18,7 @@ from fairlane.api.values import Text
 from fairlane.app import Fairlane
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.permissions import Principal, Right
+from fairlane.tenancy.directory import access_of
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/audit", tags=["audit"])
 
@@ -46,7 +46,7 @@ def export_audit(scope: _Listing) -> Download:
     """Get all entries, newest first, one JSON object on each line."""
 
     def is_open() -> bool:
-        found = access_of(scope.fl, scope.principal, scope.organization)
+        found = access_of(scope.fl.directory, scope.principal, scope.organization)
         return found is not None and Right.AUDIT_READ in found.rights
 
     return exported(scope.fl.audit.export(organization=scope.organization), scope.fl, scope.principal, is_open)
