@@ -38,7 +38,7 @@ from fairlane.domain.errors import ConfigurationError, InvalidParameters, Payloa
 from fairlane.domain.redact import REDACTED, is_secret_name
 from fairlane.domain.secrets import bare, is_hidden_name, left_out, secret_values, veiled, without
 from fairlane.jobtypes.parameters_document import REQUIRED, DocumentBuilder, Node, is_read_as_it_is
-from fairlane.jobtypes.parameters_validator import FLAT, SECRETS, filling, kinds, validator_of, words
+from fairlane.jobtypes.parameters_validator import FLAT, SECRETS, checked, filling, kinds, validator_of, words
 from fairlane.jobtypes.parameters_values import dressed, dumps, json_form, lift, stored_as_given
 
 VERSION: Final = 1
@@ -146,9 +146,11 @@ class ParameterSchema:
 
     def _typed(self, plain: object, validator: SchemaValidator, text: str = "") -> dict[str, Any]:
         try:
-            typed: dict[str, Any] = validator.validate_python(plain)
+            typed: dict[str, Any] = checked(validator, plain)
         except ValidationError as error:
             raise self.refusal(error.errors(include_url=False), secret_values(text)) from None
+        except InvalidParameters as error:
+            raise InvalidParameters(f"{self.job_type}: {error}") from None
         return typed
 
     def _check_read_back(self, typed: dict[str, Any], prepared: PreparedParameters) -> None:

@@ -5,7 +5,8 @@ A node of the document is `{"kind": …, …}`. The kinds:
 - scalars: null, bool, int, float, str, bytes, datetime, aware_datetime, naive_datetime, date, time, timedelta, decimal,
   uuid, each with its constraints (`ge`, `gt`, `le`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`, …);
 - `secret` and `secret_bytes`, text and bytes that nobody but the handler is shown;
-- `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`;
+- `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`, and a union of objects that
+  are told apart by a field of theirs with its name, `by`;
 - `list` and `set` with `items`, `dict` with `keys` and `values`, `tuple` with `items` or, if of any length, `rest`;
 - `object` (dataclass, model, TypedDict) with `fields`, each read from its name or those that it has `also`, and what
   becomes of `extra` keys: forbid, ignore or allow, these as `extras` says, or any. A field that is not `required` may
@@ -123,10 +124,10 @@ CONSTRAINTS: Final[dict[str, frozenset[str]]] = {
 
 
 def _flattened(metadata: Iterable[object]) -> list[object]:
-    """Return what stands beside a type, with the content of each `Field(…)` in its place."""
+    """Return what stands beside a type, with the content of each `Field(…)` before it."""
     flat: list[object] = []
     for item in metadata:
-        flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
+        flat.extend([*item.metadata, item] if isinstance(item, FieldInfo) else [item])
     return flat
 
 
@@ -137,6 +138,8 @@ def _constrain(node: Node, metadata: Iterable[object]) -> Node:
         target = target["of"]
     allowed = CONSTRAINTS.get(target["kind"], frozenset())
     for item in metadata:
+        if target["kind"] == "union" and (by := _discriminator(item)) is not None:
+            target["by"] = by
         if isinstance(item, AfterValidator):
             break  # what follows looks at that validator's result
         for name in sorted(allowed):
@@ -146,6 +149,13 @@ def _constrain(node: Node, metadata: Iterable[object]) -> Node:
             if value is not None:
                 target[name] = json_form(value)
     return node
+
+
+def _discriminator(item: object) -> str | None:
+    """Return the field's name that stands beside a union; a function in its place is for the worker alone."""
+    found = item.discriminator if isinstance(item, (FieldInfo, Discriminator)) else None
+    name = found.discriminator if isinstance(found, Discriminator) else found
+    return name if isinstance(name, str) else None
 
 
 def _portable(pattern: str | re.Pattern[str]) -> str | None:
@@ -283,7 +293,7 @@ class DocumentBuilder:
             if field.init is False:
                 continue
             opaque = name in judged or "*" in judged
-            node = self._opaque() if opaque else self.node(field.annotation, field.metadata)
+            node = self._opaque() if opaque else self.node(field.annotation, [field])
             stored, *others = _names(model, name, field)
             nodes[stored] = self.field(stored, node, _default(field.default, field.default_factory))
             if others:

@@ -7,7 +7,7 @@ more exact one wins.
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, DecimalException
@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
 from fairlane.domain.canonical import Unordered, canonical
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.secrets import MARK, Secret, is_marked
 from fairlane.jobtypes.parameters_document import CONSTRAINTS, Node
@@ -26,33 +26,108 @@ from fairlane.jobtypes.parameters_values import json_form, unordered
 
 
 def validator_of(document: Node) -> SchemaValidator:
-    """Return the validator of a whole document. Raises ConfigurationError for a kind that is unknown here."""
+    """Return the validator of a whole document, for `checked`.
+
+    Raises ConfigurationError for a kind that is unknown here.
+    """
+    known = document["definitions"]
+    tell_apart = partial(_told_apart, known)
     # Each in a chain of one: the name goes to the chain, since what it holds may be a reference to another name.
     definitions: list[CoreSchema] = [
-        core_schema.chain_schema([_schema(node)], ref=name) for name, node in document["definitions"].items()
+        core_schema.chain_schema([_schema(_changed(node, tell_apart))], ref=name) for name, node in known.items()
     ]
-    return SchemaValidator(core_schema.definitions_schema(_schema(document["parameters"]), definitions))
+    parameters = _schema(_changed(document["parameters"], tell_apart))
+    return SchemaValidator(core_schema.definitions_schema(parameters, definitions))
+
+
+def checked(validator: SchemaValidator, values: object) -> Any:
+    """Return lifted values as the validator types them.
+
+    Raises:
+        ValidationError: some don't fit.
+        InvalidParameters: unions in each other would be tried too often.
+    """
+    tries = _Tries(values)
+    try:
+        return validator.validate_python(values, context=tries)
+    finally:
+        if tries.left < 0:
+            raise InvalidParameters(
+                "values that fit several members of a union, in each other, would take too long to check; "
+                "give each member a field with a Literal of its own"
+            )
+
+
+class _Tries:
+    """Counts how often unions are tried: members that are tried in each of a value's members multiply.
+
+    Attributes:
+        left: how many may be tried; fewer than 0 once it were too many.
+    """
+
+    def __init__(self, values: object) -> None:
+        self._values = values
+        self._is_first = True
+        self.left = _FEW_TRIES
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left < 0 and self._is_first:
+            self.left, self._is_first = _TRIES_A_VALUE * _number(self._values), False
+        if self.left < 0:
+            raise ValueError  # which ends this member; each other one ends where it meets the next union
+
+
+def _number(values: object) -> int:
+    """Return how many values there are, and in all of them."""
+    waiting = [values]
+    for one in waiting:
+        if isinstance(one, (Mapping, list, tuple)):
+            waiting.extend(one.values() if isinstance(one, Mapping) else one)
+    return len(waiting)
 
 
 def filling(document: Node) -> Node:
     """Return the document of a validator that puts the default of each field that is left out in its place."""
-    definitions = {name: _filling(node) for name, node in document["definitions"].items()}
-    return {"parameters": _filling(document["parameters"]), "definitions": definitions}
+    definitions = {name: _changed(node, _filled) for name, node in document["definitions"].items()}
+    return {"parameters": _changed(document["parameters"], _filled), "definitions": definitions}
 
 
-def _filling(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_filling(member) for member in node]
-    if not isinstance(node, dict):
+def _changed(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return the node with each node in it, and itself, changed."""
+    if node["kind"] in _CHOICES:
         return node
-    # A field's name may be any of a node's own words.
-    fields = {name: field | {"schema": _filled(field)} for name, field in node.get("fields", {}).items()}
-    return {name: fields if name == "fields" else _filling(member) for name, member in node.items()}
+    changed = dict(node)
+    if "fields" in node:
+        schemas = {name: _changed(field["schema"], change) for name, field in node["fields"].items()}
+        changed["fields"] = {name: node["fields"][name] | {"schema": schema} for name, schema in schemas.items()}
+    for word in _WITHIN:
+        if word in node:
+            one = node[word]
+            changed[word] = [_changed(each, change) for each in one] if isinstance(one, list) else _changed(one, change)
+    return change(changed)
 
 
-def _filled(field: Node) -> Node:
-    node: Node = _filling(field["schema"])
-    return {"kind": "default", "of": node, "value": field["default"]} if "default" in field else node
+def _filled(node: Node) -> Node:
+    fields = {
+        name: field | {"schema": {"kind": "default", "of": field["schema"], "value": field["default"]}}
+        for name, field in node.get("fields", {}).items()
+        if "default" in field
+    }
+    return node | {"fields": node["fields"] | fields} if fields else node
+
+
+def _told_apart(definitions: Node, node: Node) -> Node:
+    """Return a union of objects that one field tells apart with the places of its members by that field's values."""
+    if "by" not in node:
+        return node
+    members = [definitions[one["name"]] if one["kind"] == "ref" else one for one in node["of"]]
+    fields = [one.get("fields", {}).get(node["by"], {"schema": {}}) for one in members]
+    values = [
+        (canonical(value), place) for place, one in enumerate(fields) for value in one["schema"].get("values", ())
+    ]
+    is_so = all("values" in one["schema"] and "also" not in one for one in fields) and len(dict(values)) == len(values)
+    return node | {"places": dict(values)} if is_so else node
 
 
 def words(node: Node) -> str:
@@ -105,6 +180,8 @@ _WORDS: Final = {
     "secret_bytes": "bytes (as base64)",
 }
 _CHOICES: Final = frozenset({"literal", "enum"})
+_FEW_TRIES: Final = 10_000  # of unions, which take some 10 ms
+_TRIES_A_VALUE: Final = 3
 _WITHIN: Final = ("of", "items", "keys", "values", "rest", "extras")
 SECRETS: Final = frozenset({"secret", "secret_bytes"})
 # The kinds of which a validator makes the same of JSON text as of the values in it.
@@ -264,12 +341,16 @@ def _choice(node: Node) -> CoreSchema:
     choices = {canonical(value): value for value in node["values"]}
 
     def choose(value: object) -> object:
-        text = "" if isinstance(value, (dict, list, tuple)) else canonical(value)
+        text = _text_of_choice(value)
         if text not in choices:
             raise _wrong(words(node))
         return choices[text]
 
     return core_schema.no_info_plain_validator_function(choose)
+
+
+def _text_of_choice(value: object) -> str:
+    return "" if isinstance(value, (dict, list, tuple)) else canonical(value)
 
 
 def _set(node: Node) -> CoreSchema:
@@ -326,7 +407,24 @@ def _object(node: Node) -> CoreSchema:
 
 
 def _union(node: Node) -> CoreSchema:
-    return _saying(words(node), core_schema.union_schema([_schema(member) for member in node["of"]]))
+    members = [_schema(member) for member in node["of"]]
+    if "places" in node:
+        name, places = node["by"], node["places"]
+
+        def place_of(value: Any) -> int | None:
+            given = isinstance(value, dict) and name in value
+            return places.get(_text_of_choice(value[name])) if given else None
+
+        return _saying(words(node), core_schema.tagged_union_schema(dict(enumerate(members)), place_of))
+    choices: list[CoreSchema | tuple[CoreSchema, str]] = [*members]
+    union = core_schema.with_info_before_validator_function(_counted, core_schema.union_schema(choices))
+    return _saying(words(node), union)
+
+
+def _counted(value: object, info: core_schema.ValidationInfo) -> object:
+    if info.context is not None:
+        info.context.count()
+    return value
 
 
 _BUILDERS: Final[dict[str, Callable[[Node], CoreSchema]]] = {
