@@ -80,6 +80,7 @@ _BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|{_NO_VALUE}(?P<bare>{_WORD}{_REST_OF_WORD
 _HALF_QUOTED: Final = rf"{_NO_VALUE}(?P<bare>[^\s\"'&;,\\]{{1,200}}{_QUOTE_WITHIN}{_REST_OF_WORD}++)"
 _PUNCTUATION: Final = "<>)]}.:"  # around a value, at its end
 _NAME: Final = re.compile(rf"{_KEY}\Z", re.IGNORECASE)
+NAME_END: Final = 40  # characters at the end of a name, of which no more says that it is one of a secret
 _BEGIN_OF_PAIR: Final = rf"(?P<key>{_KEY})(?P<separator>{_SEPARATOR})(?!{_LITERAL})"
 _QUOTED_PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_HALF_QUOTED})", re.IGNORECASE)
 _PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
@@ -117,7 +118,7 @@ def redact(text: str) -> str:
 
 def is_secret_name(name: str) -> bool:
     """Return True if what is called so is a secret: `password`, `stripe_api_key`, `refreshToken`."""
-    return _NAME.search(name) is not None
+    return _NAME.search(name[-NAME_END:]) is not None
 
 
 def safe_url(url: str) -> str:

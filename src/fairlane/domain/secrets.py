@@ -20,7 +20,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from fairlane.domain.errors import InvalidParameters
-from fairlane.domain.redact import REDACTED, is_secret_name
+from fairlane.domain.redact import NAME_END, REDACTED, is_secret_name
 from fairlane.domain.sealing import BROKEN
 
 MARK: Final = "$secret"
@@ -112,7 +112,12 @@ class Secret:
 
 _CONTAINERS: Final = frozenset({dict, list})
 # Names repeat from job to job.
-is_hidden_name = lru_cache(4096)(is_secret_name)
+_is_secret_end: Final = lru_cache(4096)(is_secret_name)
+
+
+def is_hidden_name(name: str) -> bool:
+    """Return what `is_secret_name` does. Of a name of any length only the end is kept."""
+    return _is_secret_end(name[-NAME_END:])
 
 
 def is_marked(value: object) -> bool:
