@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlane.domain.graph import Edge, Node, first_failed
 from fairlane.domain.statuses import JobStatus
@@ -50,3 +54,21 @@ def test_r9_what_failed_beside_it_does_not_count() -> None:
 
 def test_r9_a_parent_that_is_not_shown_is_passed_over() -> None:
     assert first(2, {2: PENDING}, (1, 2)) is None
+
+
+@given(st.sets(st.tuples(st.integers(0, 8), st.integers(1, 9)).filter(lambda pair: pair[0] < pair[1])), st.data())
+def test_r9_it_is_one_that_failed_of_whose_ancestors_none_has(pairs: set[tuple[int, int]], data: st.DataObject) -> None:
+    statuses = {n: data.draw(st.sampled_from([DEAD, DONE])) for n in range(10)}
+
+    def above(one: int) -> set[int]:
+        return {found for parent, child in pairs if child == one for found in {parent} | above(parent)}
+
+    failed = {one for one in above(9) if statuses[one] is DEAD}
+    assert first(9, statuses, *pairs) == min((one for one in failed if not failed & above(one)), default=None)
+
+
+def test_r9_layers_of_jobs_that_all_failed_take_no_longer_than_their_edges() -> None:
+    """Each one's ancestors were gone through anew: a page of such jobs took most of a second."""
+    layers = [range(100 * number, 100 * number + 100) for number in range(20)]
+    between = [(parent, child) for upper, lower in pairwise(layers) for parent in upper for child in lower]
+    assert first(1_999, dict.fromkeys(range(2_000), DEAD), *between) == 0

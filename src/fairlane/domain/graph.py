@@ -56,20 +56,22 @@ def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -
 
     Of several it is the one that ended first.
     """
-    parents: dict[UUID, set[UUID]] = defaultdict(set)
+    parents: dict[UUID, list[UUID]] = defaultdict(list)
+    children: dict[UUID, list[UUID]] = defaultdict(list)
     for edge in edges:
-        parents[edge.child].add(edge.parent)
-    failed = {one for one in _above(job, parents) if one in nodes and nodes[one].status in ENDED_BADLY}
-    first = [nodes[one] for one in failed if not failed & _above(one, parents)]
+        parents[edge.child].append(edge.parent)
+        children[edge.parent].append(edge.child)
+    failed = {one for one in _from(parents[job], parents) if one in nodes and nodes[one].status in ENDED_BADLY}
+    taken_down = _from([child for one in failed for child in children[one]], children)
+    first = [nodes[one] for one in failed - taken_down]
     ended = min(first, key=lambda one: (one.finished_at or one.created_at, one.id), default=None)
     return ended.id if ended is not None else None
 
 
-def _above(job: UUID, parents: Mapping[UUID, Collection[UUID]]) -> set[UUID]:
-    """Return all ancestors of a job; not the job itself."""
-    found: set[UUID] = set()
-    fresh = set(parents.get(job, ()))
+def _from(begin: Iterable[UUID], step: Mapping[UUID, Collection[UUID]]) -> set[UUID]:
+    """Return all that can be reached from these, themselves included."""
+    found, fresh = set[UUID](), set(begin)
     while fresh:
         found |= fresh
-        fresh = {parent for one in fresh for parent in parents.get(one, ())} - found
-    return found - {job}
+        fresh = {further for one in fresh for further in step.get(one, ())} - found
+    return found
