@@ -1,6 +1,7 @@
 """`fairlane jobs`."""
 
 import io
+import json
 import logging
 import re
 import shlex
@@ -98,6 +99,16 @@ def test_a_value_that_is_no_json_is_text(run: Run, fl: Fairlane) -> None:
     job_id = submitted(run, "--parameters", '{"name": "x"}', "-p", 'name="007"')
 
     assert fl.get(job_id, organization="acme").parameters == {"name": "007"}
+
+
+def test_json_holds_nothing_that_a_terminal_acts_on(run: Run, fl: Fairlane) -> None:
+    """What a member submitted reached an operator's terminal as it was: U+009B begins a command there."""
+    name = "a\x9b31mb\u202ec\u200d é🙂"
+    job_id = submitted(run, "--parameters", json.dumps({"name": name}))
+    shown = run("jobs", "show", str(job_id), "-o", "acme", "--json").stdout
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert json.loads(shown)["job"]["parameters"] == {"name": name}
+    assert "é🙂" in shown
 
 
 @pytest.mark.parametrize("option", ["--parameter", "--label"])

@@ -1,6 +1,5 @@
 """`fairlane users`, `fairlane tokens` and `fairlane audit`: who may come in over the network, and what was done."""
 
-import json
 import sys
 from typing import Annotated
 from uuid import UUID
@@ -12,7 +11,7 @@ from rich.table import Column
 from fairlane import ConfigurationError
 from fairlane.cli import options as o
 from fairlane.cli.lookup import refuse_unknown
-from fairlane.cli.output import cell, console, one_line, print_json, remark, say, table
+from fairlane.cli.output import cell, console, json_text, one_line, print_json, remark, say, table
 from fairlane.cli.session import engine
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
@@ -232,7 +231,7 @@ def export_audit(context: typer.Context, organization: Whose = None) -> None:
         fairlane audit export -o acme > audit.jsonl
     """
     for entry in engine(context).audit.export(organization=organization):
-        print(json.dumps(to_jsonable_python(entry), ensure_ascii=False))
+        print(json_text(entry))
 
 
 def _password() -> str:

@@ -88,9 +88,19 @@ def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None
 
 def print_json(document: object) -> None:
     """Print one JSON document, and nothing else."""
+    print(json_text(document, indent=2))
+
+
+def json_text(document: object, *, indent: int | None = None) -> str:
+    """Return a JSON document for people: in it, what a terminal would act on is written as an escape."""
     from pydantic_core import to_jsonable_python
 
-    print(json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=2))
+    text = json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=indent)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
 
 
 def table(*columns: str | Column) -> Table:
