@@ -73,6 +73,45 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
         assert slow.recv(12) == b"HTTP/1.1 408"
 
 
+@pytest.mark.parametrize("role", ["member", None])
+def test_a_body_in_very_many_small_pieces_ends_its_connection(api: Api, role: str | None):
+    """Each takes as long as a large one, of the loop that all share: four connections held up all others."""
+    url = urlsplit(api.url)
+    who = f"Authorization: Bearer {api.token(role)}\r\n" if role is not None else ""
+    head = f"POST /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\n{who}Transfer-Encoding: chunked\r\n\r\n"
+    sender = socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)
+    with closing(sender), suppress(ConnectionError):
+        sender.sendall(head.encode() + b"1\r\n \r\n" * 100_000)
+        while sender.recv(65_536):
+            pass
+    assert api.as_("member").get("/organizations/acme/jobs").status_code == 200
+
+
+def test_a_body_in_small_pieces_is_read(api: Api):
+    body = json.dumps({"job_type": "report", "parameters": {"month": "2026-01"}}).encode()
+    pieces = [body, *(b" " * 100 for _ in range(4_000))]
+    how = {"Content-Type": "application/json"}
+    sent = api.as_("member").post("/organizations/acme/jobs", content=iter(pieces), headers=how)
+    assert sent.status_code == 201, sent.text
+
+
+@pytest.mark.parametrize("first", [0x89, 0x8A, 0x00], ids=["pings", "pongs", "empty pieces"])
+def test_very_many_frames_that_say_nothing_end_their_socket(api: Api, first: int):
+    url = urlsplit(api.url)
+    given = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
+    head = f"GET /api/v1/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n{given}\r\n"
+    began = bytes([0x01, 0x80, 0, 0, 0, 0]) if first == 0x00 else b""
+    with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as sender:
+        sender.sendall(head.encode())
+        assert b" 101 " in sender.recv(1_000)
+        answered = 0
+        with suppress(ConnectionError):
+            sender.sendall(began + bytes([first, 0x80, 0, 0, 0, 0]) * 20_000)
+            while answer := sender.recv(65_536):
+                answered += answer.count(b"\x8a\x00")
+    assert answered < 2_000
+
+
 def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waited_for(api: Api):
     """No test is known by two addresses; whoever has a credential is not counted among them."""
     head = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"

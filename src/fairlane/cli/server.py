@@ -2,18 +2,23 @@
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final
 
 import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 _HEAD_PATIENCE: Final = 10.0  # seconds
 # Seconds from one look to the next how much was taken. Who reads 2 kB/s takes 64 KiB at a time, each half minute.
 _READ_PATIENCE: Final = 150.0
 _LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
+_PIECE: Final = 4096  # bytes of a WebSocket that are taken at a time
+_LEAST_PIECE: Final = 64  # bytes; what is in smaller ones is counted
+_PIECES: Final = 1_000  # of a body, and one more for each so many bytes
+_FRAMES, _FRAMES_A_SECOND = 200, 20  # of a WebSocket
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection in the kernel's memory that are not on their way yet
 
 
@@ -78,7 +83,62 @@ class _ReadProtocol(asyncio.Protocol):
 
 
 class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
-    """Uvicorn's for WebSockets."""
+    """Uvicorn's for WebSockets, which ends a connection by which very many frames come that say nothing.
+
+    Each takes as long as one with a message in it, and none reaches what counts messages.
+    """
+
+    _left, _at = float(_FRAMES), 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, as long as it is not too much."""
+        for start in range(0, len(data), _PIECE):
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + _PIECE])
+
+    def handle_ping(self) -> None:
+        """Answer."""
+        self._count()
+        super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take the answer to a ping."""
+        self._count()
+        super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further piece of a message."""
+        if len(event.data) < _LEAST_PIECE:
+            self._count()
+        super().handle_cont(event)
+
+    def _count(self) -> None:
+        now = self.loop.time()
+        self._left = min(_FRAMES, self._left + _FRAMES_A_SECOND * (now - self._at)) - 1
+        self._at = now
+        if self._left < 0:
+            self.transport.abort()
+
+
+class _SmallPieces(Exception):
+    """A body came in very many of them."""
+
+
+class _Connection(h11.Connection):
+    """h11's, which counts the pieces of a body: to take a byte takes as long as to take a thousand."""
+
+    _left = _PIECES
+
+    def next_event(self) -> Any:
+        """Return what came next. Raises `_SmallPieces`."""
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._left += len(event.data) // _LEAST_PIECE - 1
+            if self._left < 0:
+                raise _SmallPieces
+        elif isinstance(event, h11.Request):
+            self._left = _PIECES
+        return event
 
 
 class PunctualProtocol(_ReadProtocol, H11Protocol):
@@ -91,6 +151,10 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
 
     _late: asyncio.TimerHandle | None = None
 
+    def __init__(self, config: uvicorn.Config, *args: Any, **options: Any) -> None:
+        super().__init__(config, *args, **options)
+        self.conn = _Connection(h11.SERVER, self.conn._max_incomplete_event_size)  # noqa: SLF001 - as uvicorn made it
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Wait for the first head."""
         transport.set_write_buffer_limits(high=0)  # no piece is sent before the one before it was taken
@@ -101,13 +165,19 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
         """Take what came; the first byte of a head begins the wait for it."""
         if self._late is None and self.conn.their_state is h11.IDLE:
             self._wait()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except _SmallPieces:
+            self.transport.abort()
         if self.conn.their_state is not h11.IDLE and not self._has_rest:
             self._wait_no_more()
 
     def on_response_complete(self) -> None:
         """Wait for the rest of a body that was not read."""
-        super().on_response_complete()
+        try:
+            super().on_response_complete()
+        except _SmallPieces:  # of the next request, which came with this one
+            self.transport.abort()
         if self._has_rest and self._late is None:
             self._wait()
 
