@@ -859,3 +859,16 @@ def test_names_that_somebody_made_up_are_told_in_part():
     assert "unknown parameter '0xxx" in str(refused.value)
     assert "and 10 more" in str(refused.value)
     assert len(str(refused.value)) < 2_000
+
+
+@pytest.mark.parametrize("kind", [list[str], set[str], tuple[str, ...]])
+def test_of_a_list_the_first_wrong_item_is_told(kind: Any):
+    """A body holds a quarter of a million: to make an error of each, and to tell ten, held up the API."""
+
+    def label(ctx: object, names: Any) -> None: ...
+
+    label.__annotations__["names"] = kind
+    with pytest.raises(InvalidParameters) as refused:
+        Signature.of("label", label).schema.prepare({"names": ["a", 1, 2, 3]})
+    assert str(refused.value).count("must be") == 1
+    assert "got 1" in str(refused.value)

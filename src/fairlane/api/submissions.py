@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import CENTURY, JobTypeName, Labels, Moment, Name, Number, PathName, Whole
+from fairlane.api.values import CENTURY, JobTypeName, Labels, ListOf, Moment, Name, Number, PathName, Whole
 from fairlane.domain.arguments import INHERIT, LARGEST_COUNT
 from fairlane.domain.jobs import Job
 from fairlane.domain.numbers import long_numbers
@@ -51,7 +51,7 @@ class NewJob(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"month": "2026-11-01"}])
     priority: Priority | None = None
     queue: PathName | None = None
-    depends_on: list[str] = Field(
+    depends_on: ListOf[str] = Field(
         default_factory=list,
         max_length=MOST_PARENTS,
         description="Ids of jobs that have to complete first, and hand their results and files to this one: jobs whose "
@@ -113,7 +113,7 @@ class NewJob(BaseModel):
 class BatchMember(NewJob):
     """A job of a batch, which may wait for others of it."""
 
-    depends_on_members: list[Whole] = Field(
+    depends_on_members: ListOf[Whole] = Field(
         default_factory=list,
         max_length=LARGEST_BATCH,
         description="Positions, from 0, of jobs of this batch that have to complete first. If `on_duplicate` gives one "

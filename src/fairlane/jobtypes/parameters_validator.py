@@ -339,11 +339,12 @@ def _secret_bytes(value: object) -> Secret:
 def _choice(node: Node) -> CoreSchema:
     # By canonical text, to which True is not 1.
     choices = {canonical(value): value for value in node["values"]}
+    expected = words(node)
 
     def choose(value: object) -> object:
         text = _text_of_choice(value)
         if text not in choices:
-            raise _wrong(words(node))
+            raise _wrong(expected)
         return choices[text]
 
     return core_schema.no_info_plain_validator_function(choose)
@@ -360,7 +361,7 @@ def _set(node: Node) -> CoreSchema:
             raise _wrong(f"of {node.get('min_length', 0)} to {node.get('max_length', 'any number of')} members")
         return members_once
 
-    schema = core_schema.list_schema(_schema(node["items"]), strict=True)
+    schema = core_schema.list_schema(_schema(node["items"]), strict=True, fail_fast=True)
     return core_schema.no_info_after_validator_function(
         collect,
         core_schema.no_info_before_validator_function(
@@ -372,7 +373,7 @@ def _set(node: Node) -> CoreSchema:
 def _tuple(node: Node) -> CoreSchema:
     members = [node["rest"]] if "rest" in node else node["items"]
     schema = core_schema.tuple_schema(
-        [_schema(member) for member in members], variadic_item_index=0 if "rest" in node else None
+        [_schema(member) for member in members], variadic_item_index=0 if "rest" in node else None, fail_fast=True
     )
 
     def from_list(value: object) -> object:
@@ -441,7 +442,7 @@ _BUILDERS: Final[dict[str, Callable[[Node], CoreSchema]]] = {
     "union": _union,
     "literal": _choice,
     "enum": _choice,
-    "list": lambda node: core_schema.list_schema(_schema(node["items"]), strict=True, **_limits(node)),
+    "list": lambda node: core_schema.list_schema(_schema(node["items"]), strict=True, fail_fast=True, **_limits(node)),
     "set": _set,
     "tuple": _tuple,
     "dict": _dict,

@@ -17,7 +17,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME
 from fairlane.api.resources.paths import BulkActionPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Moment, Number, Pair, SomeText
+from fairlane.api.values import ListOf, Moment, Number, Pair, SomeText
 from fairlane.domain import bulk as domain
 from fairlane.domain.bulk import BulkState, BulkVerb
 from fairlane.domain.errors import JobTypeNotFound
@@ -43,7 +43,7 @@ class BulkFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_drop_defaults)
 
-    status: Annotated[list[JobStatus], _SOME] | _Null = Field(default=None, examples=[[JobStatus.QUEUED.value]])
+    status: Annotated[ListOf[JobStatus], _SOME] | _Null = Field(default=None, examples=[[JobStatus.QUEUED.value]])
     job_type: _Text = Field(default=None, examples=["report.pdf"])
     user: _Text = None
     queue: _Text = None

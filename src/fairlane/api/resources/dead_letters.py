@@ -20,7 +20,7 @@ from fairlane.api.resources.jobs import Retry
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
-from fairlane.api.values import Number, Text
+from fairlane.api.values import ListOf, Number, Text
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Right
@@ -69,7 +69,7 @@ class Chosen(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[UUID] = Field(min_length=1, max_length=LARGEST_BATCH, examples=[[EXAMPLE_ID]])
+    ids: ListOf[UUID] = Field(min_length=1, max_length=LARGEST_BATCH, examples=[[EXAMPLE_ID]])
 
 
 class ChosenDecision(Decision, Chosen):

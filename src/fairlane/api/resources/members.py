@@ -11,7 +11,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import UserPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Name
+from fairlane.api.values import ListOf, Name
 from fairlane.domain.organizations import Member
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
@@ -29,7 +29,7 @@ class Membership(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Role = Field(default=Role.MEMBER, examples=["member"])
-    permissions: list[Name] = Field(
+    permissions: ListOf[Name] = Field(
         default_factory=list,
         max_length=100,
         description="Names that job types may require; payload:read lets them see what others' jobs hold.",

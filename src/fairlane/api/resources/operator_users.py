@@ -12,7 +12,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath, UserPath
 from fairlane.api.resources.tokens import CreatedToken, NewToken, cut, newest
 from fairlane.api.scope import ByOperator, Operation
-from fairlane.api.values import Flag, PathName
+from fairlane.api.values import Flag, ListOf, PathName
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 
@@ -32,7 +32,7 @@ class UserChange(BaseModel):
 
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
     operator: Flag = Field(default=False, description="Whether they look after all organizations.")
-    rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
+    rights: ListOf[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
     disabled: Flag = False
 
     def given(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class NewUser(BaseModel):
     id: PathName = Field(examples=["olga"])
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
     operator: Flag = Field(default=False, description="Whether they look after all organizations.")
-    rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
+    rights: ListOf[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
 
 
 @router.get("/users", operation_id="listUsers")

@@ -12,7 +12,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Name, Number, PathName
+from fairlane.api.values import ListOf, Name, Number, PathName
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
 
@@ -29,7 +29,7 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name = Field(description="What it is for.", examples=["nightly import"])
-    scopes: list[Right] | None = Field(
+    scopes: ListOf[Right] | None = Field(
         default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
     )
     expires_in: Number | None = Field(default=None, gt=0, le=_CENTURY, description="In seconds; null: never.")
