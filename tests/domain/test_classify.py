@@ -211,6 +211,9 @@ def test_an_error_is_brief_whose_few_words_can_be_counted_without_asking_it():
         type("OwnWords", (Exception,), {"__str__": lambda _: "x" * 2_000})(),
         ExceptionGroup("many", [ValueError(str(number)) for number in range(100)]),
         far.value,
+        ValueError(10**5_000),
+        ValueError(*range(100)),
+        type("OwnArguments", (Exception,), {"args": property(lambda _: 1 // 0)})(),
     ]
     assert [one for one in brief if not is_brief(one)] == []
     assert [one for one in not_brief if is_brief(one)] == []

@@ -127,6 +127,19 @@ def test_other_jobs_run_while_an_error_says_what_it_is(fl: Engine, gate: Gate) -
         assert fl.ended(job).error_message == "it failed"
 
 
+def test_an_error_with_a_number_that_python_writes_in_no_text_ends_its_job(database_url: str) -> None:
+    """To count its characters raised, on the loop, and its slot was never free again."""
+    with engine(database_url) as fl:
+
+        @fl.job_type("large", max_retries=0)
+        async def large(ctx: JobContext) -> None:
+            raise ValueError("too large", 10**5_000)
+
+        job = fl.give("large")
+        fl.drain()
+        assert fl.look(job).error_type == "ValueError"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_drain_waits_for_what_is_judged(fl: Engine, gate: Gate, *, fails: bool) -> None:
     gate.open()

@@ -26,6 +26,7 @@ its classes are (`engine/executors/child.py`).
 """  # noqa: E501 - a table
 
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Collection, Iterator, Mapping
@@ -65,6 +66,7 @@ _RAW_MESSAGE_LIMIT: Final = 4_000  # characters
 _RAW_TRACEBACK_LIMIT: Final = 24_000  # characters
 # What has more is not brief.
 _FEW_EXCEPTIONS: Final = 10
+_FEW_WORDS: Final = 10
 _FEW_FRAMES: Final = 50
 _FEW_CHARACTERS: Final = 1_000
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
@@ -127,23 +129,31 @@ def classify(
 
 
 def is_brief(error: BaseException) -> bool:
-    """Return True if it takes a moment to `classify` the exception, whose own code is not run to find that out."""
-    waiting = [error]
+    """Return True if it takes a moment to `classify` the exception, as far as can be told without its own code."""
+    try:
+        return _is_brief(error)
+    except Exception:  # noqa: BLE001 - of a class that answers for itself
+        return False
+
+
+def _is_brief(error: BaseException) -> bool:
+    waiting, size, frames = [error], 0, 0
     for number, one in enumerate(waiting):
         words = one.args[:1] if isinstance(one, BaseExceptionGroup) else one.args
         if (
             number == _FEW_EXCEPTIONS
             or "__notes__" in object.__getattribute__(one, "__dict__")
             or not isinstance(type(one).__str__, WrapperDescriptorType)
+            or len(words) > _FEW_WORDS
             or not _PLAIN.issuperset(map(type, words))
-            or sum(len(str(word)) for word in words) > _FEW_CHARACTERS
-            or any(True for _ in islice(traceback.walk_tb(one.__traceback__), _FEW_FRAMES, None))
         ):
             return False
+        size += sum(len(word) if isinstance(word, str | bytes) else sys.getsizeof(word) for word in words)
+        frames += sum(1 for _ in islice(traceback.walk_tb(one.__traceback__), _FEW_FRAMES + 1))
         waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         before = one.__context__ if one.__cause__ is None else one.__cause__
         waiting += () if before is None else (before,)
-    return True
+    return size <= _FEW_CHARACTERS and frames <= _FEW_FRAMES
 
 
 def snooze_of(error: BaseException) -> errors.Snooze | None:
