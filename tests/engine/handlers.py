@@ -55,7 +55,7 @@ def describe(ctx: JobContext) -> dict[str, object]:
         "attempt": ctx.attempt,
         "lease": str(ctx.lease_token),
         "labels": dict(ctx.labels),
-        "parents": [[str(one.id), one.status, one.artifact("a.txt").decode()] for one in ctx.parents],
+        "parents": [[str(one.id), one.status, one.result, one.artifact("a.txt").decode()] for one in ctx.parents],
     }
 
 

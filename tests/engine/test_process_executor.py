@@ -74,15 +74,23 @@ async def test_a_good_child_is_reused(executor: ProcessExecutor) -> None:
 
 
 async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -> None:
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
+    result = '{"rows":[1,{"$secret":"hunter22"}]}'  # as it is stored
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, result, {}, {"a.txt": ("acme/a.txt", 1)})
     execution = begin(executor, handlers.describe, parents=(parent,))
     assert await end_of(execution) == {
         "organization": "acme",
         "attempt": 2,
         "lease": str(execution.execution.call.facts.lease_token),
         "labels": {"doc": "42"},
-        "parents": [[str(parent.id), str(JobStatus.COMPLETED), f"{parent.id} a.txt"]],
+        "parents": [[str(parent.id), str(JobStatus.COMPLETED), {"rows": [1, "hunter22"]}, f"{parent.id} a.txt"]],
     }
+
+
+async def test_what_is_too_long_for_a_message_is_refused_before_one_is_made(executor: ProcessExecutor) -> None:
+    """To make it, and then to see that it is too long, held up the loop for seconds."""
+    parents = [ParentFacts(uuid4(), "import", JobStatus.COMPLETED, f'"{"x" * 1_000_000}"') for _ in range(17)]
+    with pytest.raises(PermanentError, match="can't be passed"):
+        begin(executor, handlers.describe, parents=tuple(parents))
 
 
 async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from fairlane.engine.executors.base import (
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report, storable
 from fairlane.engine.service import SOON, next_wait
-from fairlane.engine.start_checks import DEFERRED, Read
+from fairlane.engine.start_checks import DEFERRED, Read, ReadFacts
 from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.options import Isolation
 from fairlane.jobtypes.parameters_values import encode_result
@@ -143,7 +143,7 @@ class Attempt:
         is_judged = execution is not None and execution.ended is not None
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
-    def begin_with(self, read: Callable[[], Read] | None) -> None:
+    def begin_with(self, read: ReadFacts | None) -> None:
         """Begin once threads have read what it needs and decoded large parameters; organizations take turns there.
 
         Args:
@@ -152,7 +152,7 @@ class Attempt:
         self._reading = self._slots.loop.create_task(self._read(read))
         self._reading.add_done_callback(self._on_read)
 
-    async def _read(self, read: Callable[[], Read] | None) -> tuple[Read, _Decoded | None]:
+    async def _read(self, read: ReadFacts | None) -> tuple[Read, _Decoded | None]:
         facts, outcome = await self._read_facts(read) if read is not None else (self.facts, None)
         if outcome is not None or len(facts.parameters) <= LARGE:
             return (facts, outcome), None
@@ -163,7 +163,7 @@ class Attempt:
             what = f"its parameters were still being decoded {overdue}: see the validators of {self.job_type.name}"
             return (facts, Failed(overdue_report(what, self.job_type.name))), None
 
-    async def _read_facts(self, read: Callable[[], Read]) -> Read:
+    async def _read_facts(self, read: ReadFacts) -> Read:
         """Read; in an outage again and again for a minute.
 
         After that the job waits longer and longer, and its history says why; in the end the attempt fails.
@@ -182,9 +182,10 @@ class Attempt:
                     return self.facts, Deferred(classify(error))
             await asyncio.sleep(wait)
 
-    def _read_once(self, read: Callable[[], Read]) -> Read:
+    def _read_once(self, read: ReadFacts) -> Read:
         try:
-            return read()
+            # Another process reads them there: here it would hold up all that share this one.
+            return read(parents_as_text=self.job_type.isolation is Isolation.PROCESS)
         except BaseException as error:
             if isinstance(error, Exception):
                 raise

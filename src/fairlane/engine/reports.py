@@ -4,10 +4,11 @@ Reports cross threads and, as JSON, the process boundary.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
-from fairlane.domain.secrets import without
+from fairlane.domain.secrets import bare, without
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.pieces import PIECE
 
@@ -86,7 +87,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParentFacts:
-    """How a parent ended and what it left."""
+    """How a parent ended and what it left. `result` is JSON text until `with_results` has read it."""
 
     id: UUID
     job_type: str
@@ -113,6 +114,18 @@ class AttemptFacts(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<attempt {self.attempt} of {self.job_id}>"  # what a job holds is in no log and no traceback
+
+
+def with_results(facts: AttemptFacts) -> AttemptFacts:
+    """Return the facts with the results of parents as the handler is given them.
+
+    Raises:
+        ValueError, RecursionError: one is no JSON.
+    """
+    parents = [
+        one if one.result is None else replace(one, result=bare(json.loads(one.result))) for one in facts.parents
+    ]
+    return facts._replace(parents=tuple(parents))
 
 
 def storable(text: object, secrets: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,13 +18,12 @@ from sqlalchemy import Connection
 from fairlane.domain.events import Emit, KeyMissed
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Refused, Released
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
-from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
-from fairlane.engine.reports import AttemptFacts, ParentFacts
+from fairlane.engine.reports import AttemptFacts, ParentFacts, with_results
 from fairlane.store.line import Line
 from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
@@ -44,18 +43,24 @@ _NO_LABELS: Final = "{}"
 Read: TypeAlias = tuple[AttemptFacts, Outcome | None]
 
 
+class ReadFacts(Protocol):
+    """Reads them. Blocks, and raises StorageUnavailable."""
+
+    def __call__(self, *, parents_as_text: bool) -> Read:
+        """Return them, with what parents left as JSON text or as Python has it."""
+
+
 class Checked(NamedTuple):
     """A claimed job with what its row tells of its attempt, or with the outcome that it already has.
 
     Attributes:
-        read: return the facts with its checkpoint and what its parents left; None: it has neither. Blocks, and raises
-            StorageUnavailable.
+        read: reads the facts with its checkpoint and what its parents left; None: it has neither.
     """
 
     claimed: Claimed
     facts: AttemptFacts
     verdict: Outcome | None = None
-    read: Callable[[], Read] | None = None
+    read: ReadFacts | None = None
 
 
 @dataclass(slots=True)
@@ -137,7 +142,7 @@ class StartChecks:
         read = partial(self._read, facts, has_parents=one.has_parents) if has_more else None
         return Checked(one, facts, verdict, read)
 
-    def _read(self, job: AttemptFacts, *, has_parents: bool) -> Read:
+    def _read(self, job: AttemptFacts, *, has_parents: bool, parents_as_text: bool) -> Read:
         """Do as `Checked.read`.
 
         What it reads is opened and made Python's after the transaction: of large results that takes longer than
@@ -163,7 +168,8 @@ class StartChecks:
 
             if state is not None:
                 state = opened(job.job_id, Field.CHECKPOINT, state)
-            return job._replace(checkpoint=state, parents=_parents(rows, files, opened)), None
+            facts = job._replace(checkpoint=state, parents=_parents(rows, files, opened))
+            return (facts if parents_as_text else with_results(facts)), None
         except Unreadable as error:
             return job, _trouble(job.job_type, error)
         except (ValueError, RecursionError):
@@ -276,7 +282,7 @@ def _parents(
             id=row.id,
             job_type=row.job_type,
             status=JobStatus(row.status),
-            result=bare(json.loads(opened(row.id, Field.RESULT, row.value))) if row.value is not None else None,
+            result=opened(row.id, Field.RESULT, row.value) if row.value is not None else None,
             labels=json.loads(row.labels),
             artifacts=by_parent[row.id],
         )

@@ -40,7 +40,7 @@ from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import ending, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
-from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report, storable
+from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report, storable, with_results
 from fairlane.jobtypes.parameters import Signature
 from fairlane.jobtypes.parameters_values import encode_result
 
@@ -133,7 +133,7 @@ class Run:
 
     def __init__(self, start: Message, child: "Child") -> None:
         self.number: int = start["run"]
-        self.facts = wire.FACTS.validate_python(start["start"])
+        self.facts = with_results(wire.FACTS.validate_python(start["start"]))
         self._target: tuple[str, str] = start["target"]
         self._errors: tuple[list[str], list[str]] = start["errors"]
         # Half of what fits into a line, because text in text is escaped.

@@ -50,12 +50,17 @@ def place_for_file(directory: Path) -> Path:
 def line(message: Message) -> bytes:
     """Return a message as it is sent. Raises PermanentError if it is too long."""
     data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-    if len(data) > LINE_LIMIT:
+    refuse_longer(len(data))
+    return data
+
+
+def refuse_longer(size: int) -> None:
+    """Raise PermanentError if a message of so many bytes is too long to be sent."""
+    if size > LINE_LIMIT:
         raise PermanentError(
-            f"{len(data):,} bytes can't be passed between the worker and the handler's process, {LINE_LIMIT:,} are "
+            f"{size:,} bytes can't be passed between the worker and the handler's process, {LINE_LIMIT:,} are "
             "allowed: pass the bulk as artifacts"
         )
-    return data
 
 
 def pack_report(report: Report) -> Message:
