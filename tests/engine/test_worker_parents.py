@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from fairlane import Job, JobContext, JobStatus
 from fairlane.domain.events import ServiceFailed
-from fairlane.engine import attempt, start_checks
+from fairlane.engine import attempt, reports
 from fairlane.store.statements import attempts
 from tests.engine.worker_kit import Engine, engine, running, started, until
 from tests.patience import PATIENCE
@@ -99,7 +99,7 @@ def test_what_parents_left_is_made_pythons_when_nothing_of_it_is_locked(
             until(lambda: looker.execute(held).rowcount == 0)
             return result
 
-        monkeypatch.setattr(start_checks, "bare", bare)
+        monkeypatch.setattr(reports, "bare", bare)
         with running(fl.worker()):
             assert fl.ended(waits).status is JobStatus.COMPLETED
     assert fl.value(waits) == 7
