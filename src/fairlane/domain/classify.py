@@ -132,7 +132,7 @@ def is_brief(error: BaseException) -> bool:
     """Return True if it takes a moment to `classify` the exception, as far as can be told without its own code."""
     try:
         return _is_brief(error)
-    except Exception:  # noqa: BLE001 - of a class that answers for itself
+    except BaseException:  # noqa: BLE001 - of a class that answers for itself
         return False
 
 
