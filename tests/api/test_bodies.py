@@ -519,3 +519,11 @@ def test_each_route_takes_the_query_parameters_that_its_description_has(api: Api
         for method in route.methods or ():
             told = paths[route.path_format][method.lower()].get("parameters", ())
             assert query_names(route) == {one["name"] for one in told if one["in"] == "query"}, route.path_format
+
+
+@pytest.mark.parametrize("job", ["", "/01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"], ids=["many", "one"])
+def test_a_note_that_can_not_be_stored_is_refused_though_the_dead_letter_is_unknown(api: Api, job: str):
+    ids = {} if job else {"ids": ["01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"]}
+    body = {**ids, "resolution": "resolved", "note": "a\0b"}
+    answer = api.as_("admin").post(f"/organizations/acme/dead-letters{job}/resolution", json=body)
+    assert answer.status_code == 422, answer.text

@@ -25,6 +25,7 @@ from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
+from fairlane.domain.texts import storable
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead letters"], route_class=ExactRoute)
 
@@ -191,7 +192,8 @@ def delete(scope: _Deleting, job: JobPath) -> None:
 
 
 def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
-    """Return the verb that writes the decision down."""
+    """Return the verb that writes the decision down. Raises InvalidParameters if its note can't be stored."""
+    storable(note=decision.note)
     verbs = scope.fl.dead_letters
     return verbs.resolve if decision.resolution == "resolved" else verbs.ignore
 
