@@ -188,6 +188,14 @@ def noted(error: BaseException) -> BaseException:
     return error
 
 
+def quits_when_asked() -> BaseException:
+    def quit_(_: object) -> None:
+        raise SystemExit
+
+    quits: BaseException = type("Quits", (Exception,), {"args": property(quit_)})()
+    return quits
+
+
 def deep(depth: int) -> None:
     deep(depth - depth // depth)
 
@@ -212,6 +220,9 @@ def test_an_error_is_brief_whose_few_words_can_be_counted_without_asking_it():
         ExceptionGroup("many", [ValueError(str(number)) for number in range(100)]),
         far.value,
         ValueError(10**5_000),
+        OSError(errno.ENOENT, "no such file", "x" * 2_000),
+        ImportError("x" * 2_000),
+        quits_when_asked(),
         ValueError(*range(100)),
         type("OwnArguments", (Exception,), {"args": property(lambda _: 1 // 0)})(),
     ]

@@ -36,7 +36,6 @@ from hashlib import sha256
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from types import WrapperDescriptorType
 from typing import Final
 
 from fairlane.domain import errors
@@ -69,6 +68,8 @@ _FEW_EXCEPTIONS: Final = 10
 _FEW_WORDS: Final = 10
 _FEW_FRAMES: Final = 50
 _FEW_CHARACTERS: Final = 1_000
+# Of these the words are the arguments, and a file's name; others may have longer ones.
+_PLAIN_WORDS: Final = frozenset(one.__str__ for one in (BaseException, BaseExceptionGroup, KeyError, OSError))
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _LEFT_OUT: Final = "\n… left out …\n"
 # In the place of a secret value while `redact` reads the text: a word, so that what is around it keeps its shape.
@@ -140,10 +141,12 @@ def _is_brief(error: BaseException) -> bool:
     waiting, size, frames = [error], 0, 0
     for number, one in enumerate(waiting):
         words = one.args[:1] if isinstance(one, BaseExceptionGroup) else one.args
+        if isinstance(one, OSError):
+            words = (*words, OSError.filename.__get__(one), OSError.filename2.__get__(one))
         if (
             number == _FEW_EXCEPTIONS
             or "__notes__" in object.__getattribute__(one, "__dict__")
-            or not isinstance(type(one).__str__, WrapperDescriptorType)
+            or type(one).__str__ not in _PLAIN_WORDS
             or len(words) > _FEW_WORDS
             or not _PLAIN.issuperset(map(type, words))
         ):
