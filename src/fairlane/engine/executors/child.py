@@ -33,6 +33,7 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.secrets import secret_values
 from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
@@ -133,7 +134,7 @@ class Run:
 
     def __init__(self, start: Message, child: "Child") -> None:
         self.number: int = start["run"]
-        self.facts = with_results(wire.FACTS.validate_python(start["start"]))
+        self.facts = wire.FACTS.validate_python(start["start"])
         self._target: tuple[str, str] = start["target"]
         self._errors: tuple[list[str], list[str]] = start["errors"]
         # Half of what fits into a line, because text in text is escaped.
@@ -152,7 +153,11 @@ class Run:
         handler, parameters = _handler(self.facts.job_type, *self._target)
         arguments = parameters.decode(self.facts.parameters)
         is_async = iscoroutinefunction(handler)
-        context = JobContext(self.facts, self.channel, self.interrupt, blocking=not is_async)
+        try:
+            facts = with_results(self.facts)
+        except (ValueError, RecursionError):
+            raise InvalidParameters("payload not decodable: what a parent left is no JSON.") from None
+        context = JobContext(facts, self.channel, self.interrupt, blocking=not is_async)
         self._child.send({"begun": True, "run": self.number})
         if not is_async:
             return handler(context, **arguments)

@@ -339,7 +339,8 @@ class ProcessExecutor(Executor):
                 "errors": errors,
                 "limit": call.channel.result_limit,
                 "run": self._numbers,
-            }
+            },
+            times=2,  # quotes in results, which are texts in this text, are escaped
         )
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
         self._waiting.append(execution)

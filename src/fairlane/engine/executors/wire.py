@@ -47,16 +47,23 @@ def place_for_file(directory: Path) -> Path:
     return directory / uuid4().hex
 
 
-def line(message: Message) -> bytes:
-    """Return a message as it is sent. Raises PermanentError if it is too long."""
+def line(message: Message, times: int = 1) -> bytes:
+    """Return a message as it is sent.
+
+    Args:
+        times: the limit that it may have, as what is text in this text is escaped.
+
+    Raises:
+        PermanentError: it is too long.
+    """
     data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-    refuse_longer(len(data))
+    refuse_longer(len(data), times)
     return data
 
 
-def refuse_longer(size: int) -> None:
+def refuse_longer(size: int, times: int = 1) -> None:
     """Raise PermanentError if a message of so many bytes is too long to be sent."""
-    if size > LINE_LIMIT:
+    if size > times * LINE_LIMIT:
         raise PermanentError(
             f"{size:,} bytes can't be passed between the worker and the handler's process, {LINE_LIMIT:,} are "
             "allowed: pass the bulk as artifacts"
