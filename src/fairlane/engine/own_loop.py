@@ -59,7 +59,9 @@ def _tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
     They may be of one organization, and the log is of all.
     """
-    told = {"message": "Exception in a callback" if "handle" in context else context["message"]}
+    told = {
+        "message": "Exception in a callback" if "handle" in context else context.get("message", "An error on the loop")
+    }
     error = context.get("exception")
     loop.default_exception_handler(told if error is None else {**told, "exception": without_words(error)})
 
