@@ -17,7 +17,8 @@ _READ_PATIENCE: Final = 150.0
 _LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
 _PIECE: Final = 4096  # bytes of a WebSocket that are taken at a time
 _LEAST_PIECE: Final = 64  # bytes; what is in smaller ones is counted
-_PIECES: Final = 1_000  # of a body, and one more for each so many bytes
+# Of a body, beside those that come few at once, as from who writes one after another; and one more for 64 bytes.
+_PIECES, _PIECES_A_READ = 3_000, 100
 _FRAMES, _FRAMES_A_SECOND = 200, 20  # of a WebSocket
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection in the kernel's memory that are not on their way yet
 
@@ -128,11 +129,19 @@ class _Connection(h11.Connection):
     """h11's, which counts the pieces of a body: to take a byte takes as long as to take a thousand."""
 
     _left = _PIECES
+    _free = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what was read at once."""
+        self._free = _PIECES_A_READ
+        super().receive_data(data)
 
     def next_event(self) -> Any:
         """Return what came next. Raises `_SmallPieces`."""
         event = super().next_event()
-        if isinstance(event, h11.Data):
+        if isinstance(event, h11.Data) and self._free > 0:
+            self._free -= 1
+        elif isinstance(event, h11.Data):
             self._left += len(event.data) // _LEAST_PIECE - 1
             if self._left < 0:
                 raise _SmallPieces
