@@ -169,7 +169,7 @@ def test_check_asks_for_no_worker_of_a_queue_whose_workers_are_stopping(run: Run
         until(lambda: fl.get(job, organization="acme").status == "running")
         fl.submit("slow", organization="acme")
         worker.stop()
-        until(lambda: all(one.stopping for one in fl.workers.list()))
+        until(lambda: [one.stopping for one in fl.workers.list()] == [True])
         found = sentences(run, "stranded", code=0)
         gate.open()
     assert [one.partition(";")[0] for one in found] == [
