@@ -1,6 +1,7 @@
 """Handlers in processes of their own. These are real processes."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -91,6 +92,24 @@ async def test_what_is_too_long_for_a_message_is_refused_before_one_is_made(exec
     parents = [ParentFacts(uuid4(), "import", JobStatus.COMPLETED, f'"{"x" * 1_000_000}"') for _ in range(17)]
     with pytest.raises(PermanentError, match="can't be passed"):
         begin(executor, handlers.describe, parents=tuple(parents))
+
+
+async def test_what_a_parent_left_that_is_no_json_is_told_and_the_child_goes_on(executor: ProcessExecutor) -> None:
+    """It took the child with it, and was told as memory that had run out."""
+    pid = await end_of(begin(executor, handlers.pid))
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, "planted")
+    report = await end_of(begin(executor, handlers.describe, parents=(parent,)))
+    assert "what a parent left is no JSON" in report.message
+    assert await end_of(begin(executor, handlers.pid)) == pid
+
+
+async def test_quotes_that_are_escaped_on_the_way_do_not_make_results_too_long(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "LINE_LIMIT", 5_000)
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, json.dumps(["x"] * 800))
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    assert await end_of(begin(executor, handlers.pid, parents=(parent,)))
 
 
 async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_the_words_of_what_nobody_awaited_are_in_no_log(sqlite_url: str, caplog:
 
             task = asyncio.create_task(fail("canary-4711"), name="canary-4711")
             asyncio.get_running_loop().call_soon(fail_at_once, "canary-4711")
+            asyncio.get_running_loop().call_exception_handler({"exception": OSError("canary-4711")})  # as libraries do
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             del task
@@ -76,4 +77,5 @@ def test_the_words_of_what_nobody_awaited_are_in_no_log(sqlite_url: str, caplog:
     told = "\n".join(logging.Formatter().format(record) for record in caplog.records)
     assert "ValueError" in told
     assert "KeyError" in told
+    assert "OSError" in told
     assert "canary-4711" not in told
