@@ -111,7 +111,7 @@ class LiveWorker:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What holds an organization's jobs back.
+    """The reasons that hold an organization's jobs back.
 
     `status` is the organization's, None: nobody knows it. `paused` holds pairs of what is paused and its name,
     `limits` those on it, `resting` job types whose breaker is open, `workers` those that live.

@@ -35,7 +35,7 @@ _LOOK: Final = 0.1  # seconds
 
 
 class Batch(NamedTuple):
-    """How many texts of a page were changed, and after which key the next page begins; None = it was the last one."""
+    """The number of texts of a page that were changed, and the key after which the next page begins; None = none."""
 
     changed: int
     last: tuple[Any, ...] | None

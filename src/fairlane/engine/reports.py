@@ -1,4 +1,4 @@
-"""What a running handler tells its worker: checks of what it hands over, and reports as values.
+"""The reports of a running handler to its worker: checks of what it hands over, and reports as values.
 
 Reports cross threads and, as JSON, the process boundary.
 """
@@ -87,7 +87,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParentFacts:
-    """How a parent ended and what it left. `result` is JSON text until `with_results` has read it."""
+    """A parent: its status and what it left. `result` is JSON text until `with_results` has read it."""
 
     id: UUID
     job_type: str

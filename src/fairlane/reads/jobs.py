@@ -1,4 +1,4 @@
-"""What the caller of a list asked for, checked and put into the store's terms; a page of it, its counts and its ids."""
+"""The filter of a list, checked and put into the store's terms; a page of it, its counts and its ids."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping

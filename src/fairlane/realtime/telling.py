@@ -139,7 +139,7 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What somebody who comes back has missed, in order: told one by one where it is little and still there.
+    """The events that somebody who comes back has missed, in order: told one by one where it is little and still there.
 
     `cursor`: to go on from until it was told.
     """

@@ -27,7 +27,7 @@ _SHOWN: Final = 5  # of the next ticks
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDraft:
-    """What a schedule is to be, checked as far as it can be without the database."""
+    """A schedule that somebody asks for, checked as far as it can be without the database."""
 
     organization: str
     name: str
