@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -361,6 +361,8 @@ def test_on_a_phone_what_runs_now_stays_within_its_card(enter: Callable[..., Pag
     page = enter("ana", "o/acme", viewport={"width": 320, "height": 844})
     running = page.get_by_role("table", name="Jobs that run now")
     expect(running.get_by_text("page 3 of 10")).to_be_visible()
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(minutes=59, seconds=30))  # the widest "For"
+    expect(running.get_by_text("59 min")).to_be_visible()
     assert running.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
 
 

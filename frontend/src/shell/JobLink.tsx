@@ -9,7 +9,7 @@ export function JobLink({ job }: { job: { id: string; organization: string; job_
       to="/o/$organization/jobs/$job"
       params={{ organization, job: id }}
       title={id}
-      className="inline-flex max-w-full items-baseline gap-1 font-medium hover:underline"
+      className="inline-flex max-w-full flex-wrap items-baseline gap-x-1 font-medium hover:underline sm:flex-nowrap"
     >
       <span className="truncate">{job_type}</span>{" "}
       <span className="shrink-0 font-mono text-xs font-normal text-muted">{short(id)}</span>

@@ -55,7 +55,7 @@ export function Running({ organization, running }: { organization: string; runni
           {
             head: "Job",
             cell: (job) => (
-              <div className="max-w-32 sm:max-w-none">
+              <div className="max-w-24 sm:max-w-none">
                 <JobLink job={job} />
               </div>
             ),
