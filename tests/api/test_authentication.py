@@ -133,6 +133,28 @@ def test_a_wrong_login_says_not_what_was_wrong(api: Api, user: str, password: st
     assert "set-cookie" not in answer.headers
 
 
+def test_a_quoted_cookie_is_no_session_and_nothing_unquotes_it(api: Api, monkeypatch: pytest.MonkeyPatch):
+    unquoted = list[str]()
+
+    def counted(text: str) -> str:
+        unquoted.append(text)
+        return text
+
+    monkeypatch.setattr("http.cookies._unquote", counted)
+    session = api.fl.users.redeem(api.fl.users.link(OPERATOR))
+    long, quoted = '"' + r"\a" * 30_000 + '"', f'fairlane_session="{session}"'
+    cookies = (f"fairlane_session={long}", f"other={long}; fairlane_session={session}", quoted)
+    asked = [
+        client.get(path, headers={"Cookie": cookie}).status_code
+        for client in (api.client(), api.as_("member"))
+        for path in (ME, "/health", "/login?link=x")
+        for cookie in cookies
+    ]
+    asked += [api.client().delete(ME, headers={"Cookie": cookie}).status_code for cookie in cookies[:1]]
+    assert asked == [*(401, 200, 401), *3 * (200,), *3 * (401,), *3 * (200,), *3 * (200,), *3 * (401,), 401]
+    assert set(unquoted) == {session}  # by FastAPI, which gets no other
+
+
 def test_a_logout_ends_the_session(api: Api):
     api.with_password()
     client = api.client()

@@ -3,6 +3,7 @@
 This is a layer around all routes, so a route that forgets about it is closed and not open.
 """
 
+import re
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -13,7 +14,6 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.accounts.tokens import PREFIX
@@ -46,6 +46,7 @@ OPEN: Final = frozenset(
         ("GET", f"{ROOT}/login"),
     }
 )
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]+")
 _POLICY_VIOLATION: Final = 1008  # of WebSocket
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookmark
@@ -141,6 +142,7 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "headers": _with_session_alone(scope)}
         headers = Headers(scope=scope)
         try:
             if (scope["method"], path_of(scope)) in OPEN:
@@ -231,8 +233,21 @@ def network_of(scope: Mapping[str, Any]) -> str:
 
 
 def session_of(headers: Headers) -> str | None:
-    """Return the secret of a session, from its cookie."""
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    """Return the secret of a session, from its cookie. A value that Fairlane never sets is none."""
+    pairs = (one.partition("=") for one in headers.get("cookie", "").split(";"))
+    secrets = [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
+    return secrets[-1] if secrets and _SECRET.fullmatch(secrets[-1]) else None
+
+
+def _with_session_alone(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the headers, and of all cookies only that of a session.
+
+    FastAPI parses the cookies of every request that a route answers, and Python 3.11 and 3.12 may take quadratic time
+    to unquote one.
+    """
+    session = session_of(Headers(scope=scope))
+    others = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
+    return [*others, (b"cookie", f"{COOKIE}={session}".encode())] if session else others
 
 
 def _bearer_of(headers: Headers) -> str | None:
