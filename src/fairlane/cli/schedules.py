@@ -220,6 +220,8 @@ def submit(
 ) -> None:
     """Submit one of its jobs now, beside those of its ticks; also while it is paused.
 
+    The job is for no tick, so it has the label "schedule" but not "tick".
+
     \b
     Example:
         fairlane schedules submit nightly -o acme
