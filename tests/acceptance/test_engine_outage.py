@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
-from fairlane import ConfigurationError, JobContext, StorageUnavailable
+from fairlane import ConfigurationError, Fairlane, JobContext, StorageUnavailable
 from fairlane.domain.events import JobStarted, ServiceFailed, StorageBack, StorageLost, WorkerStarted, WorkerStopped
 from fairlane.engine.worker import Worker
 from tests.engine.worker_kit import Engine, Gate, engine, running, started
@@ -68,6 +70,31 @@ def test_a_worker_goes_on_when_postgresql_is_back(server: OwnServer) -> None:
         assert [fl.look(job).attempt for job in jobs] == [1, 1]
         assert [line.message for line in fl.log_lines(jobs[0].id, organization="acme")] == ["before", "after"]
         assert fl.events.of(ServiceFailed) == []
+
+
+def test_a_server_without_a_free_connection_is_told_as_such(server: OwnServer) -> None:
+    with psycopg.connect(server.url, autocommit=True) as host:
+        host.execute("ALTER SYSTEM SET max_connections = 5")
+        host.execute("ALTER SYSTEM SET superuser_reserved_connections = 2")
+        host.execute("CREATE ROLE shop LOGIN")
+        host.execute("CREATE ROLE small LOGIN CONNECTION LIMIT 0")
+    server.stop()
+    server.start()
+
+    def refused(url: str) -> bool:
+        with Fairlane(url) as fl, pytest.raises(StorageUnavailable) as told:
+            fl.organizations.list()
+        return "too many connections open" in str(told.value) and "its server runs" not in str(told.value)
+
+    shop, small = (make_url(server.url).set(username=role).render_as_string() for role in ("shop", "small"))
+    with ExitStack() as held:
+        assert refused(small)
+        for _ in range(3):
+            held.enter_context(psycopg.connect(shop))
+        assert refused(shop)  # "remaining connection slots are reserved"
+        for _ in range(2):
+            held.enter_context(psycopg.connect(server.url))
+        assert refused(server.url)  # "sorry, too many clients already"
 
 
 def test_nobody_says_that_the_database_is_back_before_it_is_and_one_line_a_minute_says_that_it_is_away(

@@ -22,6 +22,10 @@ _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 # A connection that can't be made has no SQLSTATE. Trying again is of no use then, at least not alone.
 _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
+_TOO_MANY_CONNECTIONS: Final = re.compile(
+    r"FATAL: +(sorry, too many clients already|remaining connection slots are reserved|too many connections for )"
+)
+_NO_CONNECTION_LEFT: Final = "53300"
 _NO_PRIVILEGE: Final = "42501"
 _NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
 _SET_ROLE: Final = re.compile('permission denied to set role "([^"]+)"')
@@ -144,6 +148,12 @@ def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -
     if _NO_LOGIN.search(text):
         return StorageUnavailable(
             f"The server does not let this user in; correct user or password of the URL, {where}."
+        )
+    if state == _NO_CONNECTION_LEFT or _TOO_MANY_CONNECTIONS.search(text):
+        return StorageUnavailable(
+            "The database has too many connections open and refused one more; nothing was changed, try again. "
+            "The view pg_stat_activity shows whose they are. Lower the `--concurrency` of workers whose handlers "
+            f"connect, or raise max_connections, or the limit of the role or database. It is {where}."
         )
     unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
     if unavailable or error.connection_invalidated:
