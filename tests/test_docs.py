@@ -312,12 +312,13 @@ def test_three_commands_lead_from_the_readme_to_a_job_that_is_watched(tmp_path: 
 # --- Recipes ---
 
 HOST = """
-import os, sys, types, django.conf, psycopg
+import gc, os, sys, time, types, django.conf, django.db, psycopg
 from fairlane import Fairlane
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 url = make_url(os.environ["SHOP"])
 django.conf.settings.configure(DATABASES={"default": {
+    "CONN_MAX_AGE": None, "OPTIONS": {"application_name": "django"},
     "ENGINE": "django.db.backends.postgresql", "NAME": url.database, "USER": url.username, "PASSWORD": url.password,
     "HOST": url.query.get("host", url.host), "PORT": url.query.get("port", url.port or ""),
 }})
@@ -333,9 +334,18 @@ for page in os.environ["PAGES"].split(os.pathsep):
     exec(compile(open(os.path.basename(page) + ".py").read(), page, "exec"), recipes.__dict__)
 recipes.put_schedules()  # as at the next deployment
 nightly = recipes.fl.schedules.submit("nightly", organization="acme")
-archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
+archives = [recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": number})
+    for number in range(1, 21)]
+gc.disable()  # a worker has the collector look less often, too
 assert recipes.fl.worker(queues=None).drain().completed > 0
-assert recipes.fl.result(archive.id, organization="acme").value == 1
+assert recipes.fl.result(archives[0].id, organization="acme").value == 1
+django.db.connection.close()  # that of this thread
+with psycopg.connect(os.environ["ADMINISTRATOR"], autocommit=True) as connection:
+    deadline = time.monotonic() + 10  # a session ends a moment after its connection
+    while left := connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'django'"
+            " AND datname = current_database()").fetchone()[0]:
+        assert time.monotonic() < deadline, f"{left} connections of Django's are left by threads"
+        time.sleep(0.01)
 said = {recipes.fl.result(one.id, organization="acme").value for one in recipes.fl.list(
     organization="acme", label={"schedule": "nightly"}).items}
 assert said == {"sales of acme, as nightly says"}
@@ -343,6 +353,50 @@ assert {one.name for one in recipes.fl.schedules.list(organization="acme")} == {
 assert recipes.fl.schedules.get("nightly", organization="acme").problem is None
 assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
+
+
+PROJECT: Final = {
+    "manage.py": "import sys; from django.core.management import execute_from_command_line as it; it(sys.argv)",
+    "settings.py": "INSTALLED_APPS = ['shop']",
+    "shop/__init__.py": "",
+    "shop/apps.py": "from django.apps import AppConfig\nclass Shop(AppConfig):\n    name = 'shop'\n",
+    "shop/models.py": "",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "addition"),
+    [
+        ("shop/models.py", "import shop.jobs"),
+        ("shop/apps.py", "    def ready(self): import shop.jobs"),
+        ("shop/models.py", ""),
+    ],
+    ids=["by models", "when ready", "by a worker only"],
+)
+def test_the_handlers_of_the_recipe_for_django_may_be_imported_by_django_or_first(
+    tmp_path: Path, file: str, addition: str
+) -> None:
+    jobs = "\n".join(one.text for one in blocks_of(DOCS / "how-to" / "web-frameworks.md") if one.language == "python")
+    preamble = "from fairlane import Fairlane, JobContext\nfrom django.db import connection\nfl = Fairlane()\n"
+    (tmp_path / "shop").mkdir()
+    for name, text in (PROJECT | {"shop/jobs.py": preamble + jobs}).items():
+        (tmp_path / name).write_text(text + (addition if name == file else ""))
+    for command in (
+        "manage.py check",
+        "-m fairlane --app shop.jobs:fl migrate",
+        "-m fairlane --app shop.jobs:fl types list",
+    ):
+        run = subprocess.run(
+            [sys.executable, *command.split()],
+            cwd=tmp_path,
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "settings", "FAIRLANE_URL": "sqlite:///jobs.db"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
 
 
 def recipes_of(page: Path) -> str:
