@@ -478,7 +478,10 @@ class Fairlane:
         )
 
     def history(self, job: JobOrId, *, organization: str) -> tuple[LogEntry, ...]:
-        """Return the job's execution log, oldest first. Raises `JobNotFound`."""
+        """Return the job's execution log, oldest first: its newest 1,000 entries. Raises `JobNotFound`.
+
+        If the first one's `sequence` is above 1, older ones were left out.
+        """
         return self.reads.history(job, organization)
 
     def log_lines(self, job: JobOrId, *, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:

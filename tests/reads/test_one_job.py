@@ -3,12 +3,14 @@
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from fairlane.domain.errors import InvalidParameters, JobNotFound
 from fairlane.domain.outcomes import Completed, Snoozed
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.service import Reads
 from fairlane.store.statements import attempts
+from fairlane.store.tables import execution_log
 from tests.reads.world import LEASE, World, lease_of
 from tests.store.races.scene import Claimed
 
@@ -94,6 +96,26 @@ def test_r13_history_tells_every_transition_with_time_and_actor(world: World, re
     assert (submitted.actor, submitted.attempt, submitted.sequence) == ("ana", 0, 1)
     assert (claimed.actor, claimed.attempt, claimed.at) == ("w1", 1, world.now)
     assert completed.to_status is JobStatus.COMPLETED
+
+
+def test_of_a_long_history_one_look_reads_the_newest_thousand_entries(world: World, reads: Reads) -> None:
+    job_id = world.submit()
+    world.fail(world.claim(world.start_worker()))
+    moves = reads.history(job_id, "acme")
+    status, first = moves[-1].to_status, moves[-1].sequence + 1
+    change = {"organization_id": "acme", "job_id": job_id, "from_status": status, "to_status": status, "attempt": 1}
+    change |= {"at": world.now, "actor": "ana", "message": "priority"}
+
+    def change_often(connection: Connection, first: int, times: int) -> None:
+        connection.execute(insert(execution_log), [change | {"sequence": first + one} for one in range(times)])
+
+    world.write(lambda connection: change_often(connection, first, 999))
+    assert [one.sequence for one in reads.history(job_id, "acme")] == list(range(first - 1, first + 999))
+    assert "PrinterError" in reads.explain(job_id, "acme").summary
+
+    world.write(lambda connection: change_often(connection, first + 999, 500))
+    assert [one.sequence for one in reads.history(job_id, "acme")] == list(range(first + 499, first + 1499))
+    assert reads.explain(job_id, "acme").summary.endswith("for its next attempt; priority.")
 
 
 def test_r13_history_shows_the_error_on_the_entry_that_ended_the_attempt(world: World, reads: Reads) -> None:

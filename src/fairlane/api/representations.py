@@ -104,7 +104,10 @@ class LogEntry(BaseModel):
 
 
 class History(BaseModel):
-    """The execution log of a job, oldest first."""
+    """The newest 1,000 entries of the execution log of a job, oldest first.
+
+    If the first one's `sequence` is above 1, older ones are left out.
+    """
 
     items: list[LogEntry]
     payload_hidden: bool

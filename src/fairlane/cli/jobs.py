@@ -388,8 +388,9 @@ def _parents(fl: "Fairlane", job: Job) -> list[str]:
     for place, parent in enumerate(job.depends_on[:NAMED_PARENTS]):
         with suppress(JobNotFound):  # it may be deleted
             status = fl.get(parent, organization=job.organization).status
-            first = fl.history(parent, organization=job.organization)[0].message
-            named[place] += f" ({status})" if first == SUBMITTED else f" ({status}, {first})"
+            first = fl.history(parent, organization=job.organization)[0]
+            is_told = first.sequence == 1 and first.message != SUBMITTED
+            named[place] += f" ({status}, {first.message})" if is_told else f" ({status})"
     return named
 
 
@@ -401,6 +402,8 @@ def _print_job(told: list[tuple[str, Any]], job: Job, history: tuple[LogEntry, .
     for entry in history:
         entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
     out.print(entries)
+    if history and history[0].sequence > 1:
+        out.print(f"Only the newest {len(history):,} steps are shown.")
     last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
     if last and job.status is not JobStatus.COMPLETED:
         out.print()

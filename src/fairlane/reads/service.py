@@ -160,7 +160,10 @@ class Reads:
         )
 
     def history(self, job: JobOrId, organization: str) -> tuple[LogEntry, ...]:
-        """Return the execution log, oldest first, with errors of attempts. Raises `JobNotFound`."""
+        """Return the newest 1,000 entries of the execution log, oldest first, with errors of attempts.
+
+        Raises `JobNotFound`.
+        """
         return self._of_job(
             job,
             organization,

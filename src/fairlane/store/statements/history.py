@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, select
@@ -15,9 +15,11 @@ from fairlane.store.sql import is_row
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
+MOST_ENTRIES: Final = 1000  # that one look reads: each change of priority adds one
+
 
 def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """Return the execution log, oldest first, with error_type and traceback on rows that ended an attempt badly.
+    """Return the newest entries, oldest first, with error_type and traceback on rows that ended an attempt badly.
 
     An attempt leaves `running` once, and has an error's row only if it failed, timed out or lost its worker.
     """
@@ -31,8 +33,9 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
         .select_from(execution_log)
         .outerjoin(attempt_errors, error)
         .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
-        .order_by(execution_log.c.sequence)
-    ).all()
+        .order_by(execution_log.c.sequence.desc())
+        .limit(MOST_ENTRIES)
+    ).all()[::-1]
 
 
 def entry_of(row: AnyRow, opener: Opener) -> LogEntry:
@@ -53,16 +56,18 @@ def entry_of(row: AnyRow, opener: Opener) -> LogEntry:
 
 def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the newest row of the execution log; None of a job that somebody wrote into the tables by hand."""
-    return connection.execute(_newest_first(organization, job_id)).one_or_none()
+    return connection.execute(_newest_first(organization, job_id).limit(1)).one_or_none()
 
 
 def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the newest row that tells of another status: another priority says nothing of why the job waits.
 
-    None as for `last_entry`.
+    The newest of all if none of those that one look reads does; None as for `last_entry`.
     """
-    is_move = execution_log.c.from_status.is_distinct_from(execution_log.c.to_status)
-    return connection.execute(_newest_first(organization, job_id).where(is_move)).one_or_none()
+    entry = _newest_first(organization, job_id).limit(MOST_ENTRIES).subquery()
+    is_move = entry.c.from_status.is_distinct_from(entry.c.to_status)
+    moves_first = select(entry).order_by(is_move.desc(), entry.c.sequence.desc()).limit(1)
+    return connection.execute(moves_first).one_or_none()
 
 
 def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
@@ -70,7 +75,6 @@ def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
         select(execution_log)
         .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
         .order_by(execution_log.c.sequence.desc())
-        .limit(1)
     )
 
 
