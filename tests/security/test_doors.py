@@ -95,6 +95,20 @@ def test_a_body_in_small_pieces_is_read(api: Api):
     assert sent.status_code == 201, sent.text
 
 
+def test_a_body_of_a_known_length_that_is_written_in_small_pieces_is_read(api: Api):
+    body = json.dumps({"job_type": "report", "parameters": {"month": "2026-01"}}).encode() + b" " * 128_000
+    head = (
+        "POST /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {api.token('member')}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with closing(api.connect()) as sender:
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sender.sendall(head.encode())
+        for start in range(0, len(body), 16):
+            sender.sendall(body[start : start + 16])
+        assert b" 201 " in sender.recv(1_000)
+
+
 @pytest.mark.parametrize("first", [0x89, 0x8A, 0x00], ids=["pings", "pongs", "empty pieces"])
 def test_very_many_frames_that_say_nothing_end_their_socket(api: Api, first: int):
     url = urlsplit(api.url)
