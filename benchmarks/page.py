@@ -56,13 +56,15 @@ writes at once, for which peers have settings of their own. `fairlane-100-slots`
 many as they.
 """
 _ALONE: Final = """
-### One job at a time
+### Beside PgQueuer, job by job
 
 *Submitted one after another* are jobs per second, each by itself and committed before the next, by one caller on an
 event loop (uvloop) whose connection stays: `fl.aio.submit`, and PgQueuer's `Queries.enqueue` on an `AsyncpgDriver`.
 *Picked up* is the time from the call that submits a job to the first line of its handler, by a worker with nothing
-else to do; a pause of 20 to 300 ms comes before each job. Measured in turn, each on a fresh store; peers that are not
-in the table were not measured so. These two alone: `make bench-peers ARGS="--only single --only pickup --out FILE"`.
+else to do; a pause of 20 to 300 ms comes before each job. *A job takes* microseconds of a processor while jobs are run
+to the end, by `/proc`: in the worker's process, and in all of PostgreSQL's, looks at the store included. Measured in
+turn, each on a fresh store; peers that are not in the table were not measured so. These alone:
+`make bench-peers ARGS="--only drain --only single --only pickup --out FILE"`.
 """
 _HOLDS: Final = """
 ## What holds the figures
@@ -145,6 +147,16 @@ Where there are more organizations than slots, they come by turns. One that come
 owed nothing for the time before.
 """
 _PICKED_UP: Final = ("pickup-p50", "pickup-p99")
+# A figure of a peer, what it is called in a table, and its unit.
+_JOB_BY_JOB: Final = (
+    ("bulk", "submitted in bulk", "jobs/s"),
+    ("drain", "run to the end", "jobs/s"),
+    ("cpu-worker", "a job takes of the worker", "µs"),
+    ("cpu-store", "and of PostgreSQL", "µs"),
+    ("single", "submitted one after another", "jobs/s"),
+    ("pickup-p50", "picked up, p50", "ms"),
+    ("pickup-p99", "picked up, p99", "ms"),
+)
 _DEFINITIONS: Final = (
     ("bulk", measures.bulk),
     ("single", measures.single),
@@ -175,7 +187,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     if peers:
         alone = [one for one in peers if _alone(one)]
         parts += ["\n## Beside its peers\n", _PEERS, *map(_beside, filter(_complete, peers))]
-        parts += [*([_ALONE] if alone else []), *map(_one_at_a_time, alone)]
+        parts += [*([_ALONE] if alone else []), *map(_job_by_job, alone)]
     return "".join([*parts, *([_HOLDS] if found else []), _FAIRNESS])
 
 
@@ -240,22 +252,23 @@ def _beside(document: Mapping[str, Any]) -> str:
     )
 
 
-def _one_at_a_time(document: Mapping[str, Any]) -> str:
+def _job_by_job(document: Mapping[str, Any]) -> str:
+    found = _alone(document)
+    known = [column for column in _JOB_BY_JOB if any(column[0] in one for one in found)]
     rows = [
         (
             f"{one['name']} {one['version']}",
             one["store"],
-            _number(one["single"]["value"], "jobs/s") if "single" in one else "not measured",
-            *(_number(one[part]["value"], "ms") if part in one else "not measured" for part in _PICKED_UP),
+            *(_number(one[name]["value"], unit) if name in one else "not measured" for name, _, unit in known),
             _settings(one),
         )
-        for one in _alone(document)
+        for one in found
     ]
-    head = ("", "store", "submitted one after another", "picked up, p50", "picked up, p99", "settings")
+    head = ("", "store", *(title for _, title, _ in known), "settings")
     submitted, picked_up = (min(document["jobs"], MEASURES[one]) for one in ("single", "pickup"))
     return (
-        f"{_where(document)}- {submitted:,} jobs one after another, {picked_up:,} picked up, "
-        f"medians of {document['runs']} runs\n\n{_table(head, rows)}{_missing(document)}"
+        f"{_where(document)}- {document['jobs']:,} jobs in bulk, {submitted:,} one after another, {picked_up:,} picked "
+        f"up, medians of {document['runs']} runs\n\n{_table(head, rows)}{_missing(document)}"
     )
 
 

@@ -2,7 +2,8 @@
 
 A script is called as a module, with a fresh store in BENCH_URL, and prints one line of JSON:
 
-    drain N       jobs submitted in bulk per second, and run to the end per second by one worker
+    drain N       jobs submitted in bulk per second, and run to the end per second by one worker; on Linux also the
+                  microseconds of a processor that the worker took for each, and PostgreSQL, looks at it included
     single N      jobs submitted per second, each by itself and committed before the next, by a caller on an event loop
     pickup N      milliseconds from the call that submits one job to the first line of its handler, in an idle worker,
                   p50 and p99 of N jobs after pauses of random length
@@ -30,7 +31,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, Self
 
 from benchmarks.peers.handlers import FILE
 
@@ -162,16 +163,17 @@ def _drain(module: str, peer: Peer, jobs: int) -> dict[str, Any]:
     # The first look takes the longest, for what is made at it.
     assert peer.remaining() == jobs, "Not all jobs are in the store."
     with _worker(module) as worker:
-        return {
-            "bulk": jobs / (submitted - began),
-            "drain": jobs / _seconds_until_done(peer, worker, jobs),
-        }
+        first = _line("first", time.monotonic() + _PATIENCE, worker)
+        before = _processors(worker.pid)
+        _wait_until_done(peer, worker, jobs)
+        took = time.monotonic() - first
+        spent = {name: (after - before[name]) * 1e6 / jobs for name, after in _processors(worker.pid).items()}
+    return {"bulk": jobs / (submitted - began), "drain": jobs / took, **spent}
 
 
-def _seconds_until_done(peer: Peer, worker: "subprocess.Popen[bytes]", jobs: int) -> float:
-    """From the start of the first handler to the first look at the store that shows no job unfinished."""
-    began = _line("first", time.monotonic() + _PATIENCE, worker)
-    progressed, left = began, jobs
+def _wait_until_done(peer: Peer, worker: "subprocess.Popen[bytes]", jobs: int) -> None:
+    """Look at the store until it shows no job unfinished."""
+    progressed, left = time.monotonic(), jobs
     while left > 0:
         looked = time.monotonic()
         now_left = peer.remaining()
@@ -181,7 +183,41 @@ def _seconds_until_done(peer: Peer, worker: "subprocess.Popen[bytes]", jobs: int
         _refuse(worker, progressed + _PATIENCE)
         if left > 0:
             time.sleep(max(_LOOK, (seen - looked) * (1 / _LOOKING - 1)))
-    return time.monotonic() - began
+
+
+def _processors(worker: int) -> dict[str, float]:
+    """Return the seconds of a processor that a worker's processes have taken so far, and those of PostgreSQL."""
+    if not Path("/proc/self/stat").exists():
+        return {}
+    programs = [one for path in Path("/proc").glob("[0-9]*/stat") if (one := _Program.read(path)) is not None]
+    found = {"cpu-worker": sum(one.seconds for one in programs if one.group == worker)}
+    if url().startswith("postgresql"):
+        import psycopg  # noqa: PLC0415 - peers without PostgreSQL don't have it
+
+        with psycopg.connect(url()) as connection:
+            mine = _Program.read(Path(f"/proc/{connection.info.backend_pid}/stat"))
+        assert mine is not None
+        found["cpu-store"] = sum(one.seconds for one in programs if mine.parent in {one.number, one.parent})
+    return found
+
+
+class _Program(NamedTuple):
+    """A process: its number, its parent's, that of its group; its seconds of a processor, with its ended children's."""
+
+    number: int
+    parent: int
+    group: int
+    seconds: float
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return what Linux tells of it; None: it has ended."""
+        try:
+            number, rest = path.read_text().split(" (", 1)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        its = rest.rpartition(") ")[2].split()  # the name may have blanks
+        return cls(int(number), int(its[1]), int(its[2]), sum(map(int, its[11:15])) / os.sysconf("SC_CLK_TCK"))
 
 
 def _single(_: str, peer: OnLoop, jobs: int) -> dict[str, Any]:

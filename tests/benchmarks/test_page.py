@@ -65,19 +65,20 @@ def test_what_a_killed_worker_costs_is_told_only_where_it_was_measured() -> None
     assert "- absent: not run: no Redis server here" in page.page({"peers": PEERS})
 
 
-def test_one_job_at_a_time_has_a_table_of_the_peers_that_were_measured_so() -> None:
+def test_the_peers_that_were_measured_job_by_job_have_a_table_of_what_was_measured() -> None:
     picked = {"pickup-p50": {"value": 5.25, "runs": [5.25]}, "pickup-p99": {"value": 17.5, "runs": [17.5]}}
     single = {"single": {"value": 1500.0, "runs": [1500.0]}}
     about = {"store": "postgresql", "version": "1.0", "settings": "defaults", "source": "docs/how-to.md"}
-    both, one = {"name": "both", **about, **single, **picked}, {"name": "one", **about, **single}
+    taken = {"cpu-worker": {"value": 40.0, "runs": [40.0]}}
+    both, one = {"name": "both", **about, **taken, **single, **picked}, {"name": "one", **about, **single}
     text = page.page({"peers": PEERS, "peers-alone": {**PEERS, "jobs": 10_000, "peers": [both, one, peer("untried")]}})
-    _, chapter, table = text.partition("### One job at a time")
+    _, chapter, table = text.partition("### Beside PgQueuer, job by job")
     assert chapter
-    assert "- 2,000 jobs one after another, 200 picked up, medians of 1 runs" in table
-    assert "| both 1.0 | postgresql | 1,500 /s | 5.2 ms | 17.5 ms | defaults |" in table
-    assert "| one 1.0 | postgresql | 1,500 /s | not measured | not measured | defaults |" in table
+    assert "- 10,000 jobs in bulk, 2,000 one after another, 200 picked up, medians of 1 runs" in table
+    assert "| both 1.0 | postgresql | 40.0 µs | 1,500 /s | 5.2 ms | 17.5 ms | defaults |" in table
+    assert "| one 1.0 | postgresql | not measured | 1,500 /s | not measured | not measured | defaults |" in table
     assert "| untried" not in table
-    assert "### One job at a time" not in page.page({"peers": PEERS})
+    assert "### Beside PgQueuer, job by job" not in page.page({"peers": PEERS})
 
 
 def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
