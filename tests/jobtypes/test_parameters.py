@@ -27,6 +27,7 @@ from pydantic import (
     RootModel,
     SecretStr,
     field_validator,
+    model_validator,
 )
 from pydantic_core import core_schema
 from typing_extensions import TypedDict, is_typeddict
@@ -872,3 +873,41 @@ def test_of_a_list_the_first_wrong_item_is_told(kind: Any):
         Signature.of("label", label).schema.prepare({"names": ["a", 1, 2, 3]})
     assert str(refused.value).count("must be") == 1
     assert "got 1" in str(refused.value)
+
+
+class Ids(BaseModel):
+    ids: set[int]
+
+    @model_validator(mode="before")
+    @classmethod
+    def given(cls, value: Any) -> Any:
+        return value
+
+
+MODULUS = sys.hash_info.modulus
+Unread = Annotated[UUID, BeforeValidator(lambda value: value)]
+COLLIDING: dict[str, tuple[Any, Any]] = {
+    "set of ints": (set[int], lambda step: [number * step for number in range(1, 200)]),
+    "set of decimals": (set[Decimal], lambda step: [str(number * step) for number in range(1, 200)]),
+    "set of UUIDs": (set[UUID], lambda step: [str(UUID(int=number * step)) for number in range(1, 200)]),
+    "set of the application's UUIDs": (set[Unread], lambda step: [str(UUID(int=n * step)) for n in range(1, 200)]),
+    "set of tuples": (set[tuple[int, str]], lambda step: [[number * step, "a"] for number in range(1, 200)]),
+    "set of sets": (set[frozenset[int]], lambda step: [[number * step, 1] for number in range(2, 200)]),
+    "keys of ints": (dict[int, int], lambda step: {str(number * step): 0 for number in range(1, 200)}),
+    "keys of UUIDs": (dict[UUID, int], lambda step: {str(UUID(int=number * step)): 0 for number in range(1, 200)}),
+    "in a model of the application's": (Ids, lambda step: {"ids": [number * step for number in range(1, 200)]}),
+}
+
+
+@pytest.mark.parametrize("name", COLLIDING)
+def test_members_that_were_chosen_to_have_one_hash_are_refused_before_a_set_is_made_of_them(name: str) -> None:
+    """A set of 11,000 of them took six tenths of a second, in which nothing else of the worker ran."""
+    kind, made = COLLIDING[name]
+
+    def handler(ctx: object, values: kind) -> None: ...  # type: ignore[valid-type]  # made here
+
+    signature = Signature.of("work", handler)
+    text = signature.schema.prepare({"values": made(1)}).text
+    signature.decode(text)
+    with pytest.raises(InvalidParameters, match="must not have members that were chosen to have one hash"):
+        signature.schema.prepare({"values": made(MODULUS)})

@@ -11,6 +11,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.arguments import INHERIT, Inheriting, Seconds
+from fairlane.domain.collisions import collide
 from fairlane.domain.errors import (
     ConfigurationError,
     CyclicDependency,
@@ -150,6 +151,11 @@ def _refuse_cycles(submissions: Sequence[Submission]) -> None:
         except ParentNotFound as error:
             error.index = index
             raise
+    named = {one.bytes: one for parents in graph.values() for one in parents if isinstance(one, UUID)}
+    if collide(named.values()):
+        strange = ParentNotFound("depends_on names ids that were chosen to have one hash; no jobs have such ids.")
+        strange.index = next(index for index, parents in enumerate(graph.values()) if parents)
+        raise strange
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
 from fairlane.domain.canonical import Unordered, canonical
+from fairlane.domain.collisions import collide, collide_somewhere
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.secrets import MARK, Secret, is_marked
@@ -179,6 +180,7 @@ _WORDS: Final = {
     "secret_bytes": "bytes (as base64)",
 }
 _CHOICES: Final = frozenset({"literal", "enum"})
+_NUMBERS: Final = frozenset({"int", "uuid"})
 _FEW_TRIES: Final = 20_000  # of unions, which take some 10 to 20 ms
 _TRIES_A_VALUE: Final = 3
 _WITHIN: Final = ("of", "items", "keys", "values", "rest", "extras")
@@ -277,6 +279,10 @@ def _wrong(expected: str) -> PydanticCustomError:
     return PydanticCustomError("kind", "must be {expected}", {"expected": expected})
 
 
+def _alike() -> PydanticCustomError:
+    return PydanticCustomError("kind", "must not have members that were chosen to have one hash")
+
+
 def _limits(node: Node) -> dict[str, Any]:
     return {name: node[name] for name in ("min_length", "max_length") if name in node}
 
@@ -292,7 +298,10 @@ def _opaque(value: object) -> object:
     if _has_bytes(value):
         # As base64 text they would arrive as that text, and nobody would notice.
         raise PydanticCustomError("kind", "must not contain bytes, since only the handler knows its type")
-    return _any(value)
+    plain = _any(value)
+    if collide_somewhere(plain):
+        raise _alike()
+    return plain
 
 
 def _has_bytes(value: object) -> bool:
@@ -358,6 +367,8 @@ def _set(node: Node) -> CoreSchema:
         members_once = unordered(members)
         if not node.get("min_length", 0) <= len(members_once) <= node.get("max_length", len(members_once)):
             raise _wrong(f"of {node.get('min_length', 0)} to {node.get('max_length', 'any number of')} members")
+        if collide(members_once):
+            raise _alike()
         return members_once
 
     schema = core_schema.list_schema(_schema(node["items"]), strict=True, fail_fast=True)
@@ -391,8 +402,17 @@ def _dict(node: Node) -> CoreSchema:
         )
         keys = _saying("an int", integer)
     # Typed first, then text again: a UUID in capitals becomes the one form that is stored and hashed.
-    keys = core_schema.no_info_after_validator_function(lambda key: str(json_form(key)), keys)
-    return core_schema.dict_schema(keys, _schema(node["values"]), strict=True, **_limits(node))
+    texts = core_schema.no_info_after_validator_function(lambda key: str(json_form(key)), keys)
+    schema = core_schema.dict_schema(texts, _schema(node["values"]), strict=True, **_limits(node))
+    if node["keys"]["kind"] not in _NUMBERS:
+        return schema
+
+    def refuse_alike(items: dict[str, object]) -> dict[str, object]:
+        if collide(items):
+            raise _alike()
+        return items
+
+    return core_schema.no_info_after_validator_function(refuse_alike, schema)
 
 
 def _object(node: Node) -> CoreSchema:
