@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -263,3 +264,21 @@ async def sleep_async(ctx: JobContext) -> None:
     finally:
         await asyncio.sleep(0)
         await ctx.checkpoint("so far")
+
+
+async def leave_failures(ctx: JobContext, word: str) -> None:
+    """Leave a task and a thread behind that have failed, and that nobody asks."""
+
+    async def fail() -> None:
+        raise ValueError(f"login failed for {word}")
+
+    def fail_in_thread() -> None:
+        raise OSError(f"no host {word}")
+
+    task = asyncio.create_task(fail(), name=word)
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    thread = threading.Thread(target=fail_in_thread)
+    thread.start()
+    thread.join()

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from typer.testing import CliRunner
 
-from fairlane import Job, JobContext
+from fairlane import Job, JobContext, JobStatus
 from fairlane.cli.root import app
 from fairlane.domain.breaker import Pair
 from fairlane.domain.events import HandlerAbandoned, JobEnded, WorkerUnfit
@@ -190,3 +190,18 @@ def test_the_start_of_a_process_is_no_part_of_a_handler_s_seconds(fl: Engine) ->
     fl.drain()
     told = time.monotonic()
     assert told - fl.events.wait(JobEnded, job_id=job.id).seconds > fl.value(job)
+
+
+def test_the_words_of_what_nobody_awaited_in_a_process_are_in_no_log(
+    sqlite_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python and asyncio write them to the standard error of all that share the worker."""
+    with engine(sqlite_url) as fl:
+        fl.job_type("fail", isolation="process")(handlers.leave_failures)
+        job = fl.give("fail", parameters={"word": "canary-4711"})
+        fl.drain()
+        assert fl.look(job).status is JobStatus.COMPLETED
+    told = capfd.readouterr().err
+    assert "ValueError" in told
+    assert "OSError" in told
+    assert "canary-4711" not in told

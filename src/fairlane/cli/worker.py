@@ -95,6 +95,7 @@ def worker(
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
     from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
+    from fairlane.engine.own_loop import tell_of_threads_without_words
 
     live = console(stderr=True).is_terminal and not plain
     terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w") if live else sys.stderr
@@ -106,6 +107,7 @@ def worker(
         subscribers=[*([display] if display is not None else []), partial(_end_where_stuck, display)],
     )
     _end_in_order_at_sigterm(one)
+    tell_of_threads_without_words()
     if display is None:
         _set_up_logging(_level(log_level), logging.StreamHandler())
         one.run()

@@ -1,6 +1,11 @@
-"""A loop of the worker's own. `asyncio.run` waits for tasks that swallow their cancellation for ever; this does not."""
+"""A loop of the worker's own. `asyncio.run` waits for tasks that swallow their cancellation for ever; this does not.
+
+And what is logged of errors that nobody awaits: no words and no values of a handler's. They may be of one organization,
+and the log is of all.
+"""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -30,7 +35,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
             "An event loop runs in this thread; await the worker's run_async() or drain_async(), or use another thread."
         )
     loop = _new_loop()
-    loop.set_exception_handler(_tell_without_words)
+    loop.set_exception_handler(tell_without_words)
     task = loop.create_task(main())
     try:
         while True:
@@ -54,16 +59,29 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
         loop.close()
 
 
-def _tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what failed on the loop and was awaited by nobody, as asyncio does, but no words and values of a handler's.
-
-    They may be of one organization, and the log is of all.
-    """
+def tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what failed on the loop and was awaited by nobody, as asyncio does."""
     told = {
         "message": "Exception in a callback" if "handle" in context else context.get("message", "An error on the loop")
     }
     error = context.get("exception")
     loop.default_exception_handler(told if error is None else {**told, "exception": without_words(error)})
+
+
+def tell_of_threads_without_words() -> None:
+    """Have this process say of a thread of a handler's own that failed, as Python does, where it failed and by what.
+
+    What the application does with such errors by a hook of its own stays.
+    """
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _tell_of_thread
+
+
+def _tell_of_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is None or issubclass(told.exc_type, SystemExit):
+        return
+    error = without_words(told.exc_value)
+    threading.__excepthook__(threading.ExceptHookArgs((type(error), error, error.__traceback__, told.thread)))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -36,6 +36,7 @@ from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.secrets import secret_values
 from fairlane.encryption.pieces import pieces_of
+from fairlane.engine import own_loop
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import ending, run_async
@@ -186,7 +187,9 @@ class Run:
     async def _cancelable(self, work: Callable[[], Any]) -> object:
         task = asyncio.current_task()
         assert task is not None
-        self._cancels.append(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(own_loop.tell_without_words)
+        self._cancels.append(partial(loop.call_soon_threadsafe, task.cancel))
         if self.interrupt.reason is not None:
             self._cancel()
         value: object = await work()
@@ -406,6 +409,7 @@ def main(connection: str, lifeline: str) -> NoReturn:
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
     _tie_to_worker(int(lifeline))
+    own_loop.tell_of_threads_without_words()
     Child(socket.socket(fileno=int(connection))).serve()
 
 
