@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import update
 
 from fairlane import Interrupted, InvalidParameters, Job, JobContext, JobStatus
@@ -69,7 +69,7 @@ def fl(database_url: str, kind: str, gate: Gate) -> Iterator[Engine]:
     def work(fails: bool) -> object:
         if fails:
             raise SlowError(gate)
-        return [Slow(gate), *range(5_000)]
+        return [Slow(gate), 0, 1]
 
     with engine(database_url, stop_grace=0.0) as fl:
         if kind == "async":
@@ -225,7 +225,8 @@ submitted = threading.Event()  # validators let all pass before, as those of an 
 
 
 def checked(text: str) -> str:
-    threads.append(threading.current_thread().name)
+    if submitted.is_set():
+        threads.append(threading.current_thread().name)
     if submitted.is_set() and text.endswith("!"):
         raise ValueError("no shouting")
     return text
@@ -249,7 +250,7 @@ def said(error: str | None) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "!", "?"])
 @pytest.mark.parametrize("isolation", ["async", "thread"])
-def test_large_parameters_are_decoded_beside_the_loop_and_fail_as_small_ones_do(
+def test_parameters_with_code_of_their_own_are_decoded_beside_the_loop_and_fail_alike(
     database_url: str, isolation: str, end: str
 ) -> None:
     threads.clear()
@@ -271,7 +272,53 @@ def test_large_parameters_are_decoded_beside_the_loop_and_fail_as_small_ones_do(
             ends = [fl.ended(job) for job in jobs]
     assert {one.status for one in ends} == {"dead_letter" if end else "completed"}
     assert len({(one.error_type, said(one.error_message)) for one in ends}) == 1
-    assert any(one.startswith("fairlane-values") for one in threads)
+    assert all(one.startswith("fairlane-values") for one in threads)
+    assert threads
+
+
+def make(gate: Gate) -> str:
+    if submitted.is_set():
+        gate.wait()
+    return "made"
+
+
+@pytest.mark.parametrize("isolation", ["async", "thread"])
+@pytest.mark.parametrize("where", ["validator", "factory", "init"])
+def test_other_jobs_run_while_code_of_small_parameters_waits(sqlite_url: str, isolation: str, where: str) -> None:
+    """A validator that looks something up held up all jobs of its worker, unless its parameters were large."""
+    gate = Gate()
+
+    class Validated(BaseModel):
+        text: Annotated[str, AfterValidator(lambda text: text + make(gate))] = "a"
+
+    class Filled(BaseModel):
+        text: str = Field(default_factory=lambda: make(gate))
+
+    class Made(BaseModel):
+        def __init__(self, **values: Any) -> None:
+            make(gate)
+            super().__init__(**values)
+
+    kinds: dict[str, Any] = {"validator": Validated, "factory": Filled, "init": Made}
+    kind = kinds[where]
+    with engine(sqlite_url) as fl:
+
+        async def on_the_loop(ctx: JobContext, value: kind) -> None: ...  # type: ignore[valid-type]  # made here
+
+        def in_thread(ctx: JobContext, value: kind) -> None: ...  # type: ignore[valid-type]  # made here
+
+        fl.job_type("work")(on_the_loop if isolation == "async" else in_thread)
+
+        @fl.job_type("ping")
+        async def ping(ctx: JobContext) -> None: ...
+
+        job = fl.give("work", parameters={"value": {"text": "b"} if where == "validator" else {}})
+        submitted.set()
+        with running(fl.worker()):
+            gate.reached()
+            assert fl.ended(fl.give("ping")).status is JobStatus.COMPLETED
+            gate.open()
+            assert fl.ended(job).status is JobStatus.COMPLETED
 
 
 def test_a_job_that_is_decoded_is_canceled(database_url: str) -> None:

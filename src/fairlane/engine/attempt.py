@@ -55,7 +55,7 @@ T = TypeVar("T")
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
 # Characters of parameters; more are decoded in a thread.
-LARGE: Final = 10_000
+_LARGE: Final = 10_000
 # Seconds; in that time its own thread judges what a handler left, however many end together.
 _JUDGED: Final = 600.0
 _NOTHING: Final = Completed()
@@ -143,8 +143,12 @@ class Attempt:
         is_judged = execution is not None and execution.ended is not None
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
+    def is_decoded_at_once(self, facts: AttemptFacts) -> bool:
+        """Return True if it takes a moment to decode these parameters, and no code but ours runs."""
+        return len(facts.parameters) <= _LARGE and not self.job_type.signature.runs_code
+
     def begin_with(self, read: ReadFacts | None) -> None:
-        """Begin once threads have read what it needs and decoded large parameters; organizations take turns there.
+        """Begin once threads have read what it needs and decoded its parameters; organizations take turns there.
 
         Args:
             read: reads what is not in the job's row.
@@ -154,7 +158,7 @@ class Attempt:
 
     async def _read(self, read: ReadFacts | None) -> tuple[Read, _Decoded | None]:
         facts, outcome = await self._read_facts(read) if read is not None else (self.facts, None)
-        if outcome is not None or len(facts.parameters) <= LARGE:
+        if outcome is not None or self.is_decoded_at_once(facts):
             return (facts, outcome), None
         try:
             coming = partial(self._slots.in_value_thread, self.job_type, facts.organization, self._decoded)

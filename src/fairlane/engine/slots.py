@@ -16,7 +16,7 @@ from uuid import UUID
 
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
-from fairlane.engine.attempt import LARGE, Attempt
+from fairlane.engine.attempt import Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor, InThread
 from fairlane.engine.executors.base import START_LIMIT, Executor, Overdue
@@ -205,7 +205,7 @@ class Slots:
             attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
             if hears_all:
                 self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
-            if one.read is not None or len(facts.parameters) > LARGE:
+            if one.read is not None or not attempt.is_decoded_at_once(facts):
                 attempt.begin_with(one.read)
                 continue
             attempt.begin()

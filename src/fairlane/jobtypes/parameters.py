@@ -212,14 +212,21 @@ class ParameterSchema:
 class Signature:
     """A handler's parameters: its schema, and how stored text becomes its arguments.
 
-    `has_code`: types or validators of its own may refuse what fits the schema.
+    `has_code`: types or validators of its own may refuse what fits the schema. `runs_code`: to decode runs code of the
+    application's, which may be those, or what makes a default.
     """
 
     def __init__(
-        self, schema: ParameterSchema, adapters: Mapping[str, _Adapter], more: _Adapter, *, has_code: bool
+        self,
+        schema: ParameterSchema,
+        adapters: Mapping[str, _Adapter],
+        more: _Adapter,
+        *,
+        has_code: bool,
+        runs_code: bool,
     ) -> None:
         self.schema = schema
-        self.has_code = has_code
+        self.has_code, self.runs_code = has_code, has_code or runs_code
         self._adapters = adapters
         self._more = more  # of what `**` takes
         self._is_read = schema.is_flat and not any(adapters.values()) and more is None
@@ -250,7 +257,7 @@ class Signature:
         _put_defaults(builder)
         document = {"version": VERSION, "job_type": job_type, "parameters": parameters}
         schema = ParameterSchema(document | {"definitions": builder.definitions})
-        return cls(schema, adapters, more, has_code=builder.has_code)
+        return cls(schema, adapters, more, has_code=builder.has_code, runs_code=builder.runs_code)
 
     def judge(self, text: str) -> None:
         """Raise InvalidParameters if `text` fits the schema, but not the handler's own types and validators."""

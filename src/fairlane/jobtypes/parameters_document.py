@@ -175,13 +175,13 @@ class DocumentBuilder:
     """Turn annotations into nodes, and collect the definitions that they refer to.
 
     `defaults` has the fields that may be left out, each with its name and the Python value that it has then. `has_code`
-    is True if the annotations refuse more than the document says.
+    is True if the annotations refuse more than the document says; `runs_code`, if code of the application's runs, too.
     """
 
     def __init__(self) -> None:
         self.definitions: dict[str, Node] = {}
         self.defaults: list[tuple[str, Node, object]] = []
-        self.has_code = False
+        self.has_code = self.runs_code = False
         self._names: dict[Any, str] = {}
 
     def node(self, annotation: Any, metadata: Iterable[object] = ()) -> Node:
@@ -295,7 +295,7 @@ class DocumentBuilder:
             opaque = name in judged or "*" in judged
             node = self._opaque() if opaque else self.node(field.annotation, [field])
             stored, *others = _names(model, name, field)
-            nodes[stored] = self.field(stored, node, _default(field.default, field.default_factory))
+            nodes[stored] = self.field(stored, node, self._default_of(field))
             if others:
                 nodes[stored]["also"] = others
         return _object(nodes, model)
@@ -304,13 +304,16 @@ class DocumentBuilder:
         hints = get_type_hints(kind, include_extras=True)
         self.has_code |= _has_own_init(kind)
         fields = {
-            field.name: self.field(
-                field.name, self.node(hints[field.name]), _default(field.default, field.default_factory)
-            )
+            field.name: self.field(field.name, self.node(hints[field.name]), self._default_of(field))
             for field in dataclasses.fields(kind)
             if field.init
         }
         return _object(fields, kind)
+
+    def _default_of(self, field: "FieldInfo | dataclasses.Field[Any]") -> object:
+        default = _default(field.default, field.default_factory)
+        self.runs_code |= default is _UNKNOWN
+        return default
 
     def _typed_dict(self, kind: Any) -> Node:
         hints = get_type_hints(kind, include_extras=True)
@@ -327,7 +330,9 @@ def is_read_as_it_is(annotation: Any) -> bool:
 
 
 def _has_own_init(kind: Any) -> bool:
-    """Return True if code of the class's own runs when one is made: `__post_init__`, or a model's `model_post_init`."""
+    """Return True if code of the class's own runs when one is made: `__post_init__`, or a model's own two."""
+    if issubclass(kind, BaseModel) and kind.__init__ not in (BaseModel.__init__, pydantic.RootModel.__init__):
+        return True
     of_models = getattr(kind, "model_post_init", BaseModel.model_post_init)
     return hasattr(kind, "__post_init__") or of_models is not BaseModel.model_post_init
 

@@ -48,6 +48,7 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, dict})
 # What needs no opening.
 _PLAIN: Final = _SIMPLE | _CONTAINERS
+_BUILT_IN: Final = _PLAIN | {tuple}
 _TEXT: Final = frozenset({str})
 _AS_GIVEN: Final = frozenset({str, int, bool, type(None)})
 _FEW: Final = 4000  # bytes; no whole number in them has too many digits
@@ -70,15 +71,19 @@ class _Lifting:
     """Lifts a value, and counts the bytes that its JSON has at least.
 
     A container counts the fewest bytes that its members can have; each member then counts what it has beyond those.
+
+    Args:
+        opens: takes what has methods of its own, too; else TypeError.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, *, opens: bool = True) -> None:
         self._limit = self._left = limit
+        self._opens = opens
 
     def lift(self, value: object, place: Place, depth: int) -> object:
         if type(value) in _SIMPLE:
             return self._scalar(value, place)
-        value = _opened(value)
+        value = self._opened(value)
         if type(value) not in _CONTAINERS and (isinstance(value, SCALARS) or not isinstance(value, _COLLECTIONS)):
             return self._scalar(value, place)
         if depth > MAX_DEPTH:
@@ -112,7 +117,12 @@ class _Lifting:
         return value
 
     def _key(self, key: object, place: Place) -> object:
-        return self._scalar(_opened(key), (KEY, place, key))
+        return self._scalar(self._opened(key), (KEY, place, key))
+
+    def _opened(self, value: object) -> object:
+        if not self._opens and type(value) not in _BUILT_IN:
+            raise TypeError
+        return _opened(value)
 
     def _count(self, more: int) -> None:
         self._left -= more
@@ -153,10 +163,11 @@ def encode_result(value: object, *, limit: int) -> str | None:
 
 
 def encode_small(value: object, *, limit: int) -> str | None:
-    """Return a result that takes a moment to encode as `encode_result` does; None: it takes longer, or is refused."""
+    """Return a result as `encode_result` does if that takes a moment and runs no code but ours; else None."""
     try:
-        text = dumps(json_form(lift(value, "result", depth=1, limit=min(_SMALL, limit))))
-    except BaseException:  # noqa: BLE001 - of the handler's own objects, too
+        lifted = _Lifting(min(_SMALL, limit), opens=False).lift(value, "result", 1)
+        text = dumps(json_form(lifted))
+    except (InvalidParameters, PayloadTooLarge, TypeError):
         return None
     return text if len(text.encode()) <= limit else None
 
