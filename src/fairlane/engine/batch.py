@@ -151,11 +151,7 @@ def _refuse_cycles(submissions: Sequence[Submission]) -> None:
         except ParentNotFound as error:
             error.index = index
             raise
-    named = {one.bytes: one for parents in graph.values() for one in parents if isinstance(one, UUID)}
-    if collide(named.values()):
-        strange = ParentNotFound("depends_on names ids that were chosen to have one hash; no jobs have such ids.")
-        strange.index = next(index for index, parents in enumerate(graph.values()) if parents)
-        raise strange
+    _refuse_chosen(list(graph.values()))
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -164,6 +160,14 @@ def _refuse_cycles(submissions: Sequence[Submission]) -> None:
         refused = CyclicDependency("Jobs of the batch wait for each other: " + " → ".join(map(str, cycle)) + ".")
         refused.index = next(position[one] for one in cycle if one in position)
         raise refused from None
+
+
+def _refuse_chosen(parents: Sequence[Sequence[UUID | str]]) -> None:
+    named = {one.bytes: one for each in parents for one in each if isinstance(one, UUID)}
+    if collide(named.values()):
+        error = ParentNotFound("depends_on names ids that were chosen to have one hash; no jobs have such ids.")
+        error.index = next(index for index, each in enumerate(parents) if each)
+        raise error
 
 
 def parent_ids(submission: Submission) -> list[UUID | str]:
