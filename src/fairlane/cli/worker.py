@@ -95,7 +95,6 @@ def worker(
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
     from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
-    from fairlane.engine.own_loop import tell_of_threads_without_words
 
     live = console(stderr=True).is_terminal and not plain
     terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w") if live else sys.stderr
@@ -107,7 +106,6 @@ def worker(
         subscribers=[*([display] if display is not None else []), partial(_end_where_stuck, display)],
     )
     _end_in_order_at_sigterm(one)
-    tell_of_threads_without_words()
     if display is None:
         _set_up_logging(_level(log_level), logging.StreamHandler())
         one.run()
@@ -225,7 +223,9 @@ def _level(level: LogLevel) -> int:
 def _set_up_logging(level: int, handler: logging.Handler) -> None:
     """Have log lines written, unless the application has ways of its own."""
     from fairlane.cli.worker_display import DisplayHandler
+    from fairlane.engine.own_loop import tell_of_threads_without_words
 
+    tell_of_threads_without_words()
     is_live = isinstance(handler, DisplayHandler)
     line = "%(asctime)s  %(message)s" if is_live else "%(asctime)s %(levelname)-7s %(message)s"
     formatter = logging.Formatter(line, "%H:%M:%SZ" if is_live else "%Y-%m-%d %H:%M:%SZ")
