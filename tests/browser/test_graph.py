@@ -25,6 +25,22 @@ def test_it_leads_to_where_it_began_to_go_wrong(enter: Callable[..., Page], site
     expect(page).to_have_url(re.compile(f"/jobs/{parent}$"))
 
 
+def test_on_a_phone_no_box_is_cut_off_at_the_left_and_that_of_the_job_is_whole(enter: Callable[..., Page], site: Site):
+    parent = site.submit("report.fail")
+    child = site.done(site.submit(depends_on=[parent]))
+    page = enter("ana", f"o/acme/jobs/{child}/graph", viewport={"width": 390, "height": 844})
+    graph = page.get_by_label("Dependencies, from left to right")
+    expect(graph.get_by_role("link")).to_have_count(2)
+    sides = "one => { const { left, right } = one.getBoundingClientRect(); return [left, right] }"
+    left, right = graph.evaluate(sides)
+    for one in graph.locator("a rect").all():
+        begin, end = one.evaluate(sides)
+        assert not begin < left < end
+    begin, end = graph.locator("a[aria-current] rect").evaluate(sides)
+    assert left <= begin
+    assert end <= right
+
+
 def test_statuses_change_as_they_do(enter: Callable[..., Page], site: Site):
     parent = site.submit()
     children = [site.submit(depends_on=[parent]) for _ in range(3)]

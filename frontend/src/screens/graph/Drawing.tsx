@@ -38,7 +38,8 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
     [shape],
   );
   const box = useRef<HTMLElement>(null);
-  useCentre(box, placed, graph.job, zoom);
+  const picture = useRef<SVGSVGElement>(null);
+  useCentre(box, picture, placed, graph.job, zoom);
   const nodes = new Map(graph.nodes.map((node) => [node.id, node]));
   return (
     <section
@@ -49,10 +50,11 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
       className="max-h-[75dvh] overflow-auto"
     >
       <svg
+        ref={picture}
         width={placed.width * zoom}
         height={placed.height * zoom}
         viewBox={`0 0 ${placed.width} ${placed.height}`}
-        className="mx-auto block"
+        className="mx-auto block box-content"
       >
         <title>Jobs and what they wait for</title>
         <defs>
@@ -149,12 +151,21 @@ function cut(text: string): string {
 }
 
 /** Show the job in the middle, once it stands somewhere. */
-function useCentre(box: React.RefObject<HTMLElement | null>, placed: Layout, job: string, zoom: number) {
+function useCentre(
+  box: React.RefObject<HTMLElement | null>,
+  picture: React.RefObject<SVGSVGElement | null>,
+  placed: Layout,
+  job: string,
+  zoom: number,
+) {
   useEffect(() => {
     const at = placed.nodes.get(job);
     const element = box.current;
-    if (!at || !element) return;
-    element.scrollLeft = scrolledTo(placed, at, zoom, element.clientWidth);
+    if (!at || !element || !picture.current) return;
+    const left = scrolledTo(placed, at, zoom, element.clientWidth);
+    const room = left === 0 ? 0 : Math.max(0, left + element.clientWidth - placed.width * zoom);
+    picture.current.style.paddingRight = `${room}px`;
+    element.scrollLeft = left;
     element.scrollTop = (at.y + BOX.height / 2) * zoom - element.clientHeight / 2;
-  }, [box, placed, job, zoom]);
+  }, [box, picture, placed, job, zoom]);
 }

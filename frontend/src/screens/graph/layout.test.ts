@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BOX, type Edge, layout, line, scrolledTo } from "./layout";
+import { BOX, type Edge, layout, line, type Placed, scrolledTo } from "./layout";
 
 const edges = (...pairs: [string, string][]): Edge[] => pairs.map(([parent, child]) => ({ parent, child }));
 
@@ -39,6 +39,14 @@ describe("places", () => {
       expect(job.x).toBeGreaterThanOrEqual(left);
       expect(job.x + BOX.width).toBeLessThanOrEqual(left + width);
     }
+  });
+
+  it("are scrolled no further than the end, but for the rest of a column", () => {
+    const placed = layout(["a", "b", "c", "d"], edges(["a", "b"], ["b", "c"], ["c", "d"]));
+    const [first, second, , last] = [...placed.nodes.values()] as [Placed, Placed, Placed, Placed];
+    const column = second.x - first.x;
+    for (const width of [200, 340, 700, placed.width])
+      expect(scrolledTo(placed, last, 1, width)).toBeLessThan(placed.width - width + column);
   });
 
   it("do not overlap", () => {

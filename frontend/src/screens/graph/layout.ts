@@ -55,9 +55,12 @@ export function layout(ids: readonly string[], edges: readonly Edge[]): Layout {
   };
 }
 
-/** How far to scroll to have a job about in the middle: the first column that is seen is seen whole. */
+/** How far to scroll to have a job about in the middle: the first column that is seen is seen whole.
+ *
+ * That may be further than the graph's end, by less than a column.
+ */
 export function scrolledTo(placed: Layout, job: Placed, zoom: number, width: number): number {
-  const middle = (job.x + BOX.width / 2) * zoom - width / 2;
+  const middle = Math.min((job.x + BOX.width / 2) * zoom - width / 2, placed.width * zoom - width);
   const columns = [...placed.nodes.values()].map(({ x }) => (x - MARGIN) * zoom).filter((left) => left >= middle);
   return Math.min((job.x - MARGIN) * zoom, ...columns);
 }
