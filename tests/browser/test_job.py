@@ -347,6 +347,18 @@ def test_on_a_phone_a_job_s_history_says_who_took_each_step(enter: Callable[...,
     expect(page.get_by_text("Depends on", exact=True)).to_be_visible()
 
 
+def test_a_history_keeps_words_whole_beside_a_long_error(enter: Callable[..., Page], site: Site):
+    made = site.fl.submit("report.fail", organization="acme", parameters={"text": "the archive is broken " * 20})
+    job = site.done(str(made.id))
+    page = enter("ana", f"o/acme/jobs/{job}", viewport={"width": 1280, "height": 800})
+    steps = page.get_by_role("table", name="Each step from one status to another")
+    who = steps.get_by_text("system", exact=True).filter(visible=True).first
+    lines = (
+        "one => { const all = document.createRange(); all.selectNodeContents(one); return all.getClientRects().length }"
+    )
+    assert who.evaluate(lines) == 1
+
+
 def test_on_a_phone_a_long_error_is_wrapped_in_the_history(enter: Callable[..., Page], site: Site):
     job = site.done(site.submit("report.fail", parameters={"text": "postgresql://" + "reports" * 20}))
     page = enter("ana", f"o/acme/jobs/{job}", viewport={"width": 390, "height": 844})

@@ -18,7 +18,11 @@ export function History({ job }: { job: Job }) {
         columns={[
           { head: "When", cell: (entry) => <Time at={entry.at} /> },
           { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },
-          { head: "Who", from: "sm", cell: (entry) => <span className="wrap-anywhere">{entry.actor}</span> },
+          {
+            head: "Who",
+            from: "sm",
+            cell: (entry) => <span className="block w-max max-w-40 wrap-anywhere">{entry.actor}</span>,
+          },
           {
             head: "What",
             cell: (entry) => (
