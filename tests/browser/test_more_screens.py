@@ -136,6 +136,17 @@ def _stranded(fl: Fairlane) -> Fairlane:
     return other
 
 
+def test_a_chart_s_legend_has_values_only_while_somebody_points_at_it(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme")
+    legend = page.locator(".u-legend").first
+    expect(legend.get_by_text("Completed")).to_be_visible()
+    expect(legend.locator(".u-value").filter(visible=True)).to_have_count(0)
+    expect(legend.get_by_text("Time")).to_be_hidden()
+    page.locator(".u-over").first.hover()
+    expect(legend.locator(".u-value").filter(visible=True)).to_have_count(4)
+    expect(legend).to_contain_text("Time")
+
+
 def test_screens_in_maintenance_mode_have_no_barriers(
     enter: Callable[..., Page], full: dict[str, tuple[str, str]], site: Site
 ):

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { count } from "./format";
+import { count, timeOfDay } from "./format";
 import { clock, colourOf, useTheme } from "./theme";
 
 /** The colours that series may have; what they are, the theme says. */
@@ -83,7 +83,7 @@ function optionsOf(
       { ...axis, size: 56, values: (_, ticks) => ticks.map(format) },
     ],
     series: [
-      { label: "Time", value: (_, time) => (time === null ? "–" : new Date(time * 1000).toLocaleTimeString()) },
+      { label: "Time", value: (_, time) => (time === null ? "–" : timeOfDay(new Date(time * 1000))) },
       ...series.map((one) => ({
         label: one.label,
         stroke: color(one.tone),
