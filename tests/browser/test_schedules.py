@@ -88,7 +88,7 @@ def test_on_a_phone_the_next_tick_is_told_and_the_others_to_whoever_asks(enter: 
     page = enter("ana", "o/acme/schedules", timezone_id=READER, viewport={"width": 390, "height": 844})
     ticks = site.fl.schedules.get("monthly", organization="acme").next_ticks
     monthly = row(page, "monthly")
-    expect(monthly.get_by_text(f"Next tick: {told(ticks, READER)[0]}")).to_be_visible()
+    expect(monthly.get_by_text(f"Next tick: {told(ticks, READER)[0]} in {READER}")).to_be_visible()
     expect(monthly.get_by_role("listitem")).to_have_count(0)
     monthly.get_by_text("Next tick:").click()
     expect(monthly.get_by_role("listitem")).to_have_count(10)

@@ -36,6 +36,10 @@ describe("moments", () => {
     expect(relative(new Date(now - before), now)).toBe(told);
   });
 
+  it("have one form in full", () => {
+    expect(exact(new Date(2026, 10, 28, 0, 5, 7))).toMatch(/^Sat 28 Nov 2026 00:05:07 \S+$/);
+  });
+
   it("begin the day at 0", () => {
     expect(timeOfDay(new Date(2026, 10, 28, 0, 5, 7))).toBe("00:05:07");
   });

@@ -45,9 +45,27 @@ export function roughly(seconds: number): string {
   return `${Math.round(seconds / DAY)} d`;
 }
 
-/** A moment in full, with its time zone. */
+/** A moment in full, with its time zone: "Fri 27 Nov 2026 06:30:07 GMT+1". */
 export function exact(at: Date): string {
-  return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const { weekday, day, month, year, hour, minute, second, timeZoneName } = partsOf(at, timeZone());
+  return `${weekday} ${day} ${month} ${year} ${hour}:${minute}:${second} ${timeZoneName}`;
+}
+
+/** The parts of a moment in a time zone, from which the dashboard makes its one form of dates. */
+export function partsOf(at: Date, zone: string): Partial<Record<Intl.DateTimeFormatPartTypes, string>> {
+  const format = new Intl.DateTimeFormat("en", {
+    timeZone: zone,
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+    timeZoneName: "short",
+  });
+  return Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, value]));
 }
 
 /** The name of the reader's time zone: "Europe/Berlin". */

@@ -1,16 +1,11 @@
-import { exact, useNow } from "../../ui";
+import { exact, timeZone, useNow } from "../../ui";
 import type { Schedule } from "./draft";
 import { tickTime, zonesOf } from "./ticks";
-
-/** The reader's time zone. */
-export function readerZone(): string {
-  return new Intl.DateTimeFormat().resolvedOptions().timeZone;
-}
 
 /** The next ticks in the schedule's time zone, and in the reader's where that is another one. */
 export function NextTicks({ schedule: { next_ticks, paused_at, time_zone } }: { schedule: Schedule }) {
   const now = useNow();
-  const reader = readerZone();
+  const reader = timeZone();
   if (next_ticks.length === 0)
     return <span className="text-muted">{paused_at ? "No ticks while it is paused" : "No ticks any more"}</span>;
   return (
@@ -41,7 +36,8 @@ export function NextTick({ schedule }: { schedule: Schedule }) {
   return (
     <details>
       <summary className="cursor-pointer text-muted hover:text-ink">
-        Next tick: <span className="text-ink tabular-nums">{tickTime(new Date(next), readerZone(), now)}</span>
+        Next tick: <span className="text-ink tabular-nums">{tickTime(new Date(next), timeZone(), now)}</span> in{" "}
+        {timeZone()}
       </summary>
       <div className="mt-1">
         <NextTicks schedule={schedule} />

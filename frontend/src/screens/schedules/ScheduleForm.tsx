@@ -3,11 +3,10 @@ import { useId, useState } from "react";
 import { useAct } from "../../api/act";
 import { jobTypesQuery, within } from "../../api/queries";
 import { useOrganization } from "../../shell/access";
-import { Confirm, Input, Select, Textarea } from "../../ui";
+import { Confirm, Input, Select, Textarea, timeZone } from "../../ui";
 import { PRIORITIES } from "../submit/SubmitDialog";
 import { inWords } from "./cron";
 import { bodyOf, type Draft, draftOf, isComplete, type Missed, type Schedule, wrongs } from "./draft";
-import { readerZone } from "./NextTicks";
 import { createSchedule, putSchedule } from "./queries";
 import { everyInWords, secondsOf, UNITS } from "./ticks";
 
@@ -27,7 +26,7 @@ interface PartProps {
 /** Creates a schedule, or changes what one is. */
 export function ScheduleForm({ schedule, onClose }: { schedule: Schedule | null; onClose: () => void }) {
   const organization = useOrganization();
-  const [draft, setDraft] = useState(() => draftOf(schedule, readerZone()));
+  const [draft, setDraft] = useState(() => draftOf(schedule, timeZone()));
   const wrong = wrongs(draft, schedule);
   const name = draft.name.trim();
   const save = useAct({

@@ -1,5 +1,7 @@
 /** When ticks are, in a time zone, and how far they are apart. Pure. */
 
+import { partsOf } from "../../ui/format";
+
 /** The time zones in which ticks are shown: the schedule's, and the reader's where that is another one. */
 export function zonesOf(schedule: string, reader: string): string[] {
   const own = known(schedule);
@@ -22,21 +24,6 @@ export function tickTime(at: Date, zone: string, now: number): string {
   const year = parts.year === partsOf(new Date(now), zone).year ? "" : ` ${parts.year}`;
   const seconds = parts.second === "00" ? "" : `:${parts.second}`;
   return `${parts.weekday} ${parts.day} ${parts.month}${year} ${parts.hour}:${parts.minute}${seconds}`;
-}
-
-function partsOf(at: Date, zone: string): Partial<Record<Intl.DateTimeFormatPartTypes, string>> {
-  const format = new Intl.DateTimeFormat("en", {
-    timeZone: zone,
-    weekday: "short",
-    day: "numeric",
-    month: "short",
-    year: "numeric",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-    hourCycle: "h23",
-  });
-  return Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, value]));
 }
 
 /** The units in which people say how often, in seconds. */
