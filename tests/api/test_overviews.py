@@ -72,6 +72,16 @@ def test_numbers_say_how_jobs_went_of_late(api: Api):
     assert {one["organization"] for one in of_all["slowest"]} == {"acme", "other"}
 
 
+def test_with_the_right_to_numbers_alone_nobody_sees_a_single_job(api: Api):
+    submitted(api)
+    api.run()
+    cut = ["metrics:read"]
+    operator = api.operator(scopes=cut)
+    for client, path in ((api.as_("member", scopes=cut), ACME), (operator, ACME), (operator, "/operator")):
+        metrics = client.get(f"{path}/metrics").json()
+        assert (metrics["attempts_by_type"], metrics["slowest"]) == ({"report": 1}, [])
+
+
 def test_the_document_shows_numbers_by_examples_with_something_in_them(api: Api):
     told = document(api.app)["paths"]
     for path, workers in (("organizations/{organization}", None), ("operator", 4)):

@@ -25,7 +25,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import DeadLetterGroup
 from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
-from fairlane.api.resources.overviews import Minutes, StepLength
+from fairlane.api.resources.overviews import Minutes, StepLength, seen_with
 from fairlane.api.resources.paths import JobTypePath, QueuePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
 from fairlane.api.values import Flag, Number, OrganizationId, Text, Whole
@@ -77,7 +77,7 @@ class LimitChange(BaseModel):
 @router.get("/metrics", operation_id="getMetricsOfAll")
 def get_metrics(operation: _Measuring, minutes: Minutes = 60) -> Metrics:
     """Count jobs and dead letters of all organizations now, and say how their jobs went within the last minutes."""
-    return operation.fl.metrics(minutes=minutes)
+    return seen_with(operation.rights, operation.fl.metrics(minutes=minutes))
 
 
 @router.get("/timeline", operation_id="getTimelineOfAll")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.authentication import ROOT
 from fairlane.api.pages import LARGEST_OF_QUEUES, Cursor, Items, QueueLimit, after_of, page_from
 from fairlane.api.rates import Rate
-from fairlane.api.resources.overviews import Minutes
+from fairlane.api.resources.overviews import Minutes, seen_with
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import Text
 from fairlane.domain.breaker import Breaker
@@ -65,7 +65,7 @@ def update_organization(scope: _Changing, body: OrganizationChange) -> Organizat
 @router.get("/metrics", tags=["metrics"], operation_id="getMetrics")
 def get_metrics(scope: _Measuring, minutes: Minutes = 60) -> Metrics:
     """Count jobs and dead letters now, and say how jobs went within the last minutes."""
-    return scope.fl.metrics(organization=scope.organization, minutes=minutes)
+    return seen_with(scope.access.rights, scope.fl.metrics(organization=scope.organization, minutes=minutes))
 
 
 @router.get("/queues", tags=["queues"], operation_id="listQueues")

@@ -1,5 +1,7 @@
 """What a dashboard shows of an organization's jobs together: counts, a timeline, the graph around a job."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -10,7 +12,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.domain.graph import Graph
-from fairlane.domain.metrics import JobCounts
+from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.permissions import Right
 from fairlane.domain.timeline import Timeline
 
@@ -28,6 +30,11 @@ StepLength = Annotated[
         description="How many minutes a step has, of which there are 240 at most; left out: the fewest that fit.",
     ),
 ]
+
+
+def seen_with(rights: Collection[Right], metrics: Metrics) -> Metrics:
+    """Return the numbers as these rights let somebody see them: single jobs take the right to read jobs."""
+    return metrics if Right.JOBS_READ in rights else replace(metrics, slowest=())
 
 
 @router.get("/job-counts", tags=["jobs"], operation_id="countJobs")
