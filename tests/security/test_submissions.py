@@ -88,6 +88,19 @@ def test_a_token_that_may_not_read_builds_on_no_job_from_before(api: Api):
     assert cut.post(f"{JOBS}/batch", json={"jobs": [REPORT, {**REPORT, "depends_on_members": [0]}]}).status_code == 201
 
 
+def test_a_token_that_may_not_read_is_shown_no_job_of_others_that_is_there_already(api: Api):
+    twin = {"job_type": "unique", "dedup_key": "known", "labels": {"client": "secret"}}
+    theirs = api.as_("member").post(JOBS, json=twin).json()["id"]
+    cut = api.as_("colleague", scopes=["jobs:submit"])
+    guessed = {"job_type": "unique", "dedup_key": "known", "on_duplicate": "return"}
+    for answer in (cut.post(JOBS, json=guessed), cut.post(f"{JOBS}/batch", json={"jobs": [guessed]})):
+        assert answer.status_code == 403
+        assert "needs the right jobs:read, which you don't have here." in answer.json()["detail"]
+        assert theirs not in answer.text
+    reading = api.as_("colleague", scopes=["jobs:submit", "jobs:read"])
+    assert reading.post(JOBS, json=guessed).json()["id"] == theirs
+
+
 def test_code_of_the_application_builds_on_any_job_of_the_organization(api: Api):
     parent = api.fl.submit("report", organization="acme", user="member")
     child = api.fl.submit("report", organization="acme", user="colleague", depends_on=parent)

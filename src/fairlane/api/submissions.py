@@ -65,7 +65,9 @@ class NewJob(BaseModel):
         default=None, description="Start no earlier; with a time zone, in the years 1970 to 2199."
     )
     dedup_key: Name | None = None
-    on_duplicate: Literal["reject", "return", "replace"] = "reject"
+    on_duplicate: Literal["reject", "return", "replace"] = Field(
+        default="reject", description="`return` takes the right `jobs:read`, `replace` the right `jobs:change`."
+    )
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
     max_retries: Whole | None = Field(
         default=None, ge=0, le=LARGEST_COUNT, description="Null: unlimited; left out: the type's."
@@ -83,8 +85,10 @@ class NewJob(BaseModel):
         """Return the same, by the scope's user in its organization.
 
         Raises:
-            Problem: they may not replace a job.
+            Problem: they may not replace a job, or not be shown one.
         """
+        if self.on_duplicate == "return":
+            scope.require(Right.JOBS_READ, "To be given the job that is there already")
         if self.on_duplicate == "replace":
             scope.require(Right.JOBS_CHANGE, "To replace a job, which cancels it,")
         given = self.model_fields_set

@@ -36,7 +36,7 @@ class Right(StrEnum):
 MEANINGS: Final[Mapping[Right, str]] = {
     Right.JOBS_READ: "see jobs, dead letters, schedules, queues, job types; payloads of one's own jobs only",
     Right.METRICS_READ: "see numbers, with names of queues and job types, and nothing of a single job or user",
-    Right.JOBS_SUBMIT: "submit jobs",
+    Right.JOBS_SUBMIT: "submit jobs; with `jobs:read`, be given an identical one that is there already",
     Right.JOBS_CHANGE: "change and cancel jobs; retry and resolve dead letters: one's own, an admin all",
     Right.JOBS_DELETE: "delete any job that has ended, dead letters among them",
     Right.PAYLOAD_READ: "see parameters, error texts, log lines, files and results of others' jobs, too",
