@@ -108,6 +108,20 @@ def test_a_token_expires_and_notes_its_use(scene: Scene):
     assert token.id == again.id
 
 
+def test_a_user_has_200_tokens_that_open_something_and_what_ended_is_kept_for_a_month(scene: Scene):
+    tokens = scene.fl.tokens
+    made = [tokens.create(organization="acme", as_user="ana", name=f"{one}", expires_in=60)[0] for one in range(200)]
+    with pytest.raises(ConfigurationError, match=r"^ana has 200 tokens, the most that a user may have; revoke one\.$"):
+        tokens.create(organization="acme", as_user="ana", name="one more")
+    tokens.revoke(made[0].id, organization="acme")
+    last, secret = tokens.create(organization="acme", as_user="ana", name="one more")
+    assert len(tokens.list(organization="acme")) == 201
+    scene.clock.advance(30 * 86_400 + 61)
+    new, _ = tokens.create(organization="acme", as_user="ana", name="a month later")
+    assert [one.id for one in tokens.list(organization="acme")] == [new.id, last.id]
+    assert tokens.principal(secret) is not None
+
+
 def test_what_is_no_token_opens_nothing(scene: Scene):
     _, secret = scene.fl.tokens.create(organization="acme", as_user="ana", name="robot")
     for wrong in ("", "fl_", secret[:-1], secret + "x", secret.upper(), secret[3:], "fl_\0", "fl_\ud800"):

@@ -1,9 +1,11 @@
 """Members, tokens, the audit and what operators do; and that nobody gives away more than they have."""
 
 import json
+from typing import Any
 
 import pytest
 
+from fairlane.domain.accounts import Token
 from tests.api.served import OPERATOR, PASSWORD, Api
 
 BASE = "/organizations/acme"
@@ -55,7 +57,15 @@ def test_tokens_for_others_are_for_admins_and_not_for_operators(api: Api):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [f"{BASE}/tokens", "/operator/tokens"])
-def test_tokens_come_newest_first_in_pages(api: Api, path: str):
+def test_tokens_come_newest_first_in_pages(api: Api, path: str, monkeypatch: pytest.MonkeyPatch):
+    read, real = list[int](), api.fl.tokens.list
+
+    def counted(**asked: Any) -> tuple[Token, ...]:
+        found = real(**asked)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(api.fl.tokens, "list", counted)
     client = api.operator() if path.startswith("/operator") else api.as_("admin")
     for name in "abc":
         assert client.post(path, json={"name": name}).status_code == 201
@@ -63,6 +73,8 @@ def test_tokens_come_newest_first_in_pages(api: Api, path: str):
     assert [one["name"] for one in first["items"]] == ["c", "b"]
     rest = client.get(path, params={"cursor": first["next_cursor"]}).json()
     assert (rest["items"][0]["name"], len(rest["items"]), rest["next_cursor"]) == ("a", 2, None)
+    assert read == [3, 2]
+    assert client.get(path, params={"cursor": "bm9uZQ=="}).status_code == 422
 
 
 def test_members_see_and_revoke_their_own_tokens_and_admins_all(api: Api):

@@ -29,6 +29,8 @@ from fairlane.tenancy.tenants import Tenants, unknown
 PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits
 _LONGEST: Final = 100 * 365 * 86_400.0  # seconds
+_MOST: Final = 200  # of one user in one organization that open something
+_KEPT: Final = timedelta(days=30)  # how long one is listed that opens nothing any more
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
 _LOCK_WAIT: Final = 0.1  # seconds, to note it
 
@@ -36,7 +38,9 @@ _LOCK_WAIT: Final = 0.1  # seconds, to note it
 class Tokens:
     """Create, list and revoke API tokens.
 
-    A token acts as its user. It never opens more than its user may at that moment.
+    A token acts as its user. It never opens more than its user may at that moment. A user has 200 in an organization
+    at most that are neither revoked nor expired. One that has been either for 30 days is deleted when its user gets a
+    new one there.
     """
 
     def __init__(self, database: Database, directory: Directory) -> None:
@@ -70,14 +74,15 @@ class Tokens:
         Raises:
             OrganizationNotFound
             PermissionDenied: `user` lacks the right, or the token or session that asks for it has ended.
-            ConfigurationError: `as_user` is neither a member nor an operator, or is disabled, or a value is wrong.
+            ConfigurationError: `as_user` is neither a member nor an operator, or is disabled, or has 200 tokens there,
+                or a value is wrong.
         """
         require_user_id(as_user)
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None
         length = _length(expires_in) if expires_in is not None else None
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor = self._tenants.actor(organization, user, Right.TOKENS_CHANGE)
+        place, actor = organization or audit.PLATFORM, self._tenants.actor(organization, user, Right.TOKENS_CHANGE)
         self._check_organization(organization)
         membership = self._tenants.membership(organization, as_user) if organization is not None else None
 
@@ -89,12 +94,13 @@ class Tokens:
             maker = _lock_maker(connection, made_with, now)
             actor.refuse_unless_may(connection, full=as_user != user)
             _check_holder(connection, membership, organization, as_user, holder)
+            _make_room(connection, place, as_user, now)
             bounds = (now + length if length is not None else None, maker.expires_at if maker is not None else None)
             ends = [one for one in bounds if one is not None]
             credentials.create_token(
                 connection,
                 {
-                    "organization_id": organization or audit.PLATFORM,
+                    "organization_id": place,
                     "id": token,
                     "hash": hash_of(secret),
                     "name": named,
@@ -108,27 +114,36 @@ class Tokens:
             )
             told = {"name": named, "user": as_user, "scopes": rights}
             audit.record(connection, now, organization, user or SYSTEM, "tokens.create", token, after=told)
-            row = credentials.find_token(connection, organization or audit.PLATFORM, token)
+            row = credentials.find_token(connection, place, token)
             assert row is not None
             return _token(row)
 
         # The app may lock no users, and the token that asks for it may be an operator's, of no organization.
         return self._database.write(work, of=EVERYONE), secret
 
-    def list(self, *, organization: str | None, user: str | None = None) -> tuple[Token, ...]:
+    def list(
+        self,
+        *,
+        organization: str | None,
+        user: str | None = None,
+        before: UUID | None = None,
+        limit: int | None = None,
+    ) -> tuple[Token, ...]:
         """Return the organization's tokens, or operators' (None), newest first; of one user, or of all.
+
+        Args:
+            before: only older ones than this.
+            limit: how many at most; None = all.
 
         Raises:
             OrganizationNotFound
         """
         storable(user=user)
         place = organization or audit.PLATFORM
-        return tuple(
-            map(
-                _token,
-                self._tenants.read(lambda c: credentials.tokens_of(c, place, user), of=organization or EVERYONE),
-            )
+        found = self._tenants.read(
+            lambda c: credentials.tokens_of(c, place, user, before, limit), of=organization or EVERYONE
         )
+        return tuple(map(_token, found))
 
     def get(self, token: UUID, *, organization: str | None) -> Token | None:
         """Return one token of the organization, or of an operator; None if there is none.
@@ -220,6 +235,13 @@ def _check_holder(
             raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
     elif membership(connection) is None:
         raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _make_room(connection: Connection, place: str, user: str, now: datetime) -> None:
+    """Delete tokens of a user that ended long ago, and refuse another one where as many as may be are good."""
+    credentials.forget_ended_tokens(connection, place, user, now - _KEPT)
+    if credentials.count_live_tokens(connection, place, user, now, _MOST) >= _MOST:
+        raise ConfigurationError(f"{user} has {_MOST} tokens, the most that a user may have; revoke one.")
 
 
 def _lock_maker(connection: Connection, principal: Principal | None, now: datetime) -> AnyRow | None:

@@ -22,6 +22,8 @@ Cursor = Annotated[
 
 Before = Annotated[UUID | None, Query(alias="cursor", description="The page before's `next_cursor`.")]
 
+_NO_CURSOR = "The cursor is not one that a list gave; leave it out to begin anew."
+
 
 class Items(BaseModel, Generic[T]):
     """A page. `next_cursor` null: it was the last one."""
@@ -45,6 +47,18 @@ def after_of(cursor: str | None) -> str | None:
         InvalidParameters: it is no cursor of ours.
     """
     return _decode(cursor) if cursor is not None else None
+
+
+def before_of(cursor: str | None) -> UUID | None:
+    """Return the id before which a page begins whose newest stand first; None: with the newest.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
+    try:
+        return UUID(_decode(cursor)) if cursor is not None else None
+    except ValueError:
+        raise InvalidParameters(_NO_CURSOR) from None
 
 
 def page_from(found: Sequence[T], key: Callable[[T], str], limit: int) -> Items[T]:
@@ -71,4 +85,4 @@ def _decode(cursor: str) -> str:
     try:
         return urlsafe_b64decode(cursor.encode()).decode()
     except ValueError:
-        raise InvalidParameters("The cursor is not one that a list gave; leave it out to begin anew.") from None
+        raise InvalidParameters(_NO_CURSOR) from None

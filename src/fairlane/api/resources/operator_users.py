@@ -99,7 +99,7 @@ def delete_user(operation: _Changing, user: UserPath) -> None:
 @router.get("/tokens", operation_id="listOperatorTokens")
 def list_tokens(operation: _ListingTokens, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
     """List operators' tokens, newest first."""
-    return newest(operation.fl.tokens.list(organization=None), cursor, limit)
+    return newest(operation.fl, None, None, cursor, limit)
 
 
 @router.post("/tokens", status_code=201, operation_id="createOperatorToken")

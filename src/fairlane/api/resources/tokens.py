@@ -1,18 +1,18 @@
 """API tokens of an organization: one's own, and for admins all. A secret is shown once, when it is created."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
+from fairlane.api.pages import Cursor, Items, Limit, before_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import ListOf, Name, Number, PathName
+from fairlane.app import Fairlane
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
 
@@ -52,7 +52,7 @@ class CreatedToken(BaseModel):
 def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
     """List one's tokens, admins those of all, newest first."""
     user = None if scope.access.is_full else scope.user
-    return newest(scope.fl.tokens.list(organization=scope.organization, user=user), cursor, limit)
+    return newest(scope.fl, scope.organization, user, cursor, limit)
 
 
 @router.post("", status_code=201, operation_id="createToken")
@@ -83,14 +83,14 @@ def revoke_token(scope: _Changing, token: TokenPath) -> None:
         raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
 
 
-def newest(tokens: Sequence[Token], cursor: str | None, limit: int) -> Items[Token]:
-    """Return a page of tokens that stand newest first; their ids tell which is older.
+def newest(fl: Fairlane, organization: str | None, user: str | None, cursor: str | None, limit: int) -> Items[Token]:
+    """Return a page of tokens, as `fl.tokens.list` lists them.
 
     Raises:
         InvalidParameters: it is no cursor of ours.
     """
-    after = after_of(cursor)
-    return page_from([one for one in tokens if after is None or str(one.id) < after], lambda one: str(one.id), limit)
+    found = fl.tokens.list(organization=organization, user=user, before=before_of(cursor), limit=limit + 1)
+    return page_from(found, lambda one: str(one.id), limit)
 
 
 def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:

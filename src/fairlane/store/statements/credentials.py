@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from fairlane.store.sql import is_row
 from fairlane.store.statements import audit
@@ -91,17 +91,40 @@ def create_token(connection: Connection, values: Mapping[str, Any]) -> None:
 
 def has_tokens(connection: Connection, now: datetime) -> bool:
     """Return True if there is any token that is neither revoked nor expired."""
-    is_live = tokens.c.revoked_at.is_(None) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
-    statement = select(select(tokens.c.id).where(is_live).exists())
+    statement = select(select(tokens.c.id).where(_is_live(now)).exists())
     return connection.execute(statement.execution_options(fairlane_across="credentials")).scalar_one()
 
 
-def tokens_of(connection: Connection, organization: str, user: str | None) -> Sequence[AnyRow]:
-    """Return the organization's tokens, newest first; those of one user, or of all."""
+def tokens_of(
+    connection: Connection, organization: str, user: str | None, before: UUID | None, limit: int | None
+) -> Sequence[AnyRow]:
+    """Return the organization's tokens, newest first; those of one user, or of all.
+
+    Args:
+        before: only older ones than this; None = from the newest on.
+        limit: how many at most; None = all.
+    """
     statement = select(tokens).where(tokens.c.organization_id == organization)
     if user is not None:
         statement = statement.where(tokens.c.user_id == user)
-    return connection.execute(statement.order_by(tokens.c.id.desc())).all()
+    if before is not None:
+        statement = statement.where(tokens.c.id < before)
+    return connection.execute(statement.order_by(tokens.c.id.desc()).limit(limit)).all()
+
+
+def count_live_tokens(connection: Connection, organization: str, user: str, now: datetime, up_to: int) -> int:
+    """Count the tokens of a user in an organization that are neither revoked nor expired, up to a number."""
+    theirs = select(tokens.c.id).where(tokens.c.organization_id == organization, tokens.c.user_id == user)
+    found = theirs.where(_is_live(now)).limit(up_to).subquery()
+    return connection.execute(select(func.count()).select_from(found)).scalar_one()
+
+
+def forget_ended_tokens(connection: Connection, organization: str, user: str, before: datetime) -> None:
+    """Delete the tokens of a user in an organization that were revoked, or expired, before this moment."""
+    has_ended = or_(tokens.c.revoked_at < before, tokens.c.expires_at < before)
+    connection.execute(
+        delete(tokens).where(tokens.c.organization_id == organization, tokens.c.user_id == user, has_ended)
+    )
 
 
 def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow | None:
@@ -189,12 +212,15 @@ def live_tokens(connection: Connection, hashes: Collection[str], now: datetime) 
         .outerjoin(users, users.c.id == tokens.c.user_id)
         .where(
             tokens.c.hash.in_(sorted(hashes)),
-            tokens.c.revoked_at.is_(None),
-            or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+            _is_live(now),
             users.c.disabled_at.is_(None),
         )
     )
     return connection.execute(statement.execution_options(fairlane_across="credentials")).all()
+
+
+def _is_live(now: datetime) -> ColumnElement[bool]:
+    return tokens.c.revoked_at.is_(None) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
 
 
 def find_users(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
