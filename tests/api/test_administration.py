@@ -4,8 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from fairlane.domain.accounts import Token
+from fairlane.domain.organizations import Member
+from fairlane.store.tables import members
 from tests.api.served import OPERATOR, PASSWORD, Api
 
 BASE = "/organizations/acme"
@@ -29,6 +32,24 @@ def test_an_admin_adds_changes_and_removes_members(api: Api):
         assert admin.put(f"{BASE}/members/{user}", json={}).status_code == 422
     actions = [(one["action"], one["subject"]) for one in admin.get(f"{BASE}/audit").json()["items"]]
     assert actions[:3] == [("members.remove", "bea"), ("members.add", "bea"), ("members.add", "bea")]
+
+
+def test_a_page_of_members_reads_no_more_than_it_shows(api: Api, monkeypatch: pytest.MonkeyPatch):
+    read, real = list[int](), api.fl.members.list
+
+    def counted(*asked: Any, **more: Any) -> tuple[Member, ...]:
+        found = real(*asked, **more)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(api.fl.members, "list", counted)
+    plant = update(members).where(members.c.user_id == "colleague").values(permissions="planted")
+    api.fl.database.write(lambda connection: connection.execute(plant), of="acme")
+    viewer = api.as_("viewer")
+    first = viewer.get(f"{BASE}/members", params={"limit": 1}).json()
+    second = viewer.get(f"{BASE}/members", params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert [one["user"] for one in first["items"] + second["items"]] == ["admin", "member"]
+    assert read == [2, 2]
 
 
 def test_a_token_is_shown_once_and_opens_no_more_than_who_made_it(api: Api):

@@ -102,16 +102,31 @@ class Members:
 
         return self._tenants.change(f"members.{verb}", work, organization, user, Right.MEMBERS_CHANGE)
 
-    def list(self, organization: str) -> tuple[Member, ...]:
+    def list(self, organization: str, *, after: str | None = None, limit: int | None = None) -> tuple[Member, ...]:
         """Return the members of an organization, by user; who is none, as nobody can read the row, is left out.
+
+        Args:
+            after: only users behind this one.
+            limit: how many at most; None = all.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host()
-        rows = self._tenants.read(lambda connection: statements.members_of(connection, organization), of=organization)
-        known = [(row, stored_membership(row.role, row.permissions)) for row in rows]
-        return tuple(_member(row, one.role, sorted(one.permissions)) for row, one in known if one is not None)
+        storable(after=after)
+
+        def look(connection: Connection) -> list[Member]:
+            found, last = list[Member](), after
+            while True:
+                wanted = limit - len(found) if limit is not None else None
+                rows = statements.members_of(connection, organization, last, wanted)
+                known = [(row, stored_membership(row.role, row.permissions)) for row in rows]
+                found += [_member(row, one.role, sorted(one.permissions)) for row, one in known if one is not None]
+                if not rows or limit is None or len(found) == limit:
+                    return found
+                last = rows[-1].user_id
+
+        return tuple(self._tenants.read(look, of=organization))
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
         """Return the organizations that a user belongs to, by id; None if the application's own directory can't say."""

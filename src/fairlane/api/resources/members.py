@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import UserPath
@@ -40,8 +40,8 @@ class Membership(BaseModel):
 @router.get("", operation_id="listMembers")
 def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Member]:
     """List the members, by user."""
-    found = sorted(scope.fl.members.list(scope.organization), key=lambda one: one.user)
-    return page_of(found, lambda one: one.user, cursor, limit)
+    found = scope.fl.members.list(scope.organization, after=after_of(cursor), limit=limit + 1)
+    return page_from(found, lambda one: one.user, limit)
 
 
 @router.put("/{user:name}", operation_id="putMember")

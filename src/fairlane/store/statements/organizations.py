@@ -118,11 +118,14 @@ def remove_member(connection: Connection, organization: str, user: str) -> bool:
     return removed.rowcount == 1
 
 
-def members_of(connection: Connection, organization: str) -> Sequence[AnyRow]:
-    """Return all members of an organization, by user."""
-    return connection.execute(
-        select(members).where(members.c.organization_id == organization).order_by(members.c.user_id)
-    ).all()
+def members_of(
+    connection: Connection, organization: str, after: str | None = None, limit: int | None = None
+) -> Sequence[AnyRow]:
+    """Return the members of an organization, as the database orders users; those after this one, so many at most."""
+    statement = select(members).where(members.c.organization_id == organization)
+    if after is not None:
+        statement = statement.where(members.c.user_id > after)
+    return connection.execute(statement.order_by(members.c.user_id).limit(limit)).all()
 
 
 def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
