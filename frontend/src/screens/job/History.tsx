@@ -34,6 +34,9 @@ export function History({ job }: { job: Job }) {
           },
         ]}
       />
+      {(found.data?.items[0]?.sequence ?? 1) > 1 && (
+        <p className="p-4 text-sm text-muted">Only the newest {found.data?.items.length} steps are shown.</p>
+      )}
     </Card>
   );
 }
