@@ -911,3 +911,8 @@ def test_members_that_were_chosen_to_have_one_hash_are_refused_before_a_set_is_m
     signature.decode(text)
     with pytest.raises(InvalidParameters, match="must not have members that were chosen to have one hash"):
         signature.schema.prepare({"values": made(MODULUS)})
+
+
+def test_texts_that_look_like_numbers_are_members_of_a_set_as_others_are() -> None:
+    texts = {"sNaN", "NaN", "Infinity", "1e999999999999999999999", "1_000", "", "é", "{", *map(str, range(200))}
+    assert json.loads(prepared_by(set[str], texts).text)["value"] == sorted(texts)

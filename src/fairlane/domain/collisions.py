@@ -35,7 +35,7 @@ def collide_somewhere(plain: object) -> bool:
 
 def _hash(value: object) -> int:
     if isinstance(value, str):
-        return hash(_number(value))
+        return _hash_of_text(value)
     if isinstance(value, Unordered):
         return hash(frozenset(map(_hash, value)))
     if isinstance(value, dict):
@@ -43,10 +43,10 @@ def _hash(value: object) -> int:
     return hash(tuple(map(_hash, value))) if isinstance(value, list | tuple) else hash(value)
 
 
-def _number(text: str) -> object:
+def _hash_of_text(text: str) -> int:
     for read in (UUID, Decimal):
         try:
-            return read(text)
-        except (ValueError, DecimalException):
+            return hash(read(text))
+        except (ValueError, DecimalException, TypeError):  # TypeError: a signaling NaN has none
             continue
-    return text
+    return hash(text)
