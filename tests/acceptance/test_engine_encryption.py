@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from fairlane import (
     Backoff,
@@ -96,6 +96,23 @@ def test_no_canary_is_in_the_database_or_the_storage_and_all_of_them_are_shown(f
     assert group.reason == letter.reason
     # Chance finds anything in a sealed text, so nothing is searched for there.
     assert fl.list(organization="acme", text="fl1").items == ()
+
+
+def test_the_sealed_reasons_of_all_groups_are_read_together(database_url: str) -> None:
+    sent: list[str] = []
+    with sealed_engine(database_url) as fl:
+        for name in ("first", "second", "third"):
+
+            @fl.job_type(name, max_retries=0)
+            def fail(ctx: JobContext, name: str = name) -> None:
+                raise ValueError(name)
+
+            fl.give(name)
+        fl.drain()
+        event.listen(fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+        groups = fl.dead_letters.groups(organization="acme")
+        assert {one.reason for one in groups} == {f"ValueError: {name}" for name in ("first", "second", "third")}
+        assert len([one for one in sent if "FROM fairlane_dead_letters" in one]) == 2
 
 
 def test_progress_and_checkpoints_are_sealed_while_a_job_runs(database_url: str) -> None:

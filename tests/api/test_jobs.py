@@ -387,6 +387,21 @@ def test_what_a_request_of_many_ids_has_no_time_for_is_left_and_told(api: Api, m
     assert api.fl.get(job, organization="acme").status == "dead_letter"
 
 
+def test_no_more_groups_are_read_than_are_told(api: Api, monkeypatch: pytest.MonkeyPatch):
+    parent, _ = (submitted(api, "failing") for _ in range(2))
+    submitted(api, depends_on=[parent])
+    api.run()
+    sent: list[str] = []
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    client = api.as_("member")
+    assert [one["count"] for one in client.get(f"{BASE}/dead-letter-groups").json()["items"]] == [2, 1]
+    monkeypatch.setattr(dead_letters, "_MOST_GROUPS", 1)
+    assert [one["count"] for one in client.get(f"{BASE}/dead-letter-groups").json()["items"]] == [2]
+    grouped = [one for one in sent if "GROUP BY fairlane_dead_letters" in one]
+    assert len(grouped) == 2
+    assert all("LIMIT" in one for one in grouped)
+
+
 def test_dead_letters_are_grouped_decided_about_and_retried_together(api: Api):
     ids = [submitted(api, "failing", parameters={"text": "no row"}) for _ in range(3)]
     api.run()

@@ -88,9 +88,16 @@ class DeadLetters:
         return self._tenants.read(read, of=organization)
 
     def groups(
-        self, *, organization: str, resolution: Resolution | str | None = Resolution.PENDING
+        self,
+        *,
+        organization: str,
+        resolution: Resolution | str | None = Resolution.PENDING,
+        limit: int | None = None,
     ) -> tuple[DeadLetterGroup, ...]:
         """Return dead letters by job type and error, the largest group first.
+
+        Args:
+            limit: how many groups at most; None = all.
 
         Raises:
             OrganizationNotFound, InvalidParameters
@@ -98,23 +105,15 @@ class DeadLetters:
         wanted = _resolution(resolution)
 
         def read(connection: Connection) -> tuple[DeadLetterGroup, ...]:
-            rows = statements.groups(connection, organization, resolution=wanted)
-            return tuple(self._group(connection, organization, row, wanted) for row in rows)
+            rows = statements.groups(connection, organization, resolution=wanted, limit=limit)
+            # A sealed reason is bound to its job, which a group does not tell: that of one of them will do.
+            sealed = [(organization, UUID(row.one_id)) for row in rows if is_sealed(row.reason)]
+            shown, letters = self._keyring.shown(connection), statements.letters_of(connection, sealed)
+            return tuple(
+                _group(organization, row, letters.get((organization, UUID(row.one_id))), shown) for row in rows
+            )
 
         return self._tenants.read(read, of=organization)
-
-    def _group(
-        self, connection: Connection, organization: str, row: AnyRow, resolution: Resolution | None
-    ) -> DeadLetterGroup:
-        reason = row.reason
-        if is_sealed(reason):
-            # A sealed reason is bound to its job, which a group does not tell: that of its newest one will do.
-            wanted = Letters(resolution, row.fingerprint, row.job_type)
-            (newest, *_) = statements.page(connection, organization, wanted, before=None, limit=1)
-            reason = _reason(newest, self._keyring.shown(connection))
-        return DeadLetterGroup(
-            organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
-        )
 
     def groups_of_all(self, *, limit: int = 20, cursor: str | None = None) -> Page[DeadLetterGroup]:
         """Return unresolved dead letters of all organizations by organization and error, newest first. For operators.
@@ -270,6 +269,13 @@ def _resolution(text: Resolution | str | None) -> Resolution | None:
         return Resolution(text) if text is not None else None
     except ValueError:
         raise InvalidParameters(f"resolution must be one of {', '.join(Resolution)}, not {text!r}.") from None
+
+
+def _group(organization: str, row: AnyRow, letter: AnyRow | None, shown: Shown) -> DeadLetterGroup:
+    reason = _reason(letter, shown) if letter is not None else row.reason
+    return DeadLetterGroup(
+        organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
+    )
 
 
 def _group_of_all(group: Group, shown: Shown) -> DeadLetterGroup:

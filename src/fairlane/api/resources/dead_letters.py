@@ -37,6 +37,7 @@ _Decided = Annotated[
 ]
 _Fingerprint = Annotated[str, Path(max_length=200, description="Of the group.")]
 
+_MOST_GROUPS: Final = 1000
 _LONGEST: Final = 20.0  # seconds for all that a request names
 _NO_GROUP: Final = (
     "There are no unresolved dead letters with this error, of this job type; dead-letter-groups lists the fingerprints."
@@ -123,9 +124,9 @@ def list_dead_letters(
 
 @router.get("/dead-letter-groups", operation_id="listDeadLetterGroups")
 def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> Items[DeadLetterGroup]:
-    """List dead letters by job type and error, the largest group first."""
+    """List dead letters by job type and error, the largest group first; 1,000 groups at most."""
     found = scope.fl.dead_letters.groups(
-        organization=scope.organization, resolution=None if resolution == "any" else resolution
+        organization=scope.organization, resolution=None if resolution == "any" else resolution, limit=_MOST_GROUPS
     )
     return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access.rights) for one in found])
 

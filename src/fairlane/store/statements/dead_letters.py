@@ -11,8 +11,10 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
+    String,
     TextualSelect,
     bindparam,
+    cast,
     column,
     func,
     select,
@@ -183,8 +185,10 @@ def _newest(organization: str, wanted: Letters, before: tuple[datetime, UUID] | 
     return statement.order_by(letter.entered_at.desc(), letter.job_id.desc())
 
 
-def groups(connection: Connection, organization: str, *, resolution: Resolution | None) -> Sequence[AnyRow]:
-    """Return dead letters by job type and error fingerprint, the largest group first."""
+def groups(
+    connection: Connection, organization: str, *, resolution: Resolution | None, limit: int | None = None
+) -> Sequence[AnyRow]:
+    """Return dead letters by job type and error fingerprint, the largest group first; `one_id`: of one of each."""
     size = func.count().label("size")
     statement = (
         select(
@@ -192,6 +196,7 @@ def groups(connection: Connection, organization: str, *, resolution: Resolution 
             dead_letters.c.job_type,
             func.max(dead_letters.c.error_type).label("error_type"),
             func.max(dead_letters.c.reason).label("reason"),
+            func.max(cast(dead_letters.c.job_id, String)).label("one_id"),
             size,
             func.min(dead_letters.c.entered_at, type_=dead_letters.c.entered_at.type).label("first_at"),
             func.max(dead_letters.c.entered_at, type_=dead_letters.c.entered_at.type).label("last_at"),
@@ -199,6 +204,7 @@ def groups(connection: Connection, organization: str, *, resolution: Resolution 
         .where(dead_letters.c.organization_id == organization)
         .group_by(dead_letters.c.fingerprint, dead_letters.c.job_type)
         .order_by(size.desc(), dead_letters.c.fingerprint)
+        .limit(limit)
     )
     if resolution is not None:
         statement = statement.where(dead_letters.c.resolution == resolution)
@@ -215,6 +221,7 @@ def _conditions(wanted: Letters) -> Iterator[ColumnElement[bool]]:
     yield from (dead_letters.c[name] == value for name, value in wanted._asdict().items() if value is not None)
 
 
+_KEYS: Final = 1000  # asked for in one statement
 _START: Final = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=2**128 - 1))
 
 
@@ -252,15 +259,19 @@ def undecided_groups(
     values = {"undecided": Resolution.PENDING, "deleted": OrganizationStatus.DELETED}
     bounds = {"before_at": before_at, "before_id": before_id, "limit": limit, "up_to": up_to, "most": most}
     rows = connection.execute(_undecided_groups(), values | bounds).all()
-    newest = _letters(connection, [(row.organization_id, row.newest) for row in rows])
+    newest = letters_of(connection, [(row.organization_id, row.newest) for row in rows])
     page = [Group(row.size, row.first_at, newest[row.organization_id, row.newest]) for row in rows]
     return Groups(page, rows[0].groups if rows else 0, is_capped=bool(rows) and rows[0].longest >= most)
 
 
-def _letters(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], AnyRow]:
+def letters_of(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], AnyRow]:
+    """Return the dead letters of these keys: an organization and a job."""
     key = tuple_(dead_letters.c.organization_id, dead_letters.c.job_id)
-    found = connection.execute(select(dead_letters).where(key.in_(keys)))
-    return {(row.organization_id, row.job_id): row for row in found}
+    found: dict[tuple[str, UUID], AnyRow] = {}
+    for start in range(0, len(keys), _KEYS):
+        rows = connection.execute(select(dead_letters).where(key.in_(keys[start : start + _KEYS])))
+        found |= {(row.organization_id, row.job_id): row for row in rows}
+    return found
 
 
 _GROUPS: Final = """
