@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -92,6 +93,20 @@ async def test_what_is_too_long_for_a_message_is_refused_before_one_is_made(exec
     parents = [ParentFacts(uuid4(), "import", JobStatus.COMPLETED, f'"{"x" * 1_000_000}"') for _ in range(17)]
     with pytest.raises(PermanentError, match="can't be passed"):
         begin(executor, handlers.describe, parents=tuple(parents))
+
+
+async def test_what_is_too_long_in_bytes_is_refused_before_a_message_is_made(executor: ProcessExecutor) -> None:
+    """A message of 190 MB was made of these, which took half a second of the loop."""
+    result = json.dumps("\N{GRINNING FACE}" * 250_000, ensure_ascii=False)
+    parents = tuple(ParentFacts(uuid4(), "import", JobStatus.COMPLETED, result) for _ in range(60))
+    attempt = call(handlers.describe, isolation=Isolation.PROCESS, parents=parents)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PermanentError, match="can't be passed"):
+            Begun(executor, attempt)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_what_a_parent_left_that_is_no_json_is_told_and_the_child_goes_on(executor: ProcessExecutor) -> None:

@@ -329,7 +329,7 @@ class ProcessExecutor(Executor):
         """
         self._numbers += 1
         target = importable_target(call.job_type.handler)
-        wire.refuse_longer(len(call.facts.parameters) + sum(len(one.result or "") for one in call.facts.parents))
+        wire.refuse_longer_texts([call.facts.parameters, *(one.result or "" for one in call.facts.parents)])
         facts = wire.FACTS.dump_python(call.facts, mode="json")
         errors = call.job_type.errors
         start = wire.line(

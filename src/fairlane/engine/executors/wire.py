@@ -21,6 +21,7 @@ From the child, each with its `run`, but for the first:
 import json
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -56,9 +57,18 @@ def line(message: Message, times: int = 1) -> bytes:
     Raises:
         PermanentError: it is too long.
     """
-    data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    data = text.encode(errors="surrogatepass") + b"\n"  # as `json.loads` reads it; a path may have halves of pairs
     refuse_longer(len(data), times)
     return data
+
+
+def refuse_longer_texts(texts: Iterable[str]) -> None:
+    """Raise PermanentError if these are too long for a message, before one is made of them."""
+    size = 0
+    for text in texts:
+        size += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+        refuse_longer(size)
 
 
 def refuse_longer(size: int, times: int = 1) -> None:
