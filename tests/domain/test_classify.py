@@ -46,6 +46,12 @@ def caught(error: BaseException, cause: BaseException | None = None) -> BaseExce
         return raised
 
 
+def with_attribute(name: str, value: object) -> Exception:
+    error = ValueError()
+    setattr(error, name, value)
+    return error
+
+
 def named(*kinds: type[BaseException]) -> tuple[str, ...]:
     return tuple(map(name_of, kinds))
 
@@ -206,6 +212,8 @@ def test_an_error_is_brief_whose_few_words_can_be_counted_without_asking_it():
         ValueError(),
         caught(RuntimeError("no paper", 3, None), OSError(errno.ENOENT, "no such file", "a.txt")),
         ExceptionGroup("two", [ValueError("a"), KeyError("b")]),
+        type("OfAnApplication", (TransientError,), {"__doc__": "It may come back.", "status_code": 503})("later"),
+        with_attribute("retry_after", 7),
     ]
     with pytest.raises(ZeroDivisionError) as far:
         deep(100)
@@ -225,6 +233,12 @@ def test_an_error_is_brief_whose_few_words_can_be_counted_without_asking_it():
         quits_when_asked(),
         ValueError(*range(100)),
         type("OwnArguments", (Exception,), {"args": property(lambda _: 1 // 0)})(),
+        type("OwnClass", (Exception,), {"__class__": property(lambda _: ValueError)})(),
+        type("OwnResponse", (Exception,), {"response": property(lambda _: None)})(),
+        type("OwnGetter", (Exception,), {"__getattr__": lambda _, name: None})(),
+        type("OwnKind", (type,), {"__hash__": lambda _: 1})("OfOwnKind", (Exception,), {})(),
+        with_attribute("response", {"status": 503}),
+        with_attribute("retry_after", "1" * 2_000),
     ]
     assert [one for one in brief if not is_brief(one)] == []
     assert [one for one in not_brief if is_brief(one)] == []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,6 +29,13 @@ def in_threads() -> InThread:
     """Two threads in which ends are judged."""
     threads = SharedThreads(2, "test")
     return lambda _, organization, work: threads.submit([organization], work)
+
+
+class Judged(NamedTuple):
+    """What a channel was given to judge."""
+
+    value: object
+    error: Raised | None
 
 
 class RecordingChannel:
@@ -60,8 +67,8 @@ class RecordingChannel:
 
     result_limit = 2**20
 
-    def judge(self, value: object, error: Raised | None) -> Outcome:
-        return Completed()
+    def judge(self, value: object, error: Raised | None) -> Any:
+        return Judged(value, error)
 
     def of(self, kind: type[Report]) -> list[Any]:
         return [report for report in self.reports if isinstance(report, kind)]
@@ -126,6 +133,8 @@ class Begun:
         self.execution.abandon()
 
     def _on_end(self, value: object, error: Raised | None, judged: Outcome | None) -> None:
+        if isinstance(judged, Judged):
+            value, error = judged
         if value is None and isinstance(judged, Completed) and judged.result is not None:  # of a process
             value = json.loads(judged.result)
         if isinstance(error, BaseException):

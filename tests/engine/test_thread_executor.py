@@ -203,7 +203,7 @@ async def test_what_is_told_never_to_begin_does_not(executor: ThreadExecutor, mo
     in_hand, go_on, begun = threading.Event(), threading.Event(), threading.Event()
     run = thread.ThreadExecution.run
 
-    def run_later(self: thread.ThreadExecution) -> tuple[object, BaseException | None]:
+    def run_later(self: thread.ThreadExecution) -> bool:
         in_hand.set()
         assert go_on.wait(PATIENCE)
         return run(self)

@@ -127,6 +127,47 @@ def test_other_jobs_run_while_an_error_says_what_it_is(fl: Engine, gate: Gate) -
         assert fl.ended(job).error_message == "it failed"
 
 
+class Left:
+    """What a handler's frame still has when it raises."""
+
+    def __del__(self) -> None:
+        note_thread(self)
+
+
+def note_thread(_: object) -> str:
+    threads.append(threading.current_thread().name)
+    return "it failed"
+
+
+@pytest.mark.parametrize("is_canceled", [False, True])
+@pytest.mark.parametrize("base", [Exception, BaseException])
+def test_no_code_of_what_a_plain_handler_raised_runs_on_the_loop(
+    database_url: str, gate: Gate, base: type[BaseException], *, is_canceled: bool
+) -> None:
+    """The loop asked the error for its words and its class, and dropped the last of what its frame had."""
+    members = {"__str__": note_thread, "__class__": property(lambda one: note_thread(one) and base)}
+    error: type[BaseException] = type("Asked", (base,), members)
+    with engine(database_url) as fl:
+
+        @fl.job_type("leave", max_retries=0)
+        def leave(ctx: JobContext, waits: bool) -> None:
+            left = Left()  # noqa: F841 - it is there
+            with suppress(Interrupted):
+                if waits:
+                    gate.open()
+                    ctx.sleep(3600)
+            raise error
+
+        with running(fl.worker()):
+            job = fl.give("leave", parameters={"waits": is_canceled})
+            if is_canceled:
+                gate.wait()
+                fl.cancel(job.id, organization="acme")
+            assert fl.ended(job).status is (JobStatus.CANCELED if is_canceled else JobStatus.DEAD_LETTER)
+    assert [one for one in threads if not one.startswith("fairlane-handler")] == []
+    assert len(threads) > 1
+
+
 def test_an_error_with_a_number_that_python_writes_in_no_text_ends_its_job(database_url: str) -> None:
     """To count its characters raised, on the loop, and its slot was never free again."""
     with engine(database_url) as fl:

@@ -71,6 +71,11 @@ _FEW_CHARACTERS: Final = 1_000
 # Of these the words are the arguments, and a file's name; others may have longer ones.
 _PLAIN_WORDS: Final = frozenset(one.__str__ for one in (BaseException, BaseExceptionGroup, KeyError, OSError))
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
+# What a class may have beside plain values, and yet none of its code runs when it is looked at.
+_HARMLESS: Final = frozenset(
+    {"__init__", "__dict__", "__weakref__", "__static_attributes__", "__annotations__", "__annotate_func__"}
+)
+_PYTHON_CLASS: Final = 1 << 9  # of a class's flags: it was made when the program ran
 _LEFT_OUT: Final = "\n… left out …\n"
 # In the place of a secret value while `redact` reads the text: a word, so that what is around it keeps its shape.
 _HIDDEN: Final = "SecretParameter"
@@ -140,16 +145,13 @@ def is_brief(error: BaseException) -> bool:
 def _is_brief(error: BaseException) -> bool:
     waiting, size, frames = [error], 0, 0
     for number, one in enumerate(waiting):
+        if number == _FEW_EXCEPTIONS or not _answers_nothing(type(one)):
+            return False
         words = one.args[:1] if isinstance(one, BaseExceptionGroup) else one.args
+        words = (*words, *vars(one).values())
         if isinstance(one, OSError):
-            words = (*words, OSError.filename.__get__(one), OSError.filename2.__get__(one))
-        if (
-            number == _FEW_EXCEPTIONS
-            or "__notes__" in object.__getattribute__(one, "__dict__")
-            or type(one).__str__ not in _PLAIN_WORDS
-            or len(words) > _FEW_WORDS
-            or not _PLAIN.issuperset(map(type, words))
-        ):
+            words = (*words, one.filename, one.filename2)
+        if type(one).__str__ not in _PLAIN_WORDS or len(words) > _FEW_WORDS or not _PLAIN.issuperset(map(type, words)):
             return False
         size += sum(len(word) if isinstance(word, str | bytes) else sys.getsizeof(word) for word in words)
         frames += sum(1 for _ in islice(traceback.walk_tb(one.__traceback__), _FEW_FRAMES + 1))
@@ -157,6 +159,16 @@ def _is_brief(error: BaseException) -> bool:
         before = one.__context__ if one.__cause__ is None else one.__cause__
         waiting += () if before is None else (before,)
     return size <= _FEW_CHARACTERS and frames <= _FEW_FRAMES
+
+
+def _answers_nothing(kind: type) -> bool:
+    """Return True if what is asked of an exception of this class is answered by Python's own code."""
+    return type(kind) is type and all(
+        name in _HARMLESS or type(value) in _PLAIN
+        for one in kind.__mro__
+        if one.__flags__ & _PYTHON_CLASS
+        for name, value in vars(one).items()
+    )
 
 
 def snooze_of(error: BaseException) -> errors.Snooze | None:

@@ -365,7 +365,7 @@ class Attempt:
         if reason is Interruption.TIMEOUT:
             return self._held_up() or self._timed_out()
         if error is not None and reason is Interruption.CANCEL:
-            return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
+            return Stopped(str(error)) if type(error) is Abandoned else Stopped()
         outcome = judged or self.judge(value, error)
         if error is None:
             return outcome
@@ -376,10 +376,9 @@ class Attempt:
 
     def mistaken(self, mistake: BaseException) -> Outcome:
         """Tell of a mistake, of ours or of the handler's objects, and return how the attempt ends by it."""
-        self._slots.deps.emit(ServiceFailed("attempt", without_words(mistake)))
-        report = ErrorReport(
-            type.__getattribute__(type(mistake), "__name__"), "the worker failed to run the attempt; see its log"
-        )
+        mistake = without_words(mistake)
+        self._slots.deps.emit(ServiceFailed("attempt", mistake))
+        report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
         return Failed(report, is_of_handler=False)
 
     def _held_up(self) -> Outcome | None:
@@ -417,7 +416,7 @@ class Attempt:
                 return Stopped("the handler stopped")
             secrets = secret_values(self.facts.parameters)
             if (snooze := snooze_of(error)) is not None:
-                return Snoozed(snooze.seconds, storable(snooze.reason, secrets))
+                return Snoozed(float(snooze.seconds), storable(snooze.reason, secrets))
             transient, permanent = self.job_type.errors
             error = classify(error, transient=transient, permanent=permanent, secrets=secrets)
         return Deferred(error) if error.is_storage else Failed(error)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from fairlane.domain.classify import is_brief
 from fairlane.domain.outcomes import Completed
 from fairlane.engine.executors.base import (
+    JUDGED,
     Abandoned,
     Call,
     Execution,
@@ -112,6 +113,8 @@ class AsyncExecution(Execution):
             left, verb = ("result", "returns") if raised is None else ("error", "raises")
             what = f"its {left} was still being encoded {overdue}: see what {name} {verb}"
             value, end = None, overdue_report(what, name)
+        elif self.outcome is not None:
+            value, end = None, JUDGED if raised is not None else None
         with suppress(RuntimeError):  # the loop is closed: the worker left without it
             self._executor.loop.call_soon_threadsafe(self._end, value, end)
 

@@ -41,6 +41,11 @@ class ProcessDied(TransientError):
 Raised = BaseException | ErrorReport
 
 
+# Told in the place of what a handler raised, once that is judged in a thread. On the loop the error's own code would
+# run, and what cleans up after it, as of a temporary directory that its frame still has.
+JUDGED: Final = ErrorReport("", "")
+
+
 def overdue_report(what: str, job_type: str) -> ErrorReport:
     """Return the report of an attempt that ends by `Overdue`; no value is in it, so no secrets are looked for."""
     return ErrorReport(Overdue.__name__, what, fingerprint=f"{Overdue.__name__} {job_type}")

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from fairlane.engine.context import Interrupted
-from fairlane.engine.executors.base import START_LIMIT, Abandoned, Call, Execution, Executor, NotBegun, OnEnd
+from fairlane.engine.executors.base import JUDGED, START_LIMIT, Abandoned, Call, Execution, Executor, NotBegun, OnEnd
 from fairlane.engine.reports import Interruption
 
 _FEW: Final = 4  # threads that start at once
@@ -60,12 +60,14 @@ class ThreadExecution(Execution):
         self.tell(None, error)
         return True
 
-    def run(self) -> tuple[object, BaseException | None]:
-        """Return what the handler returned, or raised, and judge it. In its thread."""
+    def run(self) -> bool:
+        """Run the handler, and judge what it returned, or raised; True if it raised. In its thread."""
         value, raised = self._call()
         if (value is not None or raised is not None) and not self.is_over:
             self.judge(value, raised)
-        return value, raised
+        has_raised = raised is not None
+        del value, raised  # the error's traceback has this frame, and no circle shall be left
+        return has_raised
 
     def _call(self) -> tuple[object, BaseException | None]:
         reason = self.call.context.interrupt.reason
@@ -94,7 +96,7 @@ class ThreadExecutor(Executor):
         self.left_behind: set[ThreadExecution] = set()
         self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()  # None ends a thread
         self._waiting: deque[ThreadExecution] = deque()  # what is in it, and maybe some that has begun
-        self._outbox: deque[tuple[ThreadExecution, object, BaseException | None]] = deque()
+        self._outbox: deque[tuple[ThreadExecution, bool]] = deque()
         self._is_told = False  # that something is in the outbox: the loop is woken once for all that end together
         self._threads = 0
         self._most = 0  # handlers at a time, since the last look at idle threads
@@ -187,9 +189,8 @@ class ThreadExecutor(Executor):
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (execution := self._inbox.get()) is not None:
-            value, raised = execution.run()
-            self._outbox.append((execution, value, raised))
-            del execution, value, raised  # an idle thread keeps nothing of its last job
+            self._outbox.append((execution, execution.run()))
+            del execution  # an idle thread keeps nothing of its last job
             if not self._is_told:
                 self._is_told = True
                 try:
@@ -201,7 +202,7 @@ class ThreadExecutor(Executor):
         """Tell what has ended; what comes too late is dropped."""
         self._is_told = False  # before the look, so that whatever comes after it is told anew
         while self._outbox:
-            execution, value, raised = self._outbox.popleft()
+            execution, has_raised = self._outbox.popleft()
             self.running.discard(execution)
             self.left_behind.discard(execution)
-            execution.tell(value, raised)
+            execution.tell(None, JUDGED if has_raised else None)
