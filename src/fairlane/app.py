@@ -8,7 +8,7 @@ from functools import cached_property
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from fairlane.config import Settings
@@ -20,7 +20,7 @@ from fairlane.domain.jobs import Artifact, Job, JobOrId, LogEntry, LogLine, Page
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
-from fairlane.domain.texts import printable, storable
+from fairlane.domain.texts import is_storable, printable, storable
 from fairlane.encryption.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.encryption.keyring import Keyring, MasterKeys
 from fairlane.encryption.pieces import save
@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_MOST_NAMED: Final = 10  # artifacts in an error
 
 FIRST_LOOK, SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
 _log = logging.getLogger("fairlane")
@@ -562,11 +564,12 @@ class Fairlane:
         """
         refuse_suspended(self.directory, organization)
         job_id = job_id_of(job, organization)
-        by_name = {one.name: one for one in self.reads.artifacts(job_id, organization)}
-        if name not in by_name:
-            left = f"it has {', '.join(by_name)}" if by_name else "it has none"
-            raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
-        return by_name[name]
+        found = self.reads.artifacts(job_id, organization, names=[name] if is_storable(name) else [])
+        if not found:
+            others = [one.name for one in self.reads.artifacts(job_id, organization, limit=_MOST_NAMED + 1)]
+            named = [*others[:_MOST_NAMED], *(["others"] if len(others) > _MOST_NAMED else [])]
+            raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; it has {', '.join(named) or 'none'}.")
+        return found[0]
 
     def cancel(self, job: JobOrId, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.

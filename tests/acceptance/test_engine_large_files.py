@@ -3,12 +3,15 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fairlane import ArtifactNotFound, JobContext, JobNotFound
+from fairlane.store.statements import attempts
+from fairlane.store.tables import AnyRow
 from tests.engine.sealed_engine import FIRST
 from tests.engine.worker_kit import Engine, engine
 
@@ -155,6 +158,31 @@ async def test_what_is_not_there_is_refused_before_the_first_piece(fl: Engine) -
         await fl.aio.stream_artifact(job, "report", organization="other")
     with pytest.raises(ArtifactNotFound, match="has no artifact 'none'; it has report"):
         await fl.aio.stream_artifact(job, "none", organization="acme")
+
+
+def test_of_a_job_with_many_files_the_one_alone_is_looked_up(fl: Engine) -> None:
+    @fl.job_type("pages")
+    def pages(ctx: JobContext) -> None:
+        for page in range(12):
+            ctx.artifact(f"page-{page:02}", b"page")
+
+    job, read = fl.give("pages"), list[int]()
+    real = attempts.artifacts_of
+
+    def counted(*asked: Any, **more: Any) -> Sequence[AnyRow]:
+        found = real(*asked, **more)
+        read.append(len(found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attempts, "artifacts_of", counted)
+        fl.drain()
+        assert fl.artifact(job, "page-11", organization="acme") == b"page"
+        assert set(read) == {0, 1}
+        with pytest.raises(ArtifactNotFound, match=r"it has page-00, .*, page-09, others\.$"):
+            fl.artifact(job, "none", organization="acme")
+    assert max(read) == 11
+    assert len(fl.list_artifacts(job, organization="acme").artifacts) == 12
 
 
 def test_what_is_not_there_leaves_no_file(fl: Engine, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal, TypeVar
 from uuid import UUID
 
@@ -248,13 +249,19 @@ class Reads:
             ),
         )
 
-    def artifacts(self, job: JobOrId, organization: str) -> tuple[Artifact, ...]:
+    def artifacts(
+        self, job: JobOrId, organization: str, *, names: Iterable[str] | None = None, limit: int | None = None
+    ) -> tuple[Artifact, ...]:
         """Return what is known of the job's artifacts, without reading its value. The caller checks as for `result`.
+
+        Args:
+            names: only those of these names; None = all.
+            limit: how many at most, the first by name; None = all.
 
         Raises:
             JobNotFound
         """
-        return self._of_job(job, organization, _artifacts)
+        return self._of_job(job, organization, partial(_artifacts, names=names, limit=limit))
 
     def metrics(self, organization: str | None = None, *, minutes: int = 60) -> Metrics:
         """Return counts and ages, and how jobs went within the last `minutes`; None = over all, for operators.
@@ -423,8 +430,15 @@ def _graph_of(connection: Connection, organization: str, job: UUID) -> Graph:
     return Graph(job, tuple(nodes.values()), between, first_failed(job, nodes, between), is_capped)
 
 
-def _artifacts(connection: Connection, organization: str, job_id: UUID) -> tuple[Artifact, ...]:
-    return tuple(map(attempts.artifact_of, attempts.artifacts_of(connection, organization, [job_id])))
+def _artifacts(
+    connection: Connection,
+    organization: str,
+    job_id: UUID,
+    names: Iterable[str] | None = None,
+    limit: int | None = None,
+) -> tuple[Artifact, ...]:
+    rows = attempts.artifacts_of(connection, organization, [job_id], names, limit=limit)
+    return tuple(map(attempts.artifact_of, rows))
 
 
 def _scope(organization: str | None) -> str | Everyone:

@@ -113,9 +113,10 @@ def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str,
 
     One that is the job's already, by a commit that nobody answered, takes the place of none.
     """
-    earlier = artifacts_of(connection, lease.organization, [lease.job_id])
+    given = list(files)
+    earlier = artifacts_of(connection, lease.organization, [lease.job_id], {name for name, _ in given})
     latest, replaced = {row.name: row.path for row in earlier}, list[str]()
-    for name, path in files:
+    for name, path in given:
         if latest.get(name, path) != path:
             replaced.append(latest[name])
         latest[name] = path
@@ -151,13 +152,20 @@ def parents_of(connection: Connection, organization: str, job_id: UUID) -> Seque
     ).all()
 
 
-def artifacts_of(connection: Connection, organization: str, job_ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    """Return the artifacts of these jobs, by name."""
-    return connection.execute(
-        select(artifacts)
-        .where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids)))
-        .order_by(artifacts.c.job_id, artifacts.c.name)
-    ).all()
+def artifacts_of(
+    connection: Connection,
+    organization: str,
+    job_ids: Iterable[UUID],
+    names: Iterable[str] | None = None,
+    *,
+    limit: int | None = None,
+) -> Sequence[AnyRow]:
+    """Return the artifacts of these jobs, by name: all, those of these names, or the first ones."""
+    statement = select(artifacts).where(
+        artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids))
+    )
+    statement = statement.where(artifacts.c.name.in_(list(names))) if names is not None else statement
+    return connection.execute(statement.order_by(artifacts.c.job_id, artifacts.c.name).limit(limit)).all()
 
 
 def artifact_of(row: AnyRow) -> Artifact:
