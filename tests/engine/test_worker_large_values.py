@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import update
 
 from fairlane import Interrupted, InvalidParameters, Job, JobContext, JobStatus
-from fairlane.domain.events import HandlerAbandoned, LeaseLost, WorkerStopping, WorkerUnfit
+from fairlane.domain.events import Event, HandlerAbandoned, JobStarted, LeaseLost, WorkerStopping, WorkerUnfit
 from fairlane.engine import slots
 from fairlane.store.row_security import Administered
 from fairlane.store.tables import live
@@ -125,6 +125,29 @@ def test_other_jobs_run_while_an_error_says_what_it_is(fl: Engine, gate: Gate) -
         assert fl.ended(fl.give("ping")).status is JobStatus.COMPLETED
         gate.open()
         assert fl.ended(job).error_message == "it failed"
+
+
+async def test_the_loop_goes_on_while_the_parameters_of_a_claim_are_decoded(database_url: str) -> None:
+    """A hundred jobs with 10,000 characters each held it up for half a second."""
+    seen: list[str] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, JobStarted):
+            if not seen:
+                asyncio.get_running_loop().call_soon(seen.append, "turn")
+            seen.append("started")
+
+    with engine(database_url) as fl:
+
+        @fl.job_type("work", dedup_window=0)
+        async def work(ctx: JobContext, items: object) -> None:
+            await asyncio.sleep(0)
+
+        for _ in range(8):
+            fl.give("work", parameters={"items": "x" * 4_000})
+        await fl.worker(concurrency=8, subscribers=[look]).drain_async()
+    assert seen.count("started") == 8
+    assert seen.index("turn") < 7
 
 
 class Left:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
-from fairlane.engine.attempt import Attempt
+from fairlane.engine.attempt import LARGE, Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor, InThread
 from fairlane.engine.executors.base import START_LIMIT, Executor, Overdue
@@ -192,11 +192,18 @@ class Slots:
         timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
-    def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
-        """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping."""
-        hears_all = self._hears(JobStarted)
+    async def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
+        """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping.
+
+        Others have their turn meanwhile: to decode what a claim takes at most holds up the loop for half a second.
+        """
+        hears_all, size = self._hears(JobStarted), 0
         for one in jobs:
             facts, outcome = one.facts, one.verdict
+            size += len(facts.parameters)
+            if size > LARGE:
+                size = len(facts.parameters)
+                await asyncio.sleep(0)
             if outcome is None and release:
                 outcome = Released("released at shutdown")
             if outcome is not None:

@@ -520,7 +520,7 @@ class WorkerLoop:
             # Others may have these jobs by now; the next round gives back what is still under this worker's name.
             self._claims.doubt()
         else:
-            self._slots.begin(jobs, release=stopped)
+            await self._slots.begin(jobs, release=stopped)
         return len(jobs)
 
     async def _write_left(self) -> None:
