@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -140,6 +142,34 @@ async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingC
     ]
     assert channel.reports[-1] == Progress(100.0, "done")
     assert source.exists()
+
+
+async def test_files_of_a_child_are_removed_beside_the_loop(
+    executor: ProcessExecutor, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A child that was killed with a large artifact on its way held up the loop until that was deleted."""
+    threads: list[int] = []
+    removed = threading.Event()
+    rmtree, unlink = shutil.rmtree, Path.unlink
+
+    def remove_tree(path: Path, *, ignore_errors: bool) -> None:
+        threads.append(threading.get_ident())
+        rmtree(path, ignore_errors=ignore_errors)
+        removed.set()
+
+    def remove(path: Path, *, missing_ok: bool = False) -> None:
+        threads.append(threading.get_ident())
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_tree)
+    monkeypatch.setattr(Path, "unlink", remove)
+    source = tmp_path / "source"
+    source.write_bytes(b"of a file")
+    await end_of(begin(executor, handlers.report_all, channel, path=str(source)))
+    os.kill(await end_of(begin(executor, handlers.pid)), signal.SIGKILL)
+    assert await asyncio.to_thread(removed.wait, PATIENCE)
+    assert len(threads) > 1
+    assert threading.get_ident() not in threads
 
 
 async def test_async_handlers_run_there_too(executor: ProcessExecutor, channel: RecordingChannel) -> None:

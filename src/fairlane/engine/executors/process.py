@@ -31,6 +31,7 @@ from uuid import UUID, uuid4
 from fairlane.domain.errors import PermanentError, Snooze
 from fairlane.domain.outcomes import Completed, ErrorReport, Outcome, Snoozed
 from fairlane.encryption.pieces import save
+from fairlane.engine import own_loop
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.base import (
     START_LIMIT,
@@ -46,6 +47,7 @@ from fairlane.engine.executors.base import (
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.reports import File, Interruption, Progress
+from fairlane.engine.service import in_thread
 
 _CHILD: Final = "fairlane.engine.executors.child"
 _STDERR: Final = 2
@@ -184,6 +186,17 @@ class ChildProcess:
             while (code := self._process.poll()) is None:  # noqa: ASYNC110 - no event says so on every system
                 await asyncio.sleep(_REAP_WAIT)
             self._bury(code, trouble)
+            await self._remove_files()
+
+    async def _remove_files(self) -> None:
+        """Remove what was on its way, in a thread: it may be many files, or large ones."""
+        if not self._directory.exists():
+            return
+        remove = partial(shutil.rmtree, self._directory, ignore_errors=True)
+        try:
+            await in_thread(None, remove)
+        except RuntimeError:  # there is no thread
+            remove()
 
     async def _listen(self, connection: socket.socket) -> None:
         reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=wire.LINE_LIMIT)
@@ -198,7 +211,6 @@ class ChildProcess:
         if self._writer is not None:
             self._writer.close()
         self._lifeline.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
         running, self._running = self._running, None
         if running is not None:
             died = ProcessDied(f"the handler's process {_how_it_ended(code, trouble)}")
@@ -220,7 +232,7 @@ class ChildProcess:
             case {"begun": _}:
                 self._has_loaded = True
                 self._running.begun()
-            case {"returned": text, "clean": clean}:
+            case {"returned": str() | None as text, "clean": clean}:
                 self._ended(None, is_clean=clean, outcome=Completed(text))
             case {"raised": report, "clean": clean}:
                 self._ended(ErrorReport(**report), is_clean=clean)
@@ -263,8 +275,13 @@ class ChildProcess:
 
     def _taken(self, report: File) -> None:
         # A path that the handler gave is the handler's.
-        if isinstance(report.data, Path) and report.data.parent == self._directory:
-            report.data.unlink(missing_ok=True)
+        if not isinstance(report.data, Path) or report.data.parent != self._directory:
+            return
+        remove = partial(report.data.unlink, missing_ok=True)
+        if own_loop.is_running():  # as it was given up
+            self._loop.run_in_executor(None, remove)
+        else:
+            remove()
 
     def _answer(self, number: int, future: "Future[Any] | asyncio.Future[Any]") -> None:
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
