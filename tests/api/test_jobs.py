@@ -377,6 +377,21 @@ def test_a_thousand_invented_ids_are_asked_about_once(api: Api, verb: str):
     assert len(asked) < 20
 
 
+@pytest.mark.parametrize("user", ["member", "admin"])
+def test_a_token_that_may_not_read_is_shown_what_it_changed_without_payload(api: Api, user: str):
+    job = submitted(api, parameters={"month": SECRET}, delay=3600)
+    cut = api.as_(user, scopes=["jobs:change"])
+    verbs = (
+        cut.put(f"{JOBS}/{job}/priority", json={"priority": "high"}),
+        cut.put(f"{JOBS}/{job}/run-at", json={"run_at": "2100-01-01T00:00:00Z"}),
+        cut.post(f"{JOBS}/{job}/cancellation"),
+    )
+    for answer in verbs:
+        assert (answer.json()["id"], answer.json()["parameters"], answer.json()["payload_hidden"]) == (job, None, True)
+        assert SECRET not in answer.text
+    assert cut.get(f"{JOBS}/{job}").status_code == 403
+
+
 def test_what_a_request_of_many_ids_has_no_time_for_is_left_and_told(api: Api, monkeypatch: pytest.MonkeyPatch):
     job = submitted(api, "failing")
     api.run()
