@@ -54,8 +54,8 @@ T = TypeVar("T")
 
 # Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
 HEARING: Final = 0.02
-# Characters of parameters; of one job more are decoded in a thread, of many others have their turn after so many.
-LARGE: Final = 10_000
+# Characters of parameters; more are decoded in a thread.
+_LARGE: Final = 10_000
 # Seconds; in that time its own thread judges what a handler left, however many end together.
 _JUDGED: Final = 600.0
 _NOTHING: Final = Completed()
@@ -145,7 +145,7 @@ class Attempt:
 
     def is_decoded_at_once(self, facts: AttemptFacts) -> bool:
         """Return True if it takes a moment to decode these parameters, and no code but ours runs."""
-        return len(facts.parameters) <= LARGE and not self.job_type.signature.runs_code
+        return len(facts.parameters) <= _LARGE and not self.job_type.signature.runs_code
 
     def begin_with(self, read: ReadFacts | None) -> None:
         """Begin once threads have read what it needs and decoded its parameters; organizations take turns there.
