@@ -21,8 +21,8 @@ from fairlane.store.statements.transition import values_for_many
 # What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
 AGED: Final = timedelta(minutes=1)
 RANKS: Final = sorted(PRIORITY_RANK.values())
-# Octets of parameters, after which a claim takes no other job. To decode them takes a loop some 20 ms altogether, or half
-# a second where they are what takes longest.
+# Octets of parameters, after which a claim takes no other job. To decode them takes a loop some 20 ms, or half a second
+# where they are what takes longest.
 MOST_AT_ONCE: Final = 1_000_000
 # The mark of a lane of which nothing is known.
 _FRONT: Final = Mark(RANKS[0], "-infinity", "00000000-0000-0000-0000-000000000000")
