@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NotRequired
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 from sqlalchemy import update
+from typing_extensions import TypedDict
 
 from fairlane import Interrupted, InvalidParameters, Job, JobContext, JobStatus
 from fairlane.domain.events import Event, HandlerAbandoned, JobStarted, LeaseLost, WorkerStopping, WorkerUnfit
@@ -347,7 +349,7 @@ def make(gate: Gate) -> str:
 
 
 @pytest.mark.parametrize("isolation", ["async", "thread"])
-@pytest.mark.parametrize("where", ["validator", "factory", "init"])
+@pytest.mark.parametrize("where", ["validator", "factory", "hidden factory", "init", "discriminator"])
 def test_other_jobs_run_while_code_of_small_parameters_waits(sqlite_url: str, isolation: str, where: str) -> None:
     """A validator that looks something up held up all jobs of its worker, unless its parameters were large."""
     gate = Gate()
@@ -363,7 +365,21 @@ def test_other_jobs_run_while_code_of_small_parameters_waits(sqlite_url: str, is
             make(gate)
             super().__init__(**values)
 
-    kinds: dict[str, Any] = {"validator": Validated, "factory": Filled, "init": Made}
+    @dataclass
+    class Hidden:
+        text: str = field(init=False, default_factory=lambda: make(gate))
+
+    class Told(TypedDict):
+        text: NotRequired[str]
+
+    members = Annotated[Told, Tag("a")] | Annotated[int, Tag("b")]
+    kinds: dict[str, Any] = {
+        "validator": Validated,
+        "factory": Filled,
+        "hidden factory": Hidden,
+        "init": Made,
+        "discriminator": Annotated[members, Discriminator(lambda _: make(gate) and "a")],
+    }
     kind = kinds[where]
     with engine(sqlite_url) as fl:
 

@@ -212,8 +212,8 @@ class ParameterSchema:
 class Signature:
     """A handler's parameters: its schema, and how stored text becomes its arguments.
 
-    `has_code`: types or validators of its own may refuse what fits the schema. `runs_code`: to decode runs code of the
-    application's, which may be those, or what makes a default.
+    `has_code`: types or validators of its own may refuse what fits the schema. `runs_code`: to decode may run those, or
+    other code of the application's classes.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
+from math import inf
 from typing import Any, Final, NewType, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -83,6 +84,10 @@ _CONTAINERS: Final[dict[Any, str]] = {
 }
 # Factories that make the same value at each call. What another function makes tomorrow is not known today.
 _EMPTY: Final = (list, dict, set, frozenset, tuple, str, bytes)
+# Python hashes texts by a secret, all else by known rules. Who knows them chooses numbers, or UUIDs, so that to make a
+# set of them takes the square of their number: 0.04 s for 1,000 UUIDs.
+_HASHED_BY_SECRET: Final = frozenset({"str", "bytes", "date", "literal", "enum"})
+_MOST_HASHED: Final = 1_000
 REQUIRED: Final = object()  # in the place of a default: the field must be given
 _UNKNOWN: Final = object()  # it may be left out, and only the handler's process knows what it is then
 # The kinds with one text for each value, so that they can be keys of a JSON object.
@@ -175,7 +180,7 @@ class DocumentBuilder:
     """Turn annotations into nodes, and collect the definitions that they refer to.
 
     `defaults` has the fields that may be left out, each with its name and the Python value that it has then. `has_code`
-    is True if the annotations refuse more than the document says; `runs_code`, if code of the application's runs, too.
+    is True if the annotations refuse more than the document says; `runs_code`, if code of the application's may run.
     """
 
     def __init__(self) -> None:
@@ -203,6 +208,7 @@ class DocumentBuilder:
         flat = _flattened(beside)
         if any(hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, _HARMLESS) for item in flat):
             return self._opaque()
+        self.runs_code |= any(isinstance(item, Discriminator) for item in flat)
         # `AfterValidator`s, and predicates of annotated_types.
         self.has_code |= any(hasattr(item, "func") for item in flat)
         return _constrain(self._node_of(annotation), flat)
@@ -261,6 +267,7 @@ class DocumentBuilder:
             return _enum(kind)
         if is_typeddict(kind):
             return self._defined(kind, kind.__qualname__, lambda: self._typed_dict(kind))
+        self.runs_code = True  # as a class of the application's is made: a factory, a descriptor, a hash of its own
         if hasattr(kind, "__pydantic_fields__"):
             return self._defined(kind, kind.__qualname__, lambda: self._model(kind))
         if dataclasses.is_dataclass(kind):
@@ -295,7 +302,7 @@ class DocumentBuilder:
             opaque = name in judged or "*" in judged
             node = self._opaque() if opaque else self.node(field.annotation, [field])
             stored, *others = _names(model, name, field)
-            nodes[stored] = self.field(stored, node, self._default_of(field))
+            nodes[stored] = self.field(stored, node, _default(field.default, field.default_factory))
             if others:
                 nodes[stored]["also"] = others
         return _object(nodes, model)
@@ -304,22 +311,26 @@ class DocumentBuilder:
         hints = get_type_hints(kind, include_extras=True)
         self.has_code |= _has_own_init(kind)
         fields = {
-            field.name: self.field(field.name, self.node(hints[field.name]), self._default_of(field))
+            field.name: self.field(
+                field.name, self.node(hints[field.name]), _default(field.default, field.default_factory)
+            )
             for field in dataclasses.fields(kind)
             if field.init
         }
         return _object(fields, kind)
-
-    def _default_of(self, field: "FieldInfo | dataclasses.Field[Any]") -> object:
-        default = _default(field.default, field.default_factory)
-        self.runs_code |= default is _UNKNOWN
-        return default
 
     def _typed_dict(self, kind: Any) -> Node:
         hints = get_type_hints(kind, include_extras=True)
         missing = dict.fromkeys(kind.__optional_keys__, _UNKNOWN)
         fields = {name: self.field(name, self.node(hint), missing.get(name, REQUIRED)) for name, hint in hints.items()}
         return _object(fields, kind)
+
+
+def most_of(node: Node) -> float:
+    """Return how many members a set, or names a dict, may have that are of this node."""
+    if node["kind"] == "optional":
+        return most_of(node["of"])
+    return inf if node["kind"] in _HASHED_BY_SECRET else _MOST_HASHED
 
 
 def is_read_as_it_is(annotation: Any) -> bool:

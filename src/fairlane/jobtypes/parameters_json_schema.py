@@ -5,10 +5,11 @@ members of a set, lengths after whitespace was stripped) is found out by the sub
 """
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Final
 from urllib.parse import quote
 
-from fairlane.jobtypes.parameters_document import Node
+from fairlane.jobtypes.parameters_document import Node, most_of
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SCALARS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -90,9 +91,8 @@ def _dict(node: Node) -> dict[str, Any]:
         made["propertyNames"] = keys
     if "min_length" in node:
         made["minProperties"] = node["min_length"]
-    if "max_length" in node:
-        made["maxProperties"] = node["max_length"]
-    return made
+    most = min(node.get("max_length", inf), most_of(node["keys"]))
+    return made | ({"maxProperties": most} if most < inf else {})
 
 
 def _object(node: Node) -> dict[str, Any]:

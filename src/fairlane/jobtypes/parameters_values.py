@@ -9,7 +9,7 @@ import dataclasses
 import json
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import singledispatch
@@ -48,7 +48,7 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, dict})
 # What needs no opening.
 _PLAIN: Final = _SIMPLE | _CONTAINERS
-_BUILT_IN: Final = _PLAIN | {tuple}
+_BUILT_IN: Final = _PLAIN | {tuple, UUID, Decimal, date, timedelta, bytes}
 _TEXT: Final = frozenset({str})
 _AS_GIVEN: Final = frozenset({str, int, bool, type(None)})
 _FEW: Final = 4000  # bytes; no whole number in them has too many digits
@@ -120,7 +120,7 @@ class _Lifting:
         return self._scalar(self._opened(key), (KEY, place, key))
 
     def _opened(self, value: object) -> object:
-        if not self._opens and type(value) not in _BUILT_IN:
+        if not self._opens and type(value) not in _BUILT_IN and not _is_moment(value):
             raise TypeError
         return _opened(value)
 
@@ -167,7 +167,7 @@ def encode_small(value: object, *, limit: int) -> str | None:
     try:
         lifted = _Lifting(min(_SMALL, limit), opens=False).lift(value, "result", 1)
         text = dumps(json_form(lifted))
-    except (InvalidParameters, PayloadTooLarge, TypeError):
+    except Exception:  # noqa: BLE001 - also of what a thread of the handler's changes meanwhile; a thread says why
         return None
     return text if len(text.encode()) <= limit else None
 
@@ -264,6 +264,11 @@ def wire_names(name: str, field: FieldInfo) -> list[str]:
     alias = field.alias if field.validation_alias is None else field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     return [choice for choice in choices if isinstance(choice, str)] or [name]
+
+
+def _is_moment(value: object) -> bool:
+    """Return True if it is Python's own datetime, with no other time zone than Python's own offsets."""
+    return type(value) is datetime and (value.tzinfo is None or type(value.tzinfo) is timezone)
 
 
 def _opened(value: object) -> object:

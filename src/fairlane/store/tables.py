@@ -473,6 +473,7 @@ tokens = _of_organization(
     Column("revoked_at", Instant),
 )
 _index(tokens, "fairlane_tokens_hash", "hash", unique=True)
+_index(tokens, "fairlane_tokens_user", "organization_id user_id id")
 _index(tokens, "fairlane_tokens_made_with", "made_with", tokens.c.made_with.is_not(None))
 
 # What a client has sent under a key of its own, so that sending it again does nothing twice. Ids are drawn and kept
