@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from fairlane.accounts.users import hash_of
 from fairlane.domain.accounts import Token
-from fairlane.domain.arguments import Seconds, seconds, text
+from fairlane.domain.arguments import Seconds, count, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import require_user_id, storable
@@ -139,6 +139,7 @@ class Tokens:
             OrganizationNotFound
         """
         storable(user=user)
+        count("limit", limit)
         place = organization or audit.PLATFORM
         found = self._tenants.read(
             lambda c: credentials.tokens_of(c, place, user, before, limit), of=organization or EVERYONE

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fairlane.domain.arguments import text
+from fairlane.domain.arguments import count, text
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine
 from fairlane.domain.permissions import Right, permission_name
@@ -114,6 +114,7 @@ class Members:
         """
         self._refuse_host()
         storable(after=after)
+        count("limit", limit)
 
         def look(connection: Connection) -> list[Member]:
             found, last = list[Member](), after
