@@ -386,6 +386,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     _index("fairlane_tokens", "hash", "hash", unique=True)
     _index("fairlane_tokens", "made_with", "made_with", "made_with IS NOT NULL")
+    _index("fairlane_tokens", "user", "organization_id user_id id")
     _of_organization(
         "fairlane_idempotency_keys",
         sa.Column("user_id", NAME, primary_key=True),
