@@ -115,7 +115,7 @@ def test_of_a_long_history_one_look_reads_the_newest_thousand_entries(world: Wor
 
     world.write(lambda connection: change_often(connection, first + 999, 500))
     assert [one.sequence for one in reads.history(job_id, "acme")] == list(range(first + 499, first + 1499))
-    assert reads.explain(job_id, "acme").summary.endswith("for its next attempt; priority.")
+    assert reads.explain(job_id, "acme").summary.endswith("for its next attempt; its log does not say why.")
 
 
 def test_r13_history_shows_the_error_on_the_entry_that_ended_the_attempt(world: World, reads: Reads) -> None:

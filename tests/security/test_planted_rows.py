@@ -404,7 +404,7 @@ def test_a_job_that_was_planted_twice_and_without_a_log_is_explained_as_it_lives
             assert scene.fl.explain(job, organization="acme").summary.startswith(sentence)
         scene.write(lambda connection: connection.execute(delete(live)))
         for job in told:
-            assert "its log has no entry" in scene.fl.explain(job, organization="acme").summary
+            assert "its log does not say why" in scene.fl.explain(job, organization="acme").summary
         scene.write(lambda connection: connection.execute(delete(ended)))
         scene.write(lambda connection: connection.execute(delete(jobs)))
 

@@ -93,8 +93,8 @@ def explain_job(
 
 
 def _unlogged(job: Job) -> LogEntry:
-    """Return what stands for the last entry of a log that has none."""
-    return LogEntry(0, None, job.status, job.created_at, "unknown", "its log has no entry", job.attempt)
+    """Return what stands for the last move of a job of which the newest entries of its log tell of none."""
+    return LogEntry(0, None, job.status, job.created_at, "unknown", "its log does not say why", job.attempt)
 
 
 def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) -> Facts:

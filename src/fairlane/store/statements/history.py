@@ -62,12 +62,11 @@ def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRo
 def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """Return the newest row that tells of another status: another priority says nothing of why the job waits.
 
-    The newest of all if none of those that one look reads does; None as for `last_entry`.
+    None if none of the newest that one look reads does.
     """
     entry = _newest_first(organization, job_id).limit(MOST_ENTRIES).subquery()
-    is_move = entry.c.from_status.is_distinct_from(entry.c.to_status)
-    moves_first = select(entry).order_by(is_move.desc(), entry.c.sequence.desc()).limit(1)
-    return connection.execute(moves_first).one_or_none()
+    moves = select(entry).where(entry.c.from_status.is_distinct_from(entry.c.to_status))
+    return connection.execute(moves.order_by(entry.c.sequence.desc()).limit(1)).one_or_none()
 
 
 def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
