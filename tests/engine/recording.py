@@ -32,7 +32,7 @@ def in_threads() -> InThread:
 
 
 class Judged(NamedTuple):
-    """What a channel was given to judge."""
+    """Hold what a channel was given to judge."""
 
     value: object
     error: Raised | None

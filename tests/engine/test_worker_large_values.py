@@ -153,7 +153,7 @@ async def test_the_loop_goes_on_while_the_parameters_of_a_claim_are_decoded(data
 
 
 class Left:
-    """What a handler's frame still has when it raises."""
+    """Stand for what a handler's frame still has when it raises."""
 
     def __del__(self) -> None:
         note_thread(self)
