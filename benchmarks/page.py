@@ -61,8 +61,9 @@ _ALONE: Final = """
 *Submitted one after another* are jobs per second, each by itself and committed before the next, by one caller on an
 event loop (uvloop) whose connection stays: `fl.aio.submit`, and PgQueuer's `Queries.enqueue` on an `AsyncpgDriver`.
 *Picked up* is the time from the call that submits a job to the first line of its handler, by a worker with nothing
-else to do; a pause of 20 to 300 ms comes before each job. *A job takes* microseconds of a processor while jobs are run
-to the end, by `/proc`: in the worker's process, and in all of PostgreSQL's, looks at the store included. Measured in
+else to do; a pause of 20 to 300 ms comes before each job. *A job takes*, where the table has it, microseconds of a
+processor while jobs are run to the end, by `/proc`: in the worker's process, and in all of PostgreSQL's, looks at the
+store included. Measured in
 turn, each on a fresh store; peers that are not in the table were not measured so. These alone:
 `make bench-peers ARGS="--only drain --only single --only pickup --out FILE"`.
 """
@@ -266,9 +267,10 @@ def _job_by_job(document: Mapping[str, Any]) -> str:
     ]
     head = ("", "store", *(title for _, title, _ in known), "settings")
     submitted, picked_up = (min(document["jobs"], MEASURES[one]) for one in ("single", "pickup"))
+    drained = f"{document['jobs']:,} jobs in bulk, " if any("bulk" in one for one in found) else ""
     return (
-        f"{_where(document)}- {document['jobs']:,} jobs in bulk, {submitted:,} one after another, {picked_up:,} picked "
-        f"up, medians of {document['runs']} runs\n\n{_table(head, rows)}{_missing(document)}"
+        f"{_where(document)}- {drained}{submitted:,} jobs one after another, {picked_up:,} picked up, "
+        f"medians of {document['runs']} runs\n\n{_table(head, rows)}{_missing(document)}"
     )
 
 
