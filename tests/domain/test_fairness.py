@@ -259,14 +259,14 @@ def test_organizations_beyond_the_slots_come_by_turns(organizations, slots):
     assert max(served.values()) - min(served[name] for name in contenders) <= 1
 
 
-def test_short_jobs_of_more_organizations_than_free_slots_start_two_at_a_time_by_turns() -> None:
+def test_short_jobs_of_more_organizations_than_free_slots_start_four_at_a_time_by_turns() -> None:
     share, contenders = FairShare(), {f"o{number}": Contender() for number in range(100)}
     first = jobs_of(share, contenders, 50)
     assert [*first.values()] == [1] * 50, "nothing is known of their jobs"
     start(share, first)
     share.ended([], LEAST / 2)
     second = jobs_of(share, contenders, 50)
-    assert [*second.values()] == [2] * 25
+    assert [*second.values()] == [4] * 12 + [2]
     assert second.keys().isdisjoint(first)
     start(share, second, LEAST)
     share.ended([], 3 * LEAST)

@@ -83,8 +83,8 @@ class FairShare:
         given: dict[str, int] = {}
         waiting = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
         heapify(waiting)
-        # Not all can have one: where jobs are known to be short, each has two at a time, since a claim costs by lanes.
-        together = 2 if order.are_short and self._longest and len(waiting) > free else 1
+        # Not all can have one: where jobs are known to be short, each has four at a time, since a claim costs by lanes.
+        together = 4 if order.are_short and self._longest and len(waiting) > free else 1
         while free > 0 and waiting:
             kind, *_, name = waiting[0]
             one, so_far = contenders[name], given.get(name, 0)

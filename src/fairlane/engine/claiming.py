@@ -43,7 +43,7 @@ from fairlane.tenancy.directory import Directory
 
 # What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
 _SESSION: Final = {"enable_sort": "off", "enable_seqscan": "off"}
-_SHORT_ROUND: Final = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
+_SHORT_ROUND: Final = 100  # jobs: who is new waits for as long as one takes, and shorter ones cost throughput
 _BATCH: Final = 500  # of jobs that are given back
 # Why they are given back; the log says so.
 _CUT_OFF: Final = "its claim was cut off"
