@@ -63,50 +63,59 @@ event loop (uvloop) whose connection stays: `fl.aio.submit`, and PgQueuer's `Que
 *Picked up* is the time from the call that submits a job to the first line of its handler, by a worker with nothing
 else to do; a pause of 20 to 300 ms comes before each job. *A job takes*, where the table has it, microseconds of a
 processor while jobs are run to the end, by `/proc`: in the worker's process, and in all of PostgreSQL's, looks at the
-store included. Measured in
-turn, each on a fresh store; peers that are not in the table were not measured so. These alone:
-`make bench-peers ARGS="--only drain --only single --only pickup --out FILE"`.
+store included. Measured in turn, each on a fresh store; peers that are not in the table were not measured so. These
+alone: `make bench-peers ARGS="--only drain --only single --only pickup --out FILE"`.
 """
 _HOLDS: Final = """
 ## What holds the figures
 
-The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; its rate of single
-submissions; 1.2 times its bulk, 0.9 times with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000
-jobs/s and 0.75 times honker's drain. They are not reached on this machine.
-What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
+The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; 0.85 times its
+processor time in the worker, and 1.5 times in PostgreSQL; its rate of single submissions; 1.2 times its bulk, 0.9 times
+with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000 jobs/s and 0.75 times honker's drain. Reached
+are those for 1,000 organizations and for the worker's processor time. What holds the others was found by profiling
+(perf, py-spy, strace, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
-- *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 68 µs a job, the worker
-  36 to 39. [Three narrow tables](architecture.md#three-tables) in place of one wide row halved PostgreSQL's part. What
+- *Drain.* On two cores one is busy with PostgreSQL and one with Python, and both wait for the disk at each commit: a
+  third of the time in the run of the table above. A job takes less of the worker than a job of PgQueuer's, and more of
+  PostgreSQL. [Three narrow tables](architecture.md#three-tables) in place of one wide row halved PostgreSQL's part. What
   is left are the moves between these tables, and a row in the execution log for each; PgQueuer deletes the row, and has
   neither log nor organizations. What was tried to no avail: to claim ahead while the jobs claimed before begin; to
   write ends in two transactions at a time; the interpreter's switch interval.
-  The drains of the first table ran beside other work for a while. On the quiet machine with Python 3.13 the medians of
-  three were 12,820 /s for one organization, 8,900 for a hundred and 8,765 for a thousand.
-- *1,000 organizations.* PostgreSQL spends 85 µs a job and the worker 54: each lane is probed for each claim, and each
-  organization's turn is reckoned.
-- *Neighbour.* While jobs come in, a claim takes 250 at most. Who is new waits for the one under way, for a look at the
-  lanes and for a claim of its own, which take 10 to 20 ms each where worker, feeder and PostgreSQL share two cores.
-  A claim of 50 whenever somebody was new made no difference: in turn, 64 and 68 ms without that, 68 and 62 with it.
+- *1,000 organizations.* Each lane is probed for each claim, and each organization's turn is reckoned. Where jobs are
+  known to be short, a claim takes four of each. In turn, medians of three: one of each 10,260 /s, two 8,325 /s, four
+  11,474 /s.
+- *Neighbour.* While jobs come in, a claim takes 100 at most. Who is new waits for the one under way, for a look at the
+  lanes and for a claim of its own, which take 10 ms each where worker, feeder and PostgreSQL share two cores. Rounds of
+  other sizes, in turn: of 250, 51 and 128 ms (p50, p99), and of 100, 32 and 87; later and twice, of 100, 40 and 113,
+  of 50, 33 and 66, of 25, 26 and 51. Short rounds cost throughput where hints come all the time. Compared with rounds
+  of 250 the drain was 0.85 with rounds of 100, 0.69 with 50, and 0.47 with 25; for 1,000 organizations 0.86, 0.59 and
+  0.39. A soak, whose feeder hints once a second, lost nothing by any of them.
 - *SQLite.* One writer at a time: a backlog of one organization costs the others the commits that are under way, each of
   which waits for the disk. Whoever waits for the lock looks again each millisecond: SQLite's own pauses, which grow to
   a tenth of a second, made the worst hundredth of a neighbour's jobs wait for 0.7 s instead of 0.1.
   A job that is submitted by itself waits for the disk once, 1 to 8 ms here, unless `sqlite_synchronous` is `normal`;
   what several threads submit meanwhile waits together with it. A worker's jobs took 65 to 75 µs of the processor each,
   a third of them in SQLite: rows in three tables, with their indexes, and the log. To claim and to end jobs on the
-  event loop in place of threads saved 4 % of that, and had the loop wait for the disk, so it was left.
+  event loop in place of threads saved 4 % of that, and had the loop wait for the disk, so it was left. A cache of 32 MB
+  and a mapped file made the drain no faster: in turn, medians of three, 10,224 /s with them and 11,694 /s without.
 - *Bulk and single.* Each job is checked against its type's schema, its parameters are put into canonical form and
-  hashed for deduplication, and log and key are written with it. In batches of a thousand that took 33 µs of the
-  client's processor and 40 of PostgreSQL's; without deduplication 25 and 25; PgQueuer's jobs, in turn, 4 and 15.
-  A job by itself took 400 to 460 µs and 550 to 680; a job of PgQueuer's 120 to 180 and 200 to 330, on two cores with
-  much other work. Some 300 of the 400 are Python's, which takes 140 where nothing is waited for between submissions:
-  after a wait the processor's caches hold something else. A quarter of them lends a pooled connection and takes it
-  back; another quarter checks and hashes the parameters. To keep the connection between submissions saved a seventh.
-  That was left, since others would miss it in the pool. All this is of `fl.submit`. `fl.aio.submit`, which the table of
-  peers has, keeps one connection for each event loop, and a plain job takes no thread.
+  hashed for deduplication, and log and key are written with it. A thousand jobs took 84 ms: 20 to check and hash them
+  before the transaction, some 45 of PostgreSQL's four inserts, while the client writes the next statement, and 3 to 20
+  for the commit. So with no client at all some 20,000 /s would be the most. PgQueuer took 21 ms for a thousand jobs.
+  Statements of 100, 250 and 1,000 jobs were as fast as each other: 12,656, 13,846 and 12,809 /s, medians of three in
+  turn, a run being up to a fifth off.
+  A job by itself took 400 to 460 µs of the client's processor and 550 to 680 of PostgreSQL's; a job of PgQueuer's 120
+  to 180 and 200 to 330, on two cores with much other work. Some 300 of the 400 are Python's, which takes 140 where
+  nothing is waited for between submissions: after a wait the processor's caches hold something else. A quarter of them
+  lends a pooled connection and takes it back; another quarter checks and hashes the parameters. To keep the connection
+  between submissions saved a seventh. That was left, since others would miss it in the pool. All this is of
+  `fl.submit`. `fl.aio.submit`, which the table of peers has, keeps one connection for each event loop, and a plain job
+  takes no thread. A statement made for one row alone was no faster there.
 - *Pick-up.* A submission waits for the disk once; its hint goes through PostgreSQL's NOTIFY on a connection of its
   own; the worker looks and claims, by one statement each, and waits for the disk once more. To plan the claim each
   time took 1.7 ms, and the claim itself 0.5; now it is planned once. Most of what is left is the two waits for the
-  disk. A claim that did not wait would be forgotten if PostgreSQL crashed, while its job runs.
+  disk. A claim that did not wait would be forgotten if PostgreSQL crashed, while its job runs. To notify inside the
+  submission, in place of after it, made no difference: in turn 9.3, 13.3 and 20.3 ms (p50), and 10.4, 12.1 and 18.6.
   On a machine that was idle each of these takes longer than on a busy one: on the Xeon above, after a pause of
   0.2 s, `SELECT 1` alone took 4.8 ms instead of 0.2, and an INSERT of one row 6.8 ms instead of 0.3.
 - *Row security*, sealed payloads and claims that bear a held snapshot came last. In turn with the version before them,
