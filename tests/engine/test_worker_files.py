@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import obstore
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, insert, select
 
-from fairlane import Job, JobContext, PermanentError
+from fairlane import Job, JobContext, JobStatus, PermanentError, TransientError
 from fairlane.domain.events import WorkerStopping
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine import cleanup
 from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import attempts, doomed_files
+from fairlane.store.tables import artifacts
 from fairlane.store.tables import doomed_files as doomed_table
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
@@ -68,6 +70,44 @@ class TestStoring:
         clock.advance(DAY)
         assert (clean(fl), doomed(fl)) == (0, 0)
         assert fl.artifact(job.id, "a.txt", organization="acme") == b"data"
+
+    def test_a_job_may_leave_a_thousand_files(self, fl: Engine, clock: ManualClock) -> None:
+        seen: list[str] = []
+
+        @fl.job_type("keep")
+        def handler(ctx: JobContext) -> None:
+            left(fl, ctx.job_id, 999)
+            for name in ("last.txt", "more.txt", "last.txt"):
+                try:
+                    ctx.artifact(name, "data")
+                except PermanentError as error:
+                    seen.append(str(error))
+            if ctx.attempt == 1:
+                raise TransientError("once more")
+
+        job = fl.give("keep", max_retries=1)
+        fl.drain()
+        clock.advance(3600)
+        fl.drain()
+        assert len(fl.list_artifacts(job.id, organization="acme").artifacts) == 1_000
+        assert len(seen) == 2
+        assert seen[0] == seen[1]
+        assert "1,000 files" in seen[0]
+
+    def test_a_job_is_told_of_ten_thousand_files_of_its_parents(self, fl: Engine) -> None:
+        fl.job_type("keep", max_retries=0)(lambda ctx: None)
+        fl.job_type("count", max_retries=0)(lambda ctx: len(ctx.parents[0].artifacts))
+        parent = fl.give("keep")
+        fl.drain()
+        left(fl, parent.id, 10_000)
+        told = fl.give("count", depends_on=[parent])
+        fl.drain()
+        assert fl.value(told) == 10_000
+        left(fl, parent.id, 10_001)
+        refused = fl.give("count", depends_on=[parent])
+        fl.drain()
+        assert fl.get(refused.id, organization="acme").status is JobStatus.DEAD_LETTER
+        assert "more than 10,000 files" in str(fl.explain(refused.id, organization="acme"))
 
     @pytest.mark.parametrize("point", ["before the upload", "after the upload", "at the row"])
     def test_a_file_that_came_to_nothing_goes_once_its_attempt_is_over(
@@ -264,6 +304,19 @@ class TestDeleting:
         clock.advance(SOON)
         assert clean(fl) == 3
         assert (files(fl), doomed(fl)) == ([], 0)
+
+
+def left(fl: Engine, job_id: UUID, number: int) -> None:
+    """Have so many files be the job's, of which the storage has none."""
+    row = {"organization_id": "acme", "job_id": job_id, "path": "", "size": 0, "content_type": "text/plain"}
+    rows = [{**row, "sha256": "0" * 64, "at": datetime.now(UTC), "name": f"{place}.txt"} for place in range(number)]
+
+    def fill(connection: Connection) -> None:
+        there = set(connection.execute(select(artifacts.c.name).where(artifacts.c.job_id == job_id)).scalars())
+        if new := [row for row in rows if row["name"] not in there]:
+            connection.execute(insert(artifacts), new)
+
+    fl.database.write(fill)
 
 
 def crash(*_: Any) -> None:

@@ -347,7 +347,7 @@ class JobContext:
             content_type: a media type; by default guessed from the name.
 
         Raises:
-            PermanentError: the name, the content type or the text can't be used.
+            PermanentError: the name, the content type or the text can't be used, or the job has 1,000 files already.
             TypeError: no file can be made of the data, or a piece of it is not bytes.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the artifact storage did not take it.

@@ -29,7 +29,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import FairlaneError, StorageUnavailable, TransientError
+from fairlane.domain.errors import FairlaneError, PermanentError, StorageUnavailable, TransientError
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.sealing import Field, Seal
 from fairlane.encryption.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
@@ -53,6 +53,10 @@ _REST: Final = 0.1  # seconds between two full ones at most
 _ROOM: Final = 1_000  # reports that wait: a line that comes then is done when it is written
 _MOST_WAITING: Final = 10_000  # lines that come then are left out
 _OVER: Final = "This attempt is over; nothing more is kept for it."
+_MOST_FILES: Final = (
+    f"This job has {attempts.MOST_ARTIFACTS:,} files, which is the most that a job may leave; "
+    "put what belongs together into one file, such as a zip archive."
+)
 _NO_THREAD: Final = (
     "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
     "If this goes on, run more workers."
@@ -111,6 +115,7 @@ class AttemptChannel:
         self._writing: Sequence[UnwrittenReport] = ()
         self._left_out = 0  # lines since the last that was taken
         self._latest: Progress | None = None
+        self._names = set[str]()  # of the job's files, once it has one
         self._outage: StorageUnavailable | None = None  # how the last write failed
         self._held_since: float | None = None  # since then each write has found the row or the database locked
         self._is_held_up = False  # for so long that it may be by the handler
@@ -365,13 +370,24 @@ class AttemptChannel:
             report = one.report
             if not isinstance(report, File) or (one.stored is not None and one.key == key):
                 continue
-            file_id, path = self._announce()
-            file = GivenFile(report.name, report.data, report.content_type)
-            try:
-                one.stored, one.key = store_file(self._deps.artifacts, file_id, path, file, ring), key
-            except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
-                batch.remove(one)
-                _tell([one], error)
+            refusal: Exception | None = None if self._may_leave(report.name) else PermanentError(_MOST_FILES)
+            if refusal is None:
+                file_id, path = self._announce()
+                file = GivenFile(report.name, report.data, report.content_type)
+                try:
+                    one.stored, one.key = store_file(self._deps.artifacts, file_id, path, file, ring), key
+                    self._names.add(report.name)
+                    continue
+                except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
+                    refusal = error
+            batch.remove(one)
+            _tell([one], refusal)
+
+    def _may_leave(self, name: str) -> bool:
+        """Return False if the job has as many files as it may, and none of this name."""
+        if not self._names:
+            self._names = self._deps.database.read(lambda c: attempts.names_of_artifacts(c, self._lease))
+        return name in self._names or len(self._names) < attempts.MOST_ARTIFACTS
 
     def _announce(self) -> tuple[UUID, str]:
         """Write down that a file is coming, so that clean-up knows of it; its id and its path."""

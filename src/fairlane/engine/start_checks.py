@@ -36,6 +36,11 @@ DEFERRED: Final = 10.0
 PERMISSION_LOST: Final = "Permission denied"  # R5 names the reason
 KEY_NOT_HERE: Final = "this worker can't use the organization's encryption key; `fairlane check` says there why"
 _UNDECODABLE: Final = "InvalidParameters"
+_MOST_FILES: Final = 10_000  # of all parents together: a job that starts is told their names
+_FILES_OF_PARENTS: Final = (
+    f"its parents left more than {_MOST_FILES:,} files together, which is the most that a job is told of; "
+    "depend on fewer parents, or have them leave fewer files"
+)
 _NO_LABELS: Final = "{}"
 
 
@@ -153,7 +158,8 @@ class StartChecks:
         def work(connection: Connection) -> tuple[str | None, Sequence[AnyRow], Sequence[AnyRow], Ring | None]:
             state = attempts.checkpoint_of(connection, organization, job.job_id) if job.attempt > 1 else None
             rows = attempts.parents_of(connection, organization, job.job_id) if has_parents else ()
-            files = attempts.artifacts_of(connection, organization, [row.id for row in rows]) if rows else ()
+            parents = [row.id for row in rows]
+            files = attempts.artifacts_of(connection, organization, parents, limit=_MOST_FILES + 1) if rows else ()
             shown, ring = self.keyring.shown(connection), None
             for text in (state, *(row.value for row in rows)):
                 if text is not None and is_sealed(text):
@@ -162,6 +168,8 @@ class StartChecks:
 
         try:
             state, rows, files, ring = self.database.read(work)
+            if len(files) > _MOST_FILES:
+                return job, Failed(ErrorReport(_UNDECODABLE, _FILES_OF_PARENTS), is_of_handler=False)
 
             def opened(job_id: UUID, field: Field, text: str) -> str:
                 return ring.open(job_id, field, text) if ring is not None and is_sealed(text) else text

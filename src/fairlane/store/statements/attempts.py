@@ -16,6 +16,8 @@ from fairlane.store.sql import as_given, is_row, rows_given
 from fairlane.store.statements.rows import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
+MOST_ARTIFACTS: Final = 1_000  # of a job: lists of them are read whole
+
 _lines: Final = rows_given("place", "level", "message")
 
 
@@ -121,6 +123,12 @@ def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str,
             replaced.append(latest[name])
         latest[name] = path
     return replaced
+
+
+def names_of_artifacts(connection: Connection, lease: Lease) -> set[str]:
+    """Return the names of the job's files, of which there are `MOST_ARTIFACTS` at most."""
+    mine = is_row(artifacts, lease.organization, lease.job_id)
+    return set(connection.execute(select(artifacts.c.name).where(mine).limit(MOST_ARTIFACTS)).scalars())
 
 
 def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
