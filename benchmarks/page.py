@@ -75,9 +75,9 @@ with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000 jobs/s 
 are those for 1,000 organizations and for the worker's processor time. What holds the others was found by profiling
 (perf, py-spy, strace, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
-- *Drain.* On two cores one is busy with PostgreSQL and one with Python, and both wait for the disk at each commit: a
-  third of the time in the run of the table above. A job takes less of the worker than a job of PgQueuer's, and more of
-  PostgreSQL. [Three narrow tables](architecture.md#three-tables) in place of one wide row halved PostgreSQL's part. What
+- *Drain.* On two cores one is busy with PostgreSQL and one with Python, and both wait for the disk at each commit:
+  a third of the time in the run of the table above. A job takes less of the worker than one of PgQueuer's, and more of
+  PostgreSQL. [Three narrow tables](architecture.md#three-tables) in place of one wide row halved its part there. What
   is left are the moves between these tables, and a row in the execution log for each; PgQueuer deletes the row, and has
   neither log nor organizations. What was tried to no avail: to claim ahead while the jobs claimed before begin; to
   write ends in two transactions at a time; the interpreter's switch interval.
