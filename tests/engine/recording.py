@@ -65,6 +65,11 @@ class RecordingChannel:
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         return iter([f"{parent_id} ".encode(), name.encode()])
 
+    def in_file_thread(self, work: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(work())
+        return future
+
     result_limit = 2**20
 
     def judge(self, value: object, error: Raised | None) -> Any:

@@ -13,7 +13,7 @@ from fairlane import JobContext
 from fairlane.engine import loop_watch as module
 from fairlane.engine.executors.async_ import AsyncExecutor
 from fairlane.engine.loop_watch import LoopWatch
-from fairlane.store.shared_threads import _end_of
+from fairlane.store.shared_threads import end_of as end_in_thread
 from tests.engine.recording import Begun, call, end_of, in_threads
 from tests.engine.worker_kit import engine, until
 from tests.engine.worker_store import registered
@@ -81,7 +81,7 @@ async def test_no_handler_is_blamed_for_a_block_of_our_own() -> None:
     """What we call there may be of a handler's, such as the objects in its result."""
     told = Told()
     with watching(told, stuck_after=60.0):
-        asyncio.get_running_loop().call_soon(_end_of, Future(), lambda: told.said.wait(PATIENCE))
+        asyncio.get_running_loop().call_soon(end_in_thread, Future(), lambda: told.said.wait(PATIENCE))
         await asyncio.sleep(0.1)
     ((_, where, _),) = told.blocked
     assert where.startswith("shared_threads.py")
@@ -92,7 +92,7 @@ async def test_a_handler_is_blamed_for_what_it_has_us_do(executor: AsyncExecutor
     told = Told()
 
     async def handler(ctx: JobContext) -> None:
-        _end_of(Future(), lambda: told.said.wait(PATIENCE))
+        end_in_thread(Future(), lambda: told.said.wait(PATIENCE))
 
     with watching(told, stuck_after=60.0):
         await end_of(Begun(executor, call(handler)))

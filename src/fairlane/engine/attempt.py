@@ -115,6 +115,10 @@ class Attempt:
         """Return the bytes of a parent's artifact in pieces, as a `Channel` does; from any thread."""
         return self.channel.read_artifact(parent_id, name)
 
+    def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
+        """Have a thread do what takes as long as a large file; organizations take turns there."""
+        return self._slots.file_threads.submit([self.facts.organization], work)
+
     def shut(self) -> bool:
         """Take no more reports; True if all are written, or given up."""
         with self._slots.opening:

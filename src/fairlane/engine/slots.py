@@ -20,6 +20,7 @@ from fairlane.engine.attempt import Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor, InThread
 from fairlane.engine.executors.base import START_LIMIT, Executor, Overdue
+from fairlane.engine.executors.loop_threads import LoopThreads
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.thread import ThreadExecutor
@@ -50,6 +51,7 @@ class Slots:
 
     Args:
         on_unfit: told why the worker is to be replaced: the system gives it nothing to run jobs in.
+        loop_threads: those that handlers have by asyncio, where the loop is the worker's own.
 
     Attributes:
         lost: leases of jobs that the worker does not give back, as one of them has taken it down.
@@ -67,6 +69,7 @@ class Slots:
         threads: ThreadPoolExecutor,
         results: Results,
         on_unfit: Callable[[str], None],
+        loop_threads: LoopThreads,
     ) -> None:
         self.deps = deps
         self.on_unfit = on_unfit
@@ -77,6 +80,7 @@ class Slots:
         self.report_threads = SharedThreads(REPORT_THREADS, "fairlane-reports")
         self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
         self._value_threads = SharedThreads(VALUE_THREADS, "fairlane-values")
+        self._loop_threads = loop_threads
         self._values: dict[Future[Any], tuple[float, int]] = {}  # its seconds there, and how often it was seen to run
         self._next_look: asyncio.TimerHandle | None = None
         self._job_types = deps.catalogue.mine
@@ -172,12 +176,13 @@ class Slots:
 
     def left_behind(self) -> int:
         """Return how many handlers ignored their stop and still go on, or what is theirs does; from any thread."""
-        return sum(len(executor.left_behind) for executor in self.executors.values()) + self._value_threads.left_behind
+        handlers = sum(len(executor.left_behind) for executor in self.executors.values())
+        return handlers + self._loop_threads.left_behind + self._value_threads.left_behind
 
     @property
     def has_work_left(self) -> bool:
         """Return True if a handler that was abandoned still runs, or a thread its validators or what it returned."""
-        return self._value_threads.is_busy or self.left_behind() > 0
+        return self._value_threads.is_busy or self._loop_threads.is_busy or self.left_behind() > 0
 
     def leases(self) -> frozenset[UUID]:
         """Return the leases under which attempts run here; from any thread."""

@@ -40,6 +40,7 @@ from fairlane.engine.breakers import Breakers
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
 from fairlane.engine.deps import SERVICE_THREADS, Deps
+from fairlane.engine.executors.loop_threads import LoopThreads
 from fairlane.engine.heap import frozen_heap
 from fairlane.engine.heartbeat import Heartbeat
 from fairlane.engine.lane_cache import LaneCache
@@ -256,7 +257,10 @@ class WorkerLoop:
         database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, emit)
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
-        self._slots = Slots(deps, card, self._threads, self.results, self._drain_for)
+        loop_threads = LoopThreads()
+        if is_own:
+            self._loop.set_default_executor(loop_threads)
+        self._slots = Slots(deps, card, self._threads, self.results, self._drain_for, loop_threads)
         lanes = LaneCache(database, deps.directory, card)
         self._claims = Claims(
             *(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads, self.results)

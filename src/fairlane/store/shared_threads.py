@@ -143,7 +143,7 @@ class SharedThreads:
         """Do what may be done now. What is left waits for a thread of its own organization, which then goes on here."""
         while (taken := self._take()) is not None:
             whose, (future, work) = taken
-            tell = _end_of(future, work) if future.set_running_or_notify_cancel() else None
+            tell = end_of(future, work) if future.set_running_or_notify_cancel() else None
             with self._lock:
                 has_turn = self._busy.pop(future, None) is not None
                 is_told = future in self._left_behind
@@ -180,7 +180,7 @@ class SharedThreads:
             return None
 
 
-def _end_of(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
+def end_of(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
     """Do the work, and return what tells its end."""
     try:
         return partial(future.set_result, work())

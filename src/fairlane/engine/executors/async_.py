@@ -48,7 +48,7 @@ class AsyncExecution(Execution):
     def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
         super().__init__(call, on_end)
         self._executor = executor
-        handler = run_async(call.job_type.handler, call.context, call.arguments)
+        handler = run_async(call.job_type.handler, call.context, call.arguments, self)
         self.task = asyncio.Task(handler, loop=executor.loop, name=call.facts.job_type, **_EAGER)
         if self.task.done():
             self._on_done(self.task)

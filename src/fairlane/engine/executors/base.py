@@ -4,17 +4,22 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport, Outcome
 from fairlane.engine.context import Interrupted, JobContext
+from fairlane.engine.executors.loop_threads import JOB
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
 from fairlane.jobtypes.job_type import JobType
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped. A handler
 # waits as long for a thread or process that the system does not give, before another worker shall have it.
 START_LIMIT: Final = 60.0
+
+
+T = TypeVar("T")
 
 
 class HandlerQuit(FairlaneError):
@@ -52,7 +57,10 @@ def overdue_report(what: str, job_type: str) -> ErrorReport:
 
 
 class Judging(Channel, Protocol):
-    """The `Channel` of an attempt, which also judges how its handler ended."""
+    """The `Channel` of an attempt, which also judges how its handler ended, and has threads for files."""
+
+    def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
+        """Have a thread do what takes as long as a large file; organizations take turns there."""
 
     @property
     def result_limit(self) -> int:
@@ -148,9 +156,17 @@ class Executor(ABC):
 
 
 async def run_async(
-    handler: Callable[..., Awaitable[object]], context: JobContext, arguments: Mapping[str, object]
+    handler: Callable[..., Awaitable[object]],
+    context: JobContext,
+    arguments: Mapping[str, object],
+    of: "Execution | None" = None,
 ) -> object:
-    """Run an `async def` handler, and see what it reported through to the end."""
+    """Run an `async def` handler, and see what it reported through to the end.
+
+    Args:
+        of: whose threads of the loop it has; None: it is alone on its loop.
+    """
+    JOB.set(of)
     try:
         value = await handler(context, **arguments)
         await context.settled()

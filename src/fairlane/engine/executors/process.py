@@ -228,7 +228,8 @@ class ChildProcess:
                 self._forward(self._running.call, packed, number)
             case {"read": [parent, name], "number": number}:
                 read = partial(self._read, self._running.call, UUID(parent), name)
-                self._loop.run_in_executor(None, read).add_done_callback(partial(self._answer, number))
+                reading = self._running.call.channel.in_file_thread(read)
+                reading.add_done_callback(lambda done: self._on_loop(self._answer, number, done))
             case {"begun": _}:
                 self._has_loaded = True
                 self._running.begun()

@@ -1,0 +1,122 @@
+"""Calls that handlers hand to threads by asyncio: those of one job that hang keep nobody else's waiting."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from fairlane import JobContext, JobStatus, PermanentError
+from fairlane.engine.executors import loop_threads
+from fairlane.engine.executors.loop_threads import EACH, JOB, LoopThreads
+from tests.engine.worker_kit import Engine, engine, running, until
+from tests.patience import PATIENCE
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    """What hanging calls wait for."""
+    end = threading.Event()
+    yield end
+    end.set()
+
+
+@pytest.fixture
+def fl(database_url: str, hang: threading.Event) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        fl.organizations.create("rival")
+
+        @fl.job_type("fetch", dedup_window=0, max_retries=0, timeout=0.2)
+        async def fetch(ctx: JobContext) -> None:
+            await asyncio.to_thread(hang.wait)
+
+        @fl.job_type("quick", dedup_window=0, max_retries=0)
+        async def quick(ctx: JobContext) -> str:
+            return await asyncio.to_thread(str, "done")
+
+        @fl.job_type("leave", dedup_window=0, max_retries=0)
+        async def leave(ctx: JobContext) -> None:
+            async def pieces() -> AsyncIterator[bytes]:
+                for _ in range(4):
+                    yield b"x" * 2**20
+
+            await ctx.artifact("large.bin", pieces())
+
+        yield fl
+
+
+def test_calls_that_hang_keep_no_other_job_waiting(fl: Engine, hang: threading.Event) -> None:
+    with running(fl.worker(concurrency=100)):
+        gone = [fl.give("fetch") for _ in range(2 * EACH)]
+        for job in gone:
+            assert fl.ended(job).status is JobStatus.DEAD_LETTER
+        for name in ("quick", "leave"):
+            assert fl.ended(fl.give(name, organization="rival")).status is JobStatus.COMPLETED
+            assert fl.ended(fl.give(name)).status is JobStatus.COMPLETED
+
+
+def test_a_worker_is_replaced_where_calls_of_jobs_that_are_over_do_not_end(
+    fl: Engine, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_threads, "LONG", 0.0)
+    worker = fl.worker(concurrency=100)
+    with running(worker):
+        for job in [fl.give("fetch") for _ in range(10)]:
+            fl.ended(job)
+        fl.give("quick")
+        until(lambda: worker.must_be_replaced)
+    assert worker.left_work_behind
+
+
+class Over:
+    is_over = True
+
+
+class Runs:
+    is_over = False
+
+
+class TestLoopThreads:
+    @pytest.fixture
+    def threads(self) -> Iterator[LoopThreads]:
+        threads = LoopThreads()
+        yield threads
+        threads.shutdown()
+
+    def test_a_job_has_so_many_threads_and_its_other_calls_wait(
+        self, threads: LoopThreads, hang: threading.Event
+    ) -> None:
+        begun = threading.Semaphore(0)
+
+        def call(number: int) -> int:
+            begun.release()
+            hang.wait(PATIENCE)
+            return number
+
+        token = JOB.set(Runs())
+        calls = [threads.submit(call, number) for number in range(EACH + 3)]
+        JOB.set(Over())
+        assert threads.submit(str, "another's").result(PATIENCE) == "another's"
+        JOB.reset(token)
+        for _ in range(EACH):
+            assert begun.acquire(timeout=PATIENCE)
+        assert threads.is_busy
+        assert not any(one.running() for one in calls[EACH:])
+        assert calls[-1].cancel()
+        hang.set()
+        assert [one.result(PATIENCE) for one in calls[:-1]] == list(range(EACH + 2))
+
+    def test_an_error_is_the_callers(self, threads: LoopThreads) -> None:
+        with pytest.raises(PermanentError, match="no"):
+            threads.submit(fail).result(PATIENCE)
+        assert threads.submit(str, 1).result(PATIENCE) == "1"
+
+    def test_after_its_end_it_takes_no_calls(self, threads: LoopThreads) -> None:
+        assert threads.submit(str, 1).result(PATIENCE) == "1"
+        threads.shutdown()
+        with pytest.raises(RuntimeError, match="take no more calls"):
+            threads.submit(str, 1)
+
+
+def fail() -> None:
+    raise PermanentError("no")
