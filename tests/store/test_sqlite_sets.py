@@ -12,6 +12,7 @@ from fairlane import Job, JobContext, PermanentError, Submission
 from tests.engine.worker_kit import Engine, engine
 
 JOBS = 200
+REVIVED = 100  # jobs that one transaction revives
 FEW = JOBS // 2  # on a busy machine fewer end together; one by one it would be more than two for each
 STATE = re.compile(r"(INSERT INTO|UPDATE|DELETE FROM) fairlane_(live|ended)\b")
 
@@ -27,9 +28,9 @@ def fl(sqlite_url: str) -> Iterator[Engine]:
         yield fl
 
 
-def give(fl: Engine, **options: Any) -> list[Job]:
+def give(fl: Engine, number: int = JOBS, **options: Any) -> list[Job]:
     mine = {"organization": "acme", "parameters": {"for_good": False}, **options}
-    return fl.submit_many([Submission("fail", **mine) for _ in range(JOBS)])
+    return fl.submit_many([Submission("fail", **mine) for _ in range(number)])
 
 
 def writes(call: Callable[[], object]) -> int:
@@ -51,7 +52,7 @@ def writes(call: Callable[[], object]) -> int:
 @pytest.mark.slow
 def test_children_are_taken_down_and_revived_by_the_batch(fl: Engine) -> None:
     parent = fl.submit("fail", organization="acme", parameters={"for_good": True})
-    children = give(fl, depends_on=[parent.id])
+    children = give(fl, REVIVED, depends_on=[parent.id])
     assert writes(fl.drain) < FEW
     assert {fl.look(job).status for job in children} == {"dead_letter"}
     assert writes(lambda: fl.retry(parent.id, organization="acme")) < FEW

@@ -15,8 +15,9 @@ from tests.store.races.scene import BROKEN, Claimed, Scene, Work
 from tests.store.races.test_families import rows_written
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
-BATCH = 500  # jobs that a transaction revives
-MORE, MANY = BATCH + 50, 2 * BATCH + 50
+BATCH = 100  # jobs that a transaction revives
+PARENTS = 500  # that it looks at
+MORE, MANY = BATCH + 15, 2 * BATCH + 15
 
 Family = tuple[Job, Claimed, Job]
 
@@ -410,7 +411,7 @@ class TestAChildThatSomebodyHolds:
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite locks no rows
     def test_a_batch_of_parents_with_a_held_child_each_keeps_no_other_parent_s_children(self, scene: Scene, race: Race):
         top = scene.dead_letter()
-        parents = children_of(top, BATCH)
+        parents = children_of(top, PARENTS)
         held = [child for parent in parents for child in children_of(parent, 1)]
         scene.fl.submit_many(parents + held)
         stage_all(scene)
@@ -420,15 +421,15 @@ class TestAChildThatSomebodyHolds:
         service = Stage(scene.fl.database, scene.fl.database.hint)
         with race.open() as host:
             its = jobs.c.organization_id == "acme", jobs.c.id.in_([one.id for one in held])
-            assert len(host.execute(select(jobs.c.id).where(*its).with_for_update()).all()) == BATCH
+            assert len(host.execute(select(jobs.c.id).where(*its).with_for_update()).all()) == PARENTS
             host_stays(host)
             for parent in (top, other):
                 scene.fl.retry(parent.id, organization="acme")
-            for _ in range(4):
+            for _ in range(PARENTS // BATCH + MORE // BATCH + 4):
                 service.run_once()
-            assert statuses(scene) == {QUEUED: 2, PENDING: BATCH + MORE, DEAD_LETTER: BATCH}
+            assert statuses(scene) == {QUEUED: 2, PENDING: PARENTS + MORE, DEAD_LETTER: PARENTS}
         stage_all(scene)
-        assert statuses(scene) == {QUEUED: 2, PENDING: 2 * BATCH + MORE}
+        assert statuses(scene) == {QUEUED: 2, PENDING: 2 * PARENTS + MORE}
 
 
 def host_stays(host: Connection) -> None:

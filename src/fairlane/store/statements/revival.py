@@ -19,7 +19,9 @@ from fairlane.store.sql import is_row, upsert
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
-_BATCH: Final = 500
+_BATCH: Final = 500  # parents that one transaction looks at
+# Children that it revives: each may have a thousand edges, all of which are locked and written anew.
+_CHILDREN: Final = 100
 
 # One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
 # of, and what is decided by an expression is looked for in no index of decisions.
@@ -95,7 +97,7 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
     """Lock dead letters below these parents, nearest first, but for those about which a person has decided."""
     below = _about(engine_of(connection).statement("dead_letters_below"), organization, parents)
-    return connection.execute(below.bindparams(limit=_BATCH).columns(job_id=Uuid(), caused_by=Uuid())).all()
+    return connection.execute(below.bindparams(limit=_CHILDREN).columns(job_id=Uuid(), caused_by=Uuid())).all()
 
 
 def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
