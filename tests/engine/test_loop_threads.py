@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 
 @pytest.fixture
 def hang() -> Iterator[threading.Event]:
-    """What hanging calls wait for."""
+    """Yield what hanging calls wait for."""
     end = threading.Event()
     yield end
     end.set()
