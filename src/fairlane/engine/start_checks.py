@@ -36,6 +36,7 @@ DEFERRED: Final = 10.0
 PERMISSION_LOST: Final = "Permission denied"  # R5 names the reason
 KEY_NOT_HERE: Final = "this worker can't use the organization's encryption key; `fairlane check` says there why"
 _UNDECODABLE: Final = "InvalidParameters"
+_TOO_MANY_FILES: Final = "TooManyFiles"
 _MOST_FILES: Final = 10_000  # of all parents together: a job that starts is told their names
 _FILES_OF_PARENTS: Final = (
     f"its parents left more than {_MOST_FILES:,} files together, which is the most that a job is told of; "
@@ -169,7 +170,10 @@ class StartChecks:
         try:
             state, rows, files, ring = self.database.read(work)
             if len(files) > _MOST_FILES:
-                return job, Failed(ErrorReport(_UNDECODABLE, _FILES_OF_PARENTS), is_of_handler=False)
+                report = ErrorReport(
+                    _TOO_MANY_FILES, _FILES_OF_PARENTS, fingerprint=f"{_TOO_MANY_FILES} {job.job_type}"
+                )
+                return job, Failed(report, is_of_handler=False)
 
             def opened(job_id: UUID, field: Field, text: str) -> str:
                 return ring.open(job_id, field, text) if ring is not None and is_sealed(text) else text
