@@ -71,9 +71,9 @@ _HOLDS: Final = """
 
 The aims were 1.3 times PgQueuer's drain, and within 15 % as much for 1,000 organizations as for one; 0.85 times its
 processor time in the worker, and 1.5 times in PostgreSQL; its rate of single submissions; 1.2 times its bulk, 0.9 times
-with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000 jobs/s and 0.75 times honker's drain. Reached
-are those for 1,000 organizations and for the worker's processor time. What holds the others was found by profiling
-(perf, py-spy, strace, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
+with deduplication; its pick-up; 15 ms for a neighbour; on SQLite 14,000 jobs/s and 0.75 times honker's drain. Reached,
+in the tables above, are those for 1,000 organizations and the worker's processor time. What holds the others was
+found by profiling (perf, py-spy, strace, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
 - *Drain.* On two cores one is busy with PostgreSQL and one with Python, and both wait for the disk at each commit:
   a third of the time in the run of the table above. A job takes less of the worker than one of PgQueuer's, and more of
@@ -87,10 +87,10 @@ are those for 1,000 organizations and for the worker's processor time. What hold
   known to be short, a claim takes four of each. In turn, medians of three: one of each 10,260 /s, two 8,325 /s, four
   11,474 /s.
 - *Neighbour.* While jobs come in, a claim takes 100 at most. Who is new waits for the one under way, for a look at the
-  lanes and for a claim of its own, which take 10 ms each where worker, feeder and PostgreSQL share two cores. Rounds of
-  other sizes, in turn: of 250, 51 and 128 ms (p50, p99), and of 100, 32 and 87; later and twice, of 100, 40 and 113,
-  of 50, 33 and 66, of 25, 26 and 51. Short rounds cost throughput where hints come all the time. Compared with rounds
-  of 250 the drain was 0.85 with rounds of 100, 0.69 with 50, and 0.47 with 25; for 1,000 organizations 0.86, 0.59 and
+  lanes and for a claim of its own, which take 10 to 20 ms each where worker, feeder and PostgreSQL share two cores.
+  Rounds of other sizes, in turn: of 250, 51 and 128 ms (p50, p99), and of 100, 32 and 87; later and twice, of 100, 40
+  and 113, of 50, 33 and 66, of 25, 26 and 51. Short rounds cost throughput where hints come all the time. Compared with
+  rounds of 250 the drain was 0.85 with 100, 0.69 with 50, and 0.47 with 25; for 1,000 organizations 0.86, 0.59 and
   0.39. A soak, whose feeder hints once a second, lost nothing by any of them.
 - *SQLite.* One writer at a time: a backlog of one organization costs the others the commits that are under way, each of
   which waits for the disk. Whoever waits for the lock looks again each millisecond: SQLite's own pauses, which grow to
@@ -99,7 +99,8 @@ are those for 1,000 organizations and for the worker's processor time. What hold
   what several threads submit meanwhile waits together with it. A worker's jobs took 65 to 75 µs of the processor each,
   a third of them in SQLite: rows in three tables, with their indexes, and the log. To claim and to end jobs on the
   event loop in place of threads saved 4 % of that, and had the loop wait for the disk, so it was left. A cache of 32 MB
-  and a mapped file made the drain no faster: in turn, medians of three, 10,224 /s with them and 11,694 /s without.
+  and a mapped file, tried together with rounds of 100 jobs, made the drain no faster. In turn, medians of three, it was
+  10,224 /s with them and 11,694 /s without.
 - *Bulk and single.* Each job is checked against its type's schema, its parameters are put into canonical form and
   hashed for deduplication, and log and key are written with it. A thousand jobs took 84 ms: 20 to check and hash them
   before the transaction, some 45 of PostgreSQL's four inserts, while the client writes the next statement, and 3 to 20

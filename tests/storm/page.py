@@ -110,11 +110,11 @@ which are among the tests of `make test-all`. What they and `make test-faults` p
 [Contributing](../CONTRIBUTING.md#how-the-tests-are-laid-out).
 
 The million below is older than [three tables](architecture.md#three-tables) for a job's life. The first million since
-then, on 2026-12-02 at commit 52c99c6e, failed by these rules. Its two cores had other work beside it, at a load of 17
-to 25. No job was lost, and none was missing in 121,000 looks; there was no zombie, no job taken from a healthy worker,
-no other promise broken. But of 10,762 second effects 48 counted as unexplained. Those that were listed had their fault
+then, on 2026-12-02 at commit 52c99c6e, failed by these rules. Its two cores had other work beside it, at a load up to
+25. No job was lost, and none was missing in 121,000 looks; there was no zombie, no job taken from a healthy worker, no
+other promise broken. But of 10,762 second effects 48 counted as unexplained. Those 20 that were listed had their fault
 too late: their two workers were killed 3 and 8 seconds after them, and had not written the ends before. And a spared
-worker grew by 10.1 % in half an hour, from 124 to 134 MiB, where it stayed for the last twenty minutes.
+worker grew by 10.1 % in half an hour, from 121 to 134 MiB, where it stayed for the last fourteen minutes.
 """
 _MUST_BE_NONE: Final = {
     "lost": "lost",
