@@ -12,6 +12,8 @@ import pytest
 from fairlane import Job, JobContext
 from fairlane.domain.events import WorkerStopped, WorkerStopping
 from fairlane.encryption.artifacts import ObjectStorage
+from fairlane.engine.claiming import Claims
+from fairlane.engine.results import Results
 from tests.engine.worker_kit import Engine, Hold, engine, running, started
 from tests.engine.worker_outages import held_job, held_table, locked
 from tests.engine.worker_store import registered
@@ -144,3 +146,53 @@ def test_a_worker_that_is_cancelled_while_it_waits_to_write_signs_off_all_the_sa
         asyncio.run(host())
         assert registered(fl) == set()
         assert {(fl.look(job).status, fl.look(job).attempt) for job in (done, endless)} == {("queued", 1)}
+
+
+@pytest.mark.slow
+def test_a_claim_that_is_still_on_its_way_takes_nothing_that_the_leaving_worker_gives_back(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker was cancelled. Its claim began the job anew that it had given back just before, and gave it back again."""
+    is_on_its_way, goes_on, is_over = (threading.Event() for _ in range(3))
+    claim, close = Results.write_with, Claims.close
+
+    def later(self: Results, work: Callable[[Any], Any]) -> Any:
+        if not started_all:
+            return claim(self, work)
+        is_on_its_way.set()
+        assert goes_on.wait(PATIENCE)
+        try:
+            return claim(self, work)
+        finally:
+            is_over.set()
+
+    async def close_once_it_is_over(self: Claims) -> None:
+        goes_on.set()
+        await asyncio.to_thread(is_over.wait, PATIENCE)
+        await close(self)
+
+    monkeypatch.setattr(Results, "write_with", later)
+    monkeypatch.setattr(Claims, "close", close_once_it_is_over)
+    started_all: list[Job] = []
+    with engine(sqlite_url) as fl:
+        hold = Hold()
+        hold.job_type(fl, "work")
+        endless = fl.give("work")
+
+        async def host() -> Job:
+            run = asyncio.create_task(fl.worker().run_async())
+            await asyncio.to_thread(started, fl, endless)
+            started_all.append(endless)
+            behind = await asyncio.to_thread(fl.give, "work")
+            assert await asyncio.to_thread(is_on_its_way.wait, PATIENCE)
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+            return behind
+
+        behind = asyncio.run(host())
+        assert is_over.is_set()
+        assert [(fl.look(job).status, fl.look(job).attempt) for job in (endless, behind)] == [
+            ("queued", 1),
+            ("queued", 0),
+        ]

@@ -65,6 +65,7 @@ class Claims:
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
     `is_unsure`: jobs may run under the worker that it does not know; the next round gives them back.
+    `are_over`: the worker leaves. A claim that is still on its way takes nothing, least of all what is just given back.
     """
 
     database: Database
@@ -79,6 +80,7 @@ class Claims:
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
+    are_over: bool = field(default=False, init=False)
     _claim_line: Line | None = field(default=None, init=False)  # on PostgreSQL
     _read_line: Line | None = field(default=None, init=False)  # for the lanes, which are read beside the claims
     _reading: asyncio.Task[None] | None = field(default=None, init=False)
@@ -333,7 +335,7 @@ class Claims:
             suspended=self.lanes.are_ours,
             running=None if is_limited or (is_counted and self._is_shared(lanes)) else lanes.running,
         )
-        if began is None:
+        if began is None or self.are_over:
             return None
         self._share.ended(known, began.now.timestamp())
         trials = breakers.lock_due(connection, began.now, lanes.trials)

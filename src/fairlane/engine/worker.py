@@ -425,6 +425,7 @@ class WorkerLoop:
         await (self._drain() if until_idle else self._claim_until_stopped())
 
     async def _claim_no_more(self, grace: float) -> None:
+        self._claims.are_over = True
         self._hurry()
         self._heartbeat.say_stopping()
         await self._slots.let_finish(grace)
