@@ -268,6 +268,20 @@ class TestMoreChildrenThanABatch:
             complete(scene, parent)
         assert most[0] == most[1]
 
+    def test_children_of_many_parents_are_revived_by_their_edges(self, scene: Scene):
+        """A batch of them held up the stage service, and so the delayed jobs of all, for ten seconds."""
+        parent = scene.dead_letter()
+        others = scene.fl.submit_many([Submission("report", organization="acme") for _ in range(999)])
+        scene.fl.submit_many(
+            [Submission("report", organization="acme", depends_on=[parent, *others]) for _ in range(8)]
+        )
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 999, DEAD_LETTER: 9}
+        scene.fl.retry(parent.id, organization="acme")
+        assert statuses(scene) == {QUEUED: 1000, PENDING: 5, DEAD_LETTER: 3}
+        stage_all(scene)
+        assert statuses(scene) == {QUEUED: 1000, PENDING: 8}
+
     def test_what_is_far_below_is_revived_in_batches_too(self, scene: Scene):
         parent = scene.dead_letter()
         chain = children_of(parent, 1)

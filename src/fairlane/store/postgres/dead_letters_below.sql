@@ -21,4 +21,6 @@ WITH RECURSIVE below(job_id, caused_by) AS (
     WHERE organization_id = :organization AND job_id = letter.job_id AND NOT EXISTS (SELECT FROM fairlane_job_parents
       WHERE organization_id = :organization AND job_id = edge.job_id AND parent_id = edge.parent_id
       FOR NO KEY UPDATE SKIP LOCKED) OFFSET 0))
-SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
+SELECT job_id, caused_by,
+  (SELECT count(*) FROM fairlane_job_parents WHERE organization_id = :organization AND job_id = below.job_id) AS edges
+FROM below WHERE caused_by IS NOT NULL LIMIT :limit

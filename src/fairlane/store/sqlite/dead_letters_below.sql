@@ -8,4 +8,6 @@ WITH RECURSIVE below(job_id, caused_by) AS (
     ON +letter.organization_id = :organization AND letter.rowid IN (
       SELECT rowid FROM fairlane_dead_letters INDEXED BY fairlane_dead_letters_cause
       WHERE organization_id = :organization AND caused_by = below.job_id AND resolution = :undecided LIMIT :limit))
-SELECT job_id, caused_by FROM below WHERE caused_by IS NOT NULL LIMIT :limit
+SELECT job_id, caused_by,
+  (SELECT count(*) FROM fairlane_job_parents WHERE organization_id = :organization AND job_id = below.job_id) AS edges
+FROM below WHERE caused_by IS NOT NULL LIMIT :limit

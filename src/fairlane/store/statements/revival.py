@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, Uuid, bindparam, case, delete, func, select, text, update
+from sqlalchemy import Connection, Integer, TextClause, Uuid, bindparam, case, delete, func, select, text, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
@@ -20,8 +20,8 @@ from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
 _BATCH: Final = 500  # parents that one transaction looks at
-# Children that it revives: each may have a thousand edges, all of which are locked and written anew.
-_CHILDREN: Final = 100
+_CHILDREN: Final = 100  # that it revives
+_EDGES: Final = 5000  # of theirs, after which it revives no more: each is locked and written anew
 
 # One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
 # of, and what is decided by an expression is looked for in no index of decisions.
@@ -95,9 +95,19 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
 
 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
-    """Lock dead letters below these parents, nearest first, but for those about which a person has decided."""
+    """Lock dead letters below these parents, nearest first, but for those about which a person has decided.
+
+    They are fetched one by one, since each that is fetched is locked with all its edges.
+    """
     below = _about(engine_of(connection).statement("dead_letters_below"), organization, parents)
-    return connection.execute(below.bindparams(limit=_CHILDREN).columns(job_id=Uuid(), caused_by=Uuid())).all()
+    typed = below.bindparams(limit=_CHILDREN).columns(job_id=Uuid(), caused_by=Uuid(), edges=Integer())
+    found: list[AnyRow] = []
+    with connection.execute(typed, execution_options={"yield_per": 1}) as rows:
+        edges = 0
+        while edges < _EDGES and (row := rows.fetchone()) is not None:
+            found.append(row)
+            edges += row.edges
+    return found
 
 
 def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
