@@ -152,7 +152,7 @@ def test_a_worker_that_is_cancelled_while_it_waits_to_write_signs_off_all_the_sa
 def test_a_claim_that_is_still_on_its_way_takes_nothing_that_the_leaving_worker_gives_back(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker was cancelled. Its claim began the job anew that it had given back just before, and gave it back again."""
+    """The claim of a cancelled worker began the job anew that it had given back just before."""
     is_on_its_way, goes_on, is_over = (threading.Event() for _ in range(3))
     claim, close = Results.write_with, Claims.close
 
