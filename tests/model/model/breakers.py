@@ -40,10 +40,10 @@ def tell(world: World) -> None:
 
 
 def write_down(world: World, ends: Iterable[Ends]) -> None:
-    """Breakers open by what was written down, and trials that have ended are judged."""
+    """Breakers open by what was written down, the last time a failure, and trials that have ended are judged."""
     new = sorted(ends)
     world.ends += new
-    for pair in sorted({one.pair for one in new}):  # what completes may be the tenth
+    for pair in sorted({one.pair for one in new if one.failures}):
         if _too_much_failed(world, pair):
             world.breakers[pair] = Breaker(world.now + REST)
     for breaker in world.breakers.values():
