@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 from sqlalchemy import select, update
 
 from fairlane import (
@@ -287,6 +287,27 @@ def test_a_schedule_that_is_broken_does_not_hold_up_others(fl: Engine, clock: Ma
     with fl.database.engine.connect() as connection:
         problems = connection.scalars(select(schedules.c.problem).order_by(schedules.c.name)).all()
     assert problems == ["CronSimError: a mistake of Fairlane's; the log of its worker says which", None]
+
+
+def test_a_validator_is_asked_by_the_job_of_a_tick_and_by_no_scheduler(fl: Engine, clock: ManualClock) -> None:
+    """One that never returned, or that ended its thread, kept the ticks of all organizations waiting."""
+    schedulers: list[str] = []
+
+    def never(page: int) -> int:
+        schedulers.append(threading.current_thread().name)
+        raise SystemExit
+
+    @fl.job_type("checked", max_retries=0)
+    async def checked(ctx: JobContext, page: Annotated[int, AfterValidator(never)] = 1) -> None: ...
+
+    fl.schedules.put("checked", "checked", organization="acme", every=HOUR, start=NEW_YEAR)
+    with fl.database.engine.begin() as connection:
+        connection.execute(update(schedules).values(parameters='{"page": 2}'))
+    hourly(fl)
+    clock.advance(HOUR)
+    scheduler(fl).run_once()
+    assert schedulers == []
+    assert [ticks(fl), ticks(fl, "checked")] == [[at(1)], [at(1)]]
 
 
 def test_a_directory_that_gives_no_answer_for_one_holds_up_no_other(database_url: str, clock: ManualClock) -> None:

@@ -128,12 +128,16 @@ class Payload:
     """Check and hash the parameters of a job before the transaction that stores them, since others wait for that.
 
     The transaction takes the outcome. It checks them again only if the type was registered anew since.
+
+    Args:
+        by_handler: also by the handler's own types and validators, where this process has them.
     """
 
-    __slots__ = ("_hash", "_limit", "_organization", "_outcome", "_schema", "given")
+    __slots__ = ("_by_handler", "_hash", "_limit", "_organization", "_outcome", "_schema", "given")
 
-    def __init__(self, organization: str, given: Mapping[str, Any], limit: float) -> None:
+    def __init__(self, organization: str, given: Mapping[str, Any], limit: float, *, by_handler: bool = True) -> None:
         self.given = given
+        self._by_handler = by_handler
         self._organization = organization
         self._limit = limit
         self._schema: ParameterSchema | None = None
@@ -141,12 +145,12 @@ class Payload:
         self._hash: str | None = None
 
     def check(self, job_type: RegisteredType) -> bool:
-        """Check them by the type's schema and the handler's own types, unless it was done; return whether they fit."""
+        """Check them, unless it was done; return whether they fit."""
         if self._schema is not job_type.schema:
             self._schema, self._hash = job_type.schema, None
             try:
                 self._outcome = job_type.schema.prepare(self.given, limit=self._limit)
-                if job_type.judge is not None:
+                if self._by_handler and job_type.judge is not None:
                     job_type.judge(self._outcome.text)
             except FairlaneError as error:
                 self._outcome = error

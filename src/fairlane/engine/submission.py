@@ -120,13 +120,16 @@ class Submitter:
         self.warn(live)
         return submitted
 
-    def prepare(self, submissions: Sequence[Submission], database: Database | None = None) -> Ready:
+    def prepare(
+        self, submissions: Sequence[Submission], database: Database | None = None, *, by_handler: bool = True
+    ) -> Ready:
         """Do before the transaction what may take long: ask a host's directory, check and hash parameters.
 
         What is refused is refused in the transaction, which knows of several refusals which comes first.
 
         Args:
             database: where to read types that this process does not know yet; None = the transaction reads them.
+            by_handler: whether the handlers' own types and validators check the parameters, too.
         """
         answers = self._ask_host(submissions)
         names = {one.job_type for one in submissions}
@@ -134,7 +137,8 @@ class Submitter:
         if database is not None and (unknown := names - types.keys()):
             database.look(lambda connection: self._catalogue.learn(connection, unknown))
             types |= self._known(unknown)
-        payloads = [Payload(one.organization, one.parameters, self._settings.payload_limit) for one in submissions]
+        limit = self._settings.payload_limit
+        payloads = [Payload(one.organization, one.parameters, limit, by_handler=by_handler) for one in submissions]
         for one, payload in zip(submissions, payloads, strict=True):
             found = types.get(one.job_type)
             if found is not None and not payload.check(found):

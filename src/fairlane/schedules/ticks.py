@@ -35,12 +35,15 @@ class Ticks:
     def prepare(self, database: Database, schedule: AnyRow) -> Ready:
         """Ask and check before the transaction what it needs; this holds for a schedule that `is_same` there.
 
+        The handler's own validators check the parameters when the job starts, since one that never returns would keep
+        the ticks of all organizations waiting.
+
         Raises:
             InstallationError: its parameters can't be opened.
         """
         of = schedule.organization_id
         parameters = database.look(lambda connection: opened(self._keyring, connection, schedule), of=of)
-        return self._submitter.prepare([_of_row(schedule, parameters, None)], database)
+        return self._submitter.prepare([_of_row(schedule, parameters, None)], database, by_handler=False)
 
     def submit(
         self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Ready
