@@ -169,7 +169,9 @@ class World:
         self.write(lambda connection: running_limits.set_limit(connection, subject, changes))
 
     def note_starts(self, subject: Subject, number: int) -> None:
-        self.write(lambda connection: running_limits.note_starts(connection, self.now, {subject: number}))
+        self.write(
+            lambda connection: running_limits.note_starts(connection, self.now, {subject: number}, {subject: 60.0})
+        )
 
     def register(self, job_type: str, options: Options) -> None:
         self.write(lambda connection: job_types.register(connection, self.now, job_type, "{}", options.to_json()))

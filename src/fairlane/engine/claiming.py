@@ -459,7 +459,7 @@ class Claims:
             return
         subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
         if numbers := Counter(one for one in subjects if one in windows):
-            running_limits.note_starts(connection, began.now, numbers)
+            running_limits.note_starts(connection, began.now, numbers, windows)
             running_limits.forget_starts(connection, began.now, {one: windows[one] for one in numbers})
 
 

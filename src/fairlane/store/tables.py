@@ -590,7 +590,8 @@ submissions = _numbered(
 _index(submissions, "fairlane_submissions_by", "organization_id job_type submitted_by at")
 _index(submissions, "fairlane_submissions_at", "at")
 
-# How many jobs of an execution-limited type started in each claim; the organization is empty for all together.
+# How many jobs of an execution-limited type started in a claim, or in a slice of its window; the organization is empty
+# for all together.
 starts = _numbered(
     "fairlane_starts",
     Column("job_type", NAME, nullable=False),

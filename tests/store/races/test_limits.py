@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -164,6 +165,24 @@ def test_no_window_is_passed_by_a_claim_that_began_before_another_and_got_the_lo
     assert len(starts) == 20
     for one in starts:
         assert sum(0 <= (one - other).total_seconds() < WINDOW for other in starts) <= 10
+
+
+def test_starts_of_a_long_window_are_few_rows_and_pass_it_nowhere(database_url: str) -> None:
+    """Each claim sums them up: a row for each claim of a day were 864,000."""
+    clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
+    with engine(database_url, clock=clock) as fl:
+        job_type(fl, "pdf", execution_rate=20, execution_rate_window=DAY)
+        give(fl, 40)
+        hand = member(fl, "first")
+        for _ in range(10):
+            hand.end(*hand.claim(2))
+            later(clock, 1, hand)
+        with fl.database.engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*), sum(number) FROM fairlane_starts")).one() == (2, 20)
+        # The last of the first slice, which is 8.64 s long, came after 8 s, and the one of the second after 9.
+        for seconds, jobs in ((DAY - 3, 0), (1.5, 18), (1, 2)):
+            later(clock, seconds, hand)
+            assert len(hand.claim(40)) == jobs
 
 
 def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

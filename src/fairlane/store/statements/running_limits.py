@@ -7,11 +7,11 @@ counted up or down, so a worker that is killed leaks no slot.
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, delete, select, text
+from sqlalchemy import Connection, TextClause, delete, select, text, update
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
@@ -21,6 +21,7 @@ from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.
 _ALL: Final = ""
+_SLICES: Final = 10_000  # of a window
 _FIELDS: Final = frozenset(field.name for field in fields(Limit))
 
 OVERRIDES: Final = select(limits.c.organization_id, limits.c.job_type, limits.c.document)
@@ -115,14 +116,22 @@ def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[
     return [(at, number) for at, number in rows]
 
 
-def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject, int]) -> None:
-    """Write down how many jobs of each subject start now, for the executions of its window to be counted."""
-    rows = [
-        {"organization_id": subject.organization or _ALL, "job_type": subject.job_type, "at": now, "number": number}
-        for subject, number in numbers.items()
-    ]
-    if rows:
-        insert_many(connection, starts, rows)
+def note_starts(
+    connection: Connection, now: datetime, numbers: Mapping[Subject, int], windows: Mapping[Subject, float]
+) -> None:
+    """Write down how many jobs of each subject start now, for the executions of its window (seconds) to be counted.
+
+    Those of a slice of the window are one row, of the last one's time: each claim reads all rows of a window, which may
+    be a day. The caller holds the subjects' quota rows.
+    """
+    for subject, number in numbers.items():
+        seconds = windows[subject] / _SLICES
+        begin = datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC)
+        key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
+        mine = (*(starts.c[name] == value for name, value in key.items()), starts.c.at.between(begin, now))
+        more = update(starts).where(*mine).values(at=now, number=starts.c.number + number)
+        if not connection.execute(more.execution_options(fairlane_across="claim")).rowcount:
+            insert_many(connection, starts, [{**key, "at": now, "number": number}])
 
 
 def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
