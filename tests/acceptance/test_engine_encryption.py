@@ -311,6 +311,18 @@ def test_destroying_the_key_erases_what_was_sealed_and_nothing_crashes(fl: Engin
         give(fl)
 
 
+def test_a_planted_text_with_the_number_of_no_key_fails_its_own_job_alone(fl: Engine) -> None:
+    """More digits than Python reads at once ended the claims of all organizations, again and again."""
+    planted, other = give(fl), fl.give("work", organization="beta", parameters={"text": f"{CANARY}-parameter"})
+    with fl.database.engine.begin() as connection:
+        text = f"fl1:{'9' * 5000}:AAAA"
+        connection.execute(update(jobs).where(jobs.c.id == planted.id).values(parameters=text))
+    with running(fl.worker()):
+        assert fl.ended(other).status is JobStatus.COMPLETED
+        assert fl.ended(planted).status is JobStatus.DEAD_LETTER
+    assert fl.look(planted).parameters == {"parameters": "[unreadable]"}
+
+
 @pytest.mark.slow
 def test_after_a_destruction_a_new_key_seals_what_comes_and_a_person_can_give_parameters_anew(fl: Engine) -> None:
     old = give(fl)

@@ -225,6 +225,7 @@ class Shown:
         self._keyring = keyring
         self._connection = connection
         self._rings: dict[str, Ring | None] = {}  # asked for once, not for each text
+        self._asked_anew: set[str] = set()  # organizations
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """Return a job's parameters."""
@@ -267,8 +268,9 @@ class Shown:
             Unreadable: the organization has none.
         """
         ring = self._ring(organization)
-        if ring is None or not ring.knows(text):
-            # Somebody else has just made a key; what was kept is from before.
+        if organization not in self._asked_anew and (ring is None or not ring.knows(text)):
+            # Somebody else has just made a key; what was kept is from before. Or a text only looks like a sealed one.
+            self._asked_anew.add(organization)
             self._keyring.forget(organization)
             self._rings.pop(organization, None)
             ring = self._ring(organization)

@@ -20,6 +20,7 @@ from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, JSON_FIELDS, LOCKED,
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+_LONGEST_VERSION: Final = 10  # digits; a longer number is no version, and Python may refuse to read it
 _SEPARATOR: Final = "\x1f"  # in no organization's id, and in no name of ours
 
 
@@ -152,7 +153,8 @@ class Ring:
     def knows(self, text: str) -> bool:
         """Return True if the sealed text's version was there when these keys were read, or it is no sealed text."""
         version = text.removeprefix(PREFIX).partition(":")[0]
-        return not version.isdecimal() or int(version) in self._versions
+        is_one = version.isdecimal() and len(version) <= _LONGEST_VERSION
+        return not is_one or int(version) in self._versions
 
     def seal(self, job_id: UUID, field: Field, text: str) -> str:
         """Return the sealed text.
