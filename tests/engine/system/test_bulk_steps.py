@@ -19,6 +19,7 @@ from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.locks import lock_job
 from tests.engine.system.test_bulk import bury, submit
 from tests.store.races.scene import Scene
+from tests.store.test_read_timeout import FOR_EVER
 
 LATE = bulk_actions.TAKEN_FOR.total_seconds() + 1
 CANCELED, QUEUED = JobStatus.CANCELED, JobStatus.QUEUED
@@ -319,6 +320,20 @@ def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene,
     assert (now_is(scene, broken).state, now_is(scene, broken).changed) == ("stopped", 1)
     assert "a mistake of Fairlane's" in str(now_is(scene, broken).problem)
     assert sum(isinstance(event, ServiceFailed) for event in scene.events) == 10
+
+
+def test_one_whose_search_takes_the_database_too_long_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """Workers searched for a minute each time, for ever, and the bulk actions of all others waited."""
+    submit(scene, 3)
+    action = begin(scene)
+    database = scene.fl.database
+    never = "SELECT pg_sleep(60)" if database.kind.is_server else FOR_EVER
+    search = partial(database.read, lambda c: c.exec_driver_sql(never).all(), of="acme")
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: search())
+    monkeypatch.setattr(bulk_steps, "_SEARCH", 0.05)
+    assert steps(scene, action) == 0
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 1)
+    assert "its search takes the database too long" in str(now_is(scene, action).problem)
 
 
 def test_one_of_a_newer_release_is_left_to_its_workers(scene: Scene):

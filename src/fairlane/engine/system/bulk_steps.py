@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from fairlane.domain.bulk import NEEDED, BulkVerb
-from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, PermissionDenied, StatementTooSlow, StorageUnavailable
 from fairlane.domain.origin import acting_from
 from fairlane.engine.system.bulk_rows import OfNewerRelease, wanted_of
 from fairlane.engine.system.bulk_work import TOLD, BulkWork, Order, Worked
@@ -21,16 +21,19 @@ from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
-from fairlane.store.transaction import Database
+from fairlane.store.transaction import Database, reading_within
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
 _STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
 _MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
 _MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
+_SEARCH: Final = 5.0  # seconds for the next page of jobs; meanwhile the bulk actions of other organizations wait
+_MOST_SLOW: Final = 3  # steps in a row whose search takes longer
 _AGAIN: Final = timedelta(seconds=5)
 _SILENCE: Final = 10.0  # seconds
 _TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
+_TOO_SLOW = "its search takes the database too long; begin it anew with another filter"
 _NOT_HERE = "a worker is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 
@@ -71,9 +74,9 @@ class BulkSteps:
                 if problem is not None:
                     self._end(row, token, problem)
                     return
-                worked = self._work.run(
-                    self._order(row, token), row.cursor, _STEP, passes_held=row.failures >= _MOST_HELD
-                )
+                order, passes_held = self._order(row, token), row.failures >= _MOST_HELD
+                with reading_within(_SEARCH):
+                    worked = self._work.run(order, row.cursor, _STEP, passes_held=passes_held)
             except Exception as error:
                 # Where the database is away nothing can be noted; then it is whoever's in half a minute.
                 with suppress(StorageUnavailable):
@@ -135,12 +138,16 @@ class BulkSteps:
         self._database.write(keep, of=Administered(row.organization_id))
 
     def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
-        """Let others try, after a while that grows; what fails again and again for no fault of the database ends.
+        """Let others try, after a while that grows; what fails again and again by itself ends.
 
-        What this release does not know is left to workers of a newer one, however often that is.
+        A database that is away ends none. What this release does not know is left to workers of a newer one, however often that is.
         """
         failures = row.failures + (not isinstance(error, OfNewerRelease))
-        if failures >= _MOST_FAILURES and not isinstance(error, StorageUnavailable):
+        if isinstance(error, StatementTooSlow):
+            if failures >= _MOST_SLOW:
+                self._end(row, token, _TOO_SLOW)
+                return
+        elif failures >= _MOST_FAILURES and not isinstance(error, StorageUnavailable):
             self._end(row, token, _NOT_HERE if isinstance(error, ConfigurationError) else _BROKEN)
             return
 
