@@ -140,7 +140,7 @@ class BulkSteps:
     def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
         """Let others try, after a while that grows; what fails again and again by itself ends.
 
-        A database that is away ends none. What this release does not know is left to workers of a newer one, however often that is.
+        A database that is away ends none. What this release does not know is left to workers of a newer one.
         """
         failures = row.failures + (not isinstance(error, OfNewerRelease))
         if isinstance(error, StatementTooSlow):
