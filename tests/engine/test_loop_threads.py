@@ -1,14 +1,21 @@
 """Calls that handlers hand to threads by asyncio: those of one job that hang keep nobody else's waiting."""
 
 import asyncio
+import gc
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
 from fairlane import JobContext, JobStatus, PermanentError
 from fairlane.engine.executors import loop_threads
-from fairlane.engine.executors.loop_threads import EACH, JOB, LoopThreads
+from fairlane.engine.executors.async_ import AsyncExecutor
+from fairlane.engine.executors.loop_threads import JOB, MORE, Life, LoopThreads
+from tests.engine.recording import Begun, call, end_of, in_threads
 from tests.engine.worker_kit import Engine, engine, running, until
 from tests.patience import PATIENCE
 
@@ -47,7 +54,7 @@ def fl(database_url: str, hang: threading.Event) -> Iterator[Engine]:
 
 def test_calls_that_hang_keep_no_other_job_waiting(fl: Engine, hang: threading.Event) -> None:
     with running(fl.worker(concurrency=100)):
-        gone = [fl.give("fetch") for _ in range(2 * EACH)]
+        gone = [fl.give("fetch") for _ in range(2 * MORE)]
         for job in gone:
             assert fl.ended(job).status is JobStatus.DEAD_LETTER
         for name in ("quick", "leave"):
@@ -68,14 +75,6 @@ def test_a_worker_is_replaced_where_calls_of_jobs_that_are_over_do_not_end(
     assert worker.left_work_behind
 
 
-class Over:
-    is_over = True
-
-
-class Runs:
-    is_over = False
-
-
 class TestLoopThreads:
     @pytest.fixture
     def threads(self) -> Iterator[LoopThreads]:
@@ -83,9 +82,7 @@ class TestLoopThreads:
         yield threads
         threads.shutdown()
 
-    def test_a_job_has_so_many_threads_and_its_other_calls_wait(
-        self, threads: LoopThreads, hang: threading.Event
-    ) -> None:
+    def test_jobs_have_a_thread_each_and_few_more_together(self, threads: LoopThreads, hang: threading.Event) -> None:
         begun = threading.Semaphore(0)
 
         def call(number: int) -> int:
@@ -93,18 +90,38 @@ class TestLoopThreads:
             hang.wait(PATIENCE)
             return number
 
-        token = JOB.set(Runs())
-        calls = [threads.submit(call, number) for number in range(EACH + 3)]
-        JOB.set(Over())
-        assert threads.submit(str, "another's").result(PATIENCE) == "another's"
-        JOB.reset(token)
-        for _ in range(EACH):
+        token = JOB.set(Life(1.0))
+        calls = [threads.submit(call, number) for number in range(MORE + 4)]
+        for _ in range(MORE + 1):
             assert begun.acquire(timeout=PATIENCE)
+        JOB.set(Life(1.0))
+        others: list[Future[Any]] = [threads.submit(call, 0), threads.submit(str, "another's")]
+        assert begun.acquire(timeout=PATIENCE)
+        assert not any(one.running() for one in (*calls[MORE + 1 :], others[1]))
+        JOB.reset(token)
+        assert threads.submit(str, "Fairlane's").result(PATIENCE) == "Fairlane's"
         assert threads.is_busy
-        assert not any(one.running() for one in calls[EACH:])
         assert calls[-1].cancel()
         hang.set()
-        assert [one.result(PATIENCE) for one in calls[:-1]] == list(range(EACH + 2))
+        assert [one.result(PATIENCE) for one in calls[:-1]] == list(range(MORE + 3))
+        assert others[1].result(PATIENCE) == "another's"
+
+    def test_a_job_counts_once_and_by_its_type_s_timeout(
+        self, threads: LoopThreads, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A member who canceled such jobs had the worker replaced, and all that ran there was put back."""
+        monkeypatch.setattr(loop_threads, "LONG", 0.0)
+        for timeout in (3600.0, None, 0.0):
+            life = Life(timeout)
+            token = JOB.set(life)
+            begun = threading.Semaphore(0)
+            for _ in range(2):
+                threads.submit(lambda begun=begun: (begun.release(), hang.wait(PATIENCE)))
+            assert begun.acquire(timeout=PATIENCE)
+            JOB.reset(token)
+            assert threads.left_behind == 0
+            life.ended = time.monotonic()
+        assert threads.left_behind == 1
 
     def test_an_error_is_the_callers(self, threads: LoopThreads) -> None:
         with pytest.raises(PermanentError, match="no"):
@@ -116,6 +133,29 @@ class TestLoopThreads:
         threads.shutdown()
         with pytest.raises(RuntimeError, match="take no more calls"):
             threads.submit(str, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_is_over_is_kept_by_nothing() -> None:
+    """Its task's context kept it, with its parameters, until the garbage collector looked."""
+    executor = AsyncExecutor(in_threads())
+
+    async def handler(ctx: JobContext) -> None:
+        await asyncio.sleep(0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        one = call(handler)
+        seen = weakref.ref(one.context)
+        begun = Begun(executor, one)
+        del one
+        await end_of(begun)
+        del begun
+        await asyncio.sleep(0)
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def fail() -> None:

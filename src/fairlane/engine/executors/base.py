@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport, Outcome
 from fairlane.engine.context import Interrupted, JobContext
-from fairlane.engine.executors.loop_threads import JOB
+from fairlane.engine.executors.loop_threads import JOB, Life
 from fairlane.engine.reports import AttemptFacts, Channel, Interruption
 from fairlane.jobtypes.job_type import JobType
 
@@ -159,14 +159,14 @@ async def run_async(
     handler: Callable[..., Awaitable[object]],
     context: JobContext,
     arguments: Mapping[str, object],
-    of: "Execution | None" = None,
+    life: Life | None = None,
 ) -> object:
     """Run an `async def` handler, and see what it reported through to the end.
 
     Args:
-        of: whose threads of the loop it has; None: it is alone on its loop.
+        life: whose threads of the loop it has; None: it is alone on its loop.
     """
-    JOB.set(of)
+    JOB.set(life)
     try:
         value = await handler(context, **arguments)
         await context.settled()

@@ -1,8 +1,8 @@
-"""The threads that handlers have by asyncio: `asyncio.to_thread`, `run_in_executor(None, …)`, `getaddrinfo`.
+"""The threads that handlers have by asyncio: `asyncio.to_thread` and `run_in_executor(None, …)`.
 
 asyncio gives a loop 32 threads at most. All handlers of a worker would share them, and a call that hangs keeps its
-thread long after its job has timed out. So each job has as many threads as asyncio gives a loop, and what it hands to
-them waits for its own alone. They are daemons: nobody waits for them at the end.
+thread long after its job has timed out. So each job has a thread of its own, and more as long as all together have no
+more than asyncio gives a loop. They are daemons: nobody waits for them at the end.
 """
 
 import os
@@ -16,40 +16,55 @@ from contextvars import ContextVar
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from fairlane.store.shared_threads import end_of
 
 T = TypeVar("T")
 
-EACH: Final = min(32, (os.cpu_count() or 1) + 4)  # threads of one job at a time
-LONG: Final = 30.0  # seconds, after which a call whose job is over counts as left behind
+MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each job, of all jobs together
+LONG: Final = 30.0  # seconds; so long ago a job has ended of which a call that runs counts as left behind
 _IDLE: Final = 10.0  # seconds until a thread that nobody needs ends
 _numbers = count(1)
 
 
-class Ending(Protocol):
-    """A handler on its way."""
+class Life:
+    """When a job's handler has ended, by `time.monotonic()`, and how long its type lets one run.
 
-    @property
-    def is_over(self) -> bool:
-        """Return True if its end was told."""
+    It refers to nothing: a task, a timer or a connection may keep it, and so keeps no job.
+    """
+
+    __slots__ = ("ended", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        self.ended: float | None = None
+        self.timeout = timeout
 
 
 # Whose code it is that runs on the loop; None: Fairlane's own.
-JOB: Final[ContextVar[Ending | None]] = ContextVar("fairlane_loop_job", default=None)
+JOB: Final[ContextVar[Life | None]] = ContextVar("fairlane_loop_job", default=None)
 
 
 class _Calls:
-    """The calls of one job."""
+    """The calls of one job; `job` None: of Fairlane's own."""
 
     __slots__ = ("begun", "job", "threads", "waiting")
 
-    def __init__(self, job: Ending | None) -> None:
+    def __init__(self, job: Life | None) -> None:
         self.job = job
         self.waiting = deque[tuple[Future[Any], Callable[[], Any]]]()
         self.begun: dict[Future[Any], float] = {}  # when it began, by `time.monotonic()`
         self.threads = 0  # that make these calls
+
+    def are_left_behind(self, now: float) -> bool:
+        """Return True if the job is long over, and one of them has run longer than its type lets a handler run.
+
+        By its type's timeout, and not by its own: else a member could have a worker replaced by cancels.
+        """
+        job = self.job
+        if job is None or job.ended is None or job.timeout is None or now - job.ended < LONG:
+            return False
+        return any(now - began >= job.timeout for began in self.begun.values())
 
 
 class LoopThreads(ThreadPoolExecutor):
@@ -58,7 +73,8 @@ class LoopThreads(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(1)
         self._guard = threading.Lock()  # of what follows
-        self._calls: dict[Ending | None, _Calls] = {}
+        self._calls: dict[Life | None, _Calls] = {}
+        self._more_threads = 0  # than one of each job
         self._free = 0  # threads that wait for a job's calls
         self._is_closed = False
         self._given: SimpleQueue[_Calls | None] = SimpleQueue()  # to a free thread; None ends it
@@ -75,7 +91,7 @@ class LoopThreads(ThreadPoolExecutor):
             if self._is_closed:
                 raise RuntimeError("The worker's loop is closed; its threads take no more calls.")
             mine = self._calls.setdefault(job, _Calls(job))
-            if mine.threads < EACH:
+            if self._may_have_more(mine):
                 try:
                     self._have_thread(mine)
                 except RuntimeError:
@@ -97,15 +113,18 @@ class LoopThreads(ThreadPoolExecutor):
     def is_busy(self) -> bool:
         """Return True if a call of a job runs, whether or not the job is over; from any thread."""
         with self._guard:
-            return any(job is not None for job in self._calls)
+            return any(mine.begun or mine.waiting for job, mine in self._calls.items() if job is not None)
 
     @property
     def left_behind(self) -> int:
-        """Return how many calls of jobs that are over have run for long; from any thread."""
-        before = time.monotonic() - LONG
+        """Return of how many jobs that are long over a call runs; from any thread."""
+        now = time.monotonic()
         with self._guard:
-            over = [one for job, one in self._calls.items() if job is not None and job.is_over]
-            return sum(began < before for one in over for began in one.begun.values())
+            return sum(mine.are_left_behind(now) for mine in self._calls.values())
+
+    def _may_have_more(self, mine: _Calls) -> bool:
+        more = self._more_threads if mine.job is not None else mine.threads - 1
+        return not mine.threads or more < MORE
 
     def _have_thread(self, mine: _Calls) -> None:
         """Have one more thread make these calls; under the lock."""
@@ -116,6 +135,7 @@ class LoopThreads(ThreadPoolExecutor):
             name = f"fairlane-loop-{next(_numbers)}"
             threading.Thread(target=self._run, args=(mine,), name=name, daemon=True).start()
         mine.threads += 1
+        self._more_threads += self._are_more(mine)
 
     def _run(self, mine: _Calls | None) -> None:
         while mine is not None:
@@ -129,6 +149,10 @@ class LoopThreads(ThreadPoolExecutor):
             mine = None
             mine = self._more()
 
+    @staticmethod
+    def _are_more(mine: _Calls) -> bool:
+        return mine.job is not None and mine.threads > 1
+
     def _next(self, mine: _Calls) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._guard:
             while mine.waiting:
@@ -136,6 +160,7 @@ class LoopThreads(ThreadPoolExecutor):
                 if taken[0].set_running_or_notify_cancel():
                     mine.begun[taken[0]] = time.monotonic()
                     return taken
+            self._more_threads -= self._are_more(mine)
             mine.threads -= 1
             if not mine.threads:
                 del self._calls[mine.job]
