@@ -31,6 +31,7 @@ from fairlane.store.tables import jobs as facts
 from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 from tests.engine.sealed_engine import FIRST
+from tests.engine.test_worker_files import left
 from tests.engine.worker_kit import Engine, running
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -225,6 +226,21 @@ def test_a_sealed_payload_that_can_t_be_decoded_is_no_failure_of_the_handler(dat
         fl.is_ill = False
         assert fl.drained(fl.jobs(1)) == {(COMPLETED, None)}
         assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "operate", None)]
+
+
+def test_a_trial_that_was_told_of_too_many_files_decides_nothing_and_spends_no_retries(fl: Clinic) -> None:
+    parent = fl.give("visit")
+    fl.drain()
+    left(fl, parent.id, 10_001)
+    fl.break_down()
+    opened = fl.events.of(BreakerOpened)
+    fl.pass_time(REST)
+    assert fl.drained([fl.give("operate", depends_on=[parent])]) == {(DEAD, "TooManyFiles")}
+    fl.give("visit")  # a worker that ends nothing that counts judges trials now and then only
+    fl.drain()
+    assert fl.events.of(BreakerOpened) == opened
+    fl.is_ill = False
+    assert fl.drained(fl.jobs(1)) == {(COMPLETED, None)}
 
 
 def test_after_it_has_closed_only_what_ends_from_then_on_counts(fl: Clinic) -> None:

@@ -65,7 +65,7 @@ class Claims:
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
     `is_unsure`: jobs may run under the worker that it does not know; the next round gives them back.
-    `are_over`: the worker leaves. A claim that is still on its way takes nothing, least of all what is just given back.
+    `are_over`: the worker leaves. A claim on its way is rolled back: it may have what was just given back.
     """
 
     database: Database
@@ -335,7 +335,7 @@ class Claims:
             suspended=self.lanes.are_ours,
             running=None if is_limited or (is_counted and self._is_shared(lanes)) else lanes.running,
         )
-        if began is None or self.are_over:
+        if began is None:
             return None
         self._share.ended(known, began.now.timestamp())
         trials = breakers.lock_due(connection, began.now, lanes.trials)
@@ -356,6 +356,8 @@ class Claims:
             claimed = engine_of(connection).claim(
                 connection, began.now, wanted, worker_id=self.card.id, worker=self.card.name
             )
+        if claimed and self.are_over:
+            raise StorageUnavailable("The worker leaves; its last claim is undone, and others take these jobs.")
         self._note_starts(connection, began, claimed, lanes)
         breakers.begin_trials(connection, _begun(claimed, trials))
         return _Round(wanted, claimed, began.now.timestamp())

@@ -170,9 +170,8 @@ class StartChecks:
         try:
             state, rows, files, ring = self.database.read(work)
             if len(files) > _MOST_FILES:
-                report = ErrorReport(
-                    _TOO_MANY_FILES, _FILES_OF_PARENTS, fingerprint=f"{_TOO_MANY_FILES} {job.job_type}"
-                )
+                mark = f"{_TOO_MANY_FILES} {job.job_type}"
+                report = ErrorReport(_TOO_MANY_FILES, _FILES_OF_PARENTS, permanent=True, fingerprint=mark)
                 return job, Failed(report, is_of_handler=False)
 
             def opened(job_id: UUID, field: Field, text: str) -> str:

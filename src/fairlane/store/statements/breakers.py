@@ -18,9 +18,9 @@ from fairlane.store.tables import NAME_LIMIT, attempt_errors, breakers, executio
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
 _PAIRS: Final = 500  # asked for in one statement
-# With the job type, the fingerprint of an attempt that a worker fails before the handler, as its payload can't be
-# decoded. What a handler raises itself has a digest in this place.
-_UNDECODABLE: Final = ("InvalidParameters ", "InvalidParameters sealed ")
+# With the job type, the fingerprint of an attempt that a worker fails before the handler. What a handler raises itself
+# has a digest in this place.
+_BEFORE_IT_BEGAN: Final = ("InvalidParameters ", "InvalidParameters sealed ", "TooManyFiles ")
 _IS_OPEN = breakers.c.closed_at.is_(None)
 OPEN: Final = select(breakers).where(_IS_OPEN)
 
@@ -84,15 +84,15 @@ def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
 def ended_trials(connection: Connection) -> list[tuple[Breaker, JobStatus | None]]:
     """Return open breakers whose trial runs no more, each with the status that the attempt came to.
 
-    None: the attempt says nothing, as its job is gone, or its payload could not be decoded.
+    None: the attempt says nothing, as its job is gone, or its handler never began.
     """
     same_job = is_row(live, breakers.c.organization_id, breakers.c.trial_job_id)
     runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
-    undecodable = exists().where(
+    never_began = exists().where(
         is_row(attempt_errors, breakers.c.organization_id, breakers.c.trial_job_id),
         attempt_errors.c.attempt == breakers.c.trial_attempt,
         attempt_errors.c.fingerprint.in_(
-            [func.substr(kind + breakers.c.job_type, 1, NAME_LIMIT) for kind in _UNDECODABLE]
+            [func.substr(kind + breakers.c.job_type, 1, NAME_LIMIT) for kind in _BEFORE_IT_BEGAN]
         ),
     )
     ended = (
@@ -106,7 +106,7 @@ def ended_trials(connection: Connection) -> list[tuple[Breaker, JobStatus | None
         .limit(1)
         .scalar_subquery()
     )
-    told = case((undecodable, None), else_=ended)
+    told = case((never_began, None), else_=ended)
     statement = select(breakers, told.label("ended")).where(_IS_OPEN, breakers.c.trial_lease_token.is_not(None), ~runs)
     rows = connection.execute(statement.execution_options(fairlane_across="claim"))
     return [(breaker_of(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]

@@ -39,7 +39,14 @@ class Revived(NamedTuple):
     left: set[UUID]
 
 
-def revive_children(connection: Connection, now: datetime, organization: str, parents: Mapping[UUID, str]) -> Revived:
+def revive_children(
+    connection: Connection,
+    now: datetime,
+    organization: str,
+    parents: Mapping[UUID, str],
+    *,
+    noted: Collection[UUID] = (),
+) -> Revived:
     """Bring back up to a batch of what these took down, and of what those took down in turn.
 
     Every edge of a revived child becomes `new`, unless its parent completed and told it: so a second parent that
@@ -50,6 +57,7 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
 
     Args:
         parents: who retried each of them.
+        noted: those that have their row, which stays.
     """
     actors = dict(parents)
     for child in _lock_below(connection, organization, parents):  # generation by generation
@@ -58,9 +66,9 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
     if children:
         _revive(connection, now, organization, {one: actors[one] for one in children})
     left = _parents_with_more(connection, organization, actors)
-    if left:
+    if new := left.difference(noted):
         # Where there is a row, none is inserted, whose foreign key would wait for a session that holds the parent.
-        rows = ({"organization_id": organization, "job_id": one, "actor": actors[one]} for one in left)
+        rows = ({"organization_id": organization, "job_id": one, "actor": actors[one]} for one in new)
         upsert(connection, revivals, *rows)
     return Revived(len(children), left)
 
@@ -87,7 +95,7 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
     badly = (ended.c.id.in_(taken), ended.c.status.in_(ENDED_BADLY))
     again = connection.scalars(select(ended.c.id).where(ended.c.organization_id == organization, *badly)).all()
     parents = {one: taken[one] for one in taken.keys() - again}
-    revived = revive_children(connection, now, organization, parents)
+    revived = revive_children(connection, now, organization, parents, noted=parents)
     connection.execute(delete(revivals).where(mine, revivals.c.job_id.in_(taken.keys() - revived.left)))
     if not revived.number:
         after = max(taken) if len(taken) == _BATCH else None
