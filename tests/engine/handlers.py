@@ -266,6 +266,12 @@ async def sleep_async(ctx: JobContext) -> None:
         await ctx.checkpoint("so far")
 
 
+async def report_without_await(ctx: JobContext, times: int, length: int = 1) -> None:
+    for number in range(times):
+        ctx.log(f"{number:x>{length}}")
+        ctx.checkpoint(number)
+
+
 async def leave_failures(ctx: JobContext, word: str) -> None:
     """Leave a task and a thread behind that have failed, and that nobody asks."""
 

@@ -71,6 +71,7 @@ class RecordingChannel:
         return future
 
     result_limit = 2**20
+    is_full = False
 
     def judge(self, value: object, error: Raised | None) -> Any:
         return Judged(value, error)

@@ -537,3 +537,70 @@ async def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(
     with pytest.raises(Interrupted):
         await end_of(begun)
     assert channel.lines == [str(number) for number in range(100)]
+
+
+class SlowChannel(RecordingChannel):
+    """Has no room before what was sent is written, in a moment each."""
+
+    is_full = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unwritten = self.most = 0
+
+    def send(self, report: Report) -> "Future[Any]":
+        super().send(report)
+        self.unwritten += 1
+        self.most = max(self.most, self.unwritten)
+        future: Future[Any] = Future()
+        asyncio.get_running_loop().call_later(0.005, self._written, future)
+        return future
+
+    def _written(self, future: "Future[Any]") -> None:
+        self.unwritten -= 1
+        future.set_result(None)
+
+
+async def test_what_a_handler_does_not_await_is_not_read_before_there_is_room(executor: ProcessExecutor) -> None:
+    channel = SlowChannel()
+    await end_of(begin(executor, handlers.report_without_await, channel, times=50))
+    assert channel.most == 1
+    assert channel.lines == [str(number) for number in range(50)]
+    assert channel.of(Checkpoint) == [Checkpoint(str(number)) for number in range(50)]
+
+
+class SilentChannel(RecordingChannel):
+    """Has no room, and writes nothing: an outage."""
+
+    is_full = True
+
+    def send(self, report: Report) -> "Future[Any]":
+        super().send(report)
+        return Future()
+
+
+async def test_how_a_handler_ends_that_was_asked_to_stop_is_heard_though_there_is_no_room(
+    executor: ProcessExecutor,
+) -> None:
+    channel = SilentChannel()
+    begun = begin(executor, handlers.sleep_deaf, channel)
+    pid = int(await channel.said("begun "))
+    begun.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(begun)
+    assert channel.lines == [f"begun {pid}", "canceled: True"]
+
+
+async def test_one_that_does_not_stop_is_killed_though_there_is_no_room(executor: ProcessExecutor) -> None:
+    channel = SilentChannel()
+    begun = begin(executor, handlers.report_without_await, channel, times=1_000_000)
+    await channel.said("0")
+    child = begun.execution._child
+    begun.interrupt(Interruption.TIMEOUT)
+    begun.abandon()
+    with pytest.raises(Abandoned):
+        await end_of(begun)
+    async with asyncio.timeout(PATIENCE):
+        await child.ended
+    assert child.pid not in executor.pids
+    assert len(channel.of(Checkpoint)) <= 2

@@ -1,15 +1,18 @@
 """Errors on their way between a worker and its child processes."""
 
+import asyncio
 import json
 import signal
 from typing import Any, cast
+
+import pytest
 
 from fairlane.domain.classify import classify
 from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import ConfigurationError, PermanentError, Snooze, StorageUnavailable, TransientError
 from fairlane.engine.executors import wire
 from fairlane.engine.executors.child import Run
-from fairlane.engine.executors.process import _how_it_ended
+from fairlane.engine.executors.process import _how_it_ended, _next_line
 from fairlane.engine.executors.wire import pack_error, unpack_error
 from tests.engine.recording import facts
 
@@ -90,6 +93,18 @@ def test_nothing_is_imported_for_an_answer() -> None:
 def test_a_mistake_brings_its_traceback_and_a_refusal_its_sentence() -> None:
     assert "test_wire.py" in classify(sent(KeyError("x"))).traceback
     assert not hasattr(sent(StorageUnavailable("gone")), "__notes__")
+
+
+async def test_a_line_is_read_whole_however_little_is_read_ahead_but_none_that_is_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "LINE_LIMIT", 100)
+    lines = [b"x" * length + b"\n" for length in range(100)]
+    reader = asyncio.StreamReader(10)
+    reader.feed_data(b"".join(lines) + b"x" * 101)
+    assert [await _next_line(reader) for _ in lines] == lines
+    with pytest.raises(ValueError, match="more than 100 bytes"):
+        await _next_line(reader)
 
 
 def test_the_error_of_a_crash_says_what_may_have_killed_it() -> None:

@@ -18,8 +18,9 @@ from fairlane.engine import attempt
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import File, Report
 from fairlane.store.tables import log_lines
+from tests.engine import handlers
 from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
-from tests.engine.worker_outages import held_job, locked, waiting_for_locks
+from tests.engine.worker_outages import held_job, held_table, locked, waiting_for_locks
 from tests.patience import PATIENCE
 
 MANY = 8  # more jobs than there are threads for what they report
@@ -247,6 +248,45 @@ def test_a_transaction_writes_a_hundred_lines_at_most_and_in_their_order(fl: Eng
     lines = lines_of(fl, job)
     assert [line.message for line in lines] == [f"row {number}" for number in range(5_000)]
     assert max(Counter(line.at for line in lines).values()) <= 100  # one moment for a transaction
+
+
+def test_a_transaction_writes_fewer_lines_of_long_ones(fl: Engine) -> None:
+    @fl.job_type("chatty")
+    def chatty(ctx: JobContext) -> None:
+        for _ in range(200):
+            ctx.log("x" * 10_000)
+
+    job = fl.give("chatty")
+    fl.drain()
+    lines = lines_of(fl, job)
+    assert len(lines) == 200
+    assert max(Counter(line.at for line in lines).values()) <= 20
+
+
+@pytest.mark.slow
+def test_of_what_a_process_does_not_await_a_few_megabytes_wait_and_all_is_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, last, send = [0], [0.0], AttemptChannel.send
+
+    def count(channel: AttemptChannel, report: Report) -> object:
+        sent = send(channel, report)
+        waiting.append(sum(len(getattr(one.report, "message", "")) for one in channel._waiting))
+        last[0] = time.monotonic()
+        return sent
+
+    monkeypatch.setattr(AttemptChannel, "send", count)
+    with engine(database_url, lock_timeout=600.0) as fl:
+        fl.job_type("chatty", isolation="process")(handlers.report_without_await)
+        job = fl.give("chatty", parameters={"times": 300, "length": 10_000})
+        is_sqlite = database_url.startswith("sqlite")
+        with running(fl.worker()):
+            until(lambda: fl.look(job).status == "running")
+            with locked(database_url) if is_sqlite else held_table(database_url, "fairlane_log_lines"):
+                until(lambda: max(waiting) > 1_000_000 and time.monotonic() - last[0] > 1.0)  # it reads no more
+            assert fl.ended(job).status == "completed"
+        assert [int(line.message.strip("x")) for line in lines_of(fl, job)] == list(range(300))
+    assert max(waiting) < 2_000_000
 
 
 @pytest.mark.slow

@@ -111,6 +111,11 @@ class Attempt:
         """Take a report, as a `Channel` does; from any thread."""
         return self.channel.send(report)
 
+    @property
+    def is_full(self) -> bool:
+        """Return True if too much that was sent waits to be written."""
+        return self.channel.is_full
+
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         """Return the bytes of a parent's artifact in pieces, as a `Channel` does; from any thread."""
         return self.channel.read_artifact(parent_id, name)

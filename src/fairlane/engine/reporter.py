@@ -11,10 +11,12 @@ own. A row that another session holds is not waited for in a thread: it is tried
 
 A handler may log in a loop. So one transaction writes a hundred reports at most, and others have the locks for as long
 as it took, up to a tenth of a second. When a thousand reports wait, the next line waits for them; an async handler has
-to await it. Where nobody waits, ten thousand lines are kept at most, and one line says how many were left out.
+to await it. From a process nothing more is read then. Where nobody waits, ten thousand lines are kept at most, and one
+line says how many were left out. All this bounds memory, too: a text counts as one report more for each 2,000 bytes.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +24,6 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
-from itertools import takewhile
 from types import UnionType
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
@@ -52,6 +53,7 @@ _BATCH: Final = 100  # reports of one transaction
 _REST: Final = 0.1  # seconds between two full ones at most
 _ROOM: Final = 1_000  # reports that wait: a line that comes then is done when it is written
 _MOST_WAITING: Final = 10_000  # lines that come then are left out
+_LONG: Final = 2_000  # bytes: a text counts as one report more for each so many
 _OVER: Final = "This attempt is over; nothing more is kept for it."
 _MOST_FILES: Final = (
     f"This job has {attempts.MOST_ARTIFACTS:,} files, which is the most that a job may leave; "
@@ -77,6 +79,14 @@ class UnwrittenReport:
     done: "Future[Any]"
     stored: StoredFile | None = None
     key: int | None = None
+
+    @property
+    def weight(self) -> int:
+        """Return as how many reports it counts."""
+        match self.report:
+            case LoggedLine(_, text) | Checkpoint(text):
+                return 1 + sys.getsizeof(text) // _LONG
+        return 1
 
 
 class LeaseLostError(FairlaneError):
@@ -112,6 +122,7 @@ class AttemptChannel:
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
         self._lock = threading.Lock()  # of what follows
         self._waiting: list[UnwrittenReport] = []
+        self._weight = 0  # of these
         self._writing: Sequence[UnwrittenReport] = ()
         self._left_out = 0  # lines since the last that was taken
         self._latest: Progress | None = None
@@ -135,14 +146,14 @@ class AttemptChannel:
                 return future
             if isinstance(report, Progress):
                 self._latest = report
-            elif isinstance(report, LoggedLine) and (self._left_out or len(self._waiting) >= _MOST_WAITING):
+            elif isinstance(report, LoggedLine) and (self._left_out or self._weight >= _MOST_WAITING):
                 self._left_out += 1
                 future.set_result(None)
             else:
-                if isinstance(report, LoggedLine) and self._has_room():
+                if isinstance(report, LoggedLine) and (self._is_held_up or not self.is_full):
                     future.set_result(None)
                 self.has_checkpoint |= isinstance(report, Checkpoint)
-                self._waiting.append(UnwrittenReport(report, future))
+                self._append(UnwrittenReport(report, future))
             self._schedule()
         if isinstance(report, Progress):
             future.set_result(None)
@@ -161,6 +172,11 @@ class AttemptChannel:
                 f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
                 "check its artifacts_url and that the volume is mounted."
             ) from error
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if so much waits that a line waits, too."""
+        return self._weight >= _ROOM
 
     @property
     def outage(self) -> StorageUnavailable | None:
@@ -191,9 +207,10 @@ class AttemptChannel:
         while not await write():  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(self._wait)
 
-    def _has_room(self) -> bool:
-        """Return True if a line does not wait for others; under the lock."""
-        return len(self._waiting) < _ROOM or self._is_held_up
+    def _append(self, report: UnwrittenReport) -> None:
+        """Have it wait behind the others; under the lock."""
+        self._waiting.append(report)
+        self._weight += report.weight
 
     def _schedule(self) -> None:
         """Have a thread write what is due, or look again when it is; under the lock."""
@@ -244,7 +261,7 @@ class AttemptChannel:
         try:
             self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
             error = self._write_due(is_file=False, last=True)
-            for _ in range(len(self._waiting) // _BATCH + 1):
+            for _ in range(self._weight // _BATCH + 1):
                 error = error or self._write_due(is_file=False, last=True)
         finally:
             self._writer.release()
@@ -257,14 +274,16 @@ class AttemptChannel:
         with self._lock:
             given_up = [one for one in self._waiting if isinstance(one.report, kind)]
             self._waiting = [one for one in self._waiting if not isinstance(one.report, kind)]
+            self._weight -= _weight(given_up)
         _tell(given_up, why or LeaseLostError(_OVER))
 
     def _write_due(self, *, is_file: bool, last: bool) -> StorageUnavailable | None:
         """Write, and return what kept it from being written."""
         with self._lock:
-            before_files = takewhile(lambda one: not isinstance(one.report, File), self._waiting[:_BATCH])
-            batch = self._waiting[:1] if is_file else list(before_files)
+            batch = self._waiting[:1] if is_file else self._before_file()
+            weight = _weight(batch)
             self._writing, self._waiting = batch, self._waiting[len(batch) :]
+            self._weight -= weight
             progress = None if is_file else self._take_progress(last=last)
         began = time.monotonic()
         error = self._write(batch, progress)
@@ -272,11 +291,12 @@ class AttemptChannel:
             self._writing, self._outage, self._scheduled = (), error, None
             if error is not None:
                 self._waiting = [*batch, *self._waiting]
+                self._weight += _weight(batch)
                 self._latest = self._latest or progress
                 self._wait = min(next_wait(self._wait), SOON)
             else:
                 self._say_what_is_left_out()
-                self._wait = min(time.monotonic() - began, _REST) if len(batch) == _BATCH else 0.0
+                self._wait = min(time.monotonic() - began, _REST) if weight >= _BATCH else 0.0
             self._not_before = time.monotonic() + self._wait
             self._schedule()
             left = list(self._waiting) if error is not None else []
@@ -285,6 +305,16 @@ class AttemptChannel:
             _tell(left, error)
         self._bound_lock(error, began)
         return error
+
+    def _before_file(self) -> list[UnwrittenReport]:
+        """Return what comes before the next file, as much of it as a transaction writes; under the lock."""
+        batch, weight = list[UnwrittenReport](), 0
+        for one in self._waiting:
+            if weight >= _BATCH or isinstance(one.report, File):
+                break
+            batch.append(one)
+            weight += one.weight
+        return batch
 
     def _say_what_is_left_out(self) -> None:
         """Put a line where lines were left out; under the lock."""
@@ -296,7 +326,7 @@ class AttemptChannel:
         )
         written: Future[Any] = Future()
         written.set_result(None)
-        self._waiting.append(UnwrittenReport(LoggedLine("warning", why), written))
+        self._append(UnwrittenReport(LoggedLine("warning", why), written))
         self._left_out = 0
 
     def _bound_lock(self, error: StorageUnavailable | None, began: float) -> None:
@@ -458,6 +488,10 @@ class AttemptChannel:
                 values = {"name": name, **asdict(file)}
                 del values["id"]
                 return attempts.set_artifact(connection, now, lease, values)
+
+
+def _weight(reports: Iterable[UnwrittenReport]) -> int:
+    return sum(one.weight for one in reports)
 
 
 def _tell(batch: Iterable[UnwrittenReport], error: Exception | None = None) -> None:

@@ -59,6 +59,10 @@ def overdue_report(what: str, job_type: str) -> ErrorReport:
 class Judging(Channel, Protocol):
     """The `Channel` of an attempt, which also judges how its handler ended, and has threads for files."""
 
+    @property
+    def is_full(self) -> bool:
+        """Return True if too much that was sent waits to be written."""
+
     def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
         """Have a thread do what takes as long as a large file; organizations take turns there."""
 

@@ -46,7 +46,7 @@ from fairlane.engine.executors.base import (
 )
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
-from fairlane.engine.reports import File, Interruption, Progress
+from fairlane.engine.reports import File, Interruption, LoggedLine, Progress
 from fairlane.engine.service import in_thread
 
 _CHILD: Final = "fairlane.engine.executors.child"
@@ -101,7 +101,7 @@ class ProcessExecution(Execution):
         if self._child is None:
             self.tell(None, asyncio.CancelledError())
         else:
-            self._child.send({"interrupt": reason})
+            self._child.interrupt(reason)
 
     def abandon(self) -> None:
         """Kill the child and every process that the handler started."""
@@ -128,6 +128,8 @@ class ChildProcess:
         self._running: ProcessExecution | None = None
         self._run = 0
         self._outbox: list[bytes] = []
+        self._room = asyncio.Event()  # for more of what its handler reports
+        self._room.set()
         self._writer: asyncio.StreamWriter | None = None
         self._directory = Path(tempfile.gettempdir(), f"fairlane-{uuid4().hex}")
         self.came_up = False
@@ -155,8 +157,14 @@ class ChildProcess:
         """Send a message; one to a process that is gone is lost."""
         self._write(wire.line(message))
 
+    def interrupt(self, reason: Interruption) -> None:
+        """Ask the handler to stop, and hear how it ends: that comes behind all that it has reported."""
+        self.send({"interrupt": reason})
+        self._room.set()
+
     def kill(self) -> None:
         """Kill the process and its group."""
+        self._room.set()
         # Not after it was reaped: its id may be that of another process by now.
         if self._process.returncode is None:
             # macOS says PermissionError if all of them are dead and not reaped yet.
@@ -199,13 +207,14 @@ class ChildProcess:
             remove()
 
     async def _listen(self, connection: socket.socket) -> None:
-        reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=wire.LINE_LIMIT)
+        reader, self._writer = await asyncio.open_unix_connection(sock=connection)
         self._writer.writelines(self._outbox)
-        with suppress(ConnectionError):
-            while (line := await reader.readline()).endswith(b"\n"):
-                self._take(json.loads(line))
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                self._take(json.loads(await _next_line(reader)))
                 # What is in the buffer is read without waiting: others have their turn between two lines.
                 await asyncio.sleep(0)
+                await self._room.wait()
 
     def _bury(self, code: int, trouble: Exception | None) -> None:
         if self._writer is not None:
@@ -220,7 +229,7 @@ class ChildProcess:
 
     def _take(self, message: Message) -> None:
         self.came_up = True
-        if self._running is None or message.get("run") != self._run:
+        if self._running is None or self._running.is_over or message.get("run") != self._run:
             self._refuse(message)
             return
         match message:
@@ -266,6 +275,11 @@ class ChildProcess:
             self._loop.call_later(_PACE, self.send, {"paced": self._run})
         if isinstance(report, File):
             future.add_done_callback(lambda _: self._taken(report))
+        # How a handler ends that was asked to stop comes behind its lines; of these too many are left out.
+        has_room = isinstance(report, LoggedLine) and call.context.interrupt.reason is not None
+        if call.channel.is_full and not future.done() and not has_room:
+            self._room.clear()
+            future.add_done_callback(lambda _: self._on_loop(self._room.set))
         if number is not None:
             future.add_done_callback(lambda done: self._on_loop(self._answer, number, done))
 
@@ -446,6 +460,24 @@ def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
             held.close()
             raise
     return process, ours, held
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytearray:
+    """Return the next line. It may be longer than what the reader reads ahead, which is kept for each child.
+
+    Raises:
+        IncompleteReadError: there is none.
+        ValueError: it is too long.
+    """
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        if len(line) > wire.LINE_LIMIT:
+            raise ValueError(f"a message of more than {wire.LINE_LIMIT:,} bytes")
+        try:
+            line += await reader.readuntil()
+        except asyncio.LimitOverrunError as ahead:
+            line += await reader.readexactly(ahead.consumed)
+    return line
 
 
 def _how_it_ended(code: int, trouble: Exception | None) -> str:
