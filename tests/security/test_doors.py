@@ -498,6 +498,25 @@ def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.Monke
     assert json.loads(refused)["status"] == 403
 
 
+def test_an_organization_has_few_exports_at_once_and_takes_none_of_others(api: Api, monkeypatch: pytest.MonkeyPatch):
+    """Each line is made by the interpreter, which all requests share: 320 streams slowed others' down ten times."""
+    monkeypatch.setattr(downloads, "MOST_EXPORTS", 1)
+    monkeypatch.setattr(audit, "_LOOK_AGAIN", 1)
+    real, goes_on = audit._is_good, threading.Event()
+    monkeypatch.setattr(audit, "_is_good", lambda *given: goes_on.wait(PATIENCE) and real(*given))
+    api.fl.organizations.update("acme", name="Acme 1")
+    path = "/organizations/acme/audit/export"
+    api.fl.members.add("acme", "member", role="admin")
+    with closing(begun(api, path)):
+        refused = api.as_("admin").get(path)
+        assert (refused.status_code, refused.headers.get("retry-after")) == (429, "10")
+        detail = "1 exports of this audit are open already; wait until one ends, or close one."
+        assert refused.json()["detail"] == detail
+        goes_on.set()
+        assert api.operator().get("/operator/audit/export?organization=acme").status_code == 200
+    wait_until(lambda: api.as_("admin").get(path).status_code == 200)
+
+
 def test_many_logins_at_once_take_the_memory_of_a_few(api: Api, monkeypatch: pytest.MonkeyPatch):
     api.with_password()
     most, now, lock = 0, 0, threading.Lock()

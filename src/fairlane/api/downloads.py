@@ -14,6 +14,7 @@ from fairlane.api.scope import web_of
 from fairlane.domain.errors import RateLimited
 
 MOST_OF_USER: Final = 16  # downloads of one user on a node, and of a user's tokens of one organization
+MOST_EXPORTS: Final = 2  # of one organization on a node: to make their lines takes the interpreter from all others
 _WAIT: Final = 10.0  # seconds
 _UNKNOWN: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
@@ -33,16 +34,32 @@ class Download(StreamingResponse):
             RateLimited: the user has so many open already.
         """
         request = Request(scope)
-        downloads, user = web_of(request).downloads, whose(request.state.principal)
-        if downloads[user] >= MOST_OF_USER:
-            raise RateLimited(
-                f"A user may have {MOST_OF_USER} downloads open; wait until one ends, or close one.", retry_after=_WAIT
-            )
-        downloads[user] += 1
+        downloads, bounds = web_of(request).downloads, self.bounds(request)
+        for key, (most, sentence) in bounds.items():
+            if downloads[key] >= most:
+                raise RateLimited(sentence.format(most), retry_after=_WAIT)
+        downloads.update(bounds.keys())
         try:
             await super().__call__(scope, receive, send)
         finally:
-            downloads -= Counter([user])  # which keeps no zeros
+            downloads -= Counter(bounds.keys())  # which keeps no zeros
+
+    def bounds(self, request: Request) -> dict[tuple[str, str], tuple[int, str]]:
+        """Return how many may be open, by whose they are, and what to say where so many are."""
+        sentence = "A user may have {} downloads open; wait until one ends, or close one."
+        return {("user", whose(request.state.principal)): (MOST_OF_USER, sentence)}
+
+
+class Export(Download):
+    """Lines of JSON that are made while they are sent. An organization may have few of them open, and the operators."""
+
+    def bounds(self, request: Request) -> dict[tuple[str, str], tuple[int, str]]:
+        """Return those of the user, and that of all exports."""
+        sentence = "{} exports of this audit are open already; wait until one ends, or close one."
+        return {
+            **super().bounds(request),
+            ("exports", request.path_params.get("organization", "")): (MOST_EXPORTS, sentence),
+        }
 
 
 class Part(NamedTuple):

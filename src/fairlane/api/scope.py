@@ -43,7 +43,7 @@ class Web:
     door: Door
     pulse: Pulse
     has_dashboard: bool
-    downloads: Counter[str] = field(default_factory=Counter)  # open ones, by whose they are
+    downloads: Counter[tuple[str, str]] = field(default_factory=Counter)  # open ones, by whose they are
 
 
 @dataclass(frozen=True, slots=True)

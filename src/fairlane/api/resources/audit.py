@@ -1,14 +1,14 @@
 """Who did what in an organization: to look at, and to export."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.downloads import Download
+from fairlane.api.downloads import Export
 from fairlane.api.headers import headers_told
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
@@ -41,15 +41,15 @@ def list_audit(
     return page_of_audit(found, limit)
 
 
-@router.get("/export", operation_id="exportAudit", response_class=Download, responses=EXPORT)
-def export_audit(scope: _Listing) -> Download:
+@router.get("/export", operation_id="exportAudit", response_class=Export, responses=EXPORT)
+def export_audit(scope: _Listing) -> Export:
     """Get all entries, newest first, one JSON object on each line."""
 
     def is_open() -> bool:
         found = access_of(scope.fl.directory, scope.principal, scope.organization)
         return found is not None and Right.AUDIT_READ in found.rights
 
-    return exported(scope.fl.audit.export(organization=scope.organization), scope.fl, scope.principal, is_open)
+    return exported(scope.fl, scope.organization, scope.principal, is_open)
 
 
 def _is_good(fl: Fairlane, principal: Principal) -> bool:
@@ -64,8 +64,8 @@ def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry
 
 
 def exported(
-    entries: Iterable[AuditEntry], fl: Fairlane, principal: Principal, is_open: Callable[[], bool] = lambda: True
-) -> Download:
+    fl: Fairlane, organization: str | None, principal: Principal, is_open: Callable[[], bool] = lambda: True
+) -> Export:
     """Yield entries as lines of JSON, read while they are sent, as long as the reader may see them.
 
     Args:
@@ -73,7 +73,7 @@ def exported(
     """
 
     def lines() -> Iterator[str]:
-        for number, one in enumerate(entries):
+        for number, one in enumerate(fl.audit.export(organization=organization)):
             if number and number % _LOOK_AGAIN == 0 and not (_is_good(fl, principal) and is_open()):
                 refused = Problem(
                     403, "permission-denied", "You may not see the audit any more; this is not all of it."
@@ -83,4 +83,4 @@ def exported(
             yield json.dumps(to_jsonable_python(one), ensure_ascii=True) + "\n"
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
-    return Download(lines(), media_type="application/x-ndjson", headers=headers)
+    return Export(lines(), media_type="application/x-ndjson", headers=headers)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from fairlane.api import exposition
 from fairlane.api.authentication import ROOT
-from fairlane.api.downloads import Download
+from fairlane.api.downloads import Export
 from fairlane.api.pages import (
     LARGEST_OF_QUEUES,
     Before,
@@ -240,13 +240,13 @@ def list_audit(
     return page_of_audit(found, limit)
 
 
-@router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=Download, responses=EXPORT)
-def export_audit(operation: _Auditing, organization: _Of = None) -> Download:
+@router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=Export, responses=EXPORT)
+def export_audit(operation: _Auditing, organization: _Of = None) -> Export:
     """Get all entries, newest first, one JSON object on each line."""
     operation.fl.audit.list(
         organization=organization, limit=1
     )  # refuses what is no organization's id while it still can
-    return exported(operation.fl.audit.export(organization=organization), operation.fl, operation.principal)
+    return exported(operation.fl, organization, operation.principal)
 
 
 def _reason(body: Pause | None) -> str:
