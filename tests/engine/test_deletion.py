@@ -6,12 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from fairlane import (
     Fairlane,
@@ -24,6 +25,8 @@ from fairlane import (
     PermissionDenied,
     Settings,
 )
+from fairlane.store.statements import cleanup as statements
+from fairlane.store.statements import dead_letters
 from fairlane.store.tables import metadata
 from tests.engine.worker_kit import running, until
 from tests.store.races.race import answers_at_once
@@ -120,6 +123,44 @@ def test_a_parent_stays_while_a_job_needs_it_and_the_sentence_says_what_to_do(sc
     scene.fl.dead_letters.resolve(child, organization="acme")
     scene.fl.delete(parent, organization="acme")
     assert scene.get(child).depends_on == ()
+
+
+def test_a_job_with_a_long_log_goes_in_transactions_that_others_get_between(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "_MOST", 2)
+    monkeypatch.setattr(statements, "_PIECE", 1)
+    job = ended(scene)  # submitted, claimed, completed
+    before = scene.fl.database.commits
+    scene.fl.delete(job, organization="acme", user="olga")
+    assert scene.fl.database.commits - before == 2
+    assert scene.total() == 0
+    assert [one.action for one in scene.fl.audit.list(organization="acme")].count("jobs.delete") == 1
+
+
+def test_a_dead_letter_that_is_retried_between_these_keeps_the_newest_of_its_log(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "_MOST", 2)
+    monkeypatch.setattr(statements, "_PIECE", 1)
+    job = scene.dead_letter()
+    some = statements.delete_some
+
+    def retry_after(connection: Connection, *given: Any) -> Sequence[UUID]:
+        gone = some(connection, *given)
+        if not gone:
+            dead_letters.retry(connection, scene.now, "acme", job.id, actor="olga")
+        return gone
+
+    monkeypatch.setattr(statements, "delete_some", retry_after)
+    with pytest.raises(IllegalTransition, match="is queued; cancel it before you delete it"):
+        scene.fl.delete(job, organization="acme")
+    assert [one.to_status for one in scene.fl.history(job, organization="acme")] == [
+        *("running", "failed", "dead_letter", "queued")
+    ]
+    monkeypatch.undo()
+    scene.fl.cancel(job, organization="acme")
+    scene.fl.delete(job, organization="acme")
 
 
 @pytest.mark.parametrize("checked", ["IMMEDIATE", "DEFERRED"])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from fairlane import Job, JobContext, JobNotFound, PermanentError
+from fairlane import Job, JobContext, JobNotFound, PermanentError, Snooze
 from fairlane.engine import cleanup as module
 from fairlane.engine.cleanup import Cleanup
+from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import _OF_JOB
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine
@@ -177,6 +178,55 @@ def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypa
     fl.drain()
     clock.advance(2 * DAY)
     assert [clean(fl) for _ in range(4)] == [3, 3, 1, 0]
+
+
+def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "_MOST", 10)
+    monkeypatch.setattr(statements, "_PIECE", 5)
+    monkeypatch.setattr(module, "_PAGES", 1)
+
+
+def test_the_oldest_of_a_long_log_goes_before_its_job(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All went in one transaction, which nobody else's writes got past on SQLite."""
+
+    @fl.job_type("chatty", retention=DAY)
+    async def chatty(ctx: JobContext) -> None:
+        ctx.log(str(ctx.attempt))
+        if ctx.attempt < 17:
+            raise Snooze(0)
+
+    few_rows_at_once(monkeypatch)
+    job, short = ended(fl, "chatty"), ended(fl, "keep a day")
+    clock.advance(2 * DAY)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
+    left = []
+    while exists(fl, job):
+        lines = [int(line.message) for line in fl.log_lines(job, organization="acme")]
+        entries = [entry.sequence for entry in fl.history(job, organization="acme")]
+        assert (lines[-1], entries[-1]) == (17, 35)
+        left.append((len(lines), len(entries)))
+        assert cleanup.run_once() == 1
+    assert left == [(17, 35), (12, 30), (7, 25), (7, 20), (7, 15), (7, 10)]
+    clean(fl)
+    assert not exists(fl, short)
+
+
+def test_jobs_of_many_parents_go_by_their_edges(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @fl.job_type("parent")
+    async def parent(ctx: JobContext) -> None: ...
+
+    few_rows_at_once(monkeypatch)
+    parents = [fl.give("parent", dedup_window=0) for _ in range(6)]
+    children = [fl.give("keep a day", depends_on=parents, dedup_window=0) for _ in range(5)]
+    fl.drain()
+    clock.advance(2 * DAY)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
+    assert [cleanup.run_once() for _ in range(6)] == [1, 1, 1, 1, 1, 0]
+    assert [exists(fl, job) for job in parents + children] == [True] * 6 + [False] * 5
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -29,6 +30,7 @@ from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
+T = TypeVar("T")
 # Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
 # waits for its turn in that worker's process.
 _BATCH = 2_000
@@ -99,11 +101,14 @@ class Cleanup:
 
         Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
         one alone, which is passed over from then on. A page of which somebody holds a row comes again in the next turn.
+        What more hangs on than a transaction may delete comes again at once. How many; a part of a job counts as one.
         """
         page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
         ids = [row.id for row in page if row.id not in self._kept]
+        deleted, is_all = 0, True
         try:
-            deleted = self._write(lambda c: self._delete(c, shelf.organization, ids, moment)) if ids else 0
+            if ids:
+                deleted, is_all = self._write(lambda c: self._delete(c, shelf.organization, ids, moment))
         except IntegrityError:
             if len(ids) > 1:
                 self._size = len(ids) // 2
@@ -111,24 +116,31 @@ class Cleanup:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()  # those that still have to stay are found anew
             self._kept.update(ids)
-            deleted = 0
         except StorageUnavailable as error:
             if not is_held_up(error):
+                self._size = len(ids) // 2 or 1  # it may have been too much for the time that a worker waits
                 raise
-            deleted = 0
+        if not is_all:
+            self._size = deleted or 1
+            return self._size
         is_last = len(page) < self._size
         self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
         self._size = min(2 * self._size, self._most)
         return deleted
 
-    def _write(self, work: Callable[[Connection], int]) -> int:
+    def _write(self, work: Callable[[Connection], T]) -> T:
         return self._database.write(work, row_seconds=_LOCK_WAIT)
 
-    def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
+    def _delete(
+        self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime
+    ) -> tuple[int, bool]:
+        """Return how many were deleted, and whether these are all that may go."""
         expired = statements.lock_expired(connection, organization, ids, moment)
-        if expired:
-            statements.delete_jobs(connection, self._database.clock.now(connection), organization, expired)
-        return len(expired)
+        if not expired:
+            return 0, True
+        now = self._database.clock.now(connection)
+        deleted = len(statements.delete_some(connection, now, organization, expired))
+        return deleted, deleted == len(expired)
 
     def _look_for_due(self, connection: Connection) -> tuple[tuple[Pair, datetime], ...]:
         """Return those of the next shelves whose oldest job is past its retention, each with since when."""

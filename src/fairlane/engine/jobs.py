@@ -210,7 +210,7 @@ class JobControl:
             ChangedSince: it is not the same.
         """
 
-        def work(connection: Connection, row: AnyRow) -> None:
+        def work(connection: Connection, row: AnyRow) -> bool:
             _refuse_unless_same(connection, row, same_since)
             refuse_to_delete_live(row.id, row.status)
             cleanup.lock_to_delete(connection, organization, row.id)
@@ -220,10 +220,14 @@ class JobControl:
                 raise IllegalTransition(
                     f"Job {child.id} depends on job {row.id} and is {child.status}: {remedy} that one first."
                 )
-            cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
+            return bool(cleanup.delete_some(connection, self._database.clock.now(connection), organization, [row.id]))
+
+        def delete() -> bool:
+            return self.change(job, organization, user, "delete", work, right=Right.JOBS_DELETE)
 
         try:
-            self.change(job, organization, user, "delete", work, right=Right.JOBS_DELETE)
+            while not delete():
+                pass  # others had their turn
         except IntegrityError as error:  # of the statement or, where the key is deferred, of the commit
             raise IllegalTransition(
                 f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
@@ -305,8 +309,8 @@ class JobControl:
 
         Admins and operators may change all jobs, others their own if their role gives them `right`: so trusted code's
         user is asked, too, and `Actor.change` would not do. A stranger learns nothing: to them the job does not exist.
-        The audit is told `after`, and what was before. Without `by_operators` an operator may no more than their
-        membership lets them.
+        The audit is told `after`, and what was before; nothing if `work` returns False: it is to be run again. Without
+        `by_operators` an operator may no more than their membership lets them.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -325,6 +329,8 @@ class JobControl:
                     _check_right(row, user, membership, verb, right)
                 was = {name: of(connection, row) for name, of in _BEFORE.items() if name in (after or {})}
                 done = work(connection, row)
+                if done is False:
+                    return done
                 now = self._database.clock.now(connection)
                 before = was or {"status": row.status}
                 audit.record(

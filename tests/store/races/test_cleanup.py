@@ -26,7 +26,7 @@ def cleaning(scene: Scene) -> Work[int]:
         deleted = 0
         for shelf, moment in cleaner._look_for_due(connection):
             page = cleanup.ended_before(connection, shelf, moment, None, 100)
-            deleted += cleaner._delete(connection, shelf.organization, [row.id for row in page], moment)
+            deleted += cleaner._delete(connection, shelf.organization, [row.id for row in page], moment)[0]
         return deleted
 
     return work

@@ -7,9 +7,11 @@ of what is old, so a cleaner goes round page by page, and a page costs the same 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -67,6 +69,16 @@ _OF_JOB = (
 _NOT_TAKEN_ALONG = tuple(
     table for table in _OF_JOB if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
 )
+
+_MOST = 10_000  # rows of a table that go with their jobs in one transaction
+_PIECE = 5_000  # rows of a table that one job loses at once, before it goes
+# Of what a job may have any number, and what orders that.
+_AGE: Final = {
+    log_lines.c.job_id: log_lines.c.id,
+    execution_log.c.job_id: execution_log.c.sequence,
+    attempt_errors.c.job_id: attempt_errors.c.attempt,
+}
+_COUNTED: Final = (*_AGE, job_parents.c.job_id, job_parents.c.parent_id)
 
 
 @cache
@@ -159,12 +171,60 @@ def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRo
     return connection.execute(first).first()
 
 
+def delete_some(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Delete the first of the sorted jobs, as many as one transaction may with what hangs on them, and return them.
+
+    Where the first one alone has too much, the oldest of that goes, and none is returned: call it again. So whoever
+    brings the job back to life meanwhile finds the newest of its history, of which one look reads less.
+    """
+    beyond = _first_beyond(connection, organization, job_ids)
+    few = job_ids[: min(map(job_ids.index, filter(None, beyond.values())), default=len(job_ids))]
+    large = [key for key in _AGE if beyond[key] == job_ids[0]]
+    if sum(_thin_out(connection, organization, key, job_ids[0]) for key in large):
+        return ()
+    # A parent of very many goes at once: each transaction would have to look at all of these.
+    gone = few or job_ids[:1]
+    delete_jobs(connection, now, organization, gone)
+    return gone
+
+
+def _first_beyond(connection: Connection, organization: str, job_ids: Sequence[UUID]) -> dict[Column[Any], UUID | None]:
+    """Return of each that is counted the job whose row is one too many, as an index has them; None: there is none."""
+    among = engine_of(connection).among
+    found = connection.execute(
+        select(
+            *(
+                select(key)
+                .where(key.table.c.organization_id == organization, among(key, job_ids))
+                .offset(_MOST)
+                .limit(1)
+                .scalar_subquery()
+                for key in _COUNTED
+            )
+        )
+    )
+    return dict(zip(_COUNTED, found.one(), strict=True))
+
+
+def _thin_out(connection: Connection, organization: str, key: Column[Any], job_id: UUID) -> int:
+    """Delete the oldest of the job's rows in the table of `key`; how many."""
+    table, age = key.table, _AGE[key]
+    its = (table.c.organization_id == organization, key == job_id)
+    if table is execution_log:
+        oldest = select(execution_log.c.id).where(*its).order_by(age).limit(_PIECE)
+        feed.raise_floor(connection, organization, oldest)
+    last = select(age).where(*its).order_by(age).offset(_PIECE - 1).limit(1).scalar_subquery()
+    return connection.execute(delete(table).where(*its, age <= last)).rowcount
+
+
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
     """Delete jobs and all that hangs on them; their files are left to clean-up, once this has committed."""
     theirs = engine_of(connection).among(artifacts.c.job_id, job_ids)
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
-    feed.raise_floor(connection, organization, engine_of(connection).among(execution_log.c.job_id, job_ids))
+    entries = engine_of(connection).among(execution_log.c.job_id, job_ids)
+    log = select(execution_log.c.id).where(execution_log.c.organization_id == organization, entries)
+    feed.raise_floor(connection, organization, log)
     _tell_children(connection, now, organization, job_ids)
     # A host's settings may keep SQLite from enforcing foreign keys.
     tables = _NOT_TAKEN_ALONG if engine_of(connection).is_server else _OF_JOB

@@ -197,14 +197,13 @@ def highest_floor(connection: Connection) -> int:
     return connection.scalar(select(func.max(feed_floors.c.log_id)).execution_options(**_ACROSS)) or 0
 
 
-def raise_floor(connection: Connection, organization: str, ids: ColumnElement[bool]) -> None:
+def raise_floor(connection: Connection, organization: str, rows: Select[tuple[int]]) -> None:
     """Note up to where the organization's log loses rows; call it before they are deleted.
 
     Args:
-        ids: which rows.
+        rows: their ids.
     """
-    highest = select(func.max(execution_log.c.id)).where(execution_log.c.organization_id == organization, ids)
-    log_id = connection.scalar(highest)
+    log_id = connection.scalar(select(func.max(rows.subquery().c.id)))
     if log_id is None:
         return
     statement = engine_of(connection).insert(feed_floors).values(organization_id=organization, log_id=log_id)
