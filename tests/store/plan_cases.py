@@ -61,6 +61,7 @@ from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
+from fairlane.store.tables import execution_log
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
@@ -394,6 +395,17 @@ CASES = {
         ),
         ("ended_pk", "jobs_pk", "job_parents_parent"),
         ("job_parents_parent",),
+    ),
+    "too much for one transaction": Case(
+        lambda connection: cleanup._first_beyond(
+            connection, "big", [UUID(int=number) for number in range(500_001, 500_201)]
+        ),
+        ("execution_log_job", "job_parents_pk", "job_parents_parent"),
+        ("log_lines_job", "execution_log_job", "job_parents_parent"),
+    ),
+    "the oldest of a long log": Case(
+        lambda connection: cleanup._thin_out(connection, "big", execution_log.c.job_id, UUID(int=500_001)),
+        ("execution_log_job",),
     ),
     "files to delete": Case(
         lambda connection: doomed_files.take_due(connection, START + timedelta(seconds=500_100), 200),
