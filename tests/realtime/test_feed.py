@@ -363,6 +363,25 @@ def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     assert keys(feed.look(ACME)) == [(new.id, 1)]
 
 
+def test_a_cursor_before_the_oldest_of_a_log_that_is_being_deleted_is_too_old(
+    fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch
+):
+    cursor = feed.cursors.seal(feed.position)
+    fl.submit("report", organization="acme")
+    fl.worker().drain()
+    later = feed.cursors.seal(feed.look(ACME).position)
+    fl.organizations.update("acme", retention=0.000001)
+    monkeypatch.setattr("fairlane.store.statements.cleanup._MOST", 2)
+    monkeypatch.setattr("fairlane.store.statements.cleanup._PIECE", 1)
+    monkeypatch.setattr("fairlane.engine.cleanup._PAGES", 1)
+    workers = fl.database.sibling(pool_size=1, role=DatabaseRole.WORKER)
+    Cleanup(workers, fl.artifacts, 10_000.0).run_once()
+    workers.close()
+    assert fl.list(organization="acme").total == 1
+    assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None
+    assert catch_up(fl.database, feed.cursors, ROOM, later, feed.position) is not None
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "A" * 100])
 def test_a_cursor_of_nobody_is_unknown(fl: Fairlane, feed: Feed, cursor: str):
     assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None
