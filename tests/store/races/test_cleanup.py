@@ -1,5 +1,6 @@
 """Deletion beside everything that still needs a job: it goes wholly, or stays (R14)."""
 
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
+from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, StorageUnavailable, Submission
 from fairlane.domain.outcomes import Completed
 from fairlane.store.statements import cleanup, dead_letters
 from fairlane.store.statements.locks import lock_job
@@ -15,6 +16,13 @@ from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import DEADLINE, Race, at_once, until
 from tests.store.races.scene import DAY, Scene, Work
 
+STOP_IF_MANY_GO = """
+CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF (SELECT count(*) FROM gone) > 1 THEN RAISE EXCEPTION USING ERRCODE = 'query_canceled'; END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER stop AFTER DELETE ON fairlane_jobs REFERENCING OLD TABLE AS gone EXECUTE FUNCTION stop()
+"""
 PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMPLETED
 
 
@@ -90,6 +98,21 @@ def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
         cleaner.run_once()
         assert len(cleaner._kept) <= 2
     assert [is_there(scene, job) for job in jobs] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_page_that_takes_too_long_comes_again_smaller(scene: Scene):
+    """As where much of a host's goes with each job."""
+    jobs = [completed(scene) for _ in range(3)]
+    grow_old(scene)
+    scene.write(lambda connection: connection.exec_driver_sql(STOP_IF_MANY_GO))
+    cleaner = scene.cleaner()
+    with pytest.raises(StorageUnavailable):
+        cleaner.run_once()
+    for _ in range(2):
+        with suppress(StorageUnavailable):
+            cleaner.run_once()
+    assert not any(is_there(scene, job) for job in jobs)
 
 
 def refer(connection: Connection, job: Job, checked: str) -> None:
