@@ -604,3 +604,32 @@ async def test_one_that_does_not_stop_is_killed_though_there_is_no_room(executor
         await child.ended
     assert child.pid not in executor.pids
     assert len(channel.of(Checkpoint)) <= 2
+
+
+class LateChannel(RecordingChannel):
+    """Has no turn for files before the test gives one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: asyncio.Future[Callable[[], Any]] = asyncio.get_running_loop().create_future()
+        self.file: Future[Any] = Future()
+
+    def in_file_thread(self, work: Callable[[], Any]) -> "Future[Any]":
+        self.asked.set_result(work)
+        return self.file
+
+
+async def test_a_parents_file_that_comes_too_late_is_left_nowhere(executor: ProcessExecutor) -> None:
+    channel = LateChannel()
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
+    begun = begin(executor, handlers.describe, channel, (parent,))
+    async with asyncio.timeout(PATIENCE):
+        read = await channel.asked
+        child = begun.execution._child
+        begun.interrupt(Interruption.CANCEL)
+        begun.abandon()
+        await child.ended
+    assert channel.file.cancelled()
+    with pytest.raises(PermanentError, match="nobody takes the file"):
+        read()  # a thread was at it already
+    assert not child._directory.exists()

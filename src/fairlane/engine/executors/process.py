@@ -128,6 +128,7 @@ class ChildProcess:
         self._running: ProcessExecution | None = None
         self._run = 0
         self._outbox: list[bytes] = []
+        self._reads: set[Future[str]] = set()  # of parents' files, for the handler that runs
         self._room = asyncio.Event()  # for more of what its handler reports
         self._room.set()
         self._writer: asyncio.StreamWriter | None = None
@@ -220,7 +221,7 @@ class ChildProcess:
         if self._writer is not None:
             self._writer.close()
         self._lifeline.close()
-        running, self._running = self._running, None
+        running = self._leave()
         if running is not None:
             died = ProcessDied(f"the handler's process {_how_it_ended(code, trouble)}")
             died.__cause__ = trouble
@@ -238,6 +239,7 @@ class ChildProcess:
             case {"read": [parent, name], "number": number}:
                 read = partial(self._read, self._running.call, UUID(parent), name)
                 reading = self._running.call.channel.in_file_thread(read)
+                self._reads.add(reading)
                 reading.add_done_callback(lambda done: self._on_loop(self._answer, number, done))
             case {"begun": _}:
                 self._has_loaded = True
@@ -251,6 +253,14 @@ class ChildProcess:
             case {"stopped": _}:
                 self._ended(asyncio.CancelledError(), is_clean=False)
 
+    def _leave(self) -> ProcessExecution | None:
+        """Return the handler that ran, which is over: nobody takes the files any more that it has asked for."""
+        running, self._running = self._running, None
+        for reading in self._reads:
+            reading.cancel()
+        self._reads.clear()
+        return running
+
     def _refuse(self, message: Message) -> None:
         """Refuse what a thread of an earlier handler says: it does not speak for the job that runs now."""
         if (number := message.get("number")) is not None:
@@ -258,7 +268,7 @@ class ChildProcess:
             self.send({"failed": number, "error": wire.pack_error(late)})
 
     def _ended(self, raised: Raised | None, *, is_clean: bool, outcome: Outcome | None = None) -> None:
-        running, self._running = self._running, None
+        running = self._leave()
         assert running is not None
         self._has_loaded = True
         running.outcome = outcome
@@ -286,7 +296,13 @@ class ChildProcess:
     def _read(self, call: Call, parent: UUID, name: str) -> str:
         """Put an artifact of a parent where the child can take it. The child never sees the storage's credentials."""
         path = wire.place_for_file(self._directory)
-        return str(save(call.channel.read_artifact(parent, name), path))
+        saved = str(save(call.channel.read_artifact(parent, name), path))
+        if self._running is None or self._running.call is not call:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # other files are there
+                self._directory.rmdir()
+            raise PermanentError("the handler has ended, nobody takes the file any more")
+        return saved
 
     def _taken(self, report: File) -> None:
         # A path that the handler gave is the handler's.
