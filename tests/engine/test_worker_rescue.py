@@ -338,6 +338,32 @@ def test_a_job_that_somebody_holds_is_rescued_when_it_is_free(
         assert fl.look(held).status == "queued"
 
 
+@pytest.mark.parametrize("way", ["lost", "leaves", "doubts"])
+def test_jobs_that_somebody_holds_keep_none_of_their_worker_s_waiting(
+    postgres_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """They filled each batch."""
+    for service in ("rescue", "claiming"):
+        monkeypatch.setattr(f"fairlane.engine.{service}._BATCH", 1)
+    with engine(postgres_url, clock=clock) as fl:
+        nothing(fl)
+        survivor = member(fl)
+        survivor.is_steady()
+        held, free = fl.give("work"), fl.give("work")
+        leaving = member(fl, "leaving")
+        leaving.claim()
+        with held_job(fl, held, jobs):
+            if way == "lost":
+                later(clock, LEASE + 0.1, survivor)
+                assert survivor.rescue.run_once() == 1
+            elif way == "leaves":
+                assert leaving.claims.leave() == 1
+            else:
+                assert leaving.claims.give_back(frozenset()) == 1
+                assert leaving.claims.is_unsure
+        assert [fl.look(one).status for one in (held, free)] == ["running", "queued"]
+
+
 def lease_of(fl: Engine, job: Job) -> UUID:
     mine = select(live.c.lease_token).where(live.c.organization_id == "acme", live.c.id == job.id)
     token: UUID = fl.database.read(lambda connection: connection.scalars(mine).one())

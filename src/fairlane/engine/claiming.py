@@ -8,7 +8,7 @@ transaction begins with the results that wait to be written, since each commit w
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +38,7 @@ from fairlane.store.statements.claim import Claimed, Wanted, claim_on
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import Beginning, RunningRow, begin_claim, counted, running_rows, running_rows_on
 from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory
 
@@ -117,12 +118,21 @@ class Claims:
         by an end that could not be written. Each begins anew.
         """
         self.is_unsure = False  # before: whoever doubts from here on is heard in the next round
+
+        def work(connection: Connection) -> list[Finished]:
+            done = list[Finished]()
+            for some in self._release(connection, known, _CUT_OFF):
+                done += some
+                if _changed(some):
+                    break
+            return done
+
         try:
-            done = self.database.write(lambda connection: self._release(connection, known, _CUT_OFF))
+            done = self.database.write(work)
         except BaseException:
             self.doubt()
             raise
-        if any(one.is_locked for one in done) or len(done) == _BATCH:
+        if any(one.is_locked for one in done) or len(done) >= _BATCH:
             self.doubt()
         return _changed(done)
 
@@ -136,30 +146,38 @@ class Claims:
         """
 
         def work(connection: Connection) -> int:
-            number = 0
             if lost:
                 mine = workers.running_jobs(connection, self.card.id, len(lost) + _BATCH)
                 held = [row for row in mine if row.lease_token in lost]
                 myself, random = LostWorker(self.card.id, self.card.name), Random()  # noqa: S311 - jitter, no secret
                 rescue_worker(connection, self.database.clock, random, myself, held, are_ours=self.lanes.are_ours)
-            while done := _changed(self._release(connection, frozenset(), _LEFT)):
-                number += done  # a batch at a time
+            number = sum(map(_changed, self._release(connection, frozenset(), _LEFT)))
             workers.remove(connection, self.card.id)
             return number
 
         return self.database.write(work)
 
-    def _release(self, connection: Connection, known: frozenset[UUID], reason: str) -> list[Finished]:
-        mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
-        ends = [
-            Finish(
-                row.organization_id, row.id, row.job_type, row.lease_token, Released(reason), Backoff(), self.card.name
-            )
-            for row in mine
-            if row.lease_token not in known
-        ]
-        now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
-        return finish(connection, now, ends, random, are_ours=self.lanes.are_ours)
+    def _release(self, connection: Connection, known: frozenset[UUID], reason: str) -> Iterator[list[Finished]]:
+        """Give back what is not known, a batch at a time."""
+
+        def end(mine: Sequence[AnyRow]) -> list[Finished]:
+            ends = [
+                Finish(
+                    row.organization_id,
+                    row.id,
+                    row.job_type,
+                    row.lease_token,
+                    Released(reason),
+                    Backoff(),
+                    self.card.name,
+                )
+                for row in mine
+                if row.lease_token not in known
+            ]
+            now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
+            return finish(connection, now, ends, random, are_ours=self.lanes.are_ours)
+
+        return workers.end_running(connection, self.card.id, len(known) + _BATCH, end)
 
     async def claim(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
         """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.

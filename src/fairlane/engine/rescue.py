@@ -1,6 +1,7 @@
 """Rescue: take back the jobs of workers whose lease has run out, or that nobody knows any more."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 from uuid import UUID
@@ -93,5 +94,11 @@ class Rescue:
         if lost is None or is_step or not self._heartbeat.may_rescue():
             return None
         self._rescuing = lost.id
-        held = workers.running_jobs(connection, lost.id, _BATCH)
-        return lost, workers.rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)
+        rescue = partial(workers.rescue_worker, connection, clock, self._random, lost, are_ours=self._are_ours)
+        done = list[Finished]()
+        for done in workers.end_running(connection, lost.id, _BATCH, rescue):
+            if any(one.transition is not None for one in done):
+                break
+        else:
+            workers.remove(connection, lost.id)
+        return lost, done

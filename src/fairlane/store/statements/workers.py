@@ -1,7 +1,7 @@
 """Workers and their leases: one heartbeat per worker keeps all of its jobs."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -176,7 +176,22 @@ def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorke
     return next((LostWorker(worker_id, str(worker_id)) for worker_id in ids), None)
 
 
-def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
+def end_running(
+    connection: Connection, worker_id: UUID, limit: int, end: Callable[[Sequence[AnyRow]], list[Finished]]
+) -> Iterator[list[Finished]]:
+    """End jobs that run under this worker, a batch at a time, and yield what became of each batch.
+
+    What stays, as somebody holds it, is passed over: else it would fill each batch, and keep the others waiting.
+    """
+    left, is_last = 0, False
+    while not is_last and (mine := running_jobs(connection, worker_id, limit, left)):
+        done = end(mine)
+        left += len(mine) - sum(not one.is_locked for one in done)
+        is_last = len(mine) < limit
+        yield done
+
+
+def running_jobs(connection: Connection, worker_id: UUID, limit: int, skip: int = 0) -> Sequence[AnyRow]:
     """Return keys and leases of jobs that run under this worker. Those rescued most come first, to be compared.
 
     Waits for a claim of the worker's own that is still open: one whose connection broke may be committed yet.
@@ -194,6 +209,7 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
         .where(_runs_under(worker_id))
         .order_by(live.c.rescue_count.desc(), live.c.organization_id, live.c.id)
         .limit(limit)
+        .offset(skip)
         .execution_options(fairlane_across="rescue")
     ).all()
 
