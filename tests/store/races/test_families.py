@@ -385,6 +385,16 @@ class TestCascade:
         scene.end(*run(scene, *parents))
         assert self.statuses(scene, [child, grandchild]) == [QUEUED, PENDING]
 
+    def test_a_long_chain_at_which_the_stage_has_not_looked_goes_down_to_its_last(self, scene: Scene):
+        """The job at which a look had stopped was live when it began, and its edge became watched: nobody told it."""
+        chain = [scene.submit()]
+        for _ in range(24):
+            chain.append(scene.submit(depends_on=[chain[-1]]))
+        fail(scene, chain[0])
+        while scene.stage():
+            pass
+        assert self.statuses(scene, chain) == [DEAD_LETTER] * 25
+
     def test_a_parent_that_fails_while_another_is_retried_is_not_forgotten(self, scene: Scene, race: Race):
         parents = [scene.submit() for _ in range(2)]
         child = scene.submit(depends_on=parents)

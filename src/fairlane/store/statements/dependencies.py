@@ -279,9 +279,10 @@ def look_at_new_edges(
     pages = {one: _new_edges(connection, one, after.get(one), share) for one in organizations}
     for organization, edges in pages.items():
         parents = _lock_free_parents(connection, organization, {edge.parent_id for edge in edges})
-        settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
+        # First: who ends by what is settled here is no longer live, and its edges may be left for the next look.
         lives = [parent.id for parent in parents if parent.status not in TERMINAL]
         _watch(connection, organization, lives, [edge.job_id for edge in edges])
+        settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
     looked_at = [edge for edges in pages.values() for edge in edges]
     last = {one: edges[-1] for one, edges in pages.items() if len(edges) == share}
     return Looked(len(looked_at) - _still_new(connection, looked_at), last)
