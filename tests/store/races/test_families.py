@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, text, update
+from sqlalchemy import Connection, create_engine, event, select, text, update
 
 from fairlane import Job, JobStatus, StorageUnavailable, Submission
 from fairlane.domain.statuses import EdgeState
@@ -242,6 +243,11 @@ def rows_written(database: Database) -> Iterator[list[int]]:
     event.remove(database.engine, "commit", commits)
 
 
+def edges_settled(scene: Scene) -> int:
+    settled = job_parents.c.state == EdgeState.SETTLED
+    return len(scene.write(lambda connection: connection.execute(select(job_parents).where(settled)).all()))
+
+
 class TestManyChildren:
     @pytest.mark.slow
     def test_an_end_settles_one_batch_of_children_and_the_stage_the_others(self, scene: Scene):
@@ -261,6 +267,21 @@ class TestManyChildren:
     def test_no_transaction_writes_more_rows_where_there_are_more_children(self, scene: Scene, end: str):
         """Else one parent with 200,000 holds up whatever else the same worker, or SQLite's one writer, has to do."""
         assert most_rows(scene, end, children=600) == most_rows(scene, end, children=1_100)
+
+    @pytest.mark.slow
+    def test_parents_that_end_together_settle_so_many_edges_and_the_stage_the_others(self, scene: Scene):
+        """A batch of children with hundreds of such parents held up all other ends, or all due jobs, for seconds."""
+        parents = scene.fl.submit_many([Submission("report", organization="acme") for _ in range(100)])
+        wanted = [Submission("report", organization="acme", depends_on=parents) for _ in range(110)]
+        children = scene.fl.submit_many(wanted)
+        while scene.stage():
+            pass  # the edges become watched
+        scene.end(*run(scene, *parents))
+        settled = [0, edges_settled(scene)]
+        while scene.stage():
+            settled.append(edges_settled(scene))
+        assert all(0 < after - before <= 5_000 for before, after in pairwise(settled))
+        assert {tuple(steps(scene.fl, child)) for child in children} == {(PENDING, QUEUED)}
 
     @pytest.mark.slow
     def test_a_parent_that_is_retried_before_all_its_children_were_told_has_them_wait_again(self, scene: Scene):

@@ -7,7 +7,8 @@ The races, and what closes each:
 * *A child is revived beside a finishing parent.* The revival holds the child's lock, so the finish leaves the edge
   for `stage`; or it waits for the finish and then reads what that left.
 * *A parent has more children than a batch.* Its end settles a batch and marks one edge of the others `new`. `stage`
-  goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children.
+  goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children,
+  nor, as it stops at `_EDGES`, with the parents that end together.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and
   the parent's live row `has_children`. From then on whoever ends the parent sees the edge, since `settle` is a
@@ -48,6 +49,7 @@ from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
 _WAVES = 9  # generations that one transaction settles
+_EDGES: Final = 5000  # that it settles: each of a batch of children may have hundreds of parents that ended together
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
 _EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
@@ -79,21 +81,28 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 """).execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
 
 
-def settle(connection: Connection, now: datetime, parents: Iterable[Ended]) -> set[Key]:
+def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edges: int = _EDGES) -> set[Key]:
     """Count the ended jobs' edges, make their children ready or take them down, and go on with those that ended by it.
 
     A long chain is left for `stage` after some generations: who cancels its head waits for no more.
+
+    Args:
+        edges: how many to settle; each organization has an equal part of what is left. The others are left for `stage`.
 
     Returns:
         Those of the jobs that had children to tell: some may be ready now.
     """
     told = wave = _with_children(connection, list(parents))
     generation = 0
-    while wave and generation < _WAVES:
+    while wave and generation < _WAVES and edges > 0:
         generation += 1
         ends: list[Ended] = []
-        for organization, those in _by_organization(wave):
-            ends += _settle_children(connection, now, organization, those)
+        families = _by_organization(wave)
+        share = max(edges // len(families), 1)
+        for organization, those in families:
+            ended_by_it, settled = _settle_children(connection, now, organization, those, share)
+            ends += ended_by_it
+            edges -= settled
         wave = _with_children(connection, ends)
     for organization, those in _by_organization(wave):
         _leave_for_stage(connection, organization, those)
@@ -117,40 +126,45 @@ def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[End
 
 
 def _settle_children(
-    connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended]
-) -> list[Ended]:
-    """Settle up to a batch of children. Those beyond, and those that somebody holds, are left for `stage`."""
-    batch = _free_children(connection, organization, parents)
+    connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended], limit: int
+) -> tuple[list[Ended], int]:
+    """Settle so many edges of up to a batch of children. What is beyond, or is held, is left for `stage`.
+
+    Returns:
+        The children that ended by it, and how many edges were settled.
+    """
+    batch = _free_children(connection, organization, parents, min(limit, _BATCH))
     # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
     locked = lock(connection, organization, batch, skip_locked=True)
-    by_child = _settle_edges(connection, organization, parents, sorted(locked))
+    by_child = _settle_edges(connection, organization, parents, sorted(locked), limit)
     _leave_for_stage(connection, organization, parents)
     told = [locked[child] for child in sorted(by_child) if locked[child].status == JobStatus.PENDING]
     _set_unmet(connection, organization, {child.id: child.unmet_parents - len(by_child[child.id]) for child in told})
     changes = [change for child in told if (change := _change(child, by_child[child.id], now)) is not None]
     write_all(connection, now, changes)
-    return [
+    ends = [
         Ended(organization, one.job_id, locked[one.job_id].job_type, one.transition.target)
         for one in changes
         if one.transition.target in TERMINAL
     ]
+    return ends, sum(map(len, by_child.values()))
 
 
-def _free_children(connection: Connection, organization: str, parents: Iterable[UUID]) -> set[UUID]:
-    """Lock a batch of children with edges that are not settled, those of new edges first, and return them.
+def _free_children(connection: Connection, organization: str, parents: Iterable[UUID], limit: int) -> set[UUID]:
+    """Lock so many children with edges that are not settled, those of new edges first, and return them.
 
     So `stage` settles what it has looked at. What somebody holds is passed over here, before the batch is full: else
     so many rows that are held would keep all behind them.
     """
     edge = job_parents.alias("edge")
     is_free = _is_free(live, edge) | (_is_free(ended, edge) & _is_free(jobs, edge))
-    found: list[UUID] = []
+    found: set[UUID] = set()
     for state in _UNSETTLED:  # each is a probe of the index, which passes over settled edges
         its = edge.c.parent_id.in_(list(parents)) & (edge.c.state == state)
         mine = select(edge.c.job_id).where(edge.c.organization_id == organization, its)
-        free = mine.where(_is_free(jobs, edge, shares=True), is_free).limit(_BATCH - len(found))
-        found += connection.scalars(free.with_for_update(key_share=True, skip_locked=True))
-    return set(found)
+        free = mine.where(_is_free(jobs, edge, shares=True), is_free).limit(limit - len(found))
+        found.update(connection.scalars(free.with_for_update(key_share=True, skip_locked=True)))
+    return found
 
 
 def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnElement[bool]:
@@ -160,13 +174,18 @@ def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnE
 
 
 def _settle_edges(
-    connection: Connection, organization: str, parents: dict[UUID, Ended], children: Sequence[UUID]
+    connection: Connection, organization: str, parents: dict[UUID, Ended], children: Sequence[UUID], limit: int
 ) -> dict[UUID, list[Ended]]:
-    """Mark these edges settled; which of its parents that newly tells each child. Once per edge, whoever races."""
-    edges = _turn(connection, organization, parents, _UNSETTLED, EdgeState.SETTLED, children)
+    """Mark so many of these edges settled, new ones first; which of its parents that newly tells each child.
+
+    Once per edge, whoever races.
+    """
     told: dict[UUID, list[Ended]] = defaultdict(list)
-    for edge in edges:
-        told[edge.job_id].append(parents[edge.parent_id])
+    for state in _UNSETTLED:
+        edges = _turn(connection, organization, parents, children, (state, EdgeState.SETTLED), limit)
+        limit -= len(edges)
+        for edge in edges:
+            told[edge.job_id].append(parents[edge.parent_id])
     return told
 
 
@@ -190,24 +209,23 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
         .scalar_subquery()
     )
     mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(parents))
-    # Apart: else PostgreSQL compares all edges of the organization with it.
-    found = select(first.label("job_id"), jobs.c.id.label("parent_id")).where(mine).cte("found")
-    found = found.prefix_with("MATERIALIZED")
-    connection.execute(_set_state(organization, select(found.c.job_id, found.c.parent_id), EdgeState.NEW))
+    found = select(first.label("job_id"), jobs.c.id.label("parent_id")).where(mine)
+    connection.execute(_set_state(organization, found, EdgeState.NEW))
 
 
 def _turn(
     connection: Connection,
     organization: str,
     parents: Iterable[UUID],
-    before: Collection[EdgeState],
-    after: EdgeState,
     children: Sequence[UUID],
+    states: tuple[EdgeState, EdgeState],
+    limit: int | None = None,
 ) -> Sequence[AnyRow]:
-    """Set the state of edges from these parents to these children, and return the edges.
+    """Set the state of edges from these parents to these children from one to the other, and return the edges.
 
     An edge that somebody holds stays as it is: only a session of the application holds one without its child.
     """
+    before, after = states
     edge = job_parents.alias("edge")
     free = (
         select(edge.c.job_id, edge.c.parent_id)
@@ -215,15 +233,19 @@ def _turn(
             edge.c.organization_id == organization,
             edge.c.parent_id.in_(list(parents)),
             edge.c.job_id.in_(children),
-            edge.c.state.in_(before),
+            edge.c.state == before,
         )
+        .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
     return connection.execute(_set_state(organization, free, after).returning(*_EDGE)).all()
 
 
 def _set_state(organization: str, edges: Select[tuple[UUID, UUID]], state: EdgeState) -> Update:
-    mine = (job_parents.c.organization_id == organization) & tuple_(*_EDGE).in_(edges)
+    # Apart: else PostgreSQL compares all edges of the organization with it, or reads it again, past what it has set.
+    found = edges.cte("found").prefix_with("MATERIALIZED")
+    keys = select(found.c.job_id, found.c.parent_id)
+    mine = (job_parents.c.organization_id == organization) & tuple_(*_EDGE).in_(keys)
     return update(job_parents).where(mine).values(state=state)
 
 
@@ -275,14 +297,16 @@ def look_at_new_edges(
         after: from which edge on to look, by organization; the others from their first.
     """
     organizations = connection.scalars(_WITH_NEW_EDGES).all()
-    share = max(limit // max(len(organizations), 1), 1)
+    among = max(len(organizations), 1)
+    share = max(limit // among, 1)
     pages = {one: _new_edges(connection, one, after.get(one), share) for one in organizations}
     for organization, edges in pages.items():
         parents = _lock_free_parents(connection, organization, {edge.parent_id for edge in edges})
         # First: who ends by what is settled here is no longer live, and its edges may be left for the next look.
         lives = [parent.id for parent in parents if parent.status not in TERMINAL]
         _watch(connection, organization, lives, [edge.job_id for edge in edges])
-        settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
+        over = [parent for parent in parents if parent.status in TERMINAL]
+        settle(connection, now, over, max(_EDGES // among, 1))
     looked_at = [edge for edges in pages.values() for edge in edges]
     last = {one: edges[-1] for one, edges in pages.items() if len(edges) == share}
     return Looked(len(looked_at) - _still_new(connection, looked_at), last)
@@ -337,7 +361,7 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID], ch
         return
     mine = (live.c.organization_id == organization, live.c.id.in_(parent_ids), ~live.c.has_children)
     connection.execute(update(live).where(*mine).values(has_children=True))
-    _turn(connection, organization, parent_ids, [EdgeState.NEW], EdgeState.WATCHED, children)
+    _turn(connection, organization, parent_ids, children, (EdgeState.NEW, EdgeState.WATCHED))
 
 
 def watched_edges(connection: Connection, after: EdgeKey | None, limit: int) -> list[EdgeKey]:
