@@ -415,6 +415,28 @@ async def test_nobody_overtakes_who_waits(narrow: ProcessExecutor) -> None:
     assert entered == sorted(entered)
 
 
+def begin_of(organization: str, executor: ProcessExecutor, handler: Callable[..., Any], **parameters: object) -> Begun:
+    attempt = call(handler, parameters, isolation=Isolation.PROCESS)
+    return Begun(executor, attempt._replace(facts=attempt.facts._replace(organization=organization)))
+
+
+@pytest.mark.slow
+async def test_an_organization_whose_runs_end_their_children_pays_for_them_while_it_can(
+    narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All waited in one line, and the next run of that organization took each child that another one had freed."""
+    ending = [begin_of("evil", narrow, handlers.leave_process, how="returns") for _ in range(4)]
+    before = [one for one in ending if one.execution.entered is not None]
+    neighbours = begin_of("good", narrow, handlers.pid)
+    pid = await end_of(neighbours)
+    entered = [one for one in ending if one.execution.entered and one.execution.entered < neighbours.execution.entered]
+    assert len(entered) <= len(before) + 1
+    assert await end_of(begin_of("good", narrow, handlers.pid)) == pid
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    *_, last_new, last = [await end_of(one) for one in ending]
+    assert last_new != last == pid
+
+
 async def test_while_the_system_has_no_more_processes_those_that_there_are_do_it(
     narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

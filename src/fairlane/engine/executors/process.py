@@ -5,8 +5,12 @@ the two sides say to each other is in `wire`, the other side is `child`.
 
 To come up a child imports the application, which keeps a core busy for a second or so. If all that are needed came up
 together, the first would be there when the last is, and by then it could have run all of the short handlers. So only as
-many come up at once as there are cores; other handlers wait for whichever child is free first. But one that hangs in an
-import must not hold up the others: while any wait, one child more comes up each second.
+many come up at once as there are cores; other handlers wait, and their organizations take turns. But one that hangs in
+an import must not hold up the others: while any wait, one child more comes up each second.
+
+A run that leaves a process or a limit, or that is stopped, ends its child. While any wait, its organization pays for
+that: it has a new child come up at its turn, and takes no idle one that another organization had before. But no more
+children are kept than there are slots, nor than the system gives.
 """
 
 import asyncio
@@ -19,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -134,6 +138,7 @@ class ChildProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._directory = Path(tempfile.gettempdir(), f"fairlane-{uuid4().hex}")
         self.came_up = False
+        self.organization: str | None = None  # of its latest run
         self._has_loaded = False  # the application: that takes most of the time until the first handler begins
         self._process, connection, self._lifeline = _spawn()
         self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": os.environ.get("PYTHONPATH")})
@@ -152,6 +157,7 @@ class ChildProcess:
     def run(self, running: ProcessExecution, run: int, start: bytes) -> None:
         """Run a handler, by the message `start`; everything that the child says of it bears the number `run`."""
         self._running, self._run = running, run
+        self.organization = running.call.facts.organization
         self._write(start)
 
     def send(self, message: Message) -> None:
@@ -341,7 +347,9 @@ class ProcessExecutor(Executor):
         self._slots = slots
         self._children: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
-        self._waiting: deque[ProcessExecution] = deque()  # for a child; some may be over by now
+        # Who wait for a child, by organization, the next one first; some may be over by now.
+        self._waiting: dict[str, deque[ProcessExecution]] = {}
+        self._owed = Counter[str]()  # children that an organization's runs ended, less those that came up for it
         self._growing: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._stopped = False
@@ -362,7 +370,7 @@ class ProcessExecutor(Executor):
             self._growing.cancel()
             self._growing = None
         while self._waits():
-            self._waiting.popleft().abandon()
+            self._take(next(iter(self._waiting))).abandon()
         children = tuple(self._children)
         for child in children:
             child.dismiss()
@@ -370,7 +378,7 @@ class ProcessExecutor(Executor):
         await asyncio.gather(*(child.ended for child in children), return_exceptions=True)
 
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
-        """Begin to run a handler, in an idle child, a new one, or the one that is free first.
+        """Begin to run a handler, in an idle child or a new one, when it is its organization's turn.
 
         It ends with NotBegun if the system has no process to give. Raises ConfigurationError if it can't be imported,
         and PermanentError if its facts are too long for a message.
@@ -391,15 +399,37 @@ class ProcessExecutor(Executor):
             times=2,  # quotes in results, which are texts in this text, are escaped
         )
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
-        self._waiting.append(execution)
+        self._waiting.setdefault(call.facts.organization, deque()).append(execution)
         self._grow()
         return execution
 
     def _waits(self) -> bool:
         """Return True if any waits for a child; those in front that are over are forgotten."""
-        while self._waiting and self._waiting[0].is_over:
-            self._waiting.popleft()
+        for organization, line in tuple(self._waiting.items()):
+            while line and line[0].is_over:
+                line.popleft()
+            if not line:
+                del self._waiting[organization]
         return bool(self._waiting)
+
+    def _take(self, organization: str) -> ProcessExecution:
+        """Take the organization's next one; those behind it wait behind the other organizations."""
+        line = self._waiting.pop(organization)
+        taken = line.popleft()
+        if line:
+            self._waiting[organization] = line
+        return taken
+
+    def _whose_turn(self, *, may_come_up: bool) -> str | None:
+        """Return the first organization that can be given a child now."""
+        if not self._waits():
+            self._owed.clear()
+        return next((one for one in self._waiting if may_come_up or self._idle_for(one)), None)
+
+    def _idle_for(self, organization: str) -> ChildProcess | None:
+        """Return an idle child that the organization may have: its own, while it owes any."""
+        owes = self._owed[organization] and len(self._children) < self._slots
+        return next((one for one in reversed(self._idle) if not owes or one.organization == organization), None)
 
     def _coming_up(self) -> int:
         return sum(child.is_loading for child in self._children)
@@ -407,17 +437,21 @@ class ProcessExecutor(Executor):
     def _grow(self, least: int = 0) -> None:
         """Have those that wait begin, in idle children and in as many new ones as may come up: `least` in any case."""
         at_once = max(_AT_ONCE, least)
-        while self._waits() and (self._idle or self._coming_up() < at_once):
+        while (organization := self._whose_turn(may_come_up=self._coming_up() < at_once)) is not None:
             try:
-                child = self._idle.pop() if self._idle else self._launch()
+                child = self._idle_for(organization) or self._launch(organization)
             except OSError as error:
-                first = self._waiting[0]
+                if self._idle:
+                    self._owed.clear()  # there is nothing to pay with
+                    continue
+                first = min((line[0] for line in self._waiting.values()), key=lambda one: one.queued)
                 if self._children and time.monotonic() - first.queued <= START_LIMIT:
                     break  # one of these will do it, unless they are taken for long
-                self._waiting.popleft()
-                first.tell(None, NotBegun(str(error)))
+                self._take(first.call.facts.organization).tell(None, NotBegun(str(error)))
             else:
-                self._waiting.popleft().enter(child)
+                with suppress(ValueError):
+                    self._idle.remove(child)
+                self._take(organization).enter(child)
         if self._waits() and self._growing is None:
             self._growing = asyncio.get_running_loop().call_later(_HANGS_AFTER, self._grow_by_one)
 
@@ -425,9 +459,11 @@ class ProcessExecutor(Executor):
         self._growing = None
         self._grow(self._coming_up() + 1)
 
-    def _launch(self) -> ChildProcess:
+    def _launch(self, organization: str | None = None) -> ChildProcess:
         child = ChildProcess(self._on_idle, self._on_end)
         self._children.add(child)
+        if organization is not None and self._owed[organization]:
+            self._owed[organization] -= 1
         return child
 
     def _warm_up(self) -> None:
@@ -445,6 +481,8 @@ class ProcessExecutor(Executor):
             self._idle.remove(child)
         if self._stopped:
             return
+        if child.organization is not None:
+            self._owed[child.organization] += 1
         self._grow()
         # One that never came up is not replaced unasked: the next would do no better, and so for ever.
         if child.came_up and not self._idle and not self._waits() and len(self._children) < self._slots:
