@@ -651,6 +651,8 @@ async def test_a_parents_file_that_comes_too_late_is_left_nowhere(executor: Proc
         begun.interrupt(Interruption.CANCEL)
         begun.abandon()
         await child.ended
+        with pytest.raises(Abandoned):
+            await end_of(begun)
     assert channel.file.cancelled()
     with pytest.raises(PermanentError, match="nobody takes the file"):
         read()  # a thread was at it already
