@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -349,7 +349,7 @@ class ProcessExecutor(Executor):
         self._idle: list[ChildProcess] = []
         # Who wait for a child, by organization, the next one first; some may be over by now.
         self._waiting: dict[str, deque[ProcessExecution]] = {}
-        self._owed = Counter[str]()  # children that an organization's runs ended, less those that came up for it
+        self._owing = set[str]()  # organizations a run of which ended its child, while others waited
         self._growing: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._stopped = False
@@ -423,12 +423,12 @@ class ProcessExecutor(Executor):
     def _whose_turn(self, *, may_come_up: bool) -> str | None:
         """Return the first organization that can be given a child now."""
         if not self._waits():
-            self._owed.clear()
+            self._owing.clear()
         return next((one for one in self._waiting if may_come_up or self._idle_for(one)), None)
 
     def _idle_for(self, organization: str) -> ChildProcess | None:
-        """Return an idle child that the organization may have: its own, while it owes any."""
-        owes = self._owed[organization] and len(self._children) < self._slots
+        """Return an idle child that the organization may have: its own, while it owes one."""
+        owes = organization in self._owing and len(self._children) < self._slots
         return next((one for one in reversed(self._idle) if not owes or one.organization == organization), None)
 
     def _coming_up(self) -> int:
@@ -439,10 +439,10 @@ class ProcessExecutor(Executor):
         at_once = max(_AT_ONCE, least)
         while (organization := self._whose_turn(may_come_up=self._coming_up() < at_once)) is not None:
             try:
-                child = self._idle_for(organization) or self._launch(organization)
+                child = self._idle_for(organization) or self._launch()
             except OSError as error:
                 if self._idle:
-                    self._owed.clear()  # there is nothing to pay with
+                    self._owing.clear()  # there is nothing to pay with
                     continue
                 first = min((line[0] for line in self._waiting.values()), key=lambda one: one.queued)
                 if self._children and time.monotonic() - first.queued <= START_LIMIT:
@@ -459,11 +459,9 @@ class ProcessExecutor(Executor):
         self._growing = None
         self._grow(self._coming_up() + 1)
 
-    def _launch(self, organization: str | None = None) -> ChildProcess:
+    def _launch(self) -> ChildProcess:
         child = ChildProcess(self._on_idle, self._on_end)
         self._children.add(child)
-        if organization is not None and self._owed[organization]:
-            self._owed[organization] -= 1
         return child
 
     def _warm_up(self) -> None:
@@ -482,7 +480,7 @@ class ProcessExecutor(Executor):
         if self._stopped:
             return
         if child.organization is not None:
-            self._owed[child.organization] += 1
+            self._owing.add(child.organization)
         self._grow()
         # One that never came up is not replaced unasked: the next would do no better, and so for ever.
         if child.came_up and not self._idle and not self._waits() and len(self._children) < self._slots:
