@@ -85,7 +85,7 @@ class Scheduler:
     def _see_to(self, schedule: AnyRow) -> int:
         was_prepared = False
         try:
-            ready = self._ticks.prepare(self._database, schedule)
+            ready = self._ticks.prepare(self._database, schedule, by_handler=False)
             was_prepared = True
             done, news = self._database.write(
                 lambda connection: self._tick(connection, schedule, ready), lock_seconds=_LOCK_WAIT

@@ -32,18 +32,19 @@ class Ticks:
         self._submitter = submitter
         self._keyring = keyring
 
-    def prepare(self, database: Database, schedule: AnyRow) -> Ready:
+    def prepare(self, database: Database, schedule: AnyRow, *, by_handler: bool = True) -> Ready:
         """Ask and check before the transaction what it needs; this holds for a schedule that `is_same` there.
 
-        The handler's own validators check the parameters when the job starts, since one that never returns would keep
-        the ticks of all organizations waiting.
+        Args:
+            by_handler: whether the handler's own types and validators check the parameters. If not, they do when the
+                job starts: in the scheduler one that never returns would keep the ticks of all organizations waiting.
 
         Raises:
             InstallationError: its parameters can't be opened.
         """
         of = schedule.organization_id
         parameters = database.look(lambda connection: opened(self._keyring, connection, schedule), of=of)
-        return self._submitter.prepare([_of_row(schedule, parameters, None)], database, by_handler=False)
+        return self._submitter.prepare([_of_row(schedule, parameters, None)], database, by_handler=by_handler)
 
     def submit(
         self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Ready
