@@ -133,10 +133,10 @@ def _settle_children(
     Returns:
         The children that ended by it, and how many edges were settled.
     """
-    batch = _free_children(connection, organization, parents, min(limit, _BATCH))
+    batch, states = _free_children(connection, organization, parents, min(limit, _BATCH))
     # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
     locked = lock(connection, organization, batch, skip_locked=True)
-    by_child = _settle_edges(connection, organization, parents, sorted(locked), limit)
+    by_child = _settle_edges(connection, organization, parents, sorted(locked), states, limit)
     _leave_for_stage(connection, organization, parents)
     told = [locked[child] for child in sorted(by_child) if locked[child].status == JobStatus.PENDING]
     _set_unmet(connection, organization, {child.id: child.unmet_parents - len(by_child[child.id]) for child in told})
@@ -150,21 +150,26 @@ def _settle_children(
     return ends, sum(map(len, by_child.values()))
 
 
-def _free_children(connection: Connection, organization: str, parents: Iterable[UUID], limit: int) -> set[UUID]:
-    """Lock so many children with edges that are not settled, those of new edges first, and return them.
+def _free_children(
+    connection: Connection, organization: str, parents: Iterable[UUID], limit: int
+) -> tuple[set[UUID], list[EdgeState]]:
+    """Lock so many children with edges that are not settled, those of new edges first; they, and the edges' states.
 
     So `stage` settles what it has looked at. What somebody holds is passed over here, before the batch is full: else
     so many rows that are held would keep all behind them.
     """
     edge = job_parents.alias("edge")
     is_free = _is_free(live, edge) | (_is_free(ended, edge) & _is_free(jobs, edge))
-    found: set[UUID] = set()
+    found, states = set[UUID](), list[EdgeState]()
     for state in _UNSETTLED:  # each is a probe of the index, which passes over settled edges
         its = edge.c.parent_id.in_(list(parents)) & (edge.c.state == state)
         mine = select(edge.c.job_id).where(edge.c.organization_id == organization, its)
         free = mine.where(_is_free(jobs, edge, shares=True), is_free).limit(limit - len(found))
-        found.update(connection.scalars(free.with_for_update(key_share=True, skip_locked=True)))
-    return found
+        some = connection.scalars(free.with_for_update(key_share=True, skip_locked=True)).all()
+        found.update(some)
+        if some or len(found) >= limit:
+            states.append(state)
+    return found, states
 
 
 def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnElement[bool]:
@@ -174,14 +179,19 @@ def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnE
 
 
 def _settle_edges(
-    connection: Connection, organization: str, parents: dict[UUID, Ended], children: Sequence[UUID], limit: int
+    connection: Connection,
+    organization: str,
+    parents: dict[UUID, Ended],
+    children: Sequence[UUID],
+    states: Sequence[EdgeState],
+    limit: int,
 ) -> dict[UUID, list[Ended]]:
     """Mark so many of these edges settled, new ones first; which of its parents that newly tells each child.
 
     Once per edge, whoever races.
     """
     told: dict[UUID, list[Ended]] = defaultdict(list)
-    for state in _UNSETTLED:
+    for state in states:
         edges = _turn(connection, organization, parents, children, (state, EdgeState.SETTLED), limit)
         limit -= len(edges)
         for edge in edges:
