@@ -311,7 +311,7 @@ def test_a_revival_looks_up_each_generation_before_statistics_are_gathered(postg
     database.close()
 
     looks = [plan for way in found for plan in way if "caused_by" in plan]
-    assert len(looks) == 4, "for what is below and for what is left, planned both ways"
+    assert len(looks) == 14, "six for what is below, up to a hundred, and one for what is left, planned both ways"
     for plan in looks:
         assert re.search(
             r"Index Scan using fairlane_dead_letters_cause.*\n"

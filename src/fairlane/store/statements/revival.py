@@ -7,6 +7,7 @@ forgets none. The row is the parent's: it stays where a child is deleted, decide
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs
 
 _BATCH: Final = 500  # parents that one transaction looks at
 _CHILDREN: Final = 100  # that it revives
+_FEW: Final = 5  # of them that it looks for first
 _EDGES: Final = 5000  # of theirs, after which it revives no more: each is locked and written anew
 
 # One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
@@ -105,17 +107,19 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
     """Lock dead letters below these parents, nearest first, but for those about which a person has decided.
 
-    They are fetched one by one, since each that is fetched is locked with all its edges.
+    Each is locked with all its edges. So few are looked for first, and twice as many as long as these have few.
     """
     below = _about(engine_of(connection).statement("dead_letters_below"), organization, parents)
-    typed = below.bindparams(limit=_CHILDREN).columns(job_id=Uuid(), caused_by=Uuid(), edges=Integer())
-    found: list[AnyRow] = []
-    with connection.execute(typed, execution_options={"yield_per": 1}) as rows:
-        edges = 0
-        while edges < _EDGES and (row := rows.fetchone()) is not None:
-            found.append(row)
-            edges += row.edges
-    return found
+    typed = below.columns(job_id=Uuid(), caused_by=Uuid(), edges=Integer())
+    limit = _FEW
+    while True:
+        found = connection.execute(typed, {"limit": limit}).all()
+        edges = sum(row.edges for row in found)
+        if len(found) < limit or limit == _CHILDREN or edges >= _EDGES:
+            break
+        limit = min(2 * limit, _CHILDREN)
+    before = accumulate((row.edges for row in found), initial=0)
+    return [row for row, number in zip(found, before, strict=False) if number < _EDGES]
 
 
 def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
