@@ -110,14 +110,14 @@ which are among the tests of `make test-all`. What they and `make test-faults` p
 [Contributing](../CONTRIBUTING.md#how-the-tests-are-laid-out).
 
 The million below is older than [three tables](architecture.md#three-tables) for a job's life. Two millions since then
-failed by these rules, both on 2026-12-02: at commit 52c99c6e, and at 02adb371 with seed 174368. Their two cores had other
-work beside them, at a load up to 25. No job was lost, and none was missing in 121,000 and 118,000 looks. No job was taken
-from a healthy worker, and no other promise was broken. But of 10,762 and 12,116 second effects 48 and 28 counted as
-unexplained. Those that were listed, 20 each, had their fault too late: most of their workers were killed 3 to 4 seconds
-after them, one 8, and had not written the ends before. In the second storm two late effects counted as zombies. Their
-workers had met slow or half-open connections until 4.4 s before, or 1.3 s, while PostgreSQL restarted three times.
-Nothing that a lost attempt wrote stood in the database. And a spared worker grew by 10.1 % in half an hour, from 121 to
-134 MiB. In the second storm it was 8.5 %, or 11.1 % of what no file is behind, up to 128 MiB.
+failed by these rules, both on 2026-12-02: at commit 52c99c6e, and at 02adb371 with seed 174368. Their two cores had
+other work beside them, at a load up to 25. No job was lost, and none was missing in 121,000 and 118,000 looks. No job
+was taken from a healthy worker, and no other promise was broken. But of 10,762 and 12,116 second effects 48 and 28
+counted as unexplained. Those that were listed, 20 each, had their fault too late: most of their workers were killed 3
+to 4 seconds after them, one 8, and had not written the ends before. In the second storm two late effects counted as
+zombies. Their workers had met slow or half-open connections until 4.4 s before, or 1.3 s, while PostgreSQL restarted
+three times. Nothing that a lost attempt wrote stood in the database. And a spared worker grew by 10.1 % in half an
+hour, from 121 to 134 MiB. In the second storm it was 8.5 %, or 11.1 % of what no file is behind, up to 128 MiB.
 """
 _MUST_BE_NONE: Final = {
     "lost": "lost",
