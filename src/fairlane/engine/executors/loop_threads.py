@@ -29,7 +29,7 @@ _numbers = count(1)
 
 
 class Life:
-    """When a job's handler has ended, by `time.monotonic()`, and how long its type lets one run.
+    """Tell when a job's handler has ended, by `time.monotonic()`, and how long its type lets one run.
 
     It refers to nothing: a task, a timer or a connection may keep it, and so keeps no job.
     """

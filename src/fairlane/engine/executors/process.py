@@ -132,7 +132,8 @@ class ChildProcess:
         self._running: ProcessExecution | None = None
         self._run = 0
         self._outbox: list[bytes] = []
-        self._reads: set[Future[str]] = set()  # of parents' files, for the handler that runs
+        # Of parents' files, for the handler that runs; on the loop's thread.
+        self._reads: set[Future[Any] | asyncio.Future[Any]] = set()
         self._room = asyncio.Event()  # for more of what its handler reports
         self._room.set()
         self._writer: asyncio.StreamWriter | None = None
@@ -321,6 +322,7 @@ class ChildProcess:
             remove()
 
     def _answer(self, number: int, future: "Future[Any] | asyncio.Future[Any]") -> None:
+        self._reads.discard(future)
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is not None:
             self.send({"failed": number, "error": wire.pack_error(error)})

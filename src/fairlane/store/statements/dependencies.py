@@ -8,7 +8,7 @@ The races, and what closes each:
   for `stage`; or it waits for the finish and then reads what that left.
 * *A parent has more children than a batch.* Its end settles a batch and marks one edge of the others `new`. `stage`
   goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children,
-  nor, as it stops at `_EDGES`, with the parents that end together.
+  nor, as it stops at `EDGES`, with the parents that end together.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and
   the parent's live row `has_children`. From then on whoever ends the parent sees the edge, since `settle` is a
@@ -49,7 +49,7 @@ from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
 _WAVES = 9  # generations that one transaction settles
-_EDGES: Final = 5000  # that it settles: each of a batch of children may have hundreds of parents that ended together
+EDGES: Final = 5000  # that it writes: each of a batch of children may have hundreds of parents that ended together
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
 _EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
 
@@ -81,7 +81,7 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 """).execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
 
 
-def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edges: int = _EDGES) -> set[Key]:
+def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edges: int = EDGES) -> set[Key]:
     """Count the ended jobs' edges, make their children ready or take them down, and go on with those that ended by it.
 
     A long chain is left for `stage` after some generations: who cancels its head waits for no more.
@@ -186,10 +186,7 @@ def _settle_edges(
     states: Sequence[EdgeState],
     limit: int,
 ) -> dict[UUID, list[Ended]]:
-    """Mark so many of these edges settled, new ones first; which of its parents that newly tells each child.
-
-    Once per edge, whoever races.
-    """
+    """Mark so many of these edges settled, each once; return which of its parents that newly tells each child."""
     told: dict[UUID, list[Ended]] = defaultdict(list)
     for state in states:
         edges = _turn(connection, organization, parents, children, (state, EdgeState.SETTLED), limit)
@@ -316,7 +313,7 @@ def look_at_new_edges(
         lives = [parent.id for parent in parents if parent.status not in TERMINAL]
         _watch(connection, organization, lives, [edge.job_id for edge in edges])
         over = [parent for parent in parents if parent.status in TERMINAL]
-        settle(connection, now, over, max(_EDGES // among, 1))
+        settle(connection, now, over, max(EDGES // among, 1))
     looked_at = [edge for edges in pages.values() for edge in edges]
     last = {one: edges[-1] for one, edges in pages.items() if len(edges) == share}
     return Looked(len(looked_at) - _still_new(connection, looked_at), last)

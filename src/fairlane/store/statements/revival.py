@@ -17,13 +17,13 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, EdgeState, JobStatus, Resolution
 from fairlane.store.engine import engine_of
 from fairlane.store.sql import is_row, upsert
+from fairlane.store.statements.dependencies import EDGES
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
 _BATCH: Final = 500  # parents that one transaction looks at
 _CHILDREN: Final = 100  # that it revives
 _FEW: Final = 5  # of them that it looks for first
-_EDGES: Final = 5000  # of theirs, after which it revives no more: each is locked and written anew
 
 # One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
 # of, and what is decided by an expression is looked for in no index of decisions.
@@ -115,11 +115,11 @@ def _lock_below(connection: Connection, organization: str, parents: Collection[U
     while True:
         found = connection.execute(typed, {"limit": limit}).all()
         edges = sum(row.edges for row in found)
-        if len(found) < limit or limit == _CHILDREN or edges >= _EDGES:
+        if len(found) < limit or limit == _CHILDREN or edges >= EDGES:
             break
         limit = min(2 * limit, _CHILDREN)
     before = accumulate((row.edges for row in found), initial=0)
-    return [row for row, number in zip(found, before, strict=False) if number < _EDGES]
+    return [row for row, number in zip(found, before, strict=False) if number < EDGES]
 
 
 def _parents_with_more(connection: Connection, organization: str, parents: Collection[UUID]) -> set[UUID]:
