@@ -30,7 +30,8 @@ class WorkerProcess:
         )
         self._told: Queue[dict[str, Any]] = Queue()
         self.events: list[dict[str, Any]] = []
-        Thread(target=self._listen, daemon=True).start()
+        self._listener = Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def wait(self, event: str, **attributes: object) -> dict[str, Any]:
         """Wait until it has told of such an event."""
@@ -56,6 +57,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Leave nothing behind."""
         self.kill()
+        self._listener.join(PATIENCE)  # a pipe that is closed under its reader raises in the reader's thread
         assert self._process.stdout is not None
         self._process.stdout.close()
 
