@@ -5,9 +5,8 @@ found out when the transaction is over.
 """
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -31,6 +30,7 @@ from fairlane.store.tables import (
     progress,
     results,
 )
+from tests.storm.clocks import Clocks
 from tests.storm.explain import Loss
 from tests.storm.promises import Run
 from tests.storm.verdict import Finding, Stored
@@ -48,13 +48,13 @@ _TOLD: Final[Mapping[Table, str]] = {log_lines: "message", progress: "message", 
 _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its losses
 
 
-def stored(fl: Fairlane) -> dict[str, Stored]:
+def stored(fl: Fairlane, clocks: Clocks) -> dict[str, Stored]:
     """All jobs, by id."""
     mine = (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
     state = [STATE[name] for name in ("status", "attempt", "error_type", "finished_at")]
     columns = (jobs.c.id, jobs.c.organization_id, *state, results.c.value)
     found = select(*columns).select_from(WHOLE.outerjoin(results, mine)).where(STATUS.element.is_not(None))
-    monotonic, lost = _to_monotonic(), _losses(fl)
+    lost = _losses(fl, clocks)
     return {
         str(row.id): Stored(
             JobStatus(row.status),
@@ -63,7 +63,7 @@ def stored(fl: Fairlane) -> dict[str, Stored]:
             *_of_result(row.value),
             losses=tuple(lost[row.id]),
             is_blamed=row.error_type == _BLAMED,
-            ended=monotonic(row.finished_at) if row.finished_at is not None else None,
+            ended=clocks.monotonic(row.finished_at) if row.finished_at is not None else None,
         )
         for row in _rows(fl, found)
     }
@@ -79,13 +79,7 @@ def _rows(fl: Fairlane, wanted: Select[Any]) -> Sequence[Any]:
     return fl.database.read(read, of=EVERYONE)
 
 
-def _to_monotonic() -> Callable[[datetime], float]:
-    """From one of this machine's clocks to the other; only workers have any that lie."""
-    ahead = time.time() - time.monotonic()
-    return lambda moment: moment.timestamp() - ahead
-
-
-def _losses(fl: Fairlane) -> Mapping[object, Sequence[Loss]]:
+def _losses(fl: Fairlane, clocks: Clocks) -> Mapping[object, Sequence[Loss]]:
     """How often each job was taken from its worker, as that was lost."""
     mine = execution_log.alias()
     is_lost = exists().where(
@@ -100,14 +94,13 @@ def _losses(fl: Fairlane) -> Mapping[object, Sequence[Loss]]:
         .where(is_lost, (execution_log.c.to_status == JobStatus.RUNNING) | execution_log.c.message.like(_LOST_WORKER))
         .order_by(execution_log.c.job_id, execution_log.c.sequence)
     )
-    monotonic = _to_monotonic()
     found = defaultdict[object, list[Loss]](list)
     claims: dict[object, tuple[str, float]] = {}
     for job, status, attempt, at, message in _rows(fl, steps):
         if status == JobStatus.RUNNING:
-            claims[job] = message.removeprefix(_CLAIMED), monotonic(at)
+            claims[job] = message.removeprefix(_CLAIMED), clocks.monotonic(at)
         else:
-            found[job].append(Loss(attempt, *claims[job], monotonic(at)))
+            found[job].append(Loss(attempt, *claims[job], clocks.monotonic(at)))
     return found
 
 
@@ -252,13 +245,12 @@ def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
     return found
 
 
-def moments(made: Mapping[tuple[str, datetime], Sequence[str]]) -> dict[str, float]:
+def moments(made: Mapping[tuple[str, datetime], Sequence[str]], clocks: Clocks) -> dict[str, float]:
     """Before which moment (monotonic) the job of each tick is not to begin."""
-    monotonic = _to_monotonic()
-    return {job: monotonic(at) for (_, at), jobs_of_it in made.items() for job in jobs_of_it}
+    return {job: clocks.monotonic(at) for (_, at), jobs_of_it in made.items() for job in jobs_of_it}
 
 
-def runs(fl: Fairlane, job_type: str) -> list[Run]:
+def runs(fl: Fairlane, job_type: str, clocks: Clocks) -> list[Run]:
     """From when to when each attempt at a job of this type ran, as the log has it; what has not ended is left out."""
     rows = (
         select(execution_log.c.job_id, execution_log.c.to_status, execution_log.c.at)
@@ -269,12 +261,11 @@ def runs(fl: Fairlane, job_type: str) -> list[Run]:
     )
     found: list[Run] = []
     begins: dict[object, float] = {}
-    monotonic = _to_monotonic()
     for job, status, at in _rows(fl, rows):
         if status == JobStatus.RUNNING:
-            begins[job] = monotonic(at)
+            begins[job] = clocks.monotonic(at)
         else:
-            found.append((begins.pop(job), monotonic(at)))
+            found.append((begins.pop(job), clocks.monotonic(at)))
     return found
 
 

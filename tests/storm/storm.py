@@ -17,6 +17,7 @@ from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.engine.worker_outages import own_server
 from tests.storm import clock, evidence, folder, ledger, memory, promises, schedules, verdict
+from tests.storm.clocks import Clocks, compared
 from tests.storm.explain import Faults
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
@@ -110,7 +111,7 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
         workers = profile.workers + profile.spared
         proxies = [stack.enter_context(Proxy(_socket(url)).running()) for _ in range(workers) if server]
         site = Site(_fleet(profile, url, directory, proxies), url, directory, profile.lease, server, proxies)
-        began = time.monotonic()
+        began, clocks = time.monotonic(), stack.enter_context(compared())
         with site.fleet.running(), _memory(site.fleet, profile) as taken:
             feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
             looker = Looker(fl, feeder.taken, Random(seed))
@@ -120,7 +121,7 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
                 ended = schedules.end(fl, firsts)
                 _settle(fl)
         seconds = time.monotonic() - began
-        report = _report(fl, profile, seed, feeder, ended, injections, outage, seconds, site)
+        report = _report(fl, profile, seed, feeder, ended, injections, outage, seconds, site, clocks)
         report.verdict.lost += looker.lost
         return replace(report, memory=taken, looks=looker.looks)
 
@@ -234,8 +235,9 @@ def _report(
     outage: dict[str, int],
     seconds: float,
     site: Site,
+    clocks: Clocks,
 ) -> Report:
-    stored, ticks, released = evidence.stored(fl), evidence.of_ticks(fl), evidence.released(fl)
+    stored, ticks, released = evidence.stored(fl, clocks), evidence.of_ticks(fl), evidence.released(fl)
     # Of what nobody answered for, that which is there was submitted.
     unsure = {job: end for batch in feeder.unsure for job, end in batch.items()}
     submitted = feeder.expected | {job: end for job, end in unsure.items() if job in stored}
@@ -245,8 +247,8 @@ def _report(
     found.zombies += [*evidence.foreign_writes(fl), *evidence.illegal_steps(fl)]
     found.lost += [*evidence.lost_outputs(fl), *evidence.misplaced(fl)]
     _judge_ticks(found, ended, ticks)
-    found.broken += promises.before_time(feeder.due | evidence.moments(ticks), entries, stored, SOONEST)
-    limited = _judge_promises(fl, found, feeder, entries, stored)
+    found.broken += promises.before_time(feeder.due | evidence.moments(ticks, clocks), entries, stored, SOONEST)
+    limited = _judge_promises(fl, found, feeder, entries, stored, clocks)
     if outage:
         outage["buried"] = _unplanned(found, expected, stored)
     return Report(
@@ -291,14 +293,14 @@ def _judge_ticks(found: Verdict, ended: list[Ended], ticks: Made) -> None:
 
 
 def _judge_promises(
-    fl: Fairlane, found: Verdict, feeder: Feeder, entries: list[Entry], stored: Mapping[str, Stored]
+    fl: Fairlane, found: Verdict, feeder: Feeder, entries: list[Entry], stored: Mapping[str, Stored], clocks: Clocks
 ) -> int:
     """Judge what else is promised; how many of the limited type ran at once."""
     found.lost += promises.halves(feeder.unsure, stored)
     found.duplicates += promises.double(feeder.twins, stored)
     found.broken += promises.too_early(feeder.parents, entries, stored)
     found.broken += promises.mistaken(entries, stored)
-    ways = (evidence.runs(fl, LIMITED), promises.of_ledger(entries, LIMITED, stored))
+    ways = (evidence.runs(fl, LIMITED, clocks), promises.of_ledger(entries, LIMITED, stored))
     counted = [promises.most_at_once(runs) for runs in ways]
     found.broken += promises.beyond(MOST_LIMITED, LIMITED, counted)
     return max(counted)

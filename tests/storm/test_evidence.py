@@ -16,6 +16,7 @@ from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine
 from tests.engine.worker_store import LEASE, later, member, nothing
 from tests.storm import evidence, handlers, ledger
+from tests.storm.clocks import Clocks
 
 LEAVING = {log_lines: "report", progress: "report", artifacts: "file"}
 
@@ -43,7 +44,7 @@ class TestLosses:
             member(fl, name).claim()
             later(clock, LEASE + 0.1, survivor)
             survivor.rescue.run_once()
-        found = evidence.stored(fl)
+        found = evidence.stored(fl, Clocks())
         losses = found[str(job.id)].losses
         assert [(one.attempt, one.worker) for one in losses] == [(1, "first"), (2, "second"), (3, "third")]
         assert all(one.ended - one.began == pytest.approx(LEASE + 0.1) for one in losses)
@@ -71,7 +72,7 @@ class TestLosses:
             return None, value
 
         monkeypatch.setattr(evidence, "_of_result", of_result)
-        assert len(evidence.stored(fl)) == 1
+        assert len(evidence.stored(fl, Clocks())) == 1
         assert found_out == [0]
 
 
@@ -238,6 +239,6 @@ def test_the_log_says_how_many_ran_at_once(database_url: str, monkeypatch: pytes
             fl.give(handlers.LIMITED, parameters={"seconds": 0.0, "way": "plain", "own": ""}, dedup_window=0)
         fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": "plain", "own": ""})
         fl.drain()
-        runs = evidence.runs(fl, handlers.LIMITED)
+        runs = evidence.runs(fl, handlers.LIMITED, Clocks())
     assert len(runs) == 3
     assert all(began <= ended for began, ended in runs)
