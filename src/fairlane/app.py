@@ -25,7 +25,7 @@ from fairlane.encryption.artifacts import ObjectStorage, default_url, stream_fil
 from fairlane.encryption.keyring import Keyring, MasterKeys
 from fairlane.encryption.pieces import save
 from fairlane.encryption.sealing import Unreadable
-from fairlane.engine.alerts import Alerts, DeadLetterAlarm
+from fairlane.engine.alerts import Alerts
 from fairlane.engine.open_transactions import OWN, OpenTransactions
 from fairlane.jobtypes import options as o
 from fairlane.jobtypes.catalogue import Catalogue
@@ -33,6 +33,7 @@ from fairlane.jobtypes.options import Isolation, OnDuplicate, Options
 from fairlane.reads.service import Reads
 from fairlane.store import schema
 from fairlane.store.clock import Clock
+from fairlane.store.dead_letter_alarm import DeadLetterAlarm
 from fairlane.store.hints import Hints
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole
@@ -112,7 +113,7 @@ class Fairlane:
         self._transactions = OpenTransactions(settings.url, connection_of)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
         self.emit = Fanout((EventLog(), self._alerts, *subscribers))
-        self.database.alarm = DeadLetterAlarm(self.database, settings.dead_letter_alert, self.emit)
+        self.database.alarm = DeadLetterAlarm(settings.dead_letter_alert, self.emit)
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))

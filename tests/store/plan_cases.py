@@ -20,7 +20,7 @@ from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, ParentPolicy, Resolution, Role
 from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
-from fairlane.store import burials
+from fairlane.store import dead_letter_alarm
 from fairlane.store.clock import DatabaseClock
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import (
@@ -427,7 +427,7 @@ CASES = {
     ),
     "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
     "depths of dead letters": Case(
-        lambda connection: burials.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
+        lambda connection: dead_letter_alarm.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
         ("dead_letters_",),
     ),
     "dead letters of all by error": Case(

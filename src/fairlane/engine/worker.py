@@ -35,7 +35,6 @@ from fairlane.domain.events import (
 )
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import own_loop
-from fairlane.engine.alerts import DeadLetterAlarm
 from fairlane.engine.breakers import Breakers
 from fairlane.engine.claiming import Claims
 from fairlane.engine.cleanup import Cleanup
@@ -54,6 +53,7 @@ from fairlane.engine.system.bulk_actions import BulkActions
 from fairlane.engine.watch import Watch
 from fairlane.jobtypes.catalogue import held_types
 from fairlane.store import schema
+from fairlane.store.dead_letter_alarm import DeadLetterAlarm
 from fairlane.store.hints import Listener
 from fairlane.store.statements.workers import WorkerCard
 
@@ -254,7 +254,7 @@ class WorkerLoop:
         self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
         self._pause = 0.0  # seconds before the next claim round
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
-        database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, emit)
+        database.alarm = DeadLetterAlarm(settings.dead_letter_alert, emit)
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
         loop_threads = LoopThreads()

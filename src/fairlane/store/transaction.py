@@ -22,9 +22,9 @@ from fairlane.domain.errors import (
     StorageUnavailable,
 )
 from fairlane.domain.redact import safe_url
-from fairlane.store import burials, row_logins, row_security
-from fairlane.store.burials import Alarm
+from fairlane.store import row_logins, row_security
 from fairlane.store.clock import Clock, DatabaseClock
+from fairlane.store.dead_letter_alarm import DeadLetterAlarm
 from fairlane.store.driver_errors import (
     by_sqlalchemy,
     is_held_up,
@@ -69,8 +69,8 @@ class Database:
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
     all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
 
-    `hint` is called after a commit that may have made jobs claimable, and `alarm` rings after one that buried some; who
-    composes the application sets them.
+    `hint` is called after a commit that may have made jobs claimable, and `alarm` rings after one that wrote dead
+    letters; who composes the application sets them.
     `commits` grows with what `write` commits, just before it does.
     """
 
@@ -102,7 +102,7 @@ class Database:
         self.file = self.kind.file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
-        self.alarm: Alarm | None = None
+        self.alarm: DeadLetterAlarm | None = None
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds, self.synchronous = lock_seconds, synchronous
@@ -208,14 +208,14 @@ class Database:
         try:
             with self.translated(), engine.begin() as connection:
                 row_security.open_to(connection, of, lock_seconds=lock_seconds)
-                before = burials.watch(connection, self.alarm.threshold if self.alarm is not None else None)
+                before = self.alarm.watch(connection) if self.alarm is not None else {}
                 done = work(connection)
                 is_committing = True
                 self.commits += 1  # before it, so that who sees the commit sees the number, too
         except StorageUnavailable as error:
             raise of_commit(error) if is_committing else error from error.__cause__
         if before and self.alarm is not None:
-            self.alarm.ring(before)
+            self.alarm.ring(before, self.read)
         return done
 
     def write_one(

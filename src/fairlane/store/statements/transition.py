@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, delete, select, tuple_, update
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
-from fairlane.store import burials
+from fairlane.store import dead_letter_alarm
 from fairlane.store.engine import engine_of
 from fairlane.store.row_ending import end_waiting, may_delete
 from fairlane.store.sql import insert_many, insert_missing, is_row, upsert
@@ -115,7 +115,7 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
         nothing of them was changed.
     """
     engine, rows = engine_of(connection), dict[Key, Row]()
-    burials.note(connection, {one.organization for one in changes if one.transition.burial is not None})
+    dead_letter_alarm.note(connection, {one.organization for one in changes if one.transition.burial is not None})
     waited = any(one.lease_token is None and one.transition.target in TERMINAL for one in changes)
     submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
