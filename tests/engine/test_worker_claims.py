@@ -102,6 +102,29 @@ def test_a_job_that_is_larger_than_a_claim_may_be_is_claimed(database_url: str) 
         assert fl.look(first).started_at != fl.look(second).started_at
 
 
+@pytest.mark.parametrize(("names", "size"), [(["acme"], 1_040_000), (["acme", "b", "c", "d"], 260_000)])
+def test_organizations_whose_jobs_fill_each_claim_do_not_keep_out_one_that_comes_last(
+    database_url: str, names: list[str], size: int
+) -> None:
+    with engine(database_url, payload_limit=1_048_576) as fl:
+
+        @fl.job_type("read", dedup_window=0)
+        async def read(ctx: JobContext, text: str) -> None: ...
+
+        for name in (*names[1:], "rival"):
+            fl.organizations.create(name)
+        large = [
+            fl.give("read", organization=name, parameters={"text": "x" * size}) for name in names for _ in range(5)
+        ]
+        small = [fl.give("read", organization="rival", parameters={"text": ""}) for _ in range(2)]
+        fl.drain(concurrency=20)
+        rounds = sorted({one for job in large if (one := fl.look(job).started_at) is not None})
+        begun = [one for job in small if (one := fl.look(job).started_at) is not None]
+        assert len(rounds) >= 5, "each claim takes one job of each at most"
+        assert min(begun) <= rounds[1], "the second claim begins with who got nothing of the first"
+        assert max(begun) <= rounds[3]
+
+
 def test_a_suspension_holds_for_a_worker_that_runs_from_the_next_start_on(fl: Engine) -> None:
     hold = Hold()
     hold.job_type(fl, "long")

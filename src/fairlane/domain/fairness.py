@@ -56,7 +56,8 @@ class FairShare:
         # Who has a job here, by lease, the oldest first; since when; what a second of it adds to what they were served.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
         self.here: dict[str, int] = {}  # how many of these
-        self._served: dict[str, float] = {}  # seconds of slots here, per weight
+        # Seconds of slots here, per weight. Who has just started something goes to the end, where newcomers come, too.
+        self._served: dict[str, float] = {}
         self._least = 0.0  # served to each that can start something
         self._longest = 0.0  # seconds, of the jobs that run here or have just ended
         self._contenders: Mapping[str, Contender] = {}  # of the last round
@@ -78,7 +79,10 @@ class FairShare:
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
     def quotas(self, contenders: Mapping[str, Contender], *, free: int) -> dict[str, Quota]:
-        """Share `free` slots, all of them as far as there is something to start. Who gets none is left out."""
+        """Share `free` slots, all of them as far as there is something to start. Who gets none is left out.
+
+        Who has started nothing for the longest time comes first: a claim of large jobs may take only the first ones.
+        """
         order = self._order(contenders, free)
         given: dict[str, int] = {}
         waiting = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
@@ -95,7 +99,9 @@ class FairShare:
                 heapreplace(waiting, order.turn(name, given[name]))
             else:
                 heappop(waiting)
-        return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
+        return {
+            name: Quota(given[name], self._share_of_oldest(name, given[name])) for name in self._served if name in given
+        }
 
     def in_turn(self, contenders: Mapping[str, Contender], *, free: int) -> Iterator[str]:
         """Return those that can start something, in the order in which they get the `free` slots."""
@@ -111,7 +117,7 @@ class FairShare:
             one = self._contenders.get(name)
             a_second[name] = 1 / one.weight if one is not None else 1.0
             self.here[name] = self.here.get(name, 0) + number
-            self._served[name] = self._served.get(name, self._least) + number * LEAST * a_second[name]
+            self._served[name] = self._served.pop(name, self._least) + number * LEAST * a_second[name]
         self._jobs |= {lease: (name, now, a_second[name]) for lease, name in jobs.items()}
 
     def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
@@ -130,7 +136,7 @@ class FairShare:
         for name in served.keys() - contenders.keys():
             if served[name] <= least:
                 del served[name]
-        served |= dict.fromkeys(contenders.keys() - served.keys(), least)
+        served |= {name: least for name in contenders if name not in served}
         served |= {name: max(served[name], least) for name in held}
         for name in self._owed_to_oldest.keys() - contenders.keys():
             del self._owed_to_oldest[name]

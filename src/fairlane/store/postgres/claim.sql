@@ -4,10 +4,10 @@
 --
 -- One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 -- an organization by priority, run_at, id. The lanes come as JSON, since arrays of a thousand took the driver as long
--- as all else. SKIP LOCKED: two workers share a lane. Of large jobs it takes only the first, organizations in turn, so
--- that none goes without for another's. The update goes by the places of the picked rows, which hold within the
--- statement: joined to the table, the planner may scan it. LIMIT keeps sizes, facts and members from becoming such
--- joins.
+-- as all else. SKIP LOCKED: two workers share a lane. Of large jobs it takes only the first, organizations in turn, as
+-- their lanes are given, so that none goes without for another's. The update goes by the places of the picked rows,
+-- which hold within the statement: joined to the table, the planner may scan it. LIMIT keeps sizes, facts and members
+-- from becoming such joins.
 --
 -- A claim that stands alone sees for itself that its worker was not given up (me), and what was paused or suspended
 -- since the worker looked (lane). KEY SHARE lets the heartbeat through. Who locks the row FOR UPDATE, to give
@@ -26,7 +26,8 @@ WITH moment AS MATERIALIZED (
 ), paused AS MATERIALIZED (
   SELECT subject, name FROM fairlane_pauses WHERE :stands_alone
 ), lane AS (
-  SELECT l.* FROM jsonb_array_elements(CAST(:lanes AS jsonb)) AS one(lane) CROSS JOIN LATERAL (
+  SELECT l.*, turn FROM jsonb_array_elements(CAST(:lanes AS jsonb)) WITH ORDINALITY AS one(lane, turn)
+  CROSS JOIN LATERAL (
     SELECT lane ->> 0 AS queue, lane ->> 1 AS organization_id, lane ->> 2 AS job_type, CAST(lane ->> 3 AS int) AS room,
       CAST(lane ->> 4 AS int) AS quota, CAST(lane ->> 5 AS int) AS oldest, CAST(lane ->> 6 AS int) AS first_priority,
       CAST(lane ->> 7 AS timestamptz) AS first_run_at, CAST(lane ->> 8 AS uuid) AS first_id) AS l
@@ -73,7 +74,7 @@ WITH moment AS MATERIALIZED (
 -- }
 ), picked AS (
   SELECT tid FROM (
-    SELECT tid, size, sum(size) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING) AS octets FROM (
+    SELECT tid, size, sum(size) OVER (ORDER BY place, turn ROWS UNBOUNDED PRECEDING) AS octets FROM (
       SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
       FROM candidate) AS ranked
     CROSS JOIN LATERAL (SELECT octet_length(parameters) AS size FROM fairlane_jobs AS job

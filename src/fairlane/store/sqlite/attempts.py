@@ -53,9 +53,8 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
     before = Instant.as_text(now - AGED)
     old = _in_lanes(connection, by_age, ranks=json.dumps(RANKS), aged=before) if by_age else {}
-    ordered = sorted(rows, key=lambda row: row[0].organization)
-    each = [_pick(list(mine), urgent, old) for _, mine in groupby(ordered, key=lambda row: row[0].organization)]
-    # Organizations in turn, so that none goes without for another's large jobs.
+    each = [_pick(list(mine), urgent, old) for _, mine in groupby(rows, key=lambda row: row[0].organization)]
+    # Organizations in turn, as their lanes are given, so that none goes without for another's large jobs.
     picked = _first(connection, [row for turn in zip_longest(*each) for row in turn if row is not None])
     if not picked:
         return []

@@ -57,6 +57,7 @@ class Claimed(NamedTuple):
 class Wanted:
     """What a claim may take: from these lanes, no more than a lane's room and an organization's quota.
 
+    The lanes of an organization stand together. Where jobs are too large for one claim, who stands first goes first.
     Lanes without a room are unlimited. PostgreSQL reads each lane from its mark on: what was claimed before costs
     nothing, and what came before the mark since then is not seen.
     """
