@@ -185,6 +185,25 @@ def test_starts_of_a_long_window_are_few_rows_and_pass_it_nowhere(database_url: 
             assert len(hand.claim(40)) == jobs
 
 
+def test_a_start_counts_once_where_a_longer_window_has_several_rows_in_a_slice(database_url: str) -> None:
+    clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
+    with engine(database_url, clock=clock) as fl:
+        job_type(fl, "pdf", execution_rate=20, execution_rate_window=60)
+        give(fl, 40)
+        hand = member(fl, "first")
+        for _ in range(5):
+            hand.end(*hand.claim(1))
+            later(clock, 0.1, hand)
+        fl.job_types.limit("pdf", execution_rate=20, execution_rate_window=DAY)
+        later(clock, 0.1, hand)
+        for _ in range(5):
+            hand.end(*hand.claim(1))
+            later(clock, 0.1, hand)
+        with fl.database.engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*), sum(number) FROM fairlane_starts")).one() == (5, 10)
+        assert len(hand.claim(40)) == 10
+
+
 def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with engine(postgres_url) as fl:
         job_type(fl, "pdf", max_running=5)
