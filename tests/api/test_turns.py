@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
+from fairlane.accounts import users
 from fairlane.api.turns import Line, LineFull, Turns
 from tests.api.served import Api
 from tests.engine.worker_kit import until
@@ -176,6 +177,15 @@ def test_users_of_a_place_take_turns_and_one_who_has_none_at_work_waits_for_nobo
     assert line.go("acme", "bea") == "a2"
 
 
+def test_of_many_users_who_have_one_each_a_bounded_number_waits():
+    line = Line[str](1, 1, 100)
+    assert line.come("guess", "ana", "at work")
+    waiting = [line.come("guess", f"address {number}", "login") for number in range(1000)]
+    assert not any(waiting)
+    with pytest.raises(LineFull):
+        line.come("guess", "address 1000", "login")
+
+
 def test_places_that_wait_take_turns_however_many_wait_there():
     line = Line[str](1, 1, 10)
     assert line.come("acme", "ana", "a0")
@@ -278,6 +288,33 @@ def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: 
         return answer
 
     assert asyncio.run(play()) == 200
+
+
+def test_logins_from_many_addresses_hold_up_no_other_request(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    api: Api = serve({"requests_at_once": 4})
+    held, let_go = Event(), Event()
+
+    def fits(*_: object) -> bool:
+        held.set()
+        return not let_go.wait(PATIENCE)
+
+    monkeypatch.setattr(users, "fits", fits)
+    other = client(api, api.token("member"))
+
+    async def log_in(number: int) -> int:
+        transport = httpx.ASGITransport(api.app, client=(f"203.0.113.{number}", 443))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as stranger:
+            return (await stranger.post("/sessions", json={"user": "ana", "password": "wrong"})).status_code
+
+    async def play() -> tuple[int, set[int]]:
+        logins = [asyncio.create_task(log_in(number)) for number in range(20)]
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        answer = (await other.get("/organizations/acme")).status_code
+        assert not any(one.done() for one in logins)
+        let_go.set()
+        return answer, set(await asyncio.gather(*logins))
+
+    assert asyncio.run(play()) == (200, {401})
 
 
 @pytest.mark.slow

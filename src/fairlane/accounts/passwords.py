@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST: Final = 12  # characters; NIST SP 800-63B asks for 8 beside another factor, for 15 alone
-# Each takes 64 MiB of memory and all of a core: many logins at once wait for each other.
-_AT_ONCE: Final = BoundedSemaphore(3)
+# Each takes 64 MiB of memory and all of a core: many logins at once wait for each other. Those of the REST API wait in
+# a line before they take a thread, and others, such as by `fl.users`, wait here.
+AT_ONCE: Final = 3
+_ROOM: Final = BoundedSemaphore(AT_ONCE)
 LONGEST: Final = 1024  # characters: a longer one costs the server time, and nobody has it
 # Of a random text, with the parameters of today's hashes: what the password of an unknown user is held against.
 _NOBODY: Final = "$argon2id$v=19$m=65536,t=3,p=4$qpfNz7c7eL2nzK8SVHtmvw$oPJeCQAn3nJzBh6+zv0GPSbGkrKcj9VH1sAYnVsjZWo"
@@ -25,7 +27,7 @@ def hashed(password: object) -> str:
     if not isinstance(password, str) or not SHORTEST <= len(password) <= LONGEST:
         raise ConfigurationError(f"A password has {SHORTEST} to {LONGEST} characters.")
     try:
-        with _AT_ONCE:
+        with _ROOM:
             return _hasher().hash(password)
     except UnicodeEncodeError:
         raise ConfigurationError("A password holds half a surrogate pair; remove it.") from None
@@ -37,7 +39,7 @@ def fits(kept: str | None, password: object) -> bool:
 
     tried = password if isinstance(password, str) and len(password) <= LONGEST else ""
     try:
-        with _AT_ONCE:
+        with _ROOM:
             _hasher().verify(kept or _NOBODY, tried)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False

@@ -10,6 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
+from fairlane.accounts.passwords import AT_ONCE
 from fairlane.api import openapi, problems
 from fairlane.api.authentication import DOCUMENT, Authentication, Authenticator
 from fairlane.api.bodies import BodyGuard
@@ -122,10 +123,11 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
             )
         )
     turns = Turns(settings.requests_at_once)
+    passwords = Turns(AT_ONCE, each=AT_ONCE - 1)  # the last is left to addresses that have none at work
     authenticator = Authenticator(web.fl, provider, web.rates, settings.jwt_operators)
     return [
         *layers,
         Middleware(Authentication, authenticator, turns, settings),
         Middleware(BodyGuard, settings.body_limit, max(MOST_VALUES, web.fl.settings.payload_limit)),
-        Middleware(InTurn, turns),
+        Middleware(InTurn, turns, passwords),
     ]

@@ -22,7 +22,7 @@ from fairlane.api.bodies import may_be_large
 from fairlane.api.identity_provider import IdentityProvider
 from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
-from fairlane.api.turns import PLACE, Turns
+from fairlane.api.turns import GUESS, PLACE, Turns
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
@@ -46,6 +46,7 @@ OPEN: Final = frozenset(
         ("GET", f"{ROOT}/login"),
     }
 )
+_WITH_PASSWORD: Final = frozenset({("POST", f"{ROOT}/sessions"), ("PUT", f"{ROOT}/sessions/current/password")})
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]+")
 _POLICY_VIOLATION: Final = 1008  # of WebSocket
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -162,6 +163,7 @@ class Authentication:
         except (FairlaneError, Problem) as error:
             await problems.problem_of(error).response()(scope, receive, send)
             return
+        scope.setdefault("state", {})[GUESS] = (scope["method"], path_of(scope)) in _WITH_PASSWORD
         acting = acting_from(f"{via} from {address_of(scope)}", as_operator=as_operator)
         with acting, reading_within(self._read_timeout):
             await self._app(scope, receive, send)

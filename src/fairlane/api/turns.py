@@ -13,6 +13,9 @@ place, another user who has none at work may have one more: so nobody freezes th
 
 A place is an organization: that of the credential, or one that the credential opened before. Whoever has not shown yet
 where they belong stands in the line of their user, or of their address.
+
+What checks a password takes a core for as long as ten requests, and comes from anybody. So it has a line of its own,
+in which addresses take turns, and never holds a turn that others need.
 """
 
 from asyncio import Event, get_running_loop
@@ -28,11 +31,13 @@ from fairlane.api.problems import Problem
 T = TypeVar("T", bound=Hashable)
 
 _LONGEST: Final = 100  # requests of one place that wait
+_MOST: Final = 1000  # that wait there with one of each user who has no other
 _SHARE: Final = 8  # one place gets an eighth of what is worked on at once, so that others need not wait
 _LONG: Final = 0.25  # seconds; a usual request takes some 15 ms, and 50 on a busy machine
 _SOON: Final = 1  # seconds
 _PIECE: Final = 32 * 1024  # bytes of an answer; a server takes the next when the one before it was taken
 PLACE: Final = "place"  # in a request's state
+GUESS: Final = "guess"  # in a request's state, whether it may be one at a password
 
 
 class LineFull(Exception):
@@ -45,7 +50,7 @@ class Line(Generic[T]):
     Args:
         at_once: at all places together.
         each: at one place; all but one of them have taken long. One more of a user who has none.
-        longest: that may wait at one place. One more of each user who has none that waits.
+        longest: that may wait at one place. One more of each user who has none that waits, up to a thousand.
     """
 
     def __init__(self, at_once: int, each: int, longest: int) -> None:
@@ -78,7 +83,8 @@ class Line(Generic[T]):
             self._begin(place, user)
             return True
         lines = self._waiting.get(place, OrderedDict())
-        if user in lines and sum(map(len, lines.values())) >= self._longest:
+        number = sum(map(len, lines.values()))
+        if number >= self._longest and (user in lines or number >= _MOST):
             raise LineFull
         self._waiting.setdefault(place, OrderedDict()).setdefault(user, deque()).append(one)
         return False
@@ -245,13 +251,16 @@ def _let_begin(following: Event | None) -> None:
 class InTurn:
     """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer was taken.
 
+    What checks a password waits for one of `passwords` instead.
+
     So few of the answers that somebody reads slowly are in memory. An answer of one small piece ends its turn at once,
     and so do a stream with its first piece and an answer to a stranger: they hold up nobody.
     """
 
-    def __init__(self, app: ASGIApp, turns: Turns) -> None:
+    def __init__(self, app: ASGIApp, turns: Turns, passwords: Turns) -> None:
         self._app = app
         self._turns = turns
+        self._passwords = passwords
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when its turn has come, or answer with a problem."""
@@ -261,7 +270,10 @@ class InTurn:
             await self._app(scope, receive, send)
             return
         try:
-            turn = await self._turns.begin(place, principal.user if principal is not None else "")
+            if state[GUESS]:
+                turn = await self._passwords.begin(GUESS, place)
+            else:
+                turn = await self._turns.begin(place, principal.user if principal is not None else "")
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
@@ -291,7 +303,8 @@ def _too_many() -> Problem:
     return Problem(
         429,
         "too-many-waiting",
-        f"{_LONGEST} requests of the organization wait for their turn already; wait {_SOON} s, and send fewer at once.",
+        f"{_LONGEST} requests of the organization, or logins, wait for their turn already; wait {_SOON} s, "
+        "and send fewer at once.",
         headers={"Retry-After": str(_SOON)},
         retry_after=float(_SOON),
     )
