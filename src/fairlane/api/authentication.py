@@ -152,7 +152,7 @@ class Authentication:
                 if path_of(scope) == DOCUMENT:
                     self._authenticator.rates.count_document(network_of(scope))
                 if path_of(scope) != HEALTH:
-                    # Of whoever sends many, one at a time: a password takes long to check.
+                    # Of whoever sends many, one at a time.
                     place = self._authenticator.rates.places.of(None, None, network_of(scope))
                     scope.setdefault("state", {})[PLACE] = place
                 via, as_operator = "login", False
