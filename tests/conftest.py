@@ -40,6 +40,8 @@ from tests.postgres import (
 )
 
 if TYPE_CHECKING:
+    from fairlane.testing import ManualClock
+    from tests.engine.worker_kit import Engine
     from tests.store.races.race import Race
     from tests.store.races.scene import Scene
     from tests.storm.proxy import Proxy
@@ -162,6 +164,30 @@ def race(scene: "Scene", database_url: str) -> "Iterator[Race]":
     race = Race(scene.fl.database, database_url)
     yield race
     race.close()
+
+
+@pytest.fixture
+def clock() -> "ManualClock":
+    """A clock that the test moves."""
+    from fairlane.testing import ManualClock
+
+    return ManualClock()
+
+
+@pytest.fixture
+def fl(database_url: str) -> "Iterator[Engine]":
+    """An engine whose organization is acme, with its member ana."""
+    from tests.engine.worker_kit import engine
+
+    with engine(database_url) as fl:
+        yield fl
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a bulk action is a job."""
+    monkeypatch.setattr("fairlane.engine.system.bulk_steps._STEP", 0.0)
+    monkeypatch.setattr("fairlane.engine.system.bulk_work._PAGE", 1)
 
 
 @pytest.fixture

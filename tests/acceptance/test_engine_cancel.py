@@ -1,7 +1,6 @@
 """R10: a cancel is acknowledged at once, lasts, and wins or loses against the end of the job, but never both."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,12 +10,6 @@ from fairlane.domain.texts import time_of
 from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, Gate, engine, running, started
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def test_a_waiting_job_is_canceled_at_once(fl: Engine) -> None:

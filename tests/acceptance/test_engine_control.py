@@ -1,18 +1,12 @@
 """R17: what is paused waits, what runs finishes, and everything goes on afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fairlane import JobContext, JobTypeDisabled
-from tests.engine.worker_kit import Engine, Gate, engine, running, started
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
+from tests.engine.worker_kit import Engine, Gate, running, started
 
 
 def pauses(fl: Engine) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -14,12 +13,6 @@ import pytest
 from fairlane import JobContext, JobStatus
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, another, engine, running
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def test_an_async_handler_runs_on_the_loop(fl: Engine) -> None:

@@ -1,6 +1,5 @@
 """R7, R13: what a handler returns is kept, or the job says why it can't be."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,13 +21,7 @@ from fairlane.domain.breaker import Pair, opened
 from fairlane.domain.events import JobEnded
 from fairlane.store.statements import breakers
 from tests.acceptance.apps import handlers
-from tests.engine.worker_kit import Engine, engine
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
+from tests.engine.worker_kit import Engine
 
 
 @dataclass

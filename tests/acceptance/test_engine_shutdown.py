@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.engine.worker_store import nothing, registered
 from tests.patience import PATIENCE
 
 KINDS = ("async", "thread", "process")
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def assert_released(fl: Engine, job: Job) -> None:

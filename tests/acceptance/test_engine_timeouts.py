@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -19,12 +18,6 @@ from tests.engine.worker_kit import Engine, Gate, engine, running, until
 from tests.patience import PATIENCE
 
 SOON = 0.2  # seconds
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def test_an_async_handler_is_cancelled(fl: Engine) -> None:

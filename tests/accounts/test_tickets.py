@@ -11,11 +11,6 @@ from tests.store.as_owner import in_role
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Fairlane]:
     with Fairlane(Settings(url=database_url, artifacts_url="memory:///"), clock=clock) as fl:
         fl.organizations.create("acme")

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from fairlane.engine.system.bulk import Bulk
 from tests.api.served import Api
 
 
@@ -19,3 +20,11 @@ def serve(database_url: str) -> Iterator[Callable[..., Api]]:
 def api(serve: Callable[..., Api]) -> Api:
     """The API as it is served where nothing is set."""
     return serve()
+
+
+@pytest.fixture
+def one_by_one(one_by_one: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a bulk action is a job, and whoever begins does no second one."""
+    defaults = Bulk.start.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "seconds", 0.0)

@@ -5,21 +5,11 @@ from typing import Any
 import pytest
 
 from fairlane.api.resources.bulk_actions import BulkFilter
-from fairlane.engine.system import bulk_steps, bulk_work
-from fairlane.engine.system.bulk import Bulk
 from tests.api.served import Api
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 BASE = "/organizations/acme/bulk-actions"
-
-
-@pytest.fixture(autouse=True)
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is a job, and whoever begins does no second one."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
-    defaults = Bulk.start.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "seconds", 0.0)
 
 
 def begin(api: Api, user: str, **filters: Any) -> dict[str, Any]:

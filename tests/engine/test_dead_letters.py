@@ -1,6 +1,5 @@
 """Dead letters: the view, the groups, what people decide, and the way back: `fl.dead_letters` (R8)."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -412,12 +411,6 @@ class TestRetryGroup:
 
 
 class TestRaces:
-    @pytest.fixture
-    def race(self, scene: Scene, database_url: str) -> Iterator[Race]:
-        race = Race(scene.fl.database, database_url)
-        yield race
-        race.close()
-
     def test_a_group_skips_what_somebody_else_is_retrying(self, scene: Scene, race: Race):
         buried = bury(scene, 3)
 

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -37,12 +37,6 @@ from tests.test_docs import DOCS, blocks_of
 HOW_TO = DOCS / "how-to" / "postgresql.md"
 # Whoever deleted it is to be told by the audit; its file waits for a worker's clean-up.
 KEPT = {"fairlane_audit", "fairlane_doomed_files"}
-
-
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    with Scene(database_url) as scene:
-        yield scene
 
 
 def ended(scene: Scene, user: str = "ana") -> Job:

@@ -19,11 +19,6 @@ MANY = 3 * BATCH
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
     with engine(database_url, clock=clock, lease=86_400.0) as fl:
         fl.organizations.create("rival")

@@ -21,11 +21,6 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock, tmp_path: Path) -> Iterator[Engine]:
     with engine(database_url, clock=clock, artifacts_url=(tmp_path / "artifacts").as_uri()) as fl:
 

@@ -15,11 +15,11 @@ from fairlane import Job, JobContext, JobStatus, PermanentError, TransientError
 from fairlane.domain.events import WorkerStopping
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine import cleanup
-from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.tables import artifacts
 from fairlane.store.tables import doomed_files as doomed_table
 from fairlane.testing import ManualClock
+from tests.engine.test_worker_cleanup import clean
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
 
 DAY = 86_400.0
@@ -29,15 +29,6 @@ SOON = timedelta(minutes=11).total_seconds()  # then another cleaner may take wh
 
 class Crash(BaseException):
     """The process is gone."""
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-def clean(fl: Engine) -> int:
-    return Cleanup(fl.database, fl.artifacts, 30 * DAY).run_once()
 
 
 def files(fl: Engine) -> list[bytes]:

@@ -71,11 +71,6 @@ class Runs:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
     with engine(database_url, clock=clock, lease=DAY) as fl:
         yield fl

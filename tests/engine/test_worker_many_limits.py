@@ -1,22 +1,14 @@
 """Many organizations with limits of their own: they come by turns, and none that is at its limit is in the way (R4)."""
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Connection
 
 from fairlane import JobContext, Submission
 from fairlane.store.tables import limits, organizations
-from tests.engine.worker_kit import Engine, Hold, engine, running, running_jobs, until
+from tests.engine.worker_kit import Engine, Hold, running, running_jobs, until
 
 MANY = 2_000
 FEW = 30
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def crowd(fl: Engine, number: int, *, each: int = 2) -> list[str]:

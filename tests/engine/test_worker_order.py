@@ -10,11 +10,6 @@ from tests.engine.worker_kit import Engine, engine, running, until
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
     with engine(database_url, clock=clock, lease=86_400.0) as fl:
         yield fl

@@ -20,11 +20,6 @@ from tests.patience import PATIENCE
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
     with engine(database_url, clock=clock, dead_letter_alert=1) as fl:
         nothing(fl)

@@ -27,11 +27,6 @@ EVERYBODY = ("acme", "rival", "third")
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
     with engine(database_url, clock=clock, lease=DAY) as fl:
         for name in EVERYBODY[1:]:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,18 +10,12 @@ from pathlib import Path
 import pytest
 
 from fairlane import CommitUnanswered, DuplicateJob, StorageUnavailable
-from tests.engine.worker_kit import Engine, engine
+from tests.engine.worker_kit import Engine
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults, injecting
 from tests.faults.spared import LEFT_OUT, SPARED
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        yield fl
 
 
 def of_a_commit(fault: Fault) -> bool:

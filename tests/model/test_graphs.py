@@ -1,13 +1,12 @@
 """R9: whatever fails, is canceled or ends at the same moment in a graph, no child waits for a parent that has ended."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from uuid import UUID
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -47,12 +46,6 @@ def graphs(draw: st.DrawFn) -> list[Node]:
         )
         for place in range(draw(st.integers(2, 8)))
     ]
-
-
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    with Scene(database_url) as scene:
-        yield scene
 
 
 # One database serves all graphs: each has ended before the next begins.

@@ -1,6 +1,5 @@
 """R13: lists go by when a job was submitted, whatever moment its id has in it."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,12 +26,6 @@ LABEL = {"import": "7"}
 def id_of(seconds: float) -> UUID:
     """A UUIDv7 of so many seconds after 1970."""
     return UUID(int=int(seconds * 1000) << 80 | 0x7 << 76 | 0x2 << 62 | uuid4().int & (1 << 62) - 1)
-
-
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    with Scene(database_url) as scene:
-        yield scene
 
 
 @pytest.fixture

@@ -1,26 +1,16 @@
-"""The API on each kind of database, and clients of it."""
+"""The API on each kind of database, as the tests of the API have it, and clients of it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from tests.api.conftest import api, serve
 from tests.api.served import Api
 from tests.realtime.watching import Watcher
 
-
-@pytest.fixture
-def serve(database_url: str) -> Iterator[Callable[..., Api]]:
-    """Serve the API, with settings of the test's own; several times: several nodes."""
-    with ExitStack() as stack:
-        yield lambda settings=None, **options: stack.enter_context(Api(database_url, settings, **options))
-
-
-@pytest.fixture
-def api(serve: Callable[..., Api]) -> Api:
-    """One node."""
-    return serve()
+__all__ = ["api", "connect", "serve"]
 
 
 @pytest.fixture

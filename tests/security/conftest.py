@@ -1,5 +1,5 @@
 """The API on each kind of database, as the tests of the API have it."""
 
-from tests.api.conftest import api, serve
+from tests.api.conftest import api, one_by_one, serve
 
-__all__ = ["api", "serve"]
+__all__ = ["api", "one_by_one", "serve"]

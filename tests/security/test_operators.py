@@ -10,8 +10,6 @@ from fastapi import Request
 from fairlane import JobContext
 from fairlane.api.scope import ByOperator, Operation
 from fairlane.domain.redact import REDACTED
-from fairlane.engine.system import bulk_steps, bulk_work
-from fairlane.engine.system.bulk import Bulk
 from tests.api.matrix import MATRIX, Across
 from tests.api.routes import body_of, for_operator, routes
 from tests.api.served import OPERATOR, Api
@@ -118,16 +116,6 @@ def test_an_operator_has_no_secret_of_others_used_by_taking_over_their_schedule(
 def test_the_library_is_trusted_code_so_an_operator_is_one_there(api: Api):
     job = others(api, "report")
     assert api.fl.cancel(job, organization="acme", user=OPERATOR).canceled_by == OPERATOR
-
-
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a bulk action is a job, and whoever begins does no second one."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
-    defaults = Bulk.start.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "seconds", 0.0)
 
 
 @pytest.mark.usefixtures("one_by_one")

@@ -1,7 +1,7 @@
 """A claim and an end that stand alone see for themselves what a transaction would have looked at before."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 T = TypeVar("T")
 LANE = Lane("default", "acme", "report")
-
-
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    with Scene(database_url) as scene:
-        yield scene
 
 
 def on_line(scene: Scene, to: Callable[[Line], Awaitable[T]]) -> T:

@@ -33,13 +33,6 @@ def scene(database_url: str) -> Iterator[Scene]:
         yield scene
 
 
-@pytest.fixture
-def race(scene: Scene, database_url: str) -> Iterator[Race]:
-    race = Race(scene.fl.database, database_url)
-    yield race
-    race.close()
-
-
 def wait_of(submit: Callable[[], object]) -> float:
     """The seconds that a rate-limited user is told to wait."""
     with pytest.raises(RateLimited) as error:

@@ -1,6 +1,5 @@
 """What a submission may choose, and what it inherits: absent = inherit, None = unlimited, 0 = none (R1, R4)."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, assert_type
 
@@ -11,12 +10,6 @@ from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.scene import JAMMED, START, Scene
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
-
-
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    with Scene(database_url) as scene:
-        yield scene
 
 
 def fail_once(scene: Scene) -> None:

@@ -1,24 +1,15 @@
 """What the storm's looker tells of the jobs at which it looks."""
 
-from collections.abc import Iterator
 from random import Random
 
-import pytest
-
 from fairlane import new_id
-from tests.engine.worker_kit import Engine, engine, until
+from tests.engine.worker_kit import Engine, until
 from tests.engine.worker_store import nothing
 from tests.storm.looker import Looker
 
 
-@pytest.fixture
-def fl(database_url: str) -> Iterator[Engine]:
-    with engine(database_url) as fl:
-        nothing(fl)
-        yield fl
-
-
 def test_jobs_are_found_while_they_wait_and_when_they_have_ended(fl: Engine) -> None:
+    nothing(fl)
     waiting, ended = fl.give("work", delay=3600), fl.give("work")
     looker = Looker(fl, [(str(one.id), one.organization) for one in (waiting, ended)], Random(7))
     with looker.running():

@@ -4,21 +4,15 @@ import pytest
 
 from fairlane import Job, JobStatus
 from fairlane.domain.bulk import BulkAction
-from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements.job_list import Place
 from tests.engine.system.test_bulk import bury, submit
 from tests.engine.system.test_bulk_steps import begin, now_is, steps
 from tests.store.races.scene import BROKEN, Scene
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
 CANCELED = JobStatus.CANCELED
-
-
-@pytest.fixture(autouse=True)
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is a job."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def places(*jobs: Job) -> list[Place]:

@@ -21,15 +21,10 @@ from tests.engine.system.test_bulk import bury, submit
 from tests.store.races.scene import Scene
 from tests.store.test_read_timeout import FOR_EVER
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 LATE = bulk_actions.TAKEN_FOR.total_seconds() + 1
 CANCELED, QUEUED = JobStatus.CANCELED, JobStatus.QUEUED
-
-
-@pytest.fixture(autouse=True)
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is a job."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:

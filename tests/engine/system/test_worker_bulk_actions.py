@@ -3,17 +3,11 @@
 import pytest
 
 from fairlane import Fairlane, JobStatus, PermanentError, Submission
-from fairlane.engine.system import bulk_steps, bulk_work
 from tests.engine.worker_kit import Engine, engine, running, until
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 JOBS = 5
-
-
-@pytest.fixture(autouse=True)
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is a job."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def dead_letters(fl: Engine) -> None:

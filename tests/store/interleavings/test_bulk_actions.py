@@ -10,20 +10,14 @@ import pytest
 
 from fairlane import Job, JobStatus
 from fairlane.domain.bulk import BulkAction
-from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.store.statements import bulk_actions
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.scene import BROKEN, START, Scene
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 QUEUED, DEAD_LETTER = JobStatus.QUEUED, JobStatus.DEAD_LETTER
-
-
-@pytest.fixture(autouse=True)
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step is a job."""
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
-    monkeypatch.setattr(bulk_work, "_PAGE", 1)
 
 
 def begin(scene: Scene, verb: str, per_second: float | None = None) -> BulkAction:
