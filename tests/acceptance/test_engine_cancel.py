@@ -4,23 +4,12 @@ import asyncio
 
 import pytest
 
-from fairlane import IllegalTransition, JobContext, PermanentError
+from fairlane import JobContext, PermanentError
 from fairlane.domain.events import HandlerAbandoned, JobProgressed
 from fairlane.domain.texts import time_of
 from fairlane.engine.context import Interrupted
 from tests.acceptance.apps import handlers
 from tests.engine.worker_kit import Engine, Gate, engine, running, started
-
-
-def test_a_waiting_job_is_canceled_at_once(fl: Engine) -> None:
-    @fl.job_type("work")
-    async def work(ctx: JobContext) -> None: ...
-
-    job = fl.give("work", user="ana")
-    assert fl.cancel(job.id, organization="acme", user="ana").status == "canceled"
-    fl.drain()
-    assert fl.way(job) == ["queued", "canceled"]
-    assert fl.look(job).canceled_by == "ana"
 
 
 def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
@@ -165,38 +154,6 @@ def test_a_thread_that_ignores_the_cancel_is_left_behind_and_the_log_says_so(dat
             assert fl.ended(job).status == "canceled"
             gate.open()
         assert "was left behind" in fl.reasons(job)
-
-
-def test_a_job_that_has_ended_can_not_be_canceled(fl: Engine) -> None:
-    @fl.job_type("work")
-    async def work(ctx: JobContext) -> None: ...
-
-    job = fl.give("work")
-    fl.drain()
-    with pytest.raises(IllegalTransition, match="has ended as completed"):
-        fl.cancel(job.id, organization="acme")
-    assert fl.look(job).status == "completed"
-
-
-def test_a_second_request_changes_nothing(fl: Engine) -> None:
-    begun, gate = Gate(), Gate()
-
-    @fl.job_type("slow")
-    def slow(ctx: JobContext) -> None:
-        begun.open()
-        ctx.interrupt.wait(300)
-        gate.wait()
-        ctx.raise_if_interrupted()
-
-    fl.members.add("acme", "boss", role="admin")
-    job = fl.give("slow", user="ana")
-    with running(fl.worker()):
-        begun.wait()
-        first = fl.cancel(job.id, organization="acme", user="ana")
-        again = fl.cancel(job.id, organization="acme", user="boss")
-        gate.open()
-        assert again.cancel_requested_at == first.cancel_requested_at
-        assert fl.ended(job).canceled_by == "ana"
 
 
 def test_a_retried_dead_letter_is_not_stopped_by_a_request_of_its_former_life(fl: Engine) -> None:

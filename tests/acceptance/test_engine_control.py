@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fairlane import JobContext, JobTypeDisabled
+from fairlane import JobContext
 from tests.engine.worker_kit import Engine, Gate, running, started
 
 
@@ -42,18 +42,6 @@ def test_nothing_starts_while_it_is_paused_and_running_jobs_finish(fl: Engine, w
         assert fl.look(after).attempt == 0
         resume()
         assert fl.ended(after).status == "completed"
-
-
-def test_a_disabled_type_takes_no_more_jobs_and_runs_those_that_it_has(fl: Engine) -> None:
-    @fl.job_type("work", dedup_window=0)
-    async def work(ctx: JobContext) -> None: ...
-
-    job = fl.give("work")
-    fl.job_types.disable("work")
-    with pytest.raises(JobTypeDisabled):
-        fl.give("work")
-    fl.drain()
-    assert fl.look(job).status == "completed"
 
 
 def test_a_job_waits_for_its_time(fl: Engine) -> None:

@@ -13,7 +13,6 @@ from fairlane import (
     IllegalTransition,
     Job,
     JobContext,
-    OrganizationSuspended,
     Submission,
     WaitTimeout,
 )
@@ -107,20 +106,6 @@ def test_one_bad_result_among_500_good_ones_fails_alone(fl: Engine) -> None:
     assert fl.list(organization="acme", status="completed").total == 499
     assert fl.look(jobs[250]).status == "dead_letter"
     assert len(fl.events.of(JobEnded)) == 500
-
-
-def test_results_are_locked_while_the_organization_is_suspended(fl: Engine) -> None:
-    @fl.job_type("work")
-    async def work(ctx: JobContext) -> str:
-        return "secret"
-
-    job = fl.give("work")
-    fl.drain()
-    fl.organizations.suspend("acme")
-    with pytest.raises(OrganizationSuspended, match="locked until it is active"):
-        fl.value(job)
-    fl.organizations.activate("acme")
-    assert fl.value(job) == "secret"
 
 
 def test_a_file_that_is_not_there_is_named_with_those_that_are(fl: Engine) -> None:

@@ -232,19 +232,6 @@ class TestDecisions:
 
 
 class TestDelete:
-    def test_the_job_goes_with_all_that_is_kept_of_it(self, scene: Scene):
-        job, other = bury(scene, 2)
-        scene.fl.dead_letters.delete(job.id, organization="acme", user="olga")
-        with pytest.raises(JobNotFound):
-            scene.get(job)
-        assert ids(scene) == [other.id]
-
-    def test_one_that_was_retried_is_canceled_first(self, scene: Scene):
-        (job,) = bury(scene, 1)
-        scene.fl.retry(job.id, organization="acme")
-        with pytest.raises(IllegalTransition, match="cancel it before you delete it"):
-            scene.fl.dead_letters.delete(job.id, organization="acme")
-
     def test_a_parent_stays_while_a_child_may_still_be_retried(self, scene: Scene):
         (parent,) = bury(scene, 1)
         child = scene.submit(depends_on=[parent])

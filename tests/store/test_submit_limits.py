@@ -366,11 +366,6 @@ class TestSubmissions:
             scene.now - timedelta(seconds=1)
         ]
 
-    def test_the_rate_holds_whatever_became_of_the_jobs(self, scene: Scene):
-        for _ in range(3):
-            scene.fl.cancel(scene.submit("letter").id, organization="acme")
-        wait_of(lambda: scene.submit("letter"))
-
 
 class TestQuotas:
     def test_those_that_nobody_has_needed_for_a_day_are_cleaned_up(self, scene: Scene):

@@ -85,11 +85,6 @@ class TestLimits:
                 scene.submit("letter")
         assert scene.total() == allowed
 
-    def test_a_submission_rate_of_none_allows_none(self, scene: Scene):
-        scene.add_type("letter", dedup_window=0, rate_limit=0)
-        with pytest.raises(RateLimited):
-            scene.submit("letter")
-
     def test_live_jobs_of_none_allows_none_and_unlimited_all(self, scene: Scene):
         scene.fl.organizations.update("acme", max_live_jobs=0)
         with pytest.raises(QueueFull):

@@ -122,17 +122,6 @@ class TestSuspension:
         scene.fl.organizations.activate("acme")
         assert scene.fl.result(job.id, organization="acme").value == "done"
 
-    def test_running_jobs_finish_and_waiting_ones_wait(self, scene: Scene):
-        running, waiting = scene.submit(), scene.submit()
-        worker = scene.worker()
-        (claimed,) = worker.claim()
-        scene.fl.organizations.suspend("acme")
-        scene.end(claimed)
-        assert worker.claim_round() == []
-        scene.fl.organizations.activate("acme")
-        assert worker.claim_round() == [waiting.id]
-        assert scene.get(running).status == COMPLETED
-
     def test_a_pause_submits_on_and_shows(self, scene: Scene):
         scene.fl.organizations.pause("acme", user="root", reason="invoice unpaid")
         assert scene.fl.organizations.get("acme").paused
