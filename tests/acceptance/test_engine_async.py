@@ -13,8 +13,6 @@ from fairlane import (
     JobContext,
     JobNotFound,
     JobStatus,
-    PermanentError,
-    PermissionDenied,
     Submission,
 )
 from fairlane.aio import AsyncVerbs
@@ -70,13 +68,6 @@ async def test_jobs_can_be_submitted_together_canceled_and_explained(fl: Engine)
     assert (await fl.aio.metrics(organization="acme")).jobs_by_status[JobStatus.QUEUED] == 1
 
 
-async def test_errors_are_those_of_the_sync_verbs(fl: Engine) -> None:
-    with pytest.raises(JobNotFound):
-        await fl.aio.get("00000000-0000-0000-0000-000000000000", organization="acme")
-    with pytest.raises(PermissionDenied):
-        await give(fl.aio, 1, user="stranger")
-
-
 async def test_people_and_pauses_can_be_awaited(fl: Engine) -> None:
     await fl.aio.organizations.create("rival")
     await fl.aio.members.add("rival", "bo", role="admin")
@@ -89,20 +80,6 @@ async def test_people_and_pauses_can_be_awaited(fl: Engine) -> None:
     assert fl.job_types.names() == {"double"}
     await fl.aio.organizations.suspend("rival")
     assert (await fl.aio.organizations.get("rival")).status == "suspended"
-
-
-async def test_a_dead_letter_can_be_retried(fl: Engine) -> None:
-    @fl.job_type("once")
-    async def once(ctx: JobContext) -> None:
-        if ctx.attempt == 1:
-            raise PermanentError("not yet")
-
-    job = await fl.aio.submit("once", organization="acme")
-    await asyncio.to_thread(fl.drain)
-    assert (await fl.aio.dead_letters.list(organization="acme")).total == 1
-    assert (await fl.aio.retry(job.id, organization="acme")).status == "queued"
-    await asyncio.to_thread(fl.drain)
-    assert fl.look(job).status == "completed"
 
 
 async def test_a_job_can_be_submitted_in_the_callers_own_transaction(fl: Engine) -> None:

@@ -139,16 +139,6 @@ def test_a_member_changes_their_own_and_an_admin_all(api: Api):
     assert bulk(api.as_("admin"), "cancel")["changed"] == 1
 
 
-def test_many_are_retried_at_once_by_an_operator(api: Api):
-    for _ in range(3):
-        submitted(api, "failing")
-    api.run()
-    client = api.as_("olga", None)
-    path = f"{ACME}/bulk-actions"
-    answer = client.post(path, json={"action": "retry", "filter": {"job_type": "failing"}}).json()
-    assert (answer["changed"], answer["state"], answer["user"]) == (3, "done", "olga")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "body",

@@ -168,28 +168,6 @@ def test_why_a_job_waits_for_its_retry_is_told_after_another_priority_too(scene:
     assert "paper jam" in before.summary
 
 
-def test_a_job_that_has_started_or_ended_says_what_to_do_instead(scene: Scene):
-    running = scene.submit()
-    scene.worker().claim()
-    done = scene.submit()
-    scene.end(*scene.worker("w2").claim())
-    for job, instead in (
-        (running, "is running and does not wait to start any more; let it end, or cancel it."),
-        (done, "is completed and does not wait to start any more; submit it anew."),
-        (scene.dead_letter(), "is dead letter and does not wait to start any more; retry it."),
-    ):
-        before = scene.get(job)
-        for change in (
-            lambda job=job: scene.fl.run_now(job, **ACME),
-            lambda job=job: scene.fl.reschedule(job, scene.now, **ACME),
-            lambda job=job: scene.fl.prioritize(job, "high", **ACME),
-        ):
-            with pytest.raises(IllegalTransition) as error:
-                change()
-            assert str(error.value) == f"Job {job.id} {instead}"
-        assert scene.get(job) == before
-
-
 @pytest.mark.parametrize(
     ("run_at", "told"),
     [

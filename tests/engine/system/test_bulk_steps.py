@@ -230,20 +230,6 @@ def test_it_ends_with_the_right_of_whoever_began_it(scene: Scene, loss: str):
     assert statuses(scene) == [CANCELED, QUEUED, QUEUED]
 
 
-def test_it_ends_with_the_token_that_began_it(scene: Scene):
-    submit(scene, 3)
-    token, _ = scene.fl.tokens.create(organization="acme", as_user="ana", name="leaked")
-    (row,) = scene.fl.database.read(lambda c: c.exec_driver_sql("SELECT hash FROM fairlane_tokens").all(), of="acme")
-    with acting_from("a request"):
-        action = begin(scene, user="ana", token=row.hash)
-    service(scene).step()
-    assert now_is(scene, action).changed == 2
-    scene.fl.tokens.revoke(token.id, organization="acme")
-    steps(scene, action)
-    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 2)
-    assert "token" in str(now_is(scene, action).problem)
-
-
 @pytest.mark.parametrize(("page", "first"), [(1, 2), (100, 3)])
 def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, page: int, first: int
