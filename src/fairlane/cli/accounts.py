@@ -11,9 +11,9 @@ from rich.table import Column
 from fairlane import ConfigurationError
 from fairlane.cli import options as o
 from fairlane.cli.lookup import refuse_unknown
-from fairlane.cli.output import cell, console, json_text, one_line, print_json, remark, say, table
+from fairlane.cli.output import cell, console, is_told, json_text, one_line, print_json, remark, say, table, tell
 from fairlane.cli.session import engine
-from fairlane.domain.accounts import Token, User
+from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Right
 
 users = typer.Typer()
@@ -49,7 +49,7 @@ def create_user(
     """
     given = _password() if password else None
     made = engine(context).users.create(user, password=given, operator=operator, rights=right or ())
-    _print_user(made, f"User {made.id} is created.", as_json=as_json)
+    tell(made, f"User {made.id} is created.", as_json=as_json)
 
 
 @users.command("list")
@@ -61,11 +61,7 @@ def list_users(context: typer.Context, as_json: o.AsJson = False) -> None:
         fairlane users list
     """
     found = engine(context).users.list()
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No users; create one: fairlane users create USER --operator --password")
+    if is_told(found, "No users; create one: fairlane users create USER --operator --password", as_json=as_json):
         return
     rows = table(Column("USER", overflow="fold"), "OPERATOR", "PASSWORD", "STATE", Column("MORE RIGHTS"))
     for one in found:
@@ -95,7 +91,7 @@ def update_user(
     """
     given = _password() if password else None
     changed = engine(context).users.update(user, password=given, operator=operator, rights=right, disabled=disabled)
-    _print_user(changed, f"User {changed.id} is changed.", as_json=as_json)
+    tell(changed, f"User {changed.id} is changed.", as_json=as_json)
 
 
 @users.command("delete")
@@ -163,12 +159,8 @@ def list_tokens(context: typer.Context, organization: Whose = None, as_json: o.A
     if organization is not None:
         refuse_unknown(fl, organization)
     found = fl.tokens.list(organization=organization)
-    if as_json:
-        print_json(found)
-    elif not found:
-        whose = f" -o {organization}" if organization is not None else ""
-        say(f"No tokens; create one: fairlane tokens create USER{whose}")
-    else:
+    whose = f" -o {organization}" if organization is not None else ""
+    if not is_told(found, f"No tokens; create one: fairlane tokens create USER{whose}", as_json=as_json):
         _print_tokens(found)
 
 
@@ -210,11 +202,7 @@ def list_audit(
         fairlane audit list -o acme
     """
     found = engine(context).audit.list(organization=organization, subject=subject, before=before, limit=limit)
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("Nothing was done yet.")
+    if is_told(found, "Nothing was done yet.", as_json=as_json):
         return
     rows = table("AT", Column("ACTOR"), Column("FROM"), "ACTION", Column("SUBJECT", overflow="fold"))
     for one in found:
@@ -241,13 +229,6 @@ def _password() -> str:
     if not given:
         raise typer.BadParameter("No password came; write it as the first line of the input.", param_hint="--password")
     return given
-
-
-def _print_user(user: User, sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(user)
-    else:
-        say(sentence)
 
 
 def _print_tokens(found: tuple[Token, ...]) -> None:

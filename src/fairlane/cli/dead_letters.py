@@ -11,7 +11,7 @@ from fairlane import Resolution
 from fairlane.cli import bulk
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
-from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
+from fairlane.cli.output import age, cell, console, is_told, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
 from fairlane.domain.bulk import BulkVerb
@@ -169,11 +169,7 @@ def groups(
     found = fl.dead_letters.groups(organization=organization, resolution=_wanted(resolution, everything))
     if not found:
         refuse_unknown(fl, organization)
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No dead letters.")
+    if is_told(found, "No dead letters.", as_json=as_json):
         return
     rows = table(
         Column("FINGERPRINT", overflow="fold"),

@@ -34,6 +34,7 @@ from fairlane.cli.output import (
     say,
     status_text,
     table,
+    tell,
 )
 from fairlane.cli.session import engine
 from fairlane.domain.bulk import BulkVerb
@@ -203,12 +204,8 @@ def cancel(
         bulk.carry_out(fl, BulkVerb.CANCEL, chosen, organization, user, yes=yes, wait=wait, as_json=as_json)
         return
     canceled = fl.cancel(find_id(fl, job, organization), organization=organization, user=user, reason=reason)
-    if as_json:
-        print_json(canceled)
-    elif canceled.status in TERMINAL:
-        say(f"Job {canceled.id} is {canceled.status}.")
-    else:
-        say(f"Job {canceled.id} is {canceled.status} and was asked to stop.")
+    more = "" if canceled.status in TERMINAL else " and was asked to stop"
+    tell(canceled, f"Job {canceled.id} is {canceled.status}{more}.", as_json=as_json)
 
 
 @app.command("delete")
@@ -256,10 +253,7 @@ def delete(
     refuse_to_delete_live(job_id, found.status)  # before the question, which would be in vain
     o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
     fl.delete(job_id, organization=organization, user=user)
-    if as_json:
-        print_json({"deleted": job_id})
-    else:
-        say(f"Job {job_id} is deleted.")
+    tell({"deleted": job_id}, f"Job {job_id} is deleted.", as_json=as_json)
 
 
 @app.command("explain")

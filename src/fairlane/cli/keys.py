@@ -6,7 +6,7 @@ import typer
 from rich.table import Column
 
 from fairlane.cli import options as o
-from fairlane.cli.output import cell, console, print_json, say, table
+from fairlane.cli.output import cell, console, is_told, print_json, say, table
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import OrganizationKey
 
@@ -56,11 +56,7 @@ def list_keys(context: typer.Context, organization: Whose, as_json: o.AsJson = F
         fairlane keys list -o acme
     """
     found = engine(context).keys.list(organization=organization)
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say(f"No encryption; to begin with it: fairlane keys enable -o {organization}")
+    if is_told(found, f"No encryption; to begin with it: fairlane keys enable -o {organization}", as_json=as_json):
         return
     rows = table("VERSION", "STATE", Column("MASTER KEY"), "USABLE HERE", "CREATED", "DESTROYED")
     for one in found:

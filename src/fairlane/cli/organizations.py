@@ -13,12 +13,14 @@ from fairlane.cli.output import (
     cell,
     console,
     facts,
+    is_told,
     limit_text,
     one_line,
     print_json,
     recent_facts,
     say,
     table,
+    tell,
     unlimited,
 )
 from fairlane.cli.session import engine
@@ -69,7 +71,7 @@ def create(
         max_live_jobs=o.bound("--max-live-jobs", max_live_jobs),
         retention=_retention(retention),
     )
-    _print_one(made, f"Organization {made.id} is created.", as_json=as_json)
+    tell(made, f"Organization {made.id} is created.", as_json=as_json)
 
 
 @orgs.command("list")
@@ -82,11 +84,8 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
     """
     fl = engine(context)
     found = fl.organizations.list()
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No organizations; create one: fairlane orgs create acme" if keeps_people(fl) else _ELSEWHERE)
+    none = "No organizations; create one: fairlane orgs create acme" if keeps_people(fl) else _ELSEWHERE
+    if is_told(found, none, as_json=as_json):
         return
     rows = table(
         Column("ID", overflow="fold"),
@@ -165,7 +164,7 @@ def update(
         max_live_jobs=o.changed_bound("--max-live-jobs", max_live_jobs),
         retention=INHERIT if retention is None else _retention(retention),
     )
-    _print_one(changed, f"Organization {changed.id} is changed.", as_json=as_json)
+    tell(changed, f"Organization {changed.id} is changed.", as_json=as_json)
 
 
 @orgs.command("suspend")
@@ -285,11 +284,8 @@ def list_members(context: typer.Context, organization: o.Organization, as_json: 
     fl = engine(context)
     refuse_unknown(fl, organization)
     found = fl.members.list(organization)
-    if as_json:
-        print_json(found)
-    elif not found:
-        say(f"No members; add one: fairlane members add USER -o {organization}")
-    else:
+    none = f"No members; add one: fairlane members add USER -o {organization}"
+    if not is_told(found, none, as_json=as_json):
         _print_members(found)
 
 
@@ -320,13 +316,6 @@ def _get(fl: "Fairlane", organization: str) -> Organization:
 
 def _rights(member: Member) -> str:
     return f"{member.role} with {', '.join(member.permissions)}" if member.permissions else str(member.role)
-
-
-def _print_one(organization: Organization, sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(organization)
-    else:
-        say(sentence)
 
 
 def _print_members(found: tuple[Member, ...]) -> None:

@@ -91,6 +91,21 @@ def print_json(document: object) -> None:
     print(json_text(document, indent=2))
 
 
+def tell(document: object, sentence: str, *, as_json: bool) -> None:
+    """Print what was done: as JSON if that was asked for, else as a sentence."""
+    if as_json:
+        print_json(document)
+    else:
+        say(sentence)
+
+
+def is_told(found: Sequence[object], none: str, *, as_json: bool) -> bool:
+    """Print a list as JSON, or that there is nothing in it; return False if its table is still to be printed."""
+    if as_json or not found:
+        tell(found, none, as_json=as_json)
+    return as_json or not found
+
+
 def json_text(document: object, *, indent: int | None = None) -> str:
     """Return a JSON document for people: in it, what a terminal would act on is written as an escape."""
     from pydantic_core import to_jsonable_python

@@ -25,6 +25,7 @@ from fairlane.cli.output import (
     say,
     seconds_since,
     table,
+    tell,
 )
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_holds
@@ -178,7 +179,7 @@ def put(
             labels=o.pairs("--label", label or ()),
             user=user,
         )
-    _print_one(made, f"Schedule {made.name} is kept: {_when(made.timetable)}. {_following(made)}", as_json=as_json)
+    tell(made, f"Schedule {made.name} is kept: {_when(made.timetable)}. {_following(made)}", as_json=as_json)
 
 
 @app.command("pause")
@@ -194,7 +195,7 @@ def pause(
     fl = acting(context, user)
     _get(fl, organization, schedule)
     paused = fl.schedules.pause(schedule, organization=organization, user=user)
-    _print_one(paused, f"Schedule {schedule} is paused.", as_json=as_json)
+    tell(paused, f"Schedule {schedule} is paused.", as_json=as_json)
 
 
 @app.command("resume")
@@ -211,7 +212,7 @@ def resume(
     was_paused = _get(fl, organization, schedule).paused_at is not None
     resumed = fl.schedules.resume(schedule, organization=organization, user=user)
     sentence = "goes on" if was_paused else "was not paused"
-    _print_one(resumed, f"Schedule {schedule} {sentence}. {_following(resumed)}", as_json=as_json)
+    tell(resumed, f"Schedule {schedule} {sentence}. {_following(resumed)}", as_json=as_json)
 
 
 @app.command("submit")
@@ -267,13 +268,6 @@ def _following(schedule: Schedule) -> str:
     if schedule.paused_at is not None:
         return "It is paused."
     return f"Its next tick: {moment(schedule.next_ticks[0])}." if schedule.next_ticks else "It has no more ticks."
-
-
-def _print_one(schedule: Schedule, sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(schedule)
-    else:
-        say(sentence)
 
 
 if TYPE_CHECKING:

@@ -9,15 +9,7 @@ from rich.table import Column
 from fairlane import JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.lookup import acting
-from fairlane.cli.output import (
-    cell,
-    console,
-    maintenance_text,
-    number_of,
-    print_json,
-    say,
-    table,
-)
+from fairlane.cli.output import cell, console, is_told, maintenance_text, number_of, print_json, say, table
 from fairlane.cli.session import engine
 
 if TYPE_CHECKING:
@@ -41,11 +33,7 @@ def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
         fairlane queues list
     """
     found = engine(context).reads.queues()
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No queue has live jobs.")
+    if is_told(found, "No queue has live jobs.", as_json=as_json):
         return
     numbers = ("READY", "LIMITED", "HELD", "RETRYING", "RUNNING", "PENDING")
     rows = table(Column("QUEUE", overflow="fold"), *(Column(one, justify="right") for one in numbers), "PAUSED")

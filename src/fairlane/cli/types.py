@@ -15,6 +15,7 @@ from fairlane.cli.output import (
     cell,
     console,
     facts,
+    is_told,
     limit_text,
     one_line,
     print_json,
@@ -23,6 +24,7 @@ from fairlane.cli.output import (
     say,
     some_of,
     table,
+    tell,
     unlimited,
 )
 from fairlane.cli.session import engine
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from fairlane.jobtypes.verbs import JobTypeLimit, JobTypeView
 
 app = typer.Typer()
+
+_NO_TYPES = "No job types are registered; `fairlane migrate --app …` and every worker register theirs."
 
 OnlyOf = Annotated[
     str | None,
@@ -75,11 +79,8 @@ def limit_type(
         execution_rate_window=INHERIT if window is None else window,
         user=user,
     )
-    if as_json:
-        print_json(changed)
-    else:
-        whose = "all organizations together" if organization is None else organization
-        say(f"Job type {job_type}, of {whose}: {limit_text(changed)}.")
+    whose = "all organizations together" if organization is None else organization
+    tell(changed, f"Job type {job_type}, of {whose}: {limit_text(changed)}.", as_json=as_json)
     if reset and organization is None:
         _remark_on_others(fl, job_type)
 
@@ -106,11 +107,8 @@ def list_limits(
     fl = engine(context)
     found = fl.job_types.limits(name=job_type)
     uses = fl.reads.limit_uses({_subject(one): _limit(one) for one in found})
-    if as_json:
-        print_json([{**asdict(one), **uses[_subject(one)]._asdict()} for one in found])
-        return
-    if not found:
-        say("No job types are registered; `fairlane migrate --app …` and every worker register theirs.")
+    with_uses = [{**asdict(one), **uses[_subject(one)]._asdict()} for one in found]
+    if is_told(with_uses, _NO_TYPES, as_json=as_json):
         return
     now = Column("NOW", justify="right", no_wrap=True)
     rows = table(Column("TYPE", overflow="fold"), Column("ORGANIZATION"), "LIMIT", now, "FROM")
@@ -131,11 +129,7 @@ def list_types(context: typer.Context, as_json: o.AsJson = False) -> None:
     """
     fl = engine(context)
     found = fl.job_types.list()
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No job types are registered; `fairlane migrate --app …` and every worker register theirs.")
+    if is_told(found, _NO_TYPES, as_json=as_json):
         return
     limits = {one.job_type: one for one in fl.job_types.limits() if one.organization is None}
     numbers = (Column(one, justify="right") for one in ("TIMEOUT", "RETRIES", "MAX RUNNING", "MAX STARTED"))
@@ -251,11 +245,7 @@ def list_breakers(context: typer.Context, as_json: o.AsJson = False) -> None:
         fairlane types breakers
     """
     found = engine(context).job_types.breakers()
-    if as_json:
-        print_json(found)
-        return
-    if not found:
-        say("No breaker is open.")
+    if is_told(found, "No breaker is open.", as_json=as_json):
         return
     rows = table(Column("TYPE", overflow="fold"), Column("ORGANIZATION", overflow="fold"), "SINCE", "STATE")
     for one in found:

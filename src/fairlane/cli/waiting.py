@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlane import Job, Priority
+from fairlane import Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger
-from fairlane.cli.output import moment, print_json, say
+from fairlane.cli.output import moment, tell
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import remark_on_holds
 
@@ -26,7 +26,7 @@ def run_now(
     """
     fl = _engine(context, organization, user)
     made = fl.run_now(find_id(fl, job, organization), organization=organization, user=user)
-    _tell(made, "", as_json=as_json)
+    tell(made, f"Job {made.id} is {made.status}.", as_json=as_json)
     if not as_json:
         remark_on_holds(fl, made.id, organization)
 
@@ -54,7 +54,8 @@ def reschedule(
     fl = _engine(context, organization, user)
     at = o.time_or_delay("TIME", run_at, lambda: fl.database.read(fl.database.clock.now))
     made = fl.reschedule(find_id(fl, job, organization), at, organization=organization, user=user)
-    _tell(made, f" and starts no earlier than {moment(made.run_at)}", as_json=as_json)
+    sentence = f"Job {made.id} is {made.status} and starts no earlier than {moment(made.run_at)}."
+    tell(made, sentence, as_json=as_json)
 
 
 def set_priority(
@@ -73,17 +74,10 @@ def set_priority(
     """
     fl = _engine(context, organization, user)
     made = fl.prioritize(find_id(fl, job, organization), priority, organization=organization, user=user)
-    _tell(made, f", of priority {made.priority}", as_json=as_json)
+    tell(made, f"Job {made.id} is {made.status}, of priority {made.priority}.", as_json=as_json)
 
 
 def _engine(context: typer.Context, organization: str, user: str | None) -> "Fairlane":
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     return fl
-
-
-def _tell(made: Job, more: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(made)
-    else:
-        say(f"Job {made.id} is {made.status}{more}.")
