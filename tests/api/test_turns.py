@@ -7,7 +7,6 @@ from threading import Event
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from tests.api.served import Api
 from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
 from tests.store.logins import plain
+from tests.store.races.race import waiting_for_locks
 
 PLACES = st.sampled_from(["acme", "other", "third"])
 USERS = st.sampled_from(["ana", "bea"])
@@ -335,17 +335,10 @@ def test_a_user_s_writes_that_wait_for_a_lock_hold_up_no_other_user_of_the_organ
             api.fl.submit("unique", organization="acme", connection=host)
             post = partial(writing.post, "/organizations/acme/jobs", json={"job_type": "unique"})
             writes = [asyncio.create_task(post()) for _ in range(20)]
-            await asyncio.to_thread(until_held_up, database_url, 2)
+            await asyncio.to_thread(until, lambda: waiting_for_locks(plain(database_url)) == 2)
             reads = {(await reading.get("/organizations/acme/access")).status_code for _ in range(5)}
             assert not any(one.done() for one in writes)
         return reads, {one.status_code for one in await asyncio.gather(*writes)}
 
     assert asyncio.run(play()) == ({200}, {409})
     host_engine.dispose()
-
-
-def until_held_up(database_url: str, sessions: int) -> None:
-    """Wait until so many sessions wait for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with psycopg.connect(plain(database_url), autocommit=True) as look:
-        until(lambda: look.execute(waiting).fetchone() == (sessions,))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Protocol
 
 import pytest
@@ -18,6 +18,8 @@ from fairlane.domain.breaker import Pair, opened
 from fairlane.domain.events import WorkerStarted
 from fairlane.domain.texts import time_of
 from fairlane.store.statements import breakers
+from tests.engine.worker_kit import running
+from tests.patience import PATIENCE
 
 # typer makes all commands anew for each run, from the signatures of their functions; a process needs them once.
 _commands = cache(get_command)
@@ -116,12 +118,6 @@ def running_worker(fl: Fairlane) -> Iterator[None]:
     @fl.job_type("useless")
     async def useless(ctx: JobContext) -> None: ...
 
-    worker = fl.worker(subscribers=[lambda event: started.set() if isinstance(event, WorkerStarted) else None])
-    thread = Thread(target=worker.run)
-    thread.start()
-    try:
-        assert started.wait(30)
+    with running(fl.worker(subscribers=[lambda event: started.set() if isinstance(event, WorkerStarted) else None])):
+        assert started.wait(PATIENCE)
         yield
-    finally:
-        worker.stop()
-        thread.join()

@@ -16,8 +16,9 @@ from fairlane.store.row_security import Administered
 from fairlane.store.tables import jobs as facts
 from fairlane.store.tables import results
 from tests.engine.worker_kit import Engine, Hold, engine, running, running_jobs, started, until
-from tests.engine.worker_outages import held_job, held_table, refusing, waiting_for_locks
+from tests.engine.worker_outages import held_job, held_table, refusing
 from tests.engine.worker_store import nothing
+from tests.store.races.race import waiting_for_locks
 
 
 @pytest.mark.parametrize("keeps_checkpoint", [False, True])

@@ -13,9 +13,10 @@ from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine, running, until
-from tests.engine.worker_outages import held_table, waiting_for_locks
+from tests.engine.worker_outages import held_table
 from tests.engine.worker_store import LEASE, Member, later, member, nothing, registered
 from tests.patience import PATIENCE
+from tests.store.races.race import waiting_for_locks
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from fairlane.engine.reports import File, Report
 from fairlane.store.tables import log_lines
 from tests.engine import handlers
 from tests.engine.worker_kit import Engine, Gate, another, engine, running, until
-from tests.engine.worker_outages import held_job, held_table, locked, waiting_for_locks
+from tests.engine.worker_outages import held_job, held_table, locked
 from tests.patience import PATIENCE
+from tests.store.races.race import waiting_for_locks
 
 MANY = 8  # more jobs than there are threads for what they report
 

@@ -127,16 +127,6 @@ def refusing(url: str, job: Job, status: str) -> Iterator[None]:
         host.execute("DROP FUNCTION refuse CASCADE")
 
 
-def waiting_for_locks(url: str) -> int:
-    """How many sessions of this PostgreSQL database wait for a lock."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 @contextmanager
 def locked(url: str) -> Iterator[None]:
     """Another process holds the SQLite file's write lock."""

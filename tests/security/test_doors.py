@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from select import select
@@ -28,6 +28,7 @@ from fairlane.realtime import sse
 from fairlane.realtime.sockets import LARGEST
 from tests.accounts.cheap_passwords import REAL
 from tests.api.served import PASSWORD, Api
+from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
 from tests.realtime.watching import tell_much, ticket_of
 from tests.realtime.wire import Wire
@@ -142,7 +143,7 @@ def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waite
         answer = api.client().post("/sessions", json=login)
         assert (answer.status_code, answer.json()["type"]) == (429, "urn:fairlane:problem:too-much-at-once")
         next(one for one in slow if one is not refused[0]).close()
-        wait_until(lambda: api.client().post("/sessions", json=login).status_code == 401)
+        until(lambda: api.client().post("/sessions", json=login).status_code == 401)
 
 
 @pytest.mark.parametrize("path", ["organizations/acme/jobs", "health"])
@@ -196,7 +197,7 @@ def test_a_large_body_counts_for_its_organization_though_it_is_the_first_by_its_
             stack.enter_context(closing(stalled(api, session)))
         # Acme is open to none of these, so they have what room there is together.
         stranger = session_of(api, "other-viewer")
-        wait_until(lambda: api.client().post(jobs, json=large, headers=stranger).status_code == 429)
+        until(lambda: api.client().post(jobs, json=large, headers=stranger).status_code == 429)
         member = session_of(api, "member")
         assert api.client().post(jobs, json=large, headers=member).status_code == 201
         api.fl.members.remove("acme", "member")
@@ -250,20 +251,20 @@ def test_a_reader_of_events_that_does_not_read_is_told_nothing_more_and_counts_u
     monkeypatch.setattr(sse, "STALLED", 0.1)
     hub = api.app.state.web.live.hub
     with closing(unread(api)) as reader:
-        wait_until(lambda: hub.dropped)
+        until(lambda: hub.dropped)
         assert not hub.rooms
         assert [one.principal.user for one in hub.clients] == ["member"]
         # Its stream ends where it is read up to there.
         while reader.recv(1_000_000):
             pass
-    wait_until(lambda: not hub.clients)
+    until(lambda: not hub.clients)
 
 
 def test_a_connection_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "_READ_PATIENCE", 0.1)
     hub = api.app.state.web.live.hub
     with closing(unread(api)):
-        wait_until(lambda: not hub.clients)
+        until(lambda: not hub.clients)
     assert hub.dropped == 0
 
 
@@ -323,7 +324,7 @@ def connections_of(api: Api) -> set[Any]:
 def test_of_a_download_that_is_not_read_a_node_holds_little(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, read = large_file_of(api, tmp_path, monkeypatch)
     with closing(begun(api, path)):
-        wait_until(lambda: any(one.flow.write_paused for one in connections_of(api)))
+        until(lambda: any(one.flow.write_paused for one in connections_of(api)))
         held = max(one.transport.get_write_buffer_size() for one in connections_of(api))
         assert held <= 64 * 1024
         assert max(read) <= 64 * 1024
@@ -340,7 +341,7 @@ def test_of_answers_that_are_not_taken_a_user_has_few_in_memory_and_holds_up_nob
     assert [one.get("/sessions/current").status_code for one in others] == [200, 200]
     with ExitStack() as stack:
         slow = [stack.enter_context(closing(begun(api, path))) for _ in range(max(1, at_once // 8))]
-        wait_until(lambda: sum(one.flow.write_paused for one in connections_of(api)) == len(slow))
+        until(lambda: sum(one.flow.write_paused for one in connections_of(api)) == len(slow))
         assert max(one.transport.get_write_buffer_size() for one in connections_of(api)) <= 64 * 1024
         waiting = stack.enter_context(closing(asked(api, path)))
         answers = [one.get(f"/organizations/{at}/jobs") for one, at in zip(others, ("acme", "other"), strict=True)]
@@ -355,7 +356,7 @@ def test_a_stranger_who_reads_no_answer_keeps_nobody_of_the_same_address_from_a_
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(closing(begun(api, "/openapi.json")))
-        wait_until(lambda: any(one.flow.write_paused for one in connections_of(api)))
+        until(lambda: any(one.flow.write_paused for one in connections_of(api)))
         login = {"user": "member", "password": "wrong"}
         assert httpx.post(f"{api.url}/api/v1/sessions", json=login, timeout=PATIENCE).status_code == 401
 
@@ -375,7 +376,7 @@ def test_a_user_has_few_downloads_at_once_and_takes_none_of_others(
         assert problem["detail"] == "A user may have 2 downloads open; wait until one ends, or close one."
         assert api.as_("admin").get(path, headers=part).status_code == 206
         open_ones[0].close()
-        wait_until(lambda: api.as_("member").get(path, headers=part).status_code == 206)
+        until(lambda: api.as_("member").get(path, headers=part).status_code == 206)
 
 
 def test_an_answer_of_which_little_is_read_at_a_time_is_not_kept(
@@ -406,13 +407,6 @@ def test_a_download_that_is_read_steadily_at_2_kb_a_second_goes_on(
                 piece = steady.recv(4_000)
                 assert piece, f"closed after {got} bytes"
                 got += len(piece)
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_look_that_takes_the_database_too_long_is_stopped_and_says_what_to_do(
@@ -514,7 +508,7 @@ def test_an_organization_has_few_exports_at_once_and_takes_none_of_others(api: A
         assert refused.json()["detail"] == detail
         goes_on.set()
         assert api.operator().get("/operator/audit/export?organization=acme").status_code == 200
-    wait_until(lambda: api.as_("admin").get(path).status_code == 200)
+    until(lambda: api.as_("admin").get(path).status_code == 200)
 
 
 def test_many_logins_at_once_take_the_memory_of_a_few(api: Api, monkeypatch: pytest.MonkeyPatch):

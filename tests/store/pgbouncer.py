@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 from sqlalchemy import make_url
 
-from tests.store.races.race import until
+from tests.engine.worker_kit import until
 
 _PROGRAM: Final = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 IS_HERE: Final = Path(_PROGRAM).exists()

@@ -15,7 +15,8 @@ from fairlane.domain.events import WorkerStarted
 from fairlane.store.postgres import engine as postgres
 from fairlane.store.transaction import Database
 from tests.engine.worker_kit import Engine, another, engine, running, until
-from tests.engine.worker_outages import held_table, own_server, waiting_for_locks
+from tests.engine.worker_outages import held_table, own_server
+from tests.store.races.race import waiting_for_locks
 from tests.storm.proxy import Proxy
 
 _LOCK = text("SELECT pg_advisory_xact_lock(1)")

@@ -6,14 +6,14 @@ import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from fairlane import (
     DuplicateJob,
@@ -27,11 +27,11 @@ from fairlane import (
     Submission,
 )
 from fairlane.store.line import Line
-from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import new_jobs
 from fairlane.store.statements.drafts import Draft
 from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
+from tests.store.races.race import waiting_for_locks
 from tests.store.races.scene import Scene
 
 # Tests submit beside a transaction that they hold open, to see who waits for it.
@@ -96,13 +96,7 @@ def flood(scene: Scene, number: int = _FLOOD) -> Iterator[list["Future[Job]"]]:
 
 def waiting(scene: Scene) -> int:
     """How many sessions wait for another one's transaction."""
-    wanted = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    # Not by a connection of the pool, which a flood may have used up.
-    with closing(scene.fl.database.sibling(pool_size=1)) as observer:
-        found: int = observer.look(lambda connection: connection.execute(wanted).scalar_one(), of=EVERYONE)
-    return found
+    return waiting_for_locks(scene.fl.settings.url)
 
 
 def assert_one_was_submitted(ends: list[Any]) -> None:

@@ -1,7 +1,6 @@
 """Two transactions at the same time, in an order that the test decides."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from sqlalchemy import Connection
 from fairlane import FairlaneError
 from fairlane.store.engine import WRITE
 from fairlane.store.transaction import Database
+from tests.engine.worker_kit import until
 
 T = TypeVar("T")
 
 DEADLINE = 20.0  # seconds; only a test that fails waits for so long
-_LOOK = 0.002
 
 
 class Race:
@@ -76,23 +75,18 @@ class Race:
 
     def waiting(self) -> int:
         """How many transactions wait for a lock."""
-        if self.serial:
-            return 0
-        with psycopg.connect(self._url, autocommit=True) as observer:
-            row = observer.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
+        return 0 if self.serial else waiting_for_locks(self._url)
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Look again and again until `condition` holds."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(_LOOK)
+def waiting_for_locks(url: str) -> int:
+    """How many sessions of this PostgreSQL database wait for a lock."""
+    with psycopg.connect(url, autocommit=True) as observer:
+        row = observer.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

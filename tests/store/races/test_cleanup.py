@@ -12,8 +12,9 @@ from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFo
 from fairlane.domain.outcomes import Completed
 from fairlane.store.statements import cleanup, dead_letters
 from fairlane.store.statements.locks import lock_job
+from tests.engine.worker_kit import until
 from tests.store.races.agreement import assert_log_agrees, steps
-from tests.store.races.race import DEADLINE, Race, at_once, until
+from tests.store.races.race import DEADLINE, Race, at_once
 from tests.store.races.scene import DAY, Scene, Work
 
 STOP_IF_MANY_GO = """

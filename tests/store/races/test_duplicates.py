@@ -12,8 +12,9 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission, new_id
 from fairlane.store.tables import jobs
+from tests.engine.worker_kit import until
 from tests.store.races.agreement import assert_log_agrees
-from tests.store.races.race import Race, answers_at_once, until
+from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
 
 # Tests submit beside a transaction that they hold open, to see who waits for it.
