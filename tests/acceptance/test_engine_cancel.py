@@ -2,14 +2,11 @@
 
 import asyncio
 
-import pytest
-
 from fairlane import JobContext, PermanentError
-from fairlane.domain.events import HandlerAbandoned, JobProgressed
+from fairlane.domain.events import HandlerAbandoned
 from fairlane.domain.texts import time_of
 from fairlane.engine.context import Interrupted
-from tests.acceptance.apps import handlers
-from tests.engine.worker_kit import Engine, Gate, engine, running, started
+from tests.engine.worker_kit import Engine, Gate, engine, running
 
 
 def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
@@ -35,18 +32,6 @@ def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
     assert ended.canceled_at is not None
     assert fl.way(job) == ["queued", "running", "canceled"]
     assert fl.history(job.id, organization="acme")[-1].actor == "ana"
-
-
-def test_a_running_thread_is_told_at_its_next_call_of_the_context(fl: Engine) -> None:
-    @fl.job_type("slow")
-    def slow(ctx: JobContext) -> None:
-        ctx.sleep(300)
-
-    job = fl.give("slow")
-    with running(fl.worker()):
-        started(fl, job)
-        fl.cancel(job.id, organization="acme")
-        assert fl.ended(job).status == "canceled"
 
 
 def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
@@ -89,16 +74,6 @@ def test_the_checkpoint_of_a_thread_whose_worker_stops_is_there_for_the_next_att
     with running(fl.worker()):
         assert fl.ended(job).status == "completed"
     assert found == [None, 200]
-
-
-@pytest.mark.slow
-def test_a_running_process_is_stopped(fl: Engine) -> None:
-    fl.job_type("slow", isolation="process")(handlers.say_and_sleep)
-    job = fl.give("slow")
-    with running(fl.worker()):
-        fl.events.wait(JobProgressed, job_id=job.id)
-        fl.cancel(job.id, organization="acme")
-        assert fl.ended(job).status == "canceled"
 
 
 def test_a_handler_that_returns_after_the_request_completes_and_the_log_notes_it(fl: Engine) -> None:

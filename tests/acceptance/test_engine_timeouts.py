@@ -13,7 +13,7 @@ from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked, WorkerUnfit
 from fairlane.engine.context import Interrupted
 from fairlane.store.tables import live
-from tests.acceptance.apps import handlers, slow_to_import
+from tests.acceptance.apps import slow_to_import
 from tests.engine.worker_kit import Engine, Gate, engine, running, until
 from tests.patience import PATIENCE
 
@@ -53,14 +53,6 @@ def test_a_thread_is_told_at_its_next_call_of_the_context(fl: Engine) -> None:
     fl.drain()
     assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
     assert [str(error) for error in told] == ["the handler was asked to stop: timeout"]
-
-
-@pytest.mark.slow
-def test_a_process_is_stopped(fl: Engine) -> None:
-    fl.job_type("slow", isolation="process", timeout=1, max_retries=0)(handlers.sleep_for_ever)
-    job = fl.give("slow")
-    fl.drain()
-    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
 
 
 @pytest.mark.slow

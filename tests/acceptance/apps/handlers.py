@@ -22,12 +22,6 @@ def where(ctx: JobContext, at: datetime) -> dict[str, Any]:
     return {"pid": os.getpid(), "at": at, "attempt": ctx.attempt}
 
 
-def sleep_for_ever(ctx: JobContext) -> None:
-    """Until it is told to stop."""
-    while True:
-        time.sleep(1)
-
-
 def return_nan(ctx: JobContext) -> float:
     """What JSON has no word for."""
     return float("nan")
@@ -71,12 +65,6 @@ def keep_large(ctx: JobContext, folder: str) -> int:
     (parent,) = ctx.parents
     parent.save_artifact("large", Path(folder, "saved"))
     return sum(map(len, parent.stream_artifact("large")))
-
-
-def say_and_sleep(ctx: JobContext) -> None:
-    """Until it is told to stop; its first progress says which process it is."""
-    ctx.progress(None, f"{os.getpid()}")
-    ctx.sleep(300)
 
 
 def report_and_fail_once(ctx: JobContext) -> dict[str, Any]:
