@@ -131,18 +131,6 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
     schema.check(empty)
 
 
-@pytest.mark.parametrize("empty_url", QUICK_ON_SQLITE, indirect=True)
-def test_downgrade_leaves_nothing(empty: Database) -> None:
-    from alembic import command
-
-    schema.migrate(empty)
-
-    empty.write(lambda connection: command.downgrade(schema._config(connection), "base"))
-
-    assert empty.read(lambda connection: inspect(connection).get_table_names()) == ["fairlane_schema_version"]
-    assert schema.state(empty).condition is Condition.MISSING
-
-
 @pytest.mark.slow
 def test_one_of_several_processes_migrates(empty_url: str) -> None:
     arguments = [sys.executable, "-c", MIGRATE, empty_url]

@@ -544,12 +544,3 @@ def _make_key_last(*tables: str) -> None:
         for table in tables:
             op.drop_constraint(f"{table}_pk", table)
             op.create_primary_key(f"{table}_pk", table, ["organization_id", "id"])
-
-
-def downgrade() -> None:
-    """Drop all tables, and with them every job."""
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION IF EXISTS fairlane_end_waiting")  # row security's, of a table's rows
-    for table, _ in reversed(sa.inspect(op.get_bind()).get_sorted_table_and_fkc_names()):
-        if table is not None and table.startswith("fairlane_") and table != "fairlane_schema_version":
-            op.drop_table(table)
