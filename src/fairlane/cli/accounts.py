@@ -20,7 +20,6 @@ users = typer.Typer()
 tokens = typer.Typer()
 audit = typer.Typer()
 
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Rights = Annotated[
     list[str] | None,
     typer.Option("--right", metavar="RIGHT", help=f"One of {', '.join(Right)}; may be repeated."),
@@ -35,7 +34,7 @@ Whose = Annotated[str | None, o.of_one_or_all("Whose; left out: what is for all 
 @users.command("create")
 def create_user(
     context: typer.Context,
-    user: UserArgument,
+    user: o.UserArgument,
     password: AskPassword = False,
     operator: Annotated[bool, typer.Option("--operator", help="They look after all organizations.")] = False,
     right: Rights = None,
@@ -73,7 +72,7 @@ def list_users(context: typer.Context, as_json: o.AsJson = False) -> None:
 @users.command("update")
 def update_user(
     context: typer.Context,
-    user: UserArgument,
+    user: o.UserArgument,
     password: AskPassword = False,
     operator: Annotated[bool | None, typer.Option("--operator/--no-operator")] = None,
     right: Rights = None,
@@ -95,7 +94,7 @@ def update_user(
 
 
 @users.command("delete")
-def delete_user(context: typer.Context, user: UserArgument, yes: o.Yes = False) -> None:
+def delete_user(context: typer.Context, user: o.UserArgument, yes: o.Yes = False) -> None:
     """Delete a user; memberships of the same id stay.
 
     \b

@@ -369,10 +369,6 @@ def _print_page(page: Page[Job], held: dict[UUID, Reason]) -> None:
         say(f"  --cursor {page.next_cursor}", whole=True)
 
 
-if TYPE_CHECKING:
-    from fairlane import Fairlane
-
-
 def _parents(fl: "Fairlane", job: Job) -> list[str]:
     """Return the job's parents, each with its status; one that replaced another says which."""
     from fairlane.domain.explain import NAMED_PARENTS

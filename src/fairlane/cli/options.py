@@ -99,6 +99,7 @@ TypeArgument = Annotated[
     str, typer.Argument(metavar="TYPE", help="The job type's name.", autocompletion=complete_types)
 ]
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete_queues)]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Reason = Annotated[
     str, typer.Option(metavar="TEXT", help="Why; `fairlane jobs explain` shows it for a job that waits.")
 ]

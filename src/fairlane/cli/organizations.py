@@ -38,12 +38,8 @@ Retention = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
 ]
-Reason = Annotated[
-    str, typer.Option(metavar="TEXT", help="Why; `fairlane jobs explain` shows it for a job that waits.")
-]
 _PERMISSION = "Lets them submit types that need it; payload:read, see what others' jobs hold. May be repeated."
 _ELSEWHERE = "Nothing is kept here of any organization; the application's own directory knows which there are."
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
 
 @orgs.command("create")
@@ -197,7 +193,7 @@ def activate(context: typer.Context, organization: o.OrganizationArgument, user:
 
 @orgs.command("pause")
 def pause(
-    context: typer.Context, organization: o.OrganizationArgument, user: o.User = None, reason: Reason = ""
+    context: typer.Context, organization: o.OrganizationArgument, user: o.User = None, reason: o.Reason = ""
 ) -> None:
     """Start none of its jobs; submissions go on.
 
@@ -242,7 +238,7 @@ def delete(
 @members.command("add")
 def add_member(
     context: typer.Context,
-    user: UserArgument,
+    user: o.UserArgument,
     organization: o.Organization,
     role: Annotated[
         Role | None, typer.Option(help="Read; submit and cancel own; or all in the organization. Default: member.")
@@ -290,7 +286,9 @@ def list_members(context: typer.Context, organization: o.Organization, as_json: 
 
 
 @members.command("remove")
-def remove_member(context: typer.Context, user: UserArgument, organization: o.Organization, yes: o.Yes = False) -> None:
+def remove_member(
+    context: typer.Context, user: o.UserArgument, organization: o.Organization, yes: o.Yes = False
+) -> None:
     """Remove a member; their waiting jobs will be refused when they are due.
 
     \b

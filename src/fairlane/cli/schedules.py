@@ -270,10 +270,6 @@ def _following(schedule: Schedule) -> str:
     return f"Its next tick: {moment(schedule.next_ticks[0])}." if schedule.next_ticks else "It has no more ticks."
 
 
-if TYPE_CHECKING:
-    from fairlane import Fairlane
-
-
 def _when(times: Timetable) -> str:
     """Return a timetable in a line."""
     if times.every is None:

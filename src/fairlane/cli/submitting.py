@@ -31,7 +31,6 @@ _LONG_WAIT = 2.0  # seconds before a wait is explained
 _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
 # A claim that goes on holds a limit for a moment.
 _STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS, ReasonCode.LIMIT_HELD}
-# What a text can't be, in the words of a refusal.
 # How those values are written that are neither JSON nor any text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
