@@ -36,14 +36,13 @@ from fairlane.store.statements import (
     job_types,
     lanes,
     metrics,
-    organizations,
     rows,
     running_limits,
     workers,
 )
 from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
-from fairlane.tenancy.directory import Standing, memberships
+from fairlane.tenancy.directory import Standing, memberships, standings
 
 _GENERATIONS: Final = 5  # looked at above a dead letter's parent, a query for each
 
@@ -164,11 +163,7 @@ def _place(connection: Connection, row: AnyRow) -> int:
 
 
 def _standing(connection: Connection, organization: str, host: HostAnswer | None) -> Standing | None:
-    if host is not None:
-        return host.standing
-    for row in organizations.find(connection, [organization]):
-        return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
-    return None
+    return host.standing if host is not None else standings(connection, [organization]).get(organization)
 
 
 def _may_submit(connection: Connection, row: AnyRow) -> bool:

@@ -13,6 +13,7 @@ from fairlane.domain.permissions import Access, Principal, access
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, is_storable
 from fairlane.store.statements import organizations as statements
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 
@@ -111,10 +112,12 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
     """Return those of the organizations that exist, deleted ones too, in a transaction that is open already."""
-    return {
-        row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
-        for row in statements.find(connection, ids)
-    }
+    return {row.id: standing_of(row) for row in statements.find(connection, ids)}
+
+
+def standing_of(row: AnyRow) -> Standing:
+    """Return how an organization stands, by its row."""
+    return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
 
 
 def locked_membership(connection: Connection, organization: str, user: str) -> Membership | None:

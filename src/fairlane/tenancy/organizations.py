@@ -26,7 +26,7 @@ from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import Actor, Told
-from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
+from fairlane.tenancy.directory import Directory, Standing, StoredDirectory, standing_of
 from fairlane.tenancy.pausing import Pausable, Pauses
 from fairlane.tenancy.tenants import Tenants, unknown
 
@@ -138,10 +138,10 @@ class Organizations:
         """Return those of these that there are, by id, each with what is kept of it."""
         paused = self._pauses.names()
         if self._host is None:
-            return tuple(_of_ours(row, paused) for row in kept.values() if row is not None)
+            return tuple(_public(row.id, standing_of(row), row, paused) for row in kept.values() if row is not None)
         standings = self._host.organizations(kept.keys())
         return tuple(
-            _of_host(one, standings[one], kept[one], paused)
+            _public(one, standings[one], kept[one], paused)
             for one in sorted(standings)
             if standings[one].status is not OrganizationStatus.DELETED
         )
@@ -314,23 +314,8 @@ def _weight(weight: object) -> int:
     return weight
 
 
-def _of_ours(row: AnyRow, paused: frozenset[str]) -> Organization:
-    """Return the public value of a row."""
-    return Organization(
-        id=row.id,
-        name=row.name,
-        status=OrganizationStatus(row.status),
-        weight=row.weight,
-        max_running=row.max_running,
-        max_live_jobs=row.max_live_jobs,
-        retention=row.retention_seconds,
-        paused=row.id in paused,
-        created_at=row.created_at,
-    )
-
-
-def _of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
-    """Return the public value of an organization of the application's own directory, with what is kept of it here."""
+def _public(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
+    """Return the public value of an organization; `kept`: its row, if any is kept of one of the application's own."""
     return Organization(
         id=organization,
         name=kept.name if kept is not None else organization,
