@@ -106,7 +106,7 @@ class TestList:
         assert scene.fl.dead_letters.groups(organization="rival") == ()
 
     @pytest.mark.parametrize(
-        "wrong", [{"limit": 0}, {"limit": 1001}, {"resolution": "lost"}, {"cursor": "page2"}], ids=str
+        "wrong", [{"limit": 0}, {"limit": 1001}, {"limit": "5"}, {"resolution": "lost"}, {"cursor": "page2"}], ids=str
     )
     def test_filters_that_make_no_sense_are_refused(self, scene: Scene, wrong: dict[str, Any]):
         bury(scene, 1)
@@ -190,7 +190,7 @@ class TestGroupsOfAll:
         scene.fl.organizations.delete("acme")
         assert scene.fl.dead_letters.groups_of_all() == Page((), None, 0)
 
-    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1001}, {"cursor": "page2"}], ids=str)
+    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1001}, {"limit": "5"}, {"cursor": "page2"}], ids=str)
     def test_what_makes_no_sense_is_refused(self, scene: Scene, wrong: dict[str, Any]):
         with pytest.raises(InvalidParameters):
             scene.fl.dead_letters.groups_of_all(**wrong)

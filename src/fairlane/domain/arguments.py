@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final, Literal, TypeVar
 
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.texts import NAMES, PATH_NAMES
 
 
@@ -23,6 +23,7 @@ Seconds = float | timedelta
 E = TypeVar("E", bound=StrEnum)
 
 LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
+LARGEST_PAGE: Final = 1000
 # Both databases hold these moments in every time zone, and can add a century to them.
 _FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _END_OF_MOMENTS: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -60,6 +61,17 @@ def count(name: str, value: object) -> int | None:
             f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {_shown(value)}."
         )
     return int(value)  # no subclass of it, such as an IntEnum, which databases don't take
+
+
+def page_size(limit: object) -> int:
+    """Return the limit of a page.
+
+    Raises:
+        InvalidParameters: it is not within 1 to 1000.
+    """
+    if not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit!r:.80}.")
+    return limit
 
 
 def text(name: str, value: object) -> str:

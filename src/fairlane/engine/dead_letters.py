@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.arguments import page_size
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
 from fairlane.domain.jobs import (
@@ -36,7 +37,6 @@ from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
 _BATCH = 500
-_LARGEST_PAGE = 1000
 # Of all organizations' groups: so many letters of each are counted, and so many of one organization are told.
 _COUNTED = 10_000
 _GROUPS_OF_ONE = 1000
@@ -72,8 +72,7 @@ class DeadLetters:
         Raises:
             OrganizationNotFound, InvalidParameters
         """
-        if not 1 <= limit <= _LARGEST_PAGE:
-            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        limit = page_size(limit)
         storable(fingerprint=fingerprint, job_type=job_type)
         wanted = Letters(_resolution(resolution), fingerprint, job_type)
         before = decode_cursor(cursor) if cursor is not None else None
@@ -128,8 +127,7 @@ class DeadLetters:
         Raises:
             InvalidParameters
         """
-        if not 1 <= limit <= _LARGEST_PAGE:
-            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        limit = page_size(limit)
         before = decode_cursor(cursor) if cursor is not None else None
 
         def read(connection: Connection) -> Page[DeadLetterGroup]:

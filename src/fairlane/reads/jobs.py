@@ -25,7 +25,6 @@ from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 
-LARGEST_PAGE: Final = 1000
 # Totals are counted no further.
 TOTAL_CAP: Final = 10_000
 # Words are looked for no further back: a search through all of a large organization would take minutes.
@@ -83,17 +82,6 @@ def wanted_of(**filters: Unpack[Filters]) -> WantedJobs:
     )
     check(wanted)
     return wanted
-
-
-def check_limit(limit: object) -> int:
-    """Return the limit of a page.
-
-    Raises:
-        InvalidParameters: it is not within 1 to 1000.
-    """
-    if not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit!r:.80}.")
-    return limit
 
 
 def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetime | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.arguments import page_size
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.graph import Edge, Graph, Node, first_failed
@@ -131,7 +132,7 @@ class Reads:
             InvalidParameters: a filter that makes no sense; the message says which.
         """
         require_organization(organization)
-        limit = asked.check_limit(limit)
+        limit = page_size(limit)
         beyond = Place(*decode_cursor(cursor)) if cursor is not None else None
         wanted = asked.wanted_of(
             status=status,
@@ -189,7 +190,7 @@ class Reads:
         Raises:
             JobNotFound, InvalidParameters
         """
-        limit = asked.check_limit(limit)
+        limit = page_size(limit)
         return self._of_job(
             job,
             organization,

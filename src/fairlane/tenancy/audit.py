@@ -1,11 +1,10 @@
 """The audit, to read: `fl.audit`."""
 
 from collections.abc import Iterator
-from typing import Final
 from uuid import UUID
 
 from fairlane.domain.accounts import AuditEntry
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.arguments import LARGEST_PAGE, page_size
 from fairlane.domain.secrets import shown_object
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
@@ -14,8 +13,6 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
-
-_LARGEST_PAGE: Final = 1000
 
 
 class Audit:
@@ -39,8 +36,7 @@ class Audit:
         Raises:
             OrganizationNotFound, InvalidParameters
         """
-        if not 1 <= limit <= _LARGEST_PAGE:
-            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        limit = page_size(limit)
         storable(organization=organization, subject=subject)
         # Who reads on has found something: an export ends with an empty page.
         read = self._tenants.read if before is None else self._database.read
@@ -53,7 +49,7 @@ class Audit:
     def export(self, *, organization: str | None) -> Iterator[AuditEntry]:
         """Yield all entries, newest first, read a page at a time."""
         before = None
-        while page := self.list(organization=organization, before=before, limit=_LARGEST_PAGE):
+        while page := self.list(organization=organization, before=before, limit=LARGEST_PAGE):
             yield from page
             before = page[-1].id
 
