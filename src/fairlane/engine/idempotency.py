@@ -23,9 +23,9 @@ from fairlane.encryption.keyring import Keyring
 from fairlane.engine.batch import Submission, parent_ids
 from fairlane.engine.submission import Submitter
 from fairlane.store.row_security import Administered
-from fairlane.store.statements import idempotency, rows
+from fairlane.store.statements import idempotency
 from fairlane.store.statements.admission import Live
-from fairlane.store.tables import AnyRow, jobs
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 KEPT: Final = timedelta(days=1)
@@ -148,12 +148,9 @@ class Idempotency:
 
     def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
         """Return the jobs of these ids, in their order; None if one is missing."""
-        chosen = rows.select_jobs().where(jobs.c.id.in_(sorted(set(ids))))
-        found = self._database.read(
-            lambda c: rows.jobs_of(c, organization, chosen, self._keyring.shown(c)), of=organization
-        )
-        by_id = {one.id: one for one in found}
-        return [by_id[one] for one in ids] if by_id.keys() >= set(ids) else None
+        keys = {(organization, one) for one in ids}
+        found = self._database.read(lambda connection: self._submitter.read_all(connection, keys), of=organization)
+        return [found[organization, one] for one in ids] if len(found) == len(keys) else None
 
 
 def _with_ids(submissions: Sequence[Submission], ids: Sequence[UUID]) -> list[Submission]:

@@ -230,7 +230,7 @@ class Submitter:
         """Return the jobs of these ids; none where one is missing, or nobody can look."""
         ids = {(one.organization, one.id) for one in wanted}
         with suppress(StorageUnavailable):
-            found = self._database.read(lambda ours: self._read_all(ours, ids), of=_organizations(wanted))
+            found = self._database.read(lambda ours: self.read_all(ours, ids), of=_organizations(wanted))
             return [found[one.organization, one.id] for one in wanted] if len(found) == len(ids) else []
         return []
 
@@ -389,13 +389,13 @@ class Submitter:
         """Return the drafts' jobs; only those are read that are not just as they were inserted."""
         found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
         unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
-        by_key = self._read_all(connection, unknown)
+        by_key = self.read_all(connection, unknown)
         return [
             job or by_key[draft.organization, job_id]
             for draft, job_id, job in zip(drafts, submitted.ids, submitted.jobs, strict=True)
         ]
 
-    def _read_all(self, connection: Connection, ids: Collection[tuple[str, UUID]]) -> dict[tuple[str, UUID], Job]:
+    def read_all(self, connection: Connection, ids: Collection[tuple[str, UUID]]) -> dict[tuple[str, UUID], Job]:
         """Return the jobs that are there, of these organizations and ids."""
         found: dict[tuple[str, UUID], Job] = {}
         for organization in sorted({organization for organization, _ in ids}):
