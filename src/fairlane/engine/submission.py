@@ -42,7 +42,6 @@ from fairlane.tenancy.directory import Directory, StoredDirectory
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
-_MOST_IDS = 10_000  # of one statement; a driver sends 65,535 values at most
 _FEW = 100  # parameters
 _SHORT = 10_000  # characters of them
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -400,7 +399,7 @@ class Submitter:
         found: dict[tuple[str, UUID], Job] = {}
         for organization in sorted({organization for organization, _ in ids}):
             mine = iter(sorted(job_id for owner, job_id in ids if owner == organization))
-            while some := list(islice(mine, _MOST_IDS)):
+            while some := list(islice(mine, admission.MOST_IDS)):
                 wanted = rows.select_jobs().where(jobs.c.id.in_(some))
                 shown = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
                 found |= {(organization, job.id): job for job in shown}

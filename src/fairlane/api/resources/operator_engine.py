@@ -30,6 +30,7 @@ from fairlane.api.resources.paths import JobTypePath, QueuePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
 from fairlane.api.values import Flag, Number, OrganizationId, Text, Whole
 from fairlane.domain.accounts import AuditEntry
+from fairlane.domain.arguments import LARGEST_COUNT
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.permissions import Right
@@ -48,7 +49,6 @@ _Whose = Annotated[
     Query(description="Of this organization; left out: of all together.", examples=["acme"]),
 ]
 _Of = Annotated[Text | None, Query(max_length=140, description="Of this organization; left out: of all.")]
-_LARGEST = 2**31 - 1
 _DAY = 86_400
 
 
@@ -65,8 +65,8 @@ class LimitChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST, description="At once.")
-    execution_rate: Whole | None = Field(default=None, ge=0, le=_LARGEST, description="Starts within the window.")
+    max_running: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT, description="At once.")
+    execution_rate: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT, description="Starts within the window.")
     execution_rate_window: Number = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
 
     def given(self) -> dict[str, Any]:

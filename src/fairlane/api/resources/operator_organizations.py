@@ -10,6 +10,7 @@ from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
 from fairlane.api.values import CENTURY, NewOrganizationId, Number, Text, Whole
+from fairlane.domain.arguments import LARGEST_COUNT
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -18,7 +19,6 @@ router = APIRouter(prefix=ROOT + "/operator/organizations", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
-_LARGEST = 2**31 - 1
 
 
 class OrganizationLimits(BaseModel):
@@ -27,9 +27,9 @@ class OrganizationLimits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Text | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
-    weight: Whole = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
-    max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST)
-    max_live_jobs: Whole | None = Field(default=None, ge=0, le=_LARGEST)
+    weight: Whole = Field(default=1, ge=1, le=LARGEST_COUNT, description="Its share of running jobs beside others'.")
+    max_running: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT)
+    max_live_jobs: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     retention: Number | None = Field(default=None, gt=0, le=CENTURY)
 
     def given(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from fairlane.store.statements.rows import HAS_STATE, STATUS, WHOLE
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import jobs
 
-_MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
+MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
 _QUEUE_FULL_RETRY = 30.0  # seconds; a guess, since nobody knows when a job of theirs will end
 
 
@@ -163,13 +163,13 @@ def find_jobs(
         hold: lock the jobs, so that nobody deletes them meanwhile.
     """
     ordered = sorted(ids)
-    for start in range(0, len(ordered), _MOST_IDS):
+    for start in range(0, len(ordered), MOST_IDS):
         mine = (jobs.c.organization_id == organization, HAS_STATE)
         found = select(jobs.c.id, jobs.c.job_type, jobs.c.submitted_by, STATUS).select_from(WHOLE).where(*mine)
         if hold:
             # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
             found = found.with_for_update(read=True, key_share=True, of=jobs)
-        some = ordered[start : start + _MOST_IDS]
+        some = ordered[start : start + MOST_IDS]
         for row in connection.execute(engine_of(connection).by_ids(found, jobs.c.id, some)):
             yield Ended(organization, row.id, row.job_type, JobStatus(row.status)), row.submitted_by
 
