@@ -17,6 +17,7 @@ from fairlane.engine.heartbeat import Heartbeat
 from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.rescue import Rescue
 from fairlane.store.statements import workers
+from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.testing import ManualClock
@@ -34,17 +35,6 @@ class Monotonic:
 
     def __call__(self) -> float:
         return self.now
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A job that a member claimed."""
-
-    organization: str
-    id: UUID
-    job_type: str
-    attempt: int
-    lease_token: UUID
 
 
 @dataclass
@@ -85,17 +75,14 @@ class Member:
     def _drain(self) -> None:
         self.asked += 1
 
-    def claim(self, slots: int = 10) -> list[Taken]:
+    def claim(self, slots: int = 10) -> list[Claimed]:
         """One claim round of a worker that knows the jobs that it has claimed and not ended."""
         ready = self.claims.claim_in_thread(slots, frozenset(self.known))
-        taken = [
-            Taken(one.organization, one.id, one.job_type, one.attempt, one.lease_token)
-            for one in (each.claimed for each in ready)
-        ]
+        taken = [each.claimed for each in ready]
         self.known |= {one.lease_token for one in taken}
         return taken
 
-    def end(self, *taken: Taken, outcome: Outcome | None = None) -> None:
+    def end(self, *taken: Claimed, outcome: Outcome | None = None) -> None:
         """End what it claimed, also what another claim, which read it as ready, has locked for a moment.
 
         Args:
@@ -158,7 +145,7 @@ def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme",
         fl.give(name, organization=organization, **options)
 
 
-def organizations(taken: Iterable[Taken]) -> Counter[str]:
+def organizations(taken: Iterable[Claimed]) -> Counter[str]:
     """How many of the claimed jobs are whose."""
     return Counter(one.organization for one in taken)
 
