@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from fairlane.config import Settings as Settings
     from fairlane.config import WebSettings as WebSettings
     from fairlane.domain.accounts import AuditEntry as AuditEntry
+    from fairlane.domain.accounts import Member as Member
+    from fairlane.domain.accounts import Mine as Mine
+    from fairlane.domain.accounts import Organization as Organization
+    from fairlane.domain.accounts import OrganizationKey as OrganizationKey
     from fairlane.domain.accounts import Token as Token
     from fairlane.domain.accounts import User as User
     from fairlane.domain.arguments import INHERIT as INHERIT
@@ -103,10 +107,6 @@ if TYPE_CHECKING:
     from fairlane.domain.metrics import SlowJob as SlowJob
     from fairlane.domain.metrics import Spread as Spread
     from fairlane.domain.metrics import WorkerView as WorkerView
-    from fairlane.domain.organizations import Member as Member
-    from fairlane.domain.organizations import Mine as Mine
-    from fairlane.domain.organizations import Organization as Organization
-    from fairlane.domain.organizations import OrganizationKey as OrganizationKey
     from fairlane.domain.outcomes import Try as Try
     from fairlane.domain.permissions import Credential as Credential
     from fairlane.domain.permissions import CredentialKind as CredentialKind
@@ -154,7 +154,7 @@ _NAMES: Final = {
     "engine.batch": "Submission new_id",
     "jobtypes.verbs": "JobTypeLimit JobTypeView",
     "engine.open_transactions": "TransactionNotUsed",
-    "domain.accounts": "AuditEntry Token User",
+    "domain.accounts": "AuditEntry Member Mine Organization OrganizationKey Token User",
     "domain.arguments": "INHERIT Seconds",
     "domain.backoff": "Backoff",
     "domain.breaker": "Breaker Pair Trial",
@@ -178,7 +178,6 @@ _NAMES: Final = {
     "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
     "domain.limits": "Limit",
     "domain.metrics": "Metrics PauseView SlowJob Spread WorkerView",
-    "domain.organizations": "Member Mine Organization OrganizationKey",
     "domain.outcomes": "Try",
     "domain.permissions": "Credential CredentialKind Principal Right",
     "domain.reasons": "Reason ReasonCode",

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from fairlane.domain.accounts import Token
-from fairlane.domain.organizations import Member
+from fairlane.domain.accounts import Member, Token
 from fairlane.store.tables import members
 from tests.api.served import OPERATOR, PASSWORD, Api
 

@@ -8,7 +8,7 @@ from rich.table import Column
 from fairlane.cli import options as o
 from fairlane.cli.output import cell, console, is_told, print_json, say, table
 from fairlane.cli.session import engine
-from fairlane.domain.organizations import OrganizationKey
+from fairlane.domain.accounts import OrganizationKey
 
 app = typer.Typer()
 

@@ -24,8 +24,8 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
+from fairlane.domain.accounts import Member, Organization
 from fairlane.domain.arguments import INHERIT
-from fairlane.domain.organizations import Member, Organization
 
 if TYPE_CHECKING:
     from fairlane import Fairlane

@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
+from fairlane.domain.accounts import OrganizationKey
 from fairlane.domain.errors import ConfigurationError, InstallationError
-from fairlane.domain.organizations import OrganizationKey
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fairlane.domain.accounts import Member, Mine
 from fairlane.domain.arguments import count, text
 from fairlane.domain.errors import ConfigurationError, KeptByHost
-from fairlane.domain.organizations import Member, Mine
 from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import require_user_id, storable

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.domain import transitions
+from fairlane.domain.accounts import Organization
 from fairlane.domain.arguments import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -14,7 +15,6 @@ from fairlane.domain.errors import (
     OrganizationNotFound,
     StorageUnavailable,
 )
-from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from fairlane import ConfigurationError, PermissionDenied
-from fairlane.domain.organizations import Member
+from fairlane.domain.accounts import Member
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal
 from tests.store.interleavings.conftest import InEveryOrder

@@ -12,7 +12,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import UserPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import ListOf, Name
-from fairlane.domain.organizations import Member
+from fairlane.domain.accounts import Member
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
 

@@ -10,8 +10,8 @@ from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
 from fairlane.api.values import CENTURY, NewOrganizationId, Number, Text, Whole
+from fairlane.domain.accounts import Organization
 from fairlane.domain.arguments import LARGEST_COUNT
-from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 

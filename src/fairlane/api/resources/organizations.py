@@ -13,9 +13,9 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.overviews import Minutes, seen_with
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import Text
+from fairlane.domain.accounts import Organization
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView
-from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.jobtypes.verbs import JobTypeView
 
