@@ -15,9 +15,8 @@ from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME
-from fairlane.api.resources.paths import BulkActionPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import ListOf, Moment, Number, Pair, SomeText
+from fairlane.api.values import BulkActionPath, ListOf, Moment, Number, Pair, SomeText
 from fairlane.domain import bulk as domain
 from fairlane.domain.bulk import BulkState, BulkVerb
 from fairlane.domain.errors import JobTypeNotFound

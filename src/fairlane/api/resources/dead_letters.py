@@ -17,10 +17,9 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
 from fairlane.api.resources.bulk_actions import BulkAction, begin
 from fairlane.api.resources.jobs import Retry
-from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
-from fairlane.api.values import ListOf, Number, Text
+from fairlane.api.values import JobPath, ListOf, Number, Text
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Right

@@ -13,10 +13,9 @@ from fairlane.api.json_text import ExactRoute
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
-from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
-from fairlane.api.values import Moment, Text
+from fairlane.api.values import JobPath, Moment, Text
 from fairlane.domain.permissions import Right
 from fairlane.domain.reasons import Holds
 from fairlane.domain.statuses import WAITING, Priority

@@ -9,9 +9,8 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.resources.paths import UserPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import ListOf, Name
+from fairlane.api.values import ListOf, Name, UserPath
 from fairlane.domain.accounts import Member
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role

@@ -26,9 +26,8 @@ from fairlane.api.representations import DeadLetterGroup
 from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength, seen_with
-from fairlane.api.resources.paths import JobTypePath, QueuePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
-from fairlane.api.values import Flag, Number, OrganizationId, Text, Whole
+from fairlane.api.values import Flag, JobTypePath, Number, OrganizationId, QueuePath, Text, Whole, WorkerPath
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.arguments import LARGEST_COUNT
 from fairlane.domain.breaker import Breaker

@@ -9,10 +9,9 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.resources.paths import TokenPath, UserPath
 from fairlane.api.resources.tokens import CreatedToken, NewToken, cut, newest
 from fairlane.api.scope import ByOperator, Operation
-from fairlane.api.values import Flag, ListOf, PathName
+from fairlane.api.values import Flag, ListOf, PathName, TokenPath, UserPath
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 

@@ -10,8 +10,8 @@ from fairlane.api.headers import headers_told
 from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
-from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import JobPath
 from fairlane.domain.errors import ArtifactNotFound
 from fairlane.domain.permissions import Right
 from fairlane.encryption.artifacts import stream_file

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Query
 from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.rates import Rate
-from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import JobPath
 from fairlane.domain.graph import Graph
 from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.permissions import Right

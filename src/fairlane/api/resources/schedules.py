@@ -14,9 +14,8 @@ from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME, Job
-from fairlane.api.resources.paths import SchedulePath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import JobTypeName, Labels, Moment, Number, PathName
+from fairlane.api.values import JobTypeName, Labels, Moment, Number, PathName, SchedulePath
 from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.schedules import LONGEST, SHORTEST, Missed

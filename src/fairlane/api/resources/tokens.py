@@ -9,9 +9,8 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, before_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.resources.paths import TokenPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import ListOf, Name, Number, PathName
+from fairlane.api.values import ListOf, Name, Number, PathName, TokenPath
 from fairlane.app import Fairlane
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
