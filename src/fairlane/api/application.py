@@ -35,7 +35,6 @@ from fairlane.api.resources import (
     organizations,
     outcomes,
     overviews,
-    own,
     schedules,
     sessions,
     tokens,
@@ -53,7 +52,7 @@ from fairlane.realtime.sockets import Sockets
 _RESOURCES: Final = APIRouter()
 _ROUTES: Final[list[BaseRoute]] = []
 for _resource in (
-    *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
+    *(health, sessions, jobs, outcomes, overviews, bulk_actions, dead_letters),
     *(organizations, members, schedules, tokens, audit, events),
     *(maintenance, operator_organizations, operator_engine, operator_users),
 ):
