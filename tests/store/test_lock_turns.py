@@ -218,7 +218,8 @@ def test_who_is_interrupted_while_waiting_for_a_turn_is_not_submitted(scene: Sce
         raise Interrupted
 
     def interrupt_main_thread() -> None:
-        until(lambda: bool(scene.fl._submitter.turns._waiting))
+        turns = scene.fl._submitter.turns
+        until(lambda: len(turns._busy) == _EACH and turns._waiting)  # the flood has its turns, so the main thread waits
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
