@@ -186,7 +186,7 @@ def fl(database_url: str) -> "Iterator[Engine]":
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of a bulk action is a job."""
-    monkeypatch.setattr("fairlane.engine.system.bulk_steps._STEP", 0.0)
+    monkeypatch.setattr("fairlane.engine.system.bulk_steps.BULK_STEP", 0.0)
     monkeypatch.setattr("fairlane.engine.system.bulk_work._PAGE", 1)
 
 

@@ -13,10 +13,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.accounts.tokens import Tokens
 from fairlane.accounts.users import Users
-from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
+from fairlane.app import FIRST_LOOK, Fairlane
 from fairlane.domain.arguments import Seconds
 from fairlane.domain.jobs import Job, JobChange, JobOrId
 from fairlane.domain.statuses import TERMINAL
+from fairlane.domain.timing import SLOWEST_LOOK
 from fairlane.encryption.keys import Keys
 from fairlane.encryption.pieces import PIECE, in_pieces
 from fairlane.engine.batch import Submission, alone

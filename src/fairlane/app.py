@@ -21,6 +21,7 @@ from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import is_storable, printable, storable
+from fairlane.domain.timing import LOCK_WAIT_OF_UPKEEP, SLOWEST_LOOK
 from fairlane.encryption.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.encryption.keyring import Keyring, MasterKeys
 from fairlane.encryption.pieces import save
@@ -76,7 +77,7 @@ R = TypeVar("R")
 
 _MOST_NAMED: Final = 10  # artifacts in an error
 
-FIRST_LOOK, SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
+FIRST_LOOK = 0.02  # seconds from the first look of `wait` to the second
 _log = logging.getLogger("fairlane")
 
 
@@ -744,7 +745,7 @@ class Fairlane:
         """Make what does bulk actions; by default on the application's connections."""
         from fairlane.engine.jobs import JobControl
         from fairlane.engine.system.bulk_steps import BulkSteps
-        from fairlane.engine.system.bulk_work import LOCK_SECONDS, BulkWork
+        from fairlane.engine.system.bulk_work import BulkWork
 
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(
@@ -753,7 +754,7 @@ class Fairlane:
             self.catalogue,
             self.keyring,
             self.settings.payload_limit,
-            lock_seconds=LOCK_SECONDS,
+            lock_seconds=LOCK_WAIT_OF_UPKEEP,
         )
         work = BulkWork(jobs, Reads(database).matching.places)
         return BulkSteps(database, work, directory, self.database)

@@ -19,8 +19,16 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.timing import (
+    GRACE,
+    LEASE,
+    LOCK_TIMEOUT,
+    LONGEST_DIRECTORY_AGE,
+    POLL_INTERVAL,
+    READ_TIMEOUT,
+    STOP_GRACE,
+)
 
-LONGEST_DIRECTORY_AGE = 30.0  # seconds (R19)
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
@@ -81,16 +89,18 @@ class Settings(_FromEnvironment):
         description="Master keys for the keys of organizations, NAME:KEY with the key's 32 bytes as base64; several "
         "with commas between, the newest first (R19)",
     )
-    lease: float = Field(default=15.0, gt=0, description="A worker that is silent for longer has lost its jobs (R5)")
+    lease: float = Field(default=LEASE, gt=0, description="A worker that is silent for longer has lost its jobs (R5)")
     poll_interval: float = Field(
-        default=0.5, gt=0, description="How often an idle worker looks for jobs that no hint told of"
+        default=POLL_INTERVAL, gt=0, description="How often an idle worker looks for jobs that no hint told of"
     )
     stage_interval: float = Field(default=1.0, gt=0, description="How often due jobs are made ready")
     cleanup_interval: float = Field(default=60.0, gt=0, description="How often ended jobs past retention are deleted")
     watch_interval: float = Field(default=0.25, gt=0, description="How often a worker looks for cancel requests")
     progress_interval: float = Field(default=1.0, ge=0, description="At most one progress write per job in this time")
-    grace: float = Field(default=30.0, ge=0, description="How long a stopping worker lets its jobs finish (R17)")
-    stop_grace: float = Field(default=5.0, ge=0, description="How long a handler may take to stop once it is asked to")
+    grace: float = Field(default=GRACE, ge=0, description="How long a stopping worker lets its jobs finish (R17)")
+    stop_grace: float = Field(
+        default=STOP_GRACE, ge=0, description="How long a handler may take to stop once it is asked to"
+    )
     payload_limit: int = Field(default=256 * 1024, gt=0, le=HARD_PAYLOAD_LIMIT, description="Of one job's parameters")
     result_limit: int = Field(default=1024 * 1024, gt=0, description="Of one job's result as JSON")
     retention: float = Field(
@@ -102,7 +112,9 @@ class Settings(_FromEnvironment):
     directory_max_age: float = Field(
         default=5.0, ge=0, le=LONGEST_DIRECTORY_AGE, description="How old a host's answers may be when jobs start (R19)"
     )
-    lock_timeout: float = Field(default=5.0, gt=0, description="How long to wait for somebody else's transaction")
+    lock_timeout: float = Field(
+        default=LOCK_TIMEOUT, gt=0, description="How long to wait for somebody else's transaction"
+    )
     pool_size: int = Field(default=5, gt=0, description="Database connections kept open")
     sqlite_synchronous: Synchronous = Field(
         default=FULL,
@@ -164,7 +176,7 @@ class WebSettings(_FromEnvironment):
         "and one more of a user of it who has none",
     )
     read_timeout: float = Field(
-        default=10.0, gt=0, description="How many seconds the database may take for a look before it is stopped"
+        default=READ_TIMEOUT, gt=0, description="How many seconds the database may take for a look before it is stopped"
     )
     connection_limit: int = Field(
         default=5000, gt=0, description="Open connections of `fairlane serve`, sockets and streams among them"

@@ -15,13 +15,13 @@ from fairlane.domain.breaker import Pair
 from fairlane.domain.events import Event
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import printable
+from fairlane.domain.timing import SAY_AGAIN
 
 _log = logging.getLogger("fairlane")
 
 
 # Of these there are tens of thousands a second, mostly for nobody to read. Of ends only those that went well.
 _LEVELS: Final[dict[type[Event], int]] = {e.JobStarted: logging.DEBUG, e.JobEnded: logging.INFO}
-_SAY_AGAIN: Final = 60.0  # seconds between two lines of one outage
 
 
 class EventLog:
@@ -61,7 +61,7 @@ class EventLog:
             now = time.monotonic()
             if was_away and now < self._say_again:
                 return False
-            self._say_again = now + _SAY_AGAIN
+            self._say_again = now + SAY_AGAIN
             return True
 
 

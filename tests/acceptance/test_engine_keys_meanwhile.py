@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from fairlane import JobContext, JobStatus, Snooze
+from fairlane.domain.timing import KEYS_KEPT
 from fairlane.encryption import keys, resealing
-from fairlane.encryption.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
 from fairlane.store.tables import results
 from fairlane.testing import ManualClock
@@ -229,8 +229,8 @@ def _waiting(connection: Connection) -> int:
 def test_what_is_stored_by_who_has_not_heard_of_the_key_is_sealed_when_all_is(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert settled_keys.REAL > MAX_AGE
-    monkeypatch.setattr(keys, "SETTLING", 0.5)
+    assert settled_keys.REAL > KEYS_KEPT
+    monkeypatch.setattr(keys, "KEYS_SETTLE", 0.5)
     clock = ManualClock()
     with (
         engine(database_url, encryption_keys=FIRST, clock=clock) as fl,

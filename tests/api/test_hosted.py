@@ -179,7 +179,7 @@ def test_whom_the_host_removes_while_a_request_is_served_changes_nothing(hosted:
 def test_a_bulk_action_ends_when_the_host_removes_whoever_began_it(
     hosted: Api, host: Host, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fairlane.engine.system.bulk_steps._STEP", 0.0)  # a job
+    monkeypatch.setattr("fairlane.engine.system.bulk_steps.BULK_STEP", 0.0)  # a job
     monkeypatch.setattr("fairlane.engine.system.bulk_work._PAGE", 1)
     hosted.fl.queues.pause("default")
     for _ in range(3):

@@ -156,7 +156,7 @@ def test_what_has_begun_takes_the_focus_from_nobody_who_writes(enter: Callable[.
 def test_what_a_colleague_does_with_many_is_seen_and_stopped(
     enter: Callable[..., Page], jobs: Site, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     fl = jobs.fl
     begun = fl.bulk.start("cancel", {"job_type": "nobody.runs"}, organization="acme", user="ben", seconds=0.0)

@@ -598,7 +598,7 @@ def test_cancel_of_many_says_how_many_had_ended_before_their_turn(
 def test_a_worker_carries_out_what_the_command_does_not_wait_for(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)  # a step is a job
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)  # a step is a job
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     jobs = [submitted(run, "--delay", "1h") for _ in range(3)]
 
@@ -611,7 +611,7 @@ def test_a_worker_carries_out_what_the_command_does_not_wait_for(
 
 
 def test_the_command_waits_until_a_worker_is_done(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     monkeypatch.setattr(Bulk, "start", partialmethod(Bulk.start, seconds=0.0))  # what is left is the worker's
     for _ in range(3):

@@ -103,7 +103,7 @@ def test_check_tells_of_what_was_stored_before_there_was_a_key(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
-    monkeypatch.setattr(keys, "SETTLING", 0)
+    monkeypatch.setattr(keys, "KEYS_SETTLE", 0)
     fl.organizations.create("beta")
     for organization in ("acme", "beta"):
         fl.submit("greet", organization=organization, parameters={"name": "a" * 1000})
@@ -134,7 +134,7 @@ def test_sealing_anew_says_that_it_waits_and_waits_no_longer_where_a_clock_was_s
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
-    monkeypatch.setattr(keys, "SETTLING", 0.2)
+    monkeypatch.setattr(keys, "KEYS_SETTLE", 0.2)
     run("keys", "enable", "-o", "acme")
     later = update(organization_keys).where(organization_keys.c.organization_id == "acme")
     with fl.database.engine.begin() as connection:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from fairlane.domain.timing import KEYS_SETTLE
 from fairlane.encryption import keys
 
-REAL = keys.SETTLING
+REAL = KEYS_SETTLE
 
 
 @pytest.fixture(autouse=True, scope="session")
 def settled_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SETTLING", 0.0)
+        patch.setattr(keys, "KEYS_SETTLE", 0.0)
         yield

@@ -96,7 +96,7 @@ async def test_stop_ends_what_still_runs() -> None:
 
 async def test_stop_tells_the_end_of_what_swallows_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told later, it met a worker that had stopped all that writes ends."""
-    monkeypatch.setattr("fairlane.engine.executors.async_._STOP_WAIT", 0.01)
+    monkeypatch.setattr("fairlane.engine.executors.async_.TASKS_END", 0.01)
     executor, channel, release = AsyncExecutor(in_threads()), RecordingChannel(), asyncio.Event()
 
     async def handler(ctx: JobContext) -> None:

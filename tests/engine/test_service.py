@@ -8,8 +8,9 @@ import pytest
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.events import Event, StorageBack, StorageLost
+from fairlane.domain.timing import NEXT_TRY
 from fairlane.engine import service
-from fairlane.engine.service import SOON, Outage, Service, run_service, try_until, wait_until
+from fairlane.engine.service import Outage, Service, run_service, try_until, wait_until
 from tests.engine.worker_store import Monotonic
 from tests.patience import PATIENCE
 
@@ -44,10 +45,10 @@ def test_what_jobs_wait_for_is_tried_each_second_however_long_the_database_was_a
 ) -> None:
     clock, told = Monotonic(), list[Event]()
     monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=clock))
-    outage = Outage("finisher", told.append, SOON)
+    outage = Outage("finisher", told.append, NEXT_TRY)
     for _ in range(120):
         waited = outage.goes_on(StorageUnavailable("It is away."))
-        assert 0.0 < waited <= SOON
+        assert 0.0 < waited <= NEXT_TRY
         clock.now += waited
     assert {type(one) for one in told} == {StorageLost}
     assert 12 <= len(told) <= 24
@@ -106,7 +107,7 @@ async def test_what_fails_for_a_moment_is_tried_until_it_is_done(monkeypatch: py
 
 async def test_once_the_time_is_over_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await tried([False, True], -1.0) == [True]
-    monkeypatch.setattr(service, "SOON", PATIENCE)
+    monkeypatch.setattr(service, "NEXT_TRY", PATIENCE)
     monkeypatch.setattr(service, "next_wait", lambda _: 2 * PATIENCE)
     assert await tried([StorageUnavailable("It broke."), True], PATIENCE / 2) == [True]
 

@@ -239,7 +239,7 @@ async def test_an_error_that_cannot_be_told_ends_its_handler_and_keeps_nobody_el
 
 
 async def test_threads_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "_IDLE", 0.01)
+    monkeypatch.setattr(thread, "IDLE_THREADS", 0.01)
     executor, threads = ThreadExecutor(), set[threading.Thread]()
     together = threading.Barrier(3)
 

@@ -49,7 +49,7 @@ def test_who_tells_of_dead_letters_waits_for_no_silent_database(
     postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is who writes the ends of attempts."""
-    monkeypatch.setattr("fairlane.engine.alerts._SILENCE", 0.1)
+    monkeypatch.setattr("fairlane.engine.alerts.SILENCE_OF_ALERTS", 0.1)
     there = make_url(postgres_url).set(host="127.0.0.1", port=proxy.port, query={})
     with engine(there.render_as_string(hide_password=False)) as fl, ThreadPoolExecutor(1) as threads:
         fl.emit(DeadLetterAlert("acme", 50))  # a connection is made and kept

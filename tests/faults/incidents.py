@@ -90,7 +90,7 @@ def in_haste() -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(patch.object(worker, "Heartbeat", LongSteady))
         patches.enter_context(patch.object(worker, "Service", hasty))
-        patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
+        patches.enter_context(patch.object(bulk_steps, "BULK_STEP", 0.0))
         patches.enter_context(patch.object(bulk_work, "_PAGE", 1))
         for owner, name in (
             (bulk_actions, "TAKEN_FOR"),

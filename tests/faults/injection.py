@@ -165,8 +165,8 @@ def injecting(faults: Faults) -> Iterator[Faults]:
         patches.enter_context(patch.object(Line, "fetch", _fetching(faults)))
         patches.enter_context(patch.object(service, "_FIRST_WAIT", 0.01))
         patches.enter_context(patch.object(service, "_LONGEST_WAIT", 0.1))
-        patches.enter_context(patch.object(reporter, "SOON", 0.05))
-        patches.enter_context(patch.object(hints, "_RECONNECT", 0.1))
+        patches.enter_context(patch.object(reporter, "NEXT_TRY", 0.05))
+        patches.enter_context(patch.object(hints, "NEXT_TRY", 0.1))
         yield faults
 
 

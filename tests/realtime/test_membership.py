@@ -11,7 +11,8 @@ import pytest
 from fairlane import Fairlane, Settings
 from fairlane.api import create_app
 from fairlane.config import WebSettings
-from fairlane.realtime.membership import AGAIN, STANDING, each_second
+from fairlane.domain.timing import PROOF_KEPT
+from fairlane.realtime.membership import STANDING, each_second
 from tests.api.served import OPERATOR, QUICK, Api, Server, report
 from tests.realtime.watching import Watcher, eventually
 
@@ -154,7 +155,7 @@ async def test_rights_that_a_user_loses_are_looked_at_without_waiting_another_se
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
     # Before the first look, as one that had begun would be over after this was said.
-    monkeypatch.setattr("fairlane.realtime.membership.AGAIN", 3_600.0)
+    monkeypatch.setattr("fairlane.realtime.membership.PROOF_KEPT", 3_600.0)
     watcher = await connect(api, OPERATOR, None)
     await watcher.subscribe(operator=True)
     live = api.app.state.web.live
@@ -193,13 +194,13 @@ async def test_the_next_look_does_not_wait_where_one_takes_as_long_as_lies_betwe
 
     async def check() -> None:
         waited.extend(time.monotonic() - one for one in ended[-1:])
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(PROOF_KEPT)
         ended.append(time.monotonic())
 
     looking = asyncio.create_task(each_second(check, asyncio.Event()))
     await eventually(lambda: waited)
     looking.cancel()
-    assert waited[0] < AGAIN / 2
+    assert waited[0] < PROOF_KEPT / 2
 
 
 async def test_the_log_says_once_in_a_while_that_nobody_is_told_anything_for_want_of_answers(

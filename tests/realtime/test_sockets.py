@@ -142,7 +142,7 @@ async def test_a_socket_that_was_closed_before_its_ticket_was_looked_at_is_nobod
 
     def late(ticket: str, address: str) -> Any:
         (socket,) = server.eio.sockets.values()
-        monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)  # not before: it would not have shown one
+        monkeypatch.setattr("fairlane.realtime.sockets.STRANGER_WAITS", 0.0)  # not before: it would not have shown one
         while not socket.closed:
             time.sleep(0.01)
         looked.set()
@@ -159,14 +159,14 @@ async def test_a_socket_that_was_closed_before_its_ticket_was_looked_at_is_nobod
 
 async def test_who_shows_no_ticket_is_hung_up_and_need_not_do_it_themselves(api: Api, monkeypatch: pytest.MonkeyPatch):
     """Browsers' clients do not: they waited for 45 seconds for a ping before they came back."""
-    monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)
+    monkeypatch.setattr("fairlane.realtime.sockets.STRANGER_WAITS", 0.0)
     place = f"{api.url.replace('http', 'ws', 1)}/api/v1/socket.io/?EIO=4&transport=websocket"
     async with websockets.connect(place, ping_interval=None) as connection, asyncio.timeout(PATIENCE):
         await connection.wait_closed()
 
 
 async def test_nothing_is_kept_of_a_socket_without_a_ticket(api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)
+    monkeypatch.setattr("fairlane.realtime.sockets.STRANGER_WAITS", 0.0)
     url, server = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling", server_of(api)
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         for _ in range(3):

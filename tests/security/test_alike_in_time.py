@@ -39,7 +39,7 @@ def listened_to(api: Api) -> Iterator[list[str]]:
         # Whoever asks for what: keys of organizations are asked for every few seconds, the credential once more in a
         # request that takes a second, and once in a minute is noted that a token is used.
         patch.setattr(api.fl.keyring, "_max_age", inf)
-        patch.setattr(scope, "_FRESH", inf)
+        patch.setattr(scope, "PROOF_KEPT", inf)
         patch.setattr(tokens, "_NOTED", timedelta(days=1))
         event.listen(api.fl.database.engine, "before_cursor_execute", note)
         try:

@@ -53,8 +53,8 @@ def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
     ("path", "patience"),
     [
         ("organizations/acme/jobs", "_PATIENCE"),
-        ("socket.io/?EIO=4&transport=polling&sid=", "STRANGERS_PATIENCE"),
-        ("sessions", "STRANGERS_PATIENCE"),
+        ("socket.io/?EIO=4&transport=polling&sid=", "STRANGER_WAITS"),
+        ("sessions", "STRANGER_WAITS"),
     ],
 )
 def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
@@ -150,7 +150,7 @@ def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waite
 def test_of_a_request_that_was_answered_the_rest_of_the_body_is_waited_for_no_longer(
     api: Api, monkeypatch: pytest.MonkeyPatch, path: str
 ):
-    monkeypatch.setattr(server, "_HEAD_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "STRANGER_WAITS", 1.0)
     with closing(api.connect()) as slow:
         slow.sendall(f"GET /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
         assert slow.recv(9) == b"HTTP/1.1 "
@@ -230,7 +230,7 @@ def test_a_head_that_does_not_come_whole_is_waited_for_no_longer(
         for one in (second, kept):
             one.sendall(whole + b"\r\n")
             assert one.recv(12) == b"HTTP/1.1 200"
-        monkeypatch.setattr(server, "_HEAD_PATIENCE", 0.05)
+        monkeypatch.setattr(server, "STRANGER_WAITS", 0.05)
         with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as new:
             new.sendall(sent)
             assert new.recv(1) == b""

@@ -270,7 +270,7 @@ def test_a_link_that_was_revoked_before_hides_nothing_behind_it(api: Api):
 def test_a_credential_that_ends_while_the_body_is_still_coming_opens_nothing(
     api: Api, monkeypatch: pytest.MonkeyPatch, end: str
 ):
-    monkeypatch.setattr("fairlane.api.scope._FRESH", 0.0)
+    monkeypatch.setattr("fairlane.api.scope.PROOF_KEPT", 0.0)
     api.fl.users.create("admin")
     secret = api.token("admin")
     (token,) = api.fl.tokens.list(organization="acme")

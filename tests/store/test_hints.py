@@ -156,7 +156,7 @@ def test_a_new_job_is_heard_of_beside_a_workers_own_commits(fl: Fairlane, databa
 def test_it_goes_on_after_an_error_of_the_driver(
     fl: Fairlane, database: Database, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fairlane.store.hints._RECONNECT", 0.01)
+    monkeypatch.setattr("fairlane.store.hints.NEXT_TRY", 0.01)
     with fl.database.engine.connect() as connection:
         connection.execute(text("ALTER TABLE fairlane_jobs RENAME TO elsewhere"))
         connection.commit()

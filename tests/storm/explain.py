@@ -15,12 +15,12 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 
 # Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
 # handler's return goes into the next batch, at once; what somebody's lock or an error held up is tried again after a
-# second at most (`results._HELD_WAIT`, `service.SOON`). The other two are for a machine with more to do than it has
+# second at most (`results._HELD_WAIT`, `timing.NEXT_TRY`). The other two are for a machine with more to do than it has
 # cores: with nine times as much, the slowest end that nothing held up took 2.7 s. A lost lease is looked for each
 # quarter of a second (`watch_interval`).
 PROMPT: Final = 3.0
 _BEATS_PER_LEASE: Final = 3
-_NEXT_TRY: Final = 1.0  # seconds between two tries to write or to beat, at most (`service.SOON`)
+_NEXT_TRY: Final = 1.0  # seconds between two tries to write or to beat, at most (`timing.NEXT_TRY`)
 # While these last, a worker can not write, or each word takes its time.
 _HINDERING: Final = frozenset({Fault.STOP, Fault.HALF_OPEN, Fault.LATENCY})
 

@@ -17,6 +17,7 @@ from fairlane.domain.arguments import Seconds, count, seconds, text
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import require_user_id, storable
+from fairlane.domain.timing import CENTURY, LOCK_WAIT_OF_ROUND
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
@@ -28,11 +29,9 @@ from fairlane.tenancy.tenants import Tenants, unknown
 
 PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits
-_LONGEST: Final = 100 * 365 * 86_400.0  # seconds
 _MOST: Final = 200  # of one user in one organization that open something
 _KEPT: Final = timedelta(days=30)  # how long one is listed that opens nothing any more
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
-_LOCK_WAIT: Final = 0.1  # seconds, to note it
 
 
 class Tokens:
@@ -211,7 +210,7 @@ class Tokens:
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
         of = Administered(organization) if organization else EVERYONE
-        self._database.write(work, of=of, lock_seconds=_LOCK_WAIT)
+        self._database.write(work, of=of, lock_seconds=LOCK_WAIT_OF_ROUND)
 
     def _check_organization(self, organization: str | None) -> None:
         if organization is not None and organization not in self._directory.organizations([organization]):
@@ -278,7 +277,7 @@ def of_token(row: AnyRow) -> Principal:
 
 def _length(expires_in: Seconds) -> timedelta:
     number = seconds("expires_in", expires_in)
-    if number > _LONGEST:
+    if number > CENTURY:
         raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; leave it out for ever.")
     return timedelta(seconds=number)
 

@@ -14,6 +14,7 @@ from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
 from fairlane.api.turns import PLACE
 from fairlane.domain.permissions import Principal
+from fairlane.domain.timing import RETRY_SOON, STRANGER_WAITS
 
 SMALL: Final = 16 * 1024  # bytes; no more is read without a valid credential: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # their bodies are not read
@@ -29,9 +30,7 @@ _BOUNDS: Final = (
     ),
     (32, 503, "too-much-held", "So many bodies are worked on here already"),
 )
-_SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
-STRANGERS_PATIENCE: Final = 10  # seconds for one without a credential; as long as for a head
 _MOST_OF_ADDRESS: Final = 20  # bodies without a credential that are waited for
 _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
 
@@ -43,7 +42,7 @@ class _Body:
         user = principal.user if principal is not None else ""
         self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
         self.held = 0  # bytes that count
-        self.patience = timeout(_PATIENCE if principal is not None else STRANGERS_PATIENCE)
+        self.patience = timeout(_PATIENCE if principal is not None else STRANGER_WAITS)
 
 
 class BodyGuard:
@@ -222,7 +221,7 @@ async def body_of(
             return await _all_of(receive, limit, look)
     except TimeoutError:
         detail = (
-            f"The body did not come within {_PATIENCE} s, without a credential {STRANGERS_PATIENCE} s, or stalled for "
+            f"The body did not come within {_PATIENCE} s, without a credential {STRANGER_WAITS} s, or stalled for "
             f"{_SLOW} s while there was no room; "
             "send it faster, or less at once."
         )
@@ -259,8 +258,8 @@ async def _all_of(receive: Receive, limit: int, look: Callable[[bytes], object])
 
 
 def _try_later(status: int, kind: str, why: str) -> Problem:
-    detail = f"{why} that no more is taken; wait {_SOON} s and send it again, or less at once."
-    return Problem(status, kind, detail, headers={**CUT, "Retry-After": str(_SOON)}, retry_after=float(_SOON))
+    detail = f"{why} that no more is taken; wait {RETRY_SOON} s and send it again, or less at once."
+    return Problem(status, kind, detail, headers={**CUT, "Retry-After": str(RETRY_SOON)}, retry_after=float(RETRY_SOON))
 
 
 def _too_large(limit: int) -> Problem:

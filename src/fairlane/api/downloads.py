@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 from fairlane.api.rates import whose
 from fairlane.api.scope import web_of
 from fairlane.domain.errors import RateLimited
+from fairlane.domain.timing import RETRY_LATER
 
 MOST_OF_USER: Final = 16  # downloads of one user on a node, and of a user's tokens of one organization
 MOST_EXPORTS: Final = 2  # of one organization on a node: to make their lines takes the interpreter from all others
-_WAIT: Final = 10.0  # seconds
 _UNKNOWN: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
 # What a browser would run or show as a page, should it ever disregard that it is an attachment.
@@ -37,7 +37,7 @@ class Download(StreamingResponse):
         downloads, bounds = web_of(request).downloads, self.bounds(request)
         for key, (most, sentence) in bounds.items():
             if downloads[key] >= most:
-                raise RateLimited(sentence.format(most), retry_after=_WAIT)
+                raise RateLimited(sentence.format(most), retry_after=RETRY_LATER)
         downloads.update(bounds.keys())
         try:
             await super().__call__(scope, receive, send)

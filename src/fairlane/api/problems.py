@@ -19,12 +19,12 @@ from starlette.routing import Match, Route
 
 from fairlane.domain import errors as e
 from fairlane.domain.texts import printable
+from fairlane.domain.timing import RETRY_SOON
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger(__name__)
 _CHALLENGE: Final = 'Bearer realm="fairlane"'
 _URN: Final = "urn:fairlane:problem:"
-_RETRY_SOON: Final = 1.0  # seconds
 _PASSES_SOON: Final = frozenset({"storage-unavailable", "identity-provider-unavailable"})
 MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
 LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
@@ -166,7 +166,7 @@ def problem_of(error: BaseException) -> Problem:
         more |= {"index": error.index} if error.index is not None else {}
     if isinstance(error, e.DuplicateJob) and error.existing_id is not None:
         more |= {"existing_id": str(error.existing_id), "existing_status": error.existing_status}
-    wait = getattr(error, "retry_after", None) or (_RETRY_SOON if kind in _PASSES_SOON else None)
+    wait = getattr(error, "retry_after", None) or (float(RETRY_SOON) if kind in _PASSES_SOON else None)
     if wait is not None:
         more["retry_after"] = wait
         headers["Retry-After"] = str(max(math.ceil(wait), 1))

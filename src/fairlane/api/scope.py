@@ -11,7 +11,7 @@ problem, after the same two questions to the directory.
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Path, Request, params
 from fastapi.dependencies.utils import get_flat_params
@@ -25,10 +25,10 @@ from fairlane.api.watching import Door
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.permissions import Access, Principal, Right
+from fairlane.domain.timing import PROOF_KEPT
 from fairlane.realtime.live import Live
 from fairlane.tenancy.directory import access_of
 
-_FRESH: Final = 1.0  # seconds for which a proof is good; as long as one behind a socket
 OrganizationPath = Annotated[OrganizationId, Path(description="The organization's id.", examples=["acme"])]
 
 
@@ -227,7 +227,7 @@ def principal_of(request: Request) -> Principal:
     state = request.state
     principal, now = state.principal, time.monotonic()
     assert isinstance(principal, Principal)
-    if now - state.proved_at > _FRESH:
+    if now - state.proved_at > PROOF_KEPT:
         state.principal = principal = _proved_again(web_of(request).fl, principal)
         state.proved_at = now
     return principal

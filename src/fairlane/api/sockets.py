@@ -12,9 +12,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api.authentication import ROOT, comes_from_elsewhere, path_of, refuse_socket
-from fairlane.api.bodies import SMALL, STRANGERS_PATIENCE, body_of, replayed
+from fairlane.api.bodies import SMALL, body_of, replayed
 from fairlane.api.problems import Problem
 from fairlane.api.watching import Door
+from fairlane.domain.timing import STRANGER_WAITS
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
@@ -82,7 +83,7 @@ class SocketDoor:
         if scope["type"] != "http":
             return receive
         has_ticket = sid is not None and self._sockets.has_let_in(sid)
-        patience = None if has_ticket else timeout(STRANGERS_PATIENCE)
+        patience = None if has_ticket else timeout(STRANGER_WAITS)
         body = await body_of(receive, LARGEST if has_ticket else SMALL, patience)
         return replayed(body, receive) if body is not None else None
 

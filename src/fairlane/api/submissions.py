@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import CENTURY, JobTypeName, Labels, ListOf, Moment, Name, Number, PathName, Whole
+from fairlane.api.values import JobTypeName, Labels, ListOf, Moment, Name, Number, PathName, Whole
 from fairlane.domain.arguments import INHERIT, LARGEST_COUNT
 from fairlane.domain.jobs import Job
 from fairlane.domain.numbers import long_numbers
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.domain.timing import CENTURY
 from fairlane.engine.batch import Sent, Submission
 from fairlane.engine.idempotency import Key
 from fairlane.engine.open_transactions import OWN

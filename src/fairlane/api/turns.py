@@ -27,6 +27,7 @@ from typing import Final, Generic, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlane.api.problems import Problem
+from fairlane.domain.timing import RETRY_SOON
 
 T = TypeVar("T", bound=Hashable)
 
@@ -34,7 +35,6 @@ _LONGEST: Final = 100  # requests of one place that wait
 _MOST: Final = 1000  # that wait there with one of each user who has no other
 _SHARE: Final = 8  # one place gets an eighth of what is worked on at once, so that others need not wait
 _LONG: Final = 0.25  # seconds; a usual request takes some 15 ms, and 50 on a busy machine
-_SOON: Final = 1  # seconds
 _PIECE: Final = 32 * 1024  # bytes of an answer; a server takes the next when the one before it was taken
 PLACE: Final = "place"  # in a request's state
 GUESS: Final = "guess"  # in a request's state, whether it may be one at a password
@@ -303,8 +303,8 @@ def _too_many() -> Problem:
     return Problem(
         429,
         "too-many-waiting",
-        f"{_LONGEST} requests of the organization, or logins, wait for their turn already; wait {_SOON} s, "
+        f"{_LONGEST} requests of the organization, or logins, wait for their turn already; wait {RETRY_SOON} s, "
         "and send fewer at once.",
-        headers={"Retry-After": str(_SOON)},
-        retry_after=float(_SOON),
+        headers={"Retry-After": str(RETRY_SOON)},
+        retry_after=float(RETRY_SOON),
     )

@@ -20,7 +20,6 @@ from fairlane.domain.texts import Names
 
 T = TypeVar("T")
 
-CENTURY: Final = 100 * 365 * 86_400  # seconds
 _DATE_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d")
 
 

@@ -41,11 +41,11 @@ from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.jobs import LogLine, Page, Result
 from fairlane.domain.reasons import Reason
 from fairlane.domain.statuses import PASSING, TERMINAL
+from fairlane.domain.timing import SLOWEST_LOOK
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
 
-_LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
 _ANY_WIDTH = 10_000  # columns
 
@@ -307,7 +307,7 @@ def log(
         seen += len(lines)
         if ended or not follow:
             return
-        time.sleep(_LOOK)
+        time.sleep(SLOWEST_LOOK)
 
 
 def _lines(fl: "Fairlane", job: Job, seen: int) -> list[LogLine]:

@@ -11,7 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-_HEAD_PATIENCE: Final = 10.0  # seconds
+from fairlane.domain.timing import STRANGER_WAITS
+
 # Seconds from one look to the next how much was taken. Who reads 2 kB/s takes 64 KiB at a time, each half minute.
 _READ_PATIENCE: Final = 150.0
 _LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
@@ -200,7 +201,7 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        self._late = self.loop.call_later(_HEAD_PATIENCE, self.transport.close)
+        self._late = self.loop.call_later(STRANGER_WAITS, self.transport.close)
 
     def _wait_no_more(self) -> None:
         if self._late is not None:

@@ -22,6 +22,7 @@ from fairlane.domain.arguments import INHERIT
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.statuses import TERMINAL, WAITING
+from fairlane.domain.timing import SLOWEST_LOOK
 from fairlane.jobtypes.options import OnDuplicate
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become so
 _STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS, ReasonCode.LIMIT_HELD}
 # How those values are written that are neither JSON nor any text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
-_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
+_FIRST_LOOK = 0.05  # seconds from the first look at a job that is waited for to the second
 
 
 def submit(
@@ -240,7 +241,7 @@ def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
         bar = bars.add_task("", total=None, status=job.status)
         while job.status not in TERMINAL and (left := longest - (time.monotonic() - start)) > 0:
             time.sleep(min(look, left))
-            look = min(look * 1.5, _SLOWEST_LOOK)
+            look = min(look * 1.5, SLOWEST_LOOK)
             job = fl.get(job.id, organization=job.organization)
             before, stage = stage, (job.retry_count, _explanations(time.monotonic() - start))
             if job.status in WAITING and stage != before and not quiet:

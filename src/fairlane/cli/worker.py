@@ -18,6 +18,7 @@ from fairlane.cli import options as o
 from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.timing import DAY
 from fairlane.engine.supervisor import EXIT_REPLACE, Supervisor, stop_with_supervisor
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _SAYING: Final = 1.0
 _CLOSING: Final = 1.0
 _LAST_WAIT: Final = 5.0  # seconds for what the application registered for the end of the process
-_LONGEST_WAIT: Final = 86_400.0
 
 
 class LogLevel(StrEnum):
@@ -130,7 +130,7 @@ def worker(
 
 def _end_within(seconds: float, code: int) -> None:
     """End the process after that time, whatever it still waits for; by SIGALRM where Python itself hangs by then."""
-    seconds = min(seconds, _LONGEST_WAIT)
+    seconds = min(seconds, DAY)
 
     def end() -> None:
         time.sleep(seconds)

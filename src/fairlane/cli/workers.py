@@ -13,6 +13,7 @@ from fairlane.cli.lookup import acting
 from fairlane.cli.output import age, brief, cell, console, number_of, one_line, print_json, say, table
 from fairlane.cli.session import engine
 from fairlane.domain.errors import WorkerNotFound
+from fairlane.domain.timing import HEARTBEATS_A_LEASE
 
 app = typer.Typer()
 _MOST_ALIKE: Final = 4  # names in an error
@@ -59,7 +60,7 @@ def drain_worker(
             f"Several live workers are called {worker}; give the id that `fairlane workers list` shows."
         )
     fl.workers.drain(found[0].id, user=user)
-    beat = (found[0].silent + found[0].lease_left) / 3  # seconds between its heartbeats
+    beat = (found[0].silent + found[0].lease_left) / HEARTBEATS_A_LEASE  # seconds between its heartbeats
     say(f"Worker {found[0].name} will claim no more within {beat:.0f} s, then finish what it runs and end.")
 
 

@@ -53,11 +53,12 @@ from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import REDACTED, redact
 from fairlane.domain.secrets import SecretValues, without
 from fairlane.domain.texts import printable
+from fairlane.domain.timing import DAY
 
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
 MESSAGE_LIMIT: Final = 2_000  # characters
 TRACEBACK_LIMIT: Final = 16_384  # bytes
-LONGEST_WAIT: Final = 86_400.0  # seconds; no foreign server parks a job for longer
+LONGEST_WAIT: Final = DAY  # no foreign server parks a job for longer
 
 # So much is searched for secrets, which takes 0.2 to 1 ms for a thousand characters: a little more than is kept, as
 # what stands in the place of one may be shorter.

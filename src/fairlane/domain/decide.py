@@ -29,9 +29,10 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.domain.statuses import ENDED_BADLY, JobStatus, ParentPolicy
 from fairlane.domain.texts import time_of
+from fairlane.domain.timing import LEAP_YEAR
 from fairlane.domain.transitions import Transition
 
-LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day
+LONGEST_WAIT = LEAP_YEAR  # what is beyond would not fit a date some day
 # An outage is mostly over when the end is written, as that takes the database. What goes on is another one's, such as
 # that of a second Fairlane, or of the artifact storage: then the job waits longer and longer.
 STORAGE_BACKOFF = Backoff(base=1.0, cap=300.0)

@@ -14,9 +14,10 @@ from cronsim import CronSim, CronSimError
 from fairlane.domain.arguments import moment_of
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.texts import printable
+from fairlane.domain.timing import LEAP_YEAR
 
 SHORTEST: Final = 1.0  # seconds between ticks
-LONGEST: Final = 366 * 86_400.0  # seconds
+LONGEST: Final = LEAP_YEAR
 # A tick that is later than this was missed: nobody was there to make a job of it.
 LATE: Final = timedelta(seconds=60)
 LONGEST_CRON: Final = 200  # characters

@@ -17,6 +17,7 @@ from fairlane.domain.sealing import BROKEN, PREFIX, Field, is_sealed
 from fairlane.domain.secrets import shown_json, shown_object
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import ORGANIZATION_IDS
+from fairlane.domain.timing import KEYS_KEPT
 from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring, Unreadable, cipher, decrypt, encrypt, place
 from fairlane.store.engine import WRITE
 from fairlane.store.line import Line
@@ -25,8 +26,6 @@ from fairlane.store.statements.keys import WrappedKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-# Seconds. So long after a change of keys others may go by those from before.
-MAX_AGE: Final = 5.0
 SECRET_VERSION: Final = 0  # of the row that holds no key but the secret of deduplication hashes
 _MOST: Final = 100_000  # organizations
 _SETTING: Final = "FAIRLANE_ENCRYPTION_KEYS"
@@ -129,7 +128,7 @@ class Keyring:
         max_age: seconds for which an answer is kept.
     """
 
-    def __init__(self, master: MasterKeys | None = None, max_age: float = MAX_AGE) -> None:
+    def __init__(self, master: MasterKeys | None = None, max_age: float = KEYS_KEPT) -> None:
         self.master = master or MasterKeys({})
         self._max_age = max_age
         self._kept: dict[str, tuple[float, Ring | None]] = {}

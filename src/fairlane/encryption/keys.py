@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -12,8 +12,9 @@ from fairlane.domain.errors import ConfigurationError, InstallationError
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
+from fairlane.domain.timing import KEYS_SETTLE
 from fairlane.encryption.artifacts import ArtifactStorage
-from fairlane.encryption.keyring import MAX_AGE, SECRET_VERSION, Keyring, MasterKeys
+from fairlane.encryption.keyring import SECRET_VERSION, Keyring, MasterKeys
 from fairlane.encryption.resealing import BATCH, Batch, SealedFiles, outlast_writers, seal_files, seal_texts
 from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.store.row_security import EVERYONE, Administered
@@ -27,9 +28,6 @@ from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
-# Seconds from a change of keys to when whoever goes by what was before writes already: as long as keys are kept, and as
-# long again for a transaction that had asked just before. Those that write then are outlasted; later ones go by it.
-SETTLING: Final = 2 * MAX_AGE
 
 
 class Keys:
@@ -203,10 +201,10 @@ class Keys:
 
         def left(connection: Connection) -> float:
             newest = max(row.created_at for row in statements.of(connection, [organization]))
-            return SETTLING - float((self._database.clock.now(connection) - newest).total_seconds())
+            return KEYS_SETTLE - float((self._database.clock.now(connection) - newest).total_seconds())
 
         # No longer than that where a clock was set back.
-        seconds = min(SETTLING, self._database.read(left, of=organization))
+        seconds = min(KEYS_SETTLE, self._database.read(left, of=organization))
         if seconds > 0:
             if on_wait is not None:
                 on_wait(seconds)

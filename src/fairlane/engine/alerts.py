@@ -4,17 +4,16 @@ Alerts happen in workers and in submitters.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import AlertKind, DeadLetterAlert, Event, QueueLimitWarning
+from fairlane.domain.timing import SILENCE_OF_ALERTS
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.statements import feed
 from fairlane.store.transaction import Database
-
-_SILENCE: Final = 5.0  # seconds that a database may be silent for which nobody is to wait
 
 
 class Alerts:
@@ -28,7 +27,8 @@ class Alerts:
     hears = frozenset((DeadLetterAlert, QueueLimitWarning)).__contains__  # see `domain.events.hears`
 
     def __init__(self, database: Database, threshold: int) -> None:
-        self._database = database.sibling(pool_size=1, role=database.role, response_timeout=ResponseTimeout(_SILENCE))
+        silence = ResponseTimeout(SILENCE_OF_ALERTS)
+        self._database = database.sibling(pool_size=1, role=database.role, response_timeout=silence)
         self._threshold = threshold
 
     def __call__(self, event: Event) -> None:

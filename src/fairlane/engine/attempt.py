@@ -27,6 +27,7 @@ from fairlane.domain.outcomes import (
     TimedOut,
 )
 from fairlane.domain.secrets import secret_values
+from fairlane.domain.timing import NEXT_TRY
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
 from fairlane.engine.executors.base import (
     START_LIMIT,
@@ -41,7 +42,7 @@ from fairlane.engine.executors.base import (
 )
 from fairlane.engine.reporter import AttemptChannel
 from fairlane.engine.reports import AttemptFacts, File, Interruption, Report, storable
-from fairlane.engine.service import SOON, next_wait
+from fairlane.engine.service import next_wait
 from fairlane.engine.start_checks import DEFERRED, Read, ReadFacts
 from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.options import Isolation
@@ -190,7 +191,7 @@ class Attempt:
                     partial(self._slots.report_threads.submit, [self.facts.organization], once)
                 )
             except (StorageUnavailable, ConfigurationError) as error:
-                wait = min(next_wait(wait), SOON)
+                wait = min(next_wait(wait), NEXT_TRY)
                 if time_now() + wait > until:
                     return self.facts, Deferred(classify(error))
             await asyncio.sleep(wait)

@@ -6,15 +6,13 @@ What it can't say makes jobs wait; only a definite no ends one.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import DirectoryBack, DirectoryLost, Emit
+from fairlane.domain.timing import SAY_AGAIN
 from fairlane.engine.service import next_wait
 from fairlane.tenancy.directory import Membership, Standing
 from fairlane.tenancy.host_directory import HostDirectory
-
-_SAY_AGAIN: Final = 60.0  # seconds between two events of one outage
 
 
 class DirectoryAway(Exception):
@@ -95,7 +93,7 @@ class _Outage:
         self._wait = next_wait(self._wait)
         self._ask_again = now + self._wait
         if now >= self._say_again:
-            self._say_again = now + _SAY_AGAIN
+            self._say_again = now + SAY_AGAIN
             cause = error.__cause__
             is_told = cause is None or isinstance(error, ConfigurationError)
             self._emit(DirectoryLost(str(error) if is_told else type(cause).__name__))

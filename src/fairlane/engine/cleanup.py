@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.timing import CENTURY, COUNTS_KEPT, LOCK_WAIT_OF_UPKEEP
 from fairlane.encryption.artifacts import ArtifactStorage
 from fairlane.jobtypes.options import Options
 from fairlane.store.driver_errors import is_held_up
@@ -37,11 +38,8 @@ _BATCH = 2_000
 _BATCH_ALONE = 500  # where no other write goes on meanwhile
 _ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
-_LOCK_WAIT = 0.5  # seconds for a row that somebody holds, where other organizations wait behind it
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
-# Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
-_COUNTS_KEPT = timedelta(days=1)
 _COUNTS = 10_000  # submissions a round
 _MOST_KEPT = 100_000  # jobs of which it is remembered that they have to stay
 _QUOTAS = 500  # looked at a round
@@ -50,7 +48,6 @@ _FILES = 200  # a round
 _MOST_REFUSALS = 5  # a round; a storage that is away would be asked for each file
 _START = Pair("", "")
 _FIRST_QUOTA = ("", "")
-_LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
 
 
 class Cleanup:
@@ -129,7 +126,7 @@ class Cleanup:
         return deleted
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        return self._database.write(work, row_seconds=_LOCK_WAIT)
+        return self._database.write(work, row_seconds=LOCK_WAIT_OF_UPKEEP)
 
     def _delete(
         self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime
@@ -152,7 +149,7 @@ class Cleanup:
         return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
 
     def _forget(self, connection: Connection) -> None:
-        before = self._database.clock.now(connection) - _COUNTS_KEPT
+        before = self._database.clock.now(connection) - timedelta(seconds=COUNTS_KEPT)
         breakers.forget(connection, before)
         bulk_actions.forget(connection, before, _BULK_ACTIONS)
         outcomes.forget(connection, before)
@@ -169,7 +166,7 @@ class Cleanup:
 
         def retention(shelf: Pair) -> timedelta:
             of_type = of_types.get(shelf.job_type, self._retention)
-            return timedelta(seconds=min(of_organizations.get(shelf.organization, of_type), _LONGEST))
+            return timedelta(seconds=min(of_organizations.get(shelf.organization, of_type), CENTURY))
 
         return retention
 

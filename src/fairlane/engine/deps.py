@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from fairlane.config import Settings
 from fairlane.domain.events import Emit
+from fairlane.domain.timing import SILENCE_OF_WORKER
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import Keyring
 from fairlane.engine.system.bulk_actions import GoOn
@@ -21,9 +22,6 @@ FILE_THREADS: Final = 4  # for the files that they leave
 VALUE_THREADS: Final = 4  # for their validators, and for objects in what they leave
 # One for each of these threads, and one for the heartbeat's: none waits for another's.
 _CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + FILE_THREADS + 1
-
-# Seconds. No statement of a worker takes that long, but for a look in a database of hundreds of millions of jobs.
-_LONGEST_SILENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Deps:
     def on_own_connections(self) -> Self:
         """Return the same on connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
-        silence = ResponseTimeout(_LONGEST_SILENCE)
+        silence = ResponseTimeout(SILENCE_OF_WORKER)
         database = self.database.sibling(
             pool_size=_CONNECTIONS, url=url, role=DatabaseRole.WORKER, response_timeout=silence
         )

@@ -25,6 +25,7 @@ from fairlane.domain.permissions import Access
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
+from fairlane.domain.timing import CENTURY
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.batch import Sent, Submission, parent_ids
 from fairlane.jobtypes.catalogue import RegisteredType
@@ -36,7 +37,6 @@ from fairlane.tenancy.tenants import no_member, unknown
 
 _MOST_LABELS: Final = 50
 _MOST_KINDS: Final = 1_000  # that are kept
-_LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
 # What makes submissions of one type to be of one kind: all but what each job has of its own.
 _shared_by: Final = attrgetter(
@@ -254,7 +254,7 @@ class Drafting:
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
             timeout=_timeout(submission, options.timeout),
             required_permission=options.requires_permission,
-            window=min(_window(submission, job_type), _LONGEST_WAIT),
+            window=min(_window(submission, job_type), CENTURY),
             on_duplicate=_on_duplicate(submission),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=self._answers.check_organization(organization).max_live_jobs,
@@ -344,7 +344,7 @@ def _on_duplicate(submission: Submission) -> str:
 
 def _delay(submission: Submission) -> float:
     delay = seconds("delay", submission.delay) if submission.delay is not None else 0.0
-    if delay > _LONGEST_WAIT:
+    if delay > CENTURY:
         raise ConfigurationError(f"delay must be at most 100 years, not {delay:g} s.")
     return delay
 

@@ -16,13 +16,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit
-from fairlane.engine.service import SOON, Outage
+from fairlane.domain.timing import HEARTBEATS_A_LEASE, NEXT_TRY
+from fairlane.engine.service import Outage
 from fairlane.store.response_timeout import answered_within
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
-
-_BEATS_PER_LEASE = 3
 
 
 class _Reading(NamedTuple):
@@ -65,12 +64,12 @@ class Heartbeat:
         locked: Callable[[], frozenset[str]],
         on_drain: Callable[[], object],
     ) -> None:
-        self.interval = lease / _BEATS_PER_LEASE
+        self.interval = lease / HEARTBEATS_A_LEASE
         self._database = database
         self._card = card
         self._lease = lease
         self._monotonic = monotonic
-        self._outage = Outage("heartbeat", emit, SOON)  # without a lease nothing is claimed
+        self._outage = Outage("heartbeat", emit, NEXT_TRY)  # without a lease nothing is claimed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False

@@ -27,6 +27,7 @@ from fairlane.domain.fairness import Contender, Lane
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.reasons import pauses_on
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.timing import LANES_KEPT, LANES_LATE, LOCK_WAIT_OF_MOMENT
 from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import is_gone
@@ -48,9 +49,7 @@ _FEW_ENDED: Final = 10  # jobs of a lane, which a claim passes in less time than
 _REST: Final = 4  # times what a read took that was slow; as long it is kept, unless a hint comes
 # Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
 _LONGEST: Final = 2.0
-_LATE: Final = 1.0  # seconds that claims go by what was read, while it is read anew
 _OCTETS: Final = 4  # of a character, at most
-_LOCK_WAIT: Final = 0.05  # seconds for the row of a limit, while claims of all organizations may wait
 _MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 # Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
 # 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
@@ -135,7 +134,7 @@ class LaneCache:
     database: Database
     directory: Directory
     card: WorkerCard
-    kept: float = 0.1
+    kept: float = LANES_KEPT
     current: ReadyLanes | None = field(default=None, init=False)  # None: the directory could not be asked
     _ended_at: float = field(default=0.0, init=False)  # when it was read, by the worker's clock
     _took: float = field(default=0.0, init=False)  # seconds, by the last read
@@ -158,7 +157,7 @@ class LaneCache:
 
     def usable(self) -> ReadyLanes | None:
         """Return the lanes, if there is one and they are not too old to claim by while they are read anew."""
-        is_usable = self.kept > 0 and time.monotonic() - self._ended_at <= self._keeps() + _LATE
+        is_usable = self.kept > 0 and time.monotonic() - self._ended_at <= self._keeps() + LANES_LATE
         return self.current if is_usable and self.current is not None and self.current.by_organization else None
 
     def is_due(self) -> bool:
@@ -302,7 +301,7 @@ class LaneCache:
         held = self.database.write_each(
             lambda connection, some: running_limits.prepare(connection, self.database.clock, some),
             list(new),
-            lock_seconds=_LOCK_WAIT,
+            lock_seconds=LOCK_WAIT_OF_MOMENT,
         )
         self._prepared |= new.difference(held)
 

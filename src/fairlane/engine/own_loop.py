@@ -8,13 +8,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from fairlane.domain.classify import without_words
+from fairlane.domain.timing import TASKS_END
 
 T = TypeVar("T")
-
-_LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseException], bool] | None = None) -> T:
@@ -54,7 +53,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
         for one in left:
             one.cancel()
         if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=_LAST_WAIT))
+            loop.run_until_complete(asyncio.wait(left, timeout=TASKS_END))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 

@@ -33,11 +33,12 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import FairlaneError, PermanentError, StorageUnavailable, TransientError
 from fairlane.domain.events import JobProgressed
 from fairlane.domain.sealing import Field, Seal
+from fairlane.domain.timing import LOCK_WAIT_OF_ROUND, NEXT_TRY
 from fairlane.encryption.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
-from fairlane.engine.service import SOON, next_wait
+from fairlane.engine.service import next_wait
 from fairlane.store.driver_errors import is_held_up, is_locked
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import attempts, doomed_files
@@ -45,7 +46,6 @@ from fairlane.store.statements.attempts import Lease
 
 T = TypeVar("T")
 
-_LOCK_WAIT: Final = 0.1  # seconds for a row that another session holds, while a thread waits for it
 # Seconds for which a checkpoint or a file waits for SQLite's lock at least: an application's own transactions are over
 # by then.
 _LONGEST_LOCK: Final = 20.0
@@ -293,7 +293,7 @@ class AttemptChannel:
                 self._waiting = [*batch, *self._waiting]
                 self._weight += _weight(batch)
                 self._latest = self._latest or progress
-                self._wait = min(next_wait(self._wait), SOON)
+                self._wait = min(next_wait(self._wait), NEXT_TRY)
             else:
                 self._say_what_is_left_out()
                 self._wait = min(time.monotonic() - began, _REST) if weight >= _BATCH else 0.0
@@ -391,7 +391,7 @@ class AttemptChannel:
                 return is_held
 
     def _commit(self, work: Callable[[Connection], T]) -> T:
-        return self._deps.database.write(work, row_seconds=_LOCK_WAIT)
+        return self._deps.database.write(work, row_seconds=LOCK_WAIT_OF_ROUND)
 
     def _store_files(self, batch: list[UnwrittenReport], ring: Ring | None) -> None:
         """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""

@@ -29,11 +29,12 @@ from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUna
 from fairlane.domain.events import JobEnded, ServiceFailed, hears
 from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.timing import LOCK_WAIT_OF_ROUND, NEXT_TRY, SAY_AGAIN
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.breakers import Tally
 from fairlane.engine.deps import Deps
 from fairlane.engine.reports import AttemptFacts
-from fairlane.engine.service import SOON, Outage, in_thread, wait_until
+from fairlane.engine.service import Outage, in_thread, wait_until
 from fairlane.engine.start_checks import DEFERRED, KEY_NOT_HERE
 from fairlane.store.driver_errors import is_held_up, is_of_values
 from fairlane.store.gathering import Savepoint
@@ -47,12 +48,9 @@ _MOST_AT_ONCE: Final = 1_000_000  # characters of results, after which a batch t
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
 _CLAIM_WAIT: Final = 0.1  # seconds that quick completions wait for a claim, which takes them along
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
-# Meanwhile no other result is written, so it is short; so is the time that splitting may take altogether.
-_PATIENCE: Final = 0.1  # seconds for a lock beside a live row
-_MOST_WAITS: Final = 12  # enough to find one among a thousand
+_MOST_WAITS: Final = 12  # for locks, while no other result is written; enough to find one among a thousand
 _HELD_WAIT: Final = 1.0  # seconds before a result that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before a result that can't be written is tried again
-_TELL_AGAIN: Final = 60.0  # seconds
 _UNSTORABLE: Final = "UnstorableOutcome"
 _BAD_VALUE: Final = (
     "the database refused what the handler left: a value that is too long, or a character that can't be stored"
@@ -109,11 +107,11 @@ class Results:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._random = Random()  # noqa: S311 - jitter, no secret
-        self._outage = Outage("finisher", deps.emit, SOON)
+        self._outage = Outage("finisher", deps.emit, NEXT_TRY)
         self._failed_before = False  # the one statement for quick completions
         self._tell_again = 0.0  # monotonic; not before, that it fails
         # For quick completions. New tables were never analyzed, and then a scan looks cheap.
-        session = {"lock_timeout": f"{_PATIENCE}s", "enable_seqscan": "off"}
+        session = {"lock_timeout": f"{LOCK_WAIT_OF_ROUND}s", "enable_seqscan": "off"}
         self._line = Line(deps.database, threads, session) if deps.database.kind.is_server else None
 
     def start(self) -> None:
@@ -273,7 +271,7 @@ class Results:
         if is_held_up(error) or is_of_values(error):
             return
         if self._failed_before and now >= self._tell_again:
-            self._tell_again = now + _TELL_AGAIN
+            self._tell_again = now + SAY_AGAIN
             self._deps.emit(ServiceFailed("quick end", error))
         self._failed_before = True
 
@@ -316,7 +314,7 @@ class Results:
 
     def _finish(self, batch: Part) -> list[Finished]:
         """Write these, in a thread."""
-        return self._deps.database.write(partial(self._end, batch), row_seconds=_PATIENCE)
+        return self._deps.database.write(partial(self._end, batch), row_seconds=LOCK_WAIT_OF_ROUND)
 
     def _end(self, batch: Part, connection: Connection) -> list[Finished]:
         """Write these in a transaction."""

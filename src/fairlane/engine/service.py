@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
+from fairlane.domain.timing import NEXT_TRY
 
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
-SOON = 1.0  # seconds, at most, to the next try of what jobs wait for: heartbeats, claims and ends
 _LEAST = 0.6  # of a wait, by chance, so that not all workers come at once
 # Times what two rounds took: looks that are dear, as while some session holds an old snapshot, are taken less often,
 # but no more rarely than this many intervals, as it may have been the process that was held up.
@@ -114,7 +114,7 @@ async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
         except FairlaneError:
             if time_now() > until:
                 raise
-        wait = min(next_wait(wait), SOON)
+        wait = min(next_wait(wait), NEXT_TRY)
         if time_now() + wait > until:
             return
         await asyncio.sleep(wait)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from fairlane.domain.events import JobStarted, LeaseLost, WorkerStopping, hears
 from fairlane.domain.outcomes import Outcome, Released
+from fairlane.domain.timing import LAST_HELD_ROWS, LAST_WRITES
 from fairlane.engine.attempt import Attempt
 from fairlane.engine.deps import FILE_THREADS, REPORT_THREADS, VALUE_THREADS, Deps
 from fairlane.engine.executors.async_ import AsyncExecutor, InThread
@@ -40,8 +41,6 @@ _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
 VALUE_LIMIT: Final = START_LIMIT  # seconds that validators, or the encoding of a result, keep a turn
 _TURN: Final = 0.005  # seconds that jobs are begun without a turn for others
 _LOOKS: Final = 6  # in that time; a pause of the whole process makes one of them late, and not the others
-_LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
-_MOST_WAITING: Final = 1.0  # seconds for rows that another session holds, in one of its last tries
 
 
 class Slots:
@@ -285,8 +284,8 @@ class Slots:
         before = math.inf
         while 0 < self.running < before:
             before = self.running
-            await self._until_none(_LAST_WRITES)
-        await self._results.join(_LAST_WRITES)
+            await self._until_none(LAST_WRITES)
+        await self._results.join(LAST_WRITES)
 
     async def _until_none(self, seconds: float, *, ends_with_grace: bool = False) -> None:
         """Wait until nothing runs, for so many seconds at most.
@@ -322,7 +321,7 @@ class Slots:
             self._unclosed[attempt] = outcome  # another one is the first, the next time
             if await in_thread(self._threads, attempt.channel.write_left):
                 self._end(attempt, self._unclosed.pop(attempt))
-            elif (waited := waited + self.loop.time() - began) > _MOST_WAITING:
+            elif (waited := waited + self.loop.time() - began) > LAST_HELD_ROWS:
                 return
 
     def give_up(self) -> None:

@@ -4,17 +4,15 @@ Some were submitted beside a finishing parent, some are more than a batch, below
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
 from uuid import UUID
 
 from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.timing import LOCK_WAIT_OF_ROUND
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import dependencies, revival
 from fairlane.store.statements import stage as statements
 from fairlane.store.statements.dependencies import EdgeKey
 from fairlane.store.transaction import Database
-
-_LOCK_WAIT: Final = 0.1  # seconds for a row that a session of the application holds, while due jobs wait
 
 
 class Stage:
@@ -57,7 +55,7 @@ class Stage:
         try:
             number, after = database.write(
                 lambda c: revival.go_on(c, database.clock.now(c), organization, passed),
-                row_seconds=_LOCK_WAIT,
+                row_seconds=LOCK_WAIT_OF_ROUND,
             )
         except StorageUnavailable as error:
             if not is_held_up(error):

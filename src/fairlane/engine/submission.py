@@ -20,6 +20,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.timing import LOCK_WAIT_OF_MOMENT
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.batch import Submission, refuse_misfits
@@ -50,7 +51,6 @@ _THEIRS = "the one that your connection leads to"
 # A submission that waits for another transaction's lock keeps a connection of the pool busy. So each waits for a moment
 # first. One that meets a lock then waits for its turn, without a connection. There are as many turns as half of the
 # pool has connections.
-A_MOMENT = 0.05  # seconds
 _EACH = 2  # turns of one organization
 CROWDED = "Too many submissions wait for locks that other transactions hold; nothing was submitted, try again."
 _UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
@@ -94,7 +94,7 @@ class Submitter:
             with at(None):
                 return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
         try:
-            return self.submit_in_ours(submissions, A_MOMENT)
+            return self.submit_in_ours(submissions, LOCK_WAIT_OF_MOMENT)
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise

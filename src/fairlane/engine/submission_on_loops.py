@@ -25,8 +25,9 @@ from weakref import WeakKeyDictionary
 
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.jobs import Job
+from fairlane.domain.timing import LOCK_WAIT_OF_MOMENT, SILENCE
 from fairlane.engine.batch import Submission, refuse_misfits
-from fairlane.engine.submission import A_MOMENT, CHUNK, CROWDED, Plain, Submitter
+from fairlane.engine.submission import CHUNK, CROWDED, Plain, Submitter
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.forks import in_each_child
 from fairlane.store.line import Line, NeedsSession
@@ -37,7 +38,6 @@ from fairlane.store.statements.drafts import Draft
 from fairlane.store.transaction import Database
 
 _MOST: Final = 100_000  # characters of a statement's parameters, after which it takes no more jobs
-_SILENCE: Final = 10.0  # seconds; none of the statements waits so long for locks
 
 
 class _HeldUp(Exception):
@@ -73,7 +73,7 @@ class LoopSubmitter:
                 (job,) = await self._submit_in_turn([submission])
                 return job
             except CommitUnanswered as error:
-                with answered_within(_SILENCE):
+                with answered_within(SILENCE):
                     find = partial(self._submitter.look_for, [submission], error)
                     found = await self._threads.run([submission.organization], find)
                     return found[0][0]
@@ -94,7 +94,7 @@ class LoopSubmitter:
         organizations = {one.organization for one in submissions}
         if not any(map(self._submitter.turns.are_of, organizations)):
             try:
-                work = partial(self._submitter.submit_in_ours, submissions, A_MOMENT)
+                work = partial(self._submitter.submit_in_ours, submissions, LOCK_WAIT_OF_MOMENT)
                 return await self._threads.run(organizations, work)
             except StorageUnavailable as error:
                 if not is_held_up(error):
@@ -200,7 +200,7 @@ class _Sender:
             self._close = self._closing()
             await anext(self._close)
         try:
-            with answered_within(_SILENCE):
+            with answered_within(SILENCE):
                 await self._submit_all()
         finally:
             for one in (*(each.of for each in self._going), *self._waiting):
@@ -251,7 +251,7 @@ class _Sender:
         """Submit them by one statement; where that fails as a whole, those of each organization by one."""
         done: Mapping[UUID, datetime] = {}
         try:
-            done = await new_jobs.at_once_on(self.line, [one.draft for one in going], A_MOMENT)
+            done = await new_jobs.at_once_on(self.line, [one.draft for one in going], LOCK_WAIT_OF_MOMENT)
         except (CommitUnanswered, NeedsSession) as error:
             for one in going:
                 one.of.fail(error)

@@ -34,6 +34,7 @@ from fairlane.domain.events import (
     WorkerUnfit,
 )
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.timing import LAST_SILENCE, LAST_TRIES, NEXT_TRY
 from fairlane.engine import own_loop
 from fairlane.engine.breakers import Breakers
 from fairlane.engine.claiming import Claims
@@ -46,7 +47,7 @@ from fairlane.engine.lane_cache import LaneCache
 from fairlane.engine.loop_watch import LoopWatch
 from fairlane.engine.rescue import Rescue
 from fairlane.engine.results import Results
-from fairlane.engine.service import SOON, Outage, Service, end_services, in_thread, run_service, try_until, wait_until
+from fairlane.engine.service import Outage, Service, end_services, in_thread, run_service, try_until, wait_until
 from fairlane.engine.slots import Slots
 from fairlane.engine.stage import Stage
 from fairlane.engine.system.bulk_actions import BulkActions
@@ -63,8 +64,6 @@ _GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
 _ALL_REGISTERED: Final = 60.0  # seconds between two looks for types to register, when none is left
 _BREAKERS: Final = 1.0  # seconds from one count of how attempts ended to the next
-_LAST_SILENCE: Final = 10.0  # seconds that a worker which stops waits for an answer of the database
-_LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
 _LOOK: Final = 0.05  # seconds between two looks whether workers have left
 
 
@@ -326,7 +325,7 @@ class WorkerLoop:
     def _hurry(self) -> None:
         """Wait no longer than a moment for a silent database: it must not keep a worker that is to end."""
         if (response_timeout := self._deps.database.response_timeout) is not None:
-            response_timeout.seconds = _LAST_SILENCE
+            response_timeout.seconds = LAST_SILENCE
 
     def _on_written(self, may_make_ready: bool) -> None:
         """Claim again once results are written; `may_make_ready`: they may have made other jobs ready."""
@@ -349,7 +348,7 @@ class WorkerLoop:
 
     async def _enlist(self) -> bool:
         """Check the schema, register types and worker; wait for a database that is not there. False: stopped first."""
-        outage = Outage("worker", self._emit, SOON)
+        outage = Outage("worker", self._emit, NEXT_TRY)
         while not self._stopping.is_set():
             try:
                 await in_thread(self._threads, self._register)
@@ -452,7 +451,7 @@ class WorkerLoop:
         ]
 
     async def _claim_until_stopped(self) -> None:
-        outage = Outage("claim", self._emit, SOON)
+        outage = Outage("claim", self._emit, NEXT_TRY)
         self._listener.start()
         while not self._stopping.is_set():
             self._wake.clear()
@@ -534,12 +533,12 @@ class WorkerLoop:
         The database may be back only now, or another session hold a row for a moment.
         """
         with suppress(FairlaneError):
-            await try_until(self._loop.time() + _LEAVING, self._slots.write_left)
+            await try_until(self._loop.time() + LAST_TRIES, self._slots.write_left)
 
     async def _leave(self) -> None:
         """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
         with suppress(FairlaneError):  # others do it when its lease runs out
-            await try_until(self._loop.time() + _LEAVING, self._write_and_sign_off)
+            await try_until(self._loop.time() + LAST_TRIES, self._write_and_sign_off)
         self._emit(WorkerStopped(self._card.name, self.results.released))
 
     async def _write_and_sign_off(self) -> bool:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, JobTypeDisabled, JobTypeNotFound, StorageUnavailable
+from fairlane.domain.timing import LOCK_WAIT_OF_UPKEEP
 from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.options import Options
 from fairlane.jobtypes.parameters import ParameterSchema
@@ -17,8 +18,6 @@ from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import job_types as statements
 from fairlane.store.transaction import Database
-
-_PATIENCE: Final = 0.5  # seconds for the row of a type that somebody holds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +95,7 @@ class Catalogue:
             for name in some:
                 statements.register(connection, now, name, *self._mine[name].documents, anew=anew)
 
-        held = database.write_each(write, names, lock_seconds=_PATIENCE, of=EVERYONE if anew else None)
+        held = database.write_each(write, names, lock_seconds=LOCK_WAIT_OF_UPKEEP, of=EVERYONE if anew else None)
         self._held.update(held)
         self._written.update(set(names).difference(held))
         return held

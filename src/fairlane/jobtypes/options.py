@@ -12,6 +12,7 @@ from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.limits import DEFAULT_WINDOW, Limit
 from fairlane.domain.statuses import Priority
+from fairlane.domain.timing import LONGEST_RATE_WINDOW
 
 OnDuplicate = Literal["reject", "return", "replace"]
 
@@ -20,7 +21,6 @@ BULK_QUEUE: Final = "bulk"
 BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
 DEFAULT_RETRIES: Final = 5
 DEFAULT_DEDUP_WINDOW: Final = 300.0
-LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
 
 
 class Isolation(StrEnum):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from fairlane.domain.errors import RateLimited
 from fairlane.domain.permissions import Principal
+from fairlane.domain.timing import RETRY_LATER
 from fairlane.realtime.events import Event, Heartbeat, Reset, Revoked
 from fairlane.store.statements.feed import Audience
 
@@ -22,7 +23,6 @@ MOST_JOBS: Final = 1_000  # rooms of jobs of one organization on a node: each lo
 MOST_JOBS_OF_USER: Final = 200  # of these that one user is in, by all of their clients
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
 STALLED: Final = 10.0  # seconds without taking anything, though something waits
-_WAIT: Final = 10.0  # seconds
 
 
 class RoomKind(StrEnum):
@@ -209,7 +209,7 @@ class Hub:
         """
         if sum(_whose(one) == _whose(client) for one in self.clients) >= MOST_OF_USER:
             raise RateLimited(
-                f"A user may have {MOST_OF_USER} sockets and streams open; close some.", retry_after=_WAIT
+                f"A user may have {MOST_OF_USER} sockets and streams open; close some.", retry_after=RETRY_LATER
             )
         self.clients[client] = next(self._numbers)
 
@@ -235,7 +235,7 @@ class Hub:
             return
         raise RateLimited(
             f"{told}; leave the rooms of some, or watch the organization, whose room tells of all its jobs.",
-            retry_after=_WAIT,
+            retry_after=RETRY_LATER,
         )
 
     def _count(self, client: Client, room: Room, one: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.permissions import Credential, Principal, Right, access
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.timing import LONGEST_DIRECTORY_AGE, PROOF_KEPT, SAY_AGAIN, WATCHERS_KEPT
 from fairlane.realtime.hub import EVERYTHING, Room
 from fairlane.tenancy.directory import Directory, Standing
 from fairlane.tenancy.directory import Membership as Member
@@ -22,11 +23,7 @@ from fairlane.tenancy.host_directory import HostDirectory
 
 _log: Final = logging.getLogger(__name__)
 
-_FRESH: Final = 2.0  # seconds that an answer stands, where the database gives it
-_FRESH_FROM_HOST: Final = 30.0  # where a host's directory does
-AGAIN: Final = 1.0  # seconds from one look to the next
 _STANDS: Final = 2.0  # seconds that nobody is told anything for want of an answer, after which the log says so
-_SAYS_AGAIN: Final = 60.0  # seconds from one time that it does to the next
 STANDING: Final = (
     "No live events are sent, as there is no answer in time who may watch them. See whether the database answers, and "
     "what slows it."
@@ -58,8 +55,8 @@ class Membership:
 
     def is_fresh(self, now: float) -> bool:
         """Return True if the last answers still stand; while they don't, nobody is told anything."""
-        longest = _FRESH_FROM_HOST if self._is_hosts else _FRESH
-        return now - self.credentials_checked < _FRESH and now - self.memberships_checked < longest
+        longest = LONGEST_DIRECTORY_AGE if self._is_hosts else WATCHERS_KEPT
+        return now - self.credentials_checked < WATCHERS_KEPT and now - self.memberships_checked < longest
 
     def principals(self, those: Iterable[Principal]) -> Mapping[Credential | None, Principal]:
         """Return whom the credentials prove now that are still good."""
@@ -116,7 +113,7 @@ class Silence:
     def lasts(self, now: float) -> None:
         """Note that it lasts, at this moment of the monotonic clock."""
         self._since = now if self._since is None else self._since
-        if now - self._since > _STANDS and now - self._said > _SAYS_AGAIN:
+        if now - self._since > _STANDS and now - self._said > SAY_AGAIN:
             self._said = now
             _log.warning(STANDING)
 
@@ -139,4 +136,4 @@ async def each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: as
             _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
         # An answer is as old as its question: where it takes a second, the next one must not wait for another.
         with suppress(TimeoutError):
-            await asyncio.wait_for(sooner.wait(), max(0.0, began + AGAIN - time.monotonic()))
+            await asyncio.wait_for(sooner.wait(), max(0.0, began + PROOF_KEPT - time.monotonic()))

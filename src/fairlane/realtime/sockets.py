@@ -22,13 +22,13 @@ from socketio.packet import EVENT, Packet
 
 from fairlane.domain.errors import FairlaneError, InvalidParameters, RateLimited
 from fairlane.domain.permissions import Principal
+from fairlane.domain.timing import STRANGER_WAITS
 from fairlane.realtime.hub import MOST_ROOMS, STALLED, Client, Message
 from fairlane.realtime.live import Doorkeeper, Live
 
 _IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
 _BEHIND: Final = 0.05  # seconds between two looks at those who are behind
 _ALL: Final = 1.0  # seconds between two looks at all
-_TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
 _MOST_ASKING: Final = 2_000  # connections whose tickets are looked for; who comes then comes back a little later
 _HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown one, whatever it was
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
@@ -278,7 +278,7 @@ class Sockets:
             # Those whose tickets are looked for, too: that takes so long only where nothing goes.
             waiting = [one for one in self._server.eio.sockets if not self.has_let_in(one)]
             first_seen = {one: first_seen.get(one, now) for one in waiting}
-            for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
+            for eio_sid in [one for one, since in first_seen.items() if now - since > STRANGER_WAITS]:
                 await self._drop(eio_sid)
             self._forget_closed()
 

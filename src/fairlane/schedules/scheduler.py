@@ -15,6 +15,7 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, ServiceFailed, TickRefused
 from fairlane.domain.schedules import Missed, due, misfit
+from fairlane.domain.timing import LOCK_WAIT_OF_TICKS
 from fairlane.engine.drafting import Ready
 from fairlane.schedules.ticks import Ticks
 from fairlane.store.driver_errors import is_held_up
@@ -24,7 +25,6 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _MOST: Final = 50  # ticks in a round, after which a worker that leaves may leave
-_LOCK_WAIT: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
@@ -88,7 +88,7 @@ class Scheduler:
             ready = self._ticks.prepare(self._database, schedule, by_handler=False)
             was_prepared = True
             done, news = self._database.write(
-                lambda connection: self._tick(connection, schedule, ready), lock_seconds=_LOCK_WAIT
+                lambda connection: self._tick(connection, schedule, ready), lock_seconds=LOCK_WAIT_OF_TICKS
             )
         except FairlaneError as error:
             # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
@@ -126,7 +126,7 @@ class Scheduler:
         try:
             is_noted = database.write(
                 lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy),
-                lock_seconds=_LOCK_WAIT,
+                lock_seconds=LOCK_WAIT_OF_TICKS,
             )
         except StorageUnavailable as refusal:
             if not is_held_up(refusal):

@@ -19,15 +19,13 @@ import sqlalchemy.exc
 from sqlalchemy import text
 
 from fairlane.domain.errors import FairlaneError
+from fairlane.domain.timing import HINTS_HEARD, HINTS_SENT, NEXT_TRY
 from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database
 
 _CHANNEL: Final = "fairlane_ready"
 # PostgreSQL writes a commit record for it; nobody has to wait until that is on the disk.
 _NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')"
-_DEBOUNCE: Final = 0.02  # seconds between two hints of a process
-_LOOK: Final = 0.01  # seconds between two hints that are heard, and two looks at data_version: 0.2 % of a core
-_RECONNECT: Final = 1.0  # seconds; whoever waits out an outage hears by this that it is over
 _CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
 
 
@@ -74,9 +72,9 @@ class Hints:
             asked.clear()
             try:
                 self._database.write_one(_NOTIFY)
-                pause = _DEBOUNCE
+                pause = HINTS_SENT
             except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
-                pause = _RECONNECT
+                pause = NEXT_TRY
             stopped.wait(pause)
 
 
@@ -129,7 +127,7 @@ class Listener:
                     listen(own)
                 except Exception:  # noqa: BLE001 - drivers have errors of their own, and there is polling meanwhile
                     # Also where LISTEN is not to be had, as behind a pooler.
-                    self._stopped.wait(_RECONNECT)
+                    self._stopped.wait(NEXT_TRY)
         finally:
             if own is not self._database:
                 own.close()
@@ -165,7 +163,7 @@ class Listener:
             return
         if was_told:
             self._deafen()
-            self._loop.call_later(_LOOK, self._hear, driver)  # every login may send hints, as fast as it can
+            self._loop.call_later(HINTS_HEARD, self._hear, driver)  # every login may send hints, as fast as it can
             self._on_hint(True)
 
     def _give_up(self) -> None:
@@ -188,7 +186,7 @@ class Listener:
             driver = connection.connection.driver_connection
             assert driver is not None
             seen = newest = commits = None
-            while not self._stopped.wait(_LOOK):
+            while not self._stopped.wait(HINTS_HEARD):
                 version = driver.execute("PRAGMA data_version").fetchone()
                 if version == seen:
                     continue

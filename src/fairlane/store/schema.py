@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, InstallationError, StorageUnavailable
+from fairlane.domain.timing import LOCK_WAIT_OF_UPKEEP
 from fairlane.store import row_logins, row_policies
 from fairlane.store.driver_errors import is_lock_timeout, is_retryable
 from fairlane.store.engine import engine_of
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 _PREFIX: Final = "fairlane_"
 _VERSION_TABLE: Final = "fairlane_schema_version"
 _PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere, and for a table's lock
-# Seconds. Whoever waits for a table's lock has all others wait behind it, so it gives up soon and lets them pass.
-_LOCK_WAIT: Final = 0.5
 _NO_POOLER: Final = (
     "A migration keeps its session, so it can't go through a pooler such as PgBouncer; "
     "let FAIRLANE_OWNER_URL lead to PostgreSQL itself."
@@ -207,8 +206,9 @@ def _upgrade_online(database: Database) -> tuple[str | None, str]:
     with database.translated(), database.engine.connect() as connection, _alone(connection, deadline):
         # Only now, alone, does the revision stay as it is read.
         found, missing = _missing(connection)
+        # Whoever waits for a table's lock has all others wait behind it, so it gives up soon and lets them pass.
         # Before alembic comes: it begins transactions of its own only where there is none.
-        connection.execute(text(f"SET lock_timeout = '{_LOCK_WAIT}s'"))
+        connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_OF_UPKEEP}s'"))
         connection.commit()
         for revision in missing:
             _run_patiently(connection, lambda: _run(connection, revision), deadline)  # noqa: B023 - it is run at once

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -22,6 +22,7 @@ from fairlane.domain.errors import (
     StorageUnavailable,
 )
 from fairlane.domain.redact import safe_url
+from fairlane.domain.timing import LOCK_TIMEOUT, LOCK_WAIT_OF_ONE
 from fairlane.store import row_logins, row_security
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dead_letter_alarm import DeadLetterAlarm
@@ -45,7 +46,6 @@ T = TypeVar("T")
 _TRIES = 5
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
 _read_seconds: ContextVar[float | None] = ContextVar("fairlane_read_seconds", default=None)
-_ALONE: Final = 0.01  # seconds to wait for a lock of one item, where all together have waited
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
     "Look which, before you try again."
@@ -80,7 +80,7 @@ class Database:
         *,
         clock: Clock | None = None,
         pool_size: int = 5,
-        lock_seconds: float = 5.0,
+        lock_seconds: float = LOCK_TIMEOUT,
         synchronous: Synchronous = FULL,
         role: DatabaseRole | None = None,
         production: bool = False,
@@ -196,7 +196,7 @@ class Database:
             if len(items) == 1:
                 return items
             # Whoever holds a row has held it all that time, and a thousand may be held.
-            each = partial(self.write_each, work, lock_seconds=min(lock_seconds, _ALONE), of=of)
+            each = partial(self.write_each, work, lock_seconds=min(lock_seconds, LOCK_WAIT_OF_ONE), of=of)
             return [held for one in items for held in each([one])]
         return ()
 

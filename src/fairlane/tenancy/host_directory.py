@@ -10,11 +10,11 @@ from threading import Lock
 from traceback import format_exception_only
 from typing import Any, Final, Generic, TypeVar
 
-from fairlane.config import LONGEST_DIRECTORY_AGE
 from fairlane.domain.arguments import count
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, printable
+from fairlane.domain.timing import LONGEST_DIRECTORY_AGE
 from fairlane.tenancy.directory import Directory, Membership, Standing
 
 _LONGEST_CAUSE: Final = 200  # characters

@@ -18,6 +18,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
+from fairlane.domain.timing import CENTURY
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import bulk_actions, dependencies, job_types, schedules
@@ -37,7 +38,6 @@ _FIRST: Final[Mapping[str, Any]] = {
     "weight": 1,
     **dict.fromkeys(("max_running", "max_live_jobs", "retention_seconds")),
 }
-_LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
 
 
 class Organizations:
@@ -303,7 +303,7 @@ def _retention(retention: Seconds | None) -> float | None:
     if retention is None:
         return None
     number = seconds("retention", retention)
-    if number > _LONGEST_RETENTION:
+    if number > CENTURY:
         raise ConfigurationError(f"retention must be at most 100 years, not {number:g} s.")
     return number
 

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -12,6 +12,7 @@ from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.reasons import MAINTENANCE
 from fairlane.domain.texts import storable
+from fairlane.domain.timing import LOCK_WAIT_FOR_CLAIMS
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -20,7 +21,6 @@ from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import Actor, Told, Work
 
 T = TypeVar("T")
-_CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker that hangs must not hold it up
 
 
 class Pausable(StrEnum):
@@ -148,7 +148,7 @@ class Maintenance:
         self._pauses.pause(MAINTENANCE[1], user=user, reason=reason)
         # Claims that read the pauses before they were written.
         with suppress(StorageUnavailable):
-            self._database.write(self._database.kind.wait_for_claims, of=EVERYONE, lock_seconds=_CLAIMS_UNDER_WAY)
+            self._database.write(self._database.kind.wait_for_claims, of=EVERYONE, lock_seconds=LOCK_WAIT_FOR_CLAIMS)
 
     def off(self, *, user: str | None = None) -> bool:
         """Let jobs start again; return False if it was not on. Raises `PermissionDenied`."""

@@ -208,7 +208,7 @@ def test_statuses_that_can_be_gone_through_only_once_are_no_others(scene: Scene)
 
 
 def test_jobs_that_come_in_later_are_none_of_those(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, 2)
     action = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)
@@ -221,7 +221,7 @@ def test_jobs_that_come_in_later_are_none_of_those(scene: Scene, monkeypatch: py
 
 
 def test_a_text_that_is_the_beginning_of_an_id_stays_one(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     scene.add_type("feed.read")
     mine = UUID(int=0xFEED << 112 | 7 << 76 | 2 << 62)
@@ -265,7 +265,7 @@ def test_one_that_has_gone_or_changed_meanwhile_is_passed_over(scene: Scene, mon
     gone = scene.submit(organization="rival", user="rita").id
     ended = scene.fl.cancel(scene.submit().id, organization="acme")
     found = [Place(scene.now, job) for job in (jobs[1].id, gone, ended.id, jobs[0].id)]
-    monkeypatch.setattr(bulk_steps, "_STEP", PATIENCE)  # in one step, since each would find all of them
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", PATIENCE)  # in one step, since each would find all of them
     monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: found)
     done = all_of(scene, "cancel")
     assert (done.changed, done.passed_over, done.refused) == (2, 2, 0)
@@ -281,7 +281,7 @@ def test_children_of_dead_letters_follow_the_parent_and_are_no_refusals(scene: S
 
 
 def test_what_has_failed_again_is_not_retried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     old, new = bury(scene, 1), bury(scene, 1)
     action = scene.fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
@@ -324,7 +324,7 @@ def test_what_makes_no_sense_is_not_begun(scene: Scene, verb: str, filters: dict
 
 
 def test_an_organization_has_so_many_at_work_and_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, MOST_WORKING + 2)
     first, *_ = [scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0) for _ in range(MOST_WORKING)]
@@ -349,7 +349,7 @@ def test_they_are_listed_newest_first_and_of_their_organization_alone(scene: Sce
 
 def test_they_are_told_of_for_a_day_after_their_end(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     ended = all_of(scene, "cancel")
-    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     submit(scene, 2)
     working = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)

@@ -236,7 +236,7 @@ def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_i
 ):
     if not scene.fl.database.kind.is_server:
         pytest.skip("SQLite holds no single rows")
-    monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 60.0)
     monkeypatch.setattr(bulk_work, "_PAGE", page)
     monkeypatch.setattr(scene.fl.database, "lock_seconds", 0.05)
     jobs = submit(scene, 4)
@@ -267,7 +267,7 @@ def test_no_job_is_left_out_for_a_database_that_is_away(scene: Scene, monkeypatc
 
 
 def test_a_database_that_goes_away_between_two_pages_costs_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
+    monkeypatch.setattr(bulk_steps, "BULK_STEP", 60.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 2)
     submit(scene, 5)
     work = scene.fl.bulk._steps._work
@@ -311,7 +311,7 @@ def test_one_whose_search_takes_the_database_too_long_ends(scene: Scene, monkeyp
     never = "SELECT pg_sleep(60)" if database.kind.is_server else FOR_EVER
     search = partial(database.read, lambda c: c.exec_driver_sql(never).all(), of="acme")
     monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: search())
-    monkeypatch.setattr(bulk_steps, "_SEARCH", 0.05)
+    monkeypatch.setattr(bulk_steps, "BULK_SEARCH", 0.05)
     assert steps(scene, action) == 0
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 1)
     assert "its search takes the database too long" in str(now_is(scene, action).problem)

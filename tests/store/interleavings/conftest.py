@@ -68,8 +68,8 @@ class InEveryOrder:
 def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """An application and its people."""
     # Who gives a lock up after a while would leave a play to the machine's pace.
-    monkeypatch.setattr("fairlane.engine.submission.A_MOMENT", DEADLINE)
-    monkeypatch.setattr("fairlane.engine.system.bulk_work.LOCK_SECONDS", DEADLINE)
+    monkeypatch.setattr("fairlane.engine.submission.LOCK_WAIT_OF_MOMENT", DEADLINE)
+    monkeypatch.setattr("fairlane.app.LOCK_WAIT_OF_UPKEEP", DEADLINE)
     with Scene(database_url, lock_timeout=DEADLINE) as scene:
         # What is kept of keys would grow old in the middle of a play on a busy machine, and be asked for there.
         scene.fl.keyring._max_age = inf

@@ -35,6 +35,7 @@ from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, Wo
 from fairlane.domain.permissions import Right
 from fairlane.domain.shares import Shares
 from fairlane.domain.timeline import Timeline
+from fairlane.domain.timing import LONGEST_RATE_WINDOW
 from fairlane.jobtypes.verbs import JobTypeLimit, JobTypeView
 
 router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
@@ -48,7 +49,6 @@ _Whose = Annotated[
     Query(description="Of this organization; left out: of all together.", examples=["acme"]),
 ]
 _Of = Annotated[Text | None, Query(max_length=140, description="Of this organization; left out: of all.")]
-_DAY = 86_400
 
 
 class JobTypeChange(BaseModel):
@@ -66,7 +66,7 @@ class LimitChange(BaseModel):
 
     max_running: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT, description="At once.")
     execution_rate: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT, description="Starts within the window.")
-    execution_rate_window: Number = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
+    execution_rate_window: Number = Field(default=60.0, gt=0, le=LONGEST_RATE_WINDOW, description="In seconds.")
 
     def given(self) -> dict[str, Any]:
         """Return what was not left out."""

@@ -9,11 +9,12 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
-from fairlane.api.values import CENTURY, NewOrganizationId, Number, Text, Whole
+from fairlane.api.values import NewOrganizationId, Number, Text, Whole
 from fairlane.domain.accounts import Organization
 from fairlane.domain.arguments import LARGEST_COUNT
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.domain.timing import CENTURY
 
 router = APIRouter(prefix=ROOT + "/operator/organizations", tags=["operator"])
 

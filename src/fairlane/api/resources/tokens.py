@@ -14,12 +14,12 @@ from fairlane.api.values import ListOf, Name, Number, PathName, TokenPath
 from fairlane.app import Fairlane
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
+from fairlane.domain.timing import CENTURY
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/tokens", tags=["tokens"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.TOKENS_CHANGE))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.TOKENS_CHANGE))]
-_CENTURY = 100 * 365 * 86_400  # seconds
 
 
 class NewToken(BaseModel):
@@ -31,7 +31,7 @@ class NewToken(BaseModel):
     scopes: ListOf[Right] | None = Field(
         default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
     )
-    expires_in: Number | None = Field(default=None, gt=0, le=_CENTURY, description="In seconds; null: never.")
+    expires_in: Number | None = Field(default=None, gt=0, le=CENTURY, description="In seconds; null: never.")
 
 
 class NewTokenOfMember(NewToken):

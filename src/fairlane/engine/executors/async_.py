@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from fairlane.domain.classify import is_brief
 from fairlane.domain.outcomes import Completed
+from fairlane.domain.timing import TASKS_END
 from fairlane.engine.executors.base import (
     JUDGED,
     Abandoned,
@@ -36,7 +37,6 @@ from fairlane.jobtypes.parameters_values import encode_small
 InThread: TypeAlias = Callable[[JobType[..., Any], str, Callable[[], None]], "Future[Any]"]
 
 _FEW: Final = 1_000  # characters of parameters; of more, the secrets are listed in a thread
-_STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
 # A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
@@ -156,7 +156,7 @@ class AsyncExecutor(Executor):
             execution.task.cancel()
         try:
             if running:
-                await asyncio.wait({execution.task for execution in running}, timeout=_STOP_WAIT)
+                await asyncio.wait({execution.task for execution in running}, timeout=TASKS_END)
         finally:
             for execution in running:
                 execution.abandon()

@@ -18,13 +18,13 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
+from fairlane.domain.timing import IDLE_THREADS
 from fairlane.store.shared_threads import end_of
 
 T = TypeVar("T")
 
 MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each job, of all jobs together
 LONG: Final = 30.0  # seconds; so long ago a job has ended of which a call that runs counts as left behind
-_IDLE: Final = 10.0  # seconds until a thread that nobody needs ends
 _numbers = count(1)
 
 
@@ -170,7 +170,7 @@ class LoopThreads(ThreadPoolExecutor):
     def _more(self) -> _Calls | None:
         """Wait for a job's calls; None: end this thread."""
         with suppress(Empty):
-            return self._given.get(timeout=_IDLE)
+            return self._given.get(timeout=IDLE_THREADS)
         with self._guard:
             with suppress(Empty):
                 return self._given.get_nowait()  # somebody counted on this thread just now

@@ -17,6 +17,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
+from fairlane.domain.timing import IDLE_THREADS
 from fairlane.engine.context import Interrupted
 from fairlane.engine.executors.base import JUDGED, START_LIMIT, Abandoned, Call, Execution, Executor, NotBegun, OnEnd
 from fairlane.engine.reports import Interruption
@@ -25,7 +26,6 @@ _FEW: Final = 4  # threads that start at once
 _MOMENT: Final = 0.005  # seconds between two looks at what waits
 _BUSY: Final = 0.5  # of a core: a process that takes more has no time to spare
 _LONG: Final = 0.25  # seconds that nothing shall have to wait for a thread
-_IDLE: Final = 10.0  # seconds after which threads that were not needed end
 _numbers = count(1)
 
 
@@ -174,13 +174,13 @@ class ThreadExecutor(Executor):
         threading.Thread(target=self._work, args=(loop,), name=name, daemon=True).start()
         self._threads += 1
         if self._shrinking is None:
-            self._shrinking = loop.call_later(_IDLE, self._shrink)
+            self._shrinking = loop.call_later(IDLE_THREADS, self._shrink)
 
     def _shrink(self) -> None:
         """End the threads that were not needed lately."""
         self._end_threads(self._threads - self._most)
         self._most = self._unfinished
-        self._shrinking = asyncio.get_running_loop().call_later(_IDLE, self._shrink) if self._threads else None
+        self._shrinking = asyncio.get_running_loop().call_later(IDLE_THREADS, self._shrink) if self._threads else None
 
     def _end_threads(self, number: int) -> None:
         for _ in range(number):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fairlane.domain.bulk import NEEDED, BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StatementTooSlow, StorageUnavailable
 from fairlane.domain.origin import acting_from
+from fairlane.domain.timing import BULK_SEARCH, BULK_STEP, SILENCE
 from fairlane.engine.system.bulk_rows import OfNewerRelease, wanted_of
 from fairlane.engine.system.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.store.response_timeout import answered_within
@@ -25,13 +26,10 @@ from fairlane.store.transaction import Database, reading_within
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
-_STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
 _MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
 _MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
-_SEARCH: Final = 5.0  # seconds for the next page of jobs; meanwhile the bulk actions of other organizations wait
 _MOST_SLOW: Final = 3  # steps in a row whose search takes longer
 _AGAIN: Final = timedelta(seconds=5)
-_SILENCE: Final = 10.0  # seconds
 _TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
 _TOO_SLOW = "its search takes the database too long; begin it anew with another filter"
 _NOT_HERE = "a worker is not set up for this: see `fairlane check`"
@@ -75,8 +73,8 @@ class BulkSteps:
                     self._end(row, token, problem)
                     return
                 order, passes_held = self._order(row, token), row.failures >= _MOST_HELD
-                with reading_within(_SEARCH):
-                    worked = self._work.run(order, row.cursor, _STEP, passes_held=passes_held)
+                with reading_within(BULK_SEARCH):
+                    worked = self._work.run(order, row.cursor, BULK_STEP, passes_held=passes_held)
             except Exception as error:
                 # Where the database is away nothing can be noted; then it is whoever's in half a minute.
                 with suppress(StorageUnavailable):
@@ -98,7 +96,7 @@ class BulkSteps:
                 return str(error)
             return None
 
-        with answered_within(_SILENCE):  # the application's connections may wait for ever, a worker's thread may not
+        with answered_within(SILENCE):  # the application's connections may wait for ever, a worker's thread may not
             return self._accounts.read(read, of=EVERYONE)
 
     def _order(self, row: AnyRow, token: UUID) -> Order:

@@ -36,8 +36,6 @@ from fairlane.store.statements.job_list import Place, WantedJobs
 
 TOLD: Final = 20  # refusals, in full
 _PAGE: Final = 100  # jobs; those that wait are canceled in one transaction, which holds their rows
-# For a job that somebody holds: meanwhile the bulk actions of other organizations wait.
-LOCK_SECONDS: Final = 0.5
 _REASON: Final = "canceled with others"
 _PACES: Final = (0.001, 100_000.0)  # jobs a second
 _KEPT_WAITING = "it is held by somebody else, who kept this waiting for too long; do it again later"

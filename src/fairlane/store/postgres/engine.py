@@ -39,6 +39,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.timing import IDLE_IN_TRANSACTION
 from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
@@ -87,7 +88,6 @@ _SET: Final = text(
 )
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _CONNECT_SECONDS = 5
-_LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 # Whichever side vanished, or was frozen, must not hold the other one for the hours of TCP's default. Seconds, and how
 # often; between processes of one machine by a Unix socket they say nothing.
 _UNHEARD = 20
@@ -139,7 +139,7 @@ def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
     ours = (
         # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
         f"-c lock_timeout={int(lock_seconds * 1000)}",
-        f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
+        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION * 1000}",
         # Nor that of one that vanished or was frozen as it was sent an answer: it is in no pause, and to a server that
         # waits for it to take more, no other timeout applies.
         f"-c tcp_user_timeout={_UNHEARD * 1000}",

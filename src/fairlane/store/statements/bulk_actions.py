@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, update
 
+from fairlane.domain.timing import BULK_TAKEN
 from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, bulk_actions
 
-# Whoever works at one has this long to say how far it came; then it is somebody else's.
-TAKEN_FOR: Final = timedelta(seconds=30)
+TAKEN_FOR: Final = timedelta(seconds=BULK_TAKEN)
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.timing import DAY
 from fairlane.store.clock import Clock
 from fairlane.store.engine import DatabaseEngine, Question, Rows, engine_of
 from fairlane.store.line import Line
@@ -164,9 +165,6 @@ def counted(rows: Iterable[Iterable[Any]]) -> Running:
     return found
 
 
-_DAY: Final = 86_400.0  # seconds; PostgreSQL counts at most 24 days
-
-
 class OwnStanding(NamedTuple):
     """How an organization stands in Fairlane's own directory."""
 
@@ -261,8 +259,9 @@ def begin_claim(
     restrictions = _restrictions(suspended=suspended)
     # By itself, and first: what is read below is then read after whatever the lock has waited for.
     engine = engine_of(connection)
+    # PostgreSQL counts 24 days at most.
     hold = engine.statement("hold_worker").bindparams(bindparam("worker", type_=Uuid))
-    lease_expires = connection.scalars(hold, {"worker": worker_id, "pause": f"{ceil(min(lease, _DAY))}s"}).one_or_none()
+    lease_expires = connection.scalars(hold, {"worker": worker_id, "pause": f"{ceil(min(lease, DAY))}s"}).one_or_none()
     if lease_expires is None:
         return None
     counts = (who_runs(engine),) if running is None else ()
