@@ -59,7 +59,7 @@ JOB = Job(
     canceled_at=None,
     canceled_by=None,
 )
-SUBMITTED = LogEntry(1, None, JobStatus.QUEUED, NOW, "ana", "submitted", 0)
+SUBMITTED = LogEntry(1, None, JobStatus.QUEUED, NOW, "ana", "submitted", 0, None, None)
 READY = Facts(JOB, NOW, SUBMITTED, place_in_lane=1, workers=(WORKER,))
 
 
@@ -69,7 +69,7 @@ def sentence(facts: Facts, code: ReasonCode) -> str:
 
 
 def running(**changes: object) -> Facts:
-    claimed = LogEntry(2, JobStatus.QUEUED, JobStatus.RUNNING, NOW, "w1", "claimed by w1", 1)
+    claimed = LogEntry(2, JobStatus.QUEUED, JobStatus.RUNNING, NOW, "w1", "claimed by w1", 1, None, None)
     job = replace(JOB, status=JobStatus.RUNNING, attempt=1, started_at=NOW, **changes)  # type: ignore[arg-type]
     return Facts(job, NOW, claimed, workers=(WORKER,))
 
@@ -96,7 +96,7 @@ def jobs(draw: st.DrawFn) -> Job:
 @st.composite
 def entries(draw: st.DrawFn) -> LogEntry:
     source, target = draw(st.sampled_from(sorted(TRANSITIONS, key=str)))
-    return LogEntry(9, source, target, NOW, "w1", draw(st.text(max_size=300)), 1)
+    return LogEntry(9, source, target, NOW, "w1", draw(st.text(max_size=300)), 1, None, None)
 
 
 def limits(subject: Subject) -> st.SearchStrategy[Limit]:
@@ -302,7 +302,7 @@ def test_r20_a_handler_that_goes_on_after_its_timeout_is_explained() -> None:
 
 def test_r20_a_dead_letter_whose_parameters_its_handler_refuses_can_be_retried_with_others() -> None:
     job = replace(JOB, status=JobStatus.DEAD_LETTER, attempt=1, error_type="InvalidParameters")
-    last = LogEntry(4, JobStatus.FAILED, JobStatus.DEAD_LETTER, NOW, "w1", "no retries left", 1)
+    last = LogEntry(4, JobStatus.FAILED, JobStatus.DEAD_LETTER, NOW, "w1", "no retries left", 1, None, None)
 
     assert sentence(replace(READY, job=job, last_entry=last), ReasonCode.HAS_ENDED).endswith(
         "Retry it with other parameters (`-p NAME=VALUE`), or as it is once a handler takes them, or resolve it."
@@ -311,7 +311,7 @@ def test_r20_a_dead_letter_whose_parameters_its_handler_refuses_can_be_retried_w
 
 def test_r20_a_long_error_is_cut_to_its_first_line() -> None:
     job = replace(JOB, next_retry_at=NOW + timedelta(seconds=60), error_type="E", error_message="x" * 500 + "\nmore")
-    last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1)
+    last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1, None, None)
 
     told = sentence(replace(READY, job=job, last_entry=last, place_in_lane=None), ReasonCode.WAITS_FOR_RETRY)
 

@@ -4,7 +4,7 @@ Where they may not, the field is null and `payload_hidden` is true, so that nobo
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.domain import jobs as domain
-from fairlane.domain.jobs import entry_without_payload, without_quotes
+from fairlane.domain.jobs import without_quotes
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.reasons import ReasonCode
-from fairlane.domain.statuses import JobStatus, Priority, Resolution
+from fairlane.domain.statuses import JobStatus, Priority
 
 EXAMPLE_ID = "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"
 EXAMPLE_TIME = "2026-11-26T10:00:00Z"
@@ -80,54 +80,20 @@ class Job(JobItem):
     parameters: dict[str, Any] | None = Field(description="Payload.", examples=[{"month": "2026-11-01"}])
 
 
-class LogEntry(BaseModel):
-    """A step of a job to another status, time or priority.
-
-    `traceback` and what its handler said in `message` are payload.
-    """
-
-    sequence: int
-    from_status: JobStatus | None
-    to_status: JobStatus
-    at: datetime
-    actor: str = Field(examples=["worker host:42"])
-    message: str = Field(examples=["claimed"])
-    attempt: int
-    error_type: str | None
-    traceback: str | None
-
-    @classmethod
-    def of(cls, entry: domain.LogEntry, *, sees: bool) -> Self:
-        """Return the entry as they may see it."""
-        shown = entry if sees else entry_without_payload(entry)
-        return cls.model_validate(shown, from_attributes=True)
-
-
 class History(BaseModel):
     """The newest 1,000 entries of the execution log of a job, oldest first.
 
     If the first one's `sequence` is above 1, older ones are left out.
     """
 
-    items: list[LogEntry]
+    items: list[domain.LogEntry]
     payload_hidden: bool
-
-
-class LogLine(BaseModel):
-    """A line that a handler wrote."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    at: datetime
-    attempt: int
-    level: str = Field(examples=["info"])
-    message: str
 
 
 class LogLines(BaseModel):
     """Lines that a job's handler wrote, oldest first; payload."""
 
-    items: list[LogLine] | None
+    items: list[domain.LogLine] | None
     next_after: int | None = Field(description="What to give as `after` for those that come next; null: none yet.")
     payload_hidden: bool
 
@@ -180,51 +146,12 @@ class Explanation(BaseModel):
     place_in_lane: int | None = Field(description="From 1; 10,000 stands for 10,000 or later; null: it is not ready.")
 
 
-class DeadLetter(BaseModel):
-    """A job that will not run again unless somebody says so. What its handler said in `reason` is payload."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    job_id: UUID = Field(examples=[EXAMPLE_ID])
-    organization: str
-    job_type: str
-    reason: str
-    error_type: str
-    fingerprint: str = Field(description="The same for all dead letters with the same error.")
-    entered_at: datetime
-    resolution: Resolution
-    note: str | None
-    resolved_by: str | None
-    resolved_at: datetime | None
-    user: str | None = Field(description="Who submitted it; null: the system.", examples=["ana"])
-    status: JobStatus = Field(description="How the job stands now: one that was retried runs again.")
-    parent_deleted: bool = Field(description="Whether a parent of it was deleted, so that it can't be retried.")
-
-    @classmethod
-    def of(cls, letter: domain.DeadLetter, access: Access) -> Self:
-        """Return the dead letter as they may see it."""
-        reason = letter.reason if access.sees_payload(letter.user) else without_quotes(letter.reason)
-        return cls.model_validate(letter).model_copy(update={"reason": reason})
+def shown_letter(letter: domain.DeadLetter, access: Access) -> domain.DeadLetter:
+    """Return the dead letter as they may see it."""
+    return letter if access.sees_payload(letter.user) else replace(letter, reason=without_quotes(letter.reason))
 
 
-class DeadLetterGroup(BaseModel):
-    """Dead letters of an organization with the same error. What a handler said in `reason` is payload."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    organization: str = Field(examples=["acme"])
-    fingerprint: str = Field(examples=["ValueError 0d1b7c2f9a3e5480"])
-    job_type: str = Field(examples=["report.pdf"])
-    error_type: str = Field(examples=["ValueError"])
-    reason: str = Field(examples=["ValueError: no such table: archive_2026"])
-    count: int
-    count_is_capped: bool = Field(description="Whether there are more than were counted.")
-    first_at: datetime
-    last_at: datetime
-
-    @classmethod
-    def of(cls, group: domain.DeadLetterGroup, rights: frozenset[Right]) -> Self:
-        """Return the group as whoever has these rights may see it."""
-        # It does not say whose the job is, so that of one's own is cut, too; the list of the group's jobs shows it.
-        reason = group.reason if Right.PAYLOAD_READ in rights else without_quotes(group.reason)
-        return cls.model_validate(group).model_copy(update={"reason": reason})
+def shown_group(group: domain.DeadLetterGroup, rights: frozenset[Right]) -> domain.DeadLetterGroup:
+    """Return the group as whoever has these rights may see it."""
+    # It does not say whose the job is, so that of one's own is cut, too; the list of the group's jobs shows it.
+    return group if Right.PAYLOAD_READ in rights else replace(group, reason=without_quotes(group.reason))

@@ -77,7 +77,11 @@ class JobChange:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One row of the execution log. `error_type` and `traceback` stand on rows that ended an attempt badly."""
+    """A step of a job to another status, time or priority: one row of the execution log.
+
+    `error_type` and `traceback` stand on rows that ended an attempt badly. `traceback` and what the handler said in
+    `message` are payload.
+    """
 
     sequence: int
     from_status: JobStatus | None
@@ -86,8 +90,8 @@ class LogEntry:
     actor: str
     message: str
     attempt: int
-    error_type: str | None = None
-    traceback: str | None = None
+    error_type: str | None
+    traceback: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class DeadLetter:
     """A job that will not run again unless a person says so, and what people decided about it.
 
     `user` submitted it (None: the system); `status` is how it stands now, as one that was retried runs again.
+    `fingerprint` is the same for all dead letters with the same error. What the handler said in `reason` is payload.
     `parent_deleted`: a parent of it was deleted, so it can't be retried.
     """
 
@@ -148,7 +153,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Dead letters of an organization with one error fingerprint. `reason` is that of one of them."""
+    """Dead letters of an organization with one error fingerprint. `reason` is that of one of them.
+
+    `count_is_capped`: there are more than were counted. What the handler said in `reason` is payload.
+    """
 
     organization: str
     fingerprint: str
@@ -158,7 +166,7 @@ class DeadLetterGroup:
     count: int
     first_at: datetime
     last_at: datetime
-    count_is_capped: bool = False
+    count_is_capped: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,15 @@ def _resolution(text: Resolution | str | None) -> Resolution | None:
 def _group(organization: str, row: AnyRow, letter: AnyRow | None, shown: Shown) -> DeadLetterGroup:
     reason = _reason(letter, shown) if letter is not None else row.reason
     return DeadLetterGroup(
-        organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
+        organization=organization,
+        fingerprint=row.fingerprint,
+        job_type=row.job_type,
+        error_type=row.error_type,
+        reason=reason,
+        count=row.size,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        count_is_capped=False,
     )
 
 

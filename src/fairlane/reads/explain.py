@@ -93,7 +93,8 @@ def explain_job(
 
 def _unlogged(job: Job) -> LogEntry:
     """Return what stands for the last move of a job of which the newest entries of its log tell of none."""
-    return LogEntry(0, None, job.status, job.created_at, "unknown", "its log does not say why", job.attempt)
+    said = "its log does not say why"
+    return LogEntry(0, None, job.status, job.created_at, "unknown", said, job.attempt, None, None)
 
 
 def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) -> Facts:

@@ -14,7 +14,7 @@ from fairlane.api.json_text import ExactRoute
 from fairlane.api.pages import Counted, Cursor, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
+from fairlane.api.representations import EXAMPLE_ID, Job, shown_group, shown_letter
 from fairlane.api.resources.bulk_actions import BulkAction, begin
 from fairlane.api.resources.jobs import Retry
 from fairlane.api.scope import InOrganization, Scope
@@ -22,6 +22,7 @@ from fairlane.api.submissions import LARGEST_BATCH
 from fairlane.api.values import JobPath, ListOf, Number, Text
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
+from fairlane.domain.jobs import DeadLetter, DeadLetterGroup
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
 from fairlane.domain.texts import storable
@@ -117,7 +118,7 @@ def list_dead_letters(
         limit=limit,
         cursor=cursor,
     )
-    items = [DeadLetter.of(one, scope.access) for one in page.items]
+    items = [shown_letter(one, scope.access) for one in page.items]
     return Counted[DeadLetter](items=items, next_cursor=page.next_cursor, total=page.total)
 
 
@@ -127,7 +128,7 @@ def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> I
     found = scope.fl.dead_letters.groups(
         organization=scope.organization, resolution=None if resolution == "any" else resolution, limit=_MOST_GROUPS
     )
-    return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access.rights) for one in found])
+    return Items[DeadLetterGroup](items=[shown_group(one, scope.access.rights) for one in found])
 
 
 @router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")

@@ -22,7 +22,7 @@ from fairlane.api.pages import (
 )
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.representations import DeadLetterGroup
+from fairlane.api.representations import shown_group
 from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength, seen_with
@@ -31,6 +31,7 @@ from fairlane.api.values import Flag, JobTypePath, Number, OrganizationId, Queue
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.arguments import LARGEST_COUNT
 from fairlane.domain.breaker import Breaker
+from fairlane.domain.jobs import DeadLetterGroup
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.permissions import Right
 from fairlane.domain.shares import Shares
@@ -134,7 +135,7 @@ def list_dead_letter_groups(operation: _Listing, limit: Limit = 50, cursor: Curs
     """
     page = operation.fl.dead_letters.groups_of_all(limit=limit, cursor=cursor)
     return Counted[DeadLetterGroup](
-        items=[DeadLetterGroup.of(one, operation.rights) for one in page.items],
+        items=[shown_group(one, operation.rights) for one in page.items],
         next_cursor=page.next_cursor,
         total=page.total,
         total_is_capped=page.total_is_capped,

@@ -9,10 +9,11 @@ from fairlane.api.downloads import Download, Part, disposition, media_type, part
 from fairlane.api.headers import headers_told
 from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
-from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
+from fairlane.api.representations import Explanation, History, LogLines, Result
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import JobPath
 from fairlane.domain.errors import ArtifactNotFound
+from fairlane.domain.jobs import entry_without_payload
 from fairlane.domain.permissions import Right
 from fairlane.encryption.artifacts import stream_file
 from fairlane.encryption.sealing import Unreadable
@@ -29,7 +30,7 @@ def get_history(scope: _Looking, job: JobPath) -> History:
     """Get the execution log: each step to another status, time or priority."""
     entries = scope.fl.history(job, organization=scope.organization)
     sees = _sees(scope, job)
-    return History(items=[LogEntry.of(one, sees=sees) for one in entries], payload_hidden=not sees)
+    return History(items=list(entries if sees else map(entry_without_payload, entries)), payload_hidden=not sees)
 
 
 @router.get("/logs", operation_id="getLogs")
@@ -43,7 +44,7 @@ def get_logs(
     if not _sees(scope, job):
         return LogLines(items=None, next_after=None, payload_hidden=True)
     lines = scope.fl.log_lines(job, organization=scope.organization, after=after, limit=limit)
-    items = [LogLine.model_validate(one) for one in lines]
+    items = list(lines)
     return LogLines(items=items, next_after=after + len(items) if items else None, payload_hidden=False)
 
 
