@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header
@@ -23,6 +23,7 @@ from fairlane.domain.timing import CENTURY
 from fairlane.engine.batch import Sent, Submission
 from fairlane.engine.idempotency import Key
 from fairlane.engine.open_transactions import OWN
+from fairlane.jobtypes.options import OnDuplicate
 
 LARGEST_BATCH = 1000
 # Each is a row and a lock in one transaction, which on SQLite all others wait for. The library itself sets no bound.
@@ -66,7 +67,7 @@ class NewJob(BaseModel):
         default=None, description="Start no earlier; with a time zone, in the years 1970 to 2199."
     )
     dedup_key: Name | None = None
-    on_duplicate: Literal["reject", "return", "replace"] = Field(
+    on_duplicate: OnDuplicate = Field(
         default="reject", description="`return` takes the right `jobs:read`, `replace` the right `jobs:change`."
     )
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")

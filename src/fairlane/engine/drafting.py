@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter, is_
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, get_args
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -29,7 +29,7 @@ from fairlane.domain.timing import CENTURY
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.batch import Sent, Submission, parent_ids
 from fairlane.jobtypes.catalogue import RegisteredType
-from fairlane.jobtypes.options import timeout_seconds
+from fairlane.jobtypes.options import OnDuplicate, timeout_seconds
 from fairlane.jobtypes.parameters import ParameterSchema, PreparedParameters
 from fairlane.store.statements.drafts import Dedup, Draft, Kind, RateLimit
 from fairlane.tenancy.directory import Membership, Standing, memberships, roles_for, standings
@@ -37,7 +37,6 @@ from fairlane.tenancy.tenants import no_member, unknown
 
 _MOST_LABELS: Final = 50
 _MOST_KINDS: Final = 1_000  # that are kept
-_ON_DUPLICATE: Final = ("reject", "return", "replace")
 # What makes submissions of one type to be of one kind: all but what each job has of its own.
 _shared_by: Final = attrgetter(
     *("organization", "user", "queue", "priority", "on_parent_failure", "run_at", "delay"),
@@ -335,10 +334,9 @@ def _key(submission: Submission, job_type: RegisteredType, payload: Payload) -> 
 
 
 def _on_duplicate(submission: Submission) -> str:
-    if submission.on_duplicate not in _ON_DUPLICATE:
-        raise ConfigurationError(
-            f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}, not {submission.on_duplicate!r}."
-        )
+    ways = get_args(OnDuplicate)
+    if submission.on_duplicate not in ways:
+        raise ConfigurationError(f"on_duplicate must be one of {', '.join(ways)}, not {submission.on_duplicate!r}.")
     return submission.on_duplicate
 
 
