@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple
 from urllib.parse import quote, unquote, urlparse
 from uuid import UUID
 
@@ -59,27 +59,12 @@ class GivenFile(NamedTuple):
     content_type: str | None
 
 
-class ArtifactStorage(Protocol):
-    """Where the bytes of artifacts live. Paths are the storage's own; only the database says whose they are."""
-
-    def put(self, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> None:
-        """Store bytes, in one piece or in several, or a file's content, whole or not at all."""
-
-    def get(self, path: str) -> bytes:
-        """Return the bytes at `path`. Raises FileNotFoundError."""
-
-    def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to but without `stop`, in pieces. Raises FileNotFoundError, at once."""
-
-    def delete(self, path: str) -> None:
-        """Delete what is at `path`; nothing there is no error."""
-
-
 class ObjectStorage:
-    """`ArtifactStorage` on obstore, by URL: file:///…, memory:///, s3://…, gs://…, az://….
+    """Where the bytes of artifacts live, by URL: file:///…, memory:///, s3://…, gs://…, az://….
 
-    A folder that is not there is made when it is first used, so that looking at a database leaves nothing behind. It is
-    then its owner's alone (mode 0700); one that is there keeps its mode.
+    Paths are the storage's own; only the database says whose they are. A folder that is not there is made when it is
+    first used, so that looking at a database leaves nothing behind. It is then its owner's alone (mode 0700); one that
+    is there keeps its mode.
 
     Raises:
         ConfigurationError: the URL can't be used.
@@ -221,7 +206,7 @@ def _folder(organization: str) -> str:
 
 
 def store_file(
-    storage: ArtifactStorage,
+    storage: ObjectStorage,
     file_id: UUID,
     path: str,
     file: GivenFile,
@@ -246,7 +231,7 @@ def store_file(
 
 
 def stream_file(  # noqa: PLR0917 - whose file it is, and which bytes
-    storage: ArtifactStorage,
+    storage: ObjectStorage,
     keyring: Keyring,
     database: Database,
     organization: str,

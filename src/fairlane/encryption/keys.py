@@ -13,7 +13,7 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.domain.timing import KEYS_SETTLE
-from fairlane.encryption.artifacts import ArtifactStorage
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import SECRET_VERSION, Keyring, MasterKeys
 from fairlane.encryption.resealing import BATCH, Batch, SealedFiles, outlast_writers, seal_files, seal_texts
 from fairlane.encryption.sealing import KEY_BYTES, KeyNotHere, Ring
@@ -41,7 +41,7 @@ class Keys:
         database: Database,
         directory: Directory,
         keyring: Keyring,
-        artifacts: ArtifactStorage,
+        artifacts: ObjectStorage,
         owner_url: str | None = None,
     ) -> None:
         self._database = database

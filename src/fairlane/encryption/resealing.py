@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import InstallationError, StorageUnavailable
 from fairlane.domain.sealing import is_sealed
-from fairlane.encryption.artifacts import ArtifactStorage, path_of
+from fairlane.encryption.artifacts import ObjectStorage, path_of
 from fairlane.encryption.sealed_files import LONGEST_HEAD, opened_range, sealed_chunks, version_of
 from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE, Administered
@@ -118,7 +118,7 @@ class SealedFiles(NamedTuple):
     missing: int
 
 
-def seal_files(database: Database, storage: ArtifactStorage, ring: Ring) -> SealedFiles:
+def seal_files(database: Database, storage: ObjectStorage, ring: Ring) -> SealedFiles:
     """Seal the files of the ring's organization that are not sealed under its newest version.
 
     Raises:
@@ -145,7 +145,7 @@ def _page(organization: str, after: tuple[UUID, str] | None) -> Any:
     return lambda connection: resealing.page_of_files(connection, organization, after, BATCH)
 
 
-def _seal_anew(database: Database, storage: ArtifactStorage, ring: Ring, row: AnyRow) -> bool:
+def _seal_anew(database: Database, storage: ObjectStorage, ring: Ring, row: AnyRow) -> bool:
     head = b"".join(storage.stream(row.path, 0, LONGEST_HEAD))
     version = version_of(head)
     if version == ring.active:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.timing import CENTURY, COUNTS_KEPT, LOCK_WAIT_OF_UPKEEP
-from fairlane.encryption.artifacts import ArtifactStorage
+from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.jobtypes.options import Options
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import (
@@ -56,7 +56,7 @@ class Cleanup:
     It goes round the shelves, and remembers where it is, so that what has to stay is passed once a turn.
     """
 
-    def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float) -> None:
+    def __init__(self, database: Database, artifacts: ObjectStorage, retention: float) -> None:
         self._database = database
         self._artifacts = artifacts
         self._retention = retention
@@ -179,7 +179,7 @@ class Cleanup:
         return len(forgotten)
 
 
-def delete_files(database: Database, artifacts: ArtifactStorage) -> int:
+def delete_files(database: Database, artifacts: ObjectStorage) -> int:
     """Delete a batch of files that no job has: of deleted jobs, replaced artifacts, uploads that came to nothing.
 
     Two at once take different files, and no transaction is open while files are deleted. Return how many.
