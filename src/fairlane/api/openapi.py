@@ -74,6 +74,17 @@ PROBLEM: Final = {
 }
 _BY_TYPE: Final[dict[str, Any]] = {"boolean": False, "string": "text", "object": {}, "null": None}
 _BY_FORMAT: Final = {"uuid": EXAMPLE_ID, "date-time": EXAMPLE_TIME}
+# Texts of the domain's own views, which bring no examples.
+_BY_NAME: Final = {
+    "organization": "acme",
+    "job_type": "report.pdf",
+    "user": "ana",
+    "queue": "default",
+    "actor": "ana",
+    "error_type": "ValueError",
+    "fingerprint": "ValueError 0d1b7c2f9a3e5480",
+    "reason": "ValueError: no row 4711",
+}
 _DEEPEST: Final = 8
 _PLACES: Final = 8  # below so many paths an application is mounted at once
 # An example of the metrics. One that is put together of their fields' examples would have nothing in it.
@@ -210,11 +221,16 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) 
     return _of_type(schema, schemas, depth)
 
 
+def _of_field(name: str, schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
+    found = example_of(schema, schemas, depth)
+    return _BY_NAME.get(name, found) if found == _BY_TYPE["string"] else found
+
+
 def _of_type(schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
     match schema.get("type"):
         case "object" if depth < _DEEPEST:
             fields = schema.get("properties", {})
-            return {name: example_of(one, schemas, depth + 1) for name, one in fields.items()}
+            return {name: _of_field(name, one, schemas, depth + 1) for name, one in fields.items()}
         case "array" if depth < _DEEPEST and "items" in schema:
             return [example_of(schema["items"], schemas, depth + 1)]
         case "array":
