@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from fairlane import Job, JobContext, JobNotFound, PermanentError, Snooze
 from fairlane.engine import cleanup as module
 from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import _OF_JOB
+from fairlane.store.tables import execution_log
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine
 
@@ -206,6 +207,24 @@ def test_the_oldest_of_a_long_log_goes_before_its_job(
     assert left == [(17, 35), (12, 30), (7, 25), (7, 20), (7, 15), (7, 10)]
     clean(fl)
     assert not exists(fl, short)
+
+
+def test_planted_entries_of_one_sequence_go_by_pieces(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_rows_at_once(monkeypatch)
+    job = ended(fl, "keep a day")
+    with fl.database.engine.begin() as connection:
+        entry = dict(connection.execute(select(execution_log).limit(1)).mappings().one())
+        del entry["id"]
+        connection.execute(insert(execution_log), [{**entry, "job_id": job.id, "sequence": 1} for _ in range(20)])
+    clock.advance(2 * DAY)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
+    left = []
+    while exists(fl, job):
+        left.append(len(fl.history(job, organization="acme")))
+        cleanup.run_once()
+    assert left == [23, 18, 13, 8]
 
 
 def test_jobs_of_many_parents_go_by_their_edges(

@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import StorageUnavailable
@@ -69,6 +69,7 @@ class Cleanup:
         self._swept: EdgeKey | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
         self._kept: set[UUID] = set()
+        self._too_long: list[UUID] = []  # one job that did, or none
 
     def run_once(self) -> int:
         """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. How many of these.
@@ -77,10 +78,15 @@ class Cleanup:
 
         Raises what the storage raised, after all that it did delete.
         """
-        deleted = self._delete_some()
-        repaired = self._database.write(self._repair)
-        self._database.write(self._forget)
-        return deleted + repaired + delete_files(self._database, self._artifacts)
+        deleted, others = 0, 0
+        try:
+            deleted = self._delete_some()
+        finally:  # what one job can't be deleted for must not keep the rest waiting
+            others = self._database.write(self._repair)
+            self._database.write(self._forget)
+            others += delete_files(self._database, self._artifacts)
+            self._keep(self._too_long)  # since the database does answer
+        return deleted + others
 
     def _delete_some(self) -> int:
         """Go on until enough was deleted, the turn is over, or enough was looked at for once."""
@@ -97,8 +103,10 @@ class Cleanup:
         """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
 
         Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
-        one alone, which is passed over from then on. A page of which somebody holds a row comes again in the next turn.
-        What more hangs on than a transaction may delete comes again at once. How many; a part of a job counts as one.
+        one alone, which is passed over from then on. So is one that a host's trigger refuses, or that takes longer than
+        the database may be silent, while it answers to all else. A page of which somebody holds a row comes again in
+        the next turn. What more hangs on than a transaction may delete comes again at once. How many; a part of a job
+        counts as one.
         """
         page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
         ids = [row.id for row in page if row.id not in self._kept]
@@ -106,16 +114,15 @@ class Cleanup:
         try:
             if ids:
                 deleted, is_all = self._write(lambda c: self._delete(c, shelf.organization, ids, moment))
-        except IntegrityError:
+        except DBAPIError:
             if len(ids) > 1:
                 self._size = len(ids) // 2
                 return 0
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()  # those that still have to stay are found anew
-            self._kept.update(ids)
+            self._keep(ids)
         except StorageUnavailable as error:
             if not is_held_up(error):
                 self._size = len(ids) // 2 or 1  # it may have been too much for the time that a worker waits
+                self._too_long = ids if len(ids) == 1 else []
                 raise
         if not is_all:
             self._size = deleted or 1
@@ -124,6 +131,12 @@ class Cleanup:
         self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
         self._size = min(2 * self._size, self._most)
         return deleted
+
+    def _keep(self, ids: list[UUID]) -> None:
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()  # those that still have to stay are found anew
+        self._kept.update(ids)
+        self._too_long = []
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         return self._database.write(work, row_seconds=LOCK_WAIT_OF_UPKEEP)

@@ -24,6 +24,10 @@ CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER stop AFTER DELETE ON fairlane_jobs REFERENCING OLD TABLE AS gone EXECUTE FUNCTION stop()
 """
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{error}'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON fairlane_jobs FOR EACH ROW WHEN (OLD.id = '{job}') EXECUTE FUNCTION refuse()
+"""
 PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMPLETED
 
 
@@ -99,6 +103,20 @@ def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
         cleaner.run_once()
         assert len(cleaner._kept) <= 2
     assert [is_there(scene, job) for job in jobs] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("error", ["raise_exception", "query_canceled"])  # the second as where it takes too long
+def test_a_job_whose_deletion_the_database_refuses_holds_up_nothing_else(scene: Scene, error: str):
+    jobs = [completed(scene) for _ in range(5)]
+    grow_old(scene)
+    scene.write(lambda connection: connection.exec_driver_sql(REFUSE.format(job=jobs[1].id, error=error)))
+    cleaner = scene.cleaner()
+    for _ in range(6):
+        with suppress(StorageUnavailable):
+            cleaner.run_once()
+    assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
+    assert cleaner.run_once() == 0
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
