@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import inf
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -197,12 +198,23 @@ class JobControl:
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
         return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
-    def delete(self, job: JobOrId, organization: str, *, user: str | None, same_since: datetime | None = None) -> None:
+    def delete(
+        self,
+        job: JobOrId,
+        organization: str,
+        *,
+        user: str | None,
+        same_since: datetime | None = None,
+        deadline: float = inf,
+    ) -> bool:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
+
+        A long history goes first, by pieces. Return False if the job is still there at the deadline: call it again.
 
         Args:
             user: an admin or an operator; a member may not delete even their own.
             same_since: only if it has neither ended nor come back to life since.
+            deadline: by `time.monotonic`; one piece goes in any case.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
@@ -226,13 +238,15 @@ class JobControl:
             return self.change(job, organization, user, "delete", work, right=Right.JOBS_DELETE)
 
         try:
-            while not delete():
-                pass  # others had their turn
+            while not delete():  # others have their turn
+                if monotonic() > deadline:
+                    return False
         except IntegrityError as error:  # of the statement or, where the key is deferred, of the commit
             raise IllegalTransition(
                 f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
                 "delete or change the rows that refer to it first."
             ) from error
+        return True
 
     def run_now(self, job: JobOrId, organization: str, *, user: str | None) -> Job:
         """Let a job that has not started start at once.

@@ -10,6 +10,7 @@ import pytest
 
 from fairlane import JobStatus, PermissionDenied, StorageUnavailable, Submission
 from fairlane.domain.bulk import BulkAction
+from fairlane.domain.errors import StatementTooSlow
 from fairlane.domain.events import ServiceFailed
 from fairlane.domain.origin import acting_from
 from fairlane.domain.statuses import Role
@@ -315,6 +316,35 @@ def test_one_whose_search_takes_the_database_too_long_ends(scene: Scene, monkeyp
     assert steps(scene, action) == 0
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 1)
     assert "its search takes the database too long" in str(now_is(scene, action).problem)
+
+
+def test_only_slow_searches_one_after_the_other_end_one(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 3)
+    action = begin(scene)
+    errors = [StorageUnavailable("away"), StorageUnavailable("away"), *[StatementTooSlow("slow")] * 2]
+    errors = [*errors, StorageUnavailable("away"), *[StatementTooSlow("slow")] * 2]
+
+    def places(*given: Any, **more: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return found(*given, **more)
+
+    found = scene.fl.bulk._steps._work._places
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", places)
+    steps(scene, action)
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("done", 3)
+
+
+def test_a_long_history_goes_by_steps(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """All went in one step, however long that took, and another worker began the same meanwhile."""
+    monkeypatch.setattr("fairlane.store.statements.cleanup._MOST", 2)
+    monkeypatch.setattr("fairlane.store.statements.cleanup._PIECE", 1)
+    letters = [scene.dead_letter() for _ in range(2)]
+    action = scene.fl.bulk.start("delete", {"status": "dead_letter"}, organization="acme", user="olga", seconds=0.0)
+    assert len(scene.fl.history(letters[1].id, organization="acme")) == 3
+    steps(scene, action)
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("done", 2)
+    assert scene.total() == 0
 
 
 def test_one_of_a_newer_release_is_left_to_its_workers(scene: Scene):

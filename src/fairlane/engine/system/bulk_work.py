@@ -11,7 +11,7 @@ is kept in its own transaction, so that no two are ever given one moment.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -71,6 +71,10 @@ class Worked:
     next_cursor: str | None
 
 
+class _NotWhole(Exception):
+    """A piece of a job's history was deleted, and the step is over."""
+
+
 class BulkWork:
     """Cancels, retries or deletes jobs.
 
@@ -83,7 +87,7 @@ class BulkWork:
         self._places = places
 
     def run(self, order: Order, cursor: str | None, seconds: float, *, passes_held: bool = False) -> Worked:
-        """Work for `seconds`, or for one job if that takes longer.
+        """Work for `seconds`, or for one job if that takes longer; of a long history that is deleted, for a piece.
 
         Args:
             cursor: the job that the step before came to; None: from the newest on.
@@ -106,17 +110,23 @@ class BulkWork:
             for place in page:
                 if place.id not in canceled:
                     is_late = has_passed and monotonic() > deadline
-                    if is_late or not self._goes_on(order, place.id, tally, passes_held, has_passed=has_passed):
-                        return tally.worked(before)
+                    if is_late or not self._goes_on(
+                        order, place.id, tally, passes_held, deadline, has_passed=has_passed
+                    ):
+                        return tally.worked(before or _just_newer(place))
                 before, has_passed = place, True
             if len(page) < _PAGE:
                 return tally.worked(None)
         return tally.worked(before)
 
-    def _goes_on(self, order: Order, job: UUID, tally: "_Tally", passes_held: bool, *, has_passed: bool) -> bool:
+    def _goes_on(
+        self, order: Order, job: UUID, tally: "_Tally", passes_held: bool, deadline: float, *, has_passed: bool
+    ) -> bool:
         """Change a job. Return False if it can't be had, and the step ends before it."""
         try:
-            tally.count(job, partial(self._one, order, job))
+            tally.count(job, partial(self._one, order, job, deadline))
+        except _NotWhole:
+            return False
         except StorageUnavailable as error:
             if has_passed:
                 return False
@@ -135,7 +145,7 @@ class BulkWork:
             )
         return frozenset()
 
-    def _one(self, order: Order, job: UUID) -> None:
+    def _one(self, order: Order, job: UUID, deadline: float) -> None:
         organization, user = order.organization, order.user
         match order.verb:
             case BulkVerb.CANCEL:
@@ -143,7 +153,8 @@ class BulkWork:
             case BulkVerb.RETRY:
                 self._jobs.retry(job, organization, user=user, at=order.due, same_since=order.begun)
             case BulkVerb.DELETE:
-                self._jobs.delete(job, organization, user=user, same_since=order.begun)
+                if not self._jobs.delete(job, organization, user=user, same_since=order.begun, deadline=deadline):
+                    raise _NotWhole
 
 
 def check_pace(verb: BulkVerb, per_second: float | None) -> None:
@@ -157,6 +168,10 @@ def check_pace(verb: BulkVerb, per_second: float | None) -> None:
         raise InvalidParameters(
             f"per_second is for retries and {least:g} to {most:,.0f}, not {per_second!r} for {verb}."
         )
+
+
+def _just_newer(place: Place) -> Place:
+    return place._replace(created_at=place.created_at + timedelta(microseconds=1))
 
 
 class _Tally:
