@@ -81,7 +81,6 @@ _BY_EVENT: Final[Reason] = ("they wait for events", [lost_end])
 # Which tests are spared what.
 SPARED: Final[dict[str, list[Reason]]] = {
     "tests/acceptance/*": [_BY_EVENT],
-    "tests/acceptance/test_engine_async.py::test_a_dead_letter_can_be_retried*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_async.py::test_two_workers_share_a_loop*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_cancel.py::test_a_running_async_handler_is_cancelled*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_cancel.py::test_a_retried_dead_letter_is_not_stopped*": [_BY_ATTEMPT],
