@@ -18,8 +18,9 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane.domain.statuses import JobStatus, Resolution
-from fairlane.store.statements import feed, lanes, revival
+from fairlane.store.statements import cleanup, feed, lanes, revival
 from fairlane.store.statements.feed import Audience
+from fairlane.store.tables import execution_log
 from fairlane.store.transaction import Database
 from tests.conftest import once
 from tests.postgres import create_database, database_on
@@ -165,6 +166,12 @@ def test_tables_that_were_empty_when_they_were_analyzed_are_read_by_index(grown:
 @pytest.mark.parametrize("name", HOT)
 def test_tables_that_were_never_analyzed_are_read_by_index(young: Database, name: str) -> None:
     assert_reads_by_index(young, CASES[name])
+
+
+def test_a_piece_of_a_log_is_compared_with_no_subquery(young: Database) -> None:
+    """Where the job was taken for a short one, each of its rows was compared with each of the piece."""
+    found = both_ways(young, lambda c: cleanup._thin_out(c, "big", execution_log.c.job_id, UUID(int=1)))
+    assert not [plan for way in found for plan in way if "Join" in plan]
 
 
 @pytest.mark.slow

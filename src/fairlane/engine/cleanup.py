@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.errors import FairlaneError
 from fairlane.domain.timing import CENTURY, COUNTS_KEPT, LOCK_WAIT_OF_UPKEEP
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.jobtypes.options import Options
@@ -85,7 +85,8 @@ class Cleanup:
             others = self._database.write(self._repair)
             self._database.write(self._forget)
             others += delete_files(self._database, self._artifacts)
-            self._keep(self._too_long)  # since the database does answer
+            if self._too_long:
+                self._keep(self._too_long)  # since the database does answer
         return deleted + others
 
     def _delete_some(self) -> int:
@@ -119,7 +120,7 @@ class Cleanup:
                 self._size = len(ids) // 2
                 return 0
             self._keep(ids)
-        except StorageUnavailable as error:
+        except FairlaneError as error:  # as what a trigger misses also reads like our schema's age
             if not is_held_up(error):
                 self._size = len(ids) // 2 or 1  # it may have been too much for the time that a worker waits
                 self._too_long = ids if len(ids) == 1 else []

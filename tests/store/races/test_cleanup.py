@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, StorageUnavailable, Submission
+from fairlane.domain.errors import FairlaneError
 from fairlane.domain.outcomes import Completed
 from fairlane.store.statements import cleanup, dead_letters
 from fairlane.store.statements.locks import lock_job
@@ -101,19 +102,20 @@ def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
     cleaner = scene.cleaner()
     for _ in range(4):
         cleaner.run_once()
-        assert len(cleaner._kept) <= 2
+        assert 0 < len(cleaner._kept) <= 2
     assert [is_there(scene, job) for job in jobs] == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("error", ["raise_exception", "query_canceled"])  # the second as where it takes too long
+# The second as where it takes too long, the last two as where a trigger misses its table or divides by nothing.
+@pytest.mark.parametrize("error", ["raise_exception", "query_canceled", "undefined_table", "division_by_zero"])
 def test_a_job_whose_deletion_the_database_refuses_holds_up_nothing_else(scene: Scene, error: str):
     jobs = [completed(scene) for _ in range(5)]
     grow_old(scene)
     scene.write(lambda connection: connection.exec_driver_sql(REFUSE.format(job=jobs[1].id, error=error)))
     cleaner = scene.cleaner()
     for _ in range(6):
-        with suppress(StorageUnavailable):
+        with suppress(FairlaneError):
             cleaner.run_once()
     assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
     assert cleaner.run_once() == 0

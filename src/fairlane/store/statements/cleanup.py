@@ -211,10 +211,11 @@ def _thin_out(connection: Connection, organization: str, key: Column[Any], job_i
     table, age = key.table, _AGE[key]
     its = (table.c.organization_id == organization, key == job_id)
     if table is execution_log:
-        # By ids: a handler may have planted any number with one sequence.
-        oldest = select(execution_log.c.id).where(*its).order_by(age).limit(_PIECE)
-        feed.raise_floor(connection, organization, oldest)
-        few: ColumnElement[bool] = execution_log.c.id.in_(oldest)
+        # By ids: a handler may have planted any number with one sequence. They are read before: where PostgreSQL takes
+        # the job for a short one, it goes through a subquery for each of its rows.
+        ids = connection.scalars(select(execution_log.c.id).where(*its).order_by(age).limit(_PIECE)).all()
+        few: ColumnElement[bool] = execution_log.c.id.in_(ids)
+        feed.raise_floor(connection, organization, select(execution_log.c.id).where(*its, few))
     else:
         few = age <= select(age).where(*its).order_by(age).offset(_PIECE - 1).limit(1).scalar_subquery()
     return connection.execute(delete(table).where(*its, few)).rowcount
