@@ -19,7 +19,7 @@ from fairlane.domain.tail import Position
 from fairlane.engine.cleanup import Cleanup
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
-from fairlane.realtime.telling import Telling, catch_up
+from fairlane.realtime.telling import MOST_MESSAGES, Telling, catch_up
 from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
@@ -416,6 +416,39 @@ async def test_an_organization_with_too_many_events_begins_anew_and_others_go_on
     crowded, calm = clients.values()
     assert [one.name for one in crowded.take(10)] == ["reset"]
     assert [one.data["job_id"] for one in calm.take(10)] == [str(quiet.id)]
+
+
+async def test_rooms_that_hear_too_much_in_a_second_begin_anew_once_and_others_go_on(
+    fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch
+):
+    hub, many = Hub(), 100
+    crowd = [Client(Any, lambda: None) for _ in range(many)]  # type: ignore[arg-type]
+    calm, operator = Client(Any, lambda: None), Client(Any, lambda: None)  # type: ignore[arg-type]
+    for client in crowd:
+        hub.enter(client, ROOM)
+    hub.enter(calm, Room(RoomKind.ORGANIZATION, "other"))
+    hub.enter(operator, EVERYTHING)
+
+    async def told(jobs: int) -> tuple[set[tuple[str, int]], int, int]:
+        """What each of the crowd is told, and how much the others are, when so many jobs are submitted."""
+        fl.submit_many([Submission("report", organization="acme") for _ in range(jobs)])
+        fl.submit("report", organization="other")
+        await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+        heard = {name for one in crowd for name in Counter(each.name for each in one.take(1_000)).items()}
+        return heard, len(calm.take(1_000)), len(operator.take(1_000))
+
+    monkeypatch.setattr("fairlane.realtime.telling._SECOND", 1_000.0)
+    within = MOST_MESSAGES // many
+    assert await told(within) == ({("job_status_changed", within)}, 1, within + 1)
+    assert await told(1) == ({("reset", 1)}, 1, 2)
+    assert await told(1) == (set(), 1, 2)
+    fl.emit(DeadLetterAlert("acme", 51))
+    feed._known = replace(feed._known, asked=0.0)  # it is time for alerts
+    assert await told(1) == ({("reset", 1), ("dead_letter_alert", 1)}, 1, 3)
+    assert await told(1) == (set(), 1, 2)
+    monkeypatch.setattr("fairlane.realtime.telling._SECOND", 0.0)
+    assert await told(0) == ({("reset", 1)}, 1, 1)
+    assert await told(1) == ({("job_status_changed", 1)}, 1, 2)
 
 
 async def test_alerts_are_told_behind_the_reset_of_a_look_that_lost_something(fl: Fairlane, feed: Feed):

@@ -5,6 +5,7 @@ All of it belongs to one event loop.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -71,6 +72,20 @@ class Message:
         self.data = event.model_dump(mode="json")
         self.key = key
         self.sent_as: Any = None  # of sockets; made by the first to which it is sent
+
+
+@dataclass(slots=True)
+class Second:
+    """What the rooms of an organization, or the platform's room, were told in one.
+
+    `messages`: events times those who hear them. `is_reset`: they were told that they begin anew. `owes_reset`: since
+    then something was left out.
+    """
+
+    began: float
+    messages: int = 0
+    is_reset: bool = False
+    owes_reset: bool = False
 
 
 class Client:
@@ -174,6 +189,7 @@ class Hub:
         # How many rooms of jobs there are of an organization (None), and how often each of its watchers is in one.
         self._jobs: Counter[tuple[str, tuple[str | None, str] | None]] = Counter()
         self._audience: Audience | None = None
+        self.seconds: dict[str, Second] = {}  # of organizations; of `EVERYTHING`, too, which has none
         self.clients: dict[Client, int] = {}  # numbered as they come
         self._numbers = count()
         self.dropped = 0  # clients that did not take what waited for them
@@ -186,6 +202,10 @@ class Hub:
     def rooms(self) -> Collection[Room]:
         """Return those that somebody is in."""
         return self._rooms.keys()
+
+    def hearing(self, room: Room) -> int:
+        """Return how many clients are in it."""
+        return len(self._rooms.get(room, ()))
 
     def rooms_of(self, organization: str) -> Iterator[Room]:
         """Return those of an organization that somebody is in."""

@@ -1,6 +1,8 @@
 """From rows to the messages of rooms, and to those for somebody who comes back."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,13 +22,15 @@ from fairlane.realtime.events import (
     Reset,
 )
 from fairlane.realtime.feed import MOST_ENTRIES, Key, Look, Progress
-from fairlane.realtime.hub import EVERYTHING, Hub, Message, Room, RoomKind
+from fairlane.realtime.hub import EVERYTHING, Hub, Message, Room, RoomKind, Second
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
+MOST_MESSAGES: Final = 10_000  # a second that the rooms of an organization are told on a node: events times clients
+_SECOND: Final = 1.0
 _AT_ONCE: Final = 50  # rows, before those who read may take some of it
 _MOST_MISSED: Final = 500  # events
 _FARTHEST: Final = 20_000  # numbers of the log that are looked through for an organization's
@@ -67,6 +71,7 @@ class Telling:
         self._seal: Callable[[Position], str] = cursors.seal
         self._end = cursors.seal(look.position)
         self._cursor = cursors.seal(look.before)  # after what was told last
+        self._closed: set[Room] = set()  # they are told nothing of it one by one
 
     async def tell(self) -> None:
         """Do so; others have their turn meanwhile."""
@@ -79,22 +84,57 @@ class Telling:
             self._tell_alert(alert)
 
     async def _tell_changes(self) -> None:
-        look, hub = self._look, self._hub
-        crowded = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
-        is_all_crowded = bool(crowded) or len(look.entries) > MOST_ENTRIES
-        closed = {room for one in crowded for room in hub.rooms_of(one)} | ({EVERYTHING} if is_all_crowded else set())
+        look = self._look
+        begin_anew = self._close_crowded()
         for number, row in enumerate(look.entries):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-            rooms = [one for one in rooms_of(row.organization_id, row.job_id) if one in hub and one not in closed]
+            rooms = self._open_rooms_of(row.organization_id, row.job_id)
             if rooms:
                 self._tell_entry(row, rooms)
         self._cursor = self._end
-        self._reset(closed)
+        self._reset(begin_anew)
         for number, progress in enumerate(self._progress.values()):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             self._tell_progress(progress)
+
+    def _close_crowded(self) -> list[Room]:
+        """Close the rooms in which too much happens to tell it one by one; return those that begin anew.
+
+        They do so once a second: each time all their clients read everything.
+        """
+        look, hub, now = self._look, self._hub, time.monotonic()
+        unread = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
+        if unread or len(look.entries) > MOST_ENTRIES:
+            unread.add(EVERYTHING.organization)
+        messages: Counter[str] = Counter()
+        for key in [*((row.organization_id, row.job_id) for row in look.entries), *self._progress]:
+            for room in rooms_of(*key):
+                messages[room.organization] += hub.hearing(room)
+        hub.seconds = {key: one for key, one in hub.seconds.items() if one.owes_reset or now - one.began < _SECOND}
+        alerted = {room.organization for row in look.alerts for room in rooms_of(row.organization_id)}
+        begin_anew: list[Room] = []
+        for organization in messages.keys() | hub.seconds.keys() | unread:
+            second = hub.seconds.get(organization)
+            is_owed = second is not None and second.owes_reset
+            if second is None or now - second.began >= _SECOND:
+                second = hub.seconds[organization] = Second(now)
+            second.messages += messages[organization]
+            if not (is_owed or organization in unread or second.messages > MOST_MESSAGES):
+                continue
+            rooms = list(hub.rooms_of(organization))
+            self._closed.update(rooms)
+            # An alert is never left out, and its cursor is behind all that was.
+            if not second.is_reset or organization in alerted:
+                begin_anew += rooms
+                second.is_reset, second.owes_reset = True, False
+            else:
+                second.owes_reset = second.owes_reset or messages[organization] > 0
+        return begin_anew
+
+    def _open_rooms_of(self, organization: str, job_id: Any) -> list[Room]:
+        return [one for one in rooms_of(organization, job_id) if one in self._hub and one not in self._closed]
 
     def _tell_entry(self, row: AnyRow, rooms: Iterable[Room]) -> None:
         if row.is_stray:
@@ -110,10 +150,9 @@ class Telling:
             self._hub.tell(status_changed(room, row, self._cursor))
 
     def _tell_progress(self, progress: Progress) -> None:
-        for room in rooms_of(*progress.key):
-            if room in self._hub:
-                data = {**progress.data, "cursor": self._cursor, "room": room.name}
-                self._hub.tell(Message(room, JobProgress.model_validate(data), key=(room, progress.key)))
+        for room in self._open_rooms_of(*progress.key):
+            data = {**progress.data, "cursor": self._cursor, "room": room.name}
+            self._hub.tell(Message(room, JobProgress.model_validate(data), key=(room, progress.key)))
 
     def _tell_alert(self, row: AnyRow) -> None:
         for room in rooms_of(row.organization_id):
