@@ -7,14 +7,15 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from fairlane import JobContext, JobStatus, PermanentError
+from fairlane import IllegalTransition, JobContext, JobStatus, PermanentError, TransientError
 from fairlane.engine.executors import loop_threads
 from fairlane.engine.executors.async_ import AsyncExecutor
-from fairlane.engine.executors.loop_threads import JOB, MORE, Life, LoopThreads
+from fairlane.engine.executors.loop_threads import FEWEST, JOB, MORE, Life, LoopThreads
 from tests.engine.recording import Begun, call, end_of, in_threads
 from tests.engine.worker_kit import Engine, engine, running, until
 from tests.patience import PATIENCE
@@ -62,6 +63,38 @@ def test_calls_that_hang_keep_no_other_job_waiting(fl: Engine, hang: threading.E
             assert fl.ended(fl.give(name)).status is JobStatus.COMPLETED
 
 
+def test_a_member_s_cancels_leave_a_bounded_number_of_threads(fl: Engine, hang: threading.Event) -> None:
+    """Jobs canceled faster than their calls ended had the process run out of threads."""
+    begun = threading.Semaphore(0)
+
+    @fl.job_type("slow", dedup_window=0, max_retries=0)
+    async def slow(ctx: JobContext) -> None:
+        begun.release()
+        await asyncio.to_thread(hang.wait)
+
+    before = set(threading.enumerate())
+    slots = 10
+    worker = fl.worker(concurrency=slots)
+    with running(worker):
+        for _ in range(FEWEST // slots + 2):
+            jobs = [fl.give("slow") for _ in range(slots)]
+            for _ in jobs:
+                assert begun.acquire(timeout=PATIENCE)
+            for job in jobs:
+                with suppress(IllegalTransition):  # it was refused, and so is over
+                    fl.cancel(job.id, organization=job.organization)
+            for job in jobs:
+                fl.ended(job)
+        more = [one.name for one in threading.enumerate() if one not in before]
+        assert sum(name.startswith("fairlane-loop-") for name in more) <= FEWEST + slots
+        refused = fl.ended(fl.give("quick"))
+        assert refused.status is JobStatus.DEAD_LETTER
+        assert fl.ended(fl.give("quick", organization="rival")).status is JobStatus.COMPLETED
+        assert not worker.must_be_replaced
+        hang.set()
+        until(lambda: fl.ended(fl.give("quick")).status is JobStatus.COMPLETED)
+
+
 def test_a_worker_is_replaced_where_calls_of_jobs_that_are_over_do_not_end(
     fl: Engine, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +111,7 @@ def test_a_worker_is_replaced_where_calls_of_jobs_that_are_over_do_not_end(
 class TestLoopThreads:
     @pytest.fixture
     def threads(self) -> Iterator[LoopThreads]:
-        threads = LoopThreads()
+        threads = LoopThreads(1)
         yield threads
         threads.shutdown()
 
@@ -90,11 +123,11 @@ class TestLoopThreads:
             hang.wait(PATIENCE)
             return number
 
-        token = JOB.set(Life(1.0))
+        token = JOB.set(Life("acme", 1.0))
         calls = [threads.submit(call, number) for number in range(MORE + 4)]
         for _ in range(MORE + 1):
             assert begun.acquire(timeout=PATIENCE)
-        JOB.set(Life(1.0))
+        JOB.set(Life("acme", 1.0))
         others: list[Future[Any]] = [threads.submit(call, 0), threads.submit(str, "another's")]
         assert begun.acquire(timeout=PATIENCE)
         assert not any(one.running() for one in (*calls[MORE + 1 :], others[1]))
@@ -112,7 +145,7 @@ class TestLoopThreads:
         """A member who canceled such jobs had the worker replaced, and all that ran there was put back."""
         monkeypatch.setattr(loop_threads, "LONG", 0.0)
         for timeout in (3600.0, None, 0.0):
-            life = Life(timeout)
+            life = Life("acme", timeout)
             token = JOB.set(life)
             begun = threading.Semaphore(0)
             for _ in range(2):
@@ -122,6 +155,48 @@ class TestLoopThreads:
             assert threads.left_behind == 0
             life.ended = time.monotonic()
         assert threads.left_behind == 1
+
+    def test_a_job_that_is_over_takes_no_threads_that_others_share(
+        self, threads: LoopThreads, hang: threading.Event
+    ) -> None:
+        life = Life("acme", None)
+        begun = threading.Semaphore(0)
+        with as_job(life):
+            for _ in range(MORE + 1):
+                threads.submit(stay, begun, hang)
+        for _ in range(MORE + 1):
+            assert begun.acquire(timeout=PATIENCE)
+        life.ended = time.monotonic()
+        met = threading.Barrier(2)
+        with as_job(Life("rival", None)):
+            both = [threads.submit(met.wait, PATIENCE) for _ in range(2)]
+        assert {one.result(PATIENCE) for one in both} == {0, 1}
+
+    def test_no_job_has_more_threads_where_too_many_are_left_behind(
+        self, threads: LoopThreads, hang: threading.Event
+    ) -> None:
+        """Else each job that has one thread would take those that are shared, and leave them behind."""
+        begun = threading.Semaphore(0)
+        lives = [Life("acme", None) for _ in range(FEWEST + 1)]
+        for life in lives:
+            with as_job(life):
+                threads.submit(stay, begun, hang)
+        for _ in lives:
+            assert begun.acquire(timeout=PATIENCE)
+        *over, last = lives
+        for life in over:
+            life.ended = time.monotonic()
+        with as_job(last):
+            waits = threads.submit(str, "waits for the job's own thread")
+        with as_job(over[0]):
+            threads.submit(str)
+        with as_job(Life("acme", None)), pytest.raises(TransientError, match="still run in threads"):
+            threads.submit(str)
+        with as_job(Life("rival", None)):
+            assert threads.submit(str, "another's").result(PATIENCE) == "another's"
+        assert not waits.done()
+        hang.set()
+        assert waits.result(PATIENCE)
 
     def test_an_error_is_the_callers(self, threads: LoopThreads) -> None:
         with pytest.raises(PermanentError, match="no"):
@@ -156,6 +231,19 @@ async def test_a_job_that_is_over_is_kept_by_nothing() -> None:
         assert seen() is None
     finally:
         gc.enable()
+
+
+@contextmanager
+def as_job(life: Life) -> Iterator[None]:
+    """Have the block be code of this job."""
+    token = JOB.set(life)
+    yield
+    JOB.reset(token)
+
+
+def stay(begun: threading.Semaphore, hang: threading.Event) -> None:
+    begun.release()
+    hang.wait(PATIENCE)
 
 
 def fail() -> None:

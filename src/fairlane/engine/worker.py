@@ -256,7 +256,7 @@ class WorkerLoop:
         database.alarm = DeadLetterAlarm(settings.dead_letter_alert, emit)
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self.results = Results(deps, card.name, self._threads, self._on_written, on_broken)
-        loop_threads = LoopThreads()
+        loop_threads = LoopThreads(card.slots)
         if is_own:
             self._loop.set_default_executor(loop_threads)
         self._slots = Slots(deps, card, self._threads, self.results, self._drain_for, loop_threads)

@@ -49,7 +49,7 @@ class AsyncExecution(Execution):
     def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
         super().__init__(call, on_end)
         self._executor = executor
-        self._life = Life(call.job_type.options.timeout)
+        self._life = Life(call.facts.organization, call.job_type.options.timeout)
         handler = run_async(call.job_type.handler, call.context, call.arguments, self._life)
         self.task = asyncio.Task(handler, loop=executor.loop, name=call.facts.job_type, **_EAGER)
         if self.task.done():

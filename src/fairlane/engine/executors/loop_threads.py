@@ -1,8 +1,9 @@
 """The threads that handlers have by asyncio: `asyncio.to_thread` and `run_in_executor(None, …)`.
 
 asyncio gives a loop 32 threads at most. All handlers of a worker would share them, and a call that hangs keeps its
-thread long after its job has timed out. So each job has a thread of its own, and more as long as all together have no
-more than asyncio gives a loop. They are daemons: nobody waits for them at the end.
+thread long after its job has timed out. So each job has a thread of its own, and more as long as all that run have no
+more together than asyncio gives a loop. Where too many threads are left behind by jobs of an organization, its jobs get
+none any more. They are daemons: nobody waits for them at the end.
 """
 
 import os
@@ -18,26 +19,29 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
+from fairlane.domain.errors import TransientError
 from fairlane.domain.timing import IDLE_THREADS
 from fairlane.store.shared_threads import end_of
 
 T = TypeVar("T")
 
-MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each job, of all jobs together
+MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each job, of all that run
+FEWEST: Final = 64  # threads that jobs of an organization may leave behind on a worker, however few slots it has
 LONG: Final = 30.0  # seconds; so long ago a job has ended of which a call that runs counts as left behind
 _numbers = count(1)
 
 
 class Life:
-    """Tell when a job's handler has ended, by `time.monotonic()`, and how long its type lets one run.
+    """Tell whose job it is, when its handler has ended, by `time.monotonic()`, and how long its type lets one run.
 
     It refers to nothing: a task, a timer or a connection may keep it, and so keeps no job.
     """
 
-    __slots__ = ("ended", "timeout")
+    __slots__ = ("ended", "organization", "timeout")
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, organization: str, timeout: float | None) -> None:
         self.ended: float | None = None
+        self.organization = organization
         self.timeout = timeout
 
 
@@ -68,13 +72,19 @@ class _Calls:
 
 
 class LoopThreads(ThreadPoolExecutor):
-    """The default executor of a worker's loop, which takes no other class than its base. It has threads of its own."""
+    """The default executor of a worker's loop, which takes no other class than its base. It has threads of its own.
 
-    def __init__(self) -> None:
+    Args:
+        slots: how many jobs the worker runs at the same time. Those of an organization may leave twice as many threads
+            behind: all of them can time out amid a call, and those that come next too.
+    """
+
+    def __init__(self, slots: int) -> None:
         super().__init__(1)
+        self._most_left = max(FEWEST, 2 * slots)  # threads of jobs of an organization that are over
         self._guard = threading.Lock()  # of what follows
         self._calls: dict[Life | None, _Calls] = {}
-        self._more_threads = 0  # than one of each job
+        self._busy = 0  # threads that make calls
         self._free = 0  # threads that wait for a job's calls
         self._is_closed = False
         self._given: SimpleQueue[_Calls | None] = SimpleQueue()  # to a free thread; None ends it
@@ -83,6 +93,7 @@ class LoopThreads(ThreadPoolExecutor):
         """Make the call in a thread of the job whose code asks for it.
 
         Raises:
+            TransientError: too many calls of jobs of its organization that are over still run.
             RuntimeError: the loop is closed, or the system has no thread to give.
         """
         future: Future[T] = Future()
@@ -98,6 +109,12 @@ class LoopThreads(ThreadPoolExecutor):
                     if not mine.threads:  # else those that there are make all calls
                         del self._calls[job]
                         raise
+            elif not mine.threads:
+                del self._calls[job]
+                raise TransientError(
+                    "Too many calls of your organization's ended jobs still run in threads of this worker.",
+                    retry_after=LONG,
+                )
             mine.waiting.append((future, partial(fn, *args, **kwargs)))
         return future
 
@@ -123,8 +140,28 @@ class LoopThreads(ThreadPoolExecutor):
             return sum(mine.are_left_behind(now) for mine in self._calls.values())
 
     def _may_have_more(self, mine: _Calls) -> bool:
-        more = self._more_threads if mine.job is not None else mine.threads - 1
-        return not mine.threads or more < MORE
+        job = mine.job
+        if job is None:
+            return mine.threads <= MORE
+        if self._busy >= self._most_left and self._left_by(job.organization) >= self._most_left:
+            return False
+        return not mine.threads or (job.ended is None and self._more_threads() < MORE)
+
+    def _left_by(self, organization: str) -> int:
+        """Return how many threads make calls of the organization's jobs that are over."""
+        return sum(
+            mine.threads
+            for job, mine in self._calls.items()
+            if job is not None and job.ended is not None and job.organization == organization
+        )
+
+    def _more_threads(self) -> int:
+        """Return how many threads jobs that run have beyond their first."""
+        return sum(
+            mine.threads - 1
+            for job, mine in self._calls.items()
+            if job is not None and job.ended is None and mine.threads
+        )
 
     def _have_thread(self, mine: _Calls) -> None:
         """Have one more thread make these calls; under the lock."""
@@ -135,7 +172,7 @@ class LoopThreads(ThreadPoolExecutor):
             name = f"fairlane-loop-{next(_numbers)}"
             threading.Thread(target=self._run, args=(mine,), name=name, daemon=True).start()
         mine.threads += 1
-        self._more_threads += self._are_more(mine)
+        self._busy += 1
 
     def _run(self, mine: _Calls | None) -> None:
         while mine is not None:
@@ -149,10 +186,6 @@ class LoopThreads(ThreadPoolExecutor):
             mine = None
             mine = self._more()
 
-    @staticmethod
-    def _are_more(mine: _Calls) -> bool:
-        return mine.job is not None and mine.threads > 1
-
     def _next(self, mine: _Calls) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._guard:
             while mine.waiting:
@@ -160,8 +193,8 @@ class LoopThreads(ThreadPoolExecutor):
                 if taken[0].set_running_or_notify_cancel():
                     mine.begun[taken[0]] = time.monotonic()
                     return taken
-            self._more_threads -= self._are_more(mine)
             mine.threads -= 1
+            self._busy -= 1
             if not mine.threads:
                 del self._calls[mine.job]
             self._free += not self._is_closed
