@@ -11,6 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ def main() -> int:
     size.add_argument("--jobs", type=int, help="how many; faults and time go with it")
     size.add_argument("--long", action="store_true", help="a million jobs")
     size.add_argument("--short", action="store_true", help="the storm of the tests; its figures are not kept")
+    parser.add_argument("--seconds", type=float, help="over how long, where the machine is too slow for the pace")
     parser.add_argument("--out", type=Path, help="where the figures go, in place of tests/storm/figures")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else secrets.randbelow(10**6)
@@ -54,14 +56,15 @@ def main() -> int:
 
 def _profile(asked: argparse.Namespace) -> Profile:
     if asked.short:
-        return profiles.SHORT[asked.database]
-    return profiles.long(asked.database) if asked.long else profiles.full(asked.database, asked.jobs)
+        profile = profiles.SHORT[asked.database]
+    else:
+        profile = profiles.long(asked.database) if asked.long else profiles.full(asked.database, asked.jobs)
+    return replace(profile, seconds=asked.seconds or profile.seconds)
 
 
 def _size(asked: argparse.Namespace) -> str:
-    if asked.jobs is not None:
-        return f"--jobs {asked.jobs}"
-    return "--long" if asked.long else "--short" if asked.short else ""
+    size = "--long" if asked.long else "--short" if asked.short else f"--jobs {asked.jobs}" if asked.jobs else ""
+    return f"{size} --seconds {asked.seconds:g}".lstrip() if asked.seconds else size
 
 
 def say(line: str) -> None:

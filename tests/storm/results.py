@@ -33,6 +33,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "commit": commit(),
         "seed": report.seed,
         "jobs": profile.jobs,
+        "planned": profile.seconds,
         "seconds": round(report.seconds, 1),
         "workers": profile.workers,
         "spared": profile.spared,

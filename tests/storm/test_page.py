@@ -70,6 +70,8 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
     assert "| Dead letters, as promised, of jobs under which faults took three workers away | 5 |" in text
     assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000"`' in text
+    slow = page.page([RESULT | {"planned": 900.0}])
+    assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000 --seconds 900"`' in slow
 
 
 def test_how_long_after_its_effect_a_fault_explains_a_duplicate_is_told() -> None:
