@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from fairlane.domain.statuses import JobStatus
 from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, JobContext, Parent
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, Interruption, LoggedLine, Progress, Report
+from fairlane.engine.reports import AttemptInputs, Checkpoint, File, Interruption, LoggedLine, Progress, Report
 
 __all__ = ["ManualClock", "RecordingContext"]
 
@@ -84,7 +84,7 @@ class RecordingContext(JobContext):
         checkpointed: Any = None,
         parents: Sequence[Parent] = (),
     ) -> None:
-        facts = AttemptFacts(
+        inputs = AttemptInputs(
             organization=organization,
             job_id=uuid4(),
             job_type=job_type,
@@ -102,7 +102,7 @@ class RecordingContext(JobContext):
         self.files: Final[dict[str, bytes]] = {}
         self._given_parents = tuple(parents)
         # Blocking: each report is done when the call returns, and an `async def` handler may await what it returned.
-        super().__init__(facts, _Recorder(self), Interrupt(), blocking=True)
+        super().__init__(inputs, _Recorder(self), Interrupt(), blocking=True)
 
     @property
     def _secrets(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fairlane.domain.backoff import JITTER, Backoff
-from fairlane.domain.blame import SUSPECT_AT, Verdict
 from fairlane.domain.decide import MOST_DEFERRALS, STORAGE_BACKOFF, AttemptState, decide
 from fairlane.domain.outcomes import (
     Completed,
@@ -24,6 +23,7 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
+from fairlane.domain.poison import SUSPECT_AT, RescueDecision
 from fairlane.domain.statuses import TERMINAL, TRANSITIONS, JobStatus
 from fairlane.domain.transitions import Transition
 
@@ -43,8 +43,8 @@ ERRORS = st.builds(
 FAILED = st.builds(Failed, ERRORS) | st.builds(TimedOut, ERRORS, st.floats(1, 1e4))
 UNFINISHED = st.builds(Snoozed, SECONDS, st.text(max_size=5)) | st.builds(Released, st.just("shutdown"), SECONDS)
 DEFERRED = st.builds(Deferred, ERRORS)
-VERDICTS = st.builds(Verdict, st.booleans(), st.booleans(), st.floats(0, 3600))
-LOST = st.builds(Lost, st.just("worker-1"), VERDICTS)
+DECISIONS = st.builds(RescueDecision, st.booleans(), st.booleans(), st.floats(0, 3600))
+LOST = st.builds(Lost, st.just("worker-1"), DECISIONS)
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Completed, st.none() | st.just("1")),
     FAILED,
@@ -153,36 +153,36 @@ def test_the_error_and_the_outcome_of_the_attempt_are_in_the_log_r7(job, outcome
 def test_a_definite_no_at_start_goes_to_dead_letter_r5(job):
     transition = decided(job, Refused("Permission denied"))
     assert transition.target is JobStatus.DEAD_LETTER
-    assert transition.burial is not None
-    assert transition.burial.reason == "Permission denied"
+    assert transition.cause is not None
+    assert transition.cause.reason == "Permission denied"
 
 
 @given(ATTEMPTS, LOST)
 def test_a_rescue_follows_its_verdict_and_spends_no_retry_r5(job, outcome):
     transition = decided(job, outcome)
-    verdict, changes = outcome.verdict, transition.changes
+    decision, changes = outcome.decision, transition.changes
     assert "retry_count" not in changes
     assert transition.error is not None
-    if verdict.buries:
+    if decision.is_poison:
         assert transition.target is JobStatus.DEAD_LETTER
         return
     assert transition.target is JobStatus.QUEUED
-    assert changes["rescue_count"] == job.rescue_count + verdict.counts
-    assert changes["ready"] is (verdict.wait == 0)
-    assert changes["next_retry_at"] == (NOW + timedelta(seconds=verdict.wait) if verdict.wait else None)
+    assert changes["rescue_count"] == job.rescue_count + decision.counts
+    assert changes["ready"] is (decision.wait == 0)
+    assert changes["next_retry_at"] == (NOW + timedelta(seconds=decision.wait) if decision.wait else None)
 
 
 @pytest.mark.parametrize(
-    ("rescues", "verdict", "words"),
+    ("rescues", "decision", "words"),
     [
-        (0, Verdict(), "worker worker-1 was lost, rescue 1"),
-        (SUSPECT_AT - 1, Verdict(wait=30), "rescue 3; it runs apart from others"),
-        (SUSPECT_AT - 1, Verdict(counts=False), "not counted, since a job that started later is suspected"),
-        (SUSPECT_AT - 1, Verdict(buries=True), "its worker was lost 3 times while it had the job"),
+        (0, RescueDecision(), "worker worker-1 was lost, rescue 1"),
+        (SUSPECT_AT - 1, RescueDecision(wait=30), "rescue 3; it runs apart from others"),
+        (SUSPECT_AT - 1, RescueDecision(counts=False), "not counted, since a job that started later is suspected"),
+        (SUSPECT_AT - 1, RescueDecision(is_poison=True), "its worker was lost 3 times while it had the job"),
     ],
 )
-def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, verdict, words):
-    assert words in decided(AttemptState(1, 0, rescues, 5), Lost("worker-1", verdict)).steps[-1].message
+def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, decision, words):
+    assert words in decided(AttemptState(1, 0, rescues, 5), Lost("worker-1", decision)).steps[-1].message
 
 
 @given(ATTEMPTS, UNFINISHED | DEFERRED | st.builds(Stopped))

@@ -64,7 +64,7 @@ BUILT: dict[str, Any] = {
     "refuse queued": transitions.refuse(JobStatus.QUEUED, "Organization not found", NOW),
     "refuse running": transitions.refuse(JobStatus.RUNNING, "Permission denied", NOW),
     "take down": transitions.take_down("import", "its parent failed", NOW),
-    "bury poison": transitions.bury_poison("lost 3 times", NOW),
+    "dead-letter poison": transitions.dead_letter_poison("lost 3 times", NOW),
     "cancel pending": transitions.cancel(JobStatus.PENDING, "ann", "canceled", NOW),
     "cancel queued": transitions.cancel(JobStatus.QUEUED, "ann", "canceled", NOW),
     "cancel running": transitions.cancel(JobStatus.RUNNING, "ann", "canceled", NOW),
@@ -159,11 +159,11 @@ def test_what_leaves_running_gives_up_its_lease_r5(transition: Transition):
 
 @every_transition
 def test_a_burial_goes_with_dead_letter_and_can_be_grouped_r8(transition: Transition):
-    assert (transition.burial is not None) == (transition.target is JobStatus.DEAD_LETTER)
-    if transition.burial is not None:
-        assert transition.burial.reason
-        assert transition.burial.error_type
-        assert transition.burial.fingerprint
+    assert (transition.cause is not None) == (transition.target is JobStatus.DEAD_LETTER)
+    if transition.cause is not None:
+        assert transition.cause.reason
+        assert transition.cause.error_type
+        assert transition.cause.fingerprint
 
 
 @every_transition

@@ -18,7 +18,7 @@ from fairlane.encryption.pieces import pieces_of
 from fairlane.engine.context import Interrupt, JobContext
 from fairlane.engine.executors.async_ import InThread
 from fairlane.engine.executors.base import Call, Executor, Raised
-from fairlane.engine.reports import AttemptFacts, File, Interruption, LoggedLine, ParentFacts, Report
+from fairlane.engine.reports import AttemptInputs, File, Interruption, LoggedLine, ParentInput, Report
 from fairlane.jobtypes.job_type import ErrorClasses, JobType
 from fairlane.jobtypes.options import Isolation, Options
 from fairlane.store.shared_threads import SharedThreads
@@ -94,8 +94,8 @@ class RecordingChannel:
                 await self._news.wait()
 
 
-def facts(parameters: Mapping[str, object] | None = None, **changes: Any) -> AttemptFacts:
-    plain = AttemptFacts(
+def inputs(parameters: Mapping[str, object] | None = None, **changes: Any) -> AttemptInputs:
+    plain = AttemptInputs(
         organization="acme",
         job_id=uuid4(),
         job_type="test",
@@ -115,12 +115,12 @@ def call(
     *,
     isolation: Isolation = Isolation.AUTO,
     channel: RecordingChannel | None = None,
-    parents: tuple[ParentFacts, ...] = (),
+    parents: tuple[ParentInput, ...] = (),
 ) -> Call:
     """A call of `handler` as the worker makes it; parents' artifacts are their own names, as bytes."""
     channel = channel or RecordingChannel()
     job_type: JobType[..., Any] = JobType("test", handler, Options(isolation=isolation), ErrorClasses(), pytest.fail)
-    attempt = facts(parameters, parents=parents)
+    attempt = inputs(parameters, parents=parents)
     context = JobContext(attempt, channel, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
     return Call(job_type, job_type.signature.decode(attempt.parameters), context, attempt, channel)
 

@@ -15,7 +15,7 @@ from fairlane.engine.executors.base import START_LIMIT, Call, Execution, OnEnd
 from fairlane.engine.reports import Interruption
 from fairlane.jobtypes.job_type import ErrorClasses, JobType
 from fairlane.jobtypes.options import Isolation, Options
-from tests.engine.recording import facts
+from tests.engine.recording import inputs
 
 
 class Coming(Execution):
@@ -66,7 +66,7 @@ class Scene:
         job_type: JobType[..., Any] = JobType(
             "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
         )
-        self.attempt = Attempt(cast("Any", slots), job_type, facts(timeout=timeout))
+        self.attempt = Attempt(cast("Any", slots), job_type, inputs(timeout=timeout))
         self.attempt.begin()
         self.attempt.set_deadline()
 
@@ -108,7 +108,7 @@ def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
 def test_the_timeout_counts_from_when_the_handler_begins(scene: Scene) -> None:
     scene.time.go_on(START_LIMIT - 1)
     scene.come_up()
-    timeout = scene.attempt.facts.timeout
+    timeout = scene.attempt.inputs.timeout
     scene.time.go_on(1000.0 if timeout is None else timeout - 0.1)
     assert scene.outcomes == []
     scene.time.go_on(0.2)
@@ -135,5 +135,5 @@ def test_a_handler_that_ended_in_time_did_not_run_past_its_timeout(scene: Scene)
     scene.execution.ended = scene.time.now + 1
     scene.time.go_on(1000.0)
     assert [message(one) for one in scene.outcomes] == (
-        [] if scene.attempt.facts.timeout is None else ["its result was still being encoded after 600 s"]
+        [] if scene.attempt.inputs.timeout is None else ["its result was still being encoded after 600 s"]
     )

@@ -17,8 +17,8 @@ from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from fairlane.engine import context
 from fairlane.engine.context import Interrupt, Interrupted, JobContext
-from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress
-from tests.engine.recording import RecordingChannel, facts
+from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentInput, Progress
+from tests.engine.recording import RecordingChannel, inputs
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def channel() -> RecordingChannel:
 
 
 def make(channel: RecordingChannel, *, blocking: bool = True, **changes: Any) -> JobContext:
-    return JobContext(facts(**changes), channel, Interrupt(), blocking=blocking)
+    return JobContext(inputs(**changes), channel, Interrupt(), blocking=blocking)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_first_attempt_has_no_checkpoint(ctx: JobContext) -> None:
 
 
 def test_parents_give_their_artifacts(channel: RecordingChannel, tmp_path: Path) -> None:
-    parent = ParentFacts(uuid4(), "csv.import", JobStatus.COMPLETED, {"rows": 3}, {}, {"a.csv": ("acme/a.csv", 1)})
+    parent = ParentInput(uuid4(), "csv.import", JobStatus.COMPLETED, {"rows": 3}, {}, {"a.csv": ("acme/a.csv", 1)})
     (seen,) = make(channel, parents=(parent,)).parents
     assert (seen.id, seen.status, seen.result, seen.artifacts) == (parent.id, parent.status, {"rows": 3}, ("a.csv",))
     assert seen.artifact("a.csv") == f"{parent.id} a.csv".encode()

@@ -23,7 +23,7 @@ from fairlane.engine.context import Interrupted
 from fairlane.engine.executors import process, wire
 from fairlane.engine.executors.base import Abandoned, NotBegun, ProcessDied
 from fairlane.engine.executors.process import ProcessExecutor
-from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentFacts, Progress, Report
+from fairlane.engine.reports import Checkpoint, File, Interruption, LoggedLine, ParentInput, Progress, Report
 from fairlane.jobtypes.options import Isolation
 from tests.engine import handlers
 from tests.engine.recording import Begun, RecordingChannel, Watched, call, end_of
@@ -55,7 +55,7 @@ def begin(
     executor: ProcessExecutor,
     handler: Callable[..., Any],
     channel: RecordingChannel | None = None,
-    parents: tuple[ParentFacts, ...] = (),
+    parents: tuple[ParentInput, ...] = (),
     **parameters: object,
 ) -> Begun:
     return Begun(executor, call(handler, parameters, isolation=Isolation.PROCESS, channel=channel, parents=parents))
@@ -79,12 +79,12 @@ async def test_a_good_child_is_reused(executor: ProcessExecutor) -> None:
 
 async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -> None:
     result = '{"rows":[1,{"$secret":"hunter22"}]}'  # as it is stored
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, result, {}, {"a.txt": ("acme/a.txt", 1)})
+    parent = ParentInput(uuid4(), "import", JobStatus.COMPLETED, result, {}, {"a.txt": ("acme/a.txt", 1)})
     execution = begin(executor, handlers.describe, parents=(parent,))
     assert await end_of(execution) == {
         "organization": "acme",
         "attempt": 2,
-        "lease": str(execution.execution.call.facts.lease_token),
+        "lease": str(execution.execution.call.inputs.lease_token),
         "labels": {"doc": "42"},
         "parents": [[str(parent.id), str(JobStatus.COMPLETED), {"rows": [1, "hunter22"]}, f"{parent.id} a.txt"]],
     }
@@ -92,7 +92,7 @@ async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -
 
 async def test_what_is_too_long_for_a_message_is_refused_before_one_is_made(executor: ProcessExecutor) -> None:
     """To make it, and then to see that it is too long, held up the loop for seconds."""
-    parents = [ParentFacts(uuid4(), "import", JobStatus.COMPLETED, f'"{"x" * 1_000_000}"') for _ in range(17)]
+    parents = [ParentInput(uuid4(), "import", JobStatus.COMPLETED, f'"{"x" * 1_000_000}"') for _ in range(17)]
     with pytest.raises(PermanentError, match="can't be passed"):
         begin(executor, handlers.describe, parents=tuple(parents))
 
@@ -100,7 +100,7 @@ async def test_what_is_too_long_for_a_message_is_refused_before_one_is_made(exec
 async def test_what_is_too_long_in_bytes_is_refused_before_a_message_is_made(executor: ProcessExecutor) -> None:
     """A message of 190 MB was made of these, which took half a second of the loop."""
     result = json.dumps("\N{GRINNING FACE}" * 250_000, ensure_ascii=False)
-    parents = tuple(ParentFacts(uuid4(), "import", JobStatus.COMPLETED, result) for _ in range(60))
+    parents = tuple(ParentInput(uuid4(), "import", JobStatus.COMPLETED, result) for _ in range(60))
     attempt = call(handlers.describe, isolation=Isolation.PROCESS, parents=parents)
     tracemalloc.start()
     try:
@@ -114,7 +114,7 @@ async def test_what_is_too_long_in_bytes_is_refused_before_a_message_is_made(exe
 async def test_what_a_parent_left_that_is_no_json_is_told_and_the_child_goes_on(executor: ProcessExecutor) -> None:
     """It took the child with it, and was told as memory that had run out."""
     pid = await end_of(begin(executor, handlers.pid))
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, "planted")
+    parent = ParentInput(uuid4(), "import", JobStatus.COMPLETED, "planted")
     report = await end_of(begin(executor, handlers.describe, parents=(parent,)))
     assert "what a parent left is no JSON" in report.message
     assert await end_of(begin(executor, handlers.pid)) == pid
@@ -124,7 +124,7 @@ async def test_quotes_that_are_escaped_on_the_way_do_not_make_results_too_long(
     executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "LINE_LIMIT", 5_000)
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, json.dumps(["x"] * 800))
+    parent = ParentInput(uuid4(), "import", JobStatus.COMPLETED, json.dumps(["x"] * 800))
     assert await end_of(begin(executor, handlers.add, a=1)) == 2
     assert await end_of(begin(executor, handlers.pid, parents=(parent,)))
 
@@ -417,7 +417,7 @@ async def test_nobody_overtakes_who_waits(narrow: ProcessExecutor) -> None:
 
 def begin_of(organization: str, executor: ProcessExecutor, handler: Callable[..., Any], **parameters: object) -> Begun:
     attempt = call(handler, parameters, isolation=Isolation.PROCESS)
-    return Begun(executor, attempt._replace(facts=attempt.facts._replace(organization=organization)))
+    return Begun(executor, attempt._replace(inputs=attempt.inputs._replace(organization=organization)))
 
 
 @pytest.mark.slow
@@ -643,7 +643,7 @@ class LateChannel(RecordingChannel):
 
 async def test_a_parents_file_that_comes_too_late_is_left_nowhere(executor: ProcessExecutor) -> None:
     channel = LateChannel()
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
+    parent = ParentInput(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
     begun = begin(executor, handlers.describe, channel, (parent,))
     async with asyncio.timeout(PATIENCE):
         read = await channel.asked

@@ -14,7 +14,7 @@ from fairlane.engine.executors import wire
 from fairlane.engine.executors.child import Run
 from fairlane.engine.executors.process import _how_it_ended, _next_line
 from fairlane.engine.executors.wire import pack_error, unpack_error
-from tests.engine.recording import facts
+from tests.engine.recording import inputs
 
 
 class NeedsArguments(ConnectionError):
@@ -29,7 +29,7 @@ class NeedsArguments(ConnectionError):
 
 def raised(error: BaseException, *, transient: tuple[str, ...] = ()) -> Any:
     """What a child says of an error of its handler."""
-    start = {"run": 1, "start": wire.FACTS.dump_python(facts(), mode="json"), "target": ("m", "n"), "limit": 9}
+    start = {"run": 1, "start": wire.INPUTS.dump_python(inputs(), mode="json"), "target": ("m", "n"), "limit": 9}
     run = Run(start | {"errors": (transient, ())}, cast("Any", None))
     try:
         raise error

@@ -135,7 +135,7 @@ def test_a_job_that_is_stopped_while_its_file_waits_for_others_is_put_back_or_en
 
     def tell(channel: AttemptChannel, report: Report) -> object:
         sent = send(channel, report)
-        if isinstance(report, File) and (kind := channel._facts.job_type) in waiting:
+        if isinstance(report, File) and (kind := channel._inputs.job_type) in waiting:
             waiting[kind].set()
         return sent
 

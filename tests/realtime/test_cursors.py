@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.tail import Position
+from fairlane.domain.log_cursor import Position
 from fairlane.realtime.cursors import Cursors
 
 KEY, OTHER = "ab" * 32, "cd" * 32

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submission
 from fairlane.domain.events import AlertKind, DeadLetterAlert
-from fairlane.domain.tail import Position
+from fairlane.domain.log_cursor import Position
 from fairlane.engine.cleanup import Cleanup
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind

@@ -16,9 +16,9 @@ from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import JobNotFound
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
+from fairlane.domain.log_cursor import Position
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import LIVE, TERMINAL, JobStatus, ParentPolicy, Resolution, Role
-from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store import dead_letter_alarm
 from fairlane.store.clock import DatabaseClock

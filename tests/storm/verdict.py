@@ -16,7 +16,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final, NamedTuple
 
-from fairlane.domain.blame import SUSPECT_AT
+from fairlane.domain.poison import SUSPECT_AT
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from tests.storm.explain import Faults, Loss
 from tests.storm.faults import Fault, Injection
@@ -217,7 +217,7 @@ def _judge_checkpoints(verdict: Verdict, job: str, mine: Sequence[Entry]) -> Non
 class Recovery(NamedTuple):
     """A job ran again so many seconds after its worker was killed.
 
-    `is_suspect`: it had been lost so often that it may have had to wait apart from others (`fairlane.domain.blame`).
+    `is_suspect`: it had been lost so often that it may have had to wait apart from others (`fairlane.domain.poison`).
     """
 
     kill: Injection

@@ -198,8 +198,8 @@ class TestDelete:
         assert ReasonCode.ORGANIZATION_DELETED in told
         assert ReasonCode.ORGANIZATION_PAUSED not in told
         (ready,) = worker.ready()
-        assert ready.verdict == Refused("Organization not found")
-        scene.end(ready.claimed, outcome=ready.verdict)
+        assert ready.decision == Refused("Organization not found")
+        scene.end(ready.claimed, outcome=ready.decision)
         assert scene.get(job).error_message == "Organization not found"
 
     @pytest.mark.parametrize("order", ["paused and deleted", "deleted and paused"])

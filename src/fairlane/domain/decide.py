@@ -12,7 +12,6 @@ from uuid import UUID
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import JITTER, Backoff
-from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -27,6 +26,7 @@ from fairlane.domain.outcomes import (
     TimedOut,
     Try,
 )
+from fairlane.domain.poison import SUSPECT_AT
 from fairlane.domain.statuses import ENDED_BADLY, JobStatus, ParentPolicy
 from fairlane.domain.texts import time_of
 from fairlane.domain.timing import LEAP_YEAR
@@ -134,18 +134,18 @@ def _retry_or_give_up(
 
 
 def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
-    """Return what becomes of a job whose worker was lost: `domain.blame` has judged it beside its neighbours.
+    """Return what becomes of a job whose worker was lost: `domain.poison` has judged it beside its neighbours.
 
     The first two rescues always queue it again.
     """
     rescues = job.rescue_count + 1
-    verdict = lost.verdict
-    if verdict.buries:
+    decision = lost.decision
+    if decision.is_poison:
         why = "a crash, memory exhaustion or a release that dies as it starts"
         reason = f"its worker was lost {rescues} times while it had the job; look for {why}"
-        return transitions.bury_poison(reason, now)
+        return transitions.dead_letter_poison(reason, now)
     reason = f"worker {lost.worker} was lost"
-    if not verdict.counts:
+    if not decision.counts:
         rescues = job.rescue_count
         reason += "; not counted, since a job that started later is suspected"
     elif rescues >= SUSPECT_AT:
@@ -153,7 +153,7 @@ def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
     else:
         reason += f", rescue {rescues}"
     error = ErrorReport("WorkerLost", reason, fingerprint="WorkerLost")
-    return transitions.requeue(reason, rescues, _after(now, verdict.wait), error)
+    return transitions.requeue(reason, rescues, _after(now, decision.wait), error)
 
 
 def _canceled_too_late(job: AttemptState) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairlane.domain.blame import Verdict
+from fairlane.domain.poison import RescueDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker's lease ran out with the job still running; the verdict says what that means for this job."""
+    """The worker's lease ran out while the job was running; `decision` says what follows for the job."""
 
     worker: str
-    verdict: Verdict = field(default_factory=Verdict)
+    decision: RescueDecision = field(default_factory=RescueDecision)
 
 
 Outcome = Completed | Failed | TimedOut | Stopped | Snoozed | Deferred | Released | Refused | Lost

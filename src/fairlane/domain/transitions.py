@@ -49,8 +49,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
-    """Why a job went to dead letter: what the dead-letter view groups and alerts by."""
+class DeadLetterCause:
+    """The cause of a dead letter. The dead-letter view groups and alerts by it."""
 
     reason: str
     error_type: str = ""
@@ -64,7 +64,7 @@ class Transition:
     steps: tuple[Step, ...]
     changes: Mapping[str, object] = field(default_factory=dict)
     error: ErrorReport | None = None
-    burial: Burial | None = None
+    cause: DeadLetterCause | None = None
     result: str | None = None
     failed: Try | None = None
 
@@ -84,7 +84,7 @@ def sealed(transition: Transition, seal: Seal) -> Transition:
     changes = dict(transition.changes)
     if isinstance(changes.get("error_message"), str):
         changes["error_message"] = seal(Field.ERROR, str(changes["error_message"]))
-    error, burial, result = transition.error, transition.burial, transition.result
+    error, cause, result = transition.error, transition.cause, transition.result
     return replace(
         transition,
         steps=tuple(replace(step, message=seal(Field.LOG_ENTRY, step.message)) for step in transition.steps),
@@ -96,7 +96,7 @@ def sealed(transition: Transition, seal: Seal) -> Transition:
         )
         if error is not None
         else None,
-        burial=replace(burial, reason=seal(Field.REASON, burial.reason)) if burial is not None else None,
+        cause=replace(cause, reason=seal(Field.REASON, cause.reason)) if cause is not None else None,
         result=seal(Field.RESULT, result) if result is not None else None,
     )
 
@@ -150,7 +150,7 @@ def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, no
         changes,
         error=error,
         failed=failed,
-        burial=Burial(f"{error.error_type}: {error.message}", error.error_type, error.fingerprint),
+        cause=DeadLetterCause(f"{error.error_type}: {error.message}", error.error_type, error.fingerprint),
     )
 
 
@@ -160,7 +160,7 @@ def refuse(source: JobStatus, reason: str, now: datetime, detail: str = "") -> T
     `detail` is told, but does not keep it from the group of its `reason`.
     """
     told = f"{reason}: {detail}" if detail else reason
-    return _bury(source, Burial(told, REFUSED, f"{REFUSED} {reason}"), now)
+    return _dead_letter(source, DeadLetterCause(told, REFUSED, f"{REFUSED} {reason}"), now)
 
 
 def refuse_another(transition: Transition, now: datetime) -> Transition:
@@ -173,18 +173,18 @@ def refuse_another(transition: Transition, now: datetime) -> Transition:
 
 def take_down(parent_type: str, reason: str, now: datetime) -> Transition:
     """End the job: a parent ended without completing, and it must not run without that one."""
-    return _bury(_S.PENDING, Burial(reason, "ParentEnded", f"ParentEnded {parent_type}"), now)
+    return _dead_letter(_S.PENDING, DeadLetterCause(reason, "ParentEnded", f"ParentEnded {parent_type}"), now)
 
 
-def _bury(source: JobStatus, burial: Burial, now: datetime) -> Transition:
-    changes = _ended(now, error_type=burial.error_type, error_message=burial.reason)
-    return Transition((Step(source, _S.DEAD_LETTER, burial.reason),), changes, burial=burial)
+def _dead_letter(source: JobStatus, cause: DeadLetterCause, now: datetime) -> Transition:
+    changes = _ended(now, error_type=cause.error_type, error_message=cause.reason)
+    return Transition((Step(source, _S.DEAD_LETTER, cause.reason),), changes, cause=cause)
 
 
-def bury_poison(reason: str, now: datetime) -> Transition:
+def dead_letter_poison(reason: str, now: datetime) -> Transition:
     """End the job: it took down its worker too often."""
     error = ErrorReport("WorkerLost", reason, permanent=True, fingerprint="WorkerLost")
-    return replace(_bury(_S.RUNNING, Burial(reason, "WorkerLost", "WorkerLost"), now), error=error)
+    return replace(_dead_letter(_S.RUNNING, DeadLetterCause(reason, "WorkerLost", "WorkerLost"), now), error=error)
 
 
 def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transition:

@@ -41,7 +41,7 @@ from fairlane.engine.executors.base import (
     overdue_report,
 )
 from fairlane.engine.reporter import AttemptChannel
-from fairlane.engine.reports import AttemptFacts, File, Interruption, Report, storable
+from fairlane.engine.reports import AttemptInputs, File, Interruption, Report, storable
 from fairlane.engine.service import next_wait
 from fairlane.engine.start_checks import DEFERRED, Read, ReadFacts
 from fairlane.jobtypes.job_type import JobType
@@ -73,11 +73,11 @@ class Attempt:
 
     __slots__ = (
         *("_channel", "_execution", "_is_shut", "_reading", "_slots", "_stopped", "_timer"),
-        *("began", "facts", "job_type", "seconds"),
+        *("began", "inputs", "job_type", "seconds"),
     )
 
-    def __init__(self, slots: "Slots", job_type: JobType[..., object], facts: AttemptFacts) -> None:
-        self.facts = facts
+    def __init__(self, slots: "Slots", job_type: JobType[..., object], inputs: AttemptInputs) -> None:
+        self.inputs = inputs
         self.job_type = job_type
         self.began = time.monotonic()
         self.seconds = 0.0
@@ -99,7 +99,7 @@ class Attempt:
         """Return the way of its reports, made for the first of them; from any thread."""
         slots = self._slots
         channel = self._channel or AttemptChannel(
-            slots.deps, self.facts, slots.report_threads, slots.file_threads, slots.loop, slots.on_lost
+            slots.deps, self.inputs, slots.report_threads, slots.file_threads, slots.loop, slots.on_lost
         )
         with slots.opening:
             if self._channel is None:
@@ -123,7 +123,7 @@ class Attempt:
 
     def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
         """Have a thread do what takes as long as a large file; organizations take turns there."""
-        return self._slots.file_threads.submit([self.facts.organization], work)
+        return self._slots.file_threads.submit([self.inputs.organization], work)
 
     def shut(self) -> bool:
         """Take no more reports; True if all are written, or given up."""
@@ -144,7 +144,7 @@ class Attempt:
     def has_checkpoint(self) -> bool:
         """Return True if there may be one, of this attempt or of those before it."""
         has_sent = self._channel is not None and self._channel.has_checkpoint
-        return has_sent or self.facts.checkpoint is not None
+        return has_sent or self.inputs.checkpoint is not None
 
     @property
     def is_on_the_loop(self) -> bool:
@@ -153,9 +153,9 @@ class Attempt:
         is_judged = execution is not None and execution.ended is not None
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
-    def is_decoded_at_once(self, facts: AttemptFacts) -> bool:
+    def is_decoded_at_once(self, inputs: AttemptInputs) -> bool:
         """Return True if it takes a moment to decode these parameters, and no code but ours runs."""
-        return len(facts.parameters) <= _LARGE and not self.job_type.signature.runs_code
+        return len(inputs.parameters) <= _LARGE and not self.job_type.signature.runs_code
 
     def begin_with(self, read: ReadFacts | None) -> None:
         """Begin once threads have read what it needs and decoded its parameters; organizations take turns there.
@@ -167,17 +167,17 @@ class Attempt:
         self._reading.add_done_callback(self._on_read)
 
     async def _read(self, read: ReadFacts | None) -> tuple[Read, _Decoded | None]:
-        facts, outcome = await self._read_facts(read) if read is not None else (self.facts, None)
-        if outcome is not None or self.is_decoded_at_once(facts):
-            return (facts, outcome), None
+        inputs, outcome = await self._read_inputs(read) if read is not None else (self.inputs, None)
+        if outcome is not None or self.is_decoded_at_once(inputs):
+            return (inputs, outcome), None
         try:
-            coming = partial(self._slots.in_value_thread, self.job_type, facts.organization, self._decoded)
-            return (facts, None), await self._in_thread(coming)
+            coming = partial(self._slots.in_value_thread, self.job_type, inputs.organization, self._decoded)
+            return (inputs, None), await self._in_thread(coming)
         except Overdue as overdue:
             what = f"its parameters were still being decoded {overdue}: see the validators of {self.job_type.name}"
-            return (facts, Failed(overdue_report(what, self.job_type.name))), None
+            return (inputs, Failed(overdue_report(what, self.job_type.name))), None
 
-    async def _read_facts(self, read: ReadFacts) -> Read:
+    async def _read_inputs(self, read: ReadFacts) -> Read:
         """Read; in an outage again and again for a minute.
 
         After that the job waits longer and longer, and its history says why; in the end the attempt fails.
@@ -188,12 +188,12 @@ class Attempt:
             try:
                 once = partial(self._read_once, read)
                 return await self._in_thread(
-                    partial(self._slots.report_threads.submit, [self.facts.organization], once)
+                    partial(self._slots.report_threads.submit, [self.inputs.organization], once)
                 )
             except (StorageUnavailable, ConfigurationError) as error:
                 wait = min(next_wait(wait), NEXT_TRY)
                 if time_now() + wait > until:
-                    return self.facts, Deferred(classify(error))
+                    return self.inputs, Deferred(classify(error))
             await asyncio.sleep(wait)
 
     def _read_once(self, read: ReadFacts) -> Read:
@@ -203,7 +203,7 @@ class Attempt:
         except BaseException as error:
             if isinstance(error, Exception):
                 raise
-            return self.facts, self.mistaken(error)  # a task that raises it would end the loop
+            return self.inputs, self.mistaken(error)  # a task that raises it would end the loop
 
     async def _in_thread(self, submit: "Callable[[], Future[T]]") -> T:
         try:
@@ -224,7 +224,7 @@ class Attempt:
         elif (error := task.exception()) is not None:
             outcome = self._failure(error) if isinstance(error, NotBegun) else self.mistaken(error)
         else:
-            (self.facts, outcome), decoded = task.result()
+            (self.inputs, outcome), decoded = task.result()
         if outcome is not None:
             self._slots.on_unbegun(self, outcome)
             return
@@ -238,7 +238,7 @@ class Attempt:
         can't be decoded ends the same whatever the isolation.
         """
         try:
-            return self.job_type.signature.decode(self.facts.parameters)
+            return self.job_type.signature.decode(self.inputs.parameters)
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
@@ -256,10 +256,10 @@ class Attempt:
         if decoded is None:
             decoded = self._decoded()
         if isinstance(decoded, dict):
-            job_type, facts = self.job_type, self.facts
+            job_type, inputs = self.job_type, self.inputs
             try:
-                context = JobContext(facts, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
-                call = Call(job_type, decoded, context, facts, self)
+                context = JobContext(inputs, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
+                call = Call(job_type, decoded, context, inputs, self)
                 execution = self._slots.executors[job_type.isolation].begin(call, self._on_finished)
             except BaseException as error:  # noqa: BLE001 - whatever keeps it from being run, as NotBegun
                 decoded = self.judge(None, ending(error, None))
@@ -275,7 +275,7 @@ class Attempt:
             self._keep_deadline()
 
     def _keep_deadline(self, *, has_heard: bool = False) -> None:
-        timeout, execution = self.facts.timeout, self._execution
+        timeout, execution = self.inputs.timeout, self._execution
         if execution is None or execution.is_over:
             return
         now = time.monotonic()
@@ -304,7 +304,7 @@ class Attempt:
         Without a timeout there is none.
         """
         is_shared = self.job_type.isolation is Isolation.ASYNC
-        return math.inf if is_shared or self.facts.timeout is None else ended + _JUDGED - time.monotonic()
+        return math.inf if is_shared or self.inputs.timeout is None else ended + _JUDGED - time.monotonic()
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop. The first reason stands; False if this was not the first."""
@@ -344,8 +344,8 @@ class Attempt:
             self._timer = self._slots.loop.call_later(left, self.abandon) if left < math.inf else None
             return
         if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
-            facts = self.facts
-            self._slots.deps.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
+            inputs = self.inputs
+            self._slots.deps.emit(HandlerAbandoned(inputs.organization, inputs.job_id, inputs.job_type))
         execution.abandon()
 
     def _on_finished(self, value: object, error: Raised | None, judged: Outcome | None) -> None:
@@ -398,7 +398,7 @@ class Attempt:
         return outcome if isinstance(outcome, Deferred) else None
 
     def _timed_out(self) -> Outcome:
-        seconds = self.facts.timeout or 0.0
+        seconds = self.inputs.timeout or 0.0
         message = f"ran past its timeout of {seconds:g} s"
         if self._execution is not None and self._execution.started is None:
             seconds = round(time.monotonic() - self.began)
@@ -424,7 +424,7 @@ class Attempt:
         if isinstance(error, BaseException):
             if isinstance(error, Interrupted):
                 return Stopped("the handler stopped")
-            secrets = secret_values(self.facts.parameters)
+            secrets = secret_values(self.inputs.parameters)
             if (snooze := snooze_of(error)) is not None:
                 return Snoozed(float(snooze.seconds), storable(snooze.reason, secrets))
             transient, permanent = self.job_type.errors

@@ -36,7 +36,7 @@ from fairlane.encryption.pieces import save
 from fairlane.engine import own_loop
 from fairlane.engine.reports import (
     CHECKPOINT_LIMIT,
-    AttemptFacts,
+    AttemptInputs,
     Channel,
     Checkpoint,
     Data,
@@ -227,22 +227,22 @@ class JobContext:
         lease_token: never used again, so it can fence off this attempt's effects elsewhere.
 
     Args:
-        facts: what the attempt is.
+        inputs: what the attempt is.
         channel: where reports go, and what parents left comes from.
         interrupt: set by the worker to ask the handler to stop.
         blocking: whether the handler is a plain function, which waits inside the calls.
     """
 
-    def __init__(self, facts: AttemptFacts, channel: Channel, interrupt: Interrupt, *, blocking: bool) -> None:
-        self.job_id: Final = facts.job_id
-        self.organization: Final = facts.organization
-        self.user: Final = facts.user
-        self.job_type: Final = facts.job_type
-        self.attempt: Final = facts.attempt
-        self.lease_token: Final = facts.lease_token
-        self.labels: Final = facts.labels
+    def __init__(self, inputs: AttemptInputs, channel: Channel, interrupt: Interrupt, *, blocking: bool) -> None:
+        self.job_id: Final = inputs.job_id
+        self.organization: Final = inputs.organization
+        self.user: Final = inputs.user
+        self.job_type: Final = inputs.job_type
+        self.attempt: Final = inputs.attempt
+        self.lease_token: Final = inputs.lease_token
+        self.labels: Final = inputs.labels
         self.interrupt: Final = interrupt
-        self._facts = facts
+        self._inputs = inputs
         self._channel = channel
         self._blocking = blocking
         self._unsettled: dict[Future[Any], None] = {}
@@ -258,18 +258,18 @@ class JobContext:
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
         """Return the parameters in their JSON form; the handler's arguments are the same, typed."""
-        parameters: Mapping[str, Any] = bare(json.loads(self._facts.parameters))
+        parameters: Mapping[str, Any] = bare(json.loads(self._inputs.parameters))
         return parameters
 
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
         """Return the values that no text of the handler's is to hold."""
-        return secret_values(self._facts.parameters)
+        return secret_values(self._inputs.parameters)
 
     @cached_property
     def checkpointed(self) -> Any:
         """Return the state of the last checkpoint of the attempts before this one; None if there is none."""
-        return None if self._facts.checkpoint is None else bare(json.loads(self._facts.checkpoint))
+        return None if self._inputs.checkpoint is None else bare(json.loads(self._inputs.checkpoint))
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
@@ -280,7 +280,7 @@ class JobContext:
                 tuple(one.artifacts),
                 self._channel.read_artifact,
             )
-            for one in self._facts.parents
+            for one in self._inputs.parents
         )
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:

@@ -37,7 +37,7 @@ from fairlane.domain.timing import LOCK_WAIT_OF_ROUND, NEXT_TRY
 from fairlane.encryption.artifacts import GivenFile, StoredFile, path_of, store_file, stream_file
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.deps import Deps
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
+from fairlane.engine.reports import AttemptInputs, Checkpoint, File, LoggedLine, Progress, Report
 from fairlane.engine.service import next_wait
 from fairlane.store.driver_errors import is_held_up, is_locked
 from fairlane.store.shared_threads import SharedThreads
@@ -105,7 +105,7 @@ class AttemptChannel:
     def __init__(
         self,
         deps: Deps,
-        facts: AttemptFacts,
+        inputs: AttemptInputs,
         threads: SharedThreads,
         file_threads: SharedThreads,
         loop: asyncio.AbstractEventLoop,
@@ -113,8 +113,8 @@ class AttemptChannel:
     ) -> None:
         self.has_checkpoint = False  # sent one, whether or not it could be kept
         self._deps = deps
-        self._facts = facts
-        self._lease = Lease(facts.organization, facts.job_id, facts.lease_token)
+        self._inputs = inputs
+        self._lease = Lease(inputs.organization, inputs.job_id, inputs.lease_token)
         self._threads = threads
         self._file_threads = file_threads
         self._loop = loop
@@ -157,16 +157,16 @@ class AttemptChannel:
             self._schedule()
         if isinstance(report, Progress):
             future.set_result(None)
-            job = self._facts
+            job = self._inputs
             self._deps.emit(JobProgressed(job.organization, job.job_id, job.job_type, report.percent, report.message))
         return future
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         """Return the bytes of a parent's artifact in pieces. Blocks. Raises StorageUnavailable if it is not there."""
-        deps, facts = self._deps, self._facts
-        path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
+        deps, inputs = self._deps, self._inputs
+        path, size = next(parent.artifacts[name] for parent in inputs.parents if parent.id == parent_id)
         try:
-            return stream_file(deps.artifacts, deps.keyring, deps.database, facts.organization, path, size, 0, size)
+            return stream_file(deps.artifacts, deps.keyring, deps.database, inputs.organization, path, size, 0, size)
         except FileNotFoundError as error:
             raise StorageUnavailable(
                 f"The file {name!r} of job {parent_id} is not in this worker's artifact storage. If this goes on, "
@@ -228,7 +228,7 @@ class AttemptChannel:
         """Have a thread write what is next: a file, or a batch of what comes before the next file."""
         is_file = any(isinstance(one.report, File) for one in self._waiting[:1])
         threads = self._file_threads if is_file else self._threads
-        return threads.submit([self._facts.organization], partial(self.write_waiting, is_file=is_file, last=last))
+        return threads.submit([self._inputs.organization], partial(self.write_waiting, is_file=is_file, last=last))
 
     def _progress_due(self) -> float:
         return self._last_progress + self._deps.settings.progress_interval
@@ -371,7 +371,7 @@ class AttemptChannel:
         error: Exception | None = None
         try:
             if not self._store_and_insert(batch, progress):
-                self._on_lost(self._facts.lease_token)
+                self._on_lost(self._inputs.lease_token)
                 error = LeaseLostError("This job was given to another worker; stop, nothing more is kept.")
         except StorageUnavailable as outage:
             return outage
@@ -421,14 +421,14 @@ class AttemptChannel:
 
     def _announce(self) -> tuple[UUID, str]:
         """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
-        database, job, file_id = self._deps.database, self._facts, uuid4()
+        database, job, file_id = self._deps.database, self._inputs, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
         self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return file_id, path
 
     def _ring(self) -> Ring | None:
         """Return the keys that the organization has now, if it has any; outside of transactions."""
-        organization = self._facts.organization
+        organization = self._inputs.organization
         return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
     def _insert(
@@ -446,11 +446,11 @@ class AttemptChannel:
             return False
         replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
         # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
-        ring = self._deps.keyring.rings(connection, [self._facts.organization]).get(self._facts.organization)
+        ring = self._deps.keyring.rings(connection, [self._inputs.organization]).get(self._inputs.organization)
         # A large file is long on its way, and until a job has it nobody seals it anew.
         if files and (under and under.active) != (ring and ring.active):
             return None
-        seal: Seal = partial(ring.seal, self._facts.job_id) if ring is not None else lambda _, text: text
+        seal: Seal = partial(ring.seal, self._inputs.job_id) if ring is not None else lambda _, text: text
         if progress is not None:
             reports.append((progress, None))
         lines = [
@@ -464,8 +464,8 @@ class AttemptChannel:
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in others):
             return False
         if files:
-            doomed_files.keep(connection, self._facts.organization, files)
-            doomed_files.doom(connection, now, self._facts.organization, replaced)
+            doomed_files.keep(connection, self._inputs.organization, files)
+            doomed_files.doom(connection, now, self._inputs.organization, replaced)
         return True
 
     def _insert_one(

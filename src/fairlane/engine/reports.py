@@ -86,7 +86,7 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ParentFacts:
+class ParentInput:
     """A parent: its status and what it left. `result` is JSON text until `with_results` has read it."""
 
     id: UUID
@@ -97,7 +97,7 @@ class ParentFacts:
     artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: where each is stored, its size
 
 
-class AttemptFacts(NamedTuple):
+class AttemptInputs(NamedTuple):
     """What an attempt is, as plain data. `timeout` in seconds; `checkpoint` and `parameters` are JSON text."""
 
     organization: str
@@ -110,22 +110,22 @@ class AttemptFacts(NamedTuple):
     labels: Mapping[str, str]
     timeout: float | None
     checkpoint: str | None = None
-    parents: tuple[ParentFacts, ...] = ()
+    parents: tuple[ParentInput, ...] = ()
 
     def __repr__(self) -> str:
         return f"<attempt {self.attempt} of {self.job_id}>"  # what a job holds is in no log and no traceback
 
 
-def with_results(facts: AttemptFacts) -> AttemptFacts:
-    """Return the facts with the results of parents as the handler is given them.
+def with_results(inputs: AttemptInputs) -> AttemptInputs:
+    """Return the inputs with the results of parents as the handler is given them.
 
     Raises:
         ValueError, RecursionError: one is no JSON.
     """
     parents = [
-        one if one.result is None else replace(one, result=bare(json.loads(one.result))) for one in facts.parents
+        one if one.result is None else replace(one, result=bare(json.loads(one.result))) for one in inputs.parents
     ]
-    return facts._replace(parents=tuple(parents))
+    return inputs._replace(parents=tuple(parents))
 
 
 def storable(text: object, secrets: tuple[str, ...] = ()) -> str:

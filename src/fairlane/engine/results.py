@@ -33,7 +33,7 @@ from fairlane.domain.timing import LOCK_WAIT_OF_ROUND, NEXT_TRY, SAY_AGAIN
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.breakers import Tally
 from fairlane.engine.deps import Deps
-from fairlane.engine.reports import AttemptFacts
+from fairlane.engine.reports import AttemptInputs
 from fairlane.engine.service import Outage, in_thread, wait_until
 from fairlane.engine.start_checks import DEFERRED, KEY_NOT_HERE
 from fairlane.store.driver_errors import is_held_up, is_of_values
@@ -147,7 +147,7 @@ class Results:
 
     def add(
         self,
-        facts: AttemptFacts,
+        inputs: AttemptInputs,
         outcome: Outcome,
         seconds: float = 0.0,
         *,
@@ -156,25 +156,25 @@ class Results:
     ) -> None:
         """Have the outcome of an attempt written."""
         item = Finish(
-            facts.organization,
-            facts.job_id,
-            facts.job_type,
-            facts.lease_token,
+            inputs.organization,
+            inputs.job_id,
+            inputs.job_type,
+            inputs.lease_token,
             outcome,
-            self._job_types[facts.job_type].options.backoff,
+            self._job_types[inputs.job_type].options.backoff,
             self._worker,
             has_checkpoint,
             has_run,
             seconds,
         )
-        self._unwritten[facts.lease_token] = item
+        self._unwritten[inputs.lease_token] = item
         self._put(item)
 
-    async def join(self, patience: float) -> None:
-        """Wait until all are written, or none was for `patience` seconds, or none is any more."""
+    async def join(self, timeout: float) -> None:
+        """Wait until all are written, or none was for `timeout` seconds, or none is any more."""
         while self._unwritten and self._task is not None and not self._task.done():
             self.changed.clear()
-            if not await wait_until(self.changed, patience):
+            if not await wait_until(self.changed, timeout):
                 return
 
     async def write_left(self) -> bool:

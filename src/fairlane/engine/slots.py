@@ -194,7 +194,7 @@ class Slots:
     def on_the_loop(self) -> tuple[tuple[str, ...], float]:
         """Return the types of the async handlers that run, and the seconds that they may take; from any thread."""
         found = [one for one in self._attempts.copy().values() if one.is_on_the_loop]
-        timeouts = [one.facts.timeout if one.facts.timeout is not None else math.inf for one in found]
+        timeouts = [one.inputs.timeout if one.inputs.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
     async def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
@@ -204,23 +204,23 @@ class Slots:
         """
         hears_all, since = self._hears(JobStarted), time.monotonic()
         for one in jobs:
-            facts, outcome = one.facts, one.verdict
+            inputs, outcome = one.inputs, one.decision
             if time.monotonic() - since > _TURN:
                 await asyncio.sleep(0)
                 since = time.monotonic()
             if outcome is None and release:
                 outcome = Released("released at shutdown")
             if outcome is not None:
-                self._results.add(facts, outcome)
+                self._results.add(inputs, outcome)
                 continue
-            attempt = self._attempts[facts.lease_token] = Attempt(self, self._job_types[facts.job_type], facts)
+            attempt = self._attempts[inputs.lease_token] = Attempt(self, self._job_types[inputs.job_type], inputs)
             if hears_all:
-                self.deps.emit(JobStarted(facts.organization, facts.job_id, facts.job_type, facts.attempt))
-            if one.read is not None or not attempt.is_decoded_at_once(facts):
+                self.deps.emit(JobStarted(inputs.organization, inputs.job_id, inputs.job_type, inputs.attempt))
+            if one.read is not None or not attempt.is_decoded_at_once(inputs):
                 attempt.begin_with(one.read)
                 continue
             attempt.begin()
-            if facts.timeout is not None and facts.timeout < _SHORT:
+            if inputs.timeout is not None and inputs.timeout < _SHORT:
                 attempt.set_deadline()
         if self._attempts and not self._are_deadlines_due:
             self._are_deadlines_due = True
@@ -243,8 +243,8 @@ class Slots:
         """Ask one attempt to stop, if it still runs."""
         attempt = self._attempts.get(lease)
         if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
-            facts = attempt.facts
-            self.deps.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
+            inputs = attempt.inputs
+            self.deps.emit(LeaseLost(inputs.organization, inputs.job_id, inputs.job_type))
 
     def lose(self) -> None:
         """Take the jobs whose handlers are on the loop for lost with the worker: one of them has taken it down."""
@@ -333,7 +333,7 @@ class Slots:
         """Take the outcome of an attempt whose handler was not begun."""
         self.forget(attempt)
         if not attempt.is_lost:
-            self._results.add(attempt.facts, outcome)
+            self._results.add(attempt.inputs, outcome)
 
     def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the outcome of an attempt. Its last reports are written before its result; without them it has none."""
@@ -359,7 +359,7 @@ class Slots:
 
     def forget(self, attempt: Attempt) -> None:
         """Run it no more, and hand on no outcome of it."""
-        self._attempts.pop(attempt.facts.lease_token, None)
+        self._attempts.pop(attempt.inputs.lease_token, None)
         self.changed.set()
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -367,7 +367,7 @@ class Slots:
         self.forget(attempt)
         if not attempt.is_lost:
             self._results.add(
-                attempt.facts, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
+                attempt.inputs, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
             )
 
 

@@ -23,7 +23,7 @@ from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.engine.cached_directory import CachedDirectory, DirectoryAway
-from fairlane.engine.reports import AttemptFacts, ParentFacts, with_results
+from fairlane.engine.reports import AttemptInputs, ParentInput, with_results
 from fairlane.store.line import Line
 from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
@@ -45,8 +45,8 @@ _FILES_OF_PARENTS: Final = (
 _NO_LABELS: Final = "{}"
 
 
-# The facts of an attempt with all that it needs, and how it ends at once if some of that can't be opened.
-Read: TypeAlias = tuple[AttemptFacts, Outcome | None]
+# The inputs of an attempt with all that it needs, and how it ends at once if some of that can't be opened.
+Read: TypeAlias = tuple[AttemptInputs, Outcome | None]
 
 
 class ReadFacts(Protocol):
@@ -60,12 +60,12 @@ class Checked(NamedTuple):
     """A claimed job with what its row tells of its attempt, or with the outcome that it already has.
 
     Attributes:
-        read: reads the facts with its checkpoint and what its parents left; None: it has neither.
+        read: reads the inputs with its checkpoint and what its parents left; None: it has neither.
     """
 
     claimed: Claimed
-    facts: AttemptFacts
-    verdict: Outcome | None = None
+    inputs: AttemptInputs
+    decision: Outcome | None = None
     read: ReadFacts | None = None
 
 
@@ -95,7 +95,7 @@ class StartChecks:
         ):
             return None  # keys have to be asked for anew, or are not here
         members = self._members_of(claimed)
-        return [self._checked(one, verdict(one, standings, members), rings[one.organization]) for one in claimed]
+        return [self._checked(one, decision(one, standings, members), rings[one.organization]) for one in claimed]
 
     def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Checked]:
         """Return each with what its row tells of its attempt, or with the outcome that it already has.
@@ -104,7 +104,7 @@ class StartChecks:
             standings: of their organizations, as the claim went by them.
         """
         members, stand, rings = self._members_of(claimed), self._ask_again(claimed, standings), self._rings(claimed)
-        return [self._checked(one, verdict(one, stand, members), rings.get(one.organization)) for one in claimed]
+        return [self._checked(one, decision(one, stand, members), rings.get(one.organization)) for one in claimed]
 
     def look_for_keys(self) -> None:
         """See which of the keys that were not here are here now."""
@@ -125,30 +125,30 @@ class StartChecks:
         self.locked |= locked
         return rings
 
-    def _checked(self, one: Claimed, verdict: Outcome | None, ring: Ring | None) -> Checked:
+    def _checked(self, one: Claimed, decision: Outcome | None, ring: Ring | None) -> Checked:
         """Return the job as its attempt begins, opened by the keys of its organization if it has any.
 
         Args:
-            verdict: of the checks at start, which goes before everything else.
+            decision: of the checks at the job's start; it takes precedence.
         """
-        if verdict is None and ring is not None:
+        if decision is None and ring is not None:
             try:
                 ring.check_usable()
                 if is_sealed(one.parameters):
                     one = one._replace(parameters=ring.open(one.id, Field.PARAMETERS, one.parameters))
             except Unreadable as error:
-                verdict = _trouble(one.job_type, error)
+                decision = _trouble(one.job_type, error)
         try:
-            facts = _facts(one)
+            inputs = _inputs(one)
         except (ValueError, RecursionError):
             # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
-            verdict = verdict or _undecodable(one.job_type, Unreadable("its labels are no JSON.", BROKEN))
-            facts = _facts(one._replace(labels=_NO_LABELS))
+            decision = decision or _undecodable(one.job_type, Unreadable("its labels are no JSON.", BROKEN))
+            inputs = _inputs(one._replace(labels=_NO_LABELS))
         has_more = one.attempt > 1 or one.has_parents
-        read = partial(self._read, facts, has_parents=one.has_parents) if has_more else None
-        return Checked(one, facts, verdict, read)
+        read = partial(self._read, inputs, has_parents=one.has_parents) if has_more else None
+        return Checked(one, inputs, decision, read)
 
-    def _read(self, job: AttemptFacts, *, has_parents: bool, parents_as_text: bool) -> Read:
+    def _read(self, job: AttemptInputs, *, has_parents: bool, parents_as_text: bool) -> Read:
         """Do as `Checked.read`.
 
         What it reads is opened and made Python's after the transaction: of large results that takes longer than
@@ -179,8 +179,8 @@ class StartChecks:
 
             if state is not None:
                 state = opened(job.job_id, Field.CHECKPOINT, state)
-            facts = job._replace(checkpoint=state, parents=_parents(rows, files, opened))
-            return (facts if parents_as_text else with_results(facts)), None
+            inputs = job._replace(checkpoint=state, parents=_parents(rows, files, opened))
+            return (inputs if parents_as_text else with_results(inputs)), None
         except Unreadable as error:
             return job, _trouble(job.job_type, error)
         except (ValueError, RecursionError):
@@ -220,7 +220,7 @@ def is_gone(standing: Standing | None) -> bool:
     return standing is None or standing.status is OrganizationStatus.DELETED
 
 
-def verdict(
+def decision(
     claimed: Claimed,
     standings: Mapping[str, Standing] | None,
     members: Mapping[tuple[str, str], Membership] | None,
@@ -268,8 +268,8 @@ def _undecodable(job_type: str, error: Unreadable) -> Failed:
     return Failed(report, is_of_handler=False)
 
 
-def _facts(claimed: Claimed) -> AttemptFacts:
-    return AttemptFacts(
+def _inputs(claimed: Claimed) -> AttemptInputs:
+    return AttemptInputs(
         claimed.organization,
         claimed.id,
         claimed.job_type,
@@ -284,12 +284,12 @@ def _facts(claimed: Claimed) -> AttemptFacts:
 
 def _parents(
     rows: Sequence[AnyRow], files: Sequence[AnyRow], opened: Callable[[UUID, Field, str], str]
-) -> tuple[ParentFacts, ...]:
+) -> tuple[ParentInput, ...]:
     by_parent: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
     for file in files:
         by_parent[file.job_id][file.name] = (file.path, file.size)
     return tuple(
-        ParentFacts(
+        ParentInput(
             id=row.id,
             job_type=row.job_type,
             status=JobStatus(row.status),

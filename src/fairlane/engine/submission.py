@@ -76,7 +76,7 @@ class Submitter:
         self._settings = settings
         self._emit = emit
         self._hopeful = Drafting(Hopes({}, {}))
-        self.patience = settings.lock_timeout
+        self.lock_timeout = settings.lock_timeout
         self.turns = SharedThreads(settings.pool_size, "fairlane-submit", each=_EACH)
 
     def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
@@ -98,7 +98,7 @@ class Submitter:
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
-        with self.turns.turn({one.organization for one in submissions}, self.patience) as has_come:
+        with self.turns.turn({one.organization for one in submissions}, self.lock_timeout) as has_come:
             if not has_come:
                 raise StorageUnavailable(CROWDED)
             return self.submit_in_ours(submissions)

@@ -106,7 +106,7 @@ class LoopSubmitter:
         coming = self._submitter.turns.submit(organizations, partial(self._submitter.submit_in_ours, submissions))
         awaited = asyncio.wrap_future(coming)
         try:
-            await asyncio.wait([awaited], timeout=self._submitter.patience)
+            await asyncio.wait([awaited], timeout=self._submitter.lock_timeout)
             if coming.cancel():  # which does nothing once it has begun
                 raise StorageUnavailable(CROWDED)
         except BaseException:

@@ -12,7 +12,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fairlane.domain.tail import Position
+from fairlane.domain.log_cursor import Position
 
 _NONCE: Final = 12  # bytes
 _GAPS: Final = 16  # that a cursor holds at most

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.log_cursor import LogCursor, LogRead, Position, Range
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.tail import Position, Range, Tail, Taken
 from fairlane.encryption.keyring import Keyring
 from fairlane.realtime.cursors import Cursors, Vague
 from fairlane.store.row_security import EVERYONE
@@ -55,7 +55,7 @@ class Look:
     """What one look at the database found. `has_more`: the next one need not wait. `is_lost`: all rooms begin anew."""
 
     before: Position
-    taken: Taken
+    taken: LogRead
     position: Position
     entries: Sequence[AnyRow]
     progress: Sequence[Progress]
@@ -68,10 +68,10 @@ class Look:
 class _Known:
     """What looks go on from. A look makes another one, which counts once it is over: one that fails loses nothing."""
 
-    tail: Tail
+    tail: LogCursor
     strangers: frozenset[str] = frozenset()  # who was writing already when it began
     seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was told
-    alerts: Tail = field(default_factory=lambda: Tail(0))
+    alerts: LogCursor = field(default_factory=lambda: LogCursor(0))
     asked: float = 0.0  # when all alerts were read
 
 
@@ -81,7 +81,7 @@ class Feed:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._known = _Known(Tail(0))
+        self._known = _Known(LogCursor(0))
         self._is_lost = False  # a stranger has ended, and no room was told yet
         self._settled = 0.0
         self._cursors: Cursors | None = None
@@ -115,7 +115,7 @@ class Feed:
         key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
         if key is not None:
             self._cursors, self._vague = Cursors(key), Vague(key)
-        tail = Tail(self._database.look(statements.newest, of=EVERYONE))
+        tail = LogCursor(self._database.look(statements.newest, of=EVERYONE))
         strangers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
         self._known, self._is_lost = _Known(tail, strangers, alerts=self._database.look(_alerts, of=EVERYONE)), False
 
@@ -171,7 +171,7 @@ class Feed:
         return has_more and statements.newest(connection) - high > _TOO_FAR
 
     def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
-        tail = Tail(statements.newest(connection))
+        tail = LogCursor(statements.newest(connection))
         strangers = self._database.kind.log_writers(connection)
         here, taken = tail.position, tail.take((), ())
         progress, seen = self._progress(connection, audience, ())
@@ -226,13 +226,13 @@ class Feed:
         is_all = len(rows) < _MOST_ALERTS
         tail.take(late, _ranges(rows[len(late) :]), is_all=is_all)
         if len(tail.gaps) > _MOST_GAPS:
-            tail = Tail(tail.high)
+            tail = LogCursor(tail.high)
         return rows, replace(known, alerts=tail, asked=now if is_all else known.asked)
 
 
-def _alerts(connection: Connection) -> Tail:
+def _alerts(connection: Connection) -> LogCursor:
     """Return all alerts that are there; what is missing right below the newest may still come."""
-    tail = Tail(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
+    tail = LogCursor(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
     tail.take((), _ranges(statements.alerts_after(connection, tail.position, _IN_FLIGHT)))
     return tail
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from fairlane.domain.errors import JobNotFound, StorageUnavailable
+from fairlane.domain.log_cursor import Position
 from fairlane.domain.permissions import Principal
-from fairlane.domain.tail import Position
 from fairlane.encryption.keyring import Keyring
 from fairlane.realtime.events import Subscribed
 from fairlane.realtime.feed import Feed, Look

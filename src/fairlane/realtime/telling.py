@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.domain.events import AlertKind
+from fairlane.domain.log_cursor import Position
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.tail import Position
 from fairlane.realtime.cursors import Cursors
 from fairlane.realtime.events import (
     DeadLetterAlert,

@@ -78,11 +78,11 @@ class Running(Timing):
         assert self.lives(hand)
         assert job_id in startable(self.world)
         refusal = refusal_at_start(self.world, self.world.jobs[job_id])
-        assert (ready.verdict is None) is (refusal is None)
+        assert (ready.decision is None) is (refusal is None)
         if refusal is not None:
-            assert isinstance(ready.verdict, Refused)
-            assert ready.verdict.reason == refusal
-            self.refused[lease] = ready.verdict
+            assert isinstance(ready.decision, Refused)
+            assert ready.decision.reason == refusal
+            self.refused[lease] = ready.decision
         model.claim(self.world, job_id, hand.id, lease)
 
     def start_all(self, hand: int) -> list[Claimed]:
@@ -170,7 +170,7 @@ class Running(Timing):
             return
         worker, finished = rescued
         assert worker in lost
-        verdicts = {
-            one.finish.job_id: one.finish.outcome.verdict for one in finished if isinstance(one.finish.outcome, Lost)
+        decisions = {
+            one.finish.job_id: one.finish.outcome.decision for one in finished if isinstance(one.finish.outcome, Lost)
         }
-        model.rescue(self.world, worker, verdicts)
+        model.rescue(self.world, worker, decisions)

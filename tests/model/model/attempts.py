@@ -6,8 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from fairlane import JobStatus
-from fairlane.domain.blame import Verdict
 from fairlane.domain.outcomes import Completed, Failed, Lost, Outcome, Refused, Released, Snoozed, TimedOut
+from fairlane.domain.poison import RescueDecision
 from fairlane.domain.statuses import TERMINAL
 from tests.model.model.breakers import begin_trial
 from tests.model.model.dependencies import settle
@@ -51,13 +51,13 @@ def _finish(world: World, job: Job, outcome: Outcome) -> None:
         case Failed(error) | TimedOut(error):
             failed = JobStatus.FAILED if isinstance(outcome, Failed) else JobStatus.TIMED_OUT
             _fail(world, job, failed, permanent=error.permanent)
-        case Lost(_, verdict) if job.asked.organization in world.deleted and not verdict.buries:
+        case Lost(_, decision) if job.asked.organization in world.deleted and not decision.is_poison:
             job.errors.append(job.attempt)
             _end_with_organization(world, job)
         case _ if job.asked.organization in world.deleted and not isinstance(outcome, Lost):
             _end_with_organization(world, job)
-        case Lost(_, verdict):
-            _rescue(world, job, verdict)
+        case Lost(_, decision):
+            _rescue(world, job, decision)
         case Snoozed(seconds):
             job.rescue_count = 0  # its worker was well when it ended
             queue(world, job, seconds)
@@ -89,14 +89,14 @@ def _end_with_organization(world: World, job: Job, *before: JobStatus) -> None:
     job.dead_letter = DeadLetter(refusal=ORGANIZATION_GONE)
 
 
-def _rescue(world: World, job: Job, verdict: Verdict) -> None:
+def _rescue(world: World, job: Job, decision: RescueDecision) -> None:
     job.errors.append(job.attempt)
-    if verdict.buries:
+    if decision.is_poison:
         move(world, job, JobStatus.DEAD_LETTER)
         job.dead_letter = DeadLetter()
         return
-    job.rescue_count += verdict.counts
-    queue(world, job, verdict.wait)
+    job.rescue_count += decision.counts
+    queue(world, job, decision.wait)
 
 
 def held_by(world: World, worker: UUID) -> list[Job]:
@@ -110,15 +110,18 @@ def release_all(world: World, worker: UUID) -> None:
     del world.workers[worker]
 
 
-def rescue(world: World, worker: UUID, engine_says: Mapping[UUID, Verdict]) -> None:
+def rescue(world: World, worker: UUID, engine_says: Mapping[UUID, RescueDecision]) -> None:
     """The worker is lost: its jobs run again, but for the one whose third rescue it is.
 
     Where several are at their third or later, the engine tells them apart by what it knows of their starts.
     """
     held = held_by(world, worker)
     suspects = {job.asked.id for job in held if job.rescue_count + 1 >= POISON}
-    verdicts = engine_says if len(suspects) > 1 else dict.fromkeys(suspects, Verdict(buries=True))
-    lost = {job.asked.id: Lost("", verdicts[job.asked.id] if job.asked.id in suspects else Verdict()) for job in held}
+    decisions = engine_says if len(suspects) > 1 else dict.fromkeys(suspects, RescueDecision(is_poison=True))
+    lost = {
+        job.asked.id: Lost("", decisions[job.asked.id] if job.asked.id in suspects else RescueDecision())
+        for job in held
+    }
     finish(world, *(_end(job, lost[job.asked.id]) for job in held))
     del world.workers[worker]
 

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from fairlane import Backoff, JobStatus
-from fairlane.domain.blame import Verdict
 from fairlane.domain.outcomes import (
     Completed,
     ErrorReport,
@@ -22,6 +21,7 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
+from fairlane.domain.poison import RescueDecision
 from fairlane.store.statements import attempts
 from fairlane.store.statements.cancel import cancel
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -45,7 +45,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     Released("released at shutdown"),
     Refused("Organization not found"),
     Lost("w2"),
-    Lost("w2", Verdict(buries=True)),
+    Lost("w2", RescueDecision(is_poison=True)),
 )
 _OWN = {"id", "job_id", "lease_token"}
 

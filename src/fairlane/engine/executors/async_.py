@@ -49,9 +49,9 @@ class AsyncExecution(Execution):
     def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
         super().__init__(call, on_end)
         self._executor = executor
-        self._life = Life(call.facts.organization, call.job_type.options.timeout)
+        self._life = Life(call.inputs.organization, call.job_type.options.timeout)
         handler = run_async(call.job_type.handler, call.context, call.arguments, self._life)
-        self.task = asyncio.Task(handler, loop=executor.loop, name=call.facts.job_type, **_EAGER)
+        self.task = asyncio.Task(handler, loop=executor.loop, name=call.inputs.job_type, **_EAGER)
         if self.task.done():
             self._on_done(self.task)
         else:
@@ -89,7 +89,7 @@ class AsyncExecution(Execution):
         if raised is not None:
             was_asked = self.call.context.interrupt.reason is not None
             is_stop = was_asked and issubclass(type(raised), asyncio.CancelledError)
-            return is_stop or (len(self.call.facts.parameters) <= _FEW and is_brief(raised))
+            return is_stop or (len(self.call.inputs.parameters) <= _FEW and is_brief(raised))
         if value is None:
             return True
         text = encode_small(value, limit=self.call.channel.result_limit)
@@ -105,7 +105,7 @@ class AsyncExecution(Execution):
         self.ended = time.monotonic()
         try:
             work = partial(self.judge, value, raised)
-            judged = self._executor.in_thread(self.call.job_type, self.call.facts.organization, work)
+            judged = self._executor.in_thread(self.call.job_type, self.call.inputs.organization, work)
         except RuntimeError:
             return False
         self._executor.running.add(self)

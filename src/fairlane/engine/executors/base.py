@@ -11,7 +11,7 @@ from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport, Outcome
 from fairlane.engine.context import Interrupted, JobContext
 from fairlane.engine.executors.loop_threads import JOB, Life
-from fairlane.engine.reports import AttemptFacts, Channel, Interruption
+from fairlane.engine.reports import AttemptInputs, Channel, Interruption
 from fairlane.jobtypes.job_type import JobType
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped. A handler
@@ -75,12 +75,12 @@ class Judging(Channel, Protocol):
 
 
 class Call(NamedTuple):
-    """A handler and what to call it with. A process decodes `facts.parameters` itself, it needs no `arguments`."""
+    """A handler and what to call it with. A process decodes `inputs.parameters` itself, it needs no `arguments`."""
 
     job_type: JobType[..., Any]
     arguments: Mapping[str, object]
     context: JobContext
-    facts: AttemptFacts
+    inputs: AttemptInputs
     channel: Judging
 
 

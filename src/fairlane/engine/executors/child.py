@@ -135,7 +135,7 @@ class Run:
 
     def __init__(self, start: Message, child: "Child") -> None:
         self.number: int = start["run"]
-        self.facts = wire.FACTS.validate_python(start["start"])
+        self.inputs = wire.INPUTS.validate_python(start["start"])
         self._target: tuple[str, str] = start["target"]
         self._errors: tuple[list[str], list[str]] = start["errors"]
         # Half of what fits into a line, because text in text is escaped.
@@ -151,14 +151,14 @@ class Run:
         self.armed = True
         if self.interrupt.reason is not None:
             self.interrupt.throw()
-        handler, parameters = _handler(self.facts.job_type, *self._target)
-        arguments = parameters.decode(self.facts.parameters)
+        handler, parameters = _handler(self.inputs.job_type, *self._target)
+        arguments = parameters.decode(self.inputs.parameters)
         is_async = iscoroutinefunction(handler)
         try:
-            facts = with_results(self.facts)
+            inputs = with_results(self.inputs)
         except (ValueError, RecursionError):
             raise InvalidParameters("payload not decodable: what a parent left is no JSON.") from None
-        context = JobContext(facts, self.channel, self.interrupt, blocking=not is_async)
+        context = JobContext(inputs, self.channel, self.interrupt, blocking=not is_async)
         self._child.send({"begun": True, "run": self.number})
         if not is_async:
             return handler(context, **arguments)
@@ -171,7 +171,7 @@ class Run:
         error = ending(raised, self.interrupt.reason)
         if isinstance(error, Interrupted):
             return {"stopped": True}
-        secrets = secret_values(self.facts.parameters)
+        secrets = secret_values(self.inputs.parameters)
         if (snooze := snooze_of(error)) is not None:
             return {"snoozed": [snooze.seconds, storable(snooze.reason, secrets)]}
         transient, permanent = self._errors

@@ -158,7 +158,7 @@ class ChildProcess:
     def run(self, running: ProcessExecution, run: int, start: bytes) -> None:
         """Run a handler, by the message `start`; everything that the child says of it bears the number `run`."""
         self._running, self._run = running, run
-        self.organization = running.call.facts.organization
+        self.organization = running.call.inputs.organization
         self._write(start)
 
     def send(self, message: Message) -> None:
@@ -383,16 +383,16 @@ class ProcessExecutor(Executor):
         """Begin to run a handler, in an idle child or a new one, when it is its organization's turn.
 
         It ends with NotBegun if the system has no process to give. Raises ConfigurationError if it can't be imported,
-        and PermanentError if its facts are too long for a message.
+        and PermanentError if its inputs are too long for a message.
         """
         self._numbers += 1
         target = importable_target(call.job_type.handler)
-        wire.refuse_longer_texts([call.facts.parameters, *(one.result or "" for one in call.facts.parents)])
-        facts = wire.FACTS.dump_python(call.facts, mode="json")
+        wire.refuse_longer_texts([call.inputs.parameters, *(one.result or "" for one in call.inputs.parents)])
+        inputs = wire.INPUTS.dump_python(call.inputs, mode="json")
         errors = call.job_type.errors
         start = wire.line(
             {
-                "start": facts,
+                "start": inputs,
                 "target": target,
                 "errors": errors,
                 "limit": call.channel.result_limit,
@@ -401,7 +401,7 @@ class ProcessExecutor(Executor):
             times=2,  # quotes in results, which are texts in this text, are escaped
         )
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
-        self._waiting.setdefault(call.facts.organization, deque()).append(execution)
+        self._waiting.setdefault(call.inputs.organization, deque()).append(execution)
         self._grow()
         return execution
 
@@ -449,7 +449,7 @@ class ProcessExecutor(Executor):
                 first = min((line[0] for line in self._waiting.values()), key=lambda one: one.queued)
                 if self._children and time.monotonic() - first.queued <= START_LIMIT:
                     break  # one of these will do it, unless they are taken for long
-                self._take(first.call.facts.organization).tell(None, NotBegun(str(error)))
+                self._take(first.call.inputs.organization).tell(None, NotBegun(str(error)))
             else:
                 with suppress(ValueError):
                     self._idle.remove(child)

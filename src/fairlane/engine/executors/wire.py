@@ -2,7 +2,7 @@
 
 From the worker:
     hello: path, pythonpath, directory   once; the directory is for files on their way
-    start: facts, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
+    start: inputs, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
            limit, run                    `limit` is of its result in bytes, and `run` numbers what is run, so that
                                          nothing late is mistaken
     interrupt: reason                    stop it
@@ -31,12 +31,12 @@ from uuid import uuid4
 from pydantic import TypeAdapter
 
 from fairlane.domain.errors import FairlaneError, PermanentError
-from fairlane.engine.reports import AttemptFacts, Checkpoint, File, LoggedLine, Progress, Report
+from fairlane.engine.reports import AttemptInputs, Checkpoint, File, LoggedLine, Progress, Report
 
 Message = dict[str, Any]
 
 LINE_LIMIT: Final = 16 * 1024 * 1024  # bytes
-FACTS: Final = TypeAdapter(AttemptFacts)
+INPUTS: Final = TypeAdapter(AttemptInputs)
 
 _REPORTS: Final = {kind.__name__: kind for kind in (Progress, LoggedLine, Checkpoint, File)}
 _TEXT_LIMIT: Final = 100_000  # characters of an error

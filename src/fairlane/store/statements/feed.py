@@ -1,4 +1,4 @@
-"""What the realtime feed reads: the end of the execution log, progress, alerts. See `domain.tail`.
+"""What the realtime feed reads: the end of the execution log, progress, alerts. See `domain.log_cursor`.
 
 It reads across organizations, as a service; what it finds is sorted into rooms by organization, and each room's members
 were checked before.
@@ -27,8 +27,8 @@ from sqlalchemy import (
     true,
 )
 
+from fairlane.domain.log_cursor import Position, Range
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.tail import Position, Range
 from fairlane.store.engine import engine_of
 from fairlane.store.sql import as_given, fixed, given, is_row, rows_given
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, delete, select, tuple_, update
 
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TERMINAL, JobStatus, Resolution
-from fairlane.domain.transitions import Burial, Transition
+from fairlane.domain.transitions import DeadLetterCause, Transition
 from fairlane.store import dead_letter_alarm
 from fairlane.store.engine import engine_of
 from fairlane.store.row_ending import end_waiting, may_delete
@@ -115,7 +115,7 @@ def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) 
         nothing of them was changed.
     """
     engine, rows = engine_of(connection), dict[Key, Row]()
-    dead_letter_alarm.note(connection, {one.organization for one in changes if one.transition.burial is not None})
+    dead_letter_alarm.note(connection, {one.organization for one in changes if one.transition.cause is not None})
     waited = any(one.lease_token is None and one.transition.target in TERMINAL for one in changes)
     submits = waited and not may_delete(connection)
     for (source, target, columns), alike in _by_way(changes).items():
@@ -174,7 +174,7 @@ def _end_waiting(connection: Connection, now: datetime, changes: Sequence[Change
     told = []
     for change in changes:
         transition = change.transition
-        letter = _burial(transition.burial, now, change.caused_by) if transition.burial is not None else {}
+        letter = _dead_letter(transition.cause, now, change.caused_by) if transition.cause is not None else {}
         key = {"organization": change.organization, "id": change.job_id, "at": now}
         told.append({**key, "source": transition.source, "target": transition.target, **transition.changes, **letter})
     return _by_key(end_waiting(connection, told))
@@ -212,8 +212,8 @@ def _record(connection: Connection, now: datetime, written: Iterable[tuple[Chang
         transition = change.transition
         if transition.error is not None:
             errors.append({**key, "attempt": row.attempt, "at": now, **_columns_of(transition.error)})
-        if transition.burial is not None:
-            buried.append({**key, "job_type": row.job_type, **_burial(transition.burial, now, change.caused_by)})
+        if transition.cause is not None:
+            buried.append({**key, "job_type": row.job_type, **_dead_letter(transition.cause, now, change.caused_by)})
         if transition.result is not None:
             left.append({**key, "value": transition.result, "at": now})
         if transition.target is JobStatus.COMPLETED:
@@ -246,11 +246,11 @@ def _columns_of(error: ErrorReport) -> dict[str, str]:
     }
 
 
-def _burial(burial: Burial, now: datetime, caused_by: UUID | None) -> dict[str, Any]:
+def _dead_letter(cause: DeadLetterCause, now: datetime, caused_by: UUID | None) -> dict[str, Any]:
     return {
-        "reason": burial.reason,
-        "error_type": burial.error_type[:NAME_LIMIT],
-        "fingerprint": (burial.fingerprint or burial.error_type)[:NAME_LIMIT],
+        "reason": cause.reason,
+        "error_type": cause.error_type[:NAME_LIMIT],
+        "fingerprint": (cause.fingerprint or cause.error_type)[:NAME_LIMIT],
         "caused_by": caused_by,
         "entered_at": now,
         "resolution": Resolution.PENDING,

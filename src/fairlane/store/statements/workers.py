@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, text, update
 
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.blame import LostAttempt, judge
 from fairlane.domain.outcomes import Lost
+from fairlane.domain.poison import LostAttempt, judge
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.sql import fixed, insert_many, upsert
@@ -286,10 +286,10 @@ def rescue_worker(
         are_ours: whether organizations are in Fairlane's own directory.
     """
     now = clock.now(connection)
-    verdicts = judge([LostAttempt(row.rescue_count, (now - row.started_at).total_seconds()) for row in held], random)
+    decisions = judge([LostAttempt(row.rescue_count, (now - row.started_at).total_seconds()) for row in held], random)
     finishes = [
-        Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name, verdict), Backoff())
-        for row, verdict in zip(held, verdicts, strict=True)
+        Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name, decision), Backoff())
+        for row, decision in zip(held, decisions, strict=True)
     ]
     done = finish(connection, now, finishes, random, are_ours=are_ours)
     remove(connection, lost.id)

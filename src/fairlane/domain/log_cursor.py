@@ -1,10 +1,10 @@
-"""Where a reader of the execution log stands: how far it is, and which numbers below that may still come.
+"""The position of a reader in the execution log, and the missing numbers below it that may still appear.
 
-A row has its number before its transaction commits, so a row may appear below others that were read already, minutes
-later if somebody holds his transaction open. And the number of a transaction that was rolled back never appears. A
-reader that waited for either would wait for strangers. So a `Tail` takes what is there at once, and remembers what is
-missing until it can no longer come: until every transaction has ended that was able to write when the gap was seen.
-Which these are the database says (`store.engine`, `log_writers`); no clock and no bound in time decides.
+A row has its number before its transaction commits. So a row may appear below rows that were read already, minutes
+later if a transaction stays open. And the number of a transaction that was rolled back never appears. A reader that
+waited for either would wait for strangers. So a `LogCursor` takes the rows that are there at once. It remembers each
+missing number until the number can no longer appear: until every transaction has ended that was able to write when the
+gap was seen. The database names these transactions (`store.engine`, `log_writers`); no clock and no timeout decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ Range = tuple[int, int]  # from the first to the last, both included
 
 
 class Position(NamedTuple):
-    """All up to `high` was read, but for what is in the gaps."""
+    """A position in the log: all numbers up to `high` were read, except those in the gaps."""
 
     high: int
     gaps: tuple[Range, ...] = ()
@@ -31,10 +31,7 @@ class Position(NamedTuple):
         return number <= self.high and not any(first <= number <= last for first, last in self.gaps)
 
     def within(self, gaps: int) -> "Position":
-        """Return the same with no more than so many gaps.
-
-        It is less far, so that something may be read again, and nothing is missed.
-        """
+        """Return an earlier position with at most so many gaps: rows may be read twice, but none is missed."""
         if len(self.gaps) <= gaps:
             return self
         return Position(self.gaps[gaps][0] - 1, self.gaps[:gaps])
@@ -54,25 +51,25 @@ class _Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What one look added. `came`: numbers from gaps, ascending; the others are above `before`."""
+class LogRead:
+    """The numbers that a read of the log added. `came`: those from gaps, ascending; the others are above `before`."""
 
     before: int
     came: tuple[int, ...]
     gaps: tuple[Range, ...]  # that are left
 
     def after(self, number: int) -> Position:
-        """Return where a reader stands who has read this look's rows, in ascending order, up to this number."""
+        """Return the position of a reader that has read these rows, in ascending order, up to this number."""
         if number > self.before:
             return Position(number, tuple(gap for gap in self.gaps if gap[0] < number))
-        # What came late and lies above is still to be read.
+        # Numbers from gaps above this number are still to be read.
         later = [(one, one) for one in self.came if one > number]
         below = [gap for gap in self.gaps if gap[0] <= self.before]
         return Position(self.before, tuple(sorted([*below, *later])))
 
 
-class Tail:
-    """A reader at the end of the log.
+class LogCursor:
+    """A cursor at the end of the log.
 
     Args:
         high: the last number that it does not read.
@@ -82,29 +79,29 @@ class Tail:
         self.high = high
         self._gaps: list[_Gap] = []
 
-    def copy(self) -> "Tail":
-        """Return one that stands where this one does: what either takes then, the other does not know of."""
-        other = Tail(self.high)
+    def copy(self) -> "LogCursor":
+        """Return an independent cursor at the same position."""
+        other = LogCursor(self.high)
         other._gaps = list(self._gaps)
         return other
 
     @property
     def gaps(self) -> tuple[Range, ...]:
-        """Return what is missing and may still come, ascending."""
+        """Return the missing numbers that may still appear, ascending."""
         return tuple((gap.first, gap.last) for gap in self._gaps)
 
     @property
     def position(self) -> Position:
-        """Return where it stands."""
+        """Return the position."""
         return Position(self.high, self.gaps)
 
-    def take(self, came: Sequence[int], fresh: Iterable[Range], *, is_all: bool = True) -> Taken:
-        """Take what a look has seen; then forget the gaps that `settle` had found to be closed before that look.
+    def take(self, came: Sequence[int], fresh: Iterable[Range], *, is_all: bool = True) -> LogRead:
+        """Take the numbers that a read has found; then forget the gaps that `settle` had found closed before that read.
 
         Args:
-            came: numbers from its gaps, ascending.
+            came: numbers from the gaps, ascending.
             fresh: ranges above `high`, ascending.
-            is_all: whether no others from its gaps were there; else it forgets none of them yet.
+            is_all: whether the read found all numbers from the gaps that were there; if not, no gap is forgotten yet.
         """
         before = self.high
         kept = [gap for gap in self._gaps if not is_all or gap.writers is None or gap.writers]
@@ -115,12 +112,12 @@ class Tail:
                 kept.append(_Gap(self.high + 1, first - 1))
             self.high = last
         self._gaps = kept
-        return Taken(before, tuple(came), self.gaps)
+        return LogRead(before, tuple(came), self.gaps)
 
     def settle(self, writers: AbstractSet[str]) -> None:
-        """Note who was able to write, asked after the last look and before the next one.
+        """Note the transactions that are able to write, read after the last read of the log and before the next one.
 
-        A gap is closed once all have ended who were able to write when it was first asked about.
+        A gap is closed once all transactions have ended that were able to write when the gap was first checked.
         """
         for gap in self._gaps:
             gap.writers = writers if gap.writers is None else gap.writers & writers

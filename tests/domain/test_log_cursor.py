@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.tail import Position, Range, Tail
+from fairlane.domain.log_cursor import LogCursor, Position, Range
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Log:
             case "roll back":
                 self.end(which, commits=False)
 
-    def look(self, tail: Tail, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
+    def look(self, tail: LogCursor, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
         """One look as the feed takes it; the numbers read, where it then stands, and where after each."""
         late = [one for one in sorted(self.visible) if within(one, tail.gaps)][:most]
         is_all = len(late) < most
@@ -81,7 +81,7 @@ steps = st.lists(
 
 @given(steps)
 def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
-    log, tail, read = Log(), Tail(0), list[int]()
+    log, tail, read = Log(), LogCursor(0), list[int]()
     for step in steps:
         if step[0] == "look":
             read += log.look(tail, step[1] + 1)[0]
@@ -100,7 +100,7 @@ def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
 def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
     before: list[tuple[str, int]], after: list[tuple[str, int]], most: int
 ):
-    log, tail, read = Log(), Tail(0), set[int]()
+    log, tail, read = Log(), LogCursor(0), set[int]()
     for step in before:
         if step[0] == "look":
             read |= set(log.look(tail, most)[0])
@@ -119,7 +119,7 @@ def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
 
 @given(steps, st.integers(0, 3))
 def test_a_position_of_few_gaps_misses_nothing(steps: list[tuple[str, int]], most: int):
-    log, tail = Log(), Tail(0)
+    log, tail = Log(), LogCursor(0)
     for step in steps:
         if step[0] == "look":
             log.look(tail)
@@ -131,7 +131,7 @@ def test_a_position_of_few_gaps_misses_nothing(steps: list[tuple[str, int]], mos
 
 
 def test_a_gap_is_kept_for_as_long_as_somebody_may_fill_it():
-    tail = Tail(0)
+    tail = LogCursor(0)
     tail.take((), [(1, 3), (5, 5)])
     tail.settle(frozenset({"a", "b"}))
     tail.take((), [])
@@ -144,7 +144,7 @@ def test_a_gap_is_kept_for_as_long_as_somebody_may_fill_it():
 
 
 def test_what_comes_late_is_cut_out_of_its_gap():
-    tail = Tail(0)
+    tail = LogCursor(0)
     tail.take((), [(10, 10)])
     taken = tail.take([4, 5], [])
     assert taken.gaps == ((1, 3), (6, 9))
@@ -152,7 +152,7 @@ def test_what_comes_late_is_cut_out_of_its_gap():
 
 
 def test_a_gap_that_is_closed_is_kept_until_all_that_came_of_it_was_taken():
-    tail = Tail(0)
+    tail = LogCursor(0)
     tail.take((), [(10, 10)])
     tail.settle(frozenset({"a"}))
     tail.settle(frozenset())
