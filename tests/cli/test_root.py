@@ -117,7 +117,7 @@ def test_whoever_is_said_to_act_has_to_be_there(run: Run, fl: Fairlane, command:
     before = fl.audit.list(organization="acme"), fl.audit.list(organization=None)
 
     refused = run(*command.split(), "--user", "eve", code=1).stderr
-    assert refused == "Error: There is no user eve; create them: fairlane users create eve\n"
+    assert refused == "Error: There is no user eve; create that user: fairlane users create eve\n"
     assert (fl.audit.list(organization="acme"), fl.audit.list(organization=None)) == before
     run(*command.split(), "--user", "ana")
 
@@ -314,7 +314,7 @@ def test_what_an_error_advises_is_a_command_an_option_or_a_variable(
     fl.schedules.put("nightly", "greet", organization="acme", every=86_400, as_user="ana")
     fl.members.remove("acme", "ana")
     assert told("users create olga") == "There is a user olga already; change them with `fairlane users update`."
-    assert told("users update eve") == "There is no user eve; create them: fairlane users create eve"
+    assert told("users update eve") == "There is no user eve; create that user: fairlane users create eve"
     assert told("schedules submit nightly -o acme").endswith("add them: fairlane members add ana -o acme")
     assert told("jobs submit greet -o acme --delay 1h --run-at 2040-01-01").endswith(
         "Give --run-at or --delay, not both."

@@ -1,4 +1,4 @@
-"""How people and programs prove who they are: users, passwords, sessions, tokens, and tickets for sockets.
+"""Authentication of people and programs: users, passwords, sessions, tokens, and tickets for sockets.
 
-What they may do is decided by `tenancy`; how a request brings its proof is for the faces to know.
+`tenancy` decides what they may do. `api` and `realtime` know how a request carries its credential.
 """

@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST: Final = 12  # characters; NIST SP 800-63B asks for 8 beside another factor, for 15 alone
-# Each takes 64 MiB of memory and all of a core: many logins at once wait for each other. Those of the REST API wait in
-# a line before they take a thread, and others, such as by `fl.users`, wait here.
+# Each hash takes 64 MiB of memory and a whole core, so only a few run at once. Logins by the REST API wait in a queue
+# before they take a thread. Others, for example by `fl.users`, wait here.
 AT_ONCE: Final = 3
 _ROOM: Final = BoundedSemaphore(AT_ONCE)
 LONGEST: Final = 1024  # characters: a longer one costs the server time, and nobody has it
-# Of a random text, with the parameters of today's hashes: what the password of an unknown user is held against.
+# The hash of a random text, with the parameters of current hashes. An unknown user's password is compared with it.
 _NOBODY: Final = "$argon2id$v=19$m=65536,t=3,p=4$qpfNz7c7eL2nzK8SVHtmvw$oPJeCQAn3nJzBh6+zv0GPSbGkrKcj9VH1sAYnVsjZWo"
 
 
 def hashed(password: object) -> str:
-    """Return what is kept of a password.
+    """Return the hash under which a password is stored.
 
     Raises:
         ConfigurationError: it is too short or too long, or argon2 is not installed.
@@ -34,7 +34,7 @@ def hashed(password: object) -> str:
 
 
 def fits(kept: str | None, password: object) -> bool:
-    """Return True if a password is the one that is kept. It takes as long where none is, so that time tells nobody."""
+    """Return True if a password matches its stored hash. Without a hash it takes as long, so time reveals nothing."""
     from argon2.exceptions import InvalidHashError, VerificationError  # noqa: PLC0415 - an extra
 
     tried = password if isinstance(password, str) and len(password) <= LONGEST else ""

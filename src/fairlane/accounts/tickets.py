@@ -1,7 +1,7 @@
-"""Tickets for sockets, and whether the credentials behind open sockets are still good: `fl.tickets`.
+"""Tickets for sockets, and checks of the credentials behind open sockets: `fl.tickets`.
 
-A browser can't send a header with a socket, and a credential in an address ends in logs. So whoever has one fetches a
-ticket by it, which opens one socket, once, within a minute, on any node.
+A browser can't send a header with a socket, and a credential in an address ends in logs. So a client fetches a ticket
+with its credential. A ticket opens one socket, once, within a minute, on any node.
 """
 
 from collections.abc import Collection
@@ -23,13 +23,13 @@ _SECRET_BYTES: Final = 32  # 256 bits
 
 
 class Tickets:
-    """Hand out and take tickets."""
+    """Create and redeem tickets."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def create(self, credential: Credential) -> str:
-        """Create a ticket that is as good as the credential; kept is only its hash."""
+        """Create a ticket that stands for the credential. Only the ticket's hash is stored."""
         secret = token_urlsafe(_SECRET_BYTES)
 
         def work(connection: Connection) -> None:
@@ -42,9 +42,9 @@ class Tickets:
         return secret
 
     def redeem(self, secret: str) -> Principal | None:
-        """Return whose ticket this is; None if it was used or has expired, or its credential is no longer good."""
+        """Return the principal of a ticket; None if the ticket was used or has expired, or its credential has."""
         hashed = hash_of(secret)
-        # Else whoever invents some would hold up all writers of a SQLite database.
+        # Otherwise a client that invents tickets would hold up all writers of a SQLite database.
         if not self._database.look(lambda connection: credentials.has_ticket(connection, hashed), of=EVERYONE):
             return None
 
@@ -57,7 +57,7 @@ class Tickets:
         return self.principals([credential]).get(credential) if credential is not None else None
 
     def principals(self, those: Collection[Credential]) -> dict[Credential, Principal]:
-        """Return whom those of the credentials prove that are still good, with what they may now."""
+        """Return the principals of those credentials that are still valid, with their present rights."""
         return self._database.read(lambda connection: self._principals(connection, those), of=EVERYONE)
 
     def _principals(self, connection: Connection, those: Collection[Credential]) -> dict[Credential, Principal]:

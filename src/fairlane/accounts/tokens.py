@@ -27,19 +27,19 @@ from fairlane.tenancy.authority import operator_rights
 from fairlane.tenancy.directory import Directory, Membership
 from fairlane.tenancy.tenants import Tenants, unknown
 
-PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
+PREFIX: Final = "fl_"  # secret scanners and people recognize a token by it
 _SECRET_BYTES: Final = 32  # 256 bits
-_MOST: Final = 200  # of one user in one organization that open something
-_KEPT: Final = timedelta(days=30)  # how long one is listed that opens nothing any more
+_MOST: Final = 200  # valid tokens of one user in one organization
+_KEPT: Final = timedelta(days=30)  # how long an invalid token is listed
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
 
 
 class Tokens:
     """Create, list and revoke API tokens.
 
-    A token acts as its user. It never opens more than its user may at that moment. A user has 200 in an organization
-    at most that are neither revoked nor expired. One that has been either for 30 days is deleted when its user gets a
-    new one there.
+    A token acts as its user, and never may do more than its user may at that moment. A user has at most 200 valid
+    tokens in an organization. A token that was revoked or expired 30 days ago is deleted when its user gets a new token
+    there.
     """
 
     def __init__(self, database: Database, directory: Directory) -> None:
@@ -58,16 +58,18 @@ class Tokens:
         made_with: Principal | None = None,
         user: str | None = None,
     ) -> tuple[Token, str]:
-        """Create a token; its secret is returned here and never again.
+        """Create a token. Its secret is returned here and never again.
 
         Args:
-            organization: the only one that it opens; None = an operator's, for all.
-            as_user: as whom it acts: a member of the organization, or an operator.
+            organization: the only organization that the token is for; None = an operator's token, for all
+                organizations.
+            as_user: the user as whom the token acts: a member of the organization, or an operator.
             name: what it is for.
-            scopes: rights that it is cut to, such as ["jobs:read"]; None = all that its user may.
+            scopes: the rights to which the token is restricted, for example ["jobs:read"]; None = all rights of its
+                user.
             expires_in: seconds or a timedelta; None = it does not expire.
-            made_with: who asks for it; None = trusted code. If by a token, the new one expires with that at the latest,
-                and is revoked with it.
+            made_with: the principal who asks; None = trusted code. If the principal used a token, the new token expires
+                no later than that token, and is revoked with it.
             user: who creates it; None = the system.
 
         Raises:
@@ -86,8 +88,8 @@ class Tokens:
         membership = self._tenants.membership(organization, as_user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
-            # Locked, so that whoever disables or deletes the user, revokes the token or ends a membership, waits and
-            # finds this one, too; in their order, the user first.
+            # Locked, so that a transaction that disables or deletes the user, revokes the token or ends a membership
+            # waits, and then finds this token, too. It locks in the same order: the user first.
             holder = credentials.lock_user(connection, as_user)
             now = self._database.clock.now(connection)
             maker = _lock_maker(connection, made_with, now)
@@ -117,7 +119,7 @@ class Tokens:
             assert row is not None
             return _token(row)
 
-        # The app may lock no users, and the token that asks for it may be an operator's, of no organization.
+        # The application's role may not lock users, and the token used may be an operator's, which has no organization.
         return self._database.write(work, of=EVERYONE), secret
 
     def list(
@@ -128,10 +130,10 @@ class Tokens:
         before: UUID | None = None,
         limit: int | None = None,
     ) -> tuple[Token, ...]:
-        """Return the organization's tokens, or operators' (None), newest first; of one user, or of all.
+        """Return the tokens of an organization, or of operators (None), newest first: of one user, or of all users.
 
         Args:
-            before: only older ones than this.
+            before: only tokens older than this one.
             limit: how many at most; None = all.
 
         Raises:
@@ -157,15 +159,15 @@ class Tokens:
         return _token(row) if row is not None else None
 
     def is_empty(self) -> bool:
-        """Return True if nobody, in whichever organization, has a token that is good."""
+        """Return True if there is no valid token in any organization."""
         return not self._database.read(
             lambda connection: credentials.has_tokens(connection, self._database.clock.now(connection)), of=EVERYONE
         )
 
     def revoke(self, token: UUID, *, organization: str | None, user: str | None = None) -> bool:
-        """Let a token, and what was made with it, open nothing any more, at once; False if there is none that does.
+        """Revoke a token, and all tokens that were made with it, at once. Return False if it is not valid.
 
-        Of the tokens of others it takes an admin.
+        Only an admin may revoke other users' tokens.
 
         Raises:
             OrganizationNotFound, PermissionDenied
@@ -173,7 +175,7 @@ class Tokens:
         actor, place = self._tenants.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.PLATFORM
 
         def work(connection: Connection) -> bool:
-            # Asked once it is known whose the token is.
+            # The right that this takes depends on whose token it is, so it is checked only now.
             found = credentials.find_token(connection, place, token)
             actor.refuse_unless_may(connection, full=found is not None and found.user_id != user)
             now = self._database.clock.now(connection)
@@ -181,11 +183,11 @@ class Tokens:
             credentials.audit_revoked(connection, now, user, revoked)
             return bool(revoked)
 
-        # With an operator's token others may have been made, of organizations.
+        # With an operator's token, tokens for organizations may have been made.
         return self._tenants.write(work, organization)
 
     def principal(self, secret: str) -> Principal | None:
-        """Return whose token this is; None if it is none, was revoked or has expired."""
+        """Return the principal of a token; None if there is no such token, or it was revoked or has expired."""
         if not secret.startswith(PREFIX):
             return None
 
@@ -199,7 +201,7 @@ class Tokens:
         stale: list[tuple[str, UUID]] = []
         row = self._database.read(look, of=EVERYONE)
         for organization, token in stale:
-            # Whoever only looks is not to wait for, nor fail with, what others write.
+            # A read must not wait for other writers, nor fail with them.
             with suppress(StorageUnavailable):
                 self._note(organization, token)
         return of_token(row) if row is not None else None
@@ -224,12 +226,12 @@ def _check_holder(
     user: str,
     holder: AnyRow | None,
 ) -> None:
-    """Refuse a token of somebody who is no member of the organization, or, where `membership` is None, no operator.
+    """Refuse a token for a user who is no member of the organization, or no operator where `membership` is None.
 
-    `holder`: their row of users, which a member need not have; who is disabled has none that opens anything.
+    `holder`: the user's row, which a member need not have. A token of a disabled user is not valid.
     """
     if holder is not None and holder.disabled_at is not None:
-        raise ConfigurationError(f"{user} is disabled, and a token opens nothing then; enable them first.")
+        raise ConfigurationError(f"{user} is disabled, and a token opens nothing then; enable that user first.")
     if membership is None:
         if holder is None or not holder.is_operator:
             raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
@@ -238,17 +240,17 @@ def _check_holder(
 
 
 def _make_room(connection: Connection, place: str, user: str, now: datetime) -> None:
-    """Delete tokens of a user that ended long ago, and refuse another one where as many as may be are good."""
+    """Delete a user's tokens that ended long ago, and refuse a new one if the user has as many as allowed."""
     credentials.forget_ended_tokens(connection, place, user, now - _KEPT)
     if credentials.count_live_tokens(connection, place, user, now, _MOST) >= _MOST:
         raise ConfigurationError(f"{user} has {_MOST} tokens, the most that a user may have; revoke one.")
 
 
 def _lock_maker(connection: Connection, principal: Principal | None, now: datetime) -> AnyRow | None:
-    """Lock the token that proved a principal until this transaction ends; None if it was none.
+    """Lock the token that authenticated a principal until this transaction ends; None if it was not a token.
 
     Raises:
-        PermissionDenied: the token, or the session, that proved them has ended.
+        PermissionDenied: the token or session that authenticated the principal has ended.
     """
     credential = principal.credential if principal is not None else None
     kind = credential.kind if credential is not None else None
@@ -263,7 +265,7 @@ def _lock_maker(connection: Connection, principal: Principal | None, now: dateti
 
 
 def of_token(row: AnyRow) -> Principal:
-    """Return whom a token's row, with its user's columns if there are any, proves."""
+    """Return the principal of a token's row, which has its user's columns if there is such a user."""
     scopes = json.loads(row.scopes)
     return Principal(
         user=row.user_id,
@@ -278,7 +280,7 @@ def of_token(row: AnyRow) -> Principal:
 def _length(expires_in: Seconds) -> timedelta:
     number = seconds("expires_in", expires_in)
     if number > CENTURY:
-        raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; leave it out for ever.")
+        raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; omit it for ever.")
     return timedelta(seconds=number)
 
 

@@ -1,4 +1,4 @@
-"""Users with a login of their own, and operators: `fl.users`. And the sessions that a login opens."""
+"""Users who log in to Fairlane, operators among them, and their sessions: `fl.users`."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -43,16 +43,16 @@ class Users:
         user: str | None = None,
         of_members: bool = True,
     ) -> User:
-        """Create a user. The organizations that they are a member of read in their audit of a password.
+        """Create a user. A password is noted in the audit of each organization that the user is a member of.
 
         Args:
             user_id: the same that members, submissions and an identity provider's tokens name.
             password: 12 to 1024 characters; None = they have another way to log in.
-            operator: whether they look after all organizations.
-            rights: an operator's beyond the usual, such as "payload:read".
-            user: who creates them; None = the system.
-            of_members: whether they may get a password where they are a member of an organization: whoever knows it
-                reads there what they may.
+            operator: whether the user operates all organizations.
+            rights: an operator's rights beyond the usual, for example "payload:read".
+            user: who creates the user; None = the system.
+            of_members: whether a member of an organization may get a password: anyone who knows it reads what the
+                member may read.
 
         Raises:
             PermissionDenied: `user` lacks the right, or the user is such a member.
@@ -65,7 +65,7 @@ class Users:
 
         def work(connection: Connection) -> tuple[User, Told]:
             if credentials.find_user(connection, user_id) is not None:
-                raise UserExists(f"There is a user {user_id} already; change them instead.")
+                raise UserExists(f"There is a user {user_id} already; change that user instead.")
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user_id, user, of_members=of_members)
@@ -82,7 +82,7 @@ class Users:
         return tuple(map(_user_of, self._database.read(credentials.all_users, of=EVERYONE)))
 
     def get(self, user_id: str) -> User:
-        """Return one user. Raises `ConfigurationError`: there is none of this id."""
+        """Return one user. Raises `ConfigurationError`: no user has this id."""
         storable(user_id=user_id)
         return self._database.read(lambda connection: _found_user(connection, user_id), of=EVERYONE)
 
@@ -99,21 +99,22 @@ class Users:
     ) -> User:
         """Change what is given; the rest stays. A new password and disabling end the user's sessions.
 
-        Disabling also revokes their tokens and what was made with them, for others, too; enabling gives none back.
+        Disabling also revokes the user's tokens, and all tokens that were made with these. Enabling restores none of
+        them.
 
         Args:
             of_members: as for `create`.
 
         Raises:
             ConfigurationError: there is no such user, or a value is wrong.
-            PermissionDenied: they are a member of an organization, and may not get a password.
+            PermissionDenied: the user is a member of an organization, and may not get a password.
         """
         storable(user_id=user_id)
         kept = hashed(password) if password is not None else None
         actor = Actor(user, Right.MEMBERS_CHANGE)
 
         def work(connection: Connection) -> User:
-            # Locked before anybody is asked: another may change them meanwhile and so take the rights of `user`.
+            # Locked before rights are checked: a concurrent change of this user may take away the rights of `user`.
             before = _user_of(_there(credentials.lock_user_to_change(connection, user_id), user_id))
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
@@ -141,10 +142,10 @@ class Users:
         return self._database.write(work, of=EVERYONE)
 
     def delete(self, user_id: str, *, user: str | None = None) -> bool:
-        """Delete a user and their sessions, and revoke their tokens and what was made with them. False: there was none.
+        """Delete a user with their sessions, and revoke their tokens. Return False if there is no such user.
 
-        Tokens of organizations, too. Memberships of the same id stay. Whoever is not to come in by an identity provider
-        either is disabled instead.
+        Tokens for organizations, and tokens that were made with these tokens, are revoked, too. Memberships of the same
+        id stay. To keep a user out who logs in by an identity provider, disable the user instead.
         """
         storable(user_id=user_id)
 
@@ -159,10 +160,10 @@ class Users:
         return Actor(user, Right.MEMBERS_CHANGE).change(self._database, "users.delete", work)
 
     def log_in(self, user_id: str, password: str) -> str:
-        """Check a password and open a session; returns its secret, which is not kept.
+        """Check a password, open a session and return its secret. Only the secret's hash is stored.
 
         Raises:
-            PermissionDenied: user and password do not belong together; which of them is wrong nobody is told.
+            PermissionDenied: user and password do not match. The error does not say which of the two is wrong.
         """
 
         def work(connection: Connection, found: AnyRow, now: datetime) -> str:
@@ -172,7 +173,7 @@ class Users:
         return self._by_password(user_id, password, work)
 
     def _by_password(self, user_id: str, password: str, work: Callable[[Connection, AnyRow, datetime], str]) -> str:
-        """Return what `work` gives for a user who has proved their password, and is not disabled."""
+        """Return what `work` returns, for an enabled user whose password is right."""
         row = (
             self._database.read(lambda c: credentials.find_user(c, user_id), of=EVERYONE)
             if USER_IDS.fits(user_id)
@@ -181,12 +182,12 @@ class Users:
         is_right = fits(row.password_hash if row is not None else None, password)
 
         def proved(connection: Connection) -> str | None:
-            # Read again: the password may have been changed, or the user disabled, while this one was being checked.
+            # Read again: the password may have changed, or the user may have been disabled, during the check.
             found = credentials.lock_user_to_change(connection, user_id) if row is not None else None
             now = self._database.clock.now(connection)
             same = found is not None and row is not None and found.password_hash == row.password_hash
             if found is None or not same or found.disabled_at is not None or not is_right:
-                # What is no user's id is not told: somebody may have typed their password there.
+                # An unknown id is not logged: people sometimes type their password into the field for the user.
                 audit.record(connection, now, None, SYSTEM, "users.log_in_refused", row.id if row else _NOBODY)
                 return None
             return work(connection, found, now)
@@ -197,16 +198,16 @@ class Users:
         return given
 
     def change_password(self, user_id: str, current: str, new: str) -> str:
-        """Change one's own password, which ends all of one's sessions; returns the secret of a new one.
+        """Change a user's own password, end all of their sessions, and return the secret of a new session.
 
-        The organizations that they are a member of read in their audit that there is a new password.
+        The new password is noted in the audit of each organization that the user is a member of.
 
         Args:
             new: 12 to 1024 characters.
 
         Raises:
             ConfigurationError: the new password is too short or too long.
-            PermissionDenied: the current one is wrong.
+            PermissionDenied: the current password is wrong.
         """
         kept = hashed(new)
 
@@ -220,10 +221,10 @@ class Users:
         return self._by_password(user_id, current, work)
 
     def link(self, user_id: str, *, user: str | None = None) -> str:
-        """Return a secret to be exchanged for a session, once, within ten minutes.
+        """Return the secret of a link, to be exchanged for a session once, within ten minutes.
 
         Args:
-            user: who asks for it; None = the system.
+            user: who asks for the link; None = the system.
 
         Raises:
             ConfigurationError: there is no such user.
@@ -261,7 +262,7 @@ class Users:
         self._database.write(lambda connection: credentials.end_session(connection, hash_of(secret)), of=EVERYONE)
 
     def principal(self, secret: str) -> Principal | None:
-        """Return whose session this is; None if it is none, or has ended."""
+        """Return the principal of a session; None if there is no such session, or it has ended."""
 
         def look(connection: Connection) -> AnyRow | None:
             return credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
@@ -270,11 +271,11 @@ class Users:
         return of_session(row) if row is not None else None
 
     def identified(self, user_id: str, *, until: datetime | None = None, as_operator: bool = False) -> Principal | None:
-        """Return the principal that an identity provider has proved `user_id` to be; None if they are disabled here.
+        """Return the principal for a user whom an identity provider authenticated; None if the user is disabled here.
 
         Args:
             until: when the proof ends.
-            as_operator: whether the provider's word is enough to be an operator, if `user_id` is one.
+            as_operator: whether this proof is enough to act as an operator, if `user_id` is one.
         """
         kind = CredentialKind.OPERATOR_JWT if as_operator else CredentialKind.JWT
         row = self._database.look(lambda connection: credentials.find_user(connection, user_id), of=EVERYONE)
@@ -290,12 +291,12 @@ def _opened(connection: Connection, now: datetime, user: str, length: timedelta,
 
 
 def hash_of(secret: str) -> str:
-    """Return what is kept of a secret of 256 random bits, in hex."""
+    """Return the hash under which a secret of 256 random bits is stored, in hex."""
     return sha256(secret.encode(errors="replace")).hexdigest()
 
 
 def of_session(row: AnyRow) -> Principal | None:
-    """Return whom a session's row, with its user's columns, proves; None if it is a link."""
+    """Return the principal of a session's row, which has its user's columns; None if the row is a link."""
     if row.is_link:
         return None
     credential = Credential(CredentialKind.SESSION, row.id)
@@ -303,7 +304,7 @@ def of_session(row: AnyRow) -> Principal | None:
 
 
 def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
-    """Return whom a JWT proves. `user`: the row of that name, if there is one; None: they are disabled here."""
+    """Return the principal of a JWT; None if the user is disabled here. `user`: the user's row, if there is one."""
     if user is not None and user.disabled_at is not None:
         return None
     may_operate = credential.kind is CredentialKind.OPERATOR_JWT
@@ -312,7 +313,7 @@ def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
 
 
 def _tell_organizations(connection: Connection, now: datetime, user: str, by: str | None, *, of_members: bool) -> None:
-    """Write into the audit of each organization of a user that they were given a password, or refuse it."""
+    """Write into the audit of each organization of a user that the user got a password, or refuse the password."""
     for membership in organizations.memberships_of(connection, user):
         if not of_members:
             raise PermissionDenied(
@@ -323,9 +324,9 @@ def _tell_organizations(connection: Connection, now: datetime, user: str, by: st
 
 
 def _needed(rights: Iterable[str], kept: str | None, *, of_members: bool) -> set[Right]:
-    """Return what an operator needs to give these.
+    """Return the rights that an operator needs to grant these rights.
 
-    Nobody gives rights that they lack, nor comes in as somebody with them.
+    Nobody may grant rights that they lack, nor set the password of a user who has such rights.
     """
     return {*rights_of(rights), *({Right.PAYLOAD_READ} if kept and of_members else ())}
 
@@ -336,14 +337,14 @@ def _found_user(connection: Connection, user: str) -> User:
 
 
 def _there(row: AnyRow | None, user: str) -> AnyRow:
-    """Return the row, which has to be there. Raises `ConfigurationError`: it is not."""
+    """Return the row. Raises `ConfigurationError`: there is none."""
     if row is None:
-        raise remedied(ConfigurationError(f"There is no user {user}; create them."), f"fl.users.create({user!r})")
+        raise remedied(ConfigurationError(f"There is no user {user}; create that user."), f"fl.users.create({user!r})")
     return row
 
 
 def _user_of(row: AnyRow) -> User:
-    """Return a user as users are shown."""
+    """Return the public value of a user's row."""
     return User(
         id=row.id,
         has_password=row.password_hash is not None,
@@ -355,19 +356,19 @@ def _user_of(row: AnyRow) -> User:
 
 
 def _with_password(kept: str | None) -> dict[str, bool]:
-    """Say that there is a new password, and never which."""
+    """Return what the audit says of a new password: that there is one, never the password itself."""
     return {"password": True} if kept is not None else {}
 
 
 def _told(user: User) -> dict[str, object]:
-    """Return what the audit is told of a user."""
+    """Return what the audit records of a user."""
     return {"operator": user.is_operator, "rights": user.rights, "disabled": user.disabled_at is not None}
 
 
 def _operator_rights_of(names: Iterable[str], *, operator: bool) -> list[str]:
-    """Return rights of an operator beyond the usual.
+    """Return an operator's rights beyond the usual.
 
-    Raises `ConfigurationError`: one is no right, or they are no operator.
+    Raises `ConfigurationError`: a name is no right, or the user is no operator.
     """
     rights = sorted(rights_of(names))
     if rights and not operator:

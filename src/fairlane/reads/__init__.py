@@ -1,4 +1,4 @@
-"""The one read service behind API, CLI, dashboard and metrics. It changes nothing and decides no rights.
+"""The read service behind the API, CLI, dashboard and metrics. It changes nothing and checks no rights.
 
-SQL is in `store.statements`; what a read means is in `domain`.
+SQL is in `store.statements`. The meaning of what is read is in `domain`.
 """

@@ -1,4 +1,4 @@
-"""`Charts`: numbers over time, for the pages that people watch. What they cost is bounded, whatever there is."""
+"""`Charts`: numbers over time for the dashboard. Their cost is bounded, however many jobs there are."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,11 @@ from fairlane.store.statements.lanes import InLine
 from fairlane.store.transaction import Database
 from fairlane.tenancy.tenants import Tenants
 
-COUNTED: Final = 10_000  # in each step, in each lane, and no further
+COUNTED: Final = 10_000  # the highest count of a step or a lane
 _MOST_STEPS: Final = 240
 _SAMPLED: Final = 5_000  # jobs for a whole timeline
-_SCARCE: Final = 0.5  # of the slots are taken: some are free between jobs, and some are kept for those with nothing
-_SHOWN: Final = 20  # organizations; the others are the rest
+_SCARCE: Final = 0.5  # of the slots are taken: some are free between jobs, and some are reserved
+_SHOWN: Final = 20  # organizations; the others are added up
 
 
 class Charts:
@@ -48,15 +48,15 @@ class Charts:
         self._tenants = tenants
 
     def timeline(self, organization: str | None, *, minutes: int = 60, step: int | None = None) -> Timeline:
-        """Return what came in, started and ended, in steps.
+        """Return the jobs that were submitted, started and ended in each step.
 
-        A million jobs cost no more than ten thousand: ends are counted by workers anyway, submissions are counted by
-        the primary key to 10,000 a step, and seconds are told by a sample of 5,000 jobs that ended last.
+        A million jobs cost no more than ten thousand. Workers count the ended jobs. Submissions are counted by the
+        primary key up to 10,000 a step. Durations come from a sample of the 5,000 jobs that ended last.
 
         Args:
-            organization: whose; None = all organizations', for operators: of these, only what ended is told.
+            organization: of the jobs; None = all organizations, for operators, and then only jobs that ended.
             minutes: how far back, 1 to 1440.
-            step: how many minutes a step has; there are at most 240 steps. None = the shortest that fits.
+            step: the minutes of a step; there are at most 240 steps. None = the shortest step that fits.
 
         Raises:
             InvalidParameters, OrganizationNotFound
@@ -75,7 +75,7 @@ class Charts:
         return self._tenants.read(read, of=organization if organization is not None else EVERYONE)
 
     def shares(self, *, minutes: int = 60) -> Shares:
-        """Return which organizations use the workers, by minute, and who waits now. For operators.
+        """Return which organizations use the workers, by minute, and which wait now. For operators.
 
         Raises:
             InvalidParameters
@@ -122,7 +122,7 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
 
 
 def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, OrganizationLoad]:
-    """Return what each organization has at work and in line."""
+    """Count the running and the waiting jobs of each organization."""
     at_work = lanes.running(connection)
     running: Counter[str] = Counter()
     for (_, organization), size in at_work.items():
@@ -151,7 +151,7 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
 def _held(
     connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[tuple[str, str], int]
 ) -> Counter[Lane]:
-    """Count the jobs of each lane that wait for nobody else: paused, at a limit, or held by a breaker."""
+    """Count the jobs of each lane that wait for no other organization: paused, limited, or held by a breaker."""
     ready = Counter({one.lane: one.size for one in lines})
     held = numbers.held(
         connection, clock, numbers.LiveJobs(ready=ready), running, organizations.running_limits(connection)
@@ -166,9 +166,9 @@ def _held(
 
 
 def _taken(connection: Connection, clock: Clock, lines: Sequence[InLine]) -> dict[Lane, float]:
-    """Return which part of the slots that a lane's jobs could have is taken, by whomever.
+    """Return which share of the slots that could run a lane's jobs is taken.
 
-    Those that no worker serves are not among them.
+    Lanes that no worker serves are omitted.
     """
     alive, lacking = numbers.workers_of(connection, clock), numbers.lacking_keys(connection, clock)
     serving = {
@@ -193,7 +193,7 @@ def _share(name: str, now: OrganizationLoad, counts: Mapping[tuple[str, datetime
 def _rest(
     connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, OrganizationLoad]
 ) -> Share:
-    """Return all organizations that are not shown, together."""
+    """Return the sum of all organizations that are not shown."""
     names = {one.organization for one in shown}
     totals = steps.ends_of_all(connection, grid)
     ended, seconds = [], []

@@ -1,4 +1,4 @@
-"""Gathers what `domain.explain` reasons about."""
+"""Gather what `domain.explain` needs to explain a job."""
 
 import json
 from collections.abc import Iterator
@@ -44,12 +44,12 @@ from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
 from fairlane.tenancy.directory import Standing, memberships, standings
 
-_GENERATIONS: Final = 5  # looked at above a dead letter's parent, a query for each
+_GENERATIONS: Final = 5  # searched above a dead letter's parent, with a query for each
 
 
 @dataclass(frozen=True, slots=True)
 class HostAnswer:
-    """What the host's directory says of the organization. `standing` None: it has none of that id."""
+    """An answer of the host's directory about the organization. `standing` None: no organization has this id."""
 
     standing: Standing | None = None
     is_away: bool = False
@@ -69,7 +69,7 @@ def explain_job(
 
     Args:
         host: None = Fairlane keeps the organizations itself.
-        with_errors: whether to quote what its handler said of errors.
+        with_errors: whether to quote the texts of its handler's errors.
 
     Raises:
         JobNotFound
@@ -92,7 +92,7 @@ def explain_job(
 
 
 def _unlogged(job: Job) -> LogEntry:
-    """Return what stands for the last move of a job of which the newest entries of its log tell of none."""
+    """Return a stand-in for a job's last transition, where the newest entries of its log have none."""
     said = "its log does not say why"
     return LogEntry(0, None, job.status, job.created_at, "unknown", said, job.attempt, None, None)
 
@@ -110,7 +110,7 @@ def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) 
 
 
 def _to_retry(connection: Connection, organization: str, fallen: AnyRow) -> ParentJob | None:
-    """Return the dead letter that can be retried: this one, or one up from it. None: there is none within the bound."""
+    """Return the dead letter that can be retried: this one or one above it; None if there is none within the bound."""
     for _ in range(_GENERATIONS):
         above = dead_letters.culprit(connection, organization, fallen.id)
         if above is None or above.status != JobStatus.DEAD_LETTER:
@@ -177,7 +177,7 @@ def _may_submit(connection: Connection, row: AnyRow) -> bool:
 
 def _status(standing: Standing | None, host: HostAnswer | None) -> OrganizationStatus | None:
     if host is not None and standing is None and not host.is_away:
-        return OrganizationStatus.DELETED  # so a worker will take it
+        return OrganizationStatus.DELETED  # a worker will treat it as deleted
     return standing.status if standing is not None else None
 
 
@@ -207,7 +207,7 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
 
 
 def _live_workers(connection: Connection, clock: Clock, job: Job) -> tuple[LiveWorker, ...]:
-    """Return the live workers, as they stand to the job."""
+    """Return the live workers, with what matters for the job."""
     running, lacking = metrics.running_by_worker(connection), workers.lacking_key_of(connection, job.organization)
     return tuple(
         live_worker(row, running[row.id], lacks_key=row.id in lacking) for row in workers.all_workers(connection, clock)
@@ -215,7 +215,7 @@ def _live_workers(connection: Connection, clock: Clock, job: Job) -> tuple[LiveW
 
 
 def live_worker(row: AnyRow, running: int = 0, *, lacks_key: bool) -> LiveWorker:
-    """Return a live worker, as it stands to an organization."""
+    """Return a live worker, with what matters for an organization."""
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,

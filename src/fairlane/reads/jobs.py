@@ -1,4 +1,4 @@
-"""The filter of a list, checked and put into the store's terms; a page of it, its counts and its ids."""
+"""Filters of job lists: their checks, their translation for the store, and the pages and counts of matching jobs."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -25,23 +25,23 @@ from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 
-# Totals are counted no further.
+# Totals are counted up to this number.
 TOTAL_CAP: Final = 10_000
-# Words are looked for no further back: a search through all of a large organization would take minutes.
+# Words are searched in this many of the newest jobs: a search through all jobs of a large organization takes minutes.
 SEARCHED_NEWEST: Final = 10_000
-# Jobs with a label that are found by it, and then looked at one by one.
+# Up to so many jobs are found by their label, and then looked up one by one.
 _FEW: Final = 2_000
-# Jobs of a type, user and queue whose statuses are looked up one by one, instead of looking through the statuses.
+# Up to so many jobs of a type, user and queue have their statuses looked up one by one, instead of a scan by status.
 _LOOKED_UP: Final = 1_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
-# As many as people are shown of an id, and no fewer: a word of hex digits is the end of some id, sooner or later.
+# People see this many digits of an id. Fewer would not do: any short word of hex digits is the end of some id.
 _ID_END: Final = 8
 _EVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Filters(TypedDict, total=False):
-    """Which jobs, as `Reads.list` says; what is left out may be anything."""
+    """The filters of `Reads.list`. An omitted filter matches every job."""
 
     status: str | Iterable[str] | None
     job_type: str | None
@@ -57,10 +57,10 @@ class Filters(TypedDict, total=False):
 
 
 def wanted_of(**filters: Unpack[Filters]) -> WantedJobs:
-    """Return what is asked for, but for the text and the time: those are `narrowed` by what is there and by the clock.
+    """Return the filter for the store, without the text and the time, which `narrowed` adds in a transaction.
 
     Raises:
-        InvalidParameters: a filter that makes no sense; the message says which.
+        InvalidParameters: a filter makes no sense; the message says which.
     """
     unknown = filters.keys() - Filters.__annotations__.keys()
     if unknown:
@@ -96,10 +96,10 @@ def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetim
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Return names and values that a job must all have.
+    """Return the names and values of all labels that a job must have.
 
     Raises:
-        InvalidParameters: it is neither one of them nor a mapping of several, or the mapping is empty.
+        InvalidParameters: `label` is neither a pair nor a mapping, or the mapping is empty.
     """
     match label:
         case None:
@@ -112,16 +112,16 @@ def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[
             return tuple(label.items())
         case _:
             raise InvalidParameters(
-                f"label must be a name and its value, such as ('sample', '42'), or a mapping of several, "
+                f"label must be a name and its value, like ('sample', '42'), or a mapping of several, "
                 f"not {label!r:.80}."
             )
 
 
 def check(wanted: WantedJobs) -> None:
-    """Refuse what no database can compare with.
+    """Refuse values that a database can't compare with.
 
     Raises:
-        InvalidParameters: a text that nothing is stored under, or a moment without a time zone or far away.
+        InvalidParameters: a text can't be stored, or a moment has no time zone or is too far away.
     """
     storable(job_type=wanted.job_type, user=wanted.user, queue=wanted.queue, fingerprint=wanted.fingerprint)
     for pair in wanted.labels:
@@ -139,7 +139,7 @@ def search_of(text: str | None) -> str | None:
     """Return the text to search for; None if there is none.
 
     Raises:
-        InvalidParameters: it is too long, or no stored text can hold it.
+        InvalidParameters: the text is too long, or can't be stored.
     """
     storable(text=text)
     if text is None or not text.strip():
@@ -152,9 +152,9 @@ def search_of(text: str | None) -> str | None:
 def narrowed(
     connection: Connection, clock: Clock, organization: str, wanted: WantedJobs, search: str | None
 ) -> WantedJobs:
-    """Return the same with a search, if there is one, the time, and what is found by its labels or else.
+    """Return the filter with the search, the time, and the ids found by its labels or other indexes.
 
-    The transaction plans for its values.
+    From here on, PostgreSQL plans the transaction's statements for their values.
     """
     engine_of(connection).plan_for_values(connection)
     if wanted.retry_after is not None:
@@ -170,8 +170,8 @@ def narrowed(
 def narrow(connection: Connection, organization: str, search: str) -> WantedJobs:
     """Return a search as ids or words.
 
-    Hex digits are the beginning of an id if any of the organization's begins so, or, from eight on, the end of one, as
-    lists show it; else they are a word: "feed" and "decade" are hex digits, too.
+    Hex digits are the beginning of an id if an id of the organization begins with them. Eight or more digits may also
+    be the end of an id, which lists show. Otherwise they are a word: "feed" and "decade" are hex digits, too.
     """
     ids = id_range(search)
     if ids is not None and rows.has_id_in(connection, organization, ids):
@@ -184,7 +184,7 @@ def narrow(connection: Connection, organization: str, search: str) -> WantedJobs
 
 
 def id_range(prefix: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id that begin with these hex digits; None if they are none.
+    """Return the first and the last id that begin with these hex digits; None if the text has other characters.
 
     Dashes may stand among the digits.
     """
@@ -205,8 +205,8 @@ def page_of(
     oldest_first: bool,
     with_parameters: bool,
 ) -> Page[Job]:
-    """Return a page of what is wanted, and how many there are."""
-    # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
+    """Return a page of the wanted jobs, and their total."""
+    # One job more than the limit says that there is another page; one more than the cap says that the cap was reached.
     items = job_list.page(
         connection,
         organization,
@@ -230,9 +230,9 @@ def page_of(
 
 
 class Matching:
-    """Counts and ids of jobs that fit.
+    """Counts and ids of jobs that match a filter.
 
-    A filter that makes no sense is an `InvalidParameters`; for an unknown organization `counts` and `known` raise
+    A filter that makes no sense raises `InvalidParameters`. For an unknown organization `counts` and `known` raise
     `OrganizationNotFound`.
     """
 
@@ -241,14 +241,14 @@ class Matching:
         self._tenants = tenants
 
     def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
-        """Count how many there are in each status, or in those asked for.
+        """Count matching jobs in each status, or in the given statuses.
 
-        Each is counted to 10,000 and no further, so that it costs the same whatever there is. Of dead letters that
-        a retry takes there may be more where more than 10,000 fit, though most of these follow a parent.
+        Each count stops at 10,000, which bounds its cost. If more than 10,000 dead letters match, a retry may take more
+        of them than the count says, as most may follow a parent.
 
         Args:
-            undecided: dead letters alone, as a retry takes them: none that somebody has decided about, and none that
-                follows a parent, which is a dead letter itself.
+            undecided: only dead letters that a retry takes: without a decision, and without a parent that is a dead
+                letter itself.
         """
 
         def read(connection: Connection, wanted: WantedJobs) -> JobCounts:
@@ -258,13 +258,13 @@ class Matching:
         return self._read(organization, filters, read)
 
     def resolved(self, organization: str, **filters: Unpack[Filters]) -> WantedJobs:
-        """Return what is asked for, with a text as what it stands for now: a part of an id, or a word."""
+        """Return the filter for the store, with a text resolved to part of an id or a word."""
         return self._read(organization, filters, lambda _, wanted: wanted)
 
     def places(
         self, organization: str, wanted: WantedJobs, *, before: Place | None = None, limit: int = 1000
     ) -> tuple[Place, ...]:
-        """Return where the jobs stand that were `resolved`, newest first, from just after `before`."""
+        """Return the places of the jobs that match a `resolved` filter, newest first, from just after `before`."""
 
         def read(connection: Connection) -> tuple[Place, ...]:
             engine_of(connection).plan_for_values(connection)
@@ -273,7 +273,7 @@ class Matching:
         return self._database.read(read, of=organization)
 
     def known(self, organization: str, ids: Collection[UUID]) -> set[UUID]:
-        """Return those of the ids that the organization's jobs have; the database is asked once."""
+        """Return those of the ids that are jobs of the organization, by one query."""
         return self._tenants.read(lambda connection: rows.known(connection, organization, ids), of=organization)
 
     def _read(self, organization: str, filters: Filters, read: Callable[[Connection, WantedJobs], T]) -> T:
@@ -288,7 +288,7 @@ class Matching:
 
 
 def _to_retry(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
-    """Count the wanted jobs that a retry takes: of the first beyond the cap those that nobody else takes with them."""
+    """Count the wanted jobs that a retry takes, without those that are retried with their parents."""
     letters = frozenset({JobStatus.DEAD_LETTER})
     wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
     fitting, size = 0, 0
@@ -302,10 +302,10 @@ def _to_retry(connection: Connection, organization: str, wanted: WantedJobs, *, 
 
 
 def _counts(connection: Connection, organization: str, wanted: WantedJobs, *, cap: int) -> JobCounts:
-    """Count how many of the wanted jobs rest in each status, each counted to the cap and no further.
+    """Count the wanted jobs in each status, each up to the cap.
 
-    By a probe of an index for each status. Of words and of several labels no index knows the status, and few jobs are
-    looked up one by one: where few fit, one look finds all of them.
+    Each status takes a probe of an index. No index has the status with words or with several labels. Then, and where
+    few jobs match, one query finds all of them.
     """
     asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
     is_looked_for = any((len(wanted.labels) > 1, wanted.words is not None, wanted.id_end is not None, wanted.are_few))

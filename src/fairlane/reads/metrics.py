@@ -1,4 +1,4 @@
-"""Gathers the numbers of `domain.metrics`."""
+"""Gather the numbers of `domain.metrics`."""
 
 import json
 from collections import Counter, defaultdict
@@ -36,12 +36,12 @@ from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
-_CELLS: Final = 500  # in which jobs are sampled, however many job types of however many organizations there are
+_CELLS: Final = 500  # sampled pairs of job type and organization, however many pairs there are
 _SAMPLED: Final = 2_000  # jobs
 
 
 def metrics_of(connection: Connection, clock: Clock, organization: str | None, minutes: int) -> Metrics:
-    """Return the numbers of an organization; None = of all, for operators."""
+    """Return the numbers of an organization; None = of all organizations, for operators."""
     engine_of(connection).plan_for_values(connection)
     ready = statements.ready_by_priority(connection, organization)
     depth = {PRIORITY_OF_RANK[row.priority]: row.size for row in ready}
@@ -49,7 +49,7 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None, m
     return Metrics(
         jobs_by_status=by_status(connection, organization),
         queue_depth_by_priority={priority: depth.get(priority, 0) for priority in Priority},
-        # A clock that was set back makes no job wait for less than no time.
+        # If the clock was set back, no wait is negative.
         oldest_queued_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else None,
         dead_letter_depth=statements.dead_letter_depth(connection, organization),
         workers=len(workers.all_workers(connection, clock)) if organization is None else None,
@@ -58,7 +58,7 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None, m
 
 
 def by_status(connection: Connection, organization: str | None) -> dict[JobStatus, int]:
-    """Count how many jobs rest in each status, zeros too; None = of all organizations."""
+    """Count the jobs in each status, with zeros; None = of all organizations."""
     sizes = statements.jobs_by_status(connection, organization)
     return {status: sizes.get(status, 0) for status in JobStatus if status not in PASSING}
 
@@ -79,7 +79,7 @@ def _recent(connection: Connection, now: datetime, organization: str | None, min
 
 
 def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> tuple[WorkerView, ...]:
-    """Return workers with a valid lease, by name, and how many jobs each runs; also those `lost`, if asked for."""
+    """Return workers with a valid lease, by name, and how many jobs each runs; with `lost`, lost workers, too."""
     sizes = statements.running_by_worker(connection)
     now, lease_now = clock.now(connection), clock.lease_seconds(connection)
     lacking = workers.lacking_keys(connection)
@@ -92,7 +92,7 @@ def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> t
 
 
 def lacking_keys(connection: Connection, clock: Clock) -> dict[str, tuple[str, ...]]:
-    """Return organizations whose key some live worker can't use, each with the names of these workers."""
+    """Return organizations whose key a live worker can't use, each with the names of these workers."""
     lacking = workers.lacking_keys(connection)
     found: dict[str, tuple[str, ...]] = {}
     for row in workers.all_workers(connection, clock):
@@ -125,7 +125,7 @@ def _worker(row: AnyRow, running: int, lacks_keys: int, now: datetime, lease_now
 def running_jobs(
     connection: Connection, organization: str | None, limit: int, opener: Opener
 ) -> tuple[RunningJob, ...]:
-    """Return what runs, the longest-running first."""
+    """Return running jobs, the longest-running first."""
     return tuple(
         RunningJob(
             id=row.id,
@@ -145,7 +145,7 @@ def running_jobs(
 
 
 def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
-    """Return what waits without a worker for it, by queue and type. One that is stopping claims no more."""
+    """Count waiting jobs without a worker for them, by queue and type. A worker that is stopping does not count."""
     alive = [one for one in workers_of(connection, clock) if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
     for row in statements.live_by_lane(connection):
@@ -161,7 +161,7 @@ def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
 
 @dataclass(slots=True)
 class LiveJobs:
-    """How many jobs of each lane are live, by what they wait for."""
+    """The numbers of live jobs of each lane, by what the jobs wait for."""
 
     by_status: defaultdict[JobStatus, Counter[Lane]] = field(default_factory=lambda: defaultdict(Counter))
     ready: Counter[Lane] = field(default_factory=Counter)
@@ -171,11 +171,11 @@ class LiveJobs:
         return bool(self.by_status)
 
     def lanes(self) -> set[Lane]:
-        """Return those that have any."""
+        """Return the lanes that have live jobs."""
         return {lane for sizes in self.by_status.values() for lane in sizes}
 
     def running(self) -> Counter[tuple[str, str]]:
-        """Count what runs, by (job type, organization)."""
+        """Count running jobs by (job type, organization)."""
         found: Counter[tuple[str, str]] = Counter()
         for lane, size in self.by_status[JobStatus.RUNNING].items():
             found[lane.job_type, lane.organization] += size
@@ -183,7 +183,7 @@ class LiveJobs:
 
 
 def live_jobs(connection: Connection, organization: str | None = None, queues: Sequence[str] | None = None) -> LiveJobs:
-    """Count live jobs; None = those of all organizations, or in all queues."""
+    """Count live jobs; None = of all organizations, or in all queues."""
     found = LiveJobs()
     for row in statements.live_by_lane(connection, organization, queues):
         lane = Lane(row.queue, row.organization, row.job_type)
@@ -195,13 +195,13 @@ def live_jobs(connection: Connection, organization: str | None = None, queues: S
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What keeps ready jobs: how many of each lane wait for limits, and what is paused."""
+    """The ready jobs that can't start: how many of each lane wait for limits, and which lanes are paused."""
 
     limited: Mapping[Lane, int]
     paused: Mapping[tuple[str, str], PauseView]
 
     def is_paused(self, lane: Lane) -> bool:
-        """Return True if nothing of the lane starts, as its queue, type or organization is paused."""
+        """Return True if the lane's queue, type or organization is paused."""
         return not self.paused.keys().isdisjoint(pauses_on(lane))
 
 
@@ -212,11 +212,11 @@ def held(
     running_now: Mapping[tuple[str, str], int],
     max_running: Mapping[str, int | None],
 ) -> Held:
-    """Say what keeps these ready jobs.
+    """Return what keeps these ready jobs from starting.
 
     Args:
-        running_now: what runs of all organizations, by (job type, organization).
-        max_running: of the organizations; one that is not among them has no limit of its own.
+        running_now: the running jobs of all organizations, by (job type, organization).
+        max_running: of the organizations; an organization that is missing has no limit of its own.
     """
     limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
     uses = uses_of(connection, clock, limits, running_now)
@@ -224,15 +224,15 @@ def held(
         (row.subject, row.name): PauseView(row.paused_by, row.paused_at, row.reason)
         for row in job_types.paused(connection)
     }
-    # What is paused takes nobody's room.
+    # Paused lanes use no capacity of others.
     startable = Counter({lane: size for lane, size in live.ready.items() if paused.keys().isdisjoint(pauses_on(lane))})
     return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
 
 
 def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode]) -> tuple[QueueView, ...]:
-    """Return queues with live jobs, and paused ones, by name. `holds`: what keeps all jobs of a lane."""
+    """Return queues with live jobs, and paused queues, by name. `holds`: what holds back all jobs of a lane."""
     kept = _holds_by_queue(live, holds)
-    # One that waits for a limit, too, is counted as limited.
+    # A job that also waits for a limit is counted as limited.
     kept_ready = _by_queue({lane: live.ready[lane] - held.limited.get(lane, 0) for lane in holds})
     queued, ready, limited = (
         _by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, held.limited)
@@ -258,12 +258,12 @@ def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode]) ->
 
 
 def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[str, tuple[QueueHold, ...]]:
-    """Return the holds of each queue, the largest first, and of those of one size by name."""
+    """Return the holds of each queue, the largest first, and equal ones by name."""
     queued, running = live.by_status[JobStatus.QUEUED], live.by_status[JobStatus.RUNNING]
     sizes: defaultdict[str, Counter[ReasonCode]] = defaultdict(Counter)
     types: defaultdict[tuple[str, ReasonCode], set[str]] = defaultdict(set)
     for lane, code in holds.items():
-        # Without a live worker nobody takes back what a lost one ran: it waits as well.
+        # Without a live worker nobody rescues the jobs of a lost worker, so these jobs wait, too.
         size = queued[lane] + (running[lane] if code is ReasonCode.NO_WORKER else 0)
         if size:
             sizes[lane.queue][code] += size
@@ -280,7 +280,7 @@ def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[st
 def organization_views(
     connection: Connection, clock: Clock, live: LiveJobs, held: Held
 ) -> tuple[OrganizationView, ...]:
-    """Return organizations with something running or in line, by what runs, then by what is in line."""
+    """Return organizations with running or waiting jobs, by their running jobs, then by their waiting jobs."""
     now = clock.now(connection)
     running, ready, limited, waits = Counter[str](), Counter[str](), Counter[str](), dict[str, float]()
     for found, sizes in ((running, live.by_status[JobStatus.RUNNING]), (ready, live.ready), (limited, held.limited)):

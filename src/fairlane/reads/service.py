@@ -1,4 +1,4 @@
-"""`Reads`: what anybody sees of jobs, read in one place."""
+"""`Reads`: the service through which all interfaces read jobs."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -48,7 +48,7 @@ from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 
-LARGEST_GRAPH: Final = 500  # jobs; more than that nobody overlooks
+LARGEST_GRAPH: Final = 500  # jobs; nobody can survey a larger graph
 _FARTHEST: Final = 100  # edges from the job
 _EDGES: Final = 5000  # read for one level: a parent may have a million children
 
@@ -56,11 +56,11 @@ _EDGES: Final = 5000  # read for one level: a parent may have a million children
 class Reads:
     """Reads of one database, and of the host's directory, if organizations are kept there.
 
-    Whoever asks has checked that the reader may see the organization.
+    The caller has checked that the reader may see the organization.
 
-    Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
-    is a `JobNotFound`: unknown and foreign ids look alike. What is neither UUID nor text is an `InvalidParameters`.
-    Every read of one organization raises `OrganizationNotFound` if there is no such organization.
+    Every method raises `StorageUnavailable` if the database does not answer. A method about a job raises `JobNotFound`
+    if the organization has no such job: unknown and foreign ids look alike. An id that is neither UUID nor text raises
+    `InvalidParameters`. Every read of one organization raises `OrganizationNotFound` if there is no such organization.
     """
 
     def __init__(self, database: Database, host: Directory | None = None, keyring: Keyring | None = None) -> None:
@@ -76,7 +76,7 @@ class Reads:
         """Return a job. Raises `JobNotFound`.
 
         Args:
-            with_parameters: False: they are not read, and the job has none.
+            with_parameters: False = the parameters are not read, and the job has none.
         """
         key = job_id_of(job, organization)
         found = self._tenants.read(
@@ -109,27 +109,29 @@ class Reads:
         oldest_first: bool = False,
         with_parameters: bool = True,
     ) -> Page[Job]:
-        """Return jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
+        """Return jobs that match all given filters, newest first. The page's `total` counts up to 10,000.
 
         Args:
-            status: one or several; an empty list is refused, as it could mean either none or all.
-            user: who submitted it.
-            label: a name and its value, or several in a mapping, all of which it must have.
-            created_after, created_before: from the one on, up to but without the other; with time zones.
-            waiting_for: "retry": queued jobs whose next attempt has a time that has not come; `status`, if given, has
-                "queued" among it.
-            text: the beginning of an id, in hex digits; or, among the newest 10,000 jobs (`searched_newest` says so),
-                eight or more digits of its end, or anything within the job type or the error. Case is ignored; that of
-                letters beyond ASCII on PostgreSQL only, and not in a database of the locale C.
+            status: one or several. An empty list is refused, because it could mean none or all.
+            user: who submitted the job.
+            label: a name and its value, or a mapping of several. The job must have them all.
+            created_after, created_before: the first moment, included, and the last, excluded; with time zones.
+            waiting_for: "retry" = queued jobs whose next attempt is due later. `status`, if given, must include
+                "queued".
+            text: the beginning of an id, in hex digits. Or, among the newest 10,000 jobs (`searched_newest` says so),
+                eight or more digits of the end of an id, or any part of the job type or the error. Case is ignored;
+                beyond ASCII only on PostgreSQL, and not in a database of the locale C.
             limit: 1 to 1000.
-            cursor: the page before's `next_cursor`.
-            in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
-            fingerprint: dead letters with this error that nobody has decided about.
-            oldest_first: instead.
-            with_parameters: False: they are not read, and the jobs have none. Each may have megabytes of them.
+            cursor: the `next_cursor` of the page before.
+            in_errors: whether `text` is searched in errors, too. A reader who may not see errors would learn them by
+                searches.
+            fingerprint: undecided dead letters with this error.
+            oldest_first: oldest first instead of newest first.
+            with_parameters: False = the parameters, which may be megabytes for each job, are not read, and the jobs
+                have none.
 
         Raises:
-            InvalidParameters: a filter that makes no sense; the message says which.
+            InvalidParameters: a filter makes no sense; the message says which.
         """
         require_organization(organization)
         limit = page_size(limit)
@@ -181,7 +183,7 @@ class Reads:
         return int(last.sequence) if last is not None else 0
 
     def log_lines(self, job: JobOrId, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
-        """Return what the handler wrote with `ctx.log`, oldest first.
+        """Return the lines that the handler wrote with `ctx.log`, oldest first.
 
         Args:
             after: how many lines the reader has already.
@@ -204,11 +206,11 @@ class Reads:
         """Say why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
 
         Args:
-            with_errors: whether to quote what its handler said of errors.
+            with_errors: whether to quote the texts of its handler's errors.
         """
         key = job_id_of(job, organization)
         self._of_job(key, organization, lambda *_: None)
-        # What else is in the way is others' as well: the jobs of a type with one limit for all, for one.
+        # Jobs of other organizations count, too: for example where a job type has one limit for all organizations.
         clock, host = self._database.clock, self._ask_host(organization)
         return self._database.read(
             lambda connection: explain_job(
@@ -224,7 +226,7 @@ class Reads:
         )
 
     def graph(self, job: JobOrId, organization: str) -> Graph:
-        """Return the jobs around a job that it depends on or that depend on it, the nearest first, 500 at most.
+        """Return the jobs that a job depends on and the jobs that depend on it, nearest first, 500 at most.
 
         Raises:
             JobNotFound
@@ -232,9 +234,9 @@ class Reads:
         return self._of_job(job, organization, _graph_of)
 
     def result(self, job: JobOrId, organization: str) -> Result:
-        """Return what the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
+        """Return the handler's return value (None: nothing, or not yet), and the list of the job's artifacts.
 
-        The caller has checked that the organization is not suspended, which locks results (R5).
+        The caller has checked that the organization is not suspended: a suspension locks results (R5).
 
         Raises:
             JobNotFound
@@ -253,10 +255,10 @@ class Reads:
     def artifacts(
         self, job: JobOrId, organization: str, *, names: Iterable[str] | None = None, limit: int | None = None
     ) -> tuple[Artifact, ...]:
-        """Return what is known of the job's artifacts, without reading its value. The caller checks as for `result`.
+        """Return the list of the job's artifacts, without reading its value. The caller checks as for `result`.
 
         Args:
-            names: only those of these names; None = all.
+            names: only artifacts of these names; None = all.
             limit: how many at most, the first by name; None = all.
 
         Raises:
@@ -265,7 +267,7 @@ class Reads:
         return self._of_job(job, organization, partial(_artifacts, names=names, limit=limit))
 
     def metrics(self, organization: str | None = None, *, minutes: int = 60) -> Metrics:
-        """Return counts and ages, and how jobs went within the last `minutes`; None = over all, for operators.
+        """Return counts and ages, and the outcomes of the last `minutes`; None = of all organizations, for operators.
 
         Raises:
             InvalidParameters: `minutes` is not 1 to 1440.
@@ -277,7 +279,7 @@ class Reads:
         )
 
     def by_status(self, organization: str | None = None) -> Mapping[JobStatus, int]:
-        """Count how many jobs rest in each status; None = over all organizations, for operators."""
+        """Count the jobs in each status; None = of all organizations, for operators."""
         return self._tenants.read(lambda c: numbers.by_status(c, organization), of=_scope(organization))
 
     def live_jobs(self) -> numbers.LiveJobs:
@@ -285,20 +287,20 @@ class Reads:
         return self._database.read(numbers.live_jobs, of=EVERYONE)
 
     def workers(self, *, lost: bool = False) -> tuple[WorkerView, ...]:
-        """Return live workers, by name; with those that are `lost`, until their jobs were taken back. For operators."""
+        """Return live workers by name; also `lost` workers, until their jobs were rescued. For operators."""
         return self._database.read(lambda c: numbers.workers_of(c, self._database.clock, lost=lost), of=EVERYONE)
 
     def lacking_keys(self) -> Mapping[str, tuple[str, ...]]:
-        """Return organizations whose key some live worker can't use, each with these workers' names. For operators.
+        """Return organizations whose key a live worker can't use, each with these workers' names. For operators.
 
-        A worker finds out when it comes to a job that is sealed, and says so with its next heartbeat.
+        A worker finds out when it claims an encrypted job, and reports it with its next heartbeat.
         """
         return self._database.read(
             lambda connection: numbers.lacking_keys(connection, self._database.clock), of=EVERYONE
         )
 
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
-        """Return what runs, the longest-running first; None = in all organizations, for operators."""
+        """Return running jobs, the longest-running first; None = of all organizations, for operators."""
         return self._tenants.read(
             lambda connection: numbers.running_jobs(connection, organization, limit, self._keyring.shown(connection)),
             of=_scope(organization),
@@ -307,20 +309,21 @@ class Reads:
     def queues(
         self, organization: str | None = None, *, after: str | None = None, limit: int | None = None
     ) -> tuple[QueueView, ...]:
-        """Return queues with live jobs of the organization, by name; None = of all, and paused ones, for operators.
+        """Return queues with live jobs of the organization, by name; None = of all, and paused queues, for operators.
 
-        While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
+        While the host's directory does not answer, organizations' own limits are unknown and do not count.
 
         Args:
-            after: only queues behind this one.
-            limit: how many at most; None = all. Then a limit on what runs is looked at for these queues alone.
+            after: only queues whose names come after this one.
+            limit: how many at most; None = all. With a limit, limits on running jobs are read for these queues only.
         """
         clock = self._database.clock
 
         names: list[str] | None = None
 
         def look(connection: Connection) -> numbers.LiveJobs:
-            # In one snapshot: a queue that empties in between would be missing, and its page look like the last.
+            # In one snapshot: otherwise a queue that empties in between is missing, and its page looks like the last
+            # page.
             nonlocal names
             if limit is not None:
                 names = statements.queue_names(connection, organization, after, limit)
@@ -335,7 +338,7 @@ class Reads:
             held = numbers.held(connection, clock, live, running, max_running)
             return numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, organization))
 
-        # Limits on a type are all organizations', so what runs of it is everybody's.
+        # A limit on a job type counts the running jobs of all organizations.
         views = self._database.read(read, of=EVERYONE)
         mine = {one.queue: one for one in views}
         if organization is not None:
@@ -343,8 +346,8 @@ class Reads:
         return tuple(mine.values() if names is None else (mine[one] for one in names if one in mine))
 
     def overview(self, limit: int = 1000) -> Overview:
-        """Return queues, organizations, so many running jobs, and workers in one look. For operators."""
-        # Asked before, as the host's own database is none of this transaction's.
+        """Return queues, organizations, at most `limit` running jobs, and workers, from one snapshot. For operators."""
+        # Asked before: the host's own database is not part of this transaction.
         theirs = self._host_limits({lane.organization for lane in self.live_jobs().ready}) if self._host else None
 
         def read(connection: Connection) -> Overview:
@@ -361,7 +364,7 @@ class Reads:
         return self._database.read(read, of=EVERYONE)
 
     def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
-        """Return how far these limits are used now. For operators."""
+        """Return how much of these limits is used now. For operators."""
         clock = self._database.clock
         return self._database.read(
             lambda connection: uses_of(connection, clock, limits, lanes.running(connection)),
@@ -369,13 +372,13 @@ class Reads:
         )
 
     def stranded(self) -> tuple[Stranded, ...]:
-        """Return queued and pending jobs for which there is no live worker, by queue and type. For operators."""
+        """Count queued and pending jobs without a live worker for them, by queue and type. For operators."""
         return self._database.read(
             lambda connection: numbers.stranded_jobs(connection, self._database.clock), of=EVERYONE
         )
 
     def _host_limits(self, ids: Collection[str]) -> Mapping[str, int | None] | None:
-        """Return how many jobs the host lets its organizations run; None if Fairlane keeps the organizations itself."""
+        """Return the host's limits on running jobs, by organization; None if Fairlane keeps the organizations them."""
         if self._host is None:
             return None
         with suppress(FairlaneError):
@@ -391,7 +394,7 @@ class Reads:
             return HostAnswer(is_away=True)
 
     def _of_job(self, job: JobOrId, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
-        """Read what belongs to a job, once it is clear that the organization has it."""
+        """Read something of a job after checking that the organization has the job."""
         key = job_id_of(job, organization)
 
         def work(connection: Connection) -> tuple[T]:
@@ -404,7 +407,7 @@ class Reads:
 
 
 def _graph_of(connection: Connection, organization: str, job: UUID) -> Graph:
-    """Gather the jobs around a job that the organization has, level by level, so that it costs by what is shown."""
+    """Gather the jobs around a job level by level, so that the cost depends only on what is shown."""
     known, edges = {job: None}, dict[Edge, None]()  # in the order in which they were found
     fresh, is_capped = [job], False
     for _ in range(_FARTHEST):

@@ -1,4 +1,4 @@
-"""`Waiting`: what holds back the jobs of a list, read once for all of them; and limits on what runs."""
+"""`Waiting`: reads of what holds back the jobs of a list, and of limits on running jobs."""
 
 from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
@@ -21,10 +21,10 @@ from fairlane.store.transaction import Database
 def limits_of(
     connection: Connection, pairs: Iterable[tuple[str, str]], max_running: Mapping[str, int | None]
 ) -> dict[Subject, Limit]:
-    """Return all that limits these (job type, organization).
+    """Return all limits on these (job type, organization).
 
     Args:
-        max_running: of the organizations; one that is not among them has no limit of its own.
+        max_running: of the organizations; an organization that is missing has no limit of its own.
     """
     own = {name: Options.from_json(options).limit for name, options in connection.execute(job_types.OPTIONS)}
     overrides = running_limits.overrides(connection)
@@ -43,7 +43,7 @@ def limits_of(
 def uses_of(
     connection: Connection, clock: Clock, limits: Mapping[Subject, Limit], running: Mapping[tuple[str, str], int]
 ) -> dict[Subject, LimitUse]:
-    """Return how far these limits are used.
+    """Return how much of these limits is used.
 
     Args:
         running: how many jobs run, by (job type, organization).
@@ -55,20 +55,20 @@ def uses_of(
 
 
 class Waiting:
-    """Reads of what many jobs wait for together."""
+    """Reads of what holds back many jobs, once for all of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def holds(self, organization: str, types: Collection[str]) -> Holds:
-        """Say what holds the organization's jobs of these types back now; nothing is asked of what a host keeps."""
-        # Pauses, limits and workers are everybody's.
+        """Return what holds back the organization's jobs of these types now, without asking the host's directory."""
+        # Pauses, limits and workers belong to all organizations.
         return self._database.read(
             lambda connection: _holds(connection, self._database.clock, organization, types), of=EVERYONE
         )
 
     def missing_workers(self, lanes: Iterable[Lane]) -> dict[Lane, Reason]:
-        """Say for which of these lanes there is no live worker, and what to do. For operators."""
+        """Return which of these lanes have no live worker, and what to do. For operators."""
         clock = self._database.clock
         alive, lacking = self._database.read(
             lambda connection: (workers.all_workers(connection, clock), workers.lacking_keys(connection)), of=EVERYONE
@@ -105,10 +105,10 @@ def holds_on(
     paused: Collection[tuple[str, str]],
     organization: str | None,
 ) -> dict[Lane, ReasonCode]:
-    """Say what holds back all jobs of each of these lanes: a pause, an open breaker, or no worker for them.
+    """Return what holds back all jobs of each of these lanes: a pause, an open breaker, or no worker for them.
 
     Args:
-        organization: whose lanes they are; None = of all, and then of no worker is asked which keys it lacks.
+        organization: of the lanes; None = of all organizations. Then it is not checked which keys a worker lacks.
     """
     if organization is None:
         lacking, resting = frozenset[UUID](), breakers.open_breakers(connection)

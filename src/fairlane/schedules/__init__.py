@@ -1,4 +1,4 @@
 """Schedules: their verbs, their rows, the jobs of their ticks, and the scheduler that every worker runs.
 
-When a tick is due is decided in `domain.schedules`; how its job is checked and submitted is the engine's.
+`domain.schedules` decides when a tick is due. The engine checks and submits the job of a tick.
 """

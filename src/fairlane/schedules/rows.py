@@ -1,4 +1,4 @@
-"""A schedule as it is to be stored, and from its row to what people and the audit are told of it."""
+"""Conversion of a schedule to its row, and of its row to what people and the audit see."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ _SHOWN: Final = 5  # of the next ticks
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDraft:
-    """A schedule that somebody asks for, checked as far as it can be without the database."""
+    """A requested schedule, checked as far as possible without the database."""
 
     organization: str
     name: str
@@ -43,7 +43,7 @@ class ScheduleDraft:
     labels: Mapping[str, str]
 
     def timetable(self, start: datetime) -> Timetable:
-        """Return its ticks; `start` where none is given.
+        """Return its timetable, which begins at `start` if the schedule has no start of its own.
 
         Raises:
             ConfigurationError
@@ -51,7 +51,7 @@ class ScheduleDraft:
         return timetable(cron=self.cron, every=self.every, time_zone=self.time_zone, start=self.start or start)
 
     def submission(self, tick: datetime | None, job_id: UUID, parameters: Mapping[str, Any]) -> Submission:
-        """Return the job of a tick, or one beside them."""
+        """Return the submission for a tick, or for a job beside the ticks (None)."""
         return submission(
             self.organization,
             self.name,
@@ -64,7 +64,7 @@ class ScheduleDraft:
         )
 
     def columns(self, times: Timetable) -> dict[str, Any]:
-        """Return its columns, but for parameters and what it has come to."""
+        """Return its columns, without its parameters and its progress."""
         options = {"priority": self.priority, "queue": self.queue, "labels": dict(self.labels)}
         return {
             "job_type": self.job_type,
@@ -85,13 +85,13 @@ class ScheduleDraft:
         *,
         keeps: bool,
     ) -> Mapping[str, Any]:
-        """Return the parameters with those, or the secrets, that were left out; none of another type's handler.
+        """Return the parameters, with the stored values for what was omitted, unless those are of another job type.
 
         Args:
-            keeps: whether secrets that are `[redacted]` in those given stay as they were.
+            keeps: whether secrets stay as they were where the given parameters have `[redacted]`.
 
         Raises:
-            ConfigurationError: they are to stay, and can't be opened.
+            ConfigurationError: the stored parameters are to stay, and can't be decrypted.
             InvalidParameters: it is not clear which secret is to stay where.
         """
         if before is None or before.job_type != self.job_type:
@@ -103,13 +103,13 @@ class ScheduleDraft:
         try:
             was = opened(before)
         except ConfigurationError:
-            return given  # they can't be opened any more, and need not be
+            return given  # they can't be decrypted any more, and need not be
         kept: Mapping[str, Any] = restored(given, was)
         return kept
 
 
 def schedule_of(row: AnyRow, shown: Shown, now: datetime) -> Schedule:
-    """Return the public value of a row; its parameters as people see them."""
+    """Return the public value of a row. Its parameters are without secrets."""
     options = json.loads(row.options)
     return Schedule(
         id=row.id,
@@ -134,31 +134,31 @@ def schedule_of(row: AnyRow, shown: Shown, now: datetime) -> Schedule:
 
 
 def after_last(row: AnyRow, now: datetime) -> datetime:
-    """Return the moment after which its next tick comes: not before its last one, also where the clock was set back."""
+    """Return the moment after which its next tick comes: never before its last tick, even if the clock was set back."""
     return max(now, row.last_tick) if row.last_tick is not None else now
 
 
 def to_judge(row: AnyRow, shown: Shown, longest: float) -> str | None:
-    """Return the parameters of the next tick; None where there is no such tick, or nobody can tell whether they fit.
+    """Return the parameters of the next tick; None if there is no next tick, or the parameters can't be checked.
 
     Args:
-        longest: of more characters, as they are stored, they are not returned.
+        longest: how many characters the stored parameters may have. Longer ones are not returned.
     """
     if row.problem is None and row.look_at is not None and len(row.parameters) <= longest:
-        # A process without the organization's key can't tell.
+        # A process without the organization's key can't check them.
         with suppress(Unreadable):
             return shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
     return None
 
 
 def judged(schedule: Schedule, job_type: RegisteredType | None, parameters: str | None) -> Schedule:
-    """Return a schedule with why its next tick will be refused, if its parameters do not fit.
+    """Return a schedule with the reason why its next tick will be refused, if its parameters do not fit.
 
-    That may take long, so nobody does it in a transaction.
+    The check may take long, so never run it in a transaction.
 
     Args:
         job_type: as it is registered now; None = it is not known here.
-        parameters: as `to_judge` has them.
+        parameters: as `to_judge` returns them.
     """
     if job_type is None or parameters is None:
         return schedule
@@ -166,13 +166,13 @@ def judged(schedule: Schedule, job_type: RegisteredType | None, parameters: str 
         job_type.schema.prepare(json.loads(parameters))
     except InvalidParameters as error:
         return replace(schedule, problem=misfit(error))
-    except (ValueError, RecursionError) as error:  # somebody planted what is no JSON
+    except (ValueError, RecursionError) as error:  # somebody wrote invalid JSON into the row
         return replace(schedule, problem=misfit(InvalidParameters(str(error))))
     return schedule
 
 
 def _next_ticks(row: AnyRow, now: datetime) -> tuple[datetime, ...]:
-    """Return the ticks that become jobs; of missed ones those alone that the scheduler makes up for."""
+    """Return the next ticks that become jobs, with the missed ticks for which the scheduler still makes jobs."""
     times, found = statements.timetable_of(row), Due(None, row.next_tick)
     if row.next_tick <= now:
         found = due(times, row.next_tick, now, Missed(row.missed))

@@ -1,4 +1,4 @@
-"""The scheduler: makes jobs of the ticks that are due, one for each tick, however many schedulers run (R18)."""
+"""The scheduler. It submits one job for each due tick, however many schedulers run (R18)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -24,20 +24,20 @@ from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-_MOST: Final = 50  # ticks in a round, after which a worker that leaves may leave
+_MOST: Final = 50  # ticks in a round: a worker can stop only between rounds
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 
 
 class Scheduler:
-    """A service; every worker runs it, schedules are skipped that another is at.
+    """A service that every worker runs. It skips schedules on which another worker is busy.
 
-    A tick's job is submitted in the transaction that moves the schedule on to its next tick, so there is one job for
-    each tick, and that is by the schedule's own row: a clock that is set back makes none a second time.
+    The transaction that submits a tick's job also moves the schedule's row to the next tick. So each tick gets one job,
+    and no tick gets a second job if the clock is set back.
 
     Args:
-        on_ready: called, from the service's thread, when something may have become claimable.
+        on_ready: called from the service's thread when a job may have become claimable.
     """
 
     def __init__(self, ticks: Ticks, database: Database, emit: Emit, on_ready: Callable[[], object]) -> None:
@@ -46,17 +46,17 @@ class Scheduler:
         self._emit = emit
         self._on_ready = on_ready
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
-        self._held_up: set[str] = set()  # in this round: organizations of which somebody's row has been waited for
-        self._passed_over: set[UUID] = set()  # in this round: schedules that somebody else is at, or was
+        self._held_up: set[str] = set()  # in this round: organizations for whose locked row this worker has waited
+        self._passed_over: set[UUID] = set()  # in this round: schedules on which another worker is, or was, busy
         self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
-        """See to schedules that are due, a tick of each; return how many were seen to.
+        """Handle one tick of each due schedule; return how many ticks were handled.
 
-        Organizations take turns, each with one schedule. What is due is looked for again before each turn, so that who
-        has become due meanwhile waits for one tick of each other organization, however many schedules those have.
-        A schedule that another worker is at, or that somebody holds, is passed over until a later round. Once another's
-        row has been waited for, so is its organization.
+        Organizations take turns, each with one schedule. Before each turn the scheduler looks again for due schedules.
+        So an organization waits for one tick of each other organization, however many schedules those have. A schedule
+        whose row is locked is skipped until a later round. If the scheduler had to wait for a lock, it skips the whole
+        organization.
         """
         database = self._database
         soonest = database.look(statements.next_look)
@@ -91,8 +91,8 @@ class Scheduler:
                 lambda connection: self._tick(connection, schedule, ready), lock_seconds=LOCK_WAIT_OF_TICKS
             )
         except FairlaneError as error:
-            # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
-            # seldom as ever: each question may take long, and the others wait behind it.
+            # If the database is unavailable, writing the error fails, too. A directory that is unavailable is asked no
+            # more often than usual: each call may take long, and other schedules wait behind it.
             if is_held_up(error):
                 self._held_up.add(schedule.organization_id)
             return self._refuse(schedule, error, was_busy=was_prepared and isinstance(error, StorageUnavailable))
@@ -108,7 +108,7 @@ class Scheduler:
         if mine is None or not statements.is_same(mine, seen):
             return 0, ()
         found = due(statements.timetable_of(mine), mine.next_tick, now, Missed(mine.missed))
-        # One that catches up has its turn after those that are due by now.
+        # A schedule that catches up has its turn after all schedules that are due by now.
         look_at = max(found.next, now) if found.next is not None else None
         changes: dict[str, Any] = {"next_tick": found.next, "look_at": look_at}
         news: Sequence[Live] = ()
@@ -119,7 +119,7 @@ class Scheduler:
         return 1, news
 
     def _refuse(self, schedule: AnyRow, error: Exception, *, was_busy: bool = False) -> int:
-        """Keep why, and go on; raises where the database is away, as then nothing was refused."""
+        """Store why the tick was refused, and go on; raise if the database is unavailable: nothing was refused."""
         kind = type(error).__name__
         problem = misfit(error) if isinstance(error, InvalidParameters) else f"{kind}: {_told(error)}"
         database = self._database
@@ -131,7 +131,7 @@ class Scheduler:
         except StorageUnavailable as refusal:
             if not is_held_up(refusal):
                 raise
-            return 0  # somebody holds the row
+            return 0  # the row is locked
         is_news = schedule.problem is None or not schedule.problem.startswith(kind)
         complaint = (schedule.organization_id, kind)
         if is_noted and is_news and complaint not in self._complained:
@@ -141,7 +141,7 @@ class Scheduler:
 
 
 def _told(error: Exception) -> str:
-    """Return what members may read: no parameters, and nothing of the installation."""
+    """Return an error text for members, without parameters or details of the installation."""
     if isinstance(error, SubmissionError):
         return str(error)
     if isinstance(error, StorageUnavailable):

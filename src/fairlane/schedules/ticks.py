@@ -1,4 +1,4 @@
-"""The jobs of schedules: what `schedules.scheduler` submits at their ticks."""
+"""Submission of the jobs of schedules, for `schedules.scheduler` and `schedules.verbs`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,27 +20,27 @@ from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-# Labels of the jobs: the name of their schedule, and the moment of their tick, in UTC.
+# Labels of the jobs: the name of the schedule, and the moment of the tick in UTC.
 SCHEDULE: Final = "schedule"
 TICK: Final = "tick"
 
 
 class Ticks:
-    """Jobs of schedules that are there: what `schedules.scheduler` submits."""
+    """Submit the jobs of existing schedules."""
 
     def __init__(self, submitter: Submitter, keyring: Keyring) -> None:
         self._submitter = submitter
         self._keyring = keyring
 
     def prepare(self, database: Database, schedule: AnyRow, *, by_handler: bool = True) -> Ready:
-        """Ask and check before the transaction what it needs; this holds for a schedule that `is_same` there.
+        """Check before the transaction what the job needs. The result holds for a schedule that `is_same` in it.
 
         Args:
-            by_handler: whether the handler's own types and validators check the parameters. If not, they do when the
-                job starts: in the scheduler one that never returns would keep the ticks of all organizations waiting.
+            by_handler: whether the handler's own types and validators check the parameters now, or only when the job
+                starts. In the scheduler a validator that never returns would hold up the ticks of all organizations.
 
         Raises:
-            InstallationError: its parameters can't be opened.
+            InstallationError: the parameters can't be decrypted.
         """
         of = schedule.organization_id
         parameters = database.look(lambda connection: opened(self._keyring, connection, schedule), of=of)
@@ -49,7 +49,7 @@ class Ticks:
     def submit(
         self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Ready
     ) -> tuple[UUID, Sequence[Live]]:
-        """Submit the job of a tick in this transaction; its id, and what to `tell` when that is committed.
+        """Submit the job of a tick in this transaction; return its id, and what to `tell` after the commit.
 
         Raises:
             SubmissionError, ConfigurationError
@@ -58,13 +58,13 @@ class Ticks:
         return job.id, news
 
     def tell(self, news: Sequence[Live]) -> None:
-        """Warn of queues that are nearly full now."""
+        """Warn of queues that are nearly full."""
         self._submitter.warn(news)
 
     def job(
         self, connection: Connection, schedule: AnyRow, tick: datetime | None, ready: Ready
     ) -> tuple[Job, Sequence[Live]]:
-        """Submit a job, of a tick or of none, in this transaction, and what to `tell` when that is committed.
+        """Submit the job of a tick, or a job beside the ticks; return it, and what to `tell` after the commit.
 
         Raises:
             SubmissionError, ConfigurationError
@@ -90,11 +90,11 @@ def submission(
     options: Mapping[str, Any],
     **more: Any,
 ) -> Submission:
-    """Return a job of a schedule.
+    """Return the submission of a schedule's job.
 
     Args:
-        tick: whose it is; None = it is beside them.
-        options: as they are stored: priority, queue and labels.
+        tick: the tick that the job is for; None = a job beside the ticks.
+        options: the stored priority, queue and labels.
         more: fields of `Submission`.
     """
     own = {SCHEDULE: name, TICK: tick.isoformat()} if tick is not None else {SCHEDULE: name}
@@ -107,16 +107,16 @@ def submission(
         queue=options["queue"],
         labels={**options["labels"], **own},
         run_at=tick,
-        dedup_window=0,  # each tick has its job, whether or not that of the one before has ended
+        dedup_window=0,  # each tick gets its job, even if the job of the tick before has not ended
         **more,
     )
 
 
 def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str, Any]:
-    """Return the parameters as they are stored, secrets and all.
+    """Return the stored parameters, decrypted, with their secrets.
 
     Raises:
-        InstallationError: they can't be opened: this process lacks the master key, or the key was destroyed.
+        InstallationError: they can't be decrypted: this process lacks the master key, or the key was destroyed.
     """
     shown = keyring.shown(connection)
     try:

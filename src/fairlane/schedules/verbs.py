@@ -1,4 +1,4 @@
-"""Schedules: jobs that are submitted again and again, by the clock: `fl.schedules`."""
+"""Verbs about schedules, which submit jobs by the clock: `fl.schedules`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
 MOST: Final = 1000  # schedules of an organization
-# Characters of parameters, as they are stored, of which a list says whether they fit: that takes 20 ms at most.
+# A list checks stored parameters of up to this many characters. A check takes 20 ms at most.
 _LONGEST: Final = 10_000
 
 _Unjudged = tuple[Schedule, RegisteredType | None, str | None]
@@ -45,7 +45,7 @@ _Unjudged = tuple[Schedule, RegisteredType | None, str | None]
 class Schedules:
     """Create, change, pause and delete an organization's schedules.
 
-    At each tick a worker submits a job as the schedule's user, who must be allowed to at that moment.
+    At each tick a worker submits a job as the schedule's user, who must have the right to at that moment.
     """
 
     def __init__(
@@ -78,29 +78,33 @@ class Schedules:
         user: str | None = None,
         sees_payload: bool = True,
     ) -> Schedule:
-        """Create a schedule, or make the one of this name what is said here: each deployment may say it again.
+        """Create a schedule, or change the schedule of this name. A deployment may repeat this call.
 
-        It goes on with its next tick if its timetable is the same; a pause of it stays.
+        If the timetable is the same, the schedule goes on with its next tick. A pause stays.
 
         Args:
-            name: of the schedule, without a slash. It is the label "schedule" of its jobs; "tick" is whose they are.
-            cron: five fields, such as "30 6 * * MON-FRI", as Debian's cron reads them, or a nickname for them, such as
-                "@daily"; in `time_zone`.
-            every: seconds or a timedelta, from a second to a year; this or `cron`.
-            start: the first tick of `every`, and none before it; with a time zone. None = it stays, or begins now.
-            missed: what becomes of ticks at which no worker or no database was there, or that were refused: "skip"
-                leaves them out if they are later than a minute, "one" makes one job, "all" a job for each.
-            as_user: as whom its jobs are submitted; None = the system. Left out, it is `user`.
-            parameters: of its jobs; None = those that it has, or none. A secret that is "[redacted]" in them stays.
+            name: of the schedule, without a slash. Its jobs have it as the label "schedule", and their tick as the
+                label "tick".
+            cron: five fields as Debian's cron reads them, for example "30 6 * * MON-FRI", or a nickname like "@daily";
+                in `time_zone`.
+            every: seconds or a timedelta, from a second to a year. Give this or `cron`.
+            start: the first tick of `every`, with a time zone. None = the start of an existing schedule stays; a new
+                schedule starts now.
+            missed: what happens to ticks that were refused, or at which no worker or no database was available. "skip"
+                skips ticks that are more than a minute late, "one" makes one job for all of them, "all" makes a job for
+                each.
+            as_user: the user as whom its jobs are submitted; None = the system. The default is `user`.
+            parameters: of its jobs; None = the schedule's present parameters, or none. A secret that is "[redacted]"
+                stays.
             priority, queue: of its jobs; None = as the job type says.
-            labels: of its jobs, beside these two, which are refused here; 48 at most.
-            user: who changes it; None = the system.
-            sees_payload: whether `user` may see the parameters of schedules that are not theirs.
+            labels: of its jobs, 48 at most, beside "schedule" and "tick", which are refused here.
+            user: who changes the schedule; None = the system.
+            sees_payload: whether `user` may see the parameters of other users' schedules.
 
         Raises:
             ConfigurationError: the timetable or another value is wrong, or there are 1,000 schedules.
-            SubmissionError: such a job would be refused; it says why.
-            PermissionDenied: `user` may not.
+            SubmissionError: such a job would be refused; the error says why.
+            PermissionDenied: `user` lacks the right.
         """
         acting = user if as_user is INHERIT else as_user
         storable(organization=organization, as_user=acting)
@@ -126,7 +130,7 @@ class Schedules:
             )
             ready = self._submitter.prepare([wanted.submission(None, uuid7(), plain)], self._database)
             made = self._put(wanted, seen, ready, user)
-            if made is not None:  # else somebody has changed, put or deleted it meanwhile
+            if made is not None:  # otherwise somebody changed, put or deleted the schedule meanwhile
                 return made
 
     def get(self, name: str, *, organization: str) -> Schedule:
@@ -147,11 +151,11 @@ class Schedules:
     ) -> tuple[Schedule, ...]:
         """Return an organization's schedules, by name.
 
-        Whether parameters of more than 10,000 characters fit their job type, `get` says, or the next tick.
+        Parameters of more than 10,000 characters are not checked against their job type here: use `get`.
 
         Args:
-            organization: None = those of all organizations, by organization and name; for operators.
-            after: only those that come after this name.
+            organization: None = the schedules of all organizations, by organization and name; for operators.
+            after: only schedules whose names come after this name.
             limit: how many at most; None = all.
 
         Raises:
@@ -166,7 +170,7 @@ class Schedules:
         return tuple(starmap(judged, read))
 
     def pause(self, name: str, *, organization: str, user: str | None = None) -> Schedule:
-        """Let its ticks go by until `resume`. `user` is as in `put`.
+        """Skip the schedule's ticks until `resume`. `user` is as in `put`.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
@@ -180,7 +184,7 @@ class Schedules:
         return self._change(organization, name, "pause", user, change)
 
     def resume(self, name: str, *, organization: str, user: str | None = None) -> Schedule:
-        """End a pause: it goes on with its next tick from now; those that went by make no jobs.
+        """End a pause. The schedule goes on with its next tick from now; skipped ticks make no jobs.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
@@ -196,7 +200,7 @@ class Schedules:
 
     @alone()
     def submit(self, name: str, *, organization: str, user: str | None = None) -> Job:
-        """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
+        """Submit a job of the schedule now, as its user, even while the schedule is paused.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied, SubmissionError
@@ -218,7 +222,7 @@ class Schedules:
         return job
 
     def delete(self, name: str, *, organization: str, user: str | None = None) -> None:
-        """Delete a schedule; jobs of it that are there stay.
+        """Delete a schedule. Its existing jobs stay.
 
         Raises:
             ScheduleNotFound, OrganizationNotFound, PermissionDenied
@@ -242,13 +246,13 @@ class Schedules:
         *,
         sees_payload: bool,
     ) -> tuple[AnyRow | None, Mapping[str, Any]]:
-        """Return the schedule as it is, None if there is none, and the parameters that it is to have.
+        """Return the present schedule, None if there is none, and the parameters that it is to have.
 
         Raises:
-            PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.
+            PermissionDenied: `user` may not see the parameters, so they may not change as whom the jobs are submitted.
         """
         seen = statements.find(connection, wanted.organization, wanted.name)
-        keeps = sees_payload or seen is None or seen.user_id == user  # else others' secrets may be in it
+        keeps = sees_payload or seen is None or seen.user_id == user  # otherwise they may hold others' secrets
         if not keeps and seen is not None and seen.user_id != wanted.user and parameters is None:
             raise PermissionDenied(
                 f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
@@ -257,11 +261,12 @@ class Schedules:
         return seen, wanted.plain(seen, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
 
     def _put(self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, user: str | None) -> Schedule | None:
-        """Create it, or change what is there; None if that is not what was seen."""
+        """Create or change the schedule; None if it has changed since it was `seen`."""
         organization, name = wanted.organization, wanted.name
 
         def work(connection: Connection) -> tuple[Schedule | None, Told | None]:
-            # Before its schedules, as its deletion has it, too: so none is put that it would not see.
+            # Locked before its schedules. The deletion of the organization locks in the same order, so it sees this
+            # schedule.
             organizations.hold(connection, organization)
             before = statements.lock(connection, organization, name)
             now = self._database.clock.now(connection)
@@ -277,12 +282,12 @@ class Schedules:
     def _store(
         self, connection: Connection, wanted: ScheduleDraft, before: AnyRow | None, ready: Ready, now: datetime
     ) -> bool:
-        """Create it, or change what is there and locked; False if a twin was first."""
+        """Create the schedule, or change the locked row; False if a concurrent `put` created it first."""
         organization, name = wanted.organization, wanted.name
         is_alike = before is not None and (before.cron is None) == (wanted.cron is None)
         times = wanted.timetable(before.start if before is not None and is_alike else now)
         schedule = before.id if before is not None else uuid7()
-        # What is checked is the job that it would submit now; its parameters are kept as that would keep them.
+        # Checked as a job that is submitted now. The parameters are stored as that job would store them.
         checked = self._submitter.check(connection, wanted.submission(now, schedule, ready.payloads[0].given), ready)
         values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
         if before is not None:
@@ -324,7 +329,7 @@ class Schedules:
         return self._tenants.change(action, work, organization, user, right, full=True)
 
     def _shown(self, connection: Connection, rows: Sequence[AnyRow], longest: float = inf) -> Sequence[_Unjudged]:
-        """Return what people are told of rows, and what `judged` takes: the types are as workers have them."""
+        """Return the public values of rows, with what `judged` takes: the job types as workers registered them."""
         types = self._catalogue.learn(connection, {row.job_type for row in rows})
         shown, now = self._keyring.shown(connection), self._database.clock.now(connection)
         return [(schedule_of(row, shown, now), types.get(row.job_type), to_judge(row, shown, longest)) for row in rows]
@@ -339,7 +344,7 @@ class Schedules:
 def _labels(given: Mapping[str, str]) -> Mapping[str, str]:
     for name in (SCHEDULE, TICK):
         if name in given:
-            raise InvalidParameters(f"The label {name} is set by the schedule itself; give yours another name.")
+            raise InvalidParameters(f"The label {name} is set by the schedule itself; give your label another name.")
     return given
 
 

@@ -1,4 +1,4 @@
-"""The audit, to read: `fl.audit`."""
+"""Reads of the audit: `fl.audit`."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -16,7 +16,7 @@ from fairlane.tenancy.tenants import Tenants
 
 
 class Audit:
-    """Who did what, newest first. It is written by what it tells of, and nobody can change it."""
+    """Reads of the audit, newest first. Each change writes its own entry, and nobody can change an entry."""
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
@@ -28,8 +28,8 @@ class Audit:
         """Return a page of entries.
 
         Args:
-            organization: whose; None = what concerns all of them, for operators.
-            subject: only what was done to it: a job's, token's or worker's id, a member, a queue, a job type.
+            organization: of the entries; None = entries that concern all organizations, for operators.
+            subject: only entries about it: the id of a job, token or worker, a member, a queue, a job type.
             before: the id of the last entry of the page before.
             limit: 1 to 1000.
 
@@ -38,7 +38,7 @@ class Audit:
         """
         limit = page_size(limit)
         storable(organization=organization, subject=subject)
-        # Who reads on has found something: an export ends with an empty page.
+        # An export ends with an empty page, of an organization that an earlier page has found.
         read = self._tenants.read if before is None else self._database.read
         rows = read(
             lambda c: statements.page(c, organization, subject=subject, before=before, limit=limit),

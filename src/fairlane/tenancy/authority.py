@@ -1,10 +1,10 @@
-"""One change by somebody, in one transaction: asked whether they still may, made, and told to the audit.
+"""Changes by a user: one transaction checks the user's right, makes the change and writes the audit entry.
 
-Who sent a request was asked for their rights before, and may have lost them meanwhile. So each verb says which right it
-takes. Code that calls a verb itself is trusted, and not asked: there `user` only says whom the audit is to name. The
-context knows which of the two it is: `is_trusted`.
+An interface checked the sender's rights when the request came, but the sender may have lost them since. So each verb
+names the right that it takes, and checks it again. Application code that calls a verb itself is trusted, and not
+checked: there `user` only names the actor for the audit. `is_trusted` tells the two apart.
 
-A verb that has to look at its subject first, under a lock, calls `refuse_unless_may` itself.
+A verb that has to read its subject first, under a lock, calls `refuse_unless_may` itself.
 """
 
 import json
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 
 class Told(NamedTuple):
-    """What the audit is told of a change: of what, and what of it was changed; no secret and no payload.
+    """An audit entry for a change: its subject, and the values before and after, without secrets and payloads.
 
-    `at`: when; None = now.
+    `at`: the time of the change; None = now.
     """
 
     subject: object
@@ -42,19 +42,19 @@ class Told(NamedTuple):
     at: datetime | None = None
 
 
-# What a verb does in its transaction. It returns what the verb gives, and what the audit is told; None: nothing.
+# The work of a verb in its transaction. It returns the verb's result, and the audit entry; None = no entry.
 Work = Callable[[Connection], tuple[T, Told | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who changes something.
+    """A user who makes a change, and the right that it takes.
 
     Args:
-        user: who; None = the system, which may all.
-        right: which the change takes.
-        organization: whose the change is, for the audit; None = it concerns all.
-        membership: what they are there, for a transaction; None = the change takes an operator.
+        user: None = the system, which may do everything.
+        right: the right that the change takes.
+        organization: in whose audit the change belongs; None = it concerns all organizations.
+        membership: reads the user's membership in a transaction; None = only an operator may make the change.
     """
 
     user: str | None
@@ -69,21 +69,21 @@ class Actor:
     def change(
         self, database: Database, action: str, work: Work[T], *, of: Scope = EVERYONE, also: Collection[Right] = ()
     ) -> T:
-        """Make a change in one transaction: ask, do the work, and tell the audit.
+        """Make a change in one transaction: check the right, do the work, and write the audit entry.
 
         Args:
-            action: as the audit calls it, such as "members.add".
+            action: its name in the audit, for example "members.add".
             also: as for `refuse_unless_may`.
 
         Raises:
-            PermissionDenied, and what `work` raises: then nothing was changed.
+            PermissionDenied, and what `work` raises. Nothing was changed then.
         """
         return database.write(self.changing(database.clock, action, work, also=also), of=of)
 
     def changing(
         self, clock: Clock, action: str, work: Work[T], *, full: bool = False, also: Collection[Right] = ()
     ) -> Callable[[Connection], T]:
-        """Return what `change` does in its transaction."""
+        """Return the function that `change` runs in its transaction."""
 
         def changed(connection: Connection) -> T:
             self.refuse_unless_may(connection, full=full, also=also)
@@ -97,11 +97,11 @@ class Actor:
         return changed
 
     def refuse_unless_may(self, connection: Connection, *, full: bool = False, also: Collection[Right] = ()) -> None:
-        """Refuse a change by somebody who does not have the right now.
+        """Refuse a change if the user does not have the right now.
 
         Args:
-            full: whether it takes an admin or operator, beside the right.
-            also: rights that an operator needs beside it, such as those that they give to somebody.
+            full: whether the change takes an admin or operator, beside the right.
+            also: further rights that an operator needs, for example those that they grant to another user.
 
         Raises:
             PermissionDenied
@@ -125,17 +125,17 @@ class Actor:
 
 
 def operator_rights(row: AnyRow) -> frozenset[Right] | None:
-    """Return what a row of users, or of a session with its user, gives in every organization."""
+    """Return the rights that a row of a user, or of a session with its user, gives in every organization."""
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
 
 
 def is_operator(connection: Connection, user: str | None) -> bool:
-    """Return True if they are an operator, and act as one here."""
+    """Return True if the user is an operator, and acts as one here."""
     return user is not None and _rights_everywhere(credentials.find_rights(connection, user)) is not None
 
 
 def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:
-    """Return what they may in every organization, as an operator; None if they are none, or don't act as one here."""
+    """Return an operator's rights in every organization; None if the user is no operator, or does not act as one."""
     if holder is None or _is_disabled(holder) or not acts_as_operator():
         return None
     return operator_rights(holder)

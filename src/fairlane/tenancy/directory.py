@@ -1,4 +1,4 @@
-"""Who exists and who may what: a protocol for host applications, and the directory that Fairlane keeps itself."""
+"""Directories of organizations and members: the protocol for host applications, and the built-in directory."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ from fairlane.store.transaction import Database
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A user in an organization. `permissions` are names that job types may require; an admin has them all."""
+    """A user's membership in an organization. Job types may require `permissions`; an admin has them all."""
 
     role: Role
     permissions: frozenset[str] = frozenset()
@@ -33,13 +33,13 @@ class Membership:
 
 @lru_cache(1024)
 def roles_for(permission: str | None) -> tuple[Role, ...]:
-    """Return the roles that may submit what requires the permission, whatever other permissions a member has."""
+    """Return the roles that may submit a job type that requires `permission`, without holding it themselves."""
     return tuple(role for role in Role if Membership(role).may_submit(permission))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an organization stands, its share beside others' (1 or more), and its limits: None = unlimited, 0 = none."""
+    """An organization's status, weight (1 or more: its share beside others), and limits: None = unlimited, 0 = none."""
 
     status: OrganizationStatus
     max_live_jobs: int | None = None
@@ -48,17 +48,17 @@ class Standing:
 
 
 class Directory(Protocol):
-    """A host application's own users and organizations. Asked in bulk, once per submission and per claim batch.
+    """A host application's own users and organizations. Fairlane asks in bulk: once per submission, once per claim.
 
-    Both methods may raise: then jobs wait and submissions get `StorageUnavailable`; only a definite no, an id that is
-    missing from the answer, ends a job. An answer of another form makes jobs wait, too; submissions get
-    `ConfigurationError`. Workers keep answers for `directory_max_age` seconds (5 unless set otherwise), but never a no.
+    Both methods may raise: then jobs wait, and submissions raise `StorageUnavailable`. Only a definite no ends a job:
+    an id that is missing from the answer. An answer of a wrong form makes jobs wait, too, and submissions raise
+    `ConfigurationError`. Workers cache answers for `directory_max_age` seconds (5 by default), but never a no.
 
-    They are called from threads, several at once.
+    Several threads may call the methods at once.
     """
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Return those of the organizations that exist, with how they stand."""
+        """Return the standing of each organization that exists; omit the others."""
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         """Return those of the (organization, user) pairs that are members."""
@@ -83,8 +83,8 @@ class StoredDirectory:
 
 
 def access_of(directory: Directory, principal: Principal, organization: str) -> Access | None:
-    """Return what is open to the principal in the organization now; None: nothing, as if it were not there."""
-    # What no organization can be called is not asked for: a database may not even store it.
+    """Return what the principal may do in the organization now; None = nothing, as if it did not exist."""
+    # An id that no organization can have is not looked up: a database may be unable to store it.
     if not ORGANIZATION_IDS.fits(organization) or not is_storable(organization) or not USER_IDS.fits(principal.user):
         return None
     standing = directory.organizations([organization]).get(organization)
@@ -98,7 +98,7 @@ def access_of(directory: Directory, principal: Principal, organization: str) -> 
 
 
 def refuse_suspended(directory: Directory, organization: str) -> None:
-    """Refuse results of a suspended organization, which are locked (R5).
+    """Refuse results of a suspended organization: they are locked (R5).
 
     Raises:
         OrganizationSuspended
@@ -111,23 +111,23 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
-    """Return those of the organizations that exist, deleted ones too, in a transaction that is open already."""
+    """Return those of the organizations that exist, even deleted ones, within an open transaction."""
     return {row.id: standing_of(row) for row in statements.find(connection, ids)}
 
 
 def standing_of(row: AnyRow) -> Standing:
-    """Return how an organization stands, by its row."""
+    """Return the standing of an organization from its row."""
     return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
 
 
 def locked_membership(connection: Connection, organization: str, user: str) -> Membership | None:
-    """Return a membership that stays as it is until this transaction ends; None if they are no member."""
+    """Return a membership, locked until this transaction ends; None if the user is no member."""
     row = statements.lock_member(connection, organization, user)
     return stored_membership(row.role, row.permissions) if row is not None else None
 
 
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
-    """Do as `StoredDirectory.members` in a transaction that is open already."""
+    """Do the same as `StoredDirectory.members` within an open transaction."""
     return {
         (row.organization_id, row.user_id): member
         for row in statements.find_members(connection, pairs)
@@ -137,9 +137,9 @@ def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> d
 
 @lru_cache(1024)
 def stored_membership(role: str, permissions: str) -> Membership | None:
-    """Return a membership as its row has it; None, as for no member, where nobody can read what somebody planted there.
+    """Return the membership of a row; None, as for no member, if somebody wrote unreadable values into the row.
 
-    One such row must not keep others' jobs of the same claim from beginning.
+    Such a row must not keep other jobs of the same claim from starting.
     """
     try:
         return Membership(Role(role), frozenset(json.loads(permissions)))

@@ -1,6 +1,6 @@
-"""A host's own directory, as the rest of Fairlane asks it: its answers are checked, and may be kept for some seconds.
+"""A cached, checked view of a host application's own directory.
 
-Only a yes is kept. An answer that would end a job (nobody of that name, deleted) is always a fresh one.
+Only positive answers are cached, for some seconds. An answer that would end a job (unknown or deleted) is always fresh.
 """
 
 import time
@@ -23,11 +23,11 @@ V = TypeVar("V")
 
 
 class HostDirectory:
-    """A `Directory` around a host's. Both methods raise alike.
+    """A `Directory` around a host's. Both methods raise the same errors.
 
     Raises:
-        StorageUnavailable: the host's code raised: its database is away, or it has a mistake.
-        ConfigurationError: its answer is not what the protocol asks for.
+        StorageUnavailable: the host's code raised an error, for an outage or a bug.
+        ConfigurationError: the host's answer does not follow the protocol.
     """
 
     def __init__(self, host: Directory, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -44,14 +44,14 @@ class HostDirectory:
         return self._members.ask(possible, max_age)
 
     def changed(self, organization: str, user: str | None = None) -> None:
-        """Forget what is kept of a member, or of an organization with all its members."""
+        """Forget cached answers about a member, or about an organization and all its members."""
         if user is None:
             self._organizations.forget(lambda one: one == organization)
         self._members.forget(lambda pair: pair[0] == organization and user in (None, pair[1]))
 
 
 class _Kept(Generic[K, V]):
-    """One question to the host, and what it answered lately."""
+    """A method of the host's directory, with its recent answers."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class _Kept(Generic[K, V]):
         self._monotonic = monotonic
         self._answers: dict[K, tuple[float, V]] = {}
         self._changes = 0
-        self._lock = Lock()  # several workers of a process, and whoever submits in it, ask at once
+        self._lock = Lock()  # several workers and submissions of a process ask at once
 
     def ask(self, keys: set[K], max_age: float) -> dict[K, V]:
         with self._lock:
-            # As old as the question, not as the answer.
+            # An answer is as old as its question.
             now, changes = self._monotonic(), self._changes
             kept = {key: self._answers[key] for key in keys & self._answers.keys()}
         known = {key: value for key, (at, value) in kept.items() if now - at < max_age}
@@ -81,14 +81,14 @@ class _Kept(Generic[K, V]):
         with self._lock:
             young = {key: one for key, one in self._answers.items() if now - one[0] < LONGEST_DIRECTORY_AGE}
             self._answers = {key: one for key, one in young.items() if key not in missing}
-            # Whoever wants a fresh answer leaves none behind: the claim of what it submits begins with a fresh one.
+            # A fresh answer is not cached. So the claim of a job submitted now begins with a fresh answer, too.
             if max_age > 0 and changes == self._changes:
                 self._answers |= {key: (now, value) for key, value in answer.items() if not _is_no(value)}
         return known | answer
 
     def forget(self, matches: Callable[[K], bool]) -> None:
         with self._lock:
-            self._changes += 1  # an answer that is on its way may be from before
+            self._changes += 1  # an answer in flight may be outdated
             self._answers = {key: one for key, one in self._answers.items() if not matches(key)}
 
     def _checked(self, keys: set[K]) -> dict[K, V]:
@@ -96,13 +96,13 @@ class _Kept(Generic[K, V]):
             answer = getattr(self._host, self._question)(frozenset(keys))
             given: dict[Any, Any] | None = dict(answer) if isinstance(answer, Mapping) else None
         except Exception as error:
-            # The first line alone: the others of a database's error may hold what was asked about others.
+            # Only the first line: other lines of a database error may name other users or organizations.
             said = printable(format_exception_only(error)[0].partition("\n")[0][:_LONGEST_CAUSE])
             raise StorageUnavailable(
                 f"The directory's `{self._question}` raised {said}; nothing was changed. "
                 "If that is no passing outage, mend its code."
             ) from error
-        # No word of who was asked for: other organizations' people may read the message.
+        # Without the names in question: members of other organizations may read the message.
         if given is None:
             wrong: str | None = f"a {type(answer).__name__} instead of a mapping"
         elif not given.keys() <= keys:
@@ -110,7 +110,7 @@ class _Kept(Generic[K, V]):
         else:
             wrong = next(filter(None, map(self._refuse, given.values())), None)
         if given is None or wrong is not None:
-            # With a cause: it is no mistake of whoever asks.
+            # With a cause, which shows that it is not the caller's mistake.
             raise ConfigurationError(
                 f"The directory's `{self._question}` answered {wrong}; mend it as `fairlane.Directory` says."
             ) from TypeError(wrong)

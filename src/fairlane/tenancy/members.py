@@ -1,4 +1,4 @@
-"""Members, as the built-in directory keeps them: `fl.members`."""
+"""Verbs about the members in the built-in directory: `fl.members`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ from fairlane.tenancy.tenants import Tenants, no_member, unknown
 
 
 class Members:
-    """Who belongs to which organization, and what they may.
+    """Add, change and remove members of organizations.
 
-    Where the application brings a `Directory` of its own, each verb is refused with a `KeptByHost`.
+    If the application has its own `Directory`, each verb raises `KeptByHost`.
     """
 
     def __init__(self, database: Database, directory: Directory) -> None:
@@ -40,13 +40,13 @@ class Members:
         permissions: Iterable[str] = (),
         user: str | None = None,
     ) -> Member:
-        """Add a user to an organization, or make the member there what is said here; `update` leaves the rest.
+        """Add a user to an organization, or replace a member's role and permissions. `update` can change one of them.
 
         Args:
             role: viewer (read), member (submit, cancel own) or admin (all in the organization).
-            permissions: names of your own that job types may require; "payload:read" lets them see what others' jobs
-                hold, and other rights are given by roles alone.
-            user: who adds them; None = the system.
+            permissions: names of your own that job types may require. "payload:read" lets the member see the payload of
+                others' jobs. Only roles give other rights.
+            user: who adds the member; None = the system.
 
         Raises:
             OrganizationNotFound, ConfigurationError, PermissionDenied
@@ -62,11 +62,11 @@ class Members:
         permissions: Iterable[str] | None = None,
         user: str | None = None,
     ) -> Member:
-        """Change what is given of a member; the rest stays. What each means `add` says.
+        """Change the given values of a member; the others stay. `add` explains each.
 
         Raises:
             OrganizationNotFound, ConfigurationError
-            PermissionDenied: there is no such member, or `user` may not.
+            PermissionDenied: there is no such member, or `user` lacks the right.
         """
         kind = _role(role) if role is not None else None
         names = _names(permissions) if permissions is not None else None
@@ -82,7 +82,7 @@ class Members:
         *,
         user: str | None,
     ) -> Member:
-        """Make somebody a member; None stays as it was, of one who has to be there."""
+        """Store a member. None keeps the stored value of an existing member."""
         self._refuse_host()
         require_user_id(member)
 
@@ -103,10 +103,10 @@ class Members:
         return self._tenants.change(f"members.{verb}", work, organization, user, Right.MEMBERS_CHANGE)
 
     def list(self, organization: str, *, after: str | None = None, limit: int | None = None) -> tuple[Member, ...]:
-        """Return the members of an organization, by user; who is none, as nobody can read the row, is left out.
+        """Return the members of an organization, by user. A row that can't be read is skipped: it makes no member.
 
         Args:
-            after: only users behind this one.
+            after: only users whose ids come after this one.
             limit: how many at most; None = all.
 
         Raises:
@@ -130,7 +130,7 @@ class Members:
         return tuple(self._tenants.read(look, of=organization))
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
-        """Return the organizations that a user belongs to, by id; None if the application's own directory can't say."""
+        """Return a user's organizations, by id; None if the application's own directory keeps the members."""
         if self._tenants.is_of_host:
             return None
         storable(user=user)
@@ -142,9 +142,9 @@ class Members:
         )
 
     def remove(self, organization: str, member: str, *, user: str | None = None) -> bool:
-        """Remove a member, and revoke their tokens here and what was made with them; False if there was none.
+        """Remove a member, and revoke their tokens here and tokens made with these; False if there was no such member.
 
-        Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
+        The member's waiting jobs will be refused when they are due. Old tokens stay revoked if the user is added again.
 
         Raises:
             OrganizationNotFound, PermissionDenied
@@ -176,7 +176,7 @@ def _told(found: Sequence[AnyRow]) -> dict[str, Any] | None:
 
 def _names(permissions: Iterable[str]) -> Sequence[str]:
     if isinstance(permissions, str):
-        raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
+        raise ConfigurationError('permissions must be a list of names, like ("reports",).')
     return sorted({permission_name(text("A permission", one)) for one in permissions})
 
 

@@ -1,4 +1,4 @@
-"""Organizations, as the built-in directory keeps them: `fl.organizations`."""
+"""Verbs about the organizations of the built-in directory: `fl.organizations`."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,7 +32,7 @@ from fairlane.tenancy.pausing import Pausable, Pauses
 from fairlane.tenancy.tenants import Tenants, unknown
 
 _BATCH: Final = 500
-# What is kept of an organization of which nothing was said.
+# The stored values of an organization for which nothing was set.
 _FIRST: Final[Mapping[str, Any]] = {
     "status": OrganizationStatus.ACTIVE,
     "weight": 1,
@@ -43,8 +43,8 @@ _FIRST: Final[Mapping[str, Any]] = {
 class Organizations:
     """Create, change, suspend and delete organizations.
 
-    Where the application brings a `Directory` of its own, Fairlane keeps their retention, a name to show and their
-    pauses only; what the directory says can't be changed here, and is refused with a `KeptByHost`.
+    If the application has its own `Directory`, Fairlane keeps only retention, names to show and pauses. A change of
+    anything that the directory keeps raises `KeptByHost`.
     """
 
     def __init__(self, database: Database, directory: Directory) -> None:
@@ -69,11 +69,11 @@ class Organizations:
         Args:
             organization: its id: 1 to 140 printable characters, no comma, no slash, no `-` at its beginning, not `.` or
                 `..`.
-            weight: its share of running jobs beside others', 1 or more.
+            weight: its share of running jobs, relative to other organizations: 1 or more.
             max_running, max_live_jobs: None = unlimited, 0 = none.
-            retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
-                as their type says, and else the setting.
-            user: who creates it; None = the system.
+            retention: how long its ended jobs are kept, in seconds or as a timedelta. It overrides the job type's
+                value. None = the job type's value, or else the setting.
+            user: who creates the organization; None = the system.
 
         Raises:
             OrganizationExists, PermissionDenied: nothing was changed.
@@ -113,7 +113,7 @@ class Organizations:
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
-        """Return one organization. The application's own directory says how its organizations stand, and their limits.
+        """Return one organization. An application's own directory gives the status and limits of its organizations.
 
         Raises:
             OrganizationNotFound
@@ -128,14 +128,14 @@ class Organizations:
     def list(self) -> tuple[Organization, ...]:
         """Return all organizations, by id.
 
-        Of those of the application's own directory these are the ones of which something is kept.
+        If the application has its own directory, these are only the organizations for which Fairlane stores something.
         """
         kept = {row.id: row for row in self._database.read(statements.everyone, of=EVERYONE)}
         paused = () if self._host is None else self._pauses.names()
         return self._organizations({**dict.fromkeys(paused), **kept})
 
     def _organizations(self, kept: Mapping[str, AnyRow | None]) -> tuple[Organization, ...]:
-        """Return those of these that there are, by id, each with what is kept of it."""
+        """Return the organizations that exist, by id, each with its stored values."""
         paused = self._pauses.names()
         if self._host is None:
             return tuple(_public(row.id, standing_of(row), row, paused) for row in kept.values() if row is not None)
@@ -157,10 +157,9 @@ class Organizations:
         retention: Seconds | Inheriting | None = INHERIT,
         user: str | None = None,
     ) -> Organization:
-        """Change what is given; the rest stays. What each means `create` says.
+        """Change the given values; the others stay. `create` explains each.
 
-        Raises:
-            OrganizationNotFound, ConfigurationError, PermissionDenied
+        Raises: OrganizationNotFound, ConfigurationError, PermissionDenied
         """
         storable(name=name)
         if weight is not None or max_running is not INHERIT or max_live_jobs is not INHERIT:
@@ -175,13 +174,13 @@ class Organizations:
         if retention is not INHERIT:
             values["retention_seconds"] = _retention(retention)
         if self._host is not None:
-            self.get(organization)  # nothing is kept of one that is not there
+            self.get(organization)  # nothing is stored for an unknown organization
         if values:
             self._change(organization, values, user, "organizations.update")
         return self.get(organization)
 
     def suspend(self, organization: str, *, user: str | None = None) -> None:
-        """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
+        """Refuse its submissions, start none of its jobs, and lock its results. Running jobs finish.
 
         Raises:
             OrganizationNotFound
@@ -202,7 +201,7 @@ class Organizations:
         """Start none of its jobs; submissions go on.
 
         Args:
-            user, reason: who paused it and why, as its members are told who ask why their jobs wait (R20).
+            user, reason: who paused the organization, and why. Members who ask why their jobs wait see both (R20).
 
         Raises:
             InvalidParameters: a text that can't be stored.
@@ -222,20 +221,19 @@ class Organizations:
     def delete(self, organization: str, *, user: str | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
 
-        Its schedules and bulk actions go with it, and a pause of it ends. A running job that would come back to its
-        queue, as after a failure, goes to dead letter at once.
-
-        A job whose row somebody holds goes when its turn comes. Where an outage has cut this off, call it again.
+        Its schedules and bulk actions are deleted, and its pause ends. A running job that would return to its queue,
+        for example after a failure, goes to dead letter at once. A job whose row is locked goes to dead letter when a
+        worker is about to start it. If an outage interrupted this call, repeat it.
 
         Raises:
-            OrganizationNotFound: there is none, nor a deleted one with jobs that wait.
+            OrganizationNotFound: there is no such organization, nor a deleted one with waiting jobs.
         """
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete")
         self._wait_for_ends(organization)
         while self._database.write(
-            lambda connection: self._bury_waiting(connection, organization, user or SYSTEM),
+            lambda connection: self._dead_letter_waiting(connection, organization, user or SYSTEM),
             of=Administered(organization),
         ):
             is_found = True
@@ -243,15 +241,15 @@ class Organizations:
             raise self._unknown(organization)
 
     def _wait_for_ends(self, organization: str) -> None:
-        """Wait for ends that are being written by how the organization stood before; what they queue is found then."""
+        """Wait for transactions that end jobs by the organization's old status, to find the jobs that they queue."""
         try:
             self._database.write(lambda connection: statements.wait_for_ends(connection, organization), of=organization)
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
-            # A host holds the live row of a job for long: that job goes when its turn comes.
+            # A host application may lock a job's live row for long. That job goes to dead letter when its turn comes.
 
-    def _bury_waiting(self, connection: Connection, organization: str, actor: str) -> int:
+    def _dead_letter_waiting(self, connection: Connection, organization: str, actor: str) -> int:
         now = self._database.clock.now(connection)
         ended = []
         for row in statements.waiting_jobs(connection, organization, _BATCH):
@@ -264,7 +262,7 @@ class Organizations:
     def _change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> None:
         if not self._try_to_change(organization, values, user, action):
             raise self._unknown(organization)
-        self._database.hint()  # there may be room now
+        self._database.hint()  # there may be capacity now
 
     def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
@@ -283,11 +281,11 @@ class Organizations:
             before = {name: getattr(found[0], name) for name in values}
             return True, Told(organization, before, values, at=now)
 
-        # An organization's admins change its name; its limits and whether it may run are operators' to change.
+        # Admins may change an organization's name. Only operators may change its limits and status.
         actor = Actor(user, Right.ORGANIZATION_CHANGE, organization)
         if values.keys() <= {"name"}:
             actor = self._tenants.actor(organization, user, Right.ORGANIZATION_CHANGE)
-        # Pauses, such as a deletion ends, are an operator's to change.
+        # A deletion ends pauses, and only an operator's transaction may change their rows.
         return actor.change(self._database, action, work, of=EVERYONE if is_deleting else Administered(organization))
 
     def _refuse_host(self, what: str) -> None:
@@ -315,7 +313,7 @@ def _weight(weight: object) -> int:
 
 
 def _public(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
-    """Return the public value of an organization; `kept`: its row, if any is kept of one of the application's own."""
+    """Return the public value of an organization. `kept`: its row; an application's own organization may have none."""
     return Organization(
         id=organization,
         name=kept.name if kept is not None else organization,

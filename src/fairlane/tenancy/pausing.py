@@ -1,4 +1,4 @@
-"""Pausing queues, job types and organizations, or everything: `fl.queues`, `fl.maintenance`."""
+"""Pauses of queues, job types, organizations, or everything: `fl.queues`, `fl.maintenance`."""
 
 from contextlib import suppress
 from enum import StrEnum
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Pausable(StrEnum):
-    """Name what can be paused; maintenance mode pauses everything."""
+    """The kinds of things that can be paused. Maintenance mode pauses everything."""
 
     QUEUE = "queue"
     JOB_TYPE = "job_type"
@@ -38,22 +38,21 @@ class Pausable(StrEnum):
 
 
 class Pauses:
-    """Pause and resume one kind of thing. While it is paused nothing of it starts; running jobs finish."""
+    """Pause and resume one kind of thing. During a pause no job of it starts; running jobs finish."""
 
     def __init__(self, database: Database, subject: Pausable, verbs: tuple[str, str] = ("pause", "resume")) -> None:
         self._database = database
         self._subject = subject
-        self._verbs = verbs  # as the audit calls them
+        self._verbs = verbs  # their names in the audit
 
     def pause(self, name: str, *, user: str | None = None, reason: str = "") -> None:
-        """Start nothing of `name` until it is resumed.
+        """Start no job of `name` until it is resumed.
 
-        A pause that is there stays, with its beginning. A reason, if one is given, replaces what it had, and `user` who
-        paused it.
+        An existing pause keeps its beginning. If a reason is given, it and `user` replace those of the pause.
 
         Args:
-            user, reason: who paused it and why, as whoever asks why their job waits is told (R20), in every
-                organization: name none in it.
+            user, reason: who paused it, and why. People of every organization who ask why their job waits see both
+                (R20), so name no organization.
 
         Raises:
             InvalidParameters: a text that can't be stored.
@@ -78,7 +77,7 @@ class Pauses:
         """End a pause; False if there was none.
 
         Raises:
-            PermissionDenied, and what `pause` raises for a name that nothing has.
+            PermissionDenied, and what `pause` raises for an unknown name.
         """
         storable(name=name)
 
@@ -94,10 +93,10 @@ class Pauses:
         return resumed
 
     def _require(self, connection: Connection, name: str) -> AnyRow | None:
-        """Refuse a name that nothing of this kind has."""
+        """Refuse an unknown name."""
 
     def names(self) -> frozenset[str]:
-        """Return what is paused."""
+        """Return the names that are paused."""
         return frozenset(self._pauses())
 
     def _pauses(self) -> dict[str, PauseView]:
@@ -117,7 +116,7 @@ class Queues(Pauses):
         super().__init__(database, Pausable.QUEUE)
 
     def _require(self, connection: Connection, name: str) -> None:
-        queue_name(name)  # a queue is there by being named, before it has a job, too
+        queue_name(name)  # a queue exists once it is named, even before it has a job
 
 
 class Maintenance:
@@ -131,31 +130,31 @@ class Maintenance:
         self._pauses = Pauses(database, Pausable.MAINTENANCE, verbs=("on", "off"))
 
     def on(self, *, reason: str = "", user: str | None = None) -> None:
-        """Start no job until `off`. Once this returns, no worker starts one.
+        """Start no job until `off`. After this returns, no worker starts a job.
 
-        While it is on, this keeps since when it is. A reason, if one is given, replaces the one before, and `user` who
-        turned it on. A worker that hangs in the middle of a claim is waited for at most a second.
+        If maintenance is on already, its beginning stays. If a reason is given, it and `user` replace the former ones.
+        This waits at most a second for a worker that hangs in the middle of a claim.
 
         Args:
-            reason: why, for everybody who is signed in to the dashboard or asks why their job waits. Name no
-                organization in it.
-            user: who turns it on; None = the system.
+            reason: shown to everybody who is signed in to the dashboard or asks why their job waits, so name no
+                organization.
+            user: who turns maintenance on; None = the system.
 
         Raises:
             InvalidParameters: a text that can't be stored.
             PermissionDenied
         """
         self._pauses.pause(MAINTENANCE[1], user=user, reason=reason)
-        # Claims that read the pauses before they were written.
+        # Wait for claims that read the pauses before this one was written.
         with suppress(StorageUnavailable):
             self._database.write(self._database.kind.wait_for_claims, of=EVERYONE, lock_seconds=LOCK_WAIT_FOR_CLAIMS)
 
     def off(self, *, user: str | None = None) -> bool:
-        """Let jobs start again; return False if it was not on. Raises `PermissionDenied`."""
+        """Let jobs start again; return False if maintenance was not on. Raises `PermissionDenied`."""
         return self._pauses.resume(MAINTENANCE[1], user=user)
 
     def get(self) -> PauseView | None:
-        """Return since when it is on, by whom and why; None: it is off."""
+        """Return since when maintenance is on, by whom and why; None if it is off."""
         found = self._database.read(lambda connection: statements.find_pause(connection, *MAINTENANCE), of=EVERYONE)
         return _view(found) if found is not None else None
 

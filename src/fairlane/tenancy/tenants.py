@@ -1,4 +1,4 @@
-"""`Tenants`: reads and changes within one organization, which tell an unknown organization from one without it."""
+"""`Tenants`: reads and changes within one organization, with `OrganizationNotFound` for an unknown one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ _NOTHING_THERE = (JobNotFound, ScheduleNotFound, BulkActionNotFound)
 
 
 class Tenants:
-    """Run the verbs of one database, and ask its directory where there was nothing to read or to change."""
+    """Run the verbs of a database, and ask its directory if there was nothing to read or to change."""
 
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
@@ -45,13 +45,13 @@ class Tenants:
         return not isinstance(self._directory, StoredDirectory)
 
     def read(self, work: Callable[[Connection], T], *, of: str | Everyone) -> T:
-        """Run `work` in a read transaction that is open to the organization's rows, or to everybody's.
+        """Run `work` in a read transaction that sees the organization's rows, or all rows.
 
-        What is found proves that its organization is there. So the directory is asked only where nothing was found.
+        Any row found proves that its organization exists. So the directory is asked only if nothing was found.
 
         Raises:
             OrganizationNotFound: nothing was found, and the directory has no such organization.
-            InvalidParameters: no organization has such an id.
+            InvalidParameters: no organization can have this id.
         """
         if isinstance(of, Everyone):
             return self._database.read(work, of=EVERYONE)
@@ -67,13 +67,13 @@ class Tenants:
         return found
 
     def write(self, work: Callable[[Connection], T], organization: str | None) -> T:
-        """Run `work`, which changes something that is there, in a transaction.
+        """Run `work`, which changes existing rows, in a transaction.
 
-        What is changed proves that its organization is there. So the directory is asked only where `work` returns
-        False or raises that there is no such thing.
+        A changed row proves that its organization exists. So the directory is asked only if `work` returns False or
+        raises a not-found error.
 
         Args:
-            organization: to whose rows the transaction is open; None = to everybody's.
+            organization: whose rows the transaction sees; None = all rows.
 
         Raises:
             OrganizationNotFound: nothing was found, and the directory has no such organization.
@@ -91,10 +91,10 @@ class Tenants:
     def change(
         self, action: str, work: Work[T], organization: str, user: str | None, right: Right, *, full: bool = False
     ) -> T:
-        """Let `user` change something of the organization, as `Actor.change` has it, and find out as `write` does.
+        """Let `user` change something of the organization, by `Actor.change`, and ask the directory as `write` does.
 
         Args:
-            full: whether it takes an admin or operator, beside the right.
+            full: whether the change takes an admin or operator, beside the right.
 
         Raises:
             PermissionDenied, OrganizationNotFound, StorageUnavailable
@@ -103,9 +103,9 @@ class Tenants:
         return self.write(actor.changing(self._database.clock, action, work, full=full), organization)
 
     def actor(self, organization: str | None, user: str | None, right: Right) -> Actor:
-        """Return somebody who changes something of the organization, or, where that is None, of all: an operator.
+        """Return the actor for a change in the organization; None = a change by an operator, for all organizations.
 
-        A host's directory is asked at once: it may take long, and no row is locked yet.
+        A host's directory is asked now: that may take long, and no row is locked yet.
 
         Raises:
             InvalidParameters: a name can't be stored.
@@ -117,9 +117,9 @@ class Tenants:
         return replace(actor, membership=self.membership(organization, user))
 
     def membership(self, organization: str, user: str | None) -> Callable[[Connection], Membership | None]:
-        """Return a question for a transaction: what somebody is there, and stays until it ends; None: no member.
+        """Return a function that reads a membership and locks it until its transaction ends; None = no member.
 
-        A host's directory is asked at once, as for `actor`.
+        A host's directory is asked now, as for `actor`.
         """
         if user is None:
             return lambda _: None
@@ -129,12 +129,12 @@ class Tenants:
         return lambda _: membership
 
     def require(self, organization: str, *, deleted_too: bool = True) -> None:
-        """Refuse an organization that is not there.
+        """Refuse an unknown organization.
 
-        While the host's directory does not answer, each passes.
+        While the host's directory does not answer, every organization passes.
 
         Args:
-            deleted_too: whether one that was deleted passes: what is left of it can be read and removed.
+            deleted_too: whether a deleted organization passes, so that its remains can be read and removed.
 
         Raises:
             OrganizationNotFound
@@ -156,11 +156,11 @@ class Tenants:
 
 
 def unknown(organization: str, *, is_stored: bool = True, was_deleted: bool = False) -> OrganizationNotFound:
-    """Return the error for an organization that is not there.
+    """Return the error for an unknown organization.
 
     Args:
-        is_stored: whether Fairlane keeps the organizations, and not the host's directory.
-        was_deleted: whether Fairlane kept it once.
+        is_stored: whether Fairlane keeps the organizations, rather than the host's directory.
+        was_deleted: whether the organization existed, and was deleted.
     """
     if not is_stored:
         return OrganizationNotFound(
@@ -176,7 +176,7 @@ def unknown(organization: str, *, is_stored: bool = True, was_deleted: bool = Fa
 
 
 def no_member(user: str, organization: str, *, is_stored: bool = True) -> PermissionDenied:
-    """Return the error for a user who is no member of the organization; `is_stored` is as in `unknown`."""
+    """Return the error for a user who is no member of the organization. `is_stored` is as in `unknown`."""
     stranger = f"{user or repr(user)} is not a member of organization {organization}"
     if not is_stored:
         return PermissionDenied(f"{stranger}; the application's own directory says so.")
