@@ -139,7 +139,7 @@ def delete_and_leave_its_jobs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
         raise StorageUnavailable("The database is away.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Organizations, "_bury_waiting", away)
+        patch.setattr(Organizations, "_dead_letter_waiting", away)
         with pytest.raises(StorageUnavailable):
             scene.fl.organizations.delete("acme")
 
@@ -225,14 +225,14 @@ class TestDelete:
     def test_a_deletion_that_was_cut_off_is_ended_by_another(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         jobs = [scene.submit(delay=60) for _ in range(3)]
         monkeypatch.setattr("fairlane.tenancy.organizations._BATCH", 2)
-        bury, cut_off = Organizations._bury_waiting, [False, True]
+        bury, cut_off = Organizations._dead_letter_waiting, [False, True]
 
         def bury_once(self: Organizations, *arguments: Any) -> int:
             if cut_off and cut_off.pop(0):
                 raise StorageUnavailable("The database is away.")
             return bury(self, *arguments)
 
-        monkeypatch.setattr(Organizations, "_bury_waiting", bury_once)
+        monkeypatch.setattr(Organizations, "_dead_letter_waiting", bury_once)
         with pytest.raises(StorageUnavailable):
             scene.fl.organizations.delete("acme")
         assert sorted(scene.get(job).status for job in jobs) == [DEAD_LETTER, DEAD_LETTER, PENDING]

@@ -1,4 +1,4 @@
-"""All SQL of Fairlane: tables, statements, transactions, migrations.
+"""The SQL of Fairlane: tables, statements, transactions, migrations.
 
-No module above this folder writes SQL; none in it decides what should happen to a job (that is `domain`).
+No other folder writes SQL. No module here decides what should happen to a job: that is `domain`.
 """

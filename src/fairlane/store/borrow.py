@@ -1,15 +1,15 @@
-"""Run our statements on a connection that the caller owns, as part of the caller's transaction.
+"""Run Fairlane's statements on a caller's connection, as part of the caller's transaction.
 
-Three promises: nothing is committed, rolled back or closed for the caller; an error of ours takes back our statements
-and no other, and leaves the transaction usable; the connection's settings are afterwards what they were before.
+There are three promises. Nothing of the caller's is committed, rolled back or closed. An error of Fairlane undoes only
+Fairlane's statements, and leaves the transaction usable. The connection's settings are the same afterwards as before.
 
-What keeps them is a frame around the block. Which one depends on what is there:
+A frame around the block keeps these promises. The frame depends on the connection:
 
-- a transaction is open, or the driver opens one before our first statement, to stay open: a savepoint;
-- sqlite3 in its legacy mode, nothing open: BEGIN IMMEDIATE, left open for the caller, as sqlite3 does before the
-  caller's own first INSERT. A savepoint alone would do harm: outside a transaction its RELEASE commits. After an error
-  the transaction is rolled back, since nothing of the caller's is in it and it would hold the write lock;
-- autocommit, nothing open: a short transaction of our own, since each statement takes effect at once there.
+- a transaction is open, or the driver opens one before Fairlane's first statement: a savepoint;
+- sqlite3 in its legacy mode, without a transaction: BEGIN IMMEDIATE, left open for the caller, as sqlite3 does before
+  the caller's own first INSERT. A savepoint alone would commit with its RELEASE. After an error the transaction is
+  rolled back: it holds the write lock, and nothing of the caller's is in it;
+- autocommit, without a transaction: a short transaction of Fairlane's own.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _MAIN_FILE: Final = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
 _STARTING: Final = frozenset({"57P03", "53300"})  # the server starts or stops, or has no connection left
-# Options that make sense for the caller's tables and statements, not for ours.
+# Options that are meant for the caller's tables and statements, not for Fairlane's.
 _PLAIN_OPTIONS: Final = {
     "schema_translate_map": None,
     "stream_results": False,
@@ -51,7 +51,7 @@ class _Frame(NamedTuple):
     undo: tuple[str, ...]
 
 
-# In the caller's transaction, and in a frame of another borrow, a name may be used again: the latest one counts.
+# The caller's transaction, or another borrow, may have a savepoint of the same name: the latest one counts.
 _SAVEPOINT: Final = _Frame(
     "SAVEPOINT fairlane",
     keep=("RELEASE SAVEPOINT fairlane",),
@@ -63,15 +63,15 @@ _SAVEPOINT: Final = _Frame(
 def borrow(connection: object) -> Iterator[Connection]:
     """Yield a SQLAlchemy connection that works on the caller's connection, within the caller's transaction.
 
-    Leaving normally keeps what was done, for the caller to commit; an exception takes it back. In autocommit mode, and
-    with no transaction open, it is committed at once. A Session's pending objects are neither flushed nor expired.
+    If the block ends normally, the caller commits its work. An exception undoes its work. In autocommit mode without a
+    transaction, the work is committed at once. A Session's pending objects are neither flushed nor expired.
 
     Args:
         connection: a SQLAlchemy Connection or Session (also scoped, also the sync side of an async one), a sqlite3,
             psycopg or psycopg2 connection, or a Django connection.
 
     Raises:
-        ConfigurationError: the connection is of no such kind, or in a mode that can't take our statements.
+        ConfigurationError: the connection is of no such kind, or in a mode that can't run Fairlane's statements.
         SubmissionError: the caller's transaction has failed already, or the connection is closed.
         StorageUnavailable: a Session that had no connection yet found no database.
     """
@@ -96,24 +96,24 @@ def borrow(connection: object) -> Iterator[Connection]:
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
-    """Return True if `value` is of one of these classes of a module that only those import who use it.
+    """Return True if `value` is of one of these classes, without importing their module.
 
-    Whoever has such an object has imported its module. We need not: SQLAlchemy's ORM and its asyncio extension are a
-    third of the time in which a process that only runs jobs starts.
+    The caller who has such an object has imported its module. Importing SQLAlchemy's ORM and its asyncio extension
+    would take a third of a worker's start.
     """
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names))
 
 
 def aside(work: Callable[[], T]) -> T:
-    """Do what may take long: in a thread where the caller's connection is async, so that its loop turns on."""
+    """Do work that may take long: in a thread if the caller's connection is async, so that the loop does not block."""
     return await_only(asyncio.to_thread(work)) if in_greenlet() else work()
 
 
 def _driver_of(connection: Connection) -> Any:
     try:
         return connection.connection.driver_connection
-    except PendingRollbackError as error:  # the server has closed it, amid the caller's transaction
+    except PendingRollbackError as error:  # the server closed it within the caller's transaction
         raise SubmissionError(_ABORTED) from error
 
 
@@ -128,7 +128,7 @@ def _connection_of(session: Any) -> Connection:
             "This Session has no engine for Fairlane's tables; pass `session.connection(…)` with the one to use."
         ) from error
     except Exception as error:
-        # Of asyncpg SQLAlchemy passes on as it is what keeps it from connecting.
+        # SQLAlchemy does not wrap asyncpg's errors about connecting.
         if isinstance(error, OSError) or getattr(error, "sqlstate", None) in _STARTING:
             kind = type(error).__name__
             raise StorageUnavailable(
@@ -146,7 +146,7 @@ def _check_driver(connection: Connection) -> None:
 def _require_utf8(connection: Connection) -> None:
     if not engine_of(connection).is_server:
         return
-    info = getattr(connection.connection.driver_connection, "info", None)  # asyncpg has none: it speaks UTF-8 only
+    info = getattr(connection.connection.driver_connection, "info", None)  # asyncpg has none: it uses only UTF-8
     encoding = "UTF8" if info is None else info.parameter_status("client_encoding")
     if encoding != "UTF8":
         raise ConfigurationError(
@@ -167,14 +167,14 @@ def _plain_options(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _framed(connection: Connection) -> Iterator[None]:
-    # SQLAlchemy's transaction has to begin first: engines are told to emit BEGIN at that moment, by an event.
+    # SQLAlchemy's transaction has to begin first: an event of the engine emits BEGIN then.
     idle = connection.get_transaction() is None and not engine_of(connection).is_open(connection)
     begun = connection.begin() if idle else None
     try:
         with _within_frame(connection, _frame_for(connection)):
             yield
     except BaseException:
-        # Nothing of the caller's is in it.
+        # It has no statement of the caller.
         if begun is not None:
             begun.rollback()
         raise
@@ -192,8 +192,8 @@ def _frame_for(connection: Connection) -> _Frame:
 
 @contextmanager
 def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
-    # By SQL: in autocommit mode some drivers' commit does nothing, and SQLAlchemy's savepoint, once its RELEASE has
-    # failed (work that swallowed an error), is not rolled back any more.
+    # By SQL: in autocommit mode the commit of some drivers does nothing. And SQLAlchemy does not roll back a savepoint
+    # whose RELEASE failed because `work` swallowed an error.
     try:
         connection.exec_driver_sql(frame.enter)
     except DBAPIError as error:
@@ -205,7 +205,7 @@ def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
         for statement in frame.keep:
             connection.exec_driver_sql(statement)
     except BaseException:
-        # On a full disk SQLite has ended the transaction itself, the caller's part included; a lost connection, too.
+        # A full disk of SQLite, or a lost connection, has ended the whole transaction, with the caller's part.
         if not connection.invalidated and engine_of(connection).is_open(connection):
             for statement in frame.undo:
                 connection.exec_driver_sql(statement)
@@ -213,20 +213,20 @@ def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
 
 
 class Home:
-    """Fairlane's own database, to compare others with.
+    """Fairlane's own database, for a comparison with the database of a caller's connection.
 
-    A job that is submitted elsewhere is lost from sight: no worker of this `Fairlane` starts it, and no read finds it.
+    A job in another database would be lost: no worker of this `Fairlane` starts it, and no read finds it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._place: tuple[Any, ...] | None = None
-        self._known = WeakSet[object]()  # the driver's connections that lead there
+        self._known = WeakSet[object]()  # driver connections to this database
 
     def refuse_elsewhere(self, theirs: Connection) -> None:
         """Raise ConfigurationError if the connection leads to another database.
 
-        One without Fairlane's tables is told from Fairlane's own if that one has them.
+        If only Fairlane's own database has Fairlane's tables, the two are different.
         """
         driver = theirs.connection.driver_connection
         if driver in self._known:
@@ -234,16 +234,16 @@ class Home:
         kind = engine_of(theirs)
         found = kind.place(theirs)
         if found == () and self._database.is_in_memory:
-            return  # perhaps the very connection that the database lives in
+            return  # perhaps the connection that holds this database
         if found is None or found != self._place:
             self._look_again(found, theirs)
-        # SQLite asks nobody, and its connections can't be remembered so.
+        # On SQLite the check is cheap, and its connections can't be remembered.
         if found is not None and kind.is_server:
             self._known.add(driver)
 
     def _look_again(self, found: tuple[Any, ...] | None, theirs: Connection) -> None:
-        # Where neither has the tables, the first statement says what is missing.
-        # Anew, since a server that was started again is at another place.
+        # If neither database has the tables, the first statement's error says so. The place is read again, because a
+        # restarted server has another place.
         self._place = aside(lambda: self._database.look(self._database.kind.place))
         if found != self._place:
             may_be_schema = found is None and self._database.kind.is_server
@@ -254,7 +254,7 @@ class Home:
                 "to the database of the connection."
             )
             if self._database.file is not None and not engine_of(theirs).is_server:
-                # A note stands in tracebacks alone, as REST APIs show the error's text to tenants.
+                # As a note, which only tracebacks show: REST APIs show the error's text to tenants.
                 file = theirs.exec_driver_sql(_MAIN_FILE).scalar() or "a database in memory"
                 error.add_note(f"The connection is to {file}, and FAIRLANE_URL is {self._database.file}.")
             raise error

@@ -1,4 +1,4 @@
-"""The one clock. Every time in the database comes from it, so a worker whose own clock lies does no harm."""
+"""The clock of a database. Every time in the database comes from it, so a worker's wrong clock does no harm."""
 
 import platform
 import subprocess
@@ -14,47 +14,44 @@ from fairlane.store.engine import engine_of
 
 
 class Clock(Protocol):
-    """Tells the time of one database."""
+    """A source of the time for one database."""
 
     def now(self, connection: Connection) -> datetime:
-        """Return the moment, taken once per group of statements; aware."""
+        """Return the time, with a time zone. Take it once per group of statements."""
 
     def lease_seconds(self, connection: Connection) -> float:
-        """Return the seconds on a clock that leases are compared by; its zero is arbitrary."""
+        """Return the seconds of the clock for leases; its zero is arbitrary."""
 
     def boot_id(self, connection: Connection) -> str:
-        """Return within which boot `lease_seconds` compare; the same everywhere on PostgreSQL."""
+        """Return the boot within which `lease_seconds` are comparable; on PostgreSQL always the same."""
 
 
 class DatabaseClock:
-    """PostgreSQL: its `clock_timestamp()`. SQLite, whose users share a machine: that machine's clocks.
+    """A clock that reads PostgreSQL's `clock_timestamp()`, or the clocks of the machine of a SQLite file.
 
-    Not `now()`: in a host's transaction it may be an hour old.
+    It does not use `now()`, which may be an hour old in a host's transaction.
     """
 
     def now(self, connection: Connection) -> datetime:
-        """Return the moment, aware, in UTC."""
+        """Return the time, in UTC, with its time zone."""
         if not engine_of(connection).is_server:
             return datetime.now(UTC)
         moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(UTC)
 
     def lease_seconds(self, connection: Connection) -> float:
-        """Return PostgreSQL's epoch seconds; on SQLite the machine's monotonic seconds, which no set clock moves."""
+        """Return PostgreSQL's epoch seconds, or on SQLite the machine's monotonic seconds, which never jump."""
         if not engine_of(connection).is_server:
             return time.monotonic()
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def boot_id(self, connection: Connection) -> str:
-        """Return the machine's boot on SQLite: monotonic seconds of another boot mean nothing."""
+        """Return the machine's boot on SQLite: monotonic seconds of two boots are not comparable."""
         return "" if engine_of(connection).is_server else _machine_boot_id()
 
 
 def beforehand(clock: Clock, connection: Connection) -> datetime | None:
-    """Return the moment.
-
-    None where only PostgreSQL knows it, whose statement then says `clock_timestamp()` itself.
-    """
+    """Return the time; None if only PostgreSQL knows it, and its statement calls `clock_timestamp()` itself."""
     if isinstance(clock, DatabaseClock) and engine_of(connection).is_server:
         return None
     return clock.now(connection)

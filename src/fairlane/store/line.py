@@ -1,6 +1,6 @@
-"""A connection to PostgreSQL on the event loop: one statement, one round trip, no thread and no transaction around it.
+"""A connection to PostgreSQL on the event loop. A statement takes one round trip, no thread and no transaction.
 
-The engine makes it in a thread. So it logs in, takes its role on and gives up silent servers as all others do.
+The engine makes the connection in a thread, so login, role and response timeout are the same as for other connections.
 """
 
 import asyncio
@@ -35,21 +35,20 @@ if TYPE_CHECKING:
 
 Statement: TypeAlias = TextClause | TextualSelect | Select[*tuple[Any, ...]]
 _SETTING: Final = "SELECT set_config(%(name)s, %(value)s, false)"
-# A line sends the same few statements again and again. To plan a claim for its values took three times as long as the
-# claim itself, and gave the same plan.
+# A line repeats the same few statements. Planning a claim for its values took three times as long as the claim itself,
+# and gave the same plan.
 _PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
 
 
 class NeedsSession(ConfigurationError):
-    """A pooler stands before PostgreSQL."""
+    """The connection goes through a pooler, which keeps no session."""
 
 
 class Line:
-    """One connection, made when it is first used and again when it broke. One task at a time may use it.
+    """A connection, made at its first use and again after it broke. Only one task at a time may use it.
 
-    Args:
-        threads: one of which makes the connection; None = the loop's own.
-        settings: what its session sets, such as `lock_timeout`.
+    Args: threads: the threads in which the connection is made; None = the loop's own. settings: the session's settings,
+    for example `lock_timeout`.
     """
 
     def __init__(self, database: Database, threads: Executor | None, settings: Mapping[str, str]) -> None:
@@ -59,17 +58,18 @@ class Line:
         self._compiled: dict[Statement, tuple[str, dict[str, Any]]] = {}
         self._driver: AsyncConnection[tuple[Any, ...]] | None = None
         self._prepared: dict[str, Prepared] = {}
-        self._session: Connection | None = None  # kept, or its connection would be closed
+        self._session: Connection | None = None  # a reference, which keeps its connection open
         self._used = 0.0
 
     async def fetch(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a statement, whose answer is its commit's, and return its rows.
+        """Run a statement, which commits with its answer, and return its rows.
 
         Args:
-            values: of its parameters, but for `now` and `lease_now`: None, or what a clock not of PostgreSQL says.
+            values: of its parameters, without `now` and `lease_now`: those are None, or come from a clock other than
+                PostgreSQL's.
 
         Raises:
-            CommitUnanswered: the connection broke before the answer, so it may have been done.
+            CommitUnanswered: the connection broke before the answer, so the statement may have been committed.
             StorageUnavailable, ConfigurationError: as for `Database.write`.
         """
         text, constants = self._compiled.get(statement) or self._compile(statement)
@@ -80,7 +80,7 @@ class Line:
             return await (await driver.execute(text, given)).fetchall()
 
     async def fetch_prepared(self, statement: str, values: Mapping[str, str | None]) -> list[tuple[Any, ...]]:
-        """Do the same for a statement as psycopg has it, whose parameters are texts."""
+        """Do the same for a statement in psycopg's style, with texts as parameters."""
         driver = await self._living()
         moment = self.moment()
         given = {**values, "now": moment[0].isoformat() if moment is not None else None}
@@ -111,7 +111,7 @@ class Line:
                 self._driver = None
 
     async def connect(self) -> None:
-        """Make the connection, if it is not there.
+        """Make the connection, if there is none.
 
         Raises:
             StorageUnavailable, ConfigurationError: as for `Database.write`.
@@ -119,7 +119,7 @@ class Line:
         await self._living()
 
     def _compile(self, statement: Statement) -> tuple[str, dict[str, Any]]:
-        """Return its text, and the values of its own that stand in parameters."""
+        """Return the statement's text, and the parameters with values of its own."""
         dialect = self.database.engine.dialect
         if isinstance(statement, TextClause):
             made = str(statement.compile(dialect=dialect)), dict[str, Any]()
@@ -130,7 +130,7 @@ class Line:
         return made
 
     def moment(self) -> tuple[datetime, float] | None:
-        """Return the time, and the seconds that leases are compared by, of a clock other than PostgreSQL's."""
+        """Return the time and the lease seconds of a clock other than PostgreSQL's; None for PostgreSQL's."""
         clock, session = self.database.clock, self._session
         assert session is not None, "there is a connection"
         now = beforehand(clock, session)
@@ -143,22 +143,22 @@ class Line:
             await driver.close()
 
     def abandon(self) -> None:
-        """Close the connection though its loop is gone."""
+        """Close the connection after its loop has ended."""
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.pgconn.finish()
 
     def leave_to_parent(self) -> None:
-        """Forget the connection in a forked child, without a word to the server: it is the parent's."""
+        """Forget the connection in a forked child, without a message to the server: it belongs to the parent."""
         self._driver = None
 
     @property
     def is_there(self) -> bool:
-        """Return True if there is a connection, as far as is known."""
+        """Return True if there is a connection that is not known to be broken."""
         return self._driver is not None
 
     async def _living(self) -> "AsyncConnection[tuple[Any, ...]]":
-        """Return the connection, or another where it was idle and turns out to be dead."""
+        """Return the connection, or a new one if it was idle and turns out to be dead."""
         driver = self._driver
         if driver is not None and not driver.closed and not self._may_be_dead(driver):
             return driver
@@ -180,7 +180,7 @@ class Line:
         driver = await loop.run_in_executor(self._threads, copy_context().run, self._connected)
         try:
             await driver.set_autocommit(True)
-            # It may have been another's, whose prepared statements have the names that this one would give its own.
+            # The session may have another user's prepared statements, of the same names as this line's.
             await driver.execute("DEALLOCATE ALL")
             for name, value in {**_PLANNED_ONCE, **self._settings}.items():
                 await driver.execute(_SETTING, {"name": name, "value": value})
@@ -190,11 +190,11 @@ class Line:
         return driver
 
     def _connected(self) -> "AsyncConnection[tuple[Any, ...]]":
-        """Return a connection of the engine's, which its pool forgets; in a thread."""
+        """Return a connection of the engine, detached from its pool. This runs in a thread."""
         session = self.database.engine.connect()
         if is_pooled(session.info):
             session.close()
-            raise NeedsSession("A pooler such as PgBouncer keeps no session for who needs one; connect to PostgreSQL.")
+            raise NeedsSession("A pooler like PgBouncer keeps no session, which this needs; connect to PostgreSQL.")
         self._session = session
         driver = session.connection.driver_connection
         assert driver is not None
@@ -204,11 +204,11 @@ class Line:
 
 @cache
 def combined(questions: tuple[Question, ...]) -> Select[*tuple[Any, ...]]:
-    """Ask for the time, the seconds that leases are compared with, and the rows of each question as JSON."""
+    """Return a statement that reads the time, the lease seconds, and the rows of each question as JSON."""
     answers = []
     for one in questions:
         rows = one.subquery()
-        # As text: how the driver reads JSON is the host's to set, for all of the process.
+        # As text: the host may change how the driver reads JSON in the whole process.
         array = select(cast(func.json_agg(func.json_build_array(*rows.c)), Text)).select_from(rows)
         answers.append(array.scalar_subquery())
     moment = func.clock_timestamp()
@@ -217,12 +217,12 @@ def combined(questions: tuple[Question, ...]) -> Select[*tuple[Any, ...]]:
 
 
 def rows_of(questions: Sequence[Question], found: Sequence[str | None]) -> list[Rows]:
-    """Return the rows of each question, from what `combined` has found."""
+    """Return the rows of each question from the answer to `combined`."""
     return [_read(one, json.loads(rows or "[]")) for one, rows in zip(questions, found, strict=True)]
 
 
 def _read(question: Question, rows: Rows) -> Rows:
-    """Return the values as the question's own columns would have them."""
+    """Convert the values to the types of the question's columns."""
     readers = [_reader(column.type) for column in question.selected_columns]
     if not any(readers):
         return [tuple(row) for row in rows]
@@ -233,7 +233,7 @@ def _read(question: Question, rows: Rows) -> Rows:
 
 
 def _reader(kind: TypeEngine[Any]) -> Callable[[str], object] | None:
-    """Return how a value is read that JSON has as text."""
+    """Return the function that reads a value of this type from JSON's text; None if there is nothing to convert."""
     match kind:
         case Uuid():
             return UUID

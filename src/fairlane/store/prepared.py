@@ -1,6 +1,6 @@
-"""A statement that PostgreSQL has prepared, sent by libpq: psycopg's cursors cost as much as all else of a submission.
+"""Prepared statements of PostgreSQL, sent by libpq. Psycopg's cursors would double the cost of a submission.
 
-Its parameters are texts. Its answer is read as psycopg reads all answers.
+Parameters are texts. Psycopg reads the answers.
 """
 
 import re
@@ -22,11 +22,11 @@ _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 
 
 class Prepared:
-    """A statement on one connection of psycopg's, where it is a transaction by itself; and the cursor of its answer.
+    """A prepared statement on a psycopg connection, which runs as its own transaction, and the cursor of its answer.
 
     Args:
-        connection: one thread or task at a time may use it.
-        statement: as psycopg has it, with `%(name)s` for a parameter, which it casts to its type.
+        connection: only one thread or task at a time may use it.
+        statement: in psycopg's style, with `%(name)s` for a parameter. The statement casts each parameter to its type.
     """
 
     def __init__(self, connection: "BaseConnection[Any]", statement: str) -> None:
@@ -41,7 +41,7 @@ class Prepared:
         self._rows: Rows = []
 
     def execute(self, _statement: str, values: Mapping[str, str | None]) -> None:
-        """Run it, and wait for the answer.
+        """Run the statement, and wait for the answer.
 
         Raises:
             psycopg.Error
@@ -54,7 +54,7 @@ class Prepared:
         return self._rows
 
     def run(self, values: Mapping[str, str | None]) -> "PQGen[Rows]":
-        """Run it, and return the rows, to the connection's `wait`.
+        """Run the statement as a generator for the connection's `wait`, and return the rows.
 
         Raises:
             psycopg.Error
@@ -64,7 +64,7 @@ class Prepared:
             yield from self._prepare()
         try:
             answer = yield from self._answer_to(given)
-        except InvalidSqlStatementName:  # The server has forgotten it, as psycopg says after each rollback.
+        except InvalidSqlStatementName:  # The server has dropped it, which psycopg orders after each rollback.
             yield from self._prepare()
             answer = yield from self._answer_to(given)
         self.rowcount = answer.ntuples
@@ -74,7 +74,7 @@ class Prepared:
     def _bytes(self, value: str | None) -> bytes | None:
         if value is None:
             return None
-        if "\0" in value:  # libpq would take it for the end
+        if "\0" in value:  # for libpq it ends the text
             raise DataError("PostgreSQL's texts can't hold NUL characters.")
         return value.encode(self._encoding)
 

@@ -1,7 +1,7 @@
-"""How long a connection waits for PostgreSQL to answer.
+"""Timeouts for PostgreSQL's answers.
 
-Where a middlebox or a server that hangs takes what is sent and says nothing, TCP sees nothing wrong: whoever waits
-would wait for ever, although a new connection would work.
+A middlebox or a hanging server may accept what is sent and never answer. TCP sees no fault then. Without a timeout the
+caller waits for ever, although a new connection would work.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ _here: ContextVar[float] = ContextVar("fairlane_answer_seconds", default=UNLIMIT
 
 
 class ResponseTimeout:
-    """How many seconds the connections of an engine wait for an answer before they are given up.
+    """The seconds that an engine's connections wait for an answer before they are given up.
 
-    It may be changed at any time, and holds for those that wait just then, too.
+    A change takes effect at once, even for connections that are waiting.
     """
 
     def __init__(self, seconds: float = UNLIMITED) -> None:
@@ -35,7 +35,7 @@ class ResponseTimeout:
 
 @contextmanager
 def answered_within(seconds: float) -> Iterator[None]:
-    """Bound, within the block, how long bounded connections wait; a block within another one waits no longer."""
+    """Bound the wait of bounded connections within the block. A nested block can only shorten the wait."""
     token = _here.set(min(seconds, _here.get()))
     try:
         yield
@@ -44,7 +44,7 @@ def answered_within(seconds: float) -> Iterator[None]:
 
 
 def bound(engine: Engine, response_timeout: ResponseTimeout) -> None:
-    """Have each connection of an engine of psycopg's given up that stays silent for too long."""
+    """Make a psycopg engine give up connections that stay silent for too long."""
     import psycopg  # noqa: PLC0415 - optional
 
     class Bounded(psycopg.Connection[Any]):
@@ -52,8 +52,8 @@ def bound(engine: Engine, response_timeout: ResponseTimeout) -> None:
             return super().wait(_given_up(gen, self, response_timeout, psycopg.OperationalError), *args, **options)
 
     def connect(_dialect: object, _record: object, args: Any, parameters: dict[str, Any]) -> object:
-        patience = min(response_timeout.seconds, _here.get(), parameters["connect_timeout"])
-        return Bounded.connect(*args, **{**parameters, "connect_timeout": math.ceil(patience)})
+        timeout = min(response_timeout.seconds, _here.get(), parameters["connect_timeout"])
+        return Bounded.connect(*args, **{**parameters, "connect_timeout": math.ceil(timeout)})
 
     event.listen(engine, "do_connect", connect)
 
@@ -61,7 +61,7 @@ def bound(engine: Engine, response_timeout: ResponseTimeout) -> None:
 def on_loop(
     connection: "Connection[Any]", response_timeout: ResponseTimeout | None
 ) -> "AsyncConnection[tuple[Any, ...]]":
-    """Return the connection as one to await, which is given up as it would be."""
+    """Return the connection as an async connection with the same timeout."""
     import psycopg  # noqa: PLC0415 - optional
     from psycopg.waiting import wait_async  # noqa: PLC0415 - optional
 
@@ -73,7 +73,8 @@ def on_loop(
             try:
                 return await wait_async(bounded, self.pgconn.socket, _LOOK)
             except asyncio.CancelledError:
-                # At once: a loop that is taken down ends handlers meanwhile, and the driver would ask its server first.
+                # At once: when a loop shuts down, it cancels handlers, and the driver would first send a request to the
+                # server.
                 self.pgconn.finish()
                 raise
 
@@ -86,7 +87,7 @@ def _given_up(
     response_timeout: ResponseTimeout,
     error: "type[OperationalError]",
 ) -> "PQGen[RV]":
-    """Give up what psycopg waits for: look whenever it has waited for a tenth of a second in vain."""
+    """Run psycopg's generator, and give up the connection at the timeout, checked every tenth of a second."""
     since = time.monotonic()
     try:
         wanted = next(gen)

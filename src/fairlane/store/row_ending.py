@@ -1,12 +1,12 @@
-"""The function by which submitters end waiting jobs: a row leaves `fairlane_live` and comes into `fairlane_ended`.
+"""The SQL function by which submitters end waiting jobs: it moves rows from `fairlane_live` to `fairlane_ended`.
 
-A submission ends a waiting job whose place it takes, and children whose parent has ended badly. DELETE of the live
-table would let its session lock the table against all others (see `row_rights`). INSERT into `fairlane_ended`, or into
-the dead letters, would let it hold the key of a job that a worker is about to end. So PostgreSQL runs this function
-with the rights of the tables' owner, and what a submitter ends has been alive.
+A submission ends a waiting job that it replaces, and children whose parent failed. The right to DELETE from the live
+table would let the submitter's session lock that table (see `row_rights`). The right to INSERT into `fairlane_ended` or
+the dead letters would let it hold the key of a job that a worker is about to end. So PostgreSQL runs this function with
+the rights of the tables' owner. A submitter can end only live jobs.
 
-The function's own condition holds where the owner is above row security. Where row security binds the owner, policies
-of the same condition show it these rows and no others.
+The function checks its condition itself if the owner is exempt from row security. If row security binds the owner,
+policies with the same condition show the owner only these rows.
 """
 
 import json
@@ -22,7 +22,7 @@ from fairlane.store.row_security import Ask, DatabaseRole, policy_of
 from fairlane.store.tables import AnyRow, dead_letters, ended, live
 
 END_WAITING: Final = "fairlane_end_waiting"
-# What it is told of a job: its key, its status before and after, when; who canceled it; what its dead letter says.
+# The function's parameters: the job's key, its status before and after, the time, who canceled it, and its dead letter.
 _TOLD: Final[Mapping[str, str]] = {
     "organization": "text",
     "id": "uuid",
@@ -38,7 +38,7 @@ _TOLD: Final[Mapping[str, str]] = {
 SIGNATURE: Final = f"{END_WAITING}({', '.join(_TOLD.values())})"
 _WAITING: Final = ", ".join(f"'{status}'" for status in sorted(WAITING))
 _ENDABLE: Final = f"status = ANY (ARRAY[{_WAITING}]) AND {policy_of(live, DatabaseRole.APP)}"
-# Which rows the owner sees, and which it may write, where row security binds it.
+# The rows that the owner may see, and those that it may write, if row security binds it.
 OWNED: Final[Mapping[Table, tuple[str, str]]] = {
     live: (_ENDABLE, "false"),
     ended: (policy_of(ended, DatabaseRole.APP), policy_of(ended, DatabaseRole.APP)),
@@ -66,7 +66,7 @@ _LETTER: Final[Mapping[str, str]] = {
     "resolution": f"'{Resolution.PENDING}'",
     **dict.fromkeys(("note", "resolved_by", "resolved_at"), "NULL"),
 }
-# The tables are named with their schema, so the path needs no schema in which others may create functions.
+# Tables are named with their schema, so the path needs no schema in which others may create functions.
 _BODY: Final = f"""
 WITH job AS (
   DELETE FROM {{schema}}.{live.name} WHERE organization_id = $1 AND id = $2 AND status = $3 AND {_ENDABLE}
@@ -79,7 +79,7 @@ WITH job AS (
     {", ".join(f"{name} = excluded.{name}" for name in _LETTER if not dead_letters.c[name].primary_key)}
 )
 INSERT INTO {{schema}}.{ended.name} ({", ".join(_ENDED)}) SELECT {", ".join(_ENDED.values())} FROM job RETURNING *
-"""  # noqa: S608 - names of ours
+"""  # noqa: S608 - Fairlane's names
 _PATH: Final = "pg_catalog, pg_temp"
 _FOUND: Final = f"""
 SELECT quote_ident(nspname), quote_ident(pg_get_userbyid(relowner)), prosrc, proconfig,
@@ -87,17 +87,17 @@ SELECT quote_ident(nspname), quote_ident(pg_get_userbyid(relowner)), prosrc, pro
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
   LEFT JOIN pg_proc ON pg_proc.oid = to_regprocedure('{SIGNATURE}') LEFT JOIN pg_language ON pg_language.oid = prolang
 WHERE pg_class.oid = to_regclass('{ended.name}')
-"""  # noqa: S608 - names of ours
+"""  # noqa: S608 - Fairlane's names
 _END: Final = text(f"""
 SELECT job.organization_id, job.id, job.log_sequence, job.attempt, job.job_type
 FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS one({", ".join(f"{name} {kind}" for name, kind in _TOLD.items())})
 CROSS JOIN LATERAL {END_WAITING}({", ".join(f"one.{name}" for name in _TOLD)}) AS job
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
 _MAY_DELETE: Final = text(f"SELECT has_table_privilege('{live.name}', 'DELETE')")
 
 
 class FunctionPlace(NamedTuple):
-    """Where the function belongs: the schema and the owner of the tables, quoted; and whether it is there as made."""
+    """The place of the function: the tables' schema and owner, quoted, and whether the function is up to date."""
 
     schema: str
     owner: str
@@ -105,7 +105,7 @@ class FunctionPlace(NamedTuple):
 
 
 def find(ask: Ask) -> FunctionPlace | None:
-    """Return the function's place; None where the tables are not there."""
+    """Return the function's place; None if there are no tables."""
     for schema, owner, body, settings, is_alike in ask(_FOUND, {}):
         is_made = body == _BODY.format(schema=schema) and settings == [f"search_path={_PATH}"] and is_alike
         return FunctionPlace(schema, owner, is_made)
@@ -113,7 +113,7 @@ def find(ask: Ask) -> FunctionPlace | None:
 
 
 def make(connection: Connection, place: FunctionPlace) -> None:
-    """Create the function, or make it as it should be. Who may execute it is said with all other rights."""
+    """Create or replace the function. `row_rights` says who may execute it."""
     connection.exec_driver_sql(
         f"CREATE OR REPLACE FUNCTION {place.schema}.{SIGNATURE} RETURNS SETOF {place.schema}.{ended.name} "
         f"LANGUAGE sql SECURITY DEFINER SET search_path = {_PATH} AS $${_BODY.format(schema=place.schema)}$$"
@@ -122,15 +122,14 @@ def make(connection: Connection, place: FunctionPlace) -> None:
 
 
 def may_delete(connection: Connection) -> bool:
-    """Return False for a session that has to end waiting jobs by the function."""
+    """Return False if the session has to end waiting jobs by the function."""
     return not engine_of(connection).has_row_security or bool(connection.scalar(_MAY_DELETE))
 
 
 def end_waiting(connection: Connection, told: Sequence[Mapping[str, object]]) -> Sequence[AnyRow]:
-    """End jobs by the function, and write the dead letters of those that are told of.
+    """End jobs by the function, with their dead letters.
 
-    Args:
-        told: of each job what the function takes, by name; it passes over all else.
+    Args: told: the function's parameters for each job, by name. Other names are ignored.
 
     Returns:
         The jobs that were still waiting: organization_id, id, log_sequence, attempt, job_type.

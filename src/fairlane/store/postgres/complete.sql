@@ -1,17 +1,18 @@
--- Complete the jobs of these attempts, whose handlers returned; what it leaves out goes its own way, as finish decides.
+-- Complete the jobs of these attempts, whose handlers returned. `finish` handles the jobs that this statement skips.
 --
--- Each row by a probe of its own, locked here: what somebody holds, or has changed since this statement began, is left
--- out. A cancel request and children are columns of the row, so a lock that was waited for shows them. A host may hold
--- the facts, which results refer to: the foreign key would wait for it. Ids travel as one text: the driver would turn
--- each of an array's into text by itself, at several times the cost.
+-- Each row is found by its own probe, and locked here. Rows that are locked, or were changed since this statement
+-- began, are skipped. A cancel request and children are columns of the row, so the lock shows them. A host may lock the
+-- facts, which results refer to, and the foreign key would wait for it. Ids travel as one text: for an array the driver
+-- would convert each id separately, at several times the cost.
 --
--- The application's login may have planted a live row of a job that has ended. Its end stays, and it stops nobody's.
+-- The application's login may have inserted a live row for a job that has ended. That job's end stays, and other jobs
+-- are completed.
 --
--- The look for edges that are not watched yet goes by the index that has their order: with LIMIT alone, where most
--- edges were of one parent when they were analyzed, the planner takes any index, and reads all of them.
+-- The search for edges that are not watched yet uses the index in their order. With LIMIT alone, if most edges belonged
+-- to one parent at the last ANALYZE, the planner takes any index, and reads all of them.
 --
--- What the job becomes (target, error_type, error_message) and its entry in the log (source, target, message) are those
--- of domain.transitions.complete.
+-- The job's new values (target, error_type, error_message) and its log entry (source, target, message) come from
+-- domain.transitions.complete.
 WITH moment AS MATERIALIZED (
   SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
 ), place AS MATERIALIZED (

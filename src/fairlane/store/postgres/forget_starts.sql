@@ -1,5 +1,5 @@
--- Delete starts that are outside of their subject's window, by key: the planner could read all starts to join them. No
--- more at once than keeps a claim short.
+-- Delete starts outside their subject's window, by key: for a join the planner could read all starts. The number at
+-- once is limited, which keeps a claim short.
 DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
   SELECT old.id
   FROM (SELECT value ->> 0 AS organization_id, value ->> 1 AS job_type, CAST(value ->> 2 AS timestamptz) AS since

@@ -1,7 +1,7 @@
--- Find all lanes with a ready job, or those of named queues, each with its first one, and how its organization stands.
--- What is between "all {" or "named {" and "}" is left out where the other is asked for.
--- Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry. Where queues
--- are named, no other is probed: who submits to queues that a worker does not serve, to however many, does not slow it.
+-- Find all lanes with a ready job, or those of named queues, each with its first job and its organization's standing.
+-- The statement uses only one kind of the parts between "all {" or "named {" and "}". Skip scan: one index probe per
+-- lane, whatever the backlog. SELECT DISTINCT would read every ready entry. If queues are named, no other queue is
+-- probed, so queues that a worker does not serve do not slow it.
 WITH RECURSIVE lane AS (
 -- all {
   SELECT its.* FROM (VALUES (0)) AS once CROSS JOIN LATERAL (

@@ -1,8 +1,7 @@
--- Lock the live rows of attempts that have these leases still.
--- Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. The
--- token is there while the job runs and no longer; the status beside it would tempt the planner into another index. A
--- row that somebody holds must not hold up the others. A host may hold the facts, which errors and dead letters refer
--- to: their foreign keys would wait for it.
+-- Lock the live rows of attempts that still have these leases. LATERAL makes the planner probe the index for each row,
+-- whatever the statistics say. Only running jobs have a token; a condition on the status would tempt the planner to use
+-- another index. A locked row must not hold up the others. A host may lock the facts, which errors and dead letters
+-- refer to, and their foreign keys would wait for it.
 SELECT mine.lease_token
 FROM (SELECT value ->> 0 AS organization_id, CAST(value ->> 1 AS uuid) AS id, CAST(value ->> 2 AS uuid) AS lease_token
   FROM json_each(:given)) AS given

@@ -1,5 +1,5 @@
--- Lock the quota rows of these subjects that nobody else has locked. A lock each by the key: one condition on a list of
--- pairs would have PostgreSQL overflow its stack at some thousands.
+-- Lock the quota rows of these subjects that nobody else has locked, each by its key. With one condition on a list of
+-- some thousand pairs PostgreSQL would overflow its stack.
 SELECT given.organization_id, given.subject
 FROM (SELECT value ->> 0 AS organization_id, value ->> 1 AS subject FROM json_each(:given)) AS given CROSS JOIN LATERAL (
   SELECT FROM fairlane_quotas AS quota
