@@ -17,7 +17,7 @@ class Clock(Protocol):
     """A source of the time for one database."""
 
     def now(self, connection: Connection) -> datetime:
-        """Return the time, with a time zone. Take it once per group of statements."""
+        """Return the time for a group of statements, with a time zone."""
 
     def lease_seconds(self, connection: Connection) -> float:
         """Return the seconds of the clock for leases; its zero is arbitrary."""

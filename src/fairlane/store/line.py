@@ -47,8 +47,9 @@ class NeedsSession(ConfigurationError):
 class Line:
     """A connection, made at its first use and again after it broke. Only one task at a time may use it.
 
-    Args: threads: the threads in which the connection is made; None = the loop's own. settings: the session's settings,
-    for example `lock_timeout`.
+    Args:
+        threads: the threads in which the connection is made; None = the loop's own.
+        settings: the session's settings, for example `lock_timeout`.
     """
 
     def __init__(self, database: Database, threads: Executor | None, settings: Mapping[str, str]) -> None:

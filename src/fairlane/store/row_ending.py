@@ -129,7 +129,8 @@ def may_delete(connection: Connection) -> bool:
 def end_waiting(connection: Connection, told: Sequence[Mapping[str, object]]) -> Sequence[AnyRow]:
     """End jobs by the function, with their dead letters.
 
-    Args: told: the function's parameters for each job, by name. Other names are ignored.
+    Args:
+        told: the function's parameters for each job, by name. Other names are ignored.
 
     Returns:
         The jobs that were still waiting: organization_id, id, log_sequence, attempt, job_type.
