@@ -23,7 +23,7 @@ from sqlalchemy.pool import Pool
 
 import fairlane
 from fairlane.store import row_security, transaction
-from fairlane.store.guest import Guest
+from fairlane.store.dbapi_adapter import DBAPIAdapter
 from tests.faults import injection
 
 _OURS: Final = f"{Path(fairlane.__path__[0])}{os.sep}"
@@ -59,14 +59,14 @@ def _step_out_of_roles() -> Iterator[None]:
 
 
 def _step_out(connection: Connection) -> None:
-    if isinstance(connection.connection, Guest):
+    if isinstance(connection.connection, DBAPIAdapter):
         return  # the caller's
-    if connection.get_execution_options().get(row_security.EYES) is None or _keeps.get():
+    if connection.get_execution_options().get(row_security.SESSION_ROLE) is None or _keeps.get():
         return
     caller = _caller()
     if caller.startswith(_OURS) and not caller.startswith(_SERVICES):
         return
-    connection.execution_options(**{row_security.EYES: None})
+    connection.execution_options(**{row_security.SESSION_ROLE: None})
     role = connection.info.get(_ROLE)
     if role is None:
         return

@@ -215,7 +215,7 @@ def test_one_of_several_threads_migrates(empty_url: str) -> None:
 
 
 def test_the_session_that_keeps_migrations_out_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "_PATIENCE", 0.0)
+    monkeypatch.setattr(schema, "_LOCK_TIMEOUT", 0.0)
     with psycopg.connect(postgres_url) as other, Fairlane(postgres_url) as fl:
         login = other.info.user
         other.execute("SELECT pg_advisory_lock(%s)", [schema._LOCK_KEY])

@@ -24,8 +24,8 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionErr
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable, SubmissionError
+from fairlane.store.dbapi_adapter import ACCEPTED, receive, require_open
 from fairlane.store.engine import engine_of
-from fairlane.store.guest import ACCEPTED, receive, require_open
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
@@ -89,10 +89,10 @@ def borrow(connection: object) -> Iterator[Connection]:
         with _plain_options(connection), _framed(connection):
             yield connection
         return
-    with receive(connection).connect() as guest:
-        _require_utf8(guest)
-        with _framed(guest):
-            yield guest
+    with receive(connection).connect() as borrowed:
+        _require_utf8(borrowed)
+        with _framed(borrowed):
+            yield borrowed
 
 
 def is_a(value: object, module: str, *names: str) -> bool:

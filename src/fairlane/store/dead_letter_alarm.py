@@ -1,7 +1,7 @@
-"""Tell when an organization's unresolved dead letters pass the threshold.
+"""The alarm for organizations whose unresolved dead letters pass the threshold.
 
-A job goes to dead letter by the end of an attempt, with its parent, by a rescue, with its organization: so this is seen
-where dead letters are written, whoever does it.
+A job goes to dead letter by the end of an attempt, with its parent, by a rescue, or with its organization. So the alarm
+watches the one place where dead letters are written.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ from fairlane.domain.statuses import Resolution
 from fairlane.store.sql import as_given, given
 
 _KEY: Final = "fairlane_dead_letter_alarm"  # in a connection's info
-_TRIES: Final = 3  # one after the other: a connection that broke is replaced, and who writes ends can't wait for more
+_TRIES: Final = 3  # without a pause: a broken connection is replaced, and the writer of results can't wait longer
 _ALL: Final = 2**31 - 1
 
 # Runs a read of these organizations' rows: `Database.read`.
@@ -24,10 +24,10 @@ Read = Callable[..., dict[str, int]]
 
 
 class DeadLetterAlarm:
-    """Compares the depth before a transaction that wrote dead letters with the depth after its commit.
+    """Compare the number of dead letters before a transaction that wrote some with the number after its commit.
 
-    So it counts the children that went down with their parent, and tells once. Two transactions that pass the
-    threshold side by side may both tell; that neither does can't be, because the last to commit counts both.
+    So it counts children that failed with their parent, and rings once. Of two transactions that pass the threshold
+    together both may ring. At least one rings, because the last to commit counts both.
 
     Args:
         threshold: unresolved dead letters of an organization that raise the alarm.
@@ -38,20 +38,20 @@ class DeadLetterAlarm:
         self._emit = emit
 
     def watch(self, connection: Connection) -> dict[str, int]:
-        """Have it noted whose dead letters the connection's transaction adds to, and how many they had before."""
+        """Make the connection's transaction note the organizations that get dead letters, with their numbers before."""
         before: dict[str, int] = {}
         connection.info[_KEY] = (self._threshold, before)
         return before
 
     def ring(self, before: Mapping[str, int], read: Read) -> None:
-        """Tell of those organizations that passed the threshold, now that the transaction has committed."""
+        """Emit an alert for each organization that passed the threshold, after the commit."""
         below = sorted(organization for organization, depth in before.items() if depth < self._threshold)
         if not below:
             return
         try:
             passed = self._passed(below, read)
         except FairlaneError:
-            return  # what was written is written, whether or not it can be told
+            return  # the dead letters are committed, even if the alarm fails
         for organization, depth in passed.items():
             self._emit(DeadLetterAlert(organization, depth))
 
@@ -68,7 +68,7 @@ class DeadLetterAlarm:
 
 
 def note(connection: Connection, organizations: Collection[str]) -> None:
-    """Note that these will have dead letters that they have not yet."""
+    """Note that these organizations are about to get dead letters."""
     if (watching := connection.info.get(_KEY)) is None:
         return
     threshold, before = watching
@@ -77,8 +77,8 @@ def note(connection: Connection, organizations: Collection[str]) -> None:
 
 
 def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
-    """Count the dead letters of each of these organizations that nobody has looked at, no further than `up_to`."""
-    # In the order of an index: the first that it finds end the count; else the planner may read the table for them.
+    """Count the unresolved dead letters of each of these organizations, up to `up_to`."""
+    # In the order of an index, which ends the count early: otherwise the planner may scan the table.
     counts = text(f"""
 SELECT organization_id, (
   SELECT count(*) FROM (
@@ -86,7 +86,8 @@ SELECT organization_id, (
     WHERE letter.organization_id = given.organization_id AND letter.resolution = :resolution
     ORDER BY letter.entered_at LIMIT :up_to) AS letters) AS depth
 FROM {given("organization_id")}
-""")  # noqa: S608 - a constant of ours
+""")  # noqa: S608 - a constant
+
     values = {
         "given": as_given([one] for one in organizations),
         "resolution": Resolution.PENDING,

@@ -1,4 +1,4 @@
-"""What an error of a database's driver means, whichever database and driver it is."""
+"""Meanings of the errors of all database drivers, and their translation into Fairlane's errors."""
 
 import re
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ _LOCK_NOT_AVAILABLE: Final = "55P03"
 _READ_ONLY: Final = "25006"
 _CANCELED: Final = "57014"
 _DEPENDENT_PRIVILEGES: Final = "2BP01"
-# Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
+# Ended by an operator or by a crash. With this answer to a COMMIT it is unknown whether it took effect.
 _CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
-# A connection that can't be made has no SQLSTATE. Trying again is of no use then, at least not alone.
+# The error of a failed connect has no SQLSTATE. A retry alone does not help then.
 _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
 _TOO_MANY_CONNECTIONS: Final = re.compile(
@@ -58,7 +58,7 @@ def is_retryable(error: DBAPIError) -> bool:
 def is_unique_violation(error: DBAPIError) -> bool:
     """Return True if a unique or primary key refused the row.
 
-    To run the transaction again helps only if another transaction has inserted that row meanwhile.
+    A retry helps only if another transaction has inserted that row meanwhile.
     """
     return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
 
@@ -73,13 +73,13 @@ def is_lost_race(error: StorageUnavailable) -> bool:
 
 
 def is_read_only(error: StorageUnavailable) -> bool:
-    """Return True if the transaction, or its database, takes no writes."""
+    """Return True if the transaction, or its database, is read-only."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and (_sqlstate(cause) == _READ_ONLY or "readonly database" in str(cause.orig))
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:
-    """Return True if somebody else's transaction held a lock for too long, on PostgreSQL."""
+    """Return True if another transaction held a lock for too long, on PostgreSQL."""
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE
 
 
@@ -89,13 +89,13 @@ def was_granted_on(error: DBAPIError) -> bool:
 
 
 def is_held_up(error: Exception) -> bool:
-    """Return the same of one of our errors."""
+    """Return the same for one of Fairlane's errors."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
 
 
 def is_locked(error: Exception) -> bool:
-    """Return True if one of our errors says that another transaction was writing for too long, on SQLite."""
+    """Return True if one of Fairlane's errors says that another transaction wrote for too long, on SQLite."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and "database is locked" in str(cause.orig)
 
@@ -106,9 +106,9 @@ def is_stopped(error: DBAPIError) -> bool:
 
 
 def is_unanswered(error: DBAPIError) -> bool:
-    """Return True if a COMMIT that ended with this error may have taken effect or not.
+    """Return True if it is unknown whether a COMMIT that ended with this error took effect.
 
-    A database that answers with an error of its own has rolled it back. Without an answer it may have done either.
+    A database that answers with an error has rolled it back. Without an answer both are possible.
     """
     state, text = _sqlstate(error), str(error.orig)
     if state:
@@ -117,11 +117,11 @@ def is_unanswered(error: DBAPIError) -> bool:
 
 
 def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -> FairlaneError | None:
-    """Return our error for a driver's; None where it is neither the database's absence nor its schema's age.
+    """Return Fairlane's error for a driver's; None if it is about neither availability nor the schema.
 
     Args:
-        where: which database, for whoever looks at the wrong one.
-        role: that the session takes on if its login may.
+        where: the database, to show the reader if it is the wrong one.
+        role: the role that the session takes on if its login may.
     """
     state, text = _sqlstate(error), str(error.orig)
     if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
@@ -158,7 +158,7 @@ def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -
     unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
     if unavailable or error.connection_invalidated:
         first_line = text.partition("\n")[0]
-        # A connection that can't be made has no SQLSTATE; the driver says where it tried, and never the password.
+        # The error of a failed connect has no SQLSTATE. The driver names the place, and never the password.
         reason = type(error.orig).__name__ if state else f"{type(error.orig).__name__}: {first_line[:200]}"
         look = "" if state else " See that its server runs and that the URL names it."
         return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.{look}")
@@ -166,7 +166,7 @@ def translate(error: DBAPIError, where: str, role: DatabaseRole | None = None) -
 
 
 def _not_granted(text: str, where: str, role: DatabaseRole | None) -> str:
-    """Return which role the login lacks; PostgreSQL names the one that a transaction was to take on."""
+    """Return the sentence about the missing role. PostgreSQL names a role that a transaction could not take on."""
     refused = _SET_ROLE.search(text)
     needed = (
         refused[1]
@@ -181,9 +181,9 @@ def _not_granted(text: str, where: str, role: DatabaseRole | None) -> str:
 
 
 def is_of_values(error: Exception) -> bool:
-    """Return True if the values were refused, by the database or, before it was asked, by its driver.
+    """Return True if the values were refused, by the database or by its driver.
 
-    They would be refused again, while any other error may be the database's own, and gone the next time.
+    A retry would fail again, while any other error may be temporary.
     """
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError) or _sqlstate(error)[:2] in _OF_VALUES_CLASSES
@@ -192,5 +192,5 @@ def is_of_values(error: Exception) -> bool:
 
 def _sqlstate(error: DBAPIError) -> str:
     original = error.orig
-    # psycopg and asyncpg's adapter say sqlstate, psycopg2 says pgcode.
+    # psycopg and asyncpg's adapter have sqlstate, psycopg2 has pgcode.
     return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""

@@ -1,7 +1,7 @@
-"""Have small changes that several threads make at the same time committed together.
+"""Group commit: small changes of several threads are committed by one transaction.
 
-Each commit of SQLite waits for the disk, and only one transaction writes at a time: alone, each thread would wait for
-the disk as often as there are threads before it.
+Each commit of SQLite waits for the disk, and only one transaction writes at a time. With a commit for each thread, a
+thread would wait for the commits of all threads before it.
 """
 
 import threading
@@ -35,11 +35,11 @@ _AMID: Final = (
 
 
 class _Refused(Exception):
-    """Nothing is left to be committed: of a commit the answer could be lost, and the refusals with it."""
+    """All work was refused, so there is nothing to commit. A useless commit could lose its answer, and the refusals."""
 
 
 class Savepoint:
-    """Work that shares a transaction with other work. `refusal` is what it raised, which undoes nothing else."""
+    """Work that shares a transaction with other work. `refusal` is its error, which undoes only this work."""
 
     def __init__(self, work: Work[Any]) -> None:
         self.end = Future[Any]()
@@ -48,13 +48,13 @@ class Savepoint:
         self.result: Any = None
 
     def run(self, connection: Connection) -> None:
-        """Run it in a savepoint.
+        """Run the work in a savepoint.
 
         Raises:
-            OperationalError: the database's, which may have ended the transaction.
+            OperationalError: from the database, which may have ended the transaction.
         """
         driver: Any = connection.connection.driver_connection
-        self.refusal = None  # of a transaction that is tried again
+        self.refusal = None  # left from a transaction that is retried
         with by_sqlalchemy(connection.engine):
             driver.execute("SAVEPOINT one")
             try:
@@ -67,7 +67,7 @@ class Savepoint:
             driver.execute("RELEASE one")
 
     def tell(self) -> None:
-        """Tell how it ended."""
+        """Set the result or the error of its future."""
         if self.refusal is not None:
             self.end.set_exception(self.refusal)
         else:
@@ -75,10 +75,10 @@ class Savepoint:
 
 
 class Gathering:
-    """The changes that wait for their turn. Whoever has the turn commits all that wait.
+    """A queue of changes. The thread that has the turn commits all waiting changes.
 
     Args:
-        write: runs what it is given in one transaction, and commits it.
+        write: runs a function in one transaction, and commits it.
     """
 
     def __init__(self, write: Callable[[Work[None]], None]) -> None:
@@ -87,18 +87,18 @@ class Gathering:
         _all.add(self)
 
     def begin(self) -> None:
-        """Begin anew in a forked child, where its parent's threads are not."""
+        """Start empty in a forked child, which does not have the parent's threads."""
         self._turn = threading.Lock()
         self._holder: int | None = None  # the thread that has the turn
         self._waiting = deque[Savepoint]()
 
     def commit(self, work: Work[T]) -> T:
-        """Run `work` in a transaction and commit it; what it raises undoes no other change.
+        """Run `work` in a transaction and commit it. An error that it raises undoes no other change.
 
-        Whoever is interrupted while waiting has nothing done, unless it is being done already, which a note says.
+        If the caller is interrupted while it waits, the work is not done, or is being done already, which a note says.
 
         Raises:
-            StorageUnavailable: this thread is amid a commit, and would wait for itself.
+            StorageUnavailable: this thread is already in a commit, and would wait for itself.
             Exception: what `work` raises, or the transaction.
         """
         if self._holder == threading.get_ident():
@@ -125,7 +125,8 @@ class Gathering:
         error: Exception = CommitUnanswered(_INTERRUPTED)
         try:
             while self._waiting:
-                # Taken away last: one that an interrupt left in both places is told, and nobody takes it again.
+                # Removed last: if an interrupt left a change in both places, it gets its outcome, and nobody runs it
+                # again.
                 together.append(self._waiting[0])
                 self._waiting.popleft()
             wanted = [one for one in together if not one.end.done() and one.end.set_running_or_notify_cancel()]

@@ -22,7 +22,7 @@ from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.clock import beforehand
 from fairlane.store.driver_errors import by_sqlalchemy, driver_error
 from fairlane.store.engine import Question, Rows
-from fairlane.store.liveness import FRESH, PING, has_news
+from fairlane.store.pool_health import FRESH, PING, has_news
 from fairlane.store.response_timeout import answered_within, on_loop
 from fairlane.store.row_security import is_pooled
 from fairlane.store.tables import Instant

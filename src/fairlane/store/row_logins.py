@@ -1,6 +1,6 @@
-"""Which logins row security binds, why it is off, and the SQL that switches it on.
+"""Checks of logins for row security: whether it binds them, why it is off, and the SQL that switches it on.
 
-In production other logins are refused.
+In production a login that row security does not bind is refused.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,9 +17,9 @@ from fairlane.store.tables import jobs
 
 ROLES: Final = ", ".join(DatabaseRole)
 _MIGRATE: Final = "then run `fairlane migrate` again (FAIRLANE_OWNER_URL names its login)."
-_TOLD: Final = 5  # faults; whoever mends them mends all
+_TOLD: Final = 5  # faults in a message; the same command mends all
 
-# Of the tables' owner, as whom `fairlane migrate` works. A superuser may take on every role.
+# About the tables' owner, as whom `fairlane migrate` works. A superuser may take on every role.
 _STATE: Final = f"""
 SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
   ARRAY(SELECT name FROM unnest(%(roles)s::text[]) AS name
@@ -27,9 +27,9 @@ SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
   EXISTS (SELECT FROM pg_roles AS ours
           WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, {TAKING_ON}))
 FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner WHERE pg_class.oid = to_regclass(%(jobs)s)
-"""  # noqa: S608 - a constant of ours
-# USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
-# may have the worker's.
+"""  # noqa: S608 - a constant
+# USAGE of a role gives its rights without taking it on. The application's sessions have no role that sees all
+# organizations; a worker's sessions may have the worker's role.
 _LOGIN: Final = f"""
 SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
   EXISTS (SELECT FROM pg_class WHERE pg_class.oid = to_regclass(%(jobs)s)
@@ -41,9 +41,9 @@ SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
   to_regclass(%(jobs)s) IS NOT NULL,
   coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 _MAY: Final = "EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{}' AND pg_has_role({}, oid, {}))"
-# What `role_for` is to know of a session.
+# The query for what `role_for` needs to know of a session.
 LENT: Final = ", ".join(
     (
         "quote_ident(session_user)",
@@ -58,7 +58,7 @@ _CAN: Final = {
     DatabaseRole.OPERATOR: "look across organizations",
     DatabaseRole.WORKER: "run a worker",
 }
-# What a login that row security does not bind is replaced by.
+# Advice for a login that row security does not bind.
 ADVICE: Final = (
     "Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
     f"of their own: CREATE ROLE jobs LOGIN NOINHERIT; GRANT {ROLES} TO jobs. From PostgreSQL 16 on, a "
@@ -70,9 +70,8 @@ ADVICE: Final = (
 class Login:
     """A session's login, as the database knows it.
 
-    `above`: why row security would not bind it, as half a sentence; None = it does. `may_be`: the roles of Fairlane's
-    that it may take on. `reads`: whether its session, with the role that it has taken on, may read the tables, if there
-    are any.
+    `above`: why row security does not bind it, as half a sentence; None = it is bound. `may_be`: Fairlane's roles that
+    it may take on. `reads`: whether its session, with its present role, may read the tables, if there are any.
     """
 
     name: str
@@ -83,20 +82,20 @@ class Login:
 
     @property
     def needs(self) -> str:
-        """Say what gives it Fairlane's roles."""
+        """Say how to grant it Fairlane's roles."""
         return f"The login {self.name} may not take on Fairlane's roles. {grant(ROLES, self.name)}"
 
     @property
     def needs_tenant(self) -> str:
-        """Say what lets it be the tenant, and no more."""
+        """Say how to grant it only the tenant's role."""
         return (
             f"The login {self.name} may not take on {DatabaseRole.TENANT}, so lists of large organizations take long. "
-            f"{grant(DatabaseRole.TENANT, self.name)} Then start applications and workers anew."
+            f"{grant(DatabaseRole.TENANT, self.name)} Then restart applications and workers."
         )
 
     @property
     def lack(self) -> str | None:
-        """Say what it can't do if it only submits and reads, and what lets it; None: it looks across organizations."""
+        """Say what it can't do if it may only submit and read, and how to change that; None: it may do more."""
         if DatabaseRole.APP not in self.may_be or DatabaseRole.OPERATOR in self.may_be:
             return None
         lacking = [role for role in _CAN if role not in self.may_be]
@@ -107,7 +106,7 @@ class Login:
 
 
 def login_of(ask: Ask, role: DatabaseRole) -> Login:
-    """Return who is logged in, in a session that is meant to have the role's eyes."""
+    """Return the login of a session that should have this role."""
     seeing = [DatabaseRole.OPERATOR] if role is DatabaseRole.WORKER else [DatabaseRole.OPERATOR, DatabaseRole.WORKER]
     values = {"seeing": seeing, "roles": list(DatabaseRole), "jobs": jobs.name}
     ((name, is_above, is_owner, inherits, may_be, has_tables, reads),) = ask(_LOGIN, values)
@@ -129,12 +128,12 @@ def of_application(connection: Connection) -> Login:
 def role_for(
     organizations: int, login: str, is_bound: bool | None, may_be_tenant: bool, may_be_app: bool, is_app: bool
 ) -> DatabaseRole | None:
-    """Return the role that a caller's session takes on for our statements, on PostgreSQL; None: it needs none.
+    """Return the role that a caller's session takes on for Fairlane's statements on PostgreSQL; None: it needs none.
 
-    So a login that may take the roles on needs no rights of theirs by itself, in the host's statements.
+    So a login that may take on the roles needs no rights of its own on Fairlane's tables.
 
     Args:
-        organizations: how many the statements are for.
+        organizations: the number of organizations whose rows the statements need.
         login, is_bound, may_be_tenant, may_be_app, is_app: the session's answer to `LENT`.
 
     Raises:
@@ -156,12 +155,10 @@ def role_for(
 
 
 def guard(role: DatabaseRole) -> Callable[[Any, str | None], None]:
-    """Return a check for the connections of one engine.
+    """Return a check for the connections of an engine, which raises `NoConnection` if row security does not bind them.
 
-    It raises `NoConnection` where row security would not bind them.
-
-    That is for a superuser, for the tables' owner, for who has a role's eyes without taking it on, where the role is
-    not there, and, asked at the first connection, where the policies or the roles are not as we made them.
+    It refuses a superuser, the tables' owner, and a login that has a role's rights without taking it on. It refuses a
+    missing role. At the first connection it also refuses policies or roles that were changed.
     """
     seen_sound = False
 
@@ -195,9 +192,9 @@ def _unfit(above: str) -> str:
 
 
 def _without_role(ask: Ask, login: Login) -> str:
-    """Say what is wrong without the role.
+    """Say why the session does not have the role.
 
-    It can't be taken on where it is not granted to the login, and where the tables are not granted to it.
+    It can't be taken on if it is not granted to the login, or if the tables are not granted to it.
     """
     if not login.has_tables:
         return (
@@ -209,9 +206,9 @@ def _without_role(ask: Ask, login: Login) -> str:
 
 
 def what_is_missing(ask: Ask) -> str | None:
-    """Say why row security is off and what to do; None where it is on, or Fairlane's tables are not there.
+    """Say why row security is off, and what to do; None if it is on, or there are no tables of Fairlane.
 
-    Everybody may ask this: it is read from catalogs that the server hides from nobody.
+    Every login may ask this: it reads catalogs that are open to all.
     """
     found = ask(_STATE, {"roles": list(DatabaseRole), "jobs": jobs.name})
     if not found or is_complete(ask):
@@ -239,7 +236,7 @@ def what_is_missing(ask: Ask) -> str | None:
 
 
 def rights_not_ours(ask: Ask) -> str | None:
-    """Return who has rights on our tables that Fairlane did not grant, and the SQL to revoke them; None = nobody."""
+    """Say who has rights on Fairlane's tables that Fairlane did not grant, and how to revoke them; None = nobody."""
     found = rights_of_others(ask)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""What of row security is in the database: the roles, what each may do, and the policies."""
+"""The parts of row security in the database: the roles, their rights, and the policies."""
 
 import re
 from collections import defaultdict
@@ -18,13 +18,13 @@ from fairlane.store.row_rights import HOLD, SUBMITTERS, holders_of, rights_of, w
 from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, is_of_tenants, policy_of
 from fairlane.store.tables import ended, metadata
 
-# Somebody, a right, and whether they have it and should not; else they should and have it not.
+# A holder, a right, and True if the right is one too many, False if it is missing.
 Odd = tuple[str, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Amiss:
-    """What is not as `establish` makes it: a sentence, the SQL that mends it, and if it lets past row security."""
+    """A difference from what `establish` makes: a sentence, the SQL that mends it, and if it defeats row security."""
 
     what: str
     mend: str
@@ -32,16 +32,16 @@ class Amiss:
 
 
 _VERSION_TABLE: Final = "fairlane_schema_version"
-# Whether this login may take on all roles; and whether all may do so.
+# Whether this login may take on all roles.
 _TAKE_ON: Final = text(
-    f"SELECT bool_and(pg_has_role(role, {TAKING_ON})) "  # noqa: S608 - a constant of ours
+    f"SELECT bool_and(pg_has_role(role, {TAKING_ON})) "  # noqa: S608 - a constant
     "FROM unnest(CAST(:roles AS text[])) AS role"
 )
 _USE_SCHEMA: Final = text(
     "SELECT bool_and(has_schema_privilege(role, current_schema(), 'USAGE')) FROM unnest(CAST(:roles AS text[])) AS role"
 )
 _READ_VERSION: Final = text(
-    f"SELECT bool_and(has_table_privilege(role, '{_VERSION_TABLE}', 'SELECT')) "  # noqa: S608 - a constant of ours
+    f"SELECT bool_and(has_table_privilege(role, '{_VERSION_TABLE}', 'SELECT')) "  # noqa: S608 - a constant
     "FROM unnest(CAST(:roles AS text[])) AS role"
 )
 _SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
@@ -49,8 +49,8 @@ _HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not
 _OWNED: Final = "fairlane_owner"  # the policy under which the owner's function works
 _FUNCTION: Final = f"FUNCTION {SIGNATURE}"
 
-# Each right on a table, a column or the function: who has it, who granted it, and whether with the grant option. The
-# owner has all.
+# Each right on a table, a column or the function: its holder, who granted it, and whether with the grant option. The
+# owner has all rights.
 _RIGHTS: Final = f"""
 SELECT name, coalesce(quote_ident(rolname), 'PUBLIC') AS holder, privilege_type || part AS privilege, is_grantable,
   grantor::regrole::text AS giver, grantor = owner AS is_of_owner,
@@ -65,16 +65,17 @@ FROM (SELECT relname::text AS name, relowner AS owner, '' AS part, (aclexplode(r
       FROM pg_proc WHERE oid = to_regprocedure('{SIGNATURE}')) AS granted
 LEFT JOIN pg_roles ON pg_roles.oid = grantee
 WHERE grantee <> owner
-"""  # noqa: S608 - a constant of ours
-# What the owner granted to our roles or to everybody. `establish` changes these rights to those of `row_rights`.
+"""  # noqa: S608 - a constant
+# The rights that the owner granted to Fairlane's roles or to everybody. `establish` changes them to those of
+# `row_rights`.
 _GRANTED: Final = f"""
 SELECT name, holder, unnest(
   CASE WHEN is_grantable THEN ARRAY['', 'GRANT OPTION FOR '] ELSE ARRAY[''] END) || privilege
 FROM ({_RIGHTS}) AS one WHERE is_ours
-"""  # noqa: S608 - a constant of ours
-# All other rights are the host's, and `establish` leaves them: who has them, and the SQL that revokes them. Only the
-# role that granted a right revokes it. A grant option that was used is revoked after what it granted, so the owner's
-# come last. A table of the host that refers to ours needs REFERENCES.
+"""  # noqa: S608 - a constant
+# All other rights are the host's, and `establish` keeps them: their holders, and the SQL that revokes them. Only the
+# role that granted a right can revoke it. A used grant option is revoked after the rights that it granted, so the
+# owner's come last. A host's table that refers to Fairlane's tables needs REFERENCES.
 _OTHERS: Final = f"""
 SELECT holder,
   'SET ROLE ' || giver || '; REVOKE ' || rights || ' ON ' || string_agg(name, ', ' ORDER BY name) || ' FROM ' || holder
@@ -82,7 +83,7 @@ FROM (SELECT holder, giver, is_of_owner, name, string_agg(privilege, ', ' ORDER 
       FROM ({_RIGHTS}) AS one WHERE NOT is_ours AND NOT starts_with(privilege, 'REFERENCES')
       GROUP BY holder, giver, is_of_owner, name) AS of_table
 GROUP BY holder, giver, is_of_owner, rights ORDER BY is_of_owner, holder, giver, rights
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 _POLICIES: Final = """
 SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, polpermissive,
   ARRAY(SELECT CASE WHEN one = relowner THEN '' ELSE coalesce(rolname, 'public') END
@@ -90,8 +91,8 @@ SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, p
   pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
 FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid WHERE pg_class.oid = ANY(%(oids)s::oid[])
 """
-# What of our roles, and of who owns the function, is not as we make it: the fault, the SQL that mends it, and whether
-# it lets a role past row security. Whoever owns the tables, or creates roles, may give our roles to others.
+# Faults of Fairlane's roles, and of the function's owner: the fault, the SQL that mends it, and whether it defeats row
+# security. The tables' owner, and a login that may create roles, may give Fairlane's roles to others.
 _ROLES: Final = f"""
 WITH ours AS (SELECT * FROM pg_roles WHERE rolname = ANY(%(roles)s)),
   tables AS (SELECT relowner AS owner FROM pg_class WHERE oid = to_regclass('fairlane_jobs'))
@@ -117,27 +118,27 @@ UNION ALL
 SELECT '{END_WAITING} belongs to ' || quote_ident(pg_get_userbyid(proowner)),
   'ALTER {_FUNCTION} OWNER TO ' || quote_ident(pg_get_userbyid(owner)), false
 FROM tables, pg_proc WHERE oid = to_regprocedure('{SIGNATURE}') AND proowner <> owner
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 _OIDS: Final = (
     "SELECT name, to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 )
 
 
 def establish(connection: Connection) -> bool:
-    """Make the roles, grant them what they need, and switch row security on, as far as it is not so.
+    """Create the roles, grant them their rights, and switch row security on, where that is not done yet.
 
-    For PostgreSQL, as the tables' owner, in a transaction.
+    This is for PostgreSQL, as the tables' owner, in a transaction.
 
     Returns:
-        Whether it is on: False where the roles are not there and this login may not create them, or take them on. An
-        administrator does what `row_logins` says, then `fairlane migrate` the rest.
+        True if row security is on. False if there are no roles, and this login may not create or take them on. Then an
+        administrator does what `row_logins` says, and `fairlane migrate` does the rest.
     """
     if not _have_roles(connection):
         return False
     _bring_down(connection)
     schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
     everybody = ", ".join(DatabaseRole)
-    # Asked before: a GRANT takes a lock, and one that changes nothing is not needed at each start.
+    # Compared first: a GRANT takes a lock, so it should not run at each start if it changes nothing.
     for right, is_granted in (
         (f"USAGE ON SCHEMA {schema}", _USE_SCHEMA),
         (f"SELECT ON {_VERSION_TABLE}", _READ_VERSION),
@@ -156,22 +157,22 @@ def establish(connection: Connection) -> bool:
 
 
 def is_complete(ask: Ask) -> bool:
-    """Return True if the roles, their rights and the policies are as `establish` makes them, no more and no less."""
+    """Return True if the roles, their rights and the policies are exactly as `establish` makes them."""
     return bool(_oids(ask, _SECRET)) and not roles_amiss(ask) and not tables_amiss(ask)
 
 
 def is_sound(ask: Ask) -> bool:
-    """Return True if row security binds our roles on each table with an organization's rows that is there."""
+    """Return True if row security binds Fairlane's roles on each existing table with organizations' rows."""
     return not any(one.lets_past for one in roles_amiss(ask)) and not _oddly_bound(ask) and not _functions_amiss(ask)
 
 
 def roles_amiss(ask: Ask) -> list[Amiss]:
-    """Return what of our roles, and of who owns the function, is not as `establish` makes it."""
+    """Return the faults of Fairlane's roles, and of the function's owner."""
     return [Amiss(*row) for row in ask(_ROLES, {"roles": list(DatabaseRole)})]
 
 
 def tables_amiss(ask: Ask) -> list[str]:
-    """Return what of our tables is not as `establish` makes them: rights too many or too few, function, policies."""
+    """Return the faults of Fairlane's tables: extra or missing rights, the function, the policies."""
     rights = sorted(
         f"{grantee} {'has' if is_given else 'lacks'} {right} on {name}"
         for name, odd in _oddly_granted(ask).items()
@@ -185,13 +186,13 @@ def tables_amiss(ask: Ask) -> list[str]:
 
 
 def rights_of_others(ask: Ask) -> list[tuple[str, str]]:
-    """Return who has rights on our tables that `establish` leaves as they are, and the SQL that revokes them."""
+    """Return the holders of rights on Fairlane's tables that `establish` keeps, with the SQL that revokes them."""
     values = {"oids": list(_oids(ask, list(metadata.tables)).values()), "roles": list(DatabaseRole)}
     return [(holder, mend) for holder, mend in ask(_OTHERS, values)]
 
 
 def asking(connection: Connection) -> Ask:
-    """Ask on a connection of SQLAlchemy's."""
+    """Return a function that asks on a SQLAlchemy connection."""
     return lambda statement, values: [tuple(row) for row in connection.exec_driver_sql(statement, dict(values))]
 
 
@@ -207,7 +208,7 @@ def _have_roles(connection: Connection) -> bool:
 
 
 def _create_role(connection: Connection, role: DatabaseRole) -> None:
-    """Create a role. It is the whole server's: whoever migrates another database may do so at this moment."""
+    """Create a role. Roles belong to the whole server: a migration of another database may create it just now."""
     there = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
     if connection.scalar(there, {"role": role}):
         return
@@ -221,7 +222,7 @@ def _create_role(connection: Connection, role: DatabaseRole) -> None:
 
 
 def _bring_down(connection: Connection) -> None:
-    """Take from our roles what they have too much. Where this login may not, `fairlane check` says so."""
+    """Take extra attributes from Fairlane's roles. If this login may not, `fairlane check` says so."""
     for one in roles_amiss(asking(connection)):
         with suppress(DBAPIError), connection.begin_nested():
             connection.exec_driver_sql(one.mend)
@@ -231,14 +232,14 @@ def _grant(connection: Connection, name: str, odd: Iterable[Odd]) -> None:
     for grantee, right, is_given in odd:
         if is_given:
             _revoke(connection, f"{right} ON {name} FROM {grantee}")
-    # All of them, since a right on a table that is revoked takes those on its columns along.
+    # Grant all rights again: the revocation of a right on a table also revokes it on the table's columns.
     for (thing, role), rights in _wanted().items():
         if thing == name and rights:
             connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {name} TO {role}")
 
 
 def _revoke(connection: Connection, right: str) -> None:
-    """Leave a right that its holder granted to others: theirs would end with it. `rights_of_others` names them."""
+    """Revoke a right, but keep it if its holder granted it to others, who would lose it. See `rights_of_others`."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(f"REVOKE {right}")
@@ -271,13 +272,13 @@ def _bind(connection: Connection, table: Table) -> None:
 
 
 def _rows(role: DatabaseRole, table: Table) -> tuple[str, str]:
-    """Return which rows of the table the role sees, and which it may write."""
+    """Return the conditions for the rows of the table that the role sees, and for those that it may write."""
     seen, writable = policy_of(table, role), writable_by(role, table)
     return seen, seen if writable is None else f"({seen}) AND {writable}"
 
 
 def _wanted() -> dict[tuple[str, DatabaseRole], list[str]]:
-    """Return all rights of our roles in PostgreSQL's words, by what they are on and whose they are."""
+    """Return all rights of Fairlane's roles in PostgreSQL's words, by object and role."""
     found = {(_FUNCTION, role): ["EXECUTE"] for role in SUBMITTERS}
     for table, role in product(metadata.sorted_tables, DatabaseRole):
         hold = f"UPDATE ({next(iter(table.primary_key)).name})"
@@ -286,15 +287,12 @@ def _wanted() -> dict[tuple[str, DatabaseRole], list[str]]:
 
 
 def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
-    """Return those of the tables that are there."""
+    """Return the OIDs of those tables that exist."""
     return {row[0]: row[1] for row in ask(_OIDS, {"names": list(names)})}
 
 
 def _oddly_granted(ask: Ask) -> dict[str, set[Odd]]:
-    """Return of each table what somebody may do with it and should not, and what they should and may not.
-
-    So it does of the function.
-    """
+    """Return the extra and the missing rights on each table and on the function."""
     oids = _oids(ask, list(metadata.tables))
     there = {*oids, _FUNCTION} if ended.name in oids else set(oids)
     granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(DatabaseRole)})}
@@ -314,7 +312,7 @@ def _functions_amiss(ask: Ask) -> list[str]:
 
 
 def _oddly_bound(ask: Ask) -> set[str]:
-    """Return the tables that are there, hold an organization's rows, and have other policies than by `_bind`."""
+    """Return the existing tables with organizations' rows whose policies differ from those of `_bind`."""
     oids = _oids(ask, _SECRET)
     found: dict[str, set[object]] = {name: set() for name in oids}
     for table, is_forced, name, command, is_permissive, roles, using, check in ask(
@@ -325,9 +323,10 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 
 def _policies(table: Table) -> set[object]:
-    """Return a policy for each role, which is called as the role: other roles see nothing.
+    """Return a policy for each role, with the role's name: other roles see nothing.
 
-    One is for who locks rows alone, and one of the owner, who is written as "" since another role may have any name.
+    There is one more for roles that only lock rows, and one for the owner. The owner is written as "",
+    which is no role's name.
     """
     made: set[object] = {
         (True, role.value, "*", True, role.value, *map(_gist, _rows(role, table))) for role in DatabaseRole
@@ -340,5 +339,5 @@ def _policies(table: Table) -> set[object]:
 
 
 def _gist(condition: str | None) -> str | None:
-    """Return a policy's condition without what PostgreSQL adds as it writes it out: brackets and casts."""
+    """Return a policy's condition without the brackets and casts that PostgreSQL adds."""
     return condition and re.sub(r"[()\s]|::(character varying|double precision|\w+)(\[\])?", "", condition)

@@ -1,12 +1,12 @@
-"""What each role may do with each table: data, by which rights are granted, compared and documented.
+"""The rights of each role on each table, as data, by which rights are granted, compared and documented.
 
-Who submits and reads needs no DELETE, and UPDATE of a few columns only. So such a session, whatever SQL it is made to
-say, changes no organization's limits, members or credentials and no job type, and locks no table against others:
-`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table. Nor does it write
-what a worker writes by a job's key as the job ends. The waiting jobs that it has to end it ends by a function that it
-may execute (`row_ending`).
+A session that submits and reads needs no DELETE, and UPDATE of only a few columns. So no SQL in such a session can
+change an organization's limits, members or credentials, or a job type. Nor can it lock out others: an exclusive `LOCK
+TABLE` takes UPDATE, DELETE or TRUNCATE on the whole table. It can't insert the rows that a worker writes under a job's
+key when the job ends. It ends waiting jobs by a function that it may execute (`row_ending`).
 
-Nobody inserts the number of a row that the database numbers: the next rows of all organizations would meet it.
+No role may insert the number of a row that the database numbers: later rows of all organizations would conflict with
+it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from fairlane.store.row_security import DatabaseRole
 
 Rights = Sequence[str]
 
-# To lock rows and change none: UPDATE of a column, under a policy that refuses each change.
+# Permits row locks, but no changes: UPDATE of a column, under a policy that refuses every change.
 HOLD: Final = "HOLD"
 
 
@@ -35,16 +35,16 @@ def _insert(*columns: str) -> tuple[str, ...]:
 _ALL: Final[Rights] = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ: Final[Rights] = ("SELECT",)
 _ADD: Final[Rights] = ("SELECT", "INSERT")
-# Roles that change things may read whether a user is an operator, but no hash of a password.
+# Roles that make changes may read whether a user is an operator, but no password hash.
 _OPERATORS: Final[Rights] = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
 _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), t.socket_tickets: (), t.feed_keys: ()}
 
-# To register a type that is not there. `enabled` is the operator's, and true until an operator says otherwise.
+# Permits registering a new type. Only an operator sets `enabled`, which is true at first.
 _REGISTER: Final[Rights] = ("SELECT", *_insert("name", "schema", "options", "registered_at"), HOLD)
 
 SUBMITTERS: Final = (DatabaseRole.APP, DatabaseRole.TENANT)
-# Submitting, with what it may do to a job in whose place it comes, and to that one's children: release them. A job's
-# facts stay as they are, and what has ended, too.
+# Submission, with the changes of a replaced job, and the release of its children. A job's facts never change, nor do
+# ended jobs.
 _SUBMITTING: Final[Mapping[Table, Rights]] = {
     **_SECRETS,
     t.jobs: (*_ADD, HOLD),
@@ -61,7 +61,7 @@ _SUBMITTING: Final[Mapping[Table, Rights]] = {
     t.audit: _ADD,
     t.job_types: _REGISTER,
 }
-# Changing an organization and what is in it. Pauses, workers, limits and breakers are the operator's.
+# Changes of an organization and its rows. Only the operator changes pauses, workers, limits and breakers.
 _ADMINS: Final[Mapping[Table, Rights]] = {
     **_SECRETS,
     t.audit: _ADD,
@@ -75,10 +75,10 @@ _ADMINS: Final[Mapping[Table, Rights]] = {
     t.starts: _READ,
 }
 _OPERATORS_OF_ALL: Final[Mapping[Table, Rights]] = {t.audit: _ADD}
-# Workers go on with bulk actions in the name of the user who began them.
+# Workers continue bulk actions in the name of the user who started them.
 _WORKERS: Final[Mapping[Table, Rights]] = {**_SECRETS, t.tokens: (), t.audit: _ADD}
 
-# Of each role what it may do with tables that are not named, and with those that are.
+# For each role: its rights on tables that are not named, and on named tables.
 RIGHTS: Final[Mapping[DatabaseRole, tuple[Rights, Mapping[Table, Rights]]]] = {
     **dict.fromkeys(SUBMITTERS, (_READ, _SUBMITTING)),
     DatabaseRole.ADMIN: (_ALL, _ADMINS),
@@ -86,12 +86,13 @@ RIGHTS: Final[Mapping[DatabaseRole, tuple[Rights, Mapping[Table, Rights]]]] = {
     DatabaseRole.WORKER: (_ALL, _WORKERS),
 }
 
-# What submitters may write beyond their rights. Workers and operators read it together with what all others wrote: a
-# value that Python can't read, or that can't be counted on from, would stop them for all. A policy binds submitters
-# alone. A CHECK would bind workers, too: what is planted at its bound would stop them, and each claim would pay for it.
-# From the year 2 to before 9999, which Python knows in each time zone. In seconds: a moment's text depends on the zone.
+# Conditions on the values that submitters write. Workers and operators read rows of all submitters together: a value
+# that Python can't read, or that overflows at the next increment, would stop them for all. A policy binds only
+# submitters. A CHECK would bind workers, too: a value at its bound would stop them, and each claim would pay for the
+# check. Times are from the year 2 to before 9999, which Python can express in every time zone. In seconds, because a
+# time's text depends on the zone.
 MOMENTS: Final = ("to_timestamp(0 - 62104060800.0)", "to_timestamp(253370764800.0)")
-_COUNTS: Final = ("0", "1000000000")  # half of what the columns hold
+_COUNTS: Final = ("0", "1000000000")  # half of the columns' range
 _COUNTED: Final = (
     *(t.live.c.attempt, t.live.c.retry_count, t.live.c.rescue_count, t.live.c.deferrals),
     *(t.live.c.unmet_parents, t.live.c.log_sequence),
@@ -103,17 +104,18 @@ _KNOWN: Final[Mapping[Column[Any], Iterable[int | str]]] = {
     t.execution_log.c.from_status: JobStatus,
     t.execution_log.c.to_status: JobStatus,
 }
-# Texts that the audit's readers take as objects. The audit may be planted, but not be made unreadable.
+# Texts that readers of the audit parse as JSON objects. A submitter may forge entries, but not make the audit
+# unreadable.
 _OBJECTS: Final = (t.audit.c.before, t.audit.c.after)
 _TIMEOUT: Final = "timeout_seconds > 0 AND timeout_seconds < 'Infinity'"  # NaN is greater
-# The other rows of this table are limits on what runs: whoever holds one of them holds up all jobs under that limit.
+# Other rows of this table are limits on running jobs: a lock on such a row holds up all jobs under that limit.
 _OF_SUBMISSIONS: Final = "(subject = 'live' OR starts_with(subject, 'rate/'))"
-# Jobs that run are the workers'. A submitter cancels a job that waits, and writes no job that a worker holds.
+# Running jobs belong to workers. A submitter cancels waiting jobs, and changes no job that a worker holds.
 _OF_NO_WORKER: Final = f"status <> '{JobStatus.RUNNING}' AND worker_id IS NULL AND lease_token IS NULL"
 
 
 def rights_of(role: DatabaseRole, table: Table) -> Rights:
-    """Return what the role may do with the table."""
+    """Return the role's rights on the table."""
     usual, named = RIGHTS[role]
     rights = named.get(table, usual)
     if table.autoincrement_column is None or table.autoincrement_column.identity is None:
@@ -123,7 +125,7 @@ def rights_of(role: DatabaseRole, table: Table) -> Rights:
 
 
 def writable_by(role: DatabaseRole, table: Table) -> str | None:
-    """Return the condition, in SQL, that each row has to meet which the role writes; None = there is none."""
+    """Return the SQL condition for rows that the role writes; None = no condition."""
     moments = [column.name for column in table.c if isinstance(column.type, t.Instant)]
     counts = [column.name for column in _COUNTED if column.table is table]
     objects = [f"json_typeof({one.name}::json) = 'object'" for one in _OBJECTS if one.table is table]
@@ -140,7 +142,7 @@ def writable_by(role: DatabaseRole, table: Table) -> str | None:
 
 
 def _within(columns: Sequence[str], lowest: str, end: str) -> Iterator[str]:
-    """Compare all at once: PostgreSQL looks up each comparison for each statement, and these pass over nulls."""
+    """Compare all columns at once: PostgreSQL looks up each comparison for each statement. Nulls are ignored."""
     if columns:
         yield f"LEAST({', '.join(columns)}) >= {lowest}"
         yield f"GREATEST({', '.join(columns)}) < {end}"
@@ -154,5 +156,5 @@ def _known(table: Table) -> Iterator[str]:
 
 
 def holders_of(table: Table) -> list[DatabaseRole]:
-    """Return the roles that may lock rows of the table and change none."""
+    """Return the roles that may lock rows of the table, but change none."""
     return [role for role in DatabaseRole if HOLD in rights_of(role, table)]

@@ -1,17 +1,17 @@
-"""Row-level security: PostgreSQL holds the tenant boundary below our code.
+"""Row-level security: PostgreSQL enforces the tenant boundary below Fairlane's code.
 
-Five roles, which nobody logs in as; sessions take them on. `fairlane_app` sees the rows of the organizations that its
-transaction has named, and none where it has named none; so does `fairlane_tenant`, of one organization at most. These
-two submit and read. `fairlane_admin` sees one organization, too, and may change it and what is in it.
-`fairlane_operator` and `fairlane_worker` see all. The app's transactions become the tenant's, the admin's or the
-operator's, one at a time; workers' sessions are the worker's from their beginning. Row security is forced: the tables'
-owner is bound by it, too. What each role may do is in `row_rights`, what of it is in the database in `row_policies`;
-which logins are fit for it, in `row_logins`.
+There are five roles. Nobody logs in as a role; sessions take it on. `fairlane_app` sees the rows of the organizations
+that its transaction names, and no rows if it names none. `fairlane_tenant` does the same for one organization at most.
+These two submit and read. `fairlane_admin` also sees one organization, and may change it and its rows.
+`fairlane_operator` and `fairlane_worker` see all organizations. The app's transactions become the tenant's, the admin's
+or the operator's, one at a time. Workers' sessions take on the worker's role at their start. Row security is forced: it
+binds the tables' owner, too. The rights of each role are in `row_rights`, the database's part in `row_policies`, and
+the checks of logins in `row_logins`.
 
-SQLite has no roles: there the query layer alone holds the boundary.
+SQLite has no roles: there only the query layer enforces the boundary.
 
-A transaction of the app that names nobody would see nothing of tenants' there, in silence, and all of it on SQLite. So
-whatever it asks of their tables is refused, on both: somebody forgot to say whose rows they want.
+A transaction of the app that names no organization would silently see no tenant's rows on PostgreSQL, and all rows on
+SQLite. So its statements on tenants' tables are refused on both databases: the code forgot to name the organization.
 """
 
 import re
@@ -27,12 +27,12 @@ from fairlane.domain.texts import ORGANIZATION_IDS
 from fairlane.store.engine import NoConnection, engine_of
 from fairlane.store.tables import metadata, organizations, pauses
 
-# Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
+# A function that asks the database in plain SQL, on a connection of SQLAlchemy or of the driver.
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
 class DatabaseRole(StrEnum):
-    """Whose eyes a session has."""
+    """The database role of a session, which decides whose rows it sees."""
 
     APP = "fairlane_app"
     TENANT = "fairlane_tenant"
@@ -42,7 +42,7 @@ class DatabaseRole(StrEnum):
 
 
 def grant(roles: str, login: str) -> str:
-    """Return the sentence by which an administrator lets a login take on these of Fairlane's roles."""
+    """Return the sentence that tells an administrator how to grant a login these roles."""
     return (
         f"Say as an administrator: GRANT {roles} TO {login}; from PostgreSQL 16 on, for a login that inherits other "
         f"roles: GRANT {roles} TO {login} WITH INHERIT FALSE."
@@ -50,11 +50,11 @@ def grant(roles: str, login: str) -> str:
 
 
 class ScopeForgotten(RuntimeError):
-    """A mistake in our code: a statement on tenants' rows in a transaction that does not say whose."""
+    """A bug in Fairlane: a statement on tenants' rows, in a transaction that names no organization."""
 
 
 class Everyone:
-    """The scope of who looks across organizations."""
+    """The scope of a transaction that looks across organizations."""
 
 
 EVERYONE: Final = Everyone()
@@ -62,46 +62,47 @@ EVERYONE: Final = Everyone()
 
 @dataclass(frozen=True, slots=True)
 class Administered:
-    """The scope of who changes an organization, or what is in it, by more than a submission."""
+    """The scope of a transaction that changes an organization or its rows, beyond a submission."""
 
     organization: str
 
 
-# Whose rows a transaction is open to: an organization, several, or all; () = nobody's. Where nothing is given, it may
+# The organizations whose rows a transaction sees: one, several, or all; () = none. Without a scope, a transaction may
 # not even ask for such rows.
 Scope = str | Collection[str] | Everyone | Administered
 
 _ROLE_OF: Final = "fairlane_role"  # in a connection's info: the role that its session has taken on
 _MAY_BE: Final = "fairlane_roles"  # in a connection's info: the roles that its session may take on
 _SCOPE: Final = "fairlane_scope"  # execution option: what to set for a statement outside of transactions
-EYES: Final = "fairlane_eyes"  # execution option of an engine: the role that its sessions are meant to have
+SESSION_ROLE: Final = "fairlane_session_role"  # execution option of an engine: the role of its sessions
 SETTING: Final = "fairlane.organizations"
 _NAMES: Final = f"current_setting('{SETTING}', true)"
 # Subqueries are evaluated once a statement, not once a row. Ids hold no comma (R1).
 #
-# A tenant's is an equality, since statements say `organization_id = …` themselves: the planner makes one condition of
-# the two (an equivalence class), compares the two names once a statement, and guesses as if there were no policy.
-# Beside `= ANY` it expects of those rows what ten average organizations have of all, with a thousand a hundredth: a
-# page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make bench-lists`).
+# The tenant's condition is an equality, because statements say `organization_id = …` themselves. The planner merges the
+# two conditions (an equivalence class), compares the two names once a statement, and estimates as if there were no
+# policy. With `= ANY` it expects the share of ten average organizations: a hundredth of the rows if there are a
+# thousand. Then a page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make
+# bench-lists`).
 _WHOSE: Final = {
-    # The empty name is the platform's, whose rows are the operator's alone; a comma has one on either side.
+    # The empty name is the platform's, whose rows only the operator sees. A lone comma gives two empty names.
     DatabaseRole.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
     DatabaseRole.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
 }
 _WHOSE[DatabaseRole.ADMIN] = _WHOSE[DatabaseRole.TENANT]
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}
-# What `pg_has_role` is asked: from PostgreSQL 16 on a member may be one without the right to take a role on.
+# The privilege for `pg_has_role`: from PostgreSQL 16 on, a member may lack the right to take a role on.
 TAKING_ON: Final = "CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END"
-# A role is taken on only in a database whose tables are granted to it.
+# A session takes on a role only if the role has rights on the tables.
 _MAY: Final = f"""
 SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND pg_has_role(oid, {TAKING_ON})
   AND has_table_privilege(oid, to_regclass('fairlane_jobs'), 'SELECT')
 """  # noqa: S608 - a constant of ours
 _BECOME: Final = "SELECT set_config('role', %(role)s, false)"
 _BECOME_FOR_NOW: Final = "SELECT set_config('role', %(role)s, true)"
-_POOLED: Final = "fairlane_pooled"  # in a connection's info, behind a pooler: what each transaction has to set
+_POOLED: Final = "fairlane_pooled"  # in a connection's info, behind a pooler: the settings of each transaction
 _NO_POOLER: Final = (
-    "A worker keeps its sessions, so it can't work behind a pooler such as PgBouncer; "
+    "A worker keeps its sessions, so it can't work behind a pooler like PgBouncer; "
     "let FAIRLANE_WORKER_URL lead to PostgreSQL itself."
 )
 
@@ -112,7 +113,7 @@ def is_of_tenants(table: Table) -> bool:
 
 
 def policy_of(table: Table, role: DatabaseRole) -> str:
-    """Return which rows of a table of tenants a transaction may see and write that has taken the role on."""
+    """Return the condition for the rows of a tenants' table that a transaction with the role may see and write."""
     whose = _WHOSE.get(role) if is_of_tenants(table) else None
     return "true" if whose is None else _OWN.get(table, "organization_id {whose}").format(whose=whose)
 
@@ -125,13 +126,13 @@ _OF_TENANTS: Final = re.compile(
 def take_on(
     engine: Engine, role: DatabaseRole, lock_seconds: float, refuse: Callable[[Any, str | None], None] | None = None
 ) -> None:
-    """Have each session of the engine take on the role, where the database has it.
+    """Make each session of the engine take on the role, if the database has it.
 
-    Where a pooler stands between, each transaction may be another session's. There each takes it on for itself, and
-    waits for locks so long.
+    Behind a pooler each transaction may run in another session. There each transaction takes on the role, and sets its
+    lock timeout.
 
     Args:
-        refuse: raises for a driver's connection, and the role that it has taken on, where row security would not hold.
+        refuse: raises for a driver's connection, and the role that it has taken on, if row security does not bind it.
     """
 
     def on_connect(driver: Any, record: Any) -> None:
@@ -151,7 +152,7 @@ def take_on(
             raise
         record.info.update({_ROLE_OF: taken, _MAY_BE: may})
         if is_pooled:
-            driver.prepare_threshold = None  # what one session has prepared, the next does not know
+            driver.prepare_threshold = None  # the next session does not know statements that another one prepared
             record.info[_POOLED] = ("lock_timeout", milliseconds(lock_seconds))
 
     event.listen(engine, "connect", on_connect)
@@ -159,30 +160,30 @@ def take_on(
 
 
 def is_behind_a_pooler(driver: Any) -> bool:
-    """Return True if a pooler answers for PostgreSQL: it makes up which process of the server is at work."""
+    """Return True if a pooler answers for PostgreSQL: it invents the number of the server process."""
     (pid,) = driver.execute("SELECT pg_backend_pid()").fetchone()
     return bool(pid != driver.info.backend_pid)
 
 
 def is_pooled(info: Mapping[Any, Any]) -> bool:
-    """Return True if a pooler stands before a pooled connection with this info."""
+    """Return True if a connection with this info goes through a pooler."""
     return _POOLED in info
 
 
 def for_alone(info: Mapping[Any, Any]) -> tuple[str, ...]:
-    """Return what a statement for the driver needs behind a pooler: names, each with its value behind it."""
+    """Return the settings that a driver's statement needs behind a pooler: each name, followed by its value."""
     if not is_pooled(info):
         return ()
     return (*(("role", info[_ROLE_OF]) if info[_ROLE_OF] is not None else ()), *info[_POOLED])
 
 
 def milliseconds(seconds: float) -> str:
-    """Return them as PostgreSQL's settings have them, at least one: 0 would mean for ever."""
+    """Return the seconds as a value for PostgreSQL's settings, at least 1 ms: 0 would mean no limit."""
     return str(max(1, round(seconds * 1000)))
 
 
 def set_locally(settings: Sequence[str]) -> str:
-    """Return the statement that sets these, until the transaction or the pipeline ends."""
+    """Return the statement that makes these settings until the transaction or the pipeline ends."""
     return f"SELECT {', '.join(['set_config(%s, %s, true)'] * (len(settings) // 2))}"
 
 
@@ -192,8 +193,8 @@ def open_to(
     """Open the connection's transaction to the rows of these organizations, and to no others, until it ends.
 
     Args:
-        seconds: how long PostgreSQL may take for each of its statements; None = as long as it takes.
-        lock_seconds: how long each of them may wait there for locks; None = as long as others.
+        seconds: the timeout of each statement on PostgreSQL; None = no timeout.
+        lock_seconds: the lock timeout of each statement on PostgreSQL; None = the usual one.
     """
     settings = _settings(connection, scope, seconds)
     if lock_seconds is not None and engine_of(connection).is_server:
@@ -203,7 +204,7 @@ def open_to(
 
 
 def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
-    """Open a connection without transactions in the same way: it holds for each statement by itself."""
+    """Open a connection without transactions in the same way, separately for each statement."""
     settings = _settings(connection, scope, seconds)
     if settings:
         connection.execution_options(**{_SCOPE: settings})
@@ -211,13 +212,13 @@ def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float 
 
 def named(scope: Collection[str]) -> str:
     """Return the value of the setting that names these organizations."""
-    # What can be no id is nobody's; with a comma in it, it would name others.
+    # An invalid id names nobody. With a comma in it, it would name other organizations.
     return ",".join(sorted(filter(ORGANIZATION_IDS.fits, scope)))
 
 
 def _refuse_tenant_data(connection: Connection) -> None:
-    # Of this connection only, and for this once: who says whose rows they want, and each worker, pays nothing for it.
-    if connection.get_execution_options().get(EYES) == DatabaseRole.APP:
+    # Only for this connection and this transaction: transactions with a scope, and workers, pay nothing.
+    if connection.get_execution_options().get(SESSION_ROLE) == DatabaseRole.APP:
         event.listen(connection, "before_cursor_execute", _refuse)
 
 
@@ -231,7 +232,7 @@ def _refuse(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
 
 
 def _settings(connection: Connection, scope: Scope | None, seconds: float | None) -> tuple[str, ...]:
-    """Return what to set for a transaction: names, each with its value behind it."""
+    """Return the settings for a transaction: each name, followed by its value."""
     if scope is None:
         _refuse_tenant_data(connection)
     settings = _setting(scope, connection.info[_MAY_BE]) if connection.info.get(_ROLE_OF) == DatabaseRole.APP else ()
@@ -255,17 +256,17 @@ def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
             names = named([scope])
         case _:
             names = named(scope)
-    # A login that may not be the tenant goes on as the app: `fairlane check` says so.
+    # A login that may not take on the tenant's role goes on as the app: `fairlane check` says so.
     is_of_one = names and "," not in names and DatabaseRole.TENANT in may_be
     return ("role", DatabaseRole.TENANT, SETTING, names) if is_of_one else (SETTING, names)
 
 
 def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    """Run a statement that stands alone with its scope, in one round trip.
+    """Run a statement without a transaction, with its scope, in one round trip.
 
-    In a pipeline they are one transaction, which ends with it: so does the setting. Behind a pooler it is a transaction
-    like others. psycopg sends a Flush behind the end of a pipeline: if it comes after the answer, the pooler takes it
-    for the next transaction, and keeps a session for it until this client sends more.
+    The two are one transaction in a pipeline, and the setting ends with it. Behind a pooler this uses a usual
+    transaction: psycopg sends a Flush after the end of a pipeline. If the Flush comes after the answer, the pooler
+    takes it for the next transaction, and keeps a session for it until this client sends more.
     """
     settings = context.execution_options.get(_SCOPE) if context is not None else None
     if settings is None:

@@ -1,10 +1,10 @@
-"""The schema's revisions: bring a database to this code's, or say in a sentence why the two do not fit.
+"""Migrations of the schema, and checks whether a database's schema fits this code.
 
-Alembic runs in-process on our own connection: no ini file is read, no logging is set up, and its version table has a
-name of ours, so that a host application with alembic tables of its own is left alone.
+Alembic runs in-process on Fairlane's own connection. It reads no ini file and sets up no logging. Its version table has
+a name of its own, so it does not disturb a host application's alembic tables.
 
-A release has one revision at most, and its code runs on that of the release before and after, too. So a deployment
-needs no pause, whether the workers or the schema come first. CONTRIBUTING.md has the rules that make it true.
+A release has one revision at most, and its code also runs on the revisions of the releases before and after. So a
+deployment needs no pause, whether the workers or the schema come first. CONTRIBUTING.md has the rules for this.
 """
 
 import threading
@@ -32,18 +32,18 @@ from fairlane.store.transaction import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# Alembic is imported where it is used: it is a quarter of the time in which a process starts, and few need it.
+# Alembic is imported only where it is used: it would take a quarter of a process's start, and few processes need it.
 
 _PREFIX: Final = "fairlane_"
 _VERSION_TABLE: Final = "fairlane_schema_version"
-_PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere, and for a table's lock
+_LOCK_TIMEOUT: Final = 60.0  # seconds to wait for another migration, and for a table's lock
 _NO_POOLER: Final = (
-    "A migration keeps its session, so it can't go through a pooler such as PgBouncer; "
+    "A migration keeps its session, so it can't go through a pooler like PgBouncer; "
     "let FAIRLANE_OWNER_URL lead to PostgreSQL itself."
 )
-_PAUSE: Final = 0.5  # seconds between two such tries
+_PAUSE: Final = 0.5  # seconds between two attempts
 _LOCK_KEY: Final = int.from_bytes(b"fairlane", "big")
-# Any login may take such a lock.
+# The session that holds the lock of migrations. Any login may take such a lock.
 _HOLDER: Final = text("""
 SELECT 'login ' || coalesce(usename, 'unknown') || ', process ' || pid
 FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
@@ -56,7 +56,7 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 
 
 class Condition(StrEnum):
-    """How a database's schema stands to this code. They work together in the middle three."""
+    """The relation of a database's schema to this code. They work together in the middle three conditions."""
 
     MISSING = "missing"
     BEHIND = "behind"
@@ -68,7 +68,7 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """The database's revision, None where there is no schema; this code's; and how they compare."""
+    """The database's revision (None without a schema), this code's revision, and their relation."""
 
     current: str | None
     head: str
@@ -76,30 +76,29 @@ class SchemaState:
 
 
 def migrate(database: Database, url: str | None = None) -> tuple[str | None, str]:
-    """Create the schema or bring it up to date, beside workers that run. Waits for a migration under way elsewhere.
+    """Create the schema or bring it up to date, while workers run. It waits for another migration.
 
-    A SQLite file that is not there is created, with its folder. Each revision is written in one transaction, on
-    PostgreSQL apart from the indexes that are built outside of it.
+    A missing SQLite file is created, with its folder. Each revision is one transaction. On PostgreSQL some indexes are
+    built outside it.
 
-    Row security is switched on where the login may create its roles, or has been granted them; see `row_policies`.
+    Row security is switched on if the login may create its roles, or was granted them: see `row_policies`.
 
     Args:
-        url: the owner's; None = as the database's.
+        url: the owner's; None = the database's.
 
     Returns:
-        The revision before, None for an empty database, and after; the same if there was nothing to do, as where the
-        schema is one revision newer than this code.
+        The revisions before (None for an empty database) and after. They are the same if there was nothing to do, for
+        example because the schema is one revision newer than this code.
 
     Raises:
-        ConfigurationError: the schema is newer than that, or PostgreSQL's database is not in UTF-8; nothing was
-            changed.
-        StorageUnavailable: the database is away, locked or full; revisions that were complete stay.
+        ConfigurationError: the schema is still newer, or PostgreSQL's database is not in UTF-8; nothing was changed.
+        StorageUnavailable: the database is unavailable, locked or full; complete revisions stay.
     """
     database.create()
-    # Before the transaction, whose lock keeps everybody else waiting.
+    # Before the transaction, whose lock makes all others wait.
     import alembic.command  # noqa: F401, PLC0415 - used by what runs in the transaction
 
-    patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE, url=url)
+    patient = database.sibling(pool_size=1, lock_seconds=_LOCK_TIMEOUT, url=url)
     try:
         with _ONE_AT_A_TIME:
             return patient.write(_upgrade) if patient.kind.writers_are_serial else _upgrade_online(patient)
@@ -109,26 +108,26 @@ def migrate(database: Database, url: str | None = None) -> tuple[str | None, str
 
 
 def state(database: Database) -> SchemaState:
-    """Say how the database's schema stands to this code.
+    """Return the state of the database's schema.
 
     Raises:
-        ConfigurationError: SQLite's file is not there, or PostgreSQL's database is not in UTF-8.
-        StorageUnavailable: the database is away or locked.
+        ConfigurationError: SQLite's file does not exist, or PostgreSQL's database is not in UTF-8.
+        StorageUnavailable: the database is unavailable or locked.
     """
     return database.read(_state)
 
 
 def lacks_row_security(database: Database, url: str | None = None) -> str | None:
-    """Say why PostgreSQL does not hold the tenant boundary below the code, and what to do; None where it does.
+    """Say why PostgreSQL does not enforce the tenant boundary, and what to do; None if it does.
 
-    None, too, where there are no tables yet, and on SQLite.
+    Also return None if there are no tables yet, and on SQLite.
 
     Args:
-        url: the owner's; None = as the database's.
+        url: the owner's; None = the database's.
     """
     if not database.kind.has_row_security:
         return None
-    # Without a role: in production that of the database's URL may be refused.
+    # Without a role: in production the role of the database's URL may be refused.
     single = database.sibling(pool_size=1, url=url)
     try:
         return single.read(lambda connection: row_logins.what_is_missing(row_policies.asking(connection)))
@@ -137,12 +136,12 @@ def lacks_row_security(database: Database, url: str | None = None) -> str | None
 
 
 def rights_not_ours(database: Database) -> str | None:
-    """Return who has rights on our tables that Fairlane did not grant, on PostgreSQL; None if nobody has."""
+    """Say who has rights on Fairlane's tables that Fairlane did not grant, on PostgreSQL; None = nobody."""
     return database.read(lambda connection: row_logins.rights_not_ours(row_policies.asking(connection)))
 
 
 def check(database: Database) -> None:
-    """Refuse a database whose schema this code can't work with.
+    """Refuse a database if this code can't work with its schema.
 
     Raises:
         ConfigurationError: there is no schema, it is older or newer than this code's by more than one revision, or
@@ -167,7 +166,7 @@ def check(database: Database) -> None:
 
 
 def comparison(connection: Connection) -> dict[str, Any]:
-    """Return Alembic's options for comparing a database with `store.tables`: only our own tables are looked at."""
+    """Return Alembic's options for comparing a database with `store.tables`: only Fairlane's tables are compared."""
     return {
         "version_table": _VERSION_TABLE,
         "target_metadata": metadata,
@@ -178,19 +177,19 @@ def comparison(connection: Connection) -> dict[str, Any]:
 
 
 def is_ours(name: str | None, kind: str) -> bool:
-    """Return True for the name of a table of Fairlane's, as alembic tells name and kind of what it finds."""
+    """Return True if alembic has found a table of Fairlane, by its name and kind."""
     return kind == "table" and name is not None and name.startswith(_PREFIX)
 
 
 def _ignore_identity(
     _context: object, _there: object, _column: object, _found: object, default: object, _rendered: object
 ) -> bool | None:
-    # SQLite has no IDENTITY: an INTEGER PRIMARY KEY counts by itself. None leaves the comparison to alembic.
+    # SQLite has no IDENTITY: an INTEGER PRIMARY KEY gets numbers without it. None leaves the comparison to alembic.
     return False if isinstance(default, Identity) else None
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
-    """Upgrade in a transaction, which keeps a second migration out where writers are serial."""
+    """Upgrade in one transaction, which excludes other migrations where writers are serial."""
     found, missing = _missing(connection)
     for revision in missing:
         _run(connection, revision)
@@ -198,16 +197,16 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _upgrade_online(database: Database) -> tuple[str | None, str]:
-    """Upgrade beside those who write: no lock is held, nor waited for, longer than a moment."""
-    deadline = time.monotonic() + _PATIENCE
+    """Upgrade while others write: no lock is held, or waited for, longer than a moment."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     with database.translated(), database.engine.connect() as connection:
         if is_behind_a_pooler(connection.connection.driver_connection):
             raise InstallationError(_NO_POOLER)
     with database.translated(), database.engine.connect() as connection, _alone(connection, deadline):
-        # Only now, alone, does the revision stay as it is read.
+        # Only now, without other migrations, the revision can't change after it is read.
         found, missing = _missing(connection)
-        # Whoever waits for a table's lock has all others wait behind it, so it gives up soon and lets them pass.
-        # Before alembic comes: it begins transactions of its own only where there is none.
+        # While a migration waits for a table's lock, all others wait behind it. So it gives up soon and lets them pass.
+        # Set before alembic runs: it begins its own transactions only if there is none.
         connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_OF_UPKEEP}s'"))
         connection.commit()
         for revision in missing:
@@ -218,10 +217,10 @@ def _upgrade_online(database: Database) -> tuple[str | None, str]:
 
 @contextmanager
 def _alone(connection: Connection, deadline: float) -> Iterator[None]:
-    """Keep other migrations of this database out.
+    """Exclude other migrations of this database.
 
-    Whoever waits asks again and again: an index that is built concurrently would wait for the statement of one who
-    waits for the lock, and he for the lock.
+    A waiting migration polls for the lock. If it waited in a statement, an index built concurrently would wait for that
+    statement, and the statement for the lock.
     """
     key = {"key": _LOCK_KEY}
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
@@ -244,7 +243,7 @@ def _alone(connection: Connection, deadline: float) -> Iterator[None]:
 
 
 def _run_patiently(connection: Connection, change: Callable[[], None], deadline: float) -> None:
-    """Make a change, and again where somebody's transaction keeps a table from it."""
+    """Make a change, and retry while another transaction locks the table."""
     while True:
         try:
             return change()
@@ -261,7 +260,7 @@ def _secure(connection: Connection) -> None:
 
 
 def _missing(connection: Connection) -> tuple[SchemaState, list[str]]:
-    """Return the database's state, and the revisions that it lacks.
+    """Return the database's state, and its missing revisions.
 
     Raises ConfigurationError if the schema is too new.
     """
@@ -291,7 +290,7 @@ def _state(connection: Connection) -> SchemaState:
 
 
 def _require_utf8(driver: Any) -> None:
-    encoding = driver.info.parameter_status("server_encoding")  # told when the connection was made
+    encoding = driver.info.parameter_status("server_encoding")  # the server reports it at the login
     if encoding != "UTF8":
         raise ConfigurationError(
             f"The database's encoding is {encoding}, which can't hold all texts of jobs; make one for Fairlane by "
@@ -301,7 +300,7 @@ def _require_utf8(driver: Any) -> None:
 
 @cache
 def _revisions() -> list[str]:
-    """Return this code's revisions in their order, by their files' names: each is called <number>_<what>.py."""
+    """Return this code's revisions in their order, by their files' names: <number>_<what>.py."""
     names = (file.name for file in files("fairlane.store.migrations.versions").iterdir())
     return sorted(name.split("_")[0] for name in names if name[0].isdigit() and name.endswith(".py"))
 

@@ -1,4 +1,4 @@
-"""Threads that organizations share: they take turns, and none has all threads."""
+"""Threads that organizations share. Organizations take turns, and none can take all threads."""
 
 import asyncio
 import threading
@@ -16,24 +16,24 @@ from fairlane.store.forks import in_each_child
 T = TypeVar("T")
 
 _Work = tuple["Future[Any]", Callable[[], Any]]
-_Whose = frozenset[str]  # one organization, or those of a batch, which needs a turn of each
+_Whose = frozenset[str]  # one organization, or all organizations of a batch, which needs a turn of each
 
 
 class SharedThreads:
-    """Run work for organizations. Its methods may be called from any thread.
+    """Run work for organizations. Any thread may call its methods.
 
-    Where turns are given away, submit from the thread that does so: it changes the pool of threads.
+    `give_turn_away` changes the pool of threads, so call `submit` from the same thread.
 
-    Nothing interrupts what runs, and a large file is on its way for minutes. So threads are kept for other
+    Nothing interrupts running work, and a large file takes minutes. So some threads are reserved for other
     organizations.
 
-    A batch that comes first in line keeps the next free turn of each of its organizations until it can begin: else work
-    of one organization alone would pass it for ever. Of each organization one turn is kept at most.
+    The first waiting batch reserves the next free turn of each of its organizations until it can begin. Otherwise work
+    of a single organization would overtake it for ever. At most one turn of each organization is reserved.
 
     Args:
         number: at least 2.
-        name: what the names of the threads begin with.
-        each: threads that one organization may have at most; None = all but one.
+        name: the prefix of the threads' names.
+        each: the most threads that one organization may have; None = all but one.
     """
 
     def __init__(self, number: int, name: str, each: int | None = None) -> None:
@@ -44,22 +44,22 @@ class SharedThreads:
         _all.add(self)
 
     def _begin_in_child(self) -> None:
-        """Leave threads and work to the parent of this forked process."""
+        """Forget threads and work in a forked child: they belong to the parent."""
         self._threads = ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # for the fields below
         self._waiting: dict[_Whose, deque[_Work]] = {}  # the next one first
-        self._busy: dict[Future[Any], _Whose] = {}  # what each thread does, and for whom
-        self._without_turn = set[Future[Any]]()  # what goes on, while others have its turn
-        self._left_behind = set[Future[Any]]()  # what of it was ended for those who wait for it
+        self._busy: dict[Future[Any], _Whose] = {}  # the work of each thread, and for whom
+        self._without_turn = set[Future[Any]]()  # running work whose turn was given away
+        self._left_behind = set[Future[Any]]()  # running work whose future was ended early
 
     def submit(self, organizations: Collection[str], work: Callable[[], T]) -> "Future[T]":
-        """Have a thread do it when it is their turn, in the caller's context.
+        """Do the work in a thread when it is the organizations' turn, in the caller's context.
 
         Raises:
-            RuntimeError: it won't be done, as the interpreter ends, or no thread can be started.
+            RuntimeError: the work won't be done: the interpreter ends, or no thread can be started.
         """
         future: Future[T] = Future()
-        future.add_done_callback(lambda end: self._look_again() if end.cancelled() else None)  # it may have kept turns
+        future.add_done_callback(lambda end: self._look_again() if end.cancelled() else None)  # it may hold turns
         given = future, partial(copy_context().run, work)
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
@@ -72,10 +72,10 @@ class SharedThreads:
 
     @contextmanager
     def turn(self, organizations: Collection[str], seconds: float) -> Iterator[bool]:
-        """Have the block be their turn, in the caller's thread.
+        """Run the block in the caller's thread, as the organizations' turn.
 
         Yields:
-            Whether it came within so many seconds; it never does where no thread can be started.
+            True if the turn came within so many seconds. It never comes if no thread can be started.
         """
         begun, ended = threading.Event(), threading.Event()
 
@@ -95,36 +95,36 @@ class SharedThreads:
             ended.set()
 
     async def run(self, organizations: Collection[str], work: Callable[[], T]) -> T:
-        """Do the same, and await what it returns. What has begun goes on, whoever gives it up."""
+        """Do the same as `submit`, and await the result. Started work goes on even if the caller is canceled."""
         return await asyncio.wrap_future(self.submit(organizations, work))
 
     def are_of(self, organization: str) -> bool:
-        """Return True if a thread works for the organization, or something of it waits for one."""
+        """Return True if the organization has running or waiting work."""
         with self._lock:
             return any(organization in whose for whose in (*self._busy.values(), *self._waiting))
 
     @property
     def is_busy(self) -> bool:
-        """Return True if a thread does something, be it what was left behind."""
+        """Return True if a thread is working, even on work that was left behind."""
         return bool(self._busy or self._without_turn)
 
     @property
     def left_behind(self) -> int:
-        """Return how much was left behind and goes on; from any thread."""
+        """Count the work that was left behind and still runs. Any thread may call this."""
         return len(self._left_behind)
 
     def give_turn_away(self, future: "Future[Any]") -> None:
-        """Let others have the turn of what runs. Its thread goes on with it, and then ends."""
+        """Give the turn of running work to others. Its thread finishes the work, and then ends."""
         with self._lock:
             if not future.running() or self._busy.pop(future, None) is None:
-                return  # it has ended, or has no turn any more
+                return  # it has ended, or its turn was given away
             self._without_turn.add(future)
             before, self._threads = self._threads, ThreadPoolExecutor(self._number, thread_name_prefix=self._name)
         before.shutdown(wait=False)
         self._look_again()
 
     def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
-        """End what runs without a turn by this error. Its thread goes on with it."""
+        """End the future of running work without a turn by this error. Its thread goes on with the work."""
         with self._lock:
             if future not in self._without_turn or future in self._left_behind:
                 return
@@ -132,7 +132,7 @@ class SharedThreads:
         future.set_exception(error)
 
     def shutdown(self) -> None:
-        """Begin nothing more; what waits is canceled."""
+        """Start no more work, and cancel waiting work."""
         with self._lock:
             left, self._waiting = self._waiting, {}
         for future, _ in chain.from_iterable(left.values()):
@@ -140,7 +140,7 @@ class SharedThreads:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        """Do what may be done now. What is left waits for a thread of its own organization, which then goes on here."""
+        """Do waiting work that may run now. Other work waits for a thread of its own organization."""
         while (taken := self._take()) is not None:
             whose, (future, work) = taken
             tell = end_of(future, work) if future.set_running_or_notify_cancel() else None
@@ -154,10 +154,10 @@ class SharedThreads:
             if not has_turn:
                 return
             for _ in range(len(whose) - 1):
-                self._look_again()  # This thread goes on for one organization, others do for the rest.
+                self._look_again()  # This thread goes on for one organization, other threads for the others.
 
     def _look_again(self) -> None:
-        with suppress(RuntimeError):  # Where none can begin any more, the threads that there are do all that waits.
+        with suppress(RuntimeError):  # If no thread can be started, the existing threads do all waiting work.
             self._threads.submit(self._run)
 
     def _take(self) -> tuple[_Whose, _Work] | None:
@@ -165,7 +165,7 @@ class SharedThreads:
             if len(self._busy) >= self._number:
                 return None
             taken = Counter(chain.from_iterable(self._busy.values()))
-            kept = set[str]()  # organizations of which one turn is kept for who has waited longer
+            kept = set[str]()  # organizations with a turn reserved for a batch that has waited longer
             for whose, mine in self._waiting.items():
                 is_given_up = mine[0][0].cancelled()
                 if is_given_up or all(taken[one] + (one in kept) < self._each for one in whose):
@@ -181,7 +181,7 @@ class SharedThreads:
 
 
 def end_of(future: "Future[Any]", work: Callable[[], Any]) -> Callable[[], None]:
-    """Do the work, and return what tells its end."""
+    """Do the work, and return a function that sets the future's result or error."""
     try:
         return partial(future.set_result, work())
     except BaseException as error:  # noqa: BLE001 - it belongs to who waits for it

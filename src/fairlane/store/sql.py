@@ -1,4 +1,4 @@
-"""Words of SQL, statements that stand in files, so that any SQL tool opens them, and inserts of many rows."""
+"""Helpers for SQL: fragments, statements from files (which any SQL tool can open), and inserts of many rows."""
 
 import json
 import re
@@ -27,18 +27,18 @@ from sqlalchemy.dialects import postgresql
 from fairlane.store.engine import engine_of
 
 _HERE: Final = files("fairlane.store")
-_MANY: Final = 4  # rows, from which on one statement of JSON is quicker than one for each
-# Of names, ids, numbers, moments, sealed texts and compact JSON none has one of these in it.
+_MANY: Final = 4  # rows, from which on one statement with JSON is faster than a statement for each
+# Separators, which are in no name, id, number, time, encrypted text or compact JSON.
 _ROW: Final = "\n"
 _COLUMN: Final = "\x1e"
 
 
 def statement(path: str, *, without: str | None = None) -> TextClause:
-    """Return the statement of a file of this package, without the reasons that stand in it as comments.
+    """Return the statement of a file of this package, without its comments.
 
     Args:
-        path: without its ending, such as postgres/claim.
-        without: leave out what stands between the comments of this name and "{", and of "}".
+        path: without its ending, for example postgres/claim.
+        without: omit the parts between the comments of this name with "{" and the comments with "}".
     """
     words = _HERE.joinpath(f"{path}.sql").read_text(encoding="utf-8")
     if without is not None:
@@ -52,39 +52,39 @@ def is_row(table: FromClause, *key: object) -> ColumnElement[bool]:
 
 
 def fixed(value: str) -> BindParameter[str]:
-    """Write a constant of ours into the SQL text instead of binding it.
+    """Write a constant into the SQL text instead of binding it.
 
-    A partial index serves a query only where the planner sees its predicate. In a prepared statement whose plan fits
-    any parameters (PostgreSQL's generic plan) it doesn't see `status = 'pending'` in `status = $1`.
+    The planner uses a partial index only if it sees the index's predicate. In a prepared statement with one plan for
+    all parameters (PostgreSQL's generic plan) it doesn't see `status = 'pending'` in `status = $1`.
 
     Args:
-        value: never anything that came from outside.
+        value: never a value from outside.
     """
     return literal(str(value), String(), literal_execute=True)
 
 
 def given(*columns: str) -> str:
-    """Return a FROM item `given` with these columns of text: the rows that `as_given` makes a parameter of.
+    """Return a FROM item `given` with these columns of text, for the parameter that `as_given` makes.
 
-    However many rows there are, the statement stays the same.
+    The statement is the same for any number of rows.
     """
     names = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
-    return f"(SELECT {names} FROM json_each(:given)) AS given"  # noqa: S608 - names of ours
+    return f"(SELECT {names} FROM json_each(:given)) AS given"  # noqa: S608 - Fairlane's names
 
 
 def rows_given(*columns: str) -> Subquery:
-    """Return what `given` says, for statements of SQLAlchemy Core."""
+    """Return the same as `given`, for statements of SQLAlchemy Core."""
     values = (literal_column(f"value ->> {place}", String).label(name) for place, name in enumerate(columns))
     return select(*values).select_from(text("json_each(:given)")).subquery("given")
 
 
 def as_given(rows: Iterable[Sequence[object]]) -> str:
-    """Return the parameter `given`: JSON of an object, from which both databases read the rows by `json_each`."""
+    """Return the parameter `given`: a JSON object, from which both databases read the rows by `json_each`."""
     return json.dumps(dict(enumerate(rows)))
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows with the same columns; many of them in one statement.
+    """Insert rows with the same columns; many rows in one statement.
 
     Raises:
         IntegrityError, DataError
@@ -93,16 +93,16 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
-    """Insert rows with the same columns and different keys, or set their other columns where the primary key is there.
+    """Insert rows with the same columns and different keys, or update the rows whose primary key exists.
 
-    Many of them take one statement.
+    Many rows take one statement.
     """
     statement, values = _inserting(connection, table, rows)
     connection.execute(_or_update(statement, table, tuple(rows[0])), values)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows, as `insert_many` does, but for those whose primary key is there: these stay as they are."""
+    """Insert the rows like `insert_many`, but skip rows whose primary key exists."""
     statement, values = _inserting(connection, table, rows)
     connection.execute(_or_nothing(statement), values)
 
@@ -110,7 +110,7 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
 def _inserting(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[postgresql.Insert, Any]:
-    """Return the statement that inserts these rows, which is made once, and its values."""
+    """Return the statement that inserts these rows, made once for their columns, and its values."""
     engine = engine_of(connection)
     return engine.insert_from_json(table, rows) if len(rows) >= _MANY else (engine.insert(table), rows)
 
@@ -128,15 +128,15 @@ def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...
 
 
 def unnest_texts(columns: Mapping[str, str], name: str, number: str | None = None) -> str:
-    """Return PostgreSQL's FROM item of rows whose columns, of these types, are one parameter, made by `texts_of`.
+    """Return PostgreSQL's FROM item for rows with columns of these types, from one parameter made by `texts_of`.
 
-    One text costs far less than the driver's arrays of as many values, and than JSON that names each. It is read behind
-    OFFSET, where PostgreSQL does not see how many rows it has: else it would take a plan for any number of them to be
-    the dearer one, and plan the statement each time that it is run.
+    One text costs far less than the driver's arrays, or than JSON with names. OFFSET hides the number of rows from
+    PostgreSQL. Otherwise a plan for any number of rows would look more expensive, and PostgreSQL would plan the
+    statement at each run.
 
     Args:
-        name: of the rows, and of the parameter.
-        number: the column that numbers the rows from 1; None = there is none.
+        name: the name of the rows and of the parameter.
+        number: the column with the rows' numbers, from 1; None = no such column.
     """
     arrays = ",".join(
         f"string_to_array(t[{place}],E'\\n',''){'' if kind == 'text' else f'::{kind}[]'}"
@@ -148,9 +148,9 @@ def unnest_texts(columns: Mapping[str, str], name: str, number: str | None = Non
 
 
 def texts_of(columns: Mapping[str, Sequence[str]]) -> str:
-    """Return the parameter of `unnest_texts`, whose columns have this order.
+    """Return the parameter for `unnest_texts`, with the columns in the same order.
 
-    An empty text is NULL. So is each of a column without values, and each of the last columns, if they are left out.
+    An empty text is NULL. So are the values of an empty column, and of omitted last columns.
     """
     text = _COLUMN.join(map(_ROW.join, columns.values()))
     rows = sum(len(given) - 1 for given in columns.values() if given)
@@ -160,7 +160,7 @@ def texts_of(columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def joined(rows: Sequence[str]) -> str:
-    """Return the parameter of many rows; of each, `texts_of` has made one."""
+    """Return the parameter for many rows from the parameters that `texts_of` made for each."""
     if len(rows) == 1:
         return rows[0]
     return _COLUMN.join(map(_ROW.join, zip(*(row.split(_COLUMN) for row in rows), strict=True)))

@@ -1,7 +1,7 @@
 """The tables. Primary, foreign and unique keys of tenant data start with the organization.
 
-Row-level security covers neither foreign nor unique keys, so the organization in front is what keeps one tenant from
-probing another through them. `migrations/` must build exactly this; a test compares the two.
+Row-level security covers neither foreign nor unique keys. The organization in front keeps one tenant from probing
+another through them. `migrations/` must build exactly these tables; a test compares the two.
 """
 
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ metadata: Final = MetaData(
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment: timestamptz on PostgreSQL; on SQLite text of fixed width in UTC, so that it sorts and compares."""
+    """A point in time: timestamptz on PostgreSQL; on SQLite text of fixed width in UTC, which sorts and compares."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -59,7 +59,7 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(String(32) if dialect.name == "sqlite" else DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Convert it for the database; a naive value is a bug of ours."""
+        """Convert it for the database. A naive value is a bug of Fairlane."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -68,11 +68,11 @@ class Instant(TypeDecorator[datetime]):
 
     @staticmethod
     def as_text(moment: datetime) -> str:
-        """Return the text by which SQLite has the moment, and from which PostgreSQL reads it."""
+        """Return the time as the text that SQLite stores and PostgreSQL reads."""
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Convert it from the database, always in UTC."""
+        """Convert it from the database, always to UTC."""
         if value is None:
             return None
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -82,17 +82,18 @@ class Instant(TypeDecorator[datetime]):
 ORGANIZATION: Final = String(140)
 NAME_LIMIT: Final = 200  # characters
 NAME: Final = String(NAME_LIMIT)
-# SQLite numbers rows only for a column declared exactly INTEGER PRIMARY KEY.
+# SQLite numbers rows only if the column is declared exactly INTEGER PRIMARY KEY.
 SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
-# Tables with a row or more for each job. A dead row in fifty is enough for a vacuum, not one in five: index entries of
-# dead rows are read by each claim. It may go ten times as fast, or it would fall behind thousands of jobs a second.
+# For tables with at least a row for each job. One dead row in fifty starts a vacuum, instead of one in five: each claim
+# reads the index entries of dead rows. The vacuum may work ten times as fast as by default, to keep up with thousands
+# of jobs a second.
 _BUSY: Final = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000"
 
 
 def _is_busy(table: Table, *more: str) -> None:
-    """Give a table storage parameters for many changes, and more of them, on PostgreSQL.
+    """Give a table on PostgreSQL storage parameters for many changes, and further ones.
 
-    A statement of its own: SQLAlchemy has an option of tables for them from 2.1 on only.
+    This takes a separate statement: SQLAlchemy has a table option for it only from 2.1 on.
     """
     parameters = ", ".join((*more, _BUSY))
     setting = DDL(f"ALTER TABLE {table.name} SET ({parameters})")  # type: ignore[no-untyped-call]
@@ -108,13 +109,13 @@ def _of_organization(name: str, *parts: Column[Any] | ForeignKeyConstraint) -> T
 
 
 def _numbered(name: str, *parts: Column[Any] | ForeignKeyConstraint, **options: Any) -> Table:
-    """Return a table of organizations' rows that the database numbers."""
+    """Return a table of organizations' rows, with numbers from the database."""
     number = Column("id", SEQUENCE, Identity(always=True), primary_key=True)
     return _table(name, number, Column("organization_id", ORGANIZATION, nullable=False), *parts, **options)
 
 
 def _of_job(name: str, *parts: Column[Any] | ForeignKeyConstraint) -> Table:
-    """Return a table of what goes with its job."""
+    """Return a table whose rows are deleted with their job."""
     return _of_organization(name, Column("job_id", Uuid, primary_key=True), *parts, _job_key(name))
 
 
@@ -131,14 +132,14 @@ def _index(table: Table, name: str, columns: str, only: ColumnElement[bool] | No
     """Give a table an index of these columns.
 
     Args:
-        only: which rows stand in it; None = all.
+        only: the rows that the index has; None = all.
         options: of SQLAlchemy's `Index`.
     """
     where = {"postgresql_where": only, "sqlite_where": only} if only is not None else {}
     Index(name, *(table.c[one] for one in columns.split()), **{**where, **options})
 
 
-# The facts of a submission, written once. Whatever hangs on a job refers to this table, also tables of hosts.
+# The facts of a submission, written once. All tables about jobs, even tables of hosts, refer to this table.
 jobs = _of_organization(
     "fairlane_jobs",
     Column("id", Uuid, primary_key=True),
@@ -155,9 +156,9 @@ jobs = _of_organization(
 )
 _is_busy(jobs)
 
-# A job that waits or runs has one row here, and a job that has ended one in `ended`: never both. The lock of the live
-# row is the job's lock. Its foreign key costs submissions alone, and refuses a row without facts, which could not end.
-# One of `ended` would cost each end.
+# A waiting or running job has one row here, and an ended job has one in `ended`: never both. The lock of the live row
+# is the job's lock. The foreign key costs time only at submission, and refuses a row without facts, which could not
+# end. A foreign key of `ended` would cost time at each end.
 live = _of_organization(
     "fairlane_live",
     Column("id", Uuid, primary_key=True),
@@ -166,7 +167,7 @@ live = _of_organization(
     Column("submitted_by", NAME),
     Column("created_at", Instant, nullable=False),
     Column("status", String(20), nullable=False),
-    Column("ready", Boolean, nullable=False),  # queued and due: what a claim sees
+    Column("ready", Boolean, nullable=False),  # queued and due: claims see only these
     Column("priority", SmallInteger, nullable=False),
     Column("run_at", Instant, nullable=False),
     Column("next_retry_at", Instant),
@@ -176,8 +177,8 @@ live = _of_organization(
     Column("deferrals", Integer, nullable=False, server_default="0"),
     Column("unmet_parents", Integer, nullable=False, server_default="0"),
     Column("log_sequence", Integer, nullable=False, server_default="1"),
-    # Whether an edge of a child is watched: then the end has to tell it. `stage` alone sets it, and a submission of
-    # parent and child together.
+    # True if an edge of a child is watched: then the end of this job has to tell the child. Only `stage` sets it, and a
+    # submission of parent and child together.
     Column("has_children", Boolean, nullable=False, server_default=false()),
     Column("cancel_requested_at", Instant),
     Column("cancel_requested_by", NAME),
@@ -189,7 +190,7 @@ live = _of_organization(
     Column("started_at", Instant),
     _job_key("fairlane_live", "id"),
 )
-# Room for a job's next version on its own page, so that fewer pages are written.
+# Free space for a job's next version on the same page, so that fewer pages are written.
 _is_busy(live, "fillfactor = 80")
 
 ended = _of_organization(
@@ -216,8 +217,8 @@ ended = _of_organization(
 )
 _is_busy(ended)
 
-# A lane is (queue, organization, job type); within it the claim goes by priority, run_at, id.
-# SQLite takes the index only for the very words of its predicate, and queries say `ready = 1` there.
+# A lane is (queue, organization, job type). Within a lane, claims go by priority, run_at, id. SQLite uses the index
+# only for the exact words of its predicate, so queries say `ready = 1` there.
 _ready_on_sqlite = live.c.ready == true()
 _index(
     live,
@@ -230,21 +231,21 @@ _waiting = and_(live.c.status == JobStatus.PENDING, live.c.unmet_parents == 0)
 _retrying = and_(live.c.status == JobStatus.QUEUED, ~live.c.ready)
 _index(live, "fairlane_live_scheduled", "run_at", _waiting)
 _index(live, "fairlane_live_retrying", "next_retry_at", _retrying)
-# To let organizations take turns where many have something due. The two above tell each look what is due first.
+# For turns of organizations, if many have something due. The two indexes above give what is due first.
 _index(live, "fairlane_live_scheduled_turns", "organization_id run_at", _waiting)
 _index(live, "fairlane_live_retrying_turns", "organization_id next_retry_at", _retrying)
-# For lists: an organization may have a million queued jobs, of which few wait for a retry. Status and `ready` stand in
-# it for SQLite, which else takes the index of all statuses.
+# For lists: of an organization's million queued jobs, few may wait for a retry. It has status and `ready` for SQLite,
+# which otherwise takes the index of all statuses.
 _index(live, "fairlane_live_retrying_of", "organization_id status ready created_at id", _retrying)
 _index(live, "fairlane_live_running", "worker_id job_type organization_id", live.c.status == JobStatus.RUNNING)
-# What lists are filtered by stands in these two, so that a filter that few jobs of a status fit reads the index alone.
+# These two have the columns of list filters: if few jobs of a status match, a list reads only the index.
 for _state in (live, ended):
     _filtered = ["job_type", "submitted_by", "queue"]
     _index(_state, f"{_state.name}_status", "organization_id status created_at id", postgresql_include=_filtered)
-# What is kept for the same time stands together.
+# Jobs with the same retention are neighbors.
 _index(ended, "fairlane_ended_finished", "organization_id job_type finished_at id")
 
-# Lists go by `created_at`. An id has a moment in it, too, but it may be by a wrong clock, or drawn days before.
+# Lists go by `created_at`. An id has a time in it, too, but the time may be from a wrong clock, or days old.
 _index(jobs, "fairlane_jobs_created", "organization_id created_at id")
 # Lists by user and by queue. Jobs of the system and those in the usual queue, of which there are most, don't enter. The
 # type stands in both so that a list by it, too, reads no job of another type.
@@ -266,7 +267,8 @@ job_parents = _of_job(
         name="fairlane_job_parents_parent_fk",
     ),
 )
-# `job_id` makes it all that is needed: else SQLite takes the primary key, and reads all edges of the organization.
+# With `job_id` the index covers the query: otherwise SQLite takes the primary key, and reads all edges of the
+# organization.
 _index(job_parents, "fairlane_job_parents_parent", "organization_id parent_id state job_id")
 _index(
     job_parents,
@@ -278,7 +280,7 @@ _index(
     job_parents, "fairlane_job_parents_new", "organization_id job_id parent_id", job_parents.c.state == EdgeState.NEW
 )
 
-# `created_at` is the job's, so that a label finds its jobs in the order of lists.
+# `created_at` is the job's, so that a label gives its jobs in the order of lists.
 labels = _of_organization(
     "fairlane_labels",
     Column("name", NAME, primary_key=True),
@@ -289,7 +291,8 @@ labels = _of_organization(
 )
 _index(labels, "fairlane_labels_job", "organization_id job_id")
 
-# Taken over when expired or its job is terminal. No foreign key: the key is taken before its job is inserted.
+# A key can be taken over if it has expired or its job has ended. No foreign key: the key is taken before its job is
+# inserted.
 dedup_keys = _of_organization(
     "fairlane_dedup_keys",
     Column("key", String(64), primary_key=True),
@@ -299,7 +302,7 @@ dedup_keys = _of_organization(
 _is_busy(dedup_keys)
 _index(dedup_keys, "fairlane_dedup_keys_job", "organization_id job_id")
 
-# Append-only, in the transaction of its transition; `id` orders the feed, `sequence` orders one job.
+# Append-only, written in the transaction of the transition. `id` orders the feed, `sequence` orders one job.
 execution_log = _numbered(
     "fairlane_execution_log",
     Column("job_id", Uuid, nullable=False),
@@ -310,14 +313,14 @@ execution_log = _numbered(
     Column("actor", NAME, nullable=False),
     Column("message", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    # Else SQLite gives the number of a deleted newest row out again, to one that no reader of the feed then sees.
+    # Otherwise SQLite reuses the number of a deleted newest row, and readers of the feed would miss the new row.
     sqlite_autoincrement=True,
 )
 _is_busy(execution_log)
-# Not unique: who submits may insert entries, and one with the next `sequence` of a job would stop the claim of it.
+# Not unique: a submitter may insert entries, and an entry with a job's next `sequence` would block its claim.
 _index(execution_log, "fairlane_execution_log_job", "organization_id job_id sequence")
 
-# One row per attempt that ended badly; good ones need none.
+# One row per failed attempt; successful attempts need none.
 attempt_errors = _of_job(
     "fairlane_attempt_errors",
     Column("attempt", Integer, primary_key=True),
@@ -334,7 +337,7 @@ dead_letters = _of_job(
     Column("reason", Text, nullable=False),
     Column("error_type", NAME, nullable=False),
     Column("fingerprint", NAME, nullable=False),
-    Column("caused_by", Uuid),  # the parent that took it down
+    Column("caused_by", Uuid),  # the parent whose failure caused it
     Column("entered_at", Instant, nullable=False),
     Column("resolution", String(20), nullable=False),
     Column("note", Text),
@@ -342,12 +345,12 @@ dead_letters = _of_job(
     Column("resolved_at", Instant),
     Column("parent_deleted_at", Instant),
 )
-# Pages are read newest first, of all errors and of one.
+# Pages are read newest first, for all errors and for one error.
 _index(dead_letters, "fairlane_dead_letters_newest", "organization_id resolution entered_at job_id")
 _index(dead_letters, "fairlane_dead_letters_group", "organization_id resolution fingerprint entered_at job_id")
 _index(dead_letters, "fairlane_dead_letters_cause", "organization_id caused_by")
 
-# Retried jobs that took down more than was revived with them; `actor` retried them.
+# Retried jobs with children that are still to be revived. `actor` retried them.
 revivals = _of_job(
     "fairlane_revivals",
     Column("actor", NAME, nullable=False),
@@ -396,8 +399,8 @@ artifacts = _of_job(
     Column("at", Instant, nullable=False),
 )
 
-# Files to delete, from `due_at`. `job_id` and `lease_token`: of the attempt that is storing it, if one is. No foreign
-# key: the row outlives the job.
+# Files to delete from `due_at` on. `job_id` and `lease_token`: of the attempt that is storing the file, if any. No
+# foreign key: the row outlives the job.
 doomed_files = _of_organization(
     "fairlane_doomed_files",
     Column("id", Uuid, primary_key=True),
@@ -417,7 +420,7 @@ organizations = _table(
     Column("weight", Integer, nullable=False, server_default=text("1")),
     Column("max_running", Integer),
     Column("max_live_jobs", Integer),
-    Column("retention_seconds", Float(53)),  # null = that of the job type
+    Column("retention_seconds", Float(53)),  # null = the job type's
     Column("created_at", Instant, nullable=False),
 )
 
@@ -433,13 +436,14 @@ members = _of_organization(
 )
 _index(members, "fairlane_members_user", "user_id")
 
-# People with a login of their own, and operators. A member need not be one: hosts and identity providers have theirs.
+# Users who log in to Fairlane, and operators. A member need not have a row: hosts and identity providers have their own
+# users.
 users = _table(
     "fairlane_users",
     Column("id", NAME, primary_key=True),
     Column("password_hash", Text),  # argon2id; null = no login by password
     Column("is_operator", Boolean, nullable=False, server_default=text("false")),
-    Column("rights", Text, nullable=False, server_default=text("'[]'")),  # JSON list: an operator's beyond the usual
+    Column("rights", Text, nullable=False, server_default=text("'[]'")),  # JSON list: an operator's further rights
     Column("disabled_at", Instant),
     Column("created_at", Instant, nullable=False),
 )
@@ -449,14 +453,14 @@ sessions = _table(
     "fairlane_sessions",
     Column("id", String(64), primary_key=True),
     Column("user_id", NAME, nullable=False),
-    Column("is_link", Boolean, nullable=False, server_default=text("false")),  # to be exchanged for a session, once
+    Column("is_link", Boolean, nullable=False, server_default=text("false")),  # can be exchanged for a session, once
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     ForeignKeyConstraint(["user_id"], ["fairlane_users.id"], name="fairlane_sessions_user_fk", ondelete="CASCADE"),
 )
 _index(sessions, "fairlane_sessions_user", "user_id")
 
-# Only the SHA-256 of a token is kept: with 256 random bits it needs nothing slower. The organization is empty for
+# Only the SHA-256 of a token is stored: a token of 256 random bits needs no slower hash. The organization is empty for
 # an operator's token.
 tokens = _of_organization(
     "fairlane_tokens",
@@ -464,10 +468,10 @@ tokens = _of_organization(
     Column("hash", String(64), nullable=False),
     Column("name", NAME, nullable=False),
     Column("user_id", NAME, nullable=False),
-    Column("scopes", Text, nullable=False),  # JSON list of rights; null = all that the user may
+    Column("scopes", Text, nullable=False),  # JSON list of rights; null = all rights of the user
     Column("created_at", Instant, nullable=False),
     Column("created_by", NAME, nullable=False),
-    Column("made_with", String(64)),  # the hash of the token by which it was asked for, and with which it is revoked
+    Column("made_with", String(64)),  # the hash of the token that made it, and with which it is revoked
     Column("expires_at", Instant),
     Column("last_used_at", Instant),
     Column("revoked_at", Instant),
@@ -476,8 +480,8 @@ _index(tokens, "fairlane_tokens_hash", "hash", unique=True)
 _index(tokens, "fairlane_tokens_user", "organization_id user_id id")
 _index(tokens, "fairlane_tokens_made_with", "made_with", tokens.c.made_with.is_not(None))
 
-# What a client has sent under a key of its own, so that sending it again does nothing twice. Ids are drawn and kept
-# here before the jobs are submitted with them.
+# Requests that a client sent with an idempotency key, so that a repeated request has no second effect. Job ids are
+# drawn and stored here before the jobs are submitted.
 idempotency_keys = _of_organization(
     "fairlane_idempotency_keys",
     Column("user_id", NAME, primary_key=True),
@@ -489,8 +493,8 @@ idempotency_keys = _of_organization(
 )
 _index(idempotency_keys, "fairlane_idempotency_keys_created", "created_at")
 
-# The keys under which an organization's payloads are sealed, each wrapped under a master key that is not in the
-# database. Version 0 is the secret of its deduplication hashes, which all versions share. See `KeyState`.
+# The keys that encrypt an organization's payloads, each wrapped by a master key that is not in the database. Version 0
+# is the secret of its deduplication hashes, for all versions. See `KeyState`.
 organization_keys = _of_organization(
     "fairlane_organization_keys",
     Column("version", Integer, primary_key=True, autoincrement=False),
@@ -500,16 +504,17 @@ organization_keys = _of_organization(
     Column("destroyed_at", Instant),
 )
 
-# Who did what, in the transaction that did it. Append-only; the organization is empty for what concerns all of them.
+# The audit, written in the transaction of the change. Append-only. The organization is empty if the change concerns
+# all.
 audit = _of_organization(
     "fairlane_audit",
-    Column("id", Uuid, primary_key=True),  # no number: one of all organizations would tell how much others change
+    Column("id", Uuid, primary_key=True),  # no number: it would reveal how much other organizations change
     Column("at", Instant, nullable=False),
     Column("actor", NAME, nullable=False),
-    Column("origin", NAME, nullable=False),  # the face and the address that it came from
+    Column("origin", NAME, nullable=False),  # the interface and the address of the request
     Column("action", NAME, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("before", Text),  # JSON of what was changed
+    Column("before", Text),  # JSON of the changed values
     Column("after", Text),
 )
 _index(audit, "fairlane_audit_organization", "organization_id at id")
@@ -524,8 +529,8 @@ job_types = _table(
     Column("registered_at", Instant, nullable=False),
 )
 
-# What is paused: a queue, a job type or an organization, by name, or all (maintenance mode). Claims read all rows once
-# a round.
+# Pauses of a queue, a job type or an organization, by name, or of everything (maintenance mode). Claims read all rows
+# once a round.
 pauses = _table(
     "fairlane_pauses",
     Column("subject", String(20), primary_key=True),
@@ -548,12 +553,12 @@ workers = _table(
     Column("started_at", Instant, nullable=False),
     Column("heartbeat_at", Instant, nullable=False),
     Column("stopping", Boolean, nullable=False, server_default=text("false")),
-    Column("version", String(40)),  # of Fairlane; null = one that did not say
-    Column("left_behind", Integer, nullable=False, server_default=text("0")),  # handlers that ignored their stop
+    Column("version", String(40)),  # of Fairlane; null = unknown
+    Column("left_behind", Integer, nullable=False, server_default=text("0")),  # handlers that did not stop
     Column("drain_requested", Boolean, nullable=False, server_default=text("false")),
 )
 
-# The organizations that a worker claims nothing of, since it lacks the master key. Not in the worker's row, which every
+# Organizations whose jobs a worker can't claim, because it lacks the master key. Not in the worker's row, which every
 # organization may read.
 locked_organizations = _of_organization(
     "fairlane_locked_organizations",
@@ -561,26 +566,26 @@ locked_organizations = _of_organization(
 )
 _index(locked_organizations, "fairlane_locked_organizations_worker", "worker_id")
 
-# Rows exist only for what is limited; a submission locks its rows in sorted order and holds them to its commit.
-# `used_at`: when a submission last needed it, for clean-up; of claims' rows when they were made.
+# Only limited subjects have rows. A submission locks its rows in sorted order until its commit. `used_at`, for the
+# cleanup: the last submission that needed the row; for claims, when the row was made.
 quotas = _of_organization(
     "fairlane_quotas",
     Column("subject", String(500), primary_key=True),
     Column("uses", BigInteger, nullable=False),
     Column("used_at", Instant, nullable=False),
 )
-# A row is changed by each submission that it limits, in place (HOT) where its page has room.
+# Each limited submission changes a row, in place (HOT) if its page has free space.
 _is_busy(quotas, "fillfactor = 50")
 
-# Limits that an operator set for a job type beyond its own, for one organization or, with an empty id, for all.
+# Limits that an operator set for a job type beside its own limits: for one organization or, with an empty id, for all.
 limits = _of_organization(
     "fairlane_limits",
     Column("job_type", NAME, primary_key=True),
     Column("document", Text, nullable=False),  # JSON: the fields of `domain.limits.Limit` that are set
 )
 
-# What was submitted of the job types that have a submission rate: an index of all jobs by user and time would make each
-# of their transitions dearer, rate or no rate. `submitted_by` is empty for the system.
+# Submissions of job types with a submission rate. An index of all jobs by user and time would make every transition
+# slower, even without a rate. `submitted_by` is empty for the system.
 submissions = _numbered(
     "fairlane_submissions",
     Column("job_type", NAME, nullable=False),
@@ -590,8 +595,8 @@ submissions = _numbered(
 _index(submissions, "fairlane_submissions_by", "organization_id job_type submitted_by at")
 _index(submissions, "fairlane_submissions_at", "at")
 
-# How many jobs of an execution-limited type started in a claim, or in a slice of its window; the organization is empty
-# for all together.
+# The number of starts of an execution-limited job type in a claim, or in a slice of its window. The organization is
+# empty for the sum over all.
 starts = _numbered(
     "fairlane_starts",
     Column("job_type", NAME, nullable=False),
@@ -600,7 +605,8 @@ starts = _numbered(
 )
 _index(starts, "fairlane_starts_at", "organization_id job_type at")
 
-# How attempts ended, by the minute in which it was written down. Each worker has rows of its own, so none is hot.
+# The numbers of attempts by outcome and by the minute in which they were written. Each worker has its own rows, so no
+# row is contended.
 outcomes = _of_organization(
     "fairlane_outcomes",
     Column("job_type", NAME, primary_key=True),
@@ -612,7 +618,7 @@ outcomes = _of_organization(
 )
 _index(outcomes, "fairlane_outcomes_minute", "minute")
 
-# See `domain.breaker`. The trial's columns are set together, while its attempt is not known to have ended.
+# See `domain.breaker`. The trial's columns are set together, until its attempt is known to have ended.
 breakers = _of_organization(
     "fairlane_breakers",
     Column("job_type", NAME, primary_key=True),
@@ -625,8 +631,9 @@ breakers = _of_organization(
 )
 _index(breakers, "fairlane_breakers_open", "until", breakers.c.closed_at.is_(None))
 
-# `parameters` are sealed, under `id`, where the organization has a key. `next_tick`: null = there is none any more;
-# `look_at`: when to see to it, null = never, as while it is paused. It is later than the tick where that was refused.
+# `parameters` are encrypted, bound to `id`, if the organization has a key. `next_tick`: null = no more ticks.
+# `look_at`: when the scheduler handles the schedule next; null = never, for example during a pause. It is later than
+# the tick if that tick was refused.
 schedules = _of_organization(
     "fairlane_schedules",
     Column("id", Uuid, primary_key=True),
@@ -650,16 +657,15 @@ schedules = _of_organization(
     Column("created_at", Instant, nullable=False),
 )
 _index(schedules, "fairlane_schedules_name", "organization_id name", unique=True)
-# Organization and id stand in it, so that whose turn it is among all that are due is read from the index alone.
+# With organization and id, the next turn among all due schedules is read from the index alone.
 _index(schedules, "fairlane_schedules_look_at", "look_at organization_id id", schedules.c.look_at.is_not(None))
 _index(schedules, "fairlane_schedules_job_type", "job_type")
 
-# `needs` is the right that its user has to have still, null = it is trusted code's; `token` the hash of the token that
-# began it, if one did; `as_operator` whether its user acts as one there who is. `wanted` is JSON: which jobs.
-# `refusals`, too: the first jobs that were refused, and why. `next_due`: before this moment the next job of a retry
-# with a pace does not become ready. `look_at`: when whoever is free goes on with it; null = never any more. It is a
-# little ahead while somebody is at it, under `taken` as their lease token. `failures`: steps, one after the other, that
-# came nowhere.
+# `needs`: the right that its user must still have; null = started by trusted code. `token`: the hash of the token that
+# started it, if any. `as_operator`: whether its user acts as an operator. `wanted`: the filter of jobs, as JSON.
+# `refusals`: the first refused jobs and the reasons, as JSON. `next_due`: before this time the next job of a paced
+# retry does not become ready. `look_at`: when a free worker goes on with it; null = never. During a step it is slightly
+# in the future, and `taken` is the lease token of the worker. `failures`: consecutive steps without progress.
 bulk_actions = _of_organization(
     "fairlane_bulk_actions",
     Column("id", Uuid, primary_key=True),
@@ -670,7 +676,7 @@ bulk_actions = _of_organization(
     Column("origin", NAME, nullable=False),
     Column("as_operator", Boolean, nullable=False),
     Column("wanted", Text, nullable=False),
-    Column("filters", Text, nullable=False),  # JSON, to be told
+    Column("filters", Text, nullable=False),  # JSON, for display
     Column("per_second", Float(53)),
     Column("cursor", String(100)),
     Column("next_due", Instant),
@@ -689,13 +695,13 @@ bulk_actions = _of_organization(
 _index(bulk_actions, "fairlane_bulk_actions_live", "organization_id look_at", bulk_actions.c.look_at.is_not(None))
 _index(bulk_actions, "fairlane_bulk_actions_ended", "ended_at", bulk_actions.c.ended_at.is_not(None))
 
-# The highest number in the execution log that was deleted of an organization: whoever stood below has missed something.
+# The highest number of an organization's deleted log entries. A reader whose cursor is lower has missed entries.
 feed_floors = _of_organization(
     "fairlane_feed_floors",
     Column("log_id", SEQUENCE, nullable=False),
 )
 
-# Dead letters or live jobs of an organization passed `bound`.
+# Alerts: the number of an organization's dead letters or live jobs has passed `bound`.
 alerts = _numbered(
     "fairlane_alerts",
     Column("kind", String(20), nullable=False),
@@ -704,20 +710,20 @@ alerts = _numbered(
     Column("at", Instant, nullable=False),
 )
 
-# One row: the key under which cursors are sealed, the same on all nodes. A cursor says how far the log is, which all
-# organizations share; sealed, it tells nobody how much others do.
+# One row: the key that encrypts cursors, the same on all nodes. A cursor holds a number of the log that all
+# organizations share. Encryption keeps it from revealing how much others do.
 feed_keys = _table(
     "fairlane_feed_keys",
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("key", String(64), nullable=False),
 )
 
-# `id` is the SHA-256 of the ticket. `credential` is whose it is good for: see `domain.permissions.Credential`.
+# `id` is the SHA-256 of the ticket. `credential`: see `domain.permissions.Credential`.
 socket_tickets = _table(
     "fairlane_socket_tickets",
     Column("id", String(64), primary_key=True),
     Column("kind", String(20), nullable=False),
     Column("key", NAME, nullable=False),
-    Column("until", Instant),  # when the credential ends by itself, where no row says so
+    Column("until", Instant),  # when the credential expires, if no row says so
     Column("expires_at", Instant, nullable=False),
 )

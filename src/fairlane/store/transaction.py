@@ -1,4 +1,4 @@
-"""The only begin and commit. Knows which errors to run again and what to call the others."""
+"""Transactions: the only place that begins and commits. It retries some errors, and translates the others."""
 
 import random
 import sqlite3
@@ -35,9 +35,9 @@ from fairlane.store.driver_errors import (
     is_unique_violation,
     translate,
 )
-from fairlane.store.engine import PATIENCE, WRITE, NoConnection, engine_at, engine_of
+from fairlane.store.engine import LOCK_SECONDS, WRITE, NoConnection, engine_at, engine_of
 from fairlane.store.gathering import Gathering
-from fairlane.store.liveness import close_all, replace_all
+from fairlane.store.pool_health import close_all, replace_all
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.row_security import DatabaseRole, Scope
 
@@ -53,25 +53,25 @@ _UNANSWERED = (
 
 
 class Database:
-    """One database: its engine, its clock and its transactions.
+    """A database, with its engine, its clock and its transactions.
 
     Args:
         url: `sqlite:///…` or `postgresql://…`.
-        clock: the clock of all times in it; tests set their own.
-        pool_size: connections kept open; as many again may be opened for a while.
-        lock_seconds: how long to wait for a lock that somebody else's transaction holds.
+        clock: the clock of all times in the database; tests set their own.
+        pool_size: connections kept open; as many more may be opened for a while.
+        lock_seconds: how long to wait for a lock of another transaction.
         synchronous: whether a commit on SQLite waits for the disk.
-        role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
+        role: the database role of its sessions, if the database has row security; None = the role of the URL's login.
         production: refuse logins that row security does not bind.
-        is_default: nobody named the URL; for the sentence where SQLite's file is not there.
-        response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
+        is_default: True if nobody configured the URL, which the error for a missing SQLite file mentions.
+        response_timeout: how long to wait for PostgreSQL's answers; None = no timeout.
 
-    Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
-    all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
+        A transaction names the organizations whose rows it sees, `of`: one, several, or `EVERYONE`. A session of the
+        app does not see other rows. A transaction that names none may not ask for such rows: `ScopeForgotten`.
 
-    `hint` is called after a commit that may have made jobs claimable, and `alarm` rings after one that wrote dead
-    letters; who composes the application sets them.
-    `commits` grows with what `write` commits, just before it does.
+    `hint` is called after a commit that may have made jobs claimable, and `alarm` after a commit that wrote dead
+    letters. The application's composition sets them. `commits` counts the commits of `write`, and grows just before
+    each.
     """
 
     def __init__(  # noqa: PLR0913 - keywords, each with a default
@@ -107,9 +107,9 @@ class Database:
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds, self.synchronous = lock_seconds, synchronous
         self.role, self.production, self.is_default = role, production, is_default
-        # A database in memory has one connection for all, workers too.
+        # A database in memory has one connection for all users, even for workers.
         if role is not None and not self.is_in_memory:
-            self.engine.update_execution_options(**{row_security.EYES: role})
+            self.engine.update_execution_options(**{row_security.SESSION_ROLE: role})
         if self.kind.has_row_security and role is not None:
             row_security.take_on(self.engine, role, lock_seconds, row_logins.guard(role) if production else None)
         self._writing = self.engine.execution_options(**{WRITE: True})
@@ -118,10 +118,10 @@ class Database:
         self._gathering = Gathering(lambda work: self.write(work, of=()))
 
     def create(self) -> None:
-        """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
+        """Create a missing SQLite file. Nothing else creates it, so a mistyped URL leaves no file.
 
         Raises:
-            ConfigurationError: the file system does not let us.
+            ConfigurationError: the file system does not allow it.
         """
         if self.file is None:
             return
@@ -143,16 +143,16 @@ class Database:
         lock_seconds: float | None = None,
         row_seconds: float | None = None,
     ) -> T:
-        """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
+        """Run `work` in one transaction and commit it. Retry it after a deadlock or a serialization failure.
 
         Args:
-            lock_seconds: how long to wait for locks; None = as long as others.
-            row_seconds: the same for the locks of rows alone; where there are none, it waits as long as others.
+            lock_seconds: how long to wait for locks; None = the usual time.
+            row_seconds: the same, only for row locks; it has no effect on a database without row locks.
 
         Raises:
-            CommitUnanswered: the connection broke during the commit, so it may have been done; `work` has returned.
-            StorageUnavailable: the database is away, locked or full; nothing was changed.
-            ConfigurationError: its schema is missing or old, or SQLite's file is not there.
+            CommitUnanswered: the connection broke during the commit, so it may have taken effect; `work` has returned.
+            StorageUnavailable: the database is unavailable, locked or full; nothing was changed.
+            ConfigurationError: its schema is missing or old, or SQLite's file does not exist.
         """
         if not self.kind.writers_are_serial:
             lock_seconds = row_seconds or lock_seconds
@@ -175,13 +175,13 @@ class Database:
         lock_seconds: float,
         of: Scope | None = None,
     ) -> Sequence[T]:
-        """Run `work` for all items in one transaction. Where somebody holds a row, run it for each item by itself.
+        """Run `work` for all items in one transaction. If a row is locked, run it for each item separately.
 
         Args:
-            lock_seconds: how long to wait for the locks of rows.
+            lock_seconds: how long to wait for row locks.
 
         Returns:
-            The items whose rows somebody holds: nothing was done for them.
+            The items whose rows are locked: nothing was done for them.
 
         Raises:
             CommitUnanswered, StorageUnavailable, ConfigurationError: as for `write`.
@@ -195,7 +195,7 @@ class Database:
                 raise
             if len(items) == 1:
                 return items
-            # Whoever holds a row has held it all that time, and a thousand may be held.
+            # A locked row was locked all that time, and a thousand rows may be locked.
             each = partial(self.write_each, work, lock_seconds=min(lock_seconds, LOCK_WAIT_OF_ONE), of=of)
             return [held for one in items for held in each([one])]
         return ()
@@ -204,14 +204,14 @@ class Database:
         is_committing = False
         engine = self._writing
         if lock_seconds is not None:
-            engine = engine.execution_options(**{PATIENCE: lock_seconds})
+            engine = engine.execution_options(**{LOCK_SECONDS: lock_seconds})
         try:
             with self.translated(), engine.begin() as connection:
                 row_security.open_to(connection, of, lock_seconds=lock_seconds)
                 before = self.alarm.watch(connection) if self.alarm is not None else {}
                 done = work(connection)
                 is_committing = True
-                self.commits += 1  # before it, so that who sees the commit sees the number, too
+                self.commits += 1  # before the commit: a thread that sees the commit also sees the number
         except StorageUnavailable as error:
             raise of_commit(error) if is_committing else error from error.__cause__
         if before and self.alarm is not None:
@@ -224,23 +224,22 @@ class Database:
         values: Callable[[], Iterable[Mapping[str, str | None] | None]] = lambda: ({},),
         accepts: Callable[[Sequence[tuple[Any, ...]]], bool] | None = None,
     ) -> Sequence[tuple[Any, ...]] | None:
-        """Run one statement that writes, and says itself whose rows it is open to.
+        """Run one statement that writes, and that itself names the organizations whose rows it sees.
 
-        For PostgreSQL. The statement is as psycopg has it, and goes to the driver: SQLAlchemy would take twice as long
-        as all else that a plain submission does. It is not run again.
+        This is for PostgreSQL. The statement is in psycopg's style, and goes to the driver: SQLAlchemy would take twice
+        as long as the rest of a plain submission. It is not retried.
 
         Args:
-            values: makes its parameters, all texts, when the connection is there; None = give up. If there are several,
-                it is run for each, in one transaction; PostgreSQL works at one while the next is made.
-            accepts: the transaction is committed if this is true of each answer; None = it is run once, and its answer
-                is the commit's, but behind a pooler.
+            values: makes the parameters, all texts, once there is a connection; None = give up. With several, the
+                statement runs for each, in one transaction. PostgreSQL works on one while the next is made.
+            accepts: the transaction is committed if this is true for each answer. None = the statement runs once, and
+                commits with its answer, except behind a pooler.
 
         Returns:
-            The rows of its first answer; None: somebody gave up, or another transaction came first, and nothing was
-            done.
+            The rows of the first answer; None if `values` gave up or another transaction came first: nothing was done.
 
         Raises:
-            CommitUnanswered: the connection broke before the answer, so it may have been done.
+            CommitUnanswered: the connection broke before the answer, so the statement may have been committed.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         is_committing = False
@@ -258,7 +257,7 @@ class Database:
                             return None
                         cursors.append(_prepared(pooled, statement) if is_prepared else pooled.cursor())
                         is_committing = is_prepared
-                        # As SQLAlchemy sends what it sends, so that tests can have it fail.
+                        # Sent as SQLAlchemy sends statements, so that tests can make it fail.
                         self.engine.dialect.do_execute(cursors[-1], statement, given)
                 answers: list[Sequence[tuple[Any, ...]]] = [cursor.fetchall() for cursor in cursors]
                 if not is_prepared:
@@ -277,9 +276,9 @@ class Database:
             raise
 
     def write_with_others(self, work: Callable[[Connection], T], *, of: Scope, lock_seconds: float | None = None) -> T:
-        """Do as `write`; where writers are serial, by one commit with the `work` of other threads that came meanwhile.
+        """Do the same as `write`; where writers are serial, by one commit with the `work` of other threads.
 
-        What `work` raises undoes nothing of the others'. There it waits as long as others.
+        An error that `work` raises undoes nothing of the others. There `lock_seconds` has no effect.
         """
         if not self.kind.writers_are_serial:
             return self.write(work, of=of, lock_seconds=lock_seconds)
@@ -287,10 +286,10 @@ class Database:
             return self._gathering.commit(work)
 
     def read(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
-        """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
+        """Run `work` in one read transaction on one snapshot, so that its statements agree.
 
         Raises:
-            StatementTooSlow: it took longer than a look may take here: see `reading_within`.
+            StatementTooSlow: it took longer than allowed: see `reading_within`.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         seconds = _read_seconds.get()
@@ -299,7 +298,7 @@ class Database:
             return work(connection)
 
     def look(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
-        """Run `work`, a single statement that reads, without BEGIN and COMMIT around it where the database can do so.
+        """Run `work`, a single statement that reads, without BEGIN and COMMIT if the database allows that.
 
         Raises:
             StatementTooSlow, StorageUnavailable, ConfigurationError: as for `read`.
@@ -310,7 +309,7 @@ class Database:
             return work(connection)
 
     def translated(self) -> AbstractContextManager[None]:
-        """Give a driver's errors our names."""
+        """Translate a driver's errors into Fairlane's."""
         return translated(self._where, self.role)
 
     def sibling(
@@ -322,18 +321,17 @@ class Database:
         role: DatabaseRole | None = None,
         response_timeout: ResponseTimeout | None = None,
     ) -> "Database":
-        """Return the same database through connections of its own.
+        """Return the same database with separate connections.
 
-        Whoever uses up these can't hold up those.
+        If one set of connections is used up, the other one is not.
 
-        A database in memory lives in its one connection, so it is its own sibling.
+        A database in memory has only one connection, so it is its own sibling.
 
         Args:
             pool_size: connections kept open.
-            lock_seconds: None = as here.
-            url: another login's; None = as here.
-            role: whose eyes its sessions have; None = those of the login.
-            response_timeout: how long to wait for PostgreSQL's answers; None = as long as it takes.
+            lock_seconds: None = the same.
+            url: of another login; None = the same. role: the database role of its sessions; None = the role of the
+            login. response_timeout: how long to wait for PostgreSQL's answers; None = no timeout.
         """
         if self.is_in_memory:
             return self
@@ -350,13 +348,14 @@ class Database:
         )
 
     def scrub(self, table: str, url: str | None = None) -> None:
-        """Have the files of the database forget what was deleted from a table, as far as it can be done now.
+        """Remove deleted data of a table from the database's files, as far as possible now.
 
-        That is a VACUUM FULL, which leaves what open transactions see, or with SQLite emptying its write-ahead log.
-        Where the login may not, or somebody is in the way, nothing happens: the database's own clean-up comes later.
+        PostgreSQL does this by VACUUM FULL, which keeps rows that open transactions see; SQLite by emptying its
+        write-ahead log. If the login may not, or a lock is in the way, nothing happens: the database's own cleanup
+        comes later.
 
         Args:
-            url: the owner's; None = as here.
+            url: the owner's; None = the same.
         """
         if self.is_in_memory:
             return
@@ -365,24 +364,24 @@ class Database:
             single.look(lambda connection: self.kind.scrub(connection, table))
 
     def renew(self) -> None:
-        """Make new connections: those from before a migration have not taken on their role."""
+        """Replace the connections: those from before a migration have not taken on their role."""
         if self.role is not None and self.kind.has_row_security:
             replace_all(self.engine)
 
     def close(self) -> None:
-        """Close the pooled connections, and what is in use when it is given back."""
+        """Close the pooled connections, and connections in use when they are returned."""
         close_all(self.engine)
 
 
 @contextmanager
 def _lent(engine: Engine) -> Iterator[PoolProxiedConnection]:
-    """Lend a pooled connection; what is not committed on it is rolled back when it is given back."""
+    """Lend a pooled connection. On its return, an open transaction is rolled back."""
     pooled = engine.pool.connect()
     driver: Any = pooled.driver_connection
     try:
         yield pooled
     except BaseException as error:
-        # Whoever was interrupted does not know what the server did. To make another connection takes a login.
+        # After an interrupt the connection's state is unknown. A new connection takes only a login.
         if not isinstance(error, Exception) or _is_stuck(driver.pgconn):
             pooled.invalidate()
         raise
@@ -392,7 +391,7 @@ def _lent(engine: Engine) -> Iterator[PoolProxiedConnection]:
 
 
 def _is_stuck(connection: Any) -> bool:
-    """Return True if libpq's connection is closed, in a pipeline or still waits for an answer: nobody can roll back."""
+    """Return True if libpq's connection can't roll back: it is closed, in a pipeline, or waits for an answer."""
     from psycopg.pq import TransactionStatus  # noqa: PLC0415 - only PostgreSQL needs its driver
 
     lost = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
@@ -400,7 +399,7 @@ def _is_stuck(connection: Any) -> bool:
 
 
 def _prepared(pooled: PoolProxiedConnection, statement: str) -> Any:
-    """Return the statement as the connection has it, which is kept with it."""
+    """Return the connection's prepared statement, which is stored with the connection."""
     found = pooled.info.get(statement)
     if found is None:
         from fairlane.store.prepared import Prepared  # noqa: PLC0415 - only PostgreSQL needs its driver
@@ -411,7 +410,7 @@ def _prepared(pooled: PoolProxiedConnection, statement: str) -> Any:
 
 
 def of_commit(error: StorageUnavailable) -> StorageUnavailable:
-    """Return the same error, or the one that says that nobody knows whether the commit was done."""
+    """Return the same error, or `CommitUnanswered` if it is unknown whether the commit took effect."""
     cause = error.__cause__
     is_open = isinstance(cause, DBAPIError) and is_unanswered(cause)
     return CommitUnanswered(_UNANSWERED) if is_open else error
@@ -423,7 +422,7 @@ def _no_hint() -> None:
 
 @contextmanager
 def translated(where: str, role: DatabaseRole | None = None) -> Iterator[None]:
-    """Give a driver's error our name; what is neither absence nor age of the schema passes as it is.
+    """Translate a driver's error into Fairlane's; pass an error that has no translation.
 
     Args:
         where, role: as for `translate`.
@@ -433,7 +432,7 @@ def translated(where: str, role: DatabaseRole | None = None) -> Iterator[None]:
     except PoolTimeout as error:
         raise StorageUnavailable("All database connections are busy; nothing was changed, try again.") from error
     except NoConnection as error:
-        # From here: what SQLAlchemy's pool was about then is of no use to who reads the sentence.
+        # Without the context: the state of SQLAlchemy's pool does not help the reader.
         raise InstallationError(str(error)) from None
     except DBAPIError as error:
         ours = translate(error, where, role)
@@ -444,10 +443,10 @@ def translated(where: str, role: DatabaseRole | None = None) -> Iterator[None]:
 
 @contextmanager
 def reading_within(seconds: float) -> Iterator[None]:
-    """Stop, within the block, what the database does longer for a look, with `StatementTooSlow`.
+    """Stop reads within the block that take longer, with `StatementTooSlow`.
 
-    A context variable says so, as a request's threads inherit it: no verb between the face and the database has to
-    pass it on.
+    This is a context variable, which a request's threads inherit. So the verbs between the interface and the database
+    need not pass it on.
     """
     token = _read_seconds.set(seconds)
     try:
@@ -458,7 +457,7 @@ def reading_within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _stopped_after(connection: Connection, seconds: float | None) -> Iterator[None]:
-    """Stop what runs within the block after so long, and say what it means to be stopped.
+    """Stop the block's statements after so many seconds, and translate the error.
 
     Args:
         seconds: None = never.

@@ -1,5 +1,5 @@
-"""How the schema came to be, one revision per change of `store.tables`. Run by `store.schema`, never by hand.
+"""The history of the schema, with one revision per change of `store.tables`. Only `store.schema` runs it.
 
-A released revision is never edited. A new one comes after the last, imports nothing of ours, works on SQLite and
-PostgreSQL, and is right when tests/store/test_migrations.py finds the same schema in both.
+Never edit a released revision. A new revision follows the last one, imports nothing of Fairlane, and works on SQLite
+and PostgreSQL. It is right if tests/store/test_migrations.py finds that revisions and tables give the same schema.
 """

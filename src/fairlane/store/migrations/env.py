@@ -1,4 +1,4 @@
-"""Executed by alembic for each command: on the connection, and in the transaction, that `store.schema` hands over."""
+"""Alembic's entry point for each command. It uses the connection and transaction of `store.schema`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""How PostgreSQL does what `store.engine.DatabaseEngine` names: many write at a time, each row has its lock."""
+"""PostgreSQL's operations for `store.engine.DatabaseEngine`: many transactions write at once, and lock rows."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ from fairlane.store import sql
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.engine import Question, Rows, engine_named
 from fairlane.store.line import combined, rows_of
-from fairlane.store.liveness import (
+from fairlane.store.pool_health import (
     ask_idle_connections,
     close_late_ones,
     give_up_stuck_connections,
@@ -77,7 +77,7 @@ SELECT pg_database.oid, jobs.oid, extract(epoch FROM pg_postmaster_start_time())
 FROM pg_database JOIN pg_class AS jobs ON jobs.oid = to_regclass(:jobs) WHERE datname = current_database()
 """)
 _FOR_VALUES: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
-# A session of the application's may write times in a form that no driver reads, and fail what row security filters.
+# A host's session may write times in a form that drivers can't read, or raise errors where row security filters.
 _OURS: Final = {"DateStyle": "ISO", "row_security": "on"}
 _NAMES: Final = ("lock_timeout", SETTING, "role", "search_path", *_OURS)
 _SETTINGS: Final = text(
@@ -88,8 +88,8 @@ _SET: Final = text(
 )
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _CONNECT_SECONDS = 5
-# Whichever side vanished, or was frozen, must not hold the other one for the hours of TCP's default. Seconds, and how
-# often; between processes of one machine by a Unix socket they say nothing.
+# If one side vanishes or freezes, the other side must not wait for hours, TCP's default. Seconds, and the count of
+# probes. They have no effect on a Unix socket.
 _UNHEARD = 20
 _KEEPALIVES: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -99,11 +99,11 @@ def connect(
     *,
     pool_size: int,
     lock_seconds: float,
-    synchronous: Synchronous = FULL,  # a server's commits wait as its own settings say
-    is_default: bool = False,  # no server is
+    synchronous: Synchronous = FULL,  # the server's own settings decide when a commit returns
+    is_default: bool = False,  # there is no default server
     response_timeout: ResponseTimeout | None = None,
 ) -> Engine:
-    """Make an engine whose sessions give up silent servers, and nobody waits for for long."""
+    """Make an engine whose sessions give up silent servers, and never hold up others for long."""
     parsed = make_url(url).set(drivername="postgresql+psycopg")
     try:
         engine = create_engine(
@@ -113,14 +113,14 @@ def connect(
             pool_timeout=30,
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
-                "client_encoding": "UTF8",  # not by the options, which PGCLIENTENCODING and poolers leave behind
-                "fallback_application_name": "fairlane",  # where neither the URL nor PGAPPNAME has one
+                "client_encoding": "UTF8",  # not by the options: PGCLIENTENCODING overrides them, and poolers drop them
+                "fallback_application_name": "fairlane",  # if neither the URL nor PGAPPNAME has one
                 "options": _options(parsed.query.get("options", ()), lock_seconds),
                 "tcp_user_timeout": _UNHEARD * 1000,
                 **_KEEPALIVES,
             },
             hide_parameters=True,
-            use_native_hstore=False,  # else each engine asks for a type that we don't have
+            use_native_hstore=False,  # otherwise each engine looks up a type that Fairlane does not use
         )
     except ModuleNotFoundError:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
@@ -134,23 +134,24 @@ def connect(
 
 
 def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
-    """Return what our sessions set; what the URL sets goes before it, or would be lost."""
+    """Return the options of Fairlane's sessions, after the URL's own options, which would be lost otherwise."""
     theirs = [of_url] if isinstance(of_url, str) else of_url
     ours = (
-        # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
+        # No transaction holds up Fairlane's for ever, even that of a Fairlane process that was stopped in the middle.
         f"-c lock_timeout={int(lock_seconds * 1000)}",
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION * 1000}",
-        # Nor that of one that vanished or was frozen as it was sent an answer: it is in no pause, and to a server that
-        # waits for it to take more, no other timeout applies.
+        # Nor that of a client that vanished or froze while it received an answer. Its session is not idle, and no other
+        # timeout applies while the server waits for it to read on.
         f"-c tcp_user_timeout={_UNHEARD * 1000}",
         *(f"-c tcp_{name}={value}" for name, value in _KEEPALIVES.items()),
-        # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
+        # Whatever the role's default: after waiting for a lock, a statement has to see what was committed meanwhile.
         "-c default_transaction_isolation=read\\ committed",
-        # Whatever the database's zone: the driver can't read a moment that falls there before year 1 or after 9999.
+        # Whatever the database's time zone: the driver can't read a time that is before year 1 or after 9999 in that
+        # zone.
         "-c TimeZone=UTC",
-        # Nor one that is not written in ISO 8601.
+        # Nor can it read a time that is not in ISO 8601.
         "-c DateStyle=ISO",
-        # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
+        # A claim makes sorts look so expensive that PostgreSQL would compile each claim, for most of a second.
         "-c jit=off",
     )
     return " ".join((*theirs, *ours))
@@ -163,25 +164,25 @@ def statement(name: str, *, without: str | None = None) -> TextClause:
 
 
 def moment(words: str) -> str:
-    """Return the words that read a moment from a text."""
+    """Return the SQL that reads a time from a text."""
     return f"CAST({words} AS timestamptz)"
 
 
 def few_of_each(columns: str, table: str, rest: str) -> str:
     """Join by LATERAL."""
-    return f"CROSS JOIN LATERAL (SELECT {columns} FROM {table} {rest}) AS job"  # noqa: S608 - words of ours
+    return f"CROSS JOIN LATERAL (SELECT {columns} FROM {table} {rest}) AS job"  # noqa: S608 - Fairlane's words
 
 
 def each_looked_up(rows: FromClause, its: Select[Any]) -> Select[Any]:
-    """Select by LATERAL; with OFFSET the planner can't make one join of it."""
+    """Select by LATERAL. OFFSET keeps the planner from a join."""
     each = its.offset(literal_column("0")).lateral()
     return select(each).select_from(rows.join(each, true()))
 
 
 def by_ids(found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) -> Select[Any]:
-    """Probe for each: LATERAL with LIMIT leaves the planner no other way, whatever the statistics say.
+    """Probe the index for each id: LATERAL with LIMIT leaves the planner no other plan.
 
-    Without statistics it would read all of the organization for a few ids.
+    Without statistics it would read all rows of the organization for a few ids.
     """
     given = func.string_to_array(" ".join([one.hex for one in sorted(ids)]), " ")
     one = func.unnest(cast(given, ARRAY(Uuid()))).table_valued(column("id", Uuid())).render_derived()
@@ -190,7 +191,7 @@ def by_ids(found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) 
 
 
 def among(column: ColumnElement[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Compare with an array, which is one value: a list is written out each time."""
+    """Compare with an array, which is one parameter: a list would be written out each time."""
     return column == any_(literal(list(ids), ARRAY(Uuid)))
 
 
@@ -199,7 +200,8 @@ def ask(
 ) -> tuple[datetime, float, list[Rows]]:
     """Ask in one round trip.
 
-    The answers are from one snapshot: what was committed while a question waited for a lock, another doesn't see.
+    The answers come from one snapshot. If one question waits for a lock, the others do not see what was committed
+    meanwhile.
     """
     now, seconds, *found = connection.execute(combined(tuple(questions)), values).one()
     if not isinstance(clock, DatabaseClock):
@@ -217,7 +219,7 @@ def insert_plain_jobs(connection: Connection, clock: Clock, chunks: Iterator[Seq
 
 
 def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tuple[str, str]]:
-    """Send them as one text."""
+    """Take the keys by one statement, with one text as parameter."""
     columns = {
         "organization_id": [one.organization for one in keys],
         "key": [one.key for one in keys],
@@ -228,10 +230,10 @@ def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tu
 
 
 def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
-    """Claim by the statement that stands alone elsewhere.
+    """Claim by the statement that elsewhere runs without a transaction.
 
-    `lanes.begin_claim` has seen the lease, and what is paused or suspended. What a deleted organization has is claimed
-    even so.
+    `lanes.begin_claim` has read the lease, pauses and suspensions. Jobs of a deleted organization are claimed all the
+    same.
     """
     its, values = alone(engine_named("postgresql"), wanted, worker_id=worker_id, worker=worker, are_ours=False)
     values = {**values, "stands_alone": False, "now": now, "lease_now": 0.0}
@@ -246,12 +248,12 @@ def complete(connection: Connection, now: datetime, ends: Sequence[Finish]) -> l
 
 
 def log_writers(connection: Connection) -> frozenset[str]:
-    """Find them by the locks that they hold."""
+    """Find the transactions by the locks that they hold."""
     return frozenset(connection.execute(statement("log_writers")).scalars())
 
 
 def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
-    """Find them by the locks that they hold."""
+    """Find the transactions by the locks that they hold."""
     connection.exec_driver_sql("SET LOCAL ROLE NONE")  # the roles see no other sessions, not even of their own login
     return frozenset(Writer(*row) for row in connection.execute(statement("writers"), {"seconds": seconds}))
 
@@ -266,7 +268,7 @@ def overwrite_what_is_replaced(connection: Connection) -> None:
 
 
 def file_of(url: str) -> None:
-    """Return None: the server has its files."""
+    """Return None: the files are the server's."""
 
 
 def is_in_memory(url: str) -> bool:
@@ -275,9 +277,9 @@ def is_in_memory(url: str) -> bool:
 
 
 def place(connection: Connection) -> tuple[Any, ...] | None:
-    """Return the numbers of the database and of its tables, and when the server was started.
+    """Return the numbers of the database and its tables, and the start time of the server.
 
-    A copied server has the same numbers, but was not started in the same microsecond.
+    A copied server has the same numbers, but another start time.
     """
     row = connection.execute(_PLACE, {"jobs": jobs.name}).one_or_none()
     return tuple(row) if row is not None else None
@@ -285,20 +287,20 @@ def place(connection: Connection) -> tuple[Any, ...] | None:
 
 @contextmanager
 def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> Iterator[None]:
-    """Set what the session's settings say, and set it back."""
+    """Set the session's settings for the block, and restore the values before."""
     answer = connection.execute(_SETTINGS).one()
     lent, previous = answer[: -len(_NAMES)], answer[-len(_NAMES) :]
     _, organizations, role, path, *_ = previous
     if of:
         organizations, role = named(of), role_for(len(of), *lent) or role
-    # Last: else a temporary table that somebody left in a pooled session takes the rows of one of ours.
+    # pg_temp last: otherwise a temporary table left in a pooled session could hide one of Fairlane's tables.
     path = f"{path}, pg_temp" if path else path
     _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, path, *_OURS.values())
     try:
         yield
     except BaseException:
-        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the values back. A
-        # connection that broke has no values any more, and what broke it is the error to be seen.
+        # This fails if an error aborted the transaction: then the rollback to the savepoint restores the values. A
+        # broken connection has no values any more, and the caller should see the error that broke it.
         with suppress(DBAPIError, PendingRollbackError):
             _set(connection, *previous)
         raise
@@ -329,24 +331,24 @@ def autocommits(connection: Connection) -> bool:
 
 
 def scrub(connection: Connection, table: str) -> None:
-    """Write the table anew: a plain VACUUM leaves bytes in the holes of pages."""
+    """Rewrite the table: a plain VACUUM leaves old bytes in the free space of pages."""
     connection.exec_driver_sql(f"VACUUM (FULL) {table}")
 
 
 def plan_for_values(connection: Connection) -> None:
-    """Set it: PostgreSQL may take to one plan for all values once a statement is prepared."""
+    """Set PostgreSQL to plan for values: it may use one plan for all values of a prepared statement."""
     connection.execute(_FOR_VALUES)
 
 
-# Many rows go as one JSON text: to insert them, and to take many jobs through a transition.
+# Many rows travel as one JSON text, for inserts and for transitions of many jobs.
 @cache
 def insert(table: Table) -> postgresql.Insert:
-    """Return SQLAlchemy's own. Inline: nobody asks for the number that a row is given."""
+    """Return SQLAlchemy's own insert. Inline: no caller needs the number that a row gets."""
     return postgresql.insert(table).inline()
 
 
 def insert_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
-    """Read the rows as the table has them."""
+    """Insert rows from JSON, with the table's columns by name."""
     return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
 
 
@@ -360,7 +362,7 @@ def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert
 
 
 def values_of(changes: Sequence[Change]) -> dict[str, Any]:
-    """Return what the changes say as one JSON text, and their keys as texts."""
+    """Return the values of the changes as one JSON text, and their keys as texts."""
     rows = {
         f"{one.organization}/{one.job_id}": {
             **one.transition.changes,
@@ -378,8 +380,8 @@ def values_of(changes: Sequence[Change]) -> dict[str, Any]:
     }
 
 
-# Each row by a probe of its own: LATERAL with a lock leaves the planner no other way, and within the statement a row
-# keeps its place. What is compared with a value of `given` tempts it into no index.
+# LATERAL with a lock makes the planner probe the index for each row, and a row keeps its place (ctid) within the
+# statement. Conditions on values of `given` do not tempt the planner to use another index.
 _PLACES: Final = """
 WITH given AS (SELECT CAST(:given AS jsonb) AS rows), place AS MATERIALIZED (
   SELECT its.place FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[]))
@@ -395,23 +397,23 @@ _UNDER_LEASE: Final = f"AND job.lease_token IS NOT DISTINCT FROM CAST({_MINE} ->
 
 @cache
 def update_live(columns: tuple[str, ...]) -> TextualSelect:
-    """Find the rows first, and change them where they stand."""
+    """Find the rows first, and change them by their places."""
     names = ", ".join(columns)
     statement = text(f"""{_PLACES.format(table=live.name)}
 UPDATE {live.name} AS job SET (status, log_sequence, {names}) = (
   SELECT status, job.log_sequence + log_sequence, {names} FROM jsonb_populate_record(NULL::{live.name}, {_MINE}))
 {_AT_PLACES} {_UNDER_LEASE}
 RETURNING organization_id, id, log_sequence, attempt, job_type
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
     return statement.columns(*RETURNED).execution_options(fairlane_across="finish")
 
 
 @cache
 def take(table: Table) -> TextualSelect:
-    """Find the rows first, and delete them where they stand."""
+    """Find the rows first, and delete them by their places."""
     under_lease = _UNDER_LEASE if table is live else ""
     statement = text(f"""{_PLACES.format(table=table.name)}
 DELETE FROM {table.name} AS job {_AT_PLACES} {under_lease}
 RETURNING {", ".join(f"job.{column.name}" for column in table.c)}
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
     return statement.columns(*table.c).execution_options(fairlane_across="finish")

@@ -1,1 +1,1 @@
-"""SQLite: how it does what `store.engine` names, and the statements that are its own. No decision."""
+"""The operations of `store.engine` for SQLite, and its own statements. Nothing here decides about jobs."""

@@ -1,6 +1,6 @@
--- Read what the worker needs of the jobs that it has claimed. They come as one row of JSON: Python's module for SQLite
--- gives up the interpreter's lock at each row, and waits for it again beside a worker's busy loop. Long parameters come
--- in rows of their own (claim_read_long.sql): JSON of all would be large.
+-- Read what the worker needs of its claimed jobs. They come as one row of JSON: Python's SQLite module releases the
+-- interpreter's lock at each row, and waits for it again beside a worker's busy loop. Long parameters come in separate
+-- rows (claim_read_long.sql), which keeps the JSON small.
 SELECT json_group_array(json_array(given.key, live.organization_id, live.id, live.job_type, live.queue,
   live.submitted_by, jobs.required_permission,
   CASE WHEN length(jobs.parameters) < :long THEN jobs.parameters END, jobs.labels, live.attempt,

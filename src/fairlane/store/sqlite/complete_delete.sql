@@ -1,2 +1,2 @@
--- Delete the live rows of jobs whose end is written.
+-- Delete the live rows of jobs whose end was written.
 DELETE FROM fairlane_live WHERE rowid IN (SELECT value FROM json_each(:rows))

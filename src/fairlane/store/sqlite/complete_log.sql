@@ -1,4 +1,5 @@
--- Write that these jobs were completed, as domain.transitions.complete says it (source, target, message).
+-- Write the log entries of completed jobs. Their values (source, target, message) come from
+-- domain.transitions.complete.
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
 SELECT organization_id, id, log_sequence + 1, :source, :target, :now, :actor, :message, attempt

@@ -1,4 +1,4 @@
-"""How SQLite does what `store.engine.DatabaseEngine` names: one transaction writes at a time, in a file at hand."""
+"""SQLite's operations for `store.engine.DatabaseEngine`: one transaction writes at a time, in a local file."""
 
 import json
 import sqlite3
@@ -35,9 +35,9 @@ from fairlane.config import FULL, Synchronous
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store import sql
 from fairlane.store.clock import Clock
-from fairlane.store.engine import PATIENCE, WRITE, NoConnection, Question, Rows
+from fairlane.store.engine import LOCK_SECONDS, WRITE, NoConnection, Question, Rows
 from fairlane.store.forks import was_open_at_fork
-from fairlane.store.liveness import close_before_fork, close_late_ones, leave_connections_to_parent
+from fairlane.store.pool_health import close_before_fork, close_late_ones, leave_connections_to_parent
 from fairlane.store.response_timeout import ResponseTimeout
 from fairlane.store.sql import as_given
 from fairlane.store.sqlite import attempts, new_jobs
@@ -49,14 +49,14 @@ from fairlane.store.tables import Instant, jobs, live
 writers_are_serial = True
 is_server = False
 has_row_security = False
-# A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
+# A deferred transaction that begins to write later may fail at once with BUSY_SNAPSHOT, whatever the timeout.
 begin = "BEGIN IMMEDIATE"
-one_snapshot: Mapping[str, str] = {}  # any transaction's
+one_snapshot: Mapping[str, str] = {}  # every transaction has one snapshot
 each_by_itself: Mapping[str, str] = {}
 insert_jobs, insert_plain_jobs = new_jobs.insert, new_jobs.at_once
 claim, complete = attempts.claim, attempts.complete
 skip_locked = ""
-# SQLite takes a partial index for the very words of its predicate.
+# SQLite uses a partial index only for the exact words of its predicate.
 ready = "ready = 1"
 not_ready = "ready = 0"
 
@@ -64,18 +64,18 @@ _FILE: Final = text("""
 SELECT coalesce(file, '') FROM pragma_database_list
 WHERE name = 'main' AND EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = :jobs)
 """)
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a tenth of a millisecond
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
-_PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of it
-# Of the write-ahead log, until a commit writes them to the file and waits for the disk twice more. SQLite's own 1,000
-# had every second commit of a worker do so.
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the other bits give details
+# Pages of the write-ahead log, after which a commit copies them to the file and waits for the disk twice more. With
+# SQLite's default of 1,000 every second commit of a worker did so.
 _LOG_PAGES: Final = 4000
 _COPIED: Final = (
     "This process was forked while {file} was open. SQLite's locks do not pass to a fork, so what this process writes "
     'could be lost. Start the process with `subprocess`, or with "spawn" of `multiprocessing`, or fork before the file '
     "is first used."
 )
-_TURN = 0.001  # seconds between two tries to be the one who writes
+_TURN = 0.001  # seconds between two attempts to begin writing
 
 
 def is_in_memory(url: str) -> bool:
@@ -84,7 +84,7 @@ def is_in_memory(url: str) -> bool:
 
 
 def file_of(url: str) -> Path | None:
-    """Return the database's file; None for one in memory, and for a `file:` URI, which has a mode of its own."""
+    """Return the database's file; None for a database in memory, and for a `file:` URI, which has its own mode."""
     name = make_url(url).database
     if name is None or is_in_memory(url) or name.startswith("file:"):
         return None
@@ -98,9 +98,9 @@ def connect(
     lock_seconds: float,
     synchronous: Synchronous = FULL,
     is_default: bool = False,
-    response_timeout: ResponseTimeout | None = None,  # nothing is sent anywhere
+    response_timeout: ResponseTimeout | None = None,  # not used: there is no server
 ) -> Engine:
-    """Make an engine whose transactions begin by what they are for, and wait in turn for who writes."""
+    """Make an engine whose transactions begin as reads or as writes. Writers take turns."""
     parsed = make_url(url)
     if parsed.host:
         file = "/".join(filter(None, (parsed.host, parsed.database)))
@@ -113,8 +113,8 @@ def connect(
         )
     in_memory, path = is_in_memory(url), file_of(url)
     engine = create_engine(
-        parsed.set(drivername="sqlite+pysqlite"),  # an application may give the URL of its async engine
-        # An in-memory database lives in one connection; its users take turns.
+        parsed.set(drivername="sqlite+pysqlite"),  # an application may pass the URL of its async engine
+        # A database in memory has only one connection; its users take turns.
         poolclass=QueuePool,
         pool_size=1 if in_memory else pool_size,
         max_overflow=0 if in_memory else pool_size,
@@ -124,7 +124,7 @@ def connect(
     event.listen(engine, "do_connect", _refuse_copied_name)
     if path is not None:
         event.listen(engine, "do_connect", _refusal_of_missing(path, is_default=is_default))
-        close_before_fork(engine)  # a `file:` URI may name a database that ends with its last connection
+        close_before_fork(engine)  # a database of a `file:` URI may end with its last connection
     event.listen(engine, "connect", partial(_prepare, synchronous))
     event.listen(engine, "begin", partial(_begin, lock_seconds))
     if not in_memory:
@@ -153,7 +153,7 @@ def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:
     )
 
     def refuse_missing(*_: object) -> None:
-        # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
+        # SQLite would create an empty database for a mistyped URL, or for a command in the wrong folder.
         if not file.exists():
             raise NoConnection(f"There is no database {file}{what_to_do}")
 
@@ -161,7 +161,7 @@ def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:
 
 
 def _prepare(synchronous: Synchronous, connection: sqlite3.Connection, _record: object) -> None:
-    # The standard library's own begin is deferred; ours is written out in _begin.
+    # The standard library begins transactions deferred; `_begin` does it explicitly.
     connection.isolation_level = None
     _use_wal(connection)
     for pragma in (f"synchronous = {synchronous}", "foreign_keys = ON", f"wal_autocheckpoint = {_LOG_PAGES}"):
@@ -169,10 +169,10 @@ def _prepare(synchronous: Synchronous, connection: sqlite3.Connection, _record: 
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    # The switch, which a file needs once in its life, is refused at once while another connection writes, whatever
-    # the timeout: SQLite sees a deadlock in it.
-    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()  # milliseconds
-    deadline = time.monotonic() + patience / 1000
+    # A file needs this switch once in its life. While another connection writes, SQLite refuses it at once, whatever
+    # the timeout: it assumes a deadlock.
+    (timeout,) = connection.execute("PRAGMA busy_timeout").fetchone()  # milliseconds
+    deadline = time.monotonic() + timeout / 1000
     while connection.execute("PRAGMA journal_mode").fetchone() == ("delete",):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -188,13 +188,13 @@ def _begin(lock_seconds: float, connection: Connection) -> None:
         return
     driver = connection.connection.driver_connection
     assert driver is not None
-    patience = connection.get_execution_options().get(PATIENCE, lock_seconds)
-    # Whoever SQLite lets wait looks again after longer and longer pauses, up to a tenth of a second: where others write
-    # without a break, each look comes at a bad moment, and the wait may take a second.
+    timeout = connection.get_execution_options().get(LOCK_SECONDS, lock_seconds)
+    # SQLite's own busy timeout retries after longer and longer pauses, up to a tenth of a second. If others write
+    # without a break, each retry may come at a bad moment, and the wait may take a second.
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        if not _has_begun(driver, time.monotonic() + patience):
-            connection.exec_driver_sql(begin)  # once more, so that SQLAlchemy sees why not
+        if not _has_begun(driver, time.monotonic() + timeout):
+            connection.exec_driver_sql(begin)  # once more, so that SQLAlchemy gets the error
     finally:
         driver.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
 
@@ -218,22 +218,22 @@ def statement(name: str, *, without: str | None = None) -> TextClause:
 
 
 def moment(words: str) -> str:
-    """Return the words: moments are texts here."""
+    """Return the words unchanged: times are texts in SQLite."""
     return words
 
 
 def few_of_each(columns: str, table: str, rest: str) -> str:
-    """Join by the rows' numbers: SQLite has no LATERAL."""
-    return f"JOIN {table} AS job ON job.rowid IN (SELECT rowid FROM {table} {rest})"  # noqa: S608 - words of ours
+    """Join by rowid: SQLite has no LATERAL."""
+    return f"JOIN {table} AS job ON job.rowid IN (SELECT rowid FROM {table} {rest})"  # noqa: S608 - Fairlane's words
 
 
 def each_looked_up(rows: FromClause, its: Select[Any]) -> Select[Any]:
-    """Select by a plain join, which SQLite always makes by an index."""
+    """Select by a plain join, for which SQLite always uses an index."""
     return its
 
 
 def by_ids(found: Select[Any], key: ColumnElement[UUID], ids: Collection[UUID]) -> Select[Any]:
-    """Compare with a list, for each of which SQLite probes the index."""
+    """Compare with a list: SQLite probes the index for each id."""
     return found.where(key.in_(sorted(ids))).order_by(key)
 
 
@@ -245,7 +245,7 @@ def among(column: ColumnElement[UUID], ids: Collection[UUID]) -> ColumnElement[b
 def ask(
     connection: Connection, clock: Clock, questions: Sequence[Question], values: Mapping[str, Any]
 ) -> tuple[datetime, float, list[Rows]]:
-    """Ask in turn: there is no way to go."""
+    """Ask one after the other: there are no round trips."""
     rows = [[tuple(row) for row in connection.execute(_across(one), values)] for one in questions]
     return clock.now(connection), clock.lease_seconds(connection), rows
 
@@ -256,44 +256,44 @@ def _across(question: Question) -> Question:
 
 
 def take_keys(connection: Connection, keys: Sequence[KeyToTake]) -> set[tuple[str, str]]:
-    """Send them as JSON."""
+    """Take the keys by one statement, with JSON as parameter."""
     rows = as_given((one.organization, one.key, one.job_id.hex, Instant.as_text(one.expires_at)) for one in keys)
     taken = {tuple(row) for row in connection.execute(statement("take_keys"), {"given": rows})}
     return {(one.organization, one.key) for one in keys} - taken
 
 
 def log_writers(connection: Connection) -> frozenset[str]:
-    """Return none: numbers are drawn in the order of commits."""
+    """Return an empty set: numbers are drawn in the order of commits."""
     return frozenset()
 
 
 def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
-    """Return none: whoever comes to write has all that was written before."""
+    """Return an empty set: a writer sees everything that was written before."""
     return frozenset()
 
 
 def wait_for_claims(connection: Connection) -> None:
-    """Do nothing: who writes has waited already."""
+    """Do nothing: a writer has waited already."""
 
 
 def overwrite_what_is_replaced(connection: Connection) -> None:
-    """Have pages lose the bytes of what was longer."""
+    """Overwrite the bytes of replaced values in pages."""
     connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
 def place(connection: Connection) -> tuple[Any, ...] | None:
-    """Return where the file is: its device and its number.
+    """Return the place of the file: its device and inode number.
 
     Raises:
         NoConnection: the file was open when this process was forked.
     """
-    # Not in an attached database: SQLite commits each file by itself, so the job could be there without the caller's
-    # rows.
+    # Only the main database counts: SQLite commits each attached file separately, so a job could be committed without
+    # the caller's rows.
     file = connection.scalar(_FILE, {"jobs": jobs.name})
     if not file:
         return None if file is None else ()
     _refuse_copied(file)
-    with suppress(OSError):  # deleted while it is open
+    with suppress(OSError):  # the file was deleted while it is open
         found = Path(file).stat()
         return found.st_dev, found.st_ino
     return None
@@ -306,7 +306,7 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
 
 @contextmanager
 def interrupt_after(connection: Connection, seconds: float) -> Iterator[None]:
-    """Look at the clock from time to time while SQLite works."""
+    """Check the clock regularly while SQLite works."""
     driver = connection.connection.driver_connection
     assert driver is not None
     deadline = time.monotonic() + seconds
@@ -324,34 +324,34 @@ def is_open(connection: Connection) -> bool:
 
 
 def autocommits(connection: Connection) -> bool:
-    """Ask the driver: from Python 3.12 by `autocommit`; -1, the legacy mode, leaves it to isolation_level."""
+    """Ask the driver: by `autocommit` from Python 3.12 on; in the legacy mode (-1) by `isolation_level`."""
     driver: Any = connection.connection.dbapi_connection
     autocommit = getattr(driver, "autocommit", -1)
     return bool(autocommit) if autocommit != -1 else driver.isolation_level is None
 
 
 def scrub(connection: Connection, table: str) -> None:
-    """Empty the write-ahead log; not in the transaction that SQLAlchemy would begin: SQLite refuses that."""
+    """Empty the write-ahead log. SQLite refuses this within a transaction, so SQLAlchemy must not begin one."""
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def plan_for_values(connection: Connection) -> None:
-    """Do nothing: SQLite has plans that look at no values."""
+    """Do nothing: SQLite's plans do not depend on values."""
 
 
-# Many rows go as one JSON text: to insert them, and to take many jobs through a transition. Python's module for SQLite
-# gives up the interpreter's lock at each row that it is handed, and has to get it back from a busy loop, while nobody
-# else may write. And each statement costs Python more than a row costs SQLite.
+# Many rows travel as one JSON text, for inserts and for transitions of many jobs. Python's SQLite module releases the
+# interpreter's lock at each row that it receives, and has to get it back from a busy loop, while nobody else may write.
+# And a statement costs Python more than a row costs SQLite.
 @cache
 def insert(table: Table) -> postgresql.Insert:
-    """Return SQLAlchemy's own, which shares with PostgreSQL's all that is used here."""
+    """Return SQLAlchemy's own insert, which has all features of PostgreSQL's that are used here."""
     return sqlite.insert(table).inline()  # type: ignore[return-value]
 
 
 def insert_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
-    """Read the values by their places."""
+    """Insert rows from JSON, with values by their positions."""
     names = tuple(rows[0])
     return _insert_from_json(table, names), {"rows": _json([[row[name] for name in names] for row in rows])}
 
@@ -359,13 +359,13 @@ def insert_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[p
 @cache
 def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
     values: list[ColumnElement[Any]] = [literal_column(f"value ->> {place}") for place in range(len(names))]
-    # WHERE tells SQLite that ON CONFLICT begins no join.
+    # WHERE tells SQLite that ON does not begin a join.
     given = select(*values).select_from(text("json_each(:rows)")).where(text("true"))
     return insert(table).from_select(names, given)
 
 
 def values_of(changes: Sequence[Change]) -> dict[str, str]:
-    """Return what the changes say as one JSON text for all."""
+    """Return the values of all changes as one JSON text."""
     rows = []
     for one in changes:
         transition = one.transition
@@ -379,11 +379,11 @@ def _json(rows: Sequence[Sequence[object]]) -> str:
 
 
 def _as_text(value: UUID | datetime) -> str:
-    """Return the text by which SQLite has the value."""
+    """Return the text under which SQLite stores the value."""
     return value.hex if isinstance(value, UUID) else Instant.as_text(value)
 
 
-# The plus keeps SQLite from the index of a status.
+# The plus keeps SQLite from the index by status.
 _PLACES: Final = """
   SELECT job.rowid AS place, given.value FROM json_each(:given) AS given CROSS JOIN {table} AS job
     ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
@@ -400,7 +400,8 @@ def update_live(columns: tuple[str, ...]) -> TextualSelect:
 UPDATE {live.name} SET status = mine.value ->> 4, log_sequence = log_sequence + (mine.value ->> 5){values}
 FROM ({mine}) AS mine WHERE {live.name}.rowid = mine.place
 RETURNING {", ".join(column.name for column in RETURNED)}
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
+
     return statement.columns(*RETURNED).execution_options(fairlane_across="finish")
 
 
@@ -411,5 +412,6 @@ def take(table: Table) -> TextualSelect:
     statement = text(f"""
 DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))
 RETURNING {", ".join(column.name for column in table.c)}
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
+
     return statement.columns(*table.c).execution_options(fairlane_across="finish")

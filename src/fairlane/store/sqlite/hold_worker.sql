@@ -1,2 +1,2 @@
--- Read the worker's lease, which stays as it is: a claim's transaction is the only one that writes.
+-- Read the worker's lease. It can't change meanwhile: only the claim's transaction writes.
 SELECT lease_expires FROM fairlane_workers WHERE id = :worker

@@ -1,6 +1,6 @@
-"""Insert new jobs on SQLite: their facts, their live rows and the first entries of their logs, a statement each.
+"""Insert new jobs on SQLite: their facts, their live rows and the first entries of their logs, by a statement each.
 
-All rows are one JSON text: Python's module for SQLite gives up the interpreter's lock for each row that it is handed.
+All rows are one JSON text: Python's SQLite module releases the interpreter's lock for each row that it receives.
 """
 
 import json
@@ -21,7 +21,7 @@ from fairlane.store.statements.drafts import Draft, Fresh, organizations_of_unse
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 
-_AT_ONCE: Final = 250  # jobs, whose parameters may be a megabyte each: SQLite takes no text of a gigabyte
+_AT_ONCE: Final = 250  # jobs, with up to a megabyte of parameters each: SQLite's texts have less than a gigabyte
 # The columns of a row, in its order.
 _COLUMNS: Final = (
     *("organization_id", "id", "queue", "job_type", "submitted_by", "parameters", "labels", "required_permission"),
@@ -39,18 +39,18 @@ def _values(columns: Sequence[str]) -> str:
 _INSERTS: Final = (
     text(f"""
 INSERT INTO fairlane_jobs ({", ".join(_FACTS)}, created_at) SELECT {_values(_FACTS)}, :now FROM json_each(:given)
-"""),  # noqa: S608 - names of ours
+"""),  # noqa: S608 - Fairlane's names
     text(f"""
 INSERT INTO fairlane_live ({", ".join(_STATE)}, created_at) SELECT {_values(_STATE)}, :now FROM json_each(:given)
-"""),  # noqa: S608 - names of ours
+"""),  # noqa: S608 - Fairlane's names
     text(f"""
 INSERT INTO fairlane_execution_log (organization_id, job_id, to_status, message, actor, at, sequence, attempt)
 SELECT {_values(("organization_id", "id", "status", "message"))},
   coalesce({_values(("submitted_by",))}, '{SYSTEM}'), :now, 1, 0
 FROM json_each(:given)
-"""),  # noqa: S608 - names of ours
+"""),  # noqa: S608 - Fairlane's names
 )
-# What was taken for granted of plain jobs, by what they have in common. Nobody else writes, so it stays so.
+# Checks the assumptions about plain jobs, once for each kind. Nobody else writes meanwhile, so they stay true.
 _PROOF: Final = f"""
 SELECT count(*) FROM json_each(:kinds) AS kind JOIN fairlane_job_types AS type ON type.name = kind.value ->> 0
 WHERE type.enabled AND (kind.value ->> 1 IS NULL OR type.schema || type.options = kind.value ->> 1)
@@ -62,7 +62,7 @@ WHERE type.enabled AND (kind.value ->> 1 IS NULL OR type.schema || type.options 
       AND role IN (SELECT value FROM json_each(kind.value -> 4))))
   AND NOT (kind.value ->> 5 AND EXISTS (
     SELECT 1 FROM fairlane_organization_keys WHERE organization_id = kind.value ->> 2))
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 _TAKE: Final = """
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys)
@@ -70,7 +70,7 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys)
 
 
 def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
-    """Insert the rows of each table by a statement of their own."""
+    """Insert the rows of each table by one statement."""
     for start in range(0, len(new), _AT_ONCE):
         given = {"now": Instant.as_text(now), "given": _rows(new[start : start + _AT_ONCE], now, replaced)}
         for statement in _INSERTS:
@@ -82,10 +82,10 @@ def at_once(
     clock: Clock,
     chunks: Iterable[Sequence[Draft] | None],
 ) -> datetime | None:
-    """Insert them in a savepoint, which is taken back where there is a job of an id, or somebody has had a key.
+    """Insert the jobs in a savepoint, which is rolled back if an id exists already, or a key was not free.
 
     Returns:
-        When; None: nothing was done.
+        The time of the insert; None if nothing was inserted.
     """
     now = clock.now(connection)
     driver: Any = connection.connection.driver_connection
@@ -126,13 +126,13 @@ def _insert_proved(connection: Connection, now: datetime, drafts: Sequence[Draft
 
 
 def _send(connection: Connection, statement: str, values: Mapping[str, Any]) -> DBAPICursor:
-    """Execute it by the driver: SQLAlchemy would take longer than SQLite does."""
+    """Execute the statement by the driver: SQLAlchemy would take longer than SQLite itself."""
     cursor = connection.connection.cursor()
     try:
-        # As SQLAlchemy sends what it sends, so that tests can have it fail.
+        # Sent as SQLAlchemy sends statements, so that tests can make it fail.
         connection.dialect.do_execute(cursor, statement, values)
     except BaseException:
-        # While a cursor reads, a connection that is closed keeps its transaction, and the error keeps the cursor.
+        # The error keeps the cursor, and an open cursor keeps the transaction of a closed connection.
         cursor.close()
         raise
     return cursor

@@ -1,5 +1,5 @@
--- Find the most urgent ready jobs of each lane, of all lanes that may start as many: a LIMIT can't go by the lane. Each
--- lane is read no further than that.
+-- Find the most urgent ready jobs of each lane, for all lanes with the same limit, as LIMIT can't depend on the lane.
+-- No lane is read beyond its limit.
 SELECT json_group_array(json_array(lane.key, job.priority, job.run_at, job.id, job.rowid))
 FROM json_each(:lanes) AS lane JOIN fairlane_live AS job ON job.rowid IN (
   SELECT one.rowid FROM fairlane_live AS one

@@ -1,5 +1,5 @@
--- Find the shelves that follow this one, each with when its oldest job ended.
--- Skip scan, as in lanes.sql: the next shelf is looked for in the same organization, then in all that follow.
+-- Find the shelves that follow this one, each with the time at which its oldest job ended. Skip scan, as in lanes.sql:
+-- it looks for the next shelf in the same organization, then in all later ones.
 WITH RECURSIVE shelf(organization_id, job_type) AS (
   VALUES (:organization, :job_type)
   UNION ALL

@@ -14,7 +14,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Frozen copies: this file stays as it is, whatever becomes of `fairlane.store.tables`.
+# Frozen copies: this file does not follow later changes of `fairlane.store.tables`.
 INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
 ORGANIZATION = sa.String(140)
 NAME = sa.String(200)
@@ -512,7 +512,7 @@ def _of_organization(name: str, *parts: sa.Column[Any] | sa.Constraint) -> None:
 
 
 def _of_job(name: str, *parts: sa.Column[Any] | sa.Constraint) -> None:
-    """Create a table of what goes with its job."""
+    """Create a table whose rows are deleted with their job."""
     _of_organization(name, sa.Column("job_id", sa.Uuid(), primary_key=True), *parts, _key_of_job(name))
 
 
@@ -528,17 +528,17 @@ def _key_of_job(table: str, column: str = "job_id") -> sa.ForeignKeyConstraint:
 def _index(
     table: str, name: str, columns: str, where: str | None = None, on_sqlite: str | None = None, **options: Any
 ) -> None:
-    """Create an index, of all rows or of some; `on_sqlite`: the same condition in other words."""
+    """Create an index of all rows or of some. `on_sqlite`: the same condition in SQLite's words."""
     if where is not None:
         options = {"postgresql_where": sa.text(where), "sqlite_where": sa.text(on_sqlite or where)}
     op.create_index(f"{table}_{name}", table, columns.split(), **options)
 
 
 def _make_key_last(*tables: str) -> None:
-    """Make the primary keys anew, after the other indexes.
+    """Create the primary keys again, after the other indexes.
 
-    PostgreSQL takes the index made last of those that look alike to it. Without statistics it would look for a job by
-    its key in the index of statuses, and read all of its organization's.
+    Of equally good indexes PostgreSQL takes the newest. Without statistics it would look up a job's key in the index of
+    statuses, and read all jobs of the organization.
     """
     if op.get_context().dialect.name == "postgresql":
         for table in tables:

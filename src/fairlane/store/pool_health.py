@@ -1,10 +1,10 @@
-"""Which pooled connections may be used: none that a fork left behind, and on PostgreSQL none that is dead.
+"""Pool health: no dead connection is used on PostgreSQL, and no connection of a parent process.
 
-Whether it lives is asked before it is used. And none is kept that was in use when all were closed.
+A connection is checked before its use. A connection that was in use when all were closed is closed on its return.
 
-SQLAlchemy's own pre-ping asks at each checkout, a round trip that costs as much as a short transaction. Here one that
-was in use just now is asked only if its server has sent something, as one does that closes it: to see that takes no
-round trip. What no server can send, because the network is gone, shows after a pause at the latest.
+SQLAlchemy's own pre-ping takes a round trip at each checkout, which costs as much as a short transaction. Here a
+recently used connection is pinged only if its server has sent something, as it does when it closes the connection. That
+check takes no round trip. A broken network is found by the ping after a pause.
 """
 
 import select
@@ -19,23 +19,23 @@ from sqlalchemy.exc import InvalidatePoolError
 from fairlane.store.forks import before_each_fork, in_each_child
 from fairlane.store.response_timeout import answered_within
 
-FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
-# Seconds for the answer that it lives. Where one connection was silent the others mostly are, and each is asked in its
-# turn: with the patience that statements need, an outage would last for as many times that as there are connections.
+FRESH: Final = 5.0  # seconds since its last use in which a silent connection counts as healthy
+# Timeout of a ping, in seconds. If one connection is dead, mostly the others are, too, and each is pinged in turn. With
+# a statement's timeout, an outage would last for that timeout times the number of connections.
 PING: Final = 3.0
 _SINCE: Final = "fairlane_idle_since"
 _AGE: Final = "fairlane_age"
 
 
 def ask_idle_connections(engine: Engine) -> None:
-    """Have the engine's pool replace its connections when one turns out to be dead."""
+    """Make the engine's pool replace its connections when one of them is dead."""
 
     def on_checkin(_connection: object, record: Any) -> None:
         record.info[_SINCE] = time.monotonic()
 
     def on_checkout(connection: Any, record: Any, _proxy: object) -> None:
         since = record.info.get(_SINCE)
-        if since is None:  # it was made just now
+        if since is None:  # a new connection
             return
         driver_error = engine.dialect.loaded_dbapi.Error
         try:
@@ -43,7 +43,7 @@ def ask_idle_connections(engine: Engine) -> None:
                 with answered_within(PING):
                     engine.dialect.do_ping(connection)
         except driver_error as error:
-            # The others have mostly met the same end.
+            # The others are mostly dead, too.
             raise InvalidatePoolError from error
 
     event.listen(engine, "checkin", on_checkin)
@@ -51,22 +51,22 @@ def ask_idle_connections(engine: Engine) -> None:
 
 
 def leave_connections_to_parent(engine: Engine) -> None:
-    """Have a forked child make connections of its own: on one socket each would read the other's answers."""
+    """Make a forked child open its own connections: on a shared socket each process would read the other's answers."""
     _engines.add(engine)
 
 
 def close_before_fork(engine: Engine) -> None:
-    """Have the idle connections closed before this process is forked: SQLite copies its list of locks, not the locks.
+    """Close idle connections before this process is forked: a fork copies SQLite's list of locks, not the locks.
 
-    A connection of the child would trust the copied list, and others would write, and delete the log, beside it.
+    A connection of the child would trust the copied list, while others write and delete the log.
     """
     _files.add(engine)
 
 
 def close_late_ones(engine: Engine) -> None:
-    """Have each connection closed that was in use during `replace_all` or `close_all`, when it is given back.
+    """Close each connection that was in use during `replace_all` or `close_all` when it is returned.
 
-    SQLAlchemy would keep it open in a pool of which nobody knows any more.
+    SQLAlchemy would keep it open in a discarded pool.
     """
     _ages[engine] = object()
 
@@ -82,15 +82,15 @@ def close_late_ones(engine: Engine) -> None:
 
 
 def replace_all(engine: Engine) -> None:
-    """Close the connections that are idle now, and those in use when they are given back; others are made and kept."""
+    """Close idle connections now, and connections in use when they are returned. New ones replace them."""
     _ages[engine] = object()
     engine.dispose()
-    # One that was made meanwhile may be in the pool that is gone.
+    # A connection that was made meanwhile may be in the discarded pool.
     _ages[engine] = object()
 
 
 def close_all(engine: Engine) -> None:
-    """Close all for good: what is still made is closed when it is given back."""
+    """Close all connections for good. A connection that is still made is closed when it is returned."""
     _closed.add(engine)
     engine.dispose()
 
@@ -101,12 +101,12 @@ def _leave_connections(engine: Engine) -> None:
 
 _engines: Final = in_each_child(_leave_connections)
 _files: Final = before_each_fork(replace_all)
-_ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that are kept
-_closed: Final = WeakSet[Engine]()  # none of their connections is kept, whatever its age
+_ages: Final = WeakKeyDictionary[Engine, object]()  # the generation of the connections to keep
+_closed: Final = WeakSet[Engine]()  # their connections are all closed on return
 
 
 def has_news(socket: int) -> bool:
-    """Return True if the server has sent something that nobody asked for, as one does that closes the connection."""
+    """Return True if the server has sent something unrequested, as it does when it closes the connection."""
     if not hasattr(select, "poll"):  # as on Windows
         return bool(select.select([socket], [], [], 0)[0])
     news = select.poll()
@@ -115,9 +115,9 @@ def has_news(socket: int) -> bool:
 
 
 def give_up_stuck_connections(engine: Engine) -> None:
-    """Have a connection given up whose server ended the session amid a pipeline.
+    """Give up a connection whose server ended the session within a pipeline.
 
-    The driver may stay in the pipeline, where it can't even roll back, and does not take the connection for broken.
+    The driver may stay in the pipeline, where it can't even roll back, and does not see that the connection is broken.
     """
 
     def on_error(context: ExceptionContext) -> None:

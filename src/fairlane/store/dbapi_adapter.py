@@ -1,13 +1,13 @@
-"""Guests: a caller's own DB-API connection, dressed so that SQLAlchemy runs statements on it but can't end its work.
+"""DB-API adapters, by which SQLAlchemy runs statements on a caller's own connection but can't end its transaction.
 
-SQLAlchemy reaches a connection through a `PoolProxiedConnection`, the thing its pool hands out. A `Guest` is one that
-no pool made: cursors come from the caller's connection; commit, rollback, close and invalidate do nothing. That is the
-one seam where all drivers look alike. Below it, psycopg refuses a proxy in place of its connection; above it, a
-`StaticPool` rolls the caller's work back at first connect and at close. And since no pool takes part, pool events that
-the host listens to (`PRAGMA …`, `SET …` at connect) don't run again on a connection that has long been set up.
+SQLAlchemy reaches a connection through a `PoolProxiedConnection`, which its pool hands out. A `DBAPIAdapter` is one
+without a pool. Its cursors come from the caller's connection, and its commit, rollback, close and invalidate do
+nothing. At this level all drivers look alike. Below it, psycopg refuses a proxy in place of its connection. Above it, a
+`StaticPool` rolls back the caller's work at the first connect and at close. Without a pool, pool events that the host
+listens to (`PRAGMA …`, `SET …` at connect) don't run again on a connection that was set up long ago.
 
-The engine behind guests is ours, one per driver and server version, and connects to nothing. It is kept, so a statement
-is compiled once per process and not once per borrowed connection.
+The adapters have engines of their own, one per driver and server version, which connect to nothing. An engine is kept,
+so a statement is compiled once per process, and not once per borrowed connection.
 """
 
 import sqlite3
@@ -28,20 +28,20 @@ ACCEPTED: Final = (
 )
 
 
-def receive(connection: object) -> "Guest":
-    """Return the guest for a caller's DB-API connection or Django connection.
+def receive(connection: object) -> "DBAPIAdapter":
+    """Return the adapter for a caller's DB-API connection or Django connection.
 
     Raises:
-        ConfigurationError: it is neither, or in a mode that can't take our statements.
+        ConfigurationError: it is neither, or in a mode that can't run Fairlane's statements.
         SubmissionError: Django says that its transaction has failed already.
     """
     owned = _unwrap_django(connection)
     if isinstance(owned, sqlite3.Connection):
-        return SQLiteGuest(owned)
+        return SQLiteAdapter(owned)
     if _is_a(owned, "psycopg", "Connection"):
-        return PsycopgGuest(owned)
+        return PsycopgAdapter(owned)
     if _is_a(owned, "psycopg2.extensions", "connection"):
-        return Psycopg2Guest(owned)
+        return Psycopg2Adapter(owned)
     kind = f"{type(owned).__module__}.{type(owned).__qualname__}"
     raise ConfigurationError(f"Fairlane can't use a {kind} as connection. {ACCEPTED}")
 
@@ -56,8 +56,8 @@ def require_open(driver: Any) -> None:
         raise SubmissionError("Your connection is closed, so it can't take a job; open another one, then submit again.")
 
 
-class Guest(PoolProxiedConnection):
-    """A caller's connection in SQLAlchemy's hands: it ends no transaction, closes nothing, changes no setting.
+class DBAPIAdapter(PoolProxiedConnection):
+    """A caller's connection for SQLAlchemy. It ends no transaction, closes nothing, and changes no setting.
 
     Args:
         owned: the DB-API connection.
@@ -73,7 +73,7 @@ class Guest(PoolProxiedConnection):
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """Return what our code notes of this connection: nothing yet."""
+        """Return Fairlane's notes about this connection: none at first."""
         return {}
 
     def __getattr__(self, name: str) -> Any:
@@ -81,24 +81,24 @@ class Guest(PoolProxiedConnection):
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Yield a SQLAlchemy connection over the caller's. Leaving it, in any way, leaves the caller's as it is."""
+        """Yield a SQLAlchemy connection over the caller's. The end of the block leaves the caller's as it is."""
         engine = _engine(self.drivername, self.server_version)
-        # A transaction in SQLAlchemy's books only: BEGIN is the driver's, and its commit and rollback come to nothing.
+        # A transaction only for SQLAlchemy: the driver sends BEGIN, and commit and rollback do nothing.
         with Connection(engine, self) as connection, connection.begin():
             yield connection
 
     @property
     def server_version(self) -> tuple[int, ...]:
-        """Return the database's version, as the driver knows it without asking."""
+        """Return the database's version, which the driver knows without a query."""
         return divmod(int(self.owned.info.server_version), 10_000)
 
     def cursor(self, *_args: Any, **_kwargs: Any) -> DBAPICursor:
-        """Return a cursor with the driver's plain rows and types, whatever the caller has set for its own."""
+        """Return a cursor with the driver's plain rows and types, whatever the caller has set."""
         raise NotImplementedError
 
     @property
     def is_valid(self) -> bool:
-        """Return False once the driver found the connection broken."""
+        """Return False if the driver has found the connection broken."""
         return self._valid
 
     def commit(self) -> None:
@@ -111,11 +111,11 @@ class Guest(PoolProxiedConnection):
         """Do nothing: the caller closes."""
 
     def invalidate(self, _error: BaseException | None = None, _soft: bool = False) -> None:
-        """Send nothing more; the caller finds out for itself and reconnects."""
+        """Send nothing more. The caller will find the broken connection and reconnect."""
         self._valid = False
 
 
-class SQLiteGuest(Guest):
+class SQLiteAdapter(DBAPIAdapter):
     """A `sqlite3.Connection`, in any of its transaction modes."""
 
     drivername = "sqlite+pysqlite"
@@ -127,7 +127,7 @@ class SQLiteGuest(Guest):
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Yield one as in `Guest`, where text arrives as str: unlike rows, it can be chosen per connection only."""
+        """Yield a connection that returns text as str: unlike the form of rows, this is the connection's setting."""
         text_factory, self.owned.text_factory = self.owned.text_factory, str
         try:
             with super().connect() as connection:
@@ -142,11 +142,11 @@ class SQLiteGuest(Guest):
         return cast(DBAPICursor, cursor)
 
 
-class PsycopgGuest(Guest):
+class PsycopgAdapter(DBAPIAdapter):
     """A `psycopg.Connection`, in autocommit mode or not.
 
     Raises:
-        ConfigurationError: it is in pipeline mode, where an error shows only after the statements that follow it.
+        ConfigurationError: it is in pipeline mode, where an error appears only after later statements.
     """
 
     drivername = "postgresql+psycopg"
@@ -163,7 +163,7 @@ class PsycopgGuest(Guest):
         return cast(DBAPICursor, _psycopg_cursor_class()(self.owned))
 
 
-class Psycopg2Guest(Guest):
+class Psycopg2Adapter(DBAPIAdapter):
     """A psycopg2 connection, in autocommit mode or not."""
 
     drivername = "postgresql+psycopg2"
@@ -182,14 +182,15 @@ class Psycopg2Guest(Guest):
 @cache
 def _engine(drivername: str, server_version: tuple[int, ...]) -> Engine:
     engine = create_engine(f"{drivername}://", poolclass=NullPool, creator=_never, hide_parameters=True)
-    # `Dialect.initialize` would ask the server, in the caller's transaction, for this and for what only reflection and
-    # literals in SQL need: the schema, the isolation level, how to quote. Our statements have neither.
+    # `Dialect.initialize` would query the server, in the caller's transaction, for the version, and for what only
+    # reflection and literals in SQL need: the schema, the isolation level, the style of quotes. Fairlane's statements
+    # have neither.
     engine.dialect.server_version_info = server_version
     return engine
 
 
 def _never() -> NoReturn:
-    raise AssertionError("unreachable: the engine of guests opens no connection")
+    raise AssertionError("unreachable: the engine of an adapter opens no connection")
 
 
 @cache
@@ -197,7 +198,7 @@ def _psycopg_cursor_class() -> Any:
     import psycopg  # noqa: PLC0415 - an optional driver; here it is the caller's
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
-    class GuestCursor(psycopg.Cursor[tuple[Any, ...]]):
+    class AdapterCursor(psycopg.Cursor[tuple[Any, ...]]):
         def __init__(self, connection: psycopg.Connection[Any]) -> None:
             super().__init__(connection, row_factory=tuple_row)
 
@@ -205,7 +206,7 @@ def _psycopg_cursor_class() -> Any:
         def adapters(self) -> psycopg.adapt.AdaptersMap:
             return psycopg.adapters
 
-    return GuestCursor
+    return AdapterCursor
 
 
 def _unwrap_django(connection: object) -> object:
@@ -223,5 +224,5 @@ def _unwrap_django(connection: object) -> object:
 
 
 def _is_a(thing: object, module: str, name: str) -> bool:
-    # Whoever holds an instance has imported the class; so we needn't, nor have it installed.
+    # A caller with an instance has imported the class. So Fairlane need not import or install it.
     return isinstance(thing, getattr(sys.modules.get(module), name, ()))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from fairlane.store import liveness
+from fairlane.store import pool_health
 from fairlane.store.transaction import Database
 
 pytestmark = pytest.mark.both_databases
@@ -44,14 +44,14 @@ def test_one_that_was_used_just_now_is_not_asked(database: Database, pings: list
 
 
 def test_one_that_was_idle_is_asked(database: Database, pings: list[object], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(liveness, "FRESH", 0.0)
+    monkeypatch.setattr(pool_health, "FRESH", 0.0)
     assert database.write(backend) == database.write(backend)
     assert len(pings) == 1
 
 
 @pytest.mark.parametrize("fresh", [0.0, 3600.0])
 def test_one_that_the_server_closed_is_replaced(database: Database, monkeypatch: pytest.MonkeyPatch, fresh: float):
-    monkeypatch.setattr(liveness, "FRESH", fresh)
+    monkeypatch.setattr(pool_health, "FRESH", fresh)
     other = Database(database.url)
     number = database.write(backend)
     # Waits until it is gone.
@@ -65,7 +65,7 @@ def test_one_that_is_in_use_while_all_are_replaced_is_closed_when_it_is_given_ba
     renewed = Database(database_url)
     with renewed.engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
-        liveness.replace_all(renewed.engine)
+        pool_health.replace_all(renewed.engine)
         connection.execute(text("SELECT 1"))
     with pytest.raises(renewed.engine.dialect.loaded_dbapi.Error, match="closed"):
         driver.execute("SELECT 1")
