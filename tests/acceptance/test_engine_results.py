@@ -130,7 +130,8 @@ def test_a_wait_that_was_too_short_says_so(fl: Engine) -> None:
     async def work(ctx: JobContext) -> None: ...
 
     with pytest.raises(
-        WaitTimeout, match=r"is still queued after 0 s\. No worker is alive\. Whoever runs Fairlane has to start one: "
+        WaitTimeout,
+        match=r"is still queued after 0 s\. No worker is alive\. The team that runs Fairlane has to start one: ",
     ):
         fl.wait(fl.give("work").id, organization="acme", timeout=0)
 

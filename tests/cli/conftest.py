@@ -98,7 +98,7 @@ def resting(fl: Fairlane) -> str:
         f"Too much of fail failed in organization acme, so nothing of it starts until {time_of(breaker.until)}; "
         "then one job is on trial, and the others start once one has completed. "
         "An operator can let all start now: `fairlane types close-breaker fail -o acme`.\n"
-        "No worker is alive. Whoever runs Fairlane has to start one: `fairlane worker`.\n"
+        "No worker is alive. The team that runs Fairlane has to start one: `fairlane worker`.\n"
     )
 
 

@@ -442,7 +442,7 @@ def test_why_a_job_waits_is_said_above_the_progress_bar_and_breaks_no_word(
     assert isinstance(screen.file, io.StringIO)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.file.getvalue())
     lines = [line.rpartition("\r")[2].rstrip() for line in shown.splitlines()]
-    assert lines[lines.index("No worker is alive. Whoever runs") + 2] == "worker`."
+    assert lines[lines.index("No worker is alive. The team that runs") + 2] == "worker`."
 
 
 def test_whoever_leaves_a_wait_is_told_that_the_job_goes_on(
@@ -552,7 +552,7 @@ def test_a_job_is_rescheduled_to_a_time_from_now(run: Run, fl: Fairlane) -> None
 
 def test_a_job_that_is_run_now_says_why_it_waits_none_the_less(run: Run) -> None:
     told = run("jobs", "run-now", submitted(run, "--delay", "1h"), "-o", "acme").stderr
-    assert told == "No worker is alive. Whoever runs Fairlane has to start one: `fairlane worker`.\n"
+    assert told == "No worker is alive. The team that runs Fairlane has to start one: `fairlane worker`.\n"
 
 
 @pytest.mark.parametrize(

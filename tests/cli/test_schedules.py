@@ -150,7 +150,7 @@ def test_a_schedule_says_that_no_worker_has_its_type(run: Run, fl: Fairlane) -> 
         shown = run("schedules", "show", "nightly", "-o", "acme").stdout
     assert shown.endswith(
         "\nIts jobs do not start. No live worker that serves queue default has a handler for greet. "
-        "Whoever runs Fairlane has to start one whose application registers it.\n"
+        "The team that runs Fairlane has to start one whose application registers it.\n"
     )
     fl.schedules.pause("nightly", organization="acme")
     assert states() == ["STATE", "paused", "no worker"]

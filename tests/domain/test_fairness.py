@@ -12,7 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation import Fleet, Tenant
-from fairlane.domain.fairness import LEAST, Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms
+from fairlane.domain.fairness import (
+    LEAST,
+    Capacities,
+    CapacityShare,
+    Contender,
+    FairShare,
+    Lane,
+    Quota,
+    fill,
+    lane_capacities,
+)
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 CONTENDERS = st.dictionaries(
@@ -35,8 +45,8 @@ LENGTHS: dict[str, Callable[[random.Random], float]] = {
 
 
 def room_of(contenders):
-    rooms = [one.room for one in contenders.values()]
-    return float("inf") if None in rooms else sum(rooms)
+    capacities = [one.capacity for one in contenders.values()]
+    return float("inf") if None in capacities else sum(capacities)
 
 
 def jobs_of(share: FairShare, contenders: Mapping[str, Contender], free: int) -> dict[str, int]:
@@ -63,7 +73,7 @@ def test_no_slot_idles_while_anything_is_claimable(contenders, free):
 @given(CONTENDERS, SLOTS)
 def test_nobody_gets_more_than_its_room(contenders, free):
     for name, quota in FairShare().quotas(contenders, free=free).items():
-        assert contenders[name].room is None or quota.jobs <= contenders[name].room
+        assert contenders[name].capacity is None or quota.jobs <= contenders[name].capacity
         assert 0 <= quota.oldest <= quota.jobs
 
 
@@ -72,7 +82,7 @@ def test_nobody_could_be_given_one_of_anothers_slots_and_stand_lower(contenders,
     shares = fill(contenders, slots, {}, {})
     for richer, jobs in shares.items():
         for poorer, one in contenders.items():
-            if jobs and (one.room is None or shares.get(poorer, 0) < one.room):
+            if jobs and (one.capacity is None or shares.get(poorer, 0) < one.capacity):
                 before = (contenders[richer].running + jobs - 1) / contenders[richer].weight
                 assert (one.running + shares.get(poorer, 0)) / one.weight >= before
 
@@ -307,7 +317,7 @@ def test_whoever_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_
         assert share.quotas(BOTH, free=2)["b"].oldest == 0
         start(share, {"a": 1, "b": 1})
         share.ended([], 0.0)
-    assert turns(share, {"a": Contender(), "b": Contender(room=0)}, 100) == {"a": 100}
+    assert turns(share, {"a": Contender(), "b": Contender(capacity=0)}, 100) == {"a": 100}
     assert share.quotas(BOTH, free=2)["b"] == Quota(1, 1)
     assert turns(share, BOTH, 10) == {"a": 5, "b": 5}
 
@@ -316,7 +326,7 @@ def test_whoever_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_
 def test_who_is_in_turn_first_gets_the_first_slots(contenders, free):
     share = FairShare()
     able = list(share.in_turn(contenders, free=free))
-    assert set(able) == {name for name, one in contenders.items() if one.room != 0}
+    assert set(able) == {name for name, one in contenders.items() if one.capacity != 0}
     assert not able or able[0] in jobs_of(share, contenders, free)
 
 
@@ -334,7 +344,7 @@ LANES = st.lists(
     st.builds(Lane, st.sampled_from(["q", "r"]), NAMES, st.sampled_from(["pdf", "mail"])), max_size=30, unique=True
 )
 ROOMS = st.builds(
-    Rooms,
+    Capacities,
     st.dictionaries(st.sampled_from(["pdf", "mail"]), st.integers(0, 20)),
     st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st.integers(0, 20)),
     st.dictionaries(NAMES, st.integers(0, 20)),
@@ -343,66 +353,70 @@ RUNNING = st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st
 
 
 @given(LANES, ROOMS, RUNNING, st.integers(0, 1000), st.data())
-def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, rooms, running, turn, data):
+def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, capacities, running, turn, data):
     passed = data.draw(st.sets(st.sampled_from(lanes))) if lanes else set()
-    given_ = lane_rooms(lanes, rooms, running, {"pdf": turn, "mail": turn}, passed)
+    given_ = lane_capacities(lanes, capacities, running, {"pdf": turn, "mail": turn}, passed)
     pairs = {(lane.job_type, lane.organization) for lane in lanes}
-    for job_type, room in rooms.job_types.items():
+    for job_type, capacity in capacities.job_types.items():
         mine = [pair for pair in pairs if pair[0] == job_type]
         # What an organization may not start for its own limit is no loss to the others.
-        most = sum(min(rooms.pairs.get(pair, INF), rooms.organizations.get(pair[1], INF)) for pair in mine)
-        assert sum(jobs for lane, jobs in given_.items() if lane.job_type == job_type) == min(room, most)
+        most = sum(min(capacities.pairs.get(pair, INF), capacities.organizations.get(pair[1], INF)) for pair in mine)
+        assert sum(jobs for lane, jobs in given_.items() if lane.job_type == job_type) == min(capacity, most)
     for lane, jobs in given_.items():
-        assert jobs <= rooms.pairs.get((lane.job_type, lane.organization), INF)
-        if lane.job_type in rooms.job_types:
-            assert jobs <= rooms.organizations.get(lane.organization, INF)
-    for pair, room in rooms.pairs.items():
-        assert sum(jobs for lane, jobs in given_.items() if (lane.job_type, lane.organization) == pair) <= room
+        assert jobs <= capacities.pairs.get((lane.job_type, lane.organization), INF)
+        if lane.job_type in capacities.job_types:
+            assert jobs <= capacities.organizations.get(lane.organization, INF)
+    for pair, capacity in capacities.pairs.items():
+        assert sum(jobs for lane, jobs in given_.items() if (lane.job_type, lane.organization) == pair) <= capacity
     assert set(given_) == {
-        lane for lane in lanes if lane.job_type in rooms.job_types or (lane.job_type, lane.organization) in rooms.pairs
+        lane
+        for lane in lanes
+        if lane.job_type in capacities.job_types or (lane.job_type, lane.organization) in capacities.pairs
     }
 
 
 def test_room_that_a_lane_did_not_take_is_offered_to_the_others_first():
     a, b = Lane("q", "a", "pdf"), Lane("q", "b", "pdf")
-    rooms = Rooms({"pdf": 1}, {}, {})
-    assert lane_rooms([a, b], rooms, {}, {}) == {a: 1, b: 0}
-    assert lane_rooms([a, b], rooms, {}, {}, {a}) == {a: 0, b: 1}
-    assert lane_rooms([a, b], rooms, {}, {}, {a, b}) == {a: 1, b: 0}
+    capacities = Capacities({"pdf": 1}, {}, {})
+    assert lane_capacities([a, b], capacities, {}, {}) == {a: 1, b: 0}
+    assert lane_capacities([a, b], capacities, {}, {}, {a}) == {a: 0, b: 1}
+    assert lane_capacities([a, b], capacities, {}, {}, {a, b}) == {a: 1, b: 0}
     elsewhere = Lane("r", "a", "pdf")
-    assert lane_rooms([a, elsewhere], rooms, {}, {}, {a}) == {a: 0, elsewhere: 1}
+    assert lane_capacities([a, elsewhere], capacities, {}, {}, {a}) == {a: 0, elsewhere: 1}
 
 
 def test_a_limit_of_one_goes_round_among_organizations_and_queues():
     lanes = [Lane("q", name, "pdf") for name in "abc"] + [Lane("r", "a", "pdf")]
-    rooms, served = Rooms({"pdf": 1}, {}, {}), Counter[str]()
+    capacities, served = Capacities({"pdf": 1}, {}, {}), Counter[str]()
     for turn in range(6):
-        (lane,) = [lane for lane, jobs in lane_rooms(lanes, rooms, {}, {"pdf": turn}).items() if jobs]
+        (lane,) = [lane for lane, jobs in lane_capacities(lanes, capacities, {}, {"pdf": turn}).items() if jobs]
         served[lane.organization] += 1
     assert served == {"a": 2, "b": 2, "c": 2}
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.data())
-def test_whoever_can_use_a_type_s_room_gets_it_soon_however_many_others_can_not(organizations, room, data):
+def test_whoever_can_use_a_type_s_room_gets_it_soon_however_many_others_can_not(organizations, capacity, data):
     """What a claim can't know: that an organization has more urgent jobs of another type, or that its rows are held."""
     lanes = [Lane("q", f"o{number:02}", "pdf") for number in range(organizations)]
     able = data.draw(st.sampled_from(lanes))
-    share, waited = RoomShare(), 0
+    share, waited = CapacityShare(), 0
     for _ in range(50):
-        rooms = share.rooms(lanes, Rooms({"pdf": room}, {}, {}), {})
-        started = {able: 1} if rooms[able] else {}
-        share.took(rooms, started)
+        capacities = share.capacities(lanes, Capacities({"pdf": capacity}, {}, {}), {})
+        started = {able: 1} if capacities[able] else {}
+        share.took(capacities, started)
         waited = 0 if started else waited + 1
         assert waited <= organizations
 
 
 def test_an_organization_that_could_use_no_room_for_a_while_has_its_turn_again():
     lanes = [Lane("q", name, "pdf") for name in ("busy", "eager")]
-    share, turns = RoomShare(), Counter[str]()
+    share, turns = CapacityShare(), Counter[str]()
     for number in range(12):
-        rooms = share.rooms(lanes, Rooms({"pdf": 1}, {}, {}), {})
-        started = {lane: 1 for lane, jobs in rooms.items() if jobs and (lane.organization == "eager" or number > 5)}
-        share.took(rooms, started)
+        capacities = share.capacities(lanes, Capacities({"pdf": 1}, {}, {}), {})
+        started = {
+            lane: 1 for lane, jobs in capacities.items() if jobs and (lane.organization == "eager" or number > 5)
+        }
+        share.took(capacities, started)
         turns.update(lane.organization for lane in started)
     assert turns["busy"] >= 3
     assert turns["eager"] >= 6

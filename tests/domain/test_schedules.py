@@ -163,7 +163,7 @@ def test_years_of_seconds_that_were_missed_are_counted_at_once():
     [
         ("* * * *", "five fields"),
         ("0 * * * * *", "five fields"),
-        ("@reboot", "five fields.*or is one of @yearly, .*, and not '@reboot'"),
+        ("@reboot", "five fields.*or is one of @yearly, .*, not '@reboot'"),
         ("61 * * * *", "bad minute"),
         ("0 0 30 2 *", "bad day-of-month"),
         ("0 0 * * 8", "bad day-of-week"),

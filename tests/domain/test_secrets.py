@@ -17,8 +17,8 @@ from fairlane.domain.secrets import (
     Secret,
     bare,
     changed,
+    has_redacted_secret,
     is_hidden_name,
-    left_out,
     restored,
     secret_values,
     veiled,
@@ -85,9 +85,9 @@ def test_only_what_was_a_secret_is_restored():
     before = {"password": "p", "name": "n", "list": [MARKED, "x"]}
     edited = {"password": REDACTED, "name": REDACTED, "list": [REDACTED, "y"], "token": REDACTED}
     assert restored(edited, before) == {**edited, "password": "p", "list": [MARKED, "y"]}
-    assert left_out({"token": REDACTED})
-    assert left_out([{MARK: REDACTED}])
-    assert not left_out({"name": REDACTED, "token": "t"})
+    assert has_redacted_secret({"token": REDACTED})
+    assert has_redacted_secret([{MARK: REDACTED}])
+    assert not has_redacted_secret({"name": REDACTED, "token": "t"})
 
 
 ACCOUNTS = [{"user": "alice", "password": "AAAA"}, {"user": "bob", "password": "BBBB"}]

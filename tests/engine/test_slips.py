@@ -96,8 +96,8 @@ def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
         ({"status": 5}, "A status is one of pending, queued,"),
         ({"job_type": 5}, "job_type must be text, not 5."),
         ({"text": 5}, "text must be text, not 5."),
-        ({"created_after": "2026"}, "created_after must be a datetime with a time zone, such as datetime("),
-        ({"created_before": 5}, "created_before must be a datetime with a time zone, such as datetime("),
+        ({"created_after": "2026"}, "created_after must be a datetime with a time zone, for example datetime("),
+        ({"created_before": 5}, "created_before must be a datetime with a time zone, for example datetime("),
         ({"job_type": job_type_named("mail.send")}, "job_type must be text, not <JobType 'mail.send'>."),
     ],
 )
@@ -168,7 +168,7 @@ async def test_a_batch_that_holds_something_else_is_told_alike_by_the_async_verb
         ({"labels": "x"}, "labels must be a mapping, such as {'sample': '42'}, not 'x'."),
         (
             {"run_at": "2026-11-01"},
-            "run_at must be a datetime with a time zone, such as datetime(…, tzinfo=UTC), not '2026-11-01'.",
+            "run_at must be a datetime with a time zone, for example datetime(…, tzinfo=UTC), not '2026-11-01'.",
         ),
     ],
 )

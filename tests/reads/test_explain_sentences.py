@@ -190,7 +190,7 @@ def test_r20_one_parent_is_named_in_the_singular() -> None:
 
     assert sentence(facts, ReasonCode.WAITS_FOR_PARENTS) == (
         "It waits for its parent mail.send 00000000-0000-0000-0000-000000000007 (running). "
-        "Look at a parent to see what that waits for."
+        "Look at a parent to see what the parent waits for."
     )
 
 
@@ -207,7 +207,7 @@ def test_r20_a_worker_that_has_the_key_is_enough() -> None:
 
     assert sentence(replace(READY, workers=(lacking, leaving)), ReasonCode.NO_WORKER_WITH_KEY) == (
         "No worker that could run it has the master key to the data of organization acme. "
-        "Whoever runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
+        "The team that runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
         "and can check there whether it opens the data."
     )
     assert sentence(replace(READY, workers=(lacking, WORKER)), ReasonCode.NOTHING_BLOCKS)
@@ -296,7 +296,7 @@ def test_r20_a_handler_that_goes_on_after_its_timeout_is_explained() -> None:
     assert in_time.endswith("it has reported no progress.")
     assert late.endswith(
         "Its timeout of 10 s is over; its worker stops it, "
-        "but a handler in a thread can't be killed: one that does not listen may go on."
+        "but a handler in a thread can't be killed: a handler that does not check for it may go on."
     )
 
 

@@ -14,8 +14,8 @@ from fairlane.domain.statuses import KeyState, OrganizationStatus, Role
 class Organization:
     """A tenant. `weight` is its share beside others'; None means unlimited for its limits.
 
-    `retention` is how long its ended jobs are kept, in seconds; None = as their job type says. `created_at` None: the
-    application's own directory keeps it, and Fairlane nothing of its own.
+    `retention` is how long its ended jobs are kept, in seconds; None = as their job type says. `created_at` is None if
+    the application's own directory keeps the organization.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """An organization, as one of its members finds it."""
+    """An organization as one of its members sees it."""
 
     id: str
     name: str
@@ -52,10 +52,10 @@ class Mine:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationKey:
-    """One version of an organization's encryption key, never the key itself.
+    """A version of an organization's encryption key, without the key itself.
 
-    `master_key` is the name of the master key that it is wrapped under, None once it is destroyed; `usable`: whether
-    this process has that.
+    `master_key` is the name of the master key that wraps it, None once it is destroyed; `usable`: whether this process
+    has that master key.
     """
 
     organization: str
@@ -69,7 +69,7 @@ class OrganizationKey:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with a login of their own, or an operator. `rights`: an operator's beyond the usual."""
+    """A person with a login of their own, or an operator. `rights`: those that an operator has beyond the usual."""
 
     id: str
     has_password: bool
@@ -81,7 +81,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An API token, without its secret. `organization` None: an operator's. `scopes` None: all that its user may."""
+    """An API token without its secret. `organization` None: an operator's. `scopes` None: all rights of its user."""
 
     id: UUID
     organization: str | None
@@ -97,7 +97,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to what. `organization` None: it concerns all of them. `origin`: from which face and address."""
+    """An entry of the audit: who did what to what.
+
+    `organization` None: the entry concerns all organizations. `origin`: the face and address that the change came from.
+    """
 
     id: UUID
     organization: str | None

@@ -1,4 +1,4 @@
-"""Check what callers give to verbs of every subject: durations, limits, names, moments, values that they leave out."""
+"""Check the arguments that all verbs share: durations, limits, names, moments, and values that are not given."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ class Inherit(Enum):
     INHERIT = "inherit"
 
 
-# Absent = inherit from the type, the organization, the default. None would mean unlimited.
+# Not given: inherit from the type, the organization or the default. None would mean unlimited.
 INHERIT: Final = Inherit.INHERIT
 Inheriting = Literal[Inherit.INHERIT]
 
@@ -33,7 +33,7 @@ def seconds(name: str, value: object) -> float:
     """Return a duration in seconds.
 
     Raises:
-        ConfigurationError: it is negative or no number.
+        ConfigurationError: it is negative, or is not a number.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= sys.float_info.max:
@@ -44,7 +44,7 @@ def seconds(name: str, value: object) -> float:
 def _shown(value: object) -> str:
     try:
         return f"{value!r:.80}"
-    except ValueError:  # Python writes no such number
+    except ValueError:  # Python refuses to write so long a number
         return "a number of thousands of digits"
 
 
@@ -52,7 +52,7 @@ def count(name: str, value: object) -> int | None:
     """Return a limit: None = unlimited, 0 = none allowed.
 
     Raises:
-        ConfigurationError: it is negative or no whole number.
+        ConfigurationError: it is negative, or is not a whole number.
     """
     if value is None:
         return None
@@ -60,7 +60,7 @@ def count(name: str, value: object) -> int | None:
         raise ConfigurationError(
             f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {_shown(value)}."
         )
-    return int(value)  # no subclass of it, such as an IntEnum, which databases don't take
+    return int(value)  # databases do not take a subclass, for example an IntEnum
 
 
 def page_size(limit: object) -> int:
@@ -91,7 +91,7 @@ def queue_name(value: object) -> str:
     """Return the name of a queue.
 
     Raises:
-        ConfigurationError: it is no such `text`, or is `.` or `..`, which no address of the REST API reaches.
+        ConfigurationError: it is not a valid `text`, or is `.` or `..`, which no URL of the REST API can hold.
     """
     found = text("queue", value)
     if not PATH_NAMES.fits(found):
@@ -102,10 +102,10 @@ def queue_name(value: object) -> str:
 
 
 def choice(kind: type[E], name: str, value: object) -> E:
-    """Return one of an enumeration's values.
+    """Return the member of an enumeration that has this value.
 
     Raises:
-        ConfigurationError: it is none of them.
+        ConfigurationError: there is none.
     """
     if isinstance(value, kind):
         return value
@@ -116,14 +116,14 @@ def choice(kind: type[E], name: str, value: object) -> E:
 
 
 def moment_of(name: str, given: object) -> datetime:
-    """Return a moment that somebody gave, in UTC.
+    """Return a moment that the caller gave, in UTC.
 
     Raises:
-        ConfigurationError: it is no datetime, has no time zone, or is too far away to be stored.
+        ConfigurationError: it is not a datetime, has no time zone, or is too far away to be stored.
     """
     if not isinstance(given, datetime) or given.utcoffset() is None:
         raise ConfigurationError(
-            f"{name} must be a datetime with a time zone, such as datetime(…, tzinfo=UTC), not {given!r:.80}."
+            f"{name} must be a datetime with a time zone, for example datetime(…, tzinfo=UTC), not {given!r:.80}."
         )
     if not _FIRST_MOMENT <= given < _END_OF_MOMENTS:
         raise ConfigurationError(

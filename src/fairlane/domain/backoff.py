@@ -1,4 +1,4 @@
-"""How long a failed job waits before its next attempt."""
+"""The wait of a failed job before its next attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,5 +31,5 @@ class Backoff:
 
     @classmethod
     def of(cls, delays: Sequence[float]) -> "Backoff":
-        """Make one of an explicit list of waits, in seconds."""
+        """Make a backoff of an explicit list of waits, in seconds."""
         return cls(delays=tuple(delays))

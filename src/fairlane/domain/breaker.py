@@ -1,9 +1,9 @@
-"""The circuit breaker of a job type in an organization (R16): what fails and fails is left alone for a while.
+"""The circuit breaker of a job type in an organization (R16): after too many failures, no job starts for a while.
 
-It is closed while enough succeeds. It opens at a failure, if half of at least ten attempts within half an hour have
-failed: for a quarter of an hour nothing of the pair starts, then one job does, on trial. If that completes, the
-breaker closes and counts afresh; if it fails, the pair rests again; if it ends in any other way, which says nothing,
-another job is tried.
+The breaker is closed while enough attempts succeed. It opens at a failure, if half of at least ten attempts within half
+an hour have failed. For a quarter of an hour no job of the pair starts; then one job starts, on trial. If the trial
+completes, the breaker closes and counts afresh. If the trial fails, the breaker stays open for as long again. If the
+trial ends in any other way, which proves nothing, another job is tried.
 """
 
 import shlex
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from fairlane.domain.statuses import PASSING, JobStatus
 
-FEWEST_ATTEMPTS: Final = 10  # of fewer nothing is concluded
+FEWEST_ATTEMPTS: Final = 10  # fewer prove nothing
 FAILED_SHARE: Final = 0.5
 WINDOW: Final = timedelta(minutes=30)
 REST: Final = timedelta(minutes=15)
@@ -28,12 +28,12 @@ class Pair(NamedTuple):
 
     @property
     def close_command(self) -> str:
-        """Return what an operator types to close its breaker."""
+        """Return the command that closes its breaker."""
         return f"fairlane types close-breaker {shlex.quote(self.job_type)} -o {shlex.quote(self.organization)}"
 
 
 class Outcomes(NamedTuple):
-    """How many attempts completed, how many failed or timed out, and how many seconds all of them took."""
+    """Counts of attempts that completed, and that failed or timed out; and the seconds that all of them took."""
 
     completions: int = 0
     failures: int = 0
@@ -52,13 +52,13 @@ class Outcomes(NamedTuple):
 
     @property
     def open_a_breaker(self) -> bool:
-        """Return True if so much has failed that nothing more should start for a while."""
+        """Return True if so many attempts have failed that no more should start for a while."""
         return self.attempts >= FEWEST_ATTEMPTS and self.failures >= FAILED_SHARE * self.attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The attempt that decides."""
+    """The attempt that decides whether the breaker closes."""
 
     job_id: UUID
     attempt: int
@@ -69,7 +69,7 @@ class Trial:
 class Breaker:
     """A breaker that was opened at `opened_at` and lets nothing start before `until`; then one job, its `trial`.
 
-    Once `closed_at` is set it holds back nothing; it is kept since only outcomes after that moment count.
+    Once `closed_at` is set the breaker holds back nothing. It is kept because only outcomes after that moment count.
     """
 
     organization: str
@@ -81,7 +81,7 @@ class Breaker:
 
     @property
     def pair(self) -> Pair:
-        """Return what it is about."""
+        """Return the pair whose jobs it holds back."""
         return Pair(self.organization, self.job_type)
 
     def lets_try(self, now: datetime) -> bool:
@@ -89,18 +89,18 @@ class Breaker:
         return self.closed_at is None and self.trial is None and self.until <= now
 
     def after_trial(self, ended: JobStatus | None, now: datetime) -> "Breaker":
-        """Return what follows from the end of its trial.
+        """Return the breaker after the end of its trial.
 
         Args:
-            ended: the status that the attempt came to; None if it says nothing: the job was deleted, or the handler
-                takes no such parameters.
+            ended: the status that the attempt reached; None if the trial proves nothing: the job was deleted, or the
+                handler does not take its parameters.
         """
         if ended is JobStatus.COMPLETED:
             return self.closed(now)
         return replace(self, trial=None, until=now + REST if ended in PASSING else self.until)
 
     def closed(self, now: datetime) -> "Breaker":
-        """Return the same once it holds back nothing more."""
+        """Return the breaker as closed at `now`."""
         return replace(self, trial=None, closed_at=now)
 
 
@@ -110,12 +110,12 @@ def opened(pair: Pair, now: datetime) -> Breaker:
 
 
 def counted_from(now: datetime, breaker: Breaker | None) -> datetime:
-    """Return from which minute on outcomes count at `now`.
+    """Return the first minute whose outcomes count at `now`.
 
-    They are kept by the minute in which they were written.
+    Outcomes are kept by the minute in which they were written.
 
     Args:
-        breaker: the pair's last one. The minute in which it closed still has what opened it.
+        breaker: the pair's last one. The minute in which it closed still holds the outcomes that opened it.
     """
     begin = minute_of(now - WINDOW)
     if breaker is None or breaker.closed_at is None:
@@ -124,5 +124,5 @@ def counted_from(now: datetime, breaker: Breaker | None) -> datetime:
 
 
 def minute_of(moment: datetime) -> datetime:
-    """Return the beginning of its minute."""
+    """Return the beginning of the moment's minute."""
     return moment.replace(second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Bulk actions: what is done with all jobs that fit filters, and how far it has come."""
+"""Bulk actions: one verb on all jobs that match filters, and its progress."""
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fairlane.domain.statuses import LIVE, JobStatus
 
 
 class BulkVerb(StrEnum):
-    """What to do with many jobs."""
+    """The verb of a bulk action."""
 
     CANCEL = "cancel"
     RETRY = "retry"
@@ -22,20 +22,20 @@ class BulkVerb(StrEnum):
 
 
 class BulkState(StrEnum):
-    """What is with a bulk action."""
+    """The state of a bulk action."""
 
     WORKING = "working"
     DONE = "done"
     STOPPED = "stopped"
 
 
-# Which jobs each of them can be done with.
+# The statuses of the jobs that each verb takes.
 FITTING: Final = {
     BulkVerb.CANCEL: LIVE,
     BulkVerb.RETRY: frozenset({JobStatus.DEAD_LETTER}),
     BulkVerb.DELETE: frozenset({JobStatus.DEAD_LETTER}),
 }
-# What whoever begins one needs.
+# The right that beginning a bulk action needs.
 NEEDED: Final = {
     BulkVerb.CANCEL: Right.JOBS_CHANGE,
     BulkVerb.RETRY: Right.JOBS_CHANGE,
@@ -57,15 +57,15 @@ class BulkAction:
     """A bulk action that was begun.
 
     Attributes:
-        user: who began it, and as whom it acts; None = the system.
-        filters: which jobs, as `Reads.list` has them; of these, those that were there when it began.
-        per_second: how many retried dead letters become ready each second; None: all at once.
-        changed: how many jobs, so far.
-        passed_over: how many were gone, had changed, were decided about meanwhile, or follow a parent.
-        refused: how many were refused; `refusals` says of the first of them why.
-        is_waiting: no worker has gone on with it for a while.
-        ended_at: None: it goes on.
-        stopped_by: who ended it before its end; None: nobody. `problem`: why, where that was Fairlane.
+        user: the user who began it, and as whom it acts; None = the system.
+        filters: the filters of `Reads.list`. The action takes matching jobs that were there when it began.
+        per_second: the number of retried dead letters that become ready each second; None: all at once.
+        changed: the number of jobs that were changed so far.
+        passed_over: the number of jobs that were gone, had changed, were decided about meanwhile, or follow a parent.
+        refused: the number of jobs that were refused; `refusals` has the reasons of the first of them.
+        is_waiting: no worker has worked at it for a while.
+        ended_at: the moment of its end; None while it goes on.
+        stopped_by: the user who stopped it before its end; None: nobody. `problem`: the reason, if Fairlane stopped it.
     """
 
     id: UUID
@@ -86,7 +86,7 @@ class BulkAction:
 
     @property
     def state(self) -> BulkState:
-        """Say whether it goes on, has come to its end, or was stopped before."""
+        """Return the state: it goes on, has come to its end, or was stopped before."""
         if self.ended_at is None:
             return BulkState.WORKING
         return BulkState.STOPPED if self.stopped_by is not None else BulkState.DONE
@@ -112,7 +112,7 @@ def fitting(verb: BulkVerb | str, filters: Mapping[str, Any]) -> frozenset[JobSt
     """
     able = FITTING[verb_of(verb)]
     for name, given in filters.items():
-        # What a program has not set must not make of some jobs all of them.
+        # A filter that a program forgot to set must not select all jobs.
         if given is None or (isinstance(given, Sized) and not (given.strip() if isinstance(given, str) else given)):
             raise empty_filter(name)
     asked = statuses_of(filters.get("status"))

@@ -1,13 +1,14 @@
-"""One text for each value, and the deduplication hash that is made of it (R2, R3).
+"""The canonical text of a value, and the deduplication hash of that text (R2, R3).
 
-The text is the same in every process, whatever the order of keys and whatever PYTHONHASHSEED. What is one value:
+The text is the same in every process, whatever the order of keys and whatever PYTHONHASHSEED. These values are equal:
 
-- Numbers count by value: 1, 1.0 and (for zero) -0.0 and 0 are one, because JSON has one kind of number and a browser
-  writes 1.0 as 1. `True` is no number. A `Decimal` counts by value too (1.0 is 1.00), but is apart from numbers.
-- An aware datetime is its instant, whatever its offset; a naive one is apart from all aware ones. Times of day
-  likewise, by Python's own equality.
-- An Enum member is its value, since a process without the class sees only that. A tuple is a list.
-- Text is what it is: nothing is normalised, so "é" as one character and as two are different values.
+- Numbers of the same value: 1 and 1.0 are equal, and so are -0.0 and 0, because JSON has one kind of number and a
+  browser writes 1.0 as 1. `True` is not a number. A `Decimal` counts by value too (1.0 is 1.00), but never equals a
+  number.
+- Aware datetimes of the same instant, whatever their offset. A naive datetime equals no aware one. Times of day follow
+  Python's own equality in the same way.
+- An Enum member and its value, since a process without the class sees only the value. A tuple and a list.
+- Text is not normalised: "é" as one character and as two are different values.
 
 tests/domain/golden_hashes.json holds examples with their hashes; a change that breaks one of them makes running
 systems accept duplicates.
@@ -30,17 +31,17 @@ from fairlane.domain.secrets import Secret
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Where a value is, for messages: text, or the form of a step, from where it is taken, and what is put in. Nobody writes
-# it out before there is an error: that would cost more than all the rest.
+# The place of a value, for messages: a text; or a format, the place that it starts from, and the value to put in. It is
+# formatted only when there is an error: always to format it would cost more than all the rest.
 Place: TypeAlias = "str | tuple[str, Place, object]"
 MEMBER: Final = "{}.{}"
 ITEM: Final = "{}[{}]"
 OF_SET: Final = "{}{{}}"
 KEY: Final = "the key {}.{}"
 _HASHED: Final = "the deduplication key"
-# Up to here every Python writes decimal digits: the interpreter's limit can be set, but not below 640 digits.
+# Every Python writes so many decimal digits: the interpreter's limit can be set, but not below 640 digits.
 _DECIMAL_BITS: Final = 2048
-# What most parameters are, which the library writes as it is written here, in a third of the time.
+# The types of most parameters. The library writes them as this module does, in a third of the time.
 _TEXT: Final = frozenset({str})
 _AS_JSON: Final = frozenset({str, int, bool, type(None)})
 _ENCODER: Final = JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -53,31 +54,31 @@ class Unordered(tuple[object, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return what the set looks like, for messages."""
+        """Return the set as text, for messages."""
         return f"{{{', '.join(map(repr, self))}}}" if self else "set()"
 
 
 def digest(organization: str, job_type: str, canonical_parameters: str) -> str:
     """Return the deduplication hash of a submission by its parameters, as 64 hexadecimal digits.
 
-    `canonical_parameters` is what `canonical` made of them.
+    `canonical_parameters` is the text that `canonical` made of the parameters.
     """
     return _sha256("parameters", organization, job_type, canonical_parameters)
 
 
 def digest_of_key(organization: str, job_type: str, key: str) -> str:
-    """Return the deduplication hash of a submission by the caller's own `key`; no parameters have the same."""
+    """Return the deduplication hash of a submission by the caller's own `key`; no parameters have the same hash."""
     check_scalar(key, "dedup_key")
     return _sha256("key", organization, job_type, key)
 
 
 def canonical(value: object, place: Place = "parameters") -> str:
-    """Return the one text of `value`; equal texts mean equal values. Dataclasses and models are to be dicts already.
+    """Return the canonical text of `value`; equal texts mean equal values. Dataclasses and models must be dicts by now.
 
-    Raises InvalidParameters, naming what is wrong below `place`, for NaN and infinity, for text with NUL or lone
-    surrogates, for keys that are not text and for objects of other types.
+    Raises InvalidParameters, with the place below `place`, for NaN and infinity, for text with NUL or lone surrogates,
+    for keys that are not text and for objects of other types.
     """
-    # Most are of these two, so they go first.
+    # Most values have one of these two types, so they go first.
     if type(value) is str:
         return _text(value, place)
     if type(value) is int:
@@ -87,7 +88,7 @@ def canonical(value: object, place: Place = "parameters") -> str:
     if isinstance(value, dict):
         return _object(value, place)
     if isinstance(value, (set, frozenset, Unordered)):
-        # As texts: a list of them is sorted alike everywhere, and members that are equal here are one.
+        # As texts: they sort alike everywhere, and members that are equal here become one.
         return f"set[{','.join(sorted({canonical(member, (OF_SET, place, '')) for member in value}))}]"
     if isinstance(value, (list, tuple)):
         return f"[{','.join([canonical(item, (ITEM, place, index)) for index, item in enumerate(value)])}]"
@@ -96,7 +97,7 @@ def canonical(value: object, place: Place = "parameters") -> str:
 
 
 def check_scalar(value: object, place: Place) -> None:
-    """Raise InvalidParameters, naming `place`, if `value` is no scalar or one that a database or JSON can't hold."""
+    """Raise InvalidParameters, with the place, if `value` is no scalar, or a database or JSON can't hold it."""
     if isinstance(value, str):
         _check_text(value, place)
     elif isinstance(value, Secret):
@@ -120,7 +121,7 @@ def check_scalar(value: object, place: Place) -> None:
 
 
 def written(place: Place) -> str:
-    """Return a place in words, such as `parameters.items[3]`; keys are escaped and cut, as a key may be anything."""
+    """Return a place in words, for example `parameters.items[3]`. Keys are escaped and cut: a key may be any text."""
     if isinstance(place, str):
         return place
     form, origin, step = place
@@ -151,14 +152,14 @@ def _sha256(kind: str, organization: str, job_type: str, text: str) -> str:
 
 @lru_cache(1024)
 def _beginning(*parts: str) -> str:
-    # The canonical text of a list: each part is quoted, so no choice of names can move the border between two of them.
+    # The canonical text of a list: each part is quoted, so no choice of names can move the border between two parts.
     return "[" + ",".join([_text(part, _HASHED) for part in parts])
 
 
 def _object(value: dict[object, object], place: Place) -> str:
     if _TEXT.issuperset(map(type, value)) and _AS_JSON.issuperset(map(type, value.values())):
         text = _ENCODER.encode(value)
-        # Names sort as the texts of them do, and so short a text has in it no number that is written otherwise.
+        # Names sort like their texts, and so short a text holds no number that would be written in another way.
         if len(text) <= _SHORT and text.isprintable() and all(map(str.isidentifier, cast("dict[str, object]", value))):
             return text
     members = []
@@ -180,7 +181,7 @@ def _int(value: int) -> str:
 def _datetime(value: datetime) -> str:
     if value.utcoffset() is None:
         return f"datetime({value.replace(tzinfo=None).isoformat()})"
-    # A difference, not astimezone(): that one fails beside the years 1 and 9999.
+    # A difference, not astimezone(), which fails near the years 1 and 9999.
     return f"instant({(value - _EPOCH) // _MICROSECOND})"
 
 
@@ -193,7 +194,7 @@ def _time(value: time) -> str:
 
 
 def _decimal(value: Decimal) -> str:
-    # Not normalize(): that one rounds to the precision of the context.
+    # Not normalize(), which rounds to the precision of the context.
     sign, digits, exponent = value.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
     significant = text.rstrip("0")

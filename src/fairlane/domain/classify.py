@@ -1,28 +1,28 @@
-"""What an exception means for its job: try again or give up, and what is kept of it (R7, R8).
+"""Classify the exception of a handler: retry or give up, and what is kept of the exception (R7, R8).
 
-The first rule that knows the exception decides; if none does, what it was raised from (`raise … from …`) is asked.
+The first rule that knows the exception decides. If none does, the rules are applied to its cause (`raise … from …`).
 
 | rule | transient | permanent |
 |---|---|---|
 | it has a class that the job type lists, or `TransientError`, `PermanentError`: the nearest of them | if so listed | if so listed |
-| it says when to come again: `retry_after`, the header Retry-After | yes, also a 403 or 413 | |
+| it says when to retry: `retry_after`, the header Retry-After | yes, also a 403 or 413 | |
 | it carries an HTTP status | 408, 425, 429, 5xx, throttling by AWS (which is a 400) | every other 4xx |
 | it has a class that is known by name | network, timeout, resources that ran out | validation, permission, authentication, not found (an ORM's row after two retries) |
-| it carries an `errno` | ENOSPC, EMFILE, and whatever is not permanent | EACCES, ENOENT, EROFS, … |
+| it carries an `errno` | ENOSPC, EMFILE, and all that are not permanent | EACCES, ENOENT, EROFS, … |
 | nothing is known | yes | |
 
-`StorageUnavailable` and `InstallationError`, Fairlane's own, are a third thing, by the same rules: no failure of the
-handler, which runs again.
-In a group it decides where no other error is transient; one of a job type's own classes goes before it.
+`StorageUnavailable` and `InstallationError` are Fairlane's own. The same rules find them, but they are no failure of
+the handler: it runs again. In a group such an error decides if no other error is transient; a class that the job type
+lists goes before it.
 
-Not known, on purpose, are `ValueError`, `TypeError`, `KeyError`, `RuntimeError` and their like: the parameters were
-validated before the handler ran, so what is left may as well be half an answer, or a bug that the next release mends.
-Nor is `JSONDecodeError`, which is how a proxy's error page looks, nor an error of integrity: the other row may yet come
-or go. But `UnicodeError` is permanent, for the bytes are mostly the job's own. To retry in vain costs a few attempts,
-to give up in vain costs a person's time.
+`ValueError`, `TypeError`, `KeyError`, `RuntimeError` and the like are unknown on purpose. The parameters were validated
+before the handler ran, so the reason may be half an answer, or a bug that the next release mends. `JSONDecodeError` is
+unknown too: a proxy's error page causes it. So is an integrity error: the other row may still appear or go. But
+`UnicodeError` is permanent, for the bytes are mostly the job's own. A useless retry costs a few attempts; giving up too
+early costs a person's time.
 
-Classes are known by their names, so nothing is imported for them. A handler in another process is judged there, where
-its classes are (`engine/executors/child.py`).
+Classes are known by their names, so nothing is imported for them. The exception of a handler in another process is
+classified in that process, which has its classes (`engine/executors/child.py`).
 """  # noqa: E501 - a table
 
 import re
@@ -60,25 +60,26 @@ MESSAGE_LIMIT: Final = 2_000  # characters
 TRACEBACK_LIMIT: Final = 16_384  # bytes
 LONGEST_WAIT: Final = DAY  # no foreign server parks a job for longer
 
-# So much is searched for secrets, which takes 0.2 to 1 ms for a thousand characters: a little more than is kept, as
-# what stands in the place of one may be shorter.
+# The part that is searched for secrets, which takes 0.2 to 1 ms for a thousand characters. It is a little more than is
+# kept, as the mark in the place of a secret may be shorter.
 _RAW_MESSAGE_LIMIT: Final = 4_000  # characters
 _RAW_TRACEBACK_LIMIT: Final = 24_000  # characters
-# What has more is not brief.
+# An exception that has more is not brief.
 _FEW_EXCEPTIONS: Final = 10
 _FEW_WORDS: Final = 10
 _FEW_FRAMES: Final = 50
 _FEW_CHARACTERS: Final = 1_000
-# Of these the words are the arguments, and a file's name; others may have longer ones.
+# The message of these is made of the arguments and a file's name; other classes may make a longer one.
 _PLAIN_WORDS: Final = frozenset(one.__str__ for one in (BaseException, BaseExceptionGroup, KeyError, OSError))
 _PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
-# What a class may have beside plain values, and yet none of its code runs when it is looked at.
+# What a class may have beside plain values, without running code of its own when it is read.
 _HARMLESS: Final = frozenset(
     {"__init__", "__dict__", "__weakref__", "__static_attributes__", "__annotations__", "__annotate_func__"}
 )
 _PYTHON_CLASS: Final = 1 << 9  # of a class's flags: it was made when the program ran
-_LEFT_OUT: Final = "\n… left out …\n"
-# In the place of a secret value while `redact` reads the text: a word, so that what is around it keeps its shape.
+_OMITTED: Final = "\n… omitted …\n"
+# The mark in the place of a secret value while `redact` reads the text: a word, so that the text around it keeps its
+# shape.
 _HIDDEN: Final = "SecretParameter"
 _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
@@ -104,22 +105,22 @@ def classify(
     permanent: Collection[str] = (),
     secrets: tuple[str, ...] = (),
 ) -> ErrorReport:
-    """Return what is kept of an exception, and whether its job is tried again; raise nothing, whatever it does.
+    """Return a report of the exception; it also says whether the job is retried. Raise nothing, whatever `error` does.
 
-    A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first that
-    met Fairlane's storage, else of the first one; the traceback is the whole group's.
+    A group is permanent only if all its leaves are. The report describes the first transient leaf, else the first leaf
+    that met Fairlane's storage, else the first one; the traceback is the whole group's.
 
     Args:
-        error: what the handler raised.
+        error: the exception that the handler raised.
         transient: the names (`name_of`) of the job type's own classes to retry.
-        permanent: those of its classes to give up on. The nearest class decides; one in both is retried.
-        secrets: the values of the job's secret parameters (`secret_values`), which the report does not hold.
+        permanent: those of its classes to give up on. The nearest class decides; a class in both is retried.
+        secrets: the values of the job's secret parameters (`secret_values`), which are removed from the report.
 
     The report's type and fingerprint have at most 200 characters, its message 2,000, its traceback 16 KiB;
     `retry_after` is 0 to 86,400 seconds.
     """
     declared = {**_OURS, **dict.fromkeys(permanent, True), **dict.fromkeys(transient, False)}
-    # A part of the handler that wanted to snooze says nothing about the part that failed.
+    # A leaf that wanted to snooze says nothing about the leaf that failed.
     failures = [leaf for leaf in _leaves(error) if not isinstance(leaf, errors.Snooze)] or list(_leaves(error))
     judged = [(leaf, _judge(leaf, declared)) for leaf in failures]
     decisive, ruling = min(judged, key=lambda one: one[1].rank)
@@ -136,10 +137,10 @@ def classify(
 
 
 def is_brief(error: BaseException) -> bool:
-    """Return True if it takes a moment to `classify` the exception, as far as can be told without its own code."""
+    """Return True if `classify` is quick for the exception, as far as can be told without running its code."""
     try:
         return _is_brief(error)
-    except BaseException:  # noqa: BLE001 - of a class that answers for itself
+    except BaseException:  # noqa: BLE001 - raised by a class with code of its own
         return False
 
 
@@ -163,7 +164,7 @@ def _is_brief(error: BaseException) -> bool:
 
 
 def _answers_nothing(kind: type) -> bool:
-    """Return True if what is asked of an exception of this class is answered by Python's own code."""
+    """Return True if Python's own code answers all that is asked of an exception of this class."""
     return type(kind) is type and all(
         name in _HARMLESS or type(value) in _PLAIN
         for one in kind.__mro__
@@ -173,14 +174,14 @@ def _answers_nothing(kind: type) -> bool:
 
 
 def snooze_of(error: BaseException) -> errors.Snooze | None:
-    """Return the snooze that a handler asked for; of a group of nothing else the longest."""
+    """Return the snooze that a handler asked for; the longest of a group that has nothing else."""
     snoozes = [leaf for leaf in _leaves(error) if isinstance(leaf, errors.Snooze)]
     is_all = len(snoozes) == sum(1 for _ in _leaves(error))
     return max(snoozes, key=lambda one: one.seconds) if is_all else None
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions in a group and in the groups in it; of another exception itself."""
+    """Yield the exceptions of a group and of the groups in it; if it is not a group, the exception itself."""
     waiting = [error]
     while waiting:
         one = waiting.pop()
@@ -201,7 +202,7 @@ def _judge(error: BaseException, declared: Declared) -> Ruling:
 
 
 def _ruling(error: BaseException, declared: Declared) -> Ruling | None:
-    """Return what the rules say of this exception alone; None if nothing is known."""
+    """Return the ruling for this exception alone; None if no rule knows it."""
     lineage = [name_of(kind) for kind in type(error).__mro__]
     wait = _retry_after(error)
     for name in lineage:
@@ -218,7 +219,7 @@ def _ruling(error: BaseException, declared: Declared) -> Ruling | None:
 
 
 def _by_status(error: BaseException) -> bool | None:
-    """Return whether the HTTP status that the exception carries, if it is one of an error, is permanent."""
+    """Return True if the exception carries a permanent HTTP status, False if a transient one, None if neither."""
     code = _read(_read(_read(error, "response"), "Error"), "Code")
     if isinstance(code, str) and code in AWS_TRANSIENT:
         return False
@@ -237,9 +238,9 @@ def _retry_after(error: BaseException) -> float | None:
     for source in _http_sources(error):
         for name in HEADERS_NAMES:
             headers = _read(source, name)
-            # A date to wait for is compared with the clock of the server that named it, if it says what that shows.
+            # A date to wait for is compared with the clock of the server that named it, if the answer has its time.
             now = now or _date(_read(headers, "Date")) or _date(_read(headers, "date"))
-            for header in ("Retry-After", "retry-after"):  # a plain dict minds the case
+            for header in ("Retry-After", "retry-after"):  # a plain dict is case-sensitive
                 wait = _seconds(_read(headers, header), now) if wait is None else wait
     return wait
 
@@ -280,12 +281,12 @@ def _http_sources(error: BaseException) -> tuple[object, ...]:
 
 
 def _read(source: object, name: str) -> object:
-    """Return an item of a mapping or an attribute; None if there is none or it can't be read."""
+    """Return the item or the attribute of this name; None if there is none or it can't be read."""
     try:
-        get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
+        get = getattr(source, "get", None)  # all headers have it, but not all are a Mapping
         item = get(name) if callable(get) else None
         return getattr(source, name, None) if item is None else item
-    except BaseException:  # noqa: BLE001 - it is foreign code, and there is a failure to report
+    except BaseException:  # noqa: BLE001 - this is foreign code, and there is a failure to report
         return None
 
 
@@ -293,12 +294,12 @@ def _error_type(error: BaseException) -> str:
     is_ours = isinstance(error, errors.FairlaneError)
     name = (
         type(error).__qualname__ if is_ours else name_of(type(error)).removeprefix("builtins.")
-    )  # ours need no address
-    return _cut(printable(name), TYPE_LIMIT)  # a class can be called anything
+    )  # classes of Fairlane need no module
+    return _cut(printable(name), TYPE_LIMIT)  # a class can have any name
 
 
 def without_words(error: BaseException) -> Exception:
-    """Return what Fairlane's own log may hold of a handler's error: its class, and where it was raised."""
+    """Return the part of a handler's error that Fairlane's own log may hold: its class, and where it was raised."""
     kind: type[Exception] = type(_error_type(error), (Exception,), {"__module__": "builtins"})
     return kind().with_traceback(error.__traceback__)
 
@@ -306,7 +307,7 @@ def without_words(error: BaseException) -> Exception:
 def _message(error: BaseException, secrets: tuple[str, ...]) -> str:
     try:
         text = str(error)
-    except BaseException as broken:  # noqa: BLE001 - that the handler failed is worth more than the words for it
+    except BaseException as broken:  # noqa: BLE001 - a failure without its message is still worth a report
         text = f"(no message: its __str__ raised {type(broken).__name__})"
     return _cut(_redacted(without(text, secrets, stop=_RAW_MESSAGE_LIMIT, by=_HIDDEN)), MESSAGE_LIMIT)
 
@@ -322,19 +323,19 @@ def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
     else:
         head = without(text, secrets, stop=_RAW_TRACEBACK_LIMIT // 4, by=_HIDDEN)
         tail = without(text, secrets, len(text) - _RAW_TRACEBACK_LIMIT * 3 // 4, by=_HIDDEN)
-        text = head + _LEFT_OUT + tail
+        text = head + _OMITTED + tail
     return _cut_middle(_redacted(text), TRACEBACK_LIMIT)
 
 
 def _redacted(text: str) -> str:
-    """Return a text without secret values as it is kept: without other secrets, and storable."""
+    """Return a text without secret values in the form that is kept: without other secrets, and storable."""
     return redact(_storable(text)).replace(_HIDDEN, REDACTED)
 
 
 def _fingerprint(error: BaseException) -> str:
     """Return the key by which errors count as the same: their type and where the application raised them.
 
-    The line's number is not in it, so that an edit above does not make a new error of an old one.
+    The number of the line is not part of the key, so that an edit above does not make a new error of an old one.
     """
     error_type = _error_type(error)
     digest = sha256(_storable(f"{error_type} {_place(error)}").encode()).hexdigest()[:16]
@@ -358,7 +359,7 @@ def _is_application(file: str) -> bool:
 
 
 def _storable(text: str) -> str:
-    """Return the text without what PostgreSQL's text or UTF-8 can't hold."""
+    """Return the text without characters that PostgreSQL's text or UTF-8 can't hold."""
     return _NOT_STORABLE.sub("\ufffd", text)
 
 
@@ -367,19 +368,19 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _cut_middle(text: str, limit: int) -> str:
-    """Return at most `limit` bytes: the head says where it began, the longer tail what happened."""
+    """Return at most `limit` bytes of the text: its head says where it began, its longer end what happened."""
     data = text.encode()
     if len(data) <= limit:
         return text
-    room = limit - len(_LEFT_OUT.encode())
+    room = limit - len(_OMITTED.encode())
     head, tail = data[: room // 4], data[-(room - room // 4) :]
-    return head.decode(errors="ignore") + _LEFT_OUT + tail.decode(errors="ignore")
+    return head.decode(errors="ignore") + _OMITTED + tail.decode(errors="ignore")
 
 
 def _raw_traceback(error: BaseException) -> str:
-    """Return the traceback from the application's own code on, without the frames by which Fairlane came to it.
+    """Return the traceback from the application's own code on, without the frames of Fairlane that lead to it.
 
-    Where it never came to one, as with a result that can't be stored, the error's own words say all that helps.
+    If no code of the application is in it, as with a result that can't be stored, the error's message says enough.
     """
     trace = error.__traceback__
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(_FAIRLANE):

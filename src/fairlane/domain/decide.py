@@ -1,4 +1,4 @@
-"""What becomes of a job: after an attempt, however it ended, and after its parents have ended (R9).
+"""The decision what becomes of a job after an attempt has ended, and after its parents have ended (R9).
 
 The store only applies it.
 """
@@ -32,11 +32,11 @@ from fairlane.domain.texts import time_of
 from fairlane.domain.timing import LEAP_YEAR
 from fairlane.domain.transitions import Transition
 
-LONGEST_WAIT = LEAP_YEAR  # what is beyond would not fit a date some day
-# An outage is mostly over when the end is written, as that takes the database. What goes on is another one's, such as
-# that of a second Fairlane, or of the artifact storage: then the job waits longer and longer.
+LONGEST_WAIT = LEAP_YEAR  # a longer wait would not fit a date some day
+# An outage is mostly over when the outcome is written, as that takes the database. A longer outage is that of another
+# storage, for example of a second Fairlane or of the artifacts: then the job waits longer and longer.
 STORAGE_BACKOFF = Backoff(base=1.0, cap=300.0)
-# In a row; the waits between them add up to a day. What lasts longer is no outage: it fails the attempt like any error.
+# In a row; the waits between them add up to a day. A longer trouble is no outage: it fails the attempt like any error.
 MOST_DEFERRALS = 296
 
 UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit with connection="
@@ -44,7 +44,7 @@ UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit
 
 @dataclass(frozen=True, slots=True)
 class AttemptState:
-    """What the decision needs to know of a running job, read under its lock."""
+    """The state of a running job that the decision needs, read under the job's lock."""
 
     attempt: int
     retry_count: int
@@ -60,8 +60,8 @@ class AttemptState:
 def decide(job: AttemptState, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
     """Return the transition that `outcome` leads to.
 
-    A cancel request wins over every end but a normal return: whoever asked for the cancel must not see another attempt.
-    Nor is there another one for an organization that was deleted, which the check at its start would refuse.
+    A cancel request wins over every outcome but a normal return: the user who asked for it must not see another
+    attempt. An organization that was deleted gets no other attempt either: the check at its start would refuse it.
     """
     transition = _decide(job, outcome, now, random, backoff)
     if job.organization_is_gone and transition.target is JobStatus.QUEUED:
@@ -103,7 +103,7 @@ def _put_back(
         case Released(reason, seconds):
             return transitions.requeue(reason, job.rescue_count, _after(now, seconds))
         case Stopped(how):
-            # Stopped without a request: the request went with a retry by a person, so the job just goes on.
+            # Stopped without a request: a person's retry removed the request, so the job just goes on.
             return transitions.requeue(f"{how} without a cancel request", job.rescue_count, None)
 
 
@@ -127,16 +127,16 @@ def _retry_or_give_up(
         return transitions.give_up(status, error, failed, spent, now)
     wait = backoff.seconds(failed.number, random)
     if error.retry_after is not None:
-        # Later than asked, so that jobs that were refused together don't come back together.
+        # Later than asked, so that jobs that were refused together do not run again together.
         wait = error.retry_after * random.uniform(1, 1 + JITTER)
     why = UNCOMMITTED if error.retries else ""
     return transitions.retry(status, error, failed, _later(now, wait), why)
 
 
 def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
-    """Return what becomes of a job whose worker was lost: `domain.poison` has judged it beside its neighbours.
+    """Return the transition of a job whose worker was lost, by the decision of `domain.poison`.
 
-    The first two rescues always queue it again.
+    The first two rescues always queue the job again.
     """
     rescues = job.rescue_count + 1
     decision = lost.decision
@@ -157,7 +157,7 @@ def _rescue(job: AttemptState, lost: Lost, now: datetime) -> Transition:
 
 
 def _canceled_too_late(job: AttemptState) -> str:
-    """Return what the log says of a request that changed nothing. Whether the handler heard of it is not known."""
+    """Return the log's text for a cancel request that changed nothing. The handler may have seen it or not."""
     if job.cancel_requested_at is None:
         return ""
     at = time_of(job.cancel_requested_at)
@@ -184,7 +184,7 @@ def _why(job: AttemptState) -> str:
 
 
 class ParentJob(NamedTuple):
-    """A parent, as it stands."""
+    """The state of a parent."""
 
     id: UUID
     job_type: str
@@ -192,7 +192,7 @@ class ParentJob(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What becomes of the child; `culprit`: the parent among these that ended without completing."""
+    """The decision about a child; `culprit`: the parent that ended without completing."""
 
     transition: Transition
     culprit: ParentJob | None
@@ -201,11 +201,11 @@ class Fate(NamedTuple):
 def fate(
     policy: ParentPolicy, ended: Sequence[ParentJob], *, unmet: int, run_at: datetime, now: datetime
 ) -> Fate | None:
-    """Return what becomes of a pending child; None: it waits on, for others or for its time.
+    """Return the decision about a pending child; None: it goes on waiting, for other parents or for its time.
 
     Args:
-        ended: parents that have just ended.
-        unmet: how many had not ended before them, themselves included.
+        ended: the parents that have just ended.
+        unmet: the number of parents that had not ended before, these included.
     """
     culprit = next((parent for parent in ended if parent.status in ENDED_BADLY), None)
     if culprit is not None and policy is not ParentPolicy.RUN_ANYWAY:

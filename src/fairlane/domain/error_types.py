@@ -1,6 +1,6 @@
-"""List what the classifier knows by name: errors of Python and of well-known libraries, HTTP statuses, AWS codes.
+"""Tables of all that the classifier knows by name: errors of Python and of libraries, HTTP statuses, AWS codes.
 
-Names and not classes, so that nothing is imported for them.
+The tables hold names and not classes, so nothing is imported for them.
 """
 
 import errno
@@ -21,10 +21,10 @@ def _names(names: str, *kinds: type) -> frozenset[str]:
 
 
 class Ruling(NamedTuple):
-    """Say what an error means for its job. `retry_after`: seconds, as the other side asked.
+    """The consequence of an error for its job. `retry_after`: the seconds that the other side asked for.
 
-    `is_storage`: Fairlane's own storage did not serve it, so the handler did not fail.
-    `retries`: how many retries a permanent error still gets.
+    `is_storage`: Fairlane's own storage did not serve the handler, so the handler did not fail.
+    `retries`: the number of retries that a permanent error still gets.
     """
 
     permanent: bool
@@ -34,7 +34,7 @@ class Ruling(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Rank it among the errors of a group: the first one with the lowest rank decides."""
+        """Return the rank among the errors of a group: the first error with the lowest rank decides."""
         return 2 if self.permanent else 1 if self.is_storage else 0
 
 
@@ -98,7 +98,7 @@ _PERMANENT: Final = _names(
     *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
     *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
 )
-# A job that was submitted without `connection=` may run before its submitter commits the row that it is about.
+# A job that was submitted without `connection=` may run before its submitter commits the row that the job needs.
 _NOT_FOUND_IN_HOST: Final = _names(
     """
     django.core.exceptions.ObjectDoesNotExist frappe.exceptions.DoesNotExistError sqlalchemy.exc.NoResultFound
@@ -108,7 +108,7 @@ KNOWN_TYPES: Final[Mapping[str, Ruling]] = {
     **dict.fromkeys(_TRANSIENT, Ruling(permanent=False)),
     **dict.fromkeys(_PERMANENT, Ruling(permanent=True)),
     **dict.fromkeys(_NOT_FOUND_IN_HOST, Ruling(permanent=True, retries=2)),
-    # An operator mends an installation: until then each job waits, as in an outage.
+    # An operator repairs the installation: until then each job waits, as in an outage.
     **dict.fromkeys(
         map(name_of, (errors.StorageUnavailable, errors.InstallationError)), Ruling(permanent=False, is_storage=True)
     ),
@@ -119,10 +119,10 @@ PERMANENT_ERRNOS: Final = frozenset(
 )
 
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
-# As requests, httpx and openai, botocore, aiohttp and kubernetes, urllib and google.api_core call it.
+# The names that requests, httpx and openai, botocore, aiohttp and kubernetes, urllib and google.api_core use.
 STATUS_NAMES: Final = ("status_code", "HTTPStatusCode", "status", "code")
 HEADERS_NAMES: Final = ("headers", "HTTPHeaders")
-# What botocore itself retries; most of it comes as a 400.
+# The codes that botocore itself retries; most of them come with status 400.
 AWS_TRANSIENT: Final = _names(
     """
     BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete

@@ -18,16 +18,16 @@ _E = TypeVar("_E", bound=FairlaneError)
 
 
 def remedied(error: _E, call: str) -> _E:
-    """Add to the error the call that mends what it says.
+    """Add to the error a note with the call that mends it.
 
-    It is a note: tracebacks show it, and the error's sentence is for all.
+    Tracebacks show the note; the error's own sentence is for all faces.
     """
     error.add_note(call)
     return error
 
 
 def calls_of(error: BaseException) -> tuple[str, ...]:
-    """Return the calls that mend what an error says, as `remedied` notes them."""
+    """Return the calls that mend an error, as `remedied` noted them."""
     return tuple(getattr(error, "__notes__", ()))
 
 
@@ -36,30 +36,30 @@ class ConfigurationError(FairlaneError):
 
 
 class InstallationError(ConfigurationError):
-    """The database, a login or a master key of this process is wrong: nothing that who calls could send otherwise."""
+    """The database, a login or a master key of this process is wrong; the caller can change nothing about it."""
 
 
 class KeptByHost(ConfigurationError):
-    """The application's own directory keeps this; it can neither be listed nor changed here."""
+    """The application's own directory keeps this; Fairlane can neither list nor change it."""
 
 
 class StorageUnavailable(FairlaneError):
-    """The database or artifact storage did not answer or refused; nothing was changed, trying again later is safe.
+    """The database or artifact storage did not answer or refused; nothing was changed, and a later retry is safe.
 
-    Only `CommitUnanswered` is different: there something may have been changed.
+    Only `CommitUnanswered` is different: something may have been changed.
     """
 
 
 class StatementTooSlow(StorageUnavailable):
-    """The database was stopped, as it took too long; nothing was changed. Ask for less: filters, less time, fewer."""
+    """The statement took too long and was stopped; nothing was changed. Add filters, or shorten the time."""
 
 
 class CommitUnanswered(StorageUnavailable):
-    """The connection broke while a change was being committed: it was made or it was not; look before trying again."""
+    """The connection broke during a commit: the change was made or it was not; look before you try again."""
 
 
 class IdentityProviderUnavailable(StorageUnavailable):
-    """The identity provider did not answer, so nobody can say whether a JWT is good; trying again later is safe."""
+    """The identity provider did not answer, so no JWT can be checked; a later retry is safe."""
 
 
 class JobNotFound(FairlaneError):
@@ -71,7 +71,7 @@ class ArtifactNotFound(FairlaneError, FileNotFoundError):
 
 
 class WorkerNotFound(FairlaneError):
-    """No worker that lives has this id: it has ended, or was given up."""
+    """No live worker has this id: the worker has ended, or was given up."""
 
 
 class ScheduleNotFound(FairlaneError):
@@ -83,11 +83,11 @@ class BulkActionNotFound(FairlaneError):
 
 
 class TooManyBulkActions(FairlaneError):
-    """As many bulk actions of the organization go on as may; nothing was begun."""
+    """The organization has as many bulk actions at work as it may have; nothing was begun."""
 
 
 class WaitTimeout(FairlaneError, TimeoutError):
-    """The job had not ended when the time to wait for it was over; it is left as it is."""
+    """The job had not ended when the time to wait for it was over; the job is unchanged."""
 
 
 class IllegalTransition(FairlaneError):
@@ -95,7 +95,7 @@ class IllegalTransition(FairlaneError):
 
 
 class OrganizationNotFound(FairlaneError):
-    """No such organization, or it was deleted."""
+    """There is no such organization, or it was deleted."""
 
 
 class OrganizationExists(FairlaneError):
@@ -144,10 +144,10 @@ class PayloadTooLarge(FairlaneError):
 
 class SubmissionError(FairlaneError):
     """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0;
-    where several would be, of any of them.
+    if several are refused, of any of them.
 
-    What other verbs raise as well (`PermissionDenied`, `InvalidParameters` and the like) is a `SubmissionError`, too,
-    when a submission raises it.
+    Errors that other verbs raise as well (`PermissionDenied`, `InvalidParameters` and the like) are a
+    `SubmissionError`, too, when a submission raises them.
     """
 
     index: int | None = None
@@ -162,8 +162,8 @@ class CyclicDependency(SubmissionError):
 
 
 class DuplicateJob(SubmissionError):
-    """An identical submission is still live within the deduplication window, or a job has the submission's own id:
-    `existing_id`, `existing_status`. Both are None if it is another of the same batch, of which nothing was submitted.
+    """An identical job is still live within the deduplication window, or a job has the submission's own id:
+    `existing_id`, `existing_status`. Both are None if the other one is in the same batch: nothing of it was submitted.
     """
 
     def __init__(
@@ -183,8 +183,8 @@ class RateLimited(SubmissionError):
 
 
 class QueueFull(SubmissionError):
-    """The organization has as many live jobs as it may have, or would with this batch. `retry_after` is a guess, in
-    seconds; None = what was submitted will never fit.
+    """The organization has as many live jobs as it may have, or would have more with this batch. `retry_after` is a
+    guess, in seconds; None = it will never fit.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -210,12 +210,12 @@ _OF_SUBMISSIONS: Final[Mapping[type[FairlaneError], type[SubmissionError]]] = {
         *(PermissionDenied, InvalidParameters, PayloadTooLarge),
     )
 }
-# What refuses a submission, whether or not other verbs raise it, too.
+# The errors that refuse a submission. Other verbs raise some of them, too.
 REFUSALS: Final[tuple[type[FairlaneError], ...]] = (SubmissionError, *_OF_SUBMISSIONS)
 
 
 def refusal(error: FairlaneError) -> SubmissionError:
-    """Return one of REFUSALS as a submission raises it: a `SubmissionError` that is still of its own kind."""
+    """Return one of REFUSALS as a `SubmissionError` that is still of its own kind."""
     if isinstance(error, SubmissionError):
         return error
     made = _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)
@@ -239,14 +239,14 @@ class PermanentError(FairlaneError):
 
 
 class Snooze(FairlaneError):
-    """Raised by a handler: run me again in `seconds` (or a timedelta); it is no failure and spends no retry."""
+    """Raised by a handler: run the job again in `seconds` (or a timedelta). It is no failure and spends no retry."""
 
     def __init__(self, seconds: float | timedelta, reason: str | None = None) -> None:
         rule = "A job snoozes for 0 seconds or more, not for"
         seconds = number_of(rule, seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
         if not 0 <= seconds < inf:
             raise ValueError(f"{rule} {seconds}.")
-        # Here, where what it raises is the handler's: the worker keeps it as text.
+        # Checked here, where the error is the handler's: the worker keeps the reason as text.
         reason = "" if reason is None else str(reason)
         super().__init__(reason or f"again in {seconds:g} s")
         self.seconds = seconds

@@ -1,6 +1,6 @@
-"""What happens, as values: the one seam for logs, metrics and the terminal. The code emits; subscribers have the words.
+"""Events as values: the one seam for logs, metrics and the terminal. The code emits events; subscribers word them.
 
-No event holds parameters, results or error texts: a log is read by more people than a job's organization has.
+No event holds parameters, results or error texts: more people read a log than the members of a job's organization.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from fairlane.domain.statuses import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, as subscribers are told: each kind is a class of its own."""
+    """An event that subscribers are told: each kind is a class of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class QueuesNotServed(Event):
-    """Job types of a worker that has just started name queues which it does not serve."""
+    """Job types of a worker that has just started name queues that the worker does not serve."""
 
     worker: str
     queues: tuple[str, ...]
@@ -76,13 +76,13 @@ class JobProgressed(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobEnded(Event):
-    """An attempt ended, and its end is in the database.
+    """An attempt ended, and its outcome is in the database.
 
-    Jobs that end without an attempt have none of it: those that are canceled while they wait, that go to dead letter
+    Jobs that end without an attempt have no such event: those that are canceled while they wait, that go to dead letter
     with their parent or their organization, or because their worker was lost too often. The execution log has them all.
 
-    `error_type` None: it ended well; `seconds`: of its handler; `failed`: which of how many it was, if it failed;
-    `snoozed`: for how many seconds its handler put the job off, if it raised `Snooze`.
+    `error_type` None: the attempt ended well; `seconds`: how long its handler ran; `failed`: the number of the failed
+    attempt and of all attempts; `snoozed`: the seconds until the next attempt, if the handler raised `Snooze`.
     """
 
     organization: str
@@ -97,7 +97,7 @@ class JobEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost(Event):
-    """An attempt goes on here although its job was given to another worker; it is being stopped, its end ignored."""
+    """An attempt still runs here although its job was given to another worker; it is stopped, its outcome ignored."""
 
     organization: str
     job_id: UUID
@@ -115,10 +115,10 @@ class HandlerAbandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class LoopBlocked(Event):
-    """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function.
+    """An async handler has blocked the event loop for `seconds`; `where` is file, line and function.
 
-    `job_types` has its type, or all that it may be of: those of the async handlers that run. It has none if the worker
-    itself is what keeps the loop, or its host.
+    `job_types` has the handler's type, or the types of all async handlers that run. It is empty if the worker itself or
+    its host blocks the loop.
     """
 
     worker: str
@@ -129,7 +129,7 @@ class LoopBlocked(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerUnfit(Event):
-    """A worker drains, and its process is to be replaced: `reason` says why. `fairlane worker` exits with code 75."""
+    """A worker drains, and its process must be replaced: `reason` says why. `fairlane worker` exits with code 75."""
 
     worker: str
     reason: str
@@ -137,9 +137,9 @@ class WorkerUnfit(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStuck(Event):
-    """The event loop has not turned for `seconds`, longer than any handler on it may take: others get its jobs.
+    """The event loop has been blocked for `seconds`, longer than any handler on it may take: others get its jobs.
 
-    Nothing can end them or the worker in order any more. `fairlane worker` ends its process.
+    Neither the handlers nor the worker can be ended in order any more. `fairlane worker` ends its process.
     """
 
     worker: str
@@ -164,7 +164,7 @@ class StorageBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class DirectoryLost(Event):
-    """The host's directory gives no answer that can be used; jobs that need it wait. Said once a minute at most."""
+    """The host's directory gives no usable answer; jobs that need it wait. Emitted once a minute at most."""
 
     reason: str
 
@@ -176,7 +176,7 @@ class DirectoryBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobsRescued(Event):
-    """Jobs of a lost worker were taken back; `worker` is its name, or its id where its row is gone."""
+    """Jobs of a lost worker were taken back; `worker` is its name, or its id if its row is gone."""
 
     worker_id: UUID
     jobs: int
@@ -184,7 +184,7 @@ class JobsRescued(Event):
 
 
 class AlertKind(StrEnum):
-    """What whoever watches an organization is alerted of."""
+    """The kind of an alert of an organization."""
 
     DEAD_LETTERS = "dead_letters"
     QUEUE_LIMIT = "queue_limit"
@@ -209,7 +209,7 @@ class QueueLimitWarning(Event):
 
 @dataclass(frozen=True, slots=True)
 class BreakerOpened(Event):
-    """So much of a job type failed in an organization that nothing of it starts before `until` (R16)."""
+    """So many jobs of a type failed in an organization that none of them starts before `until` (R16)."""
 
     organization: str
     job_type: str
@@ -220,7 +220,7 @@ class BreakerOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class BreakerClosed(Event):
-    """Jobs of a type start again in an organization. `by` None: since one that was tried completed."""
+    """Jobs of a type start again in an organization. `by` None: because the trial completed."""
 
     organization: str
     job_type: str
@@ -229,7 +229,7 @@ class BreakerClosed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TickRefused(Event):
-    """A schedule's tick could not be submitted; it is tried again by itself, and told once."""
+    """A schedule's tick could not be submitted; it is retried by itself, and told once."""
 
     organization: str
     schedule: str
@@ -238,8 +238,8 @@ class TickRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeyMissed(Event):
-    """A worker can't use an organization's encryption key, so that its jobs wait; told once until it can. `why`: what
-    is wrong, and what to do.
+    """A worker can't use an organization's encryption key, so the organization's jobs wait; told once until it can.
+    `why`: what is wrong, and what to do.
     """
 
     organization: str
@@ -248,9 +248,9 @@ class KeyMissed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServiceFailed(Event):
-    """A service's round raised what it should not; it goes on with the next round.
+    """A service's round raised an unexpected error; the service goes on with the next round.
 
-    So does the event loop where what a handler began ended it, as by SystemExit; `service` names the types on it.
+    So does the event loop if a task of a handler ended it, as by SystemExit; `service` names the types on the loop.
     """
 
     service: str
@@ -261,9 +261,9 @@ Emit = Callable[[Event], None]
 
 
 def hears(emit: Emit) -> Callable[[type[Event]], bool]:
-    """Return what says whether anybody wants to be told of events of a kind now: if nobody does, none need be made.
+    """Return a function that says whether any subscriber wants events of a kind now: if none does, none need be made.
 
-    Who wants only some has such a method `hears`.
+    A subscriber that wants only some kinds has a method `hears`.
     """
     ask: Callable[[type[Event]], bool] = getattr(emit, "hears", lambda _: True)
     return ask

@@ -1,8 +1,8 @@
-"""Why a job is not running (R20): from facts that were read together to sentences that say what is so and what to do.
+"""The explanation of why a job is not running (R20): sentences with the reasons and the remedies, from facts.
 
-Pure: `explain` takes the moment as one of the facts. Maintenance mode comes first. The job's own reasons follow
-(parents, time), then what holds back its organization, its type and its queue (pauses, limits, a breaker), then the
-workers. A person reads them in this order.
+The facts are read together; the moment is one of them, so `explain` is pure. Maintenance mode comes first. The job's
+own reasons follow (parents, time), then the reasons that hold back its organization, its type and its queue (pauses,
+limits, a breaker), then the workers. A person reads them in this order.
 """
 
 import shlex
@@ -33,16 +33,16 @@ from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationS
 from fairlane.domain.texts import time_of
 from fairlane.domain.transitions import REFUSED
 
-# Places in a lane are counted no further: this number stands for "here or later".
+# Places in a lane are counted up to this number, which stands for "here or later".
 LAST_PLACE: Final = 10_000
-# So many parents are named, the others counted.
+# The number of parents that are named; the others are counted.
 NAMED_PARENTS: Final = 5
 _LONGEST_QUOTE: Final = 300  # characters of an error text
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person wrote down about a dead letter: that the matter is closed; then its parents may be deleted."""
+    """The decision of a person that closes a dead letter; then its parents may be deleted."""
 
     resolution: Resolution
     by: str
@@ -52,7 +52,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause that concerns the job: of everything, its organization, job type or queue, as the store names them."""
+    """A pause that holds back the job: of everything, its organization, job type or queue, as the store names them."""
 
     subject: str
     name: str
@@ -63,10 +63,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class LimitOn:
-    """A limit that concerns the job, and how far it is used.
+    """A limit on the job, and its use.
 
     `next_start` is when its execution rate lets another job start; None: at once, or never if the rate is 0.
-    `is_held`: an open transaction holds its row, and workers pass over all that is under it meanwhile.
+    `is_held`: an open transaction holds its row, and workers skip all jobs under it meanwhile.
     """
 
     subject: Subject
@@ -80,7 +80,7 @@ class LimitOn:
 class Holder:
     """The worker that runs the job.
 
-    `silent` is the seconds since its last heartbeat, `lease_left` those until its lease runs out, negative since then;
+    `silent` is the seconds since its last heartbeat, `lease_left` those until its lease runs out, negative afterwards;
     None if its machine has restarted, which ends a lease too.
     """
 
@@ -96,14 +96,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that an explanation needs, read at the moment `now`.
+    """The facts that an explanation needs, read at the moment `now`.
 
-    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
-    as where `directory_is_away`: that of the host gave no answer.
-    `is_hosted`: the host keeps the organizations. `may_submit`: False if its user is no member any more, or has lost
-    the right; of a host's users nobody knows. `breaker`: if it is open. `culprit`: the parent that
-    took a dead letter down, as it is now. `to_retry`: the dead letter up from there that no dead letter took down, or
-    None if it is further up than was looked. `decision`: about a dead letter, if there is any.
+    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: it is unknown;
+    `directory_is_away`: because the host's directory gave no answer. `is_hosted`: the host keeps the organizations.
+    `may_submit`: False if the job's user is not a member any more, or has lost the right; it is not known of a host's
+    users. `breaker`: the breaker, if it is open. `culprit`: the parent that took a dead letter down, as it is now.
+    `to_retry`: the first ancestor among the dead letters that no dead letter took down, or None if it is too far up.
+    `decision`: the decision about a dead letter, if there is one.
     """
 
     job: Job
@@ -130,7 +130,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a job stands and why; `reasons[0]` weighs most, and is the `summary`.
+    """The explanation of a job's state; `reasons[0]` weighs most, and is the `summary`.
 
     `place_in_lane` counts from 1 among the ready jobs of its organization and type in its queue; 10,000 stands for
     10,000 or later, None for a job that is not ready.
@@ -143,7 +143,7 @@ class Explanation:
 
 
 def explain(facts: Facts) -> Explanation:
-    """Say where the job stands and why."""
+    """Return the explanation of the job's state."""
     if facts.job.status in TERMINAL:
         reasons = [*_ended(facts)]
     elif facts.job.status is JobStatus.RUNNING:
@@ -154,7 +154,7 @@ def explain(facts: Facts) -> Explanation:
 
 
 def still_waiting(job_id: UUID, told: Explanation, seconds: float) -> str:
-    """Say what to tell who has waited so many seconds for the end of a job that has not ended."""
+    """Return the message for a caller who has waited so many seconds for a job that has not ended."""
     sentence = f"Job {job_id} is still {told.status} after {seconds:g} s."
     return " ".join([sentence, *(one.advice for one in told.reasons)])
 
@@ -165,12 +165,12 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     yield from _own_waits(facts)
     held = [*_organization(facts), *_pauses(facts), *_limits(facts), *breaker_on(facts.job, facts.breaker, facts.now)]
     yield from held
-    # What is held back starts in no slot, so which are free is beside the point.
+    # A job that is held back starts in no slot, so free slots do not matter.
     yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code is ReasonCode.SLOTS_TAKEN))
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
-    """Yield parents, `run_at`, the retry time."""
+    """Yield the reasons of the job itself: parents, `run_at`, the retry time."""
     job = facts.job
     if job.status is JobStatus.PENDING and facts.unmet_parents:
         yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
@@ -188,7 +188,7 @@ def _parents(facts: Facts) -> str:
     if others > 0:
         named.append(f"and {others:,} more")
     what = "its parent" if facts.unmet_parents == 1 else f"{facts.unmet_parents:,} parents that have not ended:"
-    return f"It waits for {what} {', '.join(named)}. Look at a parent to see what that waits for."
+    return f"It waits for {what} {', '.join(named)}. Look at a parent to see what the parent waits for."
 
 
 def _retry(facts: Facts, at: datetime) -> str:
@@ -260,10 +260,10 @@ def _why(pause: Pause) -> str:
 
 
 def _limits(facts: Facts) -> Iterator[Reason]:
-    """Yield limits that allow none, and, of a job that is ready, those that are reached.
+    """Yield the limits that allow no job and, if the job is ready, the limits that are reached.
 
-    Whoever asks sees one organization. So of a limit over all organizations it is said that it is reached, and nothing
-    of who runs what.
+    The reader sees one organization. So the sentence about a limit over all organizations says that it is reached, and
+    nothing about others' jobs.
     """
     is_ready = facts.place_in_lane is not None
     for one in facts.limits:
@@ -307,7 +307,7 @@ def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
 
 
 def _number_in_lane(job: Job, place: int) -> str:
-    """Return a job's place in its lane within a sentence, without the word, which its readers do not know."""
+    """Return a job's place in its lane for a sentence, without the word "lane", which readers do not know."""
     number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
     return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
@@ -329,7 +329,7 @@ def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
 
 
 def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str, ...]]:
-    """Say who can raise the limit, and the commands that do."""
+    """Return the sentence that says who can raise the limit, and the commands that do."""
     whose = shlex.quote(subject.organization or "")
     if subject.job_type is None:
         if facts.is_hosted:
@@ -341,7 +341,7 @@ def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str
 
 
 def breaker_on(job: Job, breaker: Breaker | None, now: datetime) -> Iterator[Reason]:
-    """Yield what an open breaker of its type does to a job that is ready, or whose retry comes before it tries one."""
+    """Yield the reason of an open breaker, for a job that is ready, or whose retry is due before the next trial."""
     retry_at = job.next_retry_at
     is_due = retry_at is None or retry_at <= now or (breaker is not None and retry_at < breaker.until)
     if breaker is not None and job.status is JobStatus.QUEUED and is_due:
@@ -349,7 +349,7 @@ def breaker_on(job: Job, breaker: Breaker | None, now: datetime) -> Iterator[Rea
 
 
 def _breaker_reason(breaker: Breaker, now: datetime) -> Reason:
-    """Say what a breaker that is open at `now` does to all that is ready."""
+    """Return the reason of a breaker that is open at `now`, for ready jobs."""
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
     close, commands = "An operator can let all start now.", (breaker.pair.close_command,)
     if breaker.trial is not None:
@@ -371,42 +371,42 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-# What is missing on the way to a worker that may claim the job.
+# The sentences for each thing that is missing for a worker to claim the job.
 _MISSING: Final = {
-    ReasonCode.NO_WORKER: "No worker is alive. Whoever runs Fairlane has to start one.",
+    ReasonCode.NO_WORKER: "No worker is alive. The team that runs Fairlane has to start one.",
     ReasonCode.NO_WORKER_FOR_QUEUE: (
-        "No live worker serves queue {lane.queue}. Whoever runs Fairlane has to start one that does."
+        "No live worker serves queue {lane.queue}. The team that runs Fairlane has to start one that does."
     ),
     ReasonCode.NO_WORKER_FOR_JOB_TYPE: (
         "No live worker that serves queue {lane.queue} has a handler for {lane.job_type}. "
-        "Whoever runs Fairlane has to start one whose application registers it."
+        "The team that runs Fairlane has to start one whose application registers it."
     ),
     ReasonCode.WORKERS_STOPPING: (
         "Every worker that could run it is stopping and claims no more. "
-        "Whoever runs Fairlane has to start another for queue {lane.queue}."
+        "The team that runs Fairlane has to start another for queue {lane.queue}."
     ),
     ReasonCode.NO_WORKER_WITH_KEY: (
         "No worker that could run it has the master key to the data of organization {lane.organization}. "
-        "Whoever runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
+        "The team that runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
         "and can check there whether it opens the data."
     ),
 }
 _START: Final = ("fairlane worker",)
-_MAY_GO_ON: Final = "but a handler in a thread can't be killed: one that does not listen may go on."
+_MAY_GO_ON: Final = "but a handler in a thread can't be killed: a handler that does not check for it may go on."
 _TO_MEND: Final = {
     ReasonCode.NO_WORKER: _START,
-    ReasonCode.NO_WORKER_FOR_QUEUE: _START,  # it serves all queues
+    ReasonCode.NO_WORKER_FOR_QUEUE: _START,  # such a worker serves all queues
     ReasonCode.NO_WORKER_WITH_KEY: ("fairlane check",),
 }
 
 
 def worker_reason(missing: ReasonCode, lane: Lane) -> Reason:
-    """Say what the lane's jobs lack on the way to a worker; `missing` is what `missing_worker` returned."""
+    """Return the reason of the lane's jobs that no worker can claim; `missing` is the answer of `missing_worker`."""
     return Reason(missing, _MISSING[missing].format(lane=lane), _TO_MEND.get(missing, ()))
 
 
 def _workers(facts: Facts) -> Iterator[Reason]:
-    """Say that no worker may claim it; else, of a job that is ready, that none has a slot for it."""
+    """Yield the reason that no worker may claim the job; else, if it is ready, that no worker has a slot for it."""
     job = facts.job
     missing = missing_worker(facts.workers, job.queue, job.job_type)
     if missing is not None:
@@ -417,7 +417,7 @@ def _workers(facts: Facts) -> Iterator[Reason]:
 
 
 def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:
-    """Say if none of the workers that could run it has a slot for it."""
+    """Yield the reason that none of the able workers has a slot for the job."""
     if not any(worker.has_room for worker in able):
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
@@ -442,7 +442,7 @@ def _running(facts: Facts) -> Iterator[Reason]:
     if holder is not None and is_lost:
         yield Reason(ReasonCode.WORKER_LOST, _lost(holder))
         if not facts.workers:
-            sentence = "No worker is alive, so nobody can take it back. Whoever runs Fairlane has to start one."
+            sentence = "No worker is alive, so nobody can take it back. The team that runs Fairlane has to start one."
             yield Reason(ReasonCode.NO_WORKER, sentence, _START)
     if job.cancel_requested_at is not None:
         who = facts.cancel_requested_by or "somebody"
@@ -461,7 +461,7 @@ def _running(facts: Facts) -> Iterator[Reason]:
 
 
 def _silent(facts: Facts, holder: Holder) -> str:
-    """Say more, where it has missed a heartbeat (there are three in a lease) and is not lost yet."""
+    """Return a sentence if the worker has missed a heartbeat (there are three in a lease) and is not lost yet."""
     if holder.lease_left is None or not 0 <= holder.lease_left < holder.silent:
         return ""
     then = "a worker takes the job back"
@@ -492,7 +492,7 @@ def _progress(job: Job) -> str:
 
 def _ended(facts: Facts) -> Iterator[Reason]:
     yield _end(facts)
-    # Nobody can delete the parent of one that is undecided.
+    # Nobody can delete the parent of a dead letter that is undecided.
     if facts.job.status is JobStatus.DEAD_LETTER and facts.decision is not None and facts.decision.parent_deleted:
         yield Reason(ReasonCode.PARENT_DELETED, "A parent of it was deleted, so it can't be retried: submit it anew.")
 
@@ -539,6 +539,6 @@ def _error(job: Job) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return the first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
+    """Return the first line of a foreign text, cut to length, for a sentence."""
     line = text.strip().partition("\n")[0].rstrip(" .\r")
     return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 1]}…"

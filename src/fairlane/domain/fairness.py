@@ -1,12 +1,12 @@
-"""How one claim round's free slots are shared among organizations, and what of a limit each lane may use.
+"""Share the free slots of a claim round among organizations, and the capacity under a limit among lanes.
 
-Pure: counts come in, quotas go out. What is shared is the time of slots, by weight. Where each job takes as long as any
-other that is the number of starts, too.
+Pure: counts come in, quotas go out. Organizations share the time of slots, by weight. If all jobs take equally long,
+they share the number of starts, too.
 
-A worker is fair by itself, so that all workers are fair together, however many there are. Of the free slots it gives
-each organization the whole ones of its share. Who gets a slot of which several have a part, the service decides that
-each has had on this worker: the least served per weight is next. No slot is kept free for newcomers: they get the next
-freed slot that is no other organization's whole slot.
+Each worker is fair by itself, so all workers are fair together, however many there are. The worker gives each
+organization the whole slots of its share. Several organizations may have a part of the same slot: the one that was
+served least on this worker, per weight, gets it. No slot is kept free for newcomers: they get the next freed slot that
+is no other organization's whole slot.
 """
 
 from collections import Counter, defaultdict
@@ -16,15 +16,15 @@ from math import ceil
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-# A job counts as so many seconds of a slot at least. So short jobs are shared by number, whatever disturbs the clock.
+# A job counts as at least so many seconds of a slot. So short jobs are shared by number, even if the clock is wrong.
 LEAST: Final = 0.25
-# A tenth of an organization's starts goes to what has waited longest, whatever its priority.
+# A tenth of an organization's starts goes to the jobs that have waited longest, whatever their priority.
 TENTH: Final = 10
 _TINY: Final = 1e-9  # sums of parts of slots are not exact
 
 
 class Lane(NamedTuple):
-    """One job type of one organization in one queue: the first three columns of the ready index."""
+    """A job type of an organization in a queue: the first three columns of the ready index."""
 
     queue: str
     organization: str
@@ -36,11 +36,11 @@ class Contender(NamedTuple):
 
     weight: int = 1
     running: int = 0
-    room: int | None = None
+    capacity: int | None = None
 
 
 class Quota(NamedTuple):
-    """How many jobs an organization may start this round, and how many of them are for those that waited longest."""
+    """The number of jobs that an organization may start this round, and how many of them are for the oldest jobs."""
 
     jobs: int
     oldest: int
@@ -49,14 +49,15 @@ class Quota(NamedTuple):
 class FairShare:
     """Start-time fair queueing over the claim rounds of one worker, bounded by the running jobs of all workers.
 
-    `started` and `ended` tell it of each job. Whoever comes new, or could start nothing, is owed nothing for that time.
+    `started` and `ended` tell it of each job. An organization that is new, or that could start nothing, is owed nothing
+    for that time.
     """
 
     def __init__(self) -> None:
-        # Who has a job here, by lease, the oldest first; since when; what a second of it adds to what they were served.
+        # By lease, the oldest first: the organization of each job here; since when; what a second adds to its service.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
-        self.here: dict[str, int] = {}  # how many of these
-        # Seconds of slots here, per weight. Who has just started something goes to the end, where newcomers come, too.
+        self.here: dict[str, int] = {}  # the number of jobs here, by organization
+        # Seconds of slots here, per weight. An organization that starts a job goes to the end, like a newcomer.
         self._served: dict[str, float] = {}
         self._least = 0.0  # served to each that can start something
         self._longest = 0.0  # seconds, of the jobs that run here or have just ended
@@ -64,11 +65,11 @@ class FairShare:
         self._owed_to_oldest: dict[str, int] = {}
 
     def ended(self, known: Collection[UUID], now: float) -> None:
-        """Count how long jobs have run that run here no more. Call it at the beginning of each round.
+        """Count how long the jobs ran that have ended here. Call it at the beginning of each round.
 
         Args:
-            known: the leases of the jobs that run here still.
-            now: seconds of the clock that `started` is told, too.
+            known: the leases of the jobs that still run here.
+            now: seconds of the same clock as in `started`.
         """
         self._longest = now - next((since for _, since, _ in self._jobs.values()), now)
         for name, since, per_second in [self._jobs.pop(lease) for lease in self._jobs.keys() - known]:
@@ -79,23 +80,24 @@ class FairShare:
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
     def quotas(self, contenders: Mapping[str, Contender], *, free: int) -> dict[str, Quota]:
-        """Share `free` slots, all of them as far as there is something to start. Who gets none is left out.
+        """Share `free` slots as far as there is something to start. Organizations that get none are not in the result.
 
-        Who has started nothing for the longest time comes first: a claim of large jobs may take only the first ones.
+        The organization that has started nothing for the longest time comes first: a claim of large jobs may take only
+        the first ones.
         """
         order = self._order(contenders, free)
         given: dict[str, int] = {}
-        waiting = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
+        waiting = [order.turn(name, 0) for name, one in contenders.items() if one.capacity != 0]
         heapify(waiting)
-        # Not all can have one: where jobs are known to be short, each has four at a time, since a claim costs by lanes.
+        # Not all can have a slot. If jobs are known to be short, each gets four at a time: a claim costs by lanes.
         together = 4 if order.are_short and self._longest and len(waiting) > free else 1
         while free > 0 and waiting:
             kind, *_, name = waiting[0]
             one, so_far = contenders[name], given.get(name, 0)
-            most = free if one.room is None else min(free, one.room - so_far)
+            most = free if one.capacity is None else min(free, one.capacity - so_far)
             jobs = most if len(waiting) == 1 else min(most, together if kind == 1 else 1)
             given[name], free = so_far + jobs, free - jobs
-            if _has_room(one, given[name]):
+            if _has_capacity(one, given[name]):
                 heapreplace(waiting, order.turn(name, given[name]))
             else:
                 heappop(waiting)
@@ -104,14 +106,14 @@ class FairShare:
         }
 
     def in_turn(self, contenders: Mapping[str, Contender], *, free: int) -> Iterator[str]:
-        """Return those that can start something, in the order in which they get the `free` slots."""
+        """Return the organizations that can start something, in the order in which they get the `free` slots."""
         order = self._order(contenders, free)
-        able = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
-        heapify(able)  # mostly only the first few of thousands are asked for
+        able = [order.turn(name, 0) for name, one in contenders.items() if one.capacity != 0]
+        heapify(able)  # mostly only the first few of thousands are needed
         return (heappop(able)[-1] for _ in range(len(able)))
 
     def started(self, jobs: Mapping[UUID, str], now: float) -> None:
-        """Count what was really claimed: whose jobs, by lease."""
+        """Count the jobs that were really claimed: the organizations by lease."""
         a_second: dict[str, float] = {}
         for name, number in Counter(jobs.values()).items():
             one = self._contenders.get(name)
@@ -127,12 +129,12 @@ class FairShare:
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
         served, able, held = self._served, list[float](), list[str]()
         for name, one in contenders.items():
-            if one.room == 0:
+            if one.capacity == 0:
                 held.append(name)
             elif name in served:
                 able.append(served[name])
         self._least = least = max(min(able, default=0.0), self._least)
-        # Who was served more than the others is remembered until these have had as much.
+        # An organization that was served more than the others is remembered until these have had as much.
         for name in served.keys() - contenders.keys():
             if served[name] <= least:
                 del served[name]
@@ -147,21 +149,21 @@ class FairShare:
         return min(share, jobs)
 
 
-# Sorts by whose turn it is: which kind of a turn (below the share by a slot or more, by a part of one, or at it), how
-# much it was served, how much runs per weight, and the organization. A plain tuple, as rounds make thousands.
+# Sorts by turn: the kind of turn (below the share by a slot or more, by a part of a slot, or at the share), the service
+# so far, the running jobs per weight, and the organization. A plain tuple, as rounds make thousands.
 _Turn: TypeAlias = tuple[int, float, float, str]
 
 
 class _Order:
-    """Tell whose turn it is in one claim round.
+    """Decide whose turn it is in a claim round.
 
-    Jobs that run here are compared with a fair share of this worker's slots. Where a job takes longer than `LEAST`, an
-    organization keeps the whole slots of its share, and gets no more than one of which it has a part. Else slots are
-    free again at once, and the service that each has had decides alone, within wider bounds. The jobs of all workers
-    are held to such bounds, too, so that a newcomer does not get the next slot of each worker.
+    The jobs that run here are compared with a fair share of this worker's slots. If a job takes longer than `LEAST`, an
+    organization keeps the whole slots of its share, and gets no more than one slot of which it has a part. Else slots
+    are free again at once, and the service so far decides alone, within wider bounds. Such bounds also hold for the
+    jobs of all workers, so that a newcomer does not get the next slot of each worker.
 
     Args:
-        here: how many jobs of each organization run on this worker.
+        here: the number of jobs of each organization that run on this worker.
         served: seconds of slots, per weight.
     """
 
@@ -179,7 +181,7 @@ class _Order:
         self.are_short = are_short
         self._here = {name: here.get(name, 0) for name in contenders}
         self._share_here = fair_shares(contenders, self._here, free)
-        # A job that has just been claimed may not be counted yet over all workers.
+        # The counts over all workers may lack a job that has just been claimed.
         if any(one.running > self._here[name] for name, one in contenders.items() if one.running):
             self._running = {name: max(one.running, self._here[name]) for name, one in contenders.items()}
             self._share = fair_shares(contenders, self._running, free)
@@ -187,7 +189,7 @@ class _Order:
             self._running, self._share = self._here, self._share_here
 
     def turn(self, name: str, given: int) -> _Turn:
-        """Return when the organization's turn is, once it was given so many of the free slots."""
+        """Return the organization's turn after it was given so many of the free slots."""
         weight, here, running = self._contenders[name].weight, self._here[name] + given, self._running[name] + given
         share, of_all = self._share_here[name], self._share[name]
         if running < of_all + _leeway(of_all):
@@ -201,14 +203,14 @@ class _Order:
 
 
 def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int], free: int) -> dict[str, float]:
-    """Share the slots that these have and the free ones by weight; who has no room for its share leaves it to others.
+    """Share the slots that these have and the free ones by weight; what an organization can't use is left to others.
 
     Args:
-        running: how many slots each has.
+        running: the number of slots that each organization has.
     """
     slots, weight = float(sum(running.values()) + free), sum(one.weight for one in contenders.values())
-    # Who reaches its bound first leaves the most to the others.
-    bounds = {name: running[name] + one.room for name, one in contenders.items() if one.room is not None}
+    # The organization that reaches its bound first leaves the most to the others.
+    bounds = {name: running[name] + one.capacity for name, one in contenders.items() if one.capacity is not None}
     found = {}
     for name in sorted(bounds, key=lambda name: bounds[name] / contenders[name].weight):
         one = contenders[name].weight
@@ -218,14 +220,14 @@ def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int],
 
 
 def _leeway(share: float) -> float:
-    """Return how far running jobs may be from a share, to make up for what was before."""
+    """Return how far running jobs may be from a share, to make up for earlier service."""
     return 1 + share / 4
 
 
 def fill(
     contenders: Mapping[str, Contender], slots: int, served: Mapping[str, float], given: dict[str, int]
 ) -> dict[str, int]:
-    """Give `slots` one by one to whoever has the fewest running jobs per weight, beyond what is `given`; into `given`.
+    """Give `slots` one by one to the organization with the fewest running jobs per weight; count them in `given`.
 
     Args:
         served: breaks ties: the least served per weight is first.
@@ -233,17 +235,17 @@ def fill(
     open_ = [
         (*_standing(one, given.get(name, 0), served.get(name, 0.0)), name)
         for name, one in contenders.items()
-        if _has_room(one, given.get(name, 0))
+        if _has_capacity(one, given.get(name, 0))
     ]
     heapify(open_)
     while slots > 0 and open_:
         name = open_[0][-1]
         one, slots = contenders[name], slots - 1
         given[name] = given.get(name, 0) + 1
-        if not _has_room(one, given[name]):
+        if not _has_capacity(one, given[name]):
             heappop(open_)
         elif len(open_) == 1:
-            given[name] += slots if one.room is None else min(slots, one.room - given[name])
+            given[name] += slots if one.capacity is None else min(slots, one.capacity - given[name])
             break
         else:
             heapreplace(open_, (*_standing(one, given[name], served.get(name, 0.0)), name))
@@ -254,23 +256,24 @@ def _standing(one: Contender, given: int, served: float) -> tuple[float, float]:
     return (one.running + given) / one.weight, served + given / one.weight
 
 
-def _has_room(one: Contender, given: int) -> bool:
-    return one.room is None or given < one.room
+def _has_capacity(one: Contender, given: int) -> bool:
+    return one.capacity is None or given < one.capacity
 
 
-class Rooms(NamedTuple):
-    """How many more jobs may start under each limit that there is: per type, per type and organization, and overall."""
+class Capacities(NamedTuple):
+    """The number of jobs that may still start under each limit: per type, per type and organization, and overall."""
 
     job_types: Mapping[str, int]
     pairs: Mapping[tuple[str, str], int]
     organizations: Mapping[str, int]
 
 
-class RoomShare:
-    """Shares what limits leave among lanes, over claim rounds.
+class CapacityShare:
+    """The sharing of the capacity under limits among lanes, over claim rounds.
 
-    A lane that had room and took nothing (its organization had more urgent jobs, or somebody else holds its rows) sits
-    out for as many rounds as the others need to have their turn: room is its own only if they do not take it.
+    A lane may have capacity and take nothing: its organization had more urgent jobs, or another transaction holds its
+    rows. Such a lane sits out for as many rounds as the others need to have their turn: it gets only the capacity that
+    they do not take.
     """
 
     def __init__(self) -> None:
@@ -278,23 +281,25 @@ class RoomShare:
         self._sits_out: dict[Lane, int] = {}  # until that round
         self._round = 0
 
-    def rooms(self, lanes: Iterable[Lane], rooms: Rooms, running: Mapping[tuple[str, str], int]) -> dict[Lane, int]:
-        """See `lane_rooms`."""
-        return lane_rooms(lanes, rooms, running, self._started, self._sits_out)
+    def capacities(
+        self, lanes: Iterable[Lane], capacities: Capacities, running: Mapping[tuple[str, str], int]
+    ) -> dict[Lane, int]:
+        """See `lane_capacities`."""
+        return lane_capacities(lanes, capacities, running, self._started, self._sits_out)
 
-    def took(self, rooms: Mapping[Lane, int], started: Mapping[Lane, int]) -> None:
-        """Count what was really claimed.
+    def took(self, capacities: Mapping[Lane, int], started: Mapping[Lane, int]) -> None:
+        """Count the jobs that were really claimed.
 
         Args:
-            rooms: of the limited lanes, those too that were held back.
+            capacities: the capacity of the limited lanes, also of those that were held back.
             started: jobs started, by lane.
         """
         self._round += 1
         self._started.update(_by_type(started))
-        sharing = _by_type(dict.fromkeys(rooms, 1))
-        offered = _by_type({lane: 1 for lane, room in rooms.items() if room})
-        for lane, room in rooms.items():
-            if room and not started.get(lane):
+        sharing = _by_type(dict.fromkeys(capacities, 1))
+        offered = _by_type({lane: 1 for lane, capacity in capacities.items() if capacity})
+        for lane, capacity in capacities.items():
+            if capacity and not started.get(lane):
                 turns = ceil(sharing[lane.job_type] / offered[lane.job_type])
                 self._sits_out[lane] = self._round + max(turns - 1, 1)
         self._sits_out = {
@@ -309,54 +314,56 @@ def _by_type(numbers: Mapping[Lane, int]) -> Counter[str]:
     return found
 
 
-def lane_rooms(
+def lane_capacities(
     lanes: Iterable[Lane],
-    rooms: Rooms,
+    capacities: Capacities,
     running: Mapping[tuple[str, str], int],
     started: Mapping[str, int],
     passed: Collection[Lane] = (),
 ) -> dict[Lane, int]:
-    """Return what each limited lane may start, so that no limit is passed whatever the lanes hold.
+    """Return the number of jobs that each limited lane may start, so that no limit is passed whatever the lanes hold.
 
-    A job type's room is shared among its organizations, those with the fewest running jobs of it first; what is for an
-    organization goes to its lanes of that type (there are several if the type is in several queues).
+    A job type's capacity is shared among its organizations, those with the fewest running jobs of it first. The part of
+    an organization goes to its lanes of that type (there are several if the type is in several queues).
 
     Args:
         running: running jobs by (job type, organization).
-        started: jobs started so far by type; whoever stands equal comes first by turns as this grows.
-        passed: lanes that had room lately and took nothing: room is theirs only if no other takes it.
+        started: jobs started so far, by type; organizations that are equal take turns as this grows.
+        passed: lanes that had capacity lately and took nothing: they get only what no other takes.
     """
     by_pair: dict[tuple[str, str], list[Lane]] = defaultdict(list)
     for lane in sorted(lanes):
         by_pair[lane.job_type, lane.organization].append(lane)
     willing = {pair: [lane for lane in mine if lane not in passed] for pair, mine in by_pair.items()}
     found: dict[Lane, int] = {}
-    for pair, room in _pair_rooms(willing, rooms, running, started).items():
+    for pair, capacity in _pair_capacities(willing, capacities, running, started).items():
         takers, turn = willing[pair] or by_pair[pair], started.get(pair[0], 0)
-        share, rest = divmod(room, len(takers))
+        share, rest = divmod(capacity, len(takers))
         found |= dict.fromkeys(by_pair[pair], 0)
         found |= {lane: share + ((place - turn) % len(takers) < rest) for place, lane in enumerate(takers)}
     return found
 
 
-def _pair_rooms(
+def _pair_capacities(
     willing: Mapping[tuple[str, str], Collection[Lane]],
-    rooms: Rooms,
+    capacities: Capacities,
     running: Mapping[tuple[str, str], int],
     started: Mapping[str, int],
 ) -> dict[tuple[str, str], int]:
-    found = {pair: rooms.pairs[pair] for pair in willing if pair in rooms.pairs}
+    found = {pair: capacities.pairs[pair] for pair in willing if pair in capacities.pairs}
     by_type: dict[str, dict[str, Contender]] = defaultdict(dict)
     for job_type, organization in willing:
-        if job_type in rooms.job_types:
+        if job_type in capacities.job_types:
             pair = job_type, organization
-            bounds = [bound for bound in (found.get(pair), rooms.organizations.get(organization)) if bound is not None]
+            bounds = [
+                bound for bound in (found.get(pair), capacities.organizations.get(organization)) if bound is not None
+            ]
             by_type[job_type][organization] = Contender(1, running.get(pair, 0), min(bounds, default=None))
     for job_type, contenders in by_type.items():
         turn = started.get(job_type, 0)
         order = {name: float((place - turn) % len(contenders)) for place, name in enumerate(contenders)}
         eager = {name: one for name, one in contenders.items() if willing[job_type, name]}
-        shares = fill(eager, rooms.job_types[job_type], order, {})
-        shares = fill(contenders, rooms.job_types[job_type] - sum(shares.values()), order, shares)
+        shares = fill(eager, capacities.job_types[job_type], order, {})
+        shares = fill(contenders, capacities.job_types[job_type] - sum(shares.values()), order, shares)
         found |= {(job_type, organization): shares.get(organization, 0) for organization in contenders}
     return found

@@ -1,4 +1,4 @@
-"""The jobs around a job, as they depend on each other (R9)."""
+"""The graph of a job and the jobs around it, by their dependencies (R9)."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -32,13 +32,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The jobs around a job.
+    """The graph around a job.
 
     Attributes:
-        job: the one in the middle.
-        nodes: the nearest first, itself included.
+        job: the job in the middle.
+        nodes: the jobs, the nearest first, itself included.
         edges: those between two of the nodes.
-        first_failed: of the jobs that it depends on, where it began to go wrong; None: none of them failed.
+        first_failed: the first of its ancestors that failed; None: none of them failed.
         is_capped: whether there are more.
     """
 
@@ -52,9 +52,7 @@ class Graph:
 def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -> UUID | None:
     """Return the ancestor that ended without completing and took others down.
 
-    None of its own ancestors has failed.
-
-    Of several it is the one that ended first.
+    None of its own ancestors has failed. If there are several such ancestors, it is the one that ended first.
     """
     parents: dict[UUID, list[UUID]] = defaultdict(list)
     children: dict[UUID, list[UUID]] = defaultdict(list)
@@ -69,7 +67,7 @@ def first_failed(job: UUID, nodes: Mapping[UUID, Node], edges: Iterable[Edge]) -
 
 
 def _from(begin: Iterable[UUID], step: Mapping[UUID, Collection[UUID]]) -> set[UUID]:
-    """Return all that can be reached from these, themselves included."""
+    """Return all jobs that can be reached from these, themselves included."""
     found, fresh = set[UUID](), set(begin)
     while fresh:
         found |= fresh

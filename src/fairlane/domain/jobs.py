@@ -18,11 +18,11 @@ T = TypeVar("T")
 class Job:
     """A job as it stood when it was read.
 
-    `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
-    seconds. `run_at` is since when it is due, or from when it will be: a retry moves it. `started_at` is the start of
-    the attempt that runs or that ended it. `max_retries` None means unlimited. `user` None is the system. `progress` is
-    in percent, and was reported last at `progress_at`. It is that of the latest attempt. A job that waits for its
-    next attempt has none, unless that one resumes from a checkpoint: it begins with the progress of the one before.
+    `attempt` counts claims and only grows; `retry_count` starts afresh when a person retries the job. `timeout` is in
+    seconds. `run_at` is the moment from which the job is due; a retry moves it. `started_at` is the start of the
+    attempt that runs or that ended the job. `max_retries` None means unlimited. `user` None is the system. `progress`
+    is that of the latest attempt, in percent; it was reported at `progress_at`. A job that waits for its next attempt
+    has no progress, unless there is a checkpoint: the next attempt begins with the progress of the one before.
     """
 
     id: UUID
@@ -54,7 +54,7 @@ class Job:
     canceled_by: str | None
 
 
-JobOrId: TypeAlias = Job | UUID | str  # as callers name one
+JobOrId: TypeAlias = Job | UUID | str  # as callers name a job
 
 # A job that is not frozen yet.
 _Open: Final[Any] = make_dataclass("_Open", [field.name for field in fields(Job)], slots=True)
@@ -69,7 +69,7 @@ def job_of(*values: object) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """The job as it stands, and the transition that is told; None: the first look, or its progress has changed."""
+    """A job as it is now, and the transition that it made; None: the first look, or its progress has changed."""
 
     job: "Job"
     entry: "LogEntry | None"
@@ -77,9 +77,9 @@ class JobChange:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A step of a job to another status, time or priority: one row of the execution log.
+    """A step of a job to another status, time or priority: a row of the execution log.
 
-    `error_type` and `traceback` stand on rows that ended an attempt badly. `traceback` and what the handler said in
+    Rows that ended an attempt badly have `error_type` and `traceback`. `traceback` and the handler's own words in
     `message` are payload.
     """
 
@@ -96,7 +96,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line that a handler wrote with `ctx.log`."""
+    """A line that a handler wrote with `ctx.log`."""
 
     at: datetime
     attempt: int
@@ -106,7 +106,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that a job left: `size` in bytes, `sha256` in hex, `path` where the storage has it."""
+    """A file that a job left: `size` in bytes, `sha256` in hex, `path` in the storage."""
 
     name: str
     size: int
@@ -120,7 +120,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a job left: its handler's value, decoded from JSON, and its artifacts."""
+    """The result of a job: the value that its handler returned, decoded from JSON, and its artifacts."""
 
     value: Any
     artifacts: tuple[Artifact, ...] = ()
@@ -128,10 +128,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that will not run again unless a person says so, and what people decided about it.
+    """A job that will not run again unless a person retries it, and what people decided about it.
 
-    `user` submitted it (None: the system); `status` is how it stands now, as one that was retried runs again.
-    `fingerprint` is the same for all dead letters with the same error. What the handler said in `reason` is payload.
+    `user` submitted it (None: the system); `status` is the job's present status: a retried job runs again.
+    `fingerprint` is the same for all dead letters with the same error. The handler's own words in `reason` are payload.
     `parent_deleted`: a parent of it was deleted, so it can't be retried.
     """
 
@@ -153,9 +153,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Dead letters of an organization with one error fingerprint. `reason` is that of one of them.
+    """Dead letters of an organization with the same error fingerprint. `reason` is that of one of them.
 
-    `count_is_capped`: there are more than were counted. What the handler said in `reason` is payload.
+    `count_is_capped`: there are more than were counted. The handler's own words in `reason` are payload.
     """
 
     organization: str
@@ -171,7 +171,7 @@ class DeadLetterGroup:
 
 @dataclass(frozen=True, slots=True)
 class RetriedGroup:
-    """How many dead letters of a group were queued again, and how many were refused, as they are not the user's."""
+    """Counts of a group's dead letters that were queued again, and that were refused, as they are not the user's."""
 
     retried: int
     refused: int
@@ -179,7 +179,7 @@ class RetriedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list. `total` stops counting at `total_capped_at`; `searched` says how far a text search looked."""
+    """A page of a list. `total` stops counting at `total_capped_at`; `searched` says how far a text search looked."""
 
     items: tuple[T, ...]
     next_cursor: str | None
@@ -189,11 +189,11 @@ class Page(Generic[T]):
 
 
 def job_id_of(job: JobOrId, organization: str) -> UUID:
-    """Return the id of a job that is named by itself or by its id.
+    """Return the id of a job that the caller named by itself or by its id.
 
     Raises:
         JobNotFound: it is text, but no UUID, so no job has it.
-        InvalidParameters: it is neither a job nor an id; or no organization has such an id.
+        InvalidParameters: it is neither a job nor an id; or no organization can have such an id.
     """
     require_organization(organization)
     storable(organization=organization)
@@ -202,7 +202,7 @@ def job_id_of(job: JobOrId, organization: str) -> UUID:
     if isinstance(job, Job):
         return job.id
     if not isinstance(job, str):
-        raise InvalidParameters(f"Name a job by itself or by its id, such as job.id, not by a {type(job).__name__}.")
+        raise InvalidParameters(f"Name a job by itself or by its id, as in job.id, not by a {type(job).__name__}.")
     try:
         return UUID(job)
     except ValueError:
@@ -233,18 +233,16 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     """Return the row that a cursor stands for.
 
     Raises:
-        InvalidParameters: it is no cursor of ours.
+        InvalidParameters: Fairlane did not make this cursor.
     """
     try:
         moment, last = urlsafe_b64decode(cursor.encode()).decode().split(" ")
         at = datetime.fromisoformat(moment)
         if at.tzinfo is None:
-            raise ValueError("no moment of ours")
+            raise ValueError("not a moment that Fairlane wrote")
         return at.astimezone(UTC), UUID(last)
     except (ValueError, OverflowError):
-        raise InvalidParameters(
-            "The cursor is not one that a list gave; leave it out to begin at the newest."
-        ) from None
+        raise InvalidParameters("No list gave this cursor; omit it to begin at the newest.") from None
 
 
 def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
@@ -266,23 +264,23 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
 
 
 def empty_filter(name: str) -> InvalidParameters:
-    """Return the error for a filter that is empty, such as a list that a program has put nothing into."""
+    """Return the error for a filter that is empty, for example a list that a program has put nothing into."""
     return InvalidParameters(f"The filter {name} is empty; give it a value, or leave it out for all jobs.")
 
 
 def without_quotes(message: str) -> str:
-    """Return a message without what its handler said, which stands after a colon: "ValueError: no row 4711".
+    """Return a message without the handler's own words, which stand after a colon: "ValueError: no row 4711".
 
-    What stands before the colon is of our making, or a class's name.
+    The part before the colon is Fairlane's, or a class's name.
     """
     return message.partition(": ")[0]
 
 
 def entry_without_payload(entry: LogEntry) -> LogEntry:
-    """Return an entry of the execution log without what its handler said."""
+    """Return an entry of the execution log without the handler's own words."""
     return replace(entry, message=without_quotes(entry.message), traceback=None)
 
 
 def job_without_errors(job: Job) -> Job:
-    """Return a job without what its handler said of its error."""
+    """Return a job without the handler's own words about its error."""
     return replace(job, error_message=None)

@@ -1,4 +1,4 @@
-"""Limits on what runs (R4): how many jobs at once, how many starts in a window."""
+"""Limits on jobs that run at once, and on starts in a window (R4)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ DEFAULT_WINDOW: Final = 60.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What may run: `max_running` at once, `execution_rate` starts in any `execution_rate_window` seconds.
+    """A limit: `max_running` jobs at once, `execution_rate` starts in any `execution_rate_window` seconds.
 
     None = unlimited, 0 = none.
     """
@@ -28,24 +28,24 @@ class Limit:
         return self.max_running is None and self.execution_rate is None
 
     def room(self, running: int, started: int) -> int:
-        """Return how many more may start, with so many running and started within the window; not for unlimited."""
-        rooms = []
+        """Return the capacity, with so many running and started within the window; not for an unlimited one."""
+        bounds = []
         if self.max_running is not None:
-            rooms.append(self.max_running - running)
+            bounds.append(self.max_running - running)
         if self.execution_rate is not None:
-            rooms.append(self.execution_rate - started)
-        return max(min(rooms), 0)
+            bounds.append(self.execution_rate - started)
+        return max(min(bounds), 0)
 
 
 class Subject(NamedTuple):
-    """What a limit is about. `organization` None: all together; `job_type` None: all of the organization's jobs."""
+    """The subject of a limit. `organization` None: all together; `job_type` None: all jobs of the organization."""
 
     organization: str | None
     job_type: str | None
 
 
 def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subject]:
-    """Count how many jobs of each subject run.
+    """Count the running jobs of each subject.
 
     Args:
         running: by (job type, organization).
@@ -58,7 +58,7 @@ def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subjec
 
 
 def subjects_of(organization: str, job_type: str) -> tuple[Subject, Subject, Subject]:
-    """Return all that may limit the jobs of a type in an organization."""
+    """Return the subjects whose limits hold for the jobs of a type in an organization."""
     return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
 
 
@@ -70,15 +70,15 @@ def limits_on(
     own: Limit,
     overrides: Mapping[Subject, Mapping[str, Any]],
 ) -> dict[Subject, Limit]:
-    """Return all that limits the jobs of a type in an organization.
+    """Return the limits that hold for the jobs of a type in an organization.
 
     Args:
-        max_running: of the organization.
-        own: what the job type says itself.
-        overrides: what was set beyond that, by the names of `Limit`'s fields.
+        max_running: the organization's.
+        own: the limit in the job type's options.
+        overrides: the values that were set instead, by the names of `Limit`'s fields.
     """
     everything, every, pair = subjects_of(organization, job_type)
-    # Mostly there is none, and a worker asks for each of a thousand lanes.
+    # Mostly there is no limit, and a worker asks for each of a thousand lanes.
     found = {every: replace(own, **overrides[every]) if every in overrides else own}
     if max_running is not None:
         found[everything] = Limit(max_running)
@@ -88,35 +88,35 @@ def limits_on(
 
 
 class LimitUse(NamedTuple):
-    """How far a limit is used: how many jobs run, and how many have started within the window of its execution rate."""
+    """The use of a limit: the number of running jobs, and of starts within the window of its execution rate."""
 
     running: int
     started: int = 0
 
 
 def beyond_limits(ready: Mapping[Lane, int], left: Mapping[Subject, int]) -> dict[Lane, int]:
-    """Count the ready jobs of each lane that wait at a limit: those beyond what all limits on the lane leave.
+    """Count the ready jobs of each lane that wait at a limit: those beyond the capacity under all limits on the lane.
 
-    Lanes under the same limit take of its room one after the other; which of them it will be, the next claims decide.
+    Lanes under the same limit take its capacity one after the other; the next claims decide which lane really gets it.
 
     Args:
-        left: how many more may start under each limit that there is.
+        left: the capacity under each limit.
     """
-    rooms, found = dict(left), {}
+    capacities, found = dict(left), {}
     for lane, size in sorted(ready.items()):
-        mine = [one for one in subjects_of(lane.organization, lane.job_type) if one in rooms]
-        room = min([size, *(rooms[one] for one in mine)])
+        mine = [one for one in subjects_of(lane.organization, lane.job_type) if one in capacities]
+        capacity = min([size, *(capacities[one] for one in mine)])
         for one in mine:
-            rooms[one] -= room
-        found[lane] = size - room
+            capacities[one] -= capacity
+        found[lane] = size - capacity
     return found
 
 
 def next_start(limit: Limit, starts: Iterable[tuple[datetime, int]], now: datetime) -> datetime | None:
-    """Return when an execution rate lets another job start; None if it does now, or never since the rate is 0.
+    """Return when an execution rate lets another job start; None if it does now, or if the rate is 0.
 
     Args:
-        starts: moments and how many jobs started then, the newest first; no more of them are looked at than needed.
+        starts: moments and the number of jobs that started then, the newest first; read only as far as needed.
     """
     window, left = timedelta(seconds=limit.execution_rate_window), limit.execution_rate
     if not left:

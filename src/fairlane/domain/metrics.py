@@ -13,14 +13,14 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, Priority
 from fairlane.domain.timeline import Cell, EndedJob, Grid, grid_of, percentile, weights
 
-_TYPES: Final = 100  # job types that are told of by name
+_TYPES: Final = 100  # job types that are shown by name
 _SLOWEST: Final = 10
-_STEPS: Final = 6  # in which jobs are sampled, so that not all of them ended within the last minute
+_STEPS: Final = 6  # parts of the time in which jobs are sampled, so that not all of them ended within the last minute
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Tell how many seconds something took on average, and how many 95 of 100 took at most. None: there was nothing."""
+    """The average of some durations, in seconds, and their 95th percentile. None: there was nothing to measure."""
 
     average: float | None
     p95: float | None
@@ -39,28 +39,29 @@ class SlowJob:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Counts and ages at one moment, and how jobs went within the last minutes; of one organization or of all.
+    """Counts and ages at one moment, and the attempts and jobs of the last minutes; of one organization or of all.
 
-    What is told of attempts is exact: of all that completed, failed or timed out. What is told of jobs is that of all
-    that ended, or is estimated from a sample of about 2,000: from each sixth of the time, organization and job type, or
-    from 500 of these, the busiest of each job type first, as many of those that ended last. Each stands for as many as
-    ended with it.
+    Numbers of attempts are exact: they count all that completed, failed or timed out. Numbers of jobs are those of all
+    jobs that ended, or are estimated from a sample of about 2,000. The sample takes the same number of jobs, those that
+    ended last, from each sixth of the time, organization and job type, or from 500 of these, the busiest of each job
+    type first. Each job in the sample stands for as many as ended with it.
 
     Attributes:
         jobs_by_status: every status that a job can rest in, zeros too.
         queue_depth_by_priority: jobs that may be claimed now, so without those that wait for their retry time.
-        oldest_queued_seconds: since when the longest-waiting of these could have started; None if there is none.
+        oldest_queued_seconds: how long the longest-waiting of these jobs could have started; None if there is none.
         dead_letter_depth: dead letters that nobody has decided about.
-        workers: how many have a valid lease; None of an organization: they are everybody's.
-        minutes: how far back all that follows looks; a little further than asked for, so that it has equal parts.
+        workers: the number of workers with a valid lease; None for one organization: workers belong to no organization.
+        minutes: the time that all following numbers are about; a little longer than asked for, so that it has equal
+            parts.
         throughput_per_minute: attempts that ended.
-        wait_seconds: of jobs, from when they were due to their first start; that of a child begins before its parents
-            have ended.
-        processing_seconds: of jobs, of the attempt that ended each of them, from its start to its end.
-        attempts_by_type: how many ended, of the 100 busiest job types.
+        wait_seconds: of jobs, from the moment they were due to their first start; the wait of a child begins before its
+            parents have ended.
+        processing_seconds: of jobs, from the start to the end of the attempt that ended each of them.
+        attempts_by_type: the number of attempts that ended, of the 100 busiest job types.
         processing_seconds_by_type: the same as `processing_seconds`, of jobs of these types.
-        failure_rate_by_type: which part of them failed or timed out, 0 to 1, whether or not they were retried.
-        slowest: of the jobs in the sample the ten with the longest processing time.
+        failure_rate_by_type: the part of the attempts that failed or timed out, 0 to 1, retried or not.
+        slowest: the ten jobs in the sample with the longest processing time.
     """
 
     jobs_by_status: Mapping[JobStatus, int]
@@ -79,7 +80,7 @@ class Metrics:
 
 
 class Recent(NamedTuple):
-    """Hold what is known of the last minutes, as `Metrics` have it."""
+    """The numbers of the last minutes, as in `Metrics`."""
 
     minutes: int
     throughput_per_minute: float
@@ -100,14 +101,14 @@ def recent(
     *,
     each: int,
 ) -> Recent:
-    """Return what follows for the last minutes.
+    """Return the numbers of the last minutes.
 
     Args:
-        by_type: how attempts ended, by job type, that with most attempts first.
+        by_type: the outcomes of attempts by job type, the type with most attempts first.
         ends: the same by cell, as far as jobs of it were sampled.
-        each: how many of a cell were sampled at most.
+        each: the largest number of jobs that were sampled of a cell.
     """
-    over = (now - grid.start).total_seconds() / 60  # the minute that is now has begun
+    over = (now - grid.start).total_seconds() / 60  # the present minute has begun
     weight = weights(ends, sample, each=each)
     told = dict(islice(((name, one) for name, one in by_type.items() if one.attempts), _TYPES))
     ran = defaultdict[str, list[tuple[float, float]]](list)
@@ -130,7 +131,7 @@ def recent(
 
 
 def recent_grid(now: datetime, minutes: int) -> Grid:
-    """Return the steps in which the last minutes are looked at: few, and of whole minutes, as ends are counted."""
+    """Return the steps of the last minutes: few, and of whole minutes, since outcomes are counted by the minute."""
     return grid_of(now, minutes=minutes, step=-(-minutes // _STEPS))
 
 
@@ -144,12 +145,12 @@ def _spread(values: Sequence[tuple[float, float]]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """How many jobs that fit a filter rest in each status.
+    """Counts of the jobs that match a filter, by status.
 
     Attributes:
-        by_status: counted no further than to 10,000.
-        capped: of which statuses there are more.
-        searched_newest: how many of the newest jobs a text was looked for in; None: no text, or an id.
+        by_status: counted to 10,000 at most.
+        capped: the statuses of which there are more.
+        searched_newest: the number of the newest jobs that a text was searched in; None: no text, or an id.
     """
 
     by_status: Mapping[JobStatus, int]
@@ -159,13 +160,13 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A live worker. `queues` None = all; `running` of its `slots` are taken.
+    """A worker. `queues` None = all; `running` of its `slots` are taken.
 
-    `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost. `left_behind`
-    handlers ignored their stop and go on beside its slots. `version` is Fairlane's; None: it did not say. Where
-    `drain_requested`, it is to finish what it runs and leave; it is `stopping` from when it has heard of that. Of
-    `lacks_keys` organizations it claims nothing, since it lacks the master key to their encryption keys. One that is
-    `lost` has let its lease run out, and what it ran is still to be taken back, which takes a live worker.
+    `silent` is the seconds since its last heartbeat, `lease_left` those until its lease runs out. `left_behind`
+    handlers ignored their stop and go on beside its slots. `version` is Fairlane's; None: the worker did not say. If
+    `drain_requested`, the worker finishes its jobs and leaves; it is `stopping` once it has heard of the request. It
+    claims nothing of `lacks_keys` organizations, since it lacks the master key to their encryption keys. The lease of a
+    `lost` worker has run out; a live worker will take its jobs back.
     """
 
     id: UUID
@@ -187,24 +188,24 @@ class WorkerView:
 
     @property
     def is_silent(self) -> bool:
-        """Return True if more than half of its lease is over: one that works sends a heartbeat long before."""
+        """Return True if more than half of its lease is over: a healthy worker sends a heartbeat long before."""
         return self.silent > self.lease_left
 
     def claims(self, queue: str | None, job_type: str) -> bool:
-        """Return True if it goes on claiming jobs of this type from this queue; None = from each."""
+        """Return True if it goes on claiming jobs of this type from this queue; None = from each queue."""
         goes_on = not (self.stopping or self.drain_requested)
         return goes_on and job_type in self.job_types and (self.queues is None or queue in self.queues)
 
 
 def are_stood_in_for(workers: Collection[WorkerView], others: Collection[WorkerView]) -> bool:
-    """Return True if, of all that these workers claim, each is claimed by one of the others as well."""
+    """Return True if the others claim from every queue, and every job type, that these workers claim."""
     claimed = {(queue, name) for one in workers for queue in one.queues or [None] for name in one.job_types}
     return all(any(other.claims(*what) for other in others) for what in claimed)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A job that runs, with its progress in percent; `worker` None if its row is gone."""
+    """A running job, with its progress in percent; `worker` is None if the worker's row is gone."""
 
     id: UUID
     organization: str
@@ -223,7 +224,7 @@ class RunningJob:
 class Stranded:
     """`waiting` jobs, queued or pending, that no live worker could claim.
 
-    None serves their queue, or none of those that do has their type.
+    No worker serves their queue, or no worker that serves the queue has their type.
     """
 
     queue: str
@@ -234,7 +235,7 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class PauseView:
-    """Who paused it, since when, and why, as whoever asks why their job waits is told."""
+    """A pause: who paused it, since when, and why. It is shown to users whose jobs wait."""
 
     by: str
     since: datetime
@@ -243,8 +244,8 @@ class PauseView:
 
 @dataclass(frozen=True, slots=True)
 class QueueHold:
-    """What keeps so many queued jobs of a queue, of these types, from starting, however much is free: a pause, an open
-    circuit breaker, or that there is no worker for them. While none is alive at all, what a lost one ran counts, too.
+    """A reason that keeps queued jobs of a queue, of these types, from starting, however many slots are free: a pause,
+    an open circuit breaker, or no worker for them. While no worker is alive, the jobs of a lost worker count, too.
     """
 
     code: ReasonCode
@@ -256,9 +257,9 @@ class QueueHold:
 class QueueView:
     """The live jobs of a queue.
 
-    `ready` may be claimed; `limited` could be, but wait since a limit is reached: an organization's, or a job type's on
-    what runs or starts. `retrying` wait for their retry time. `holds` say what keeps some of these all the same,
-    and `held` how many of the `ready` ones that are.
+    `ready` jobs may be claimed. `limited` jobs wait since a limit is reached: an organization's, or a job type's on
+    running jobs or starts. `retrying` jobs wait for their retry time. `holds` are the reasons that keep some of these
+    jobs from starting, and `held` is the number of `ready` jobs among them.
     """
 
     queue: str
@@ -274,16 +275,16 @@ class QueueView:
 
     @property
     def live(self) -> int:
-        """Return all that have not ended."""
+        """Return the number of jobs that have not ended."""
         return self.ready + self.limited + self.retrying + self.running + self.pending
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationView:
-    """What an organization has at work and in line.
+    """The running and waiting jobs of an organization.
 
-    `ready` and `limited` are as in a queue's view. `waiting_seconds` is for how long the next in line could have
-    started, of its lanes the longest; None: nothing is in line.
+    `ready` and `limited` are as in a queue's view. `waiting_seconds` is how long the next job in line could have
+    started, the longest of its lanes; None: nothing is in line.
     """
 
     organization: str
@@ -295,9 +296,10 @@ class OrganizationView:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What all organizations have at work and in line, and the workers: all at one moment, so that it adds up.
+    """The running and waiting jobs of all organizations, and the workers, read at one moment so that numbers add up.
 
-    `organizations` that have something running or in line, the busiest first; `jobs` that run, the longest first.
+    `organizations`: those that have running or waiting jobs, the busiest first; `jobs`: those that run, the longest
+    first.
     """
 
     queues: tuple[QueueView, ...]

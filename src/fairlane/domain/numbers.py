@@ -1,4 +1,4 @@
-"""Numbers that handlers give, and numbers of JSON."""
+"""Numbers that handlers give, and numbers in JSON."""
 
 import math
 from decimal import Decimal, DecimalException
@@ -7,7 +7,7 @@ from typing import Any, Final, Self, SupportsFloat, SupportsIndex
 
 
 class LongNumber(float):
-    """A number of JSON, such as 9.50, that a float writes in another way; a Decimal is made of its text."""
+    """A number in JSON that a float writes in another way, for example 9.50; a Decimal is made of its text."""
 
     __slots__ = ("_text",)
     _text: str
@@ -22,11 +22,11 @@ class LongNumber(float):
         return self._text
 
     def is_shortened(self) -> bool:
-        """Return True if not even the 17 digits by which some languages write a float give it back."""
+        """Return True if not even 17 digits, as some languages write a float, give the number back."""
         return self.is_changed() and not _is_same(f"{self:.16e}", self._text)
 
     def is_changed(self) -> bool:
-        """Return True if the float is another number."""
+        """Return True if the float is a different number."""
         return not _is_same(float.__repr__(self), self._text)
 
 
@@ -42,12 +42,12 @@ def _is_same(one: str, other: str) -> bool:
         return False
 
 
-# In place of json.loads where people or clients give parameters: what a float writes in another way is a LongNumber.
+# In place of json.loads for parameters of people or clients: a number that a float writes otherwise is a LongNumber.
 read_json: Final = JSONDecoder(parse_float=_number).decode
 
 
 def long_numbers(plain: Any) -> list[str]:
-    """Return the texts of numbers in JSON that a float changes, in an order that the names in objects don't change."""
+    """Return the texts of the numbers that a float changes, in an order that does not depend on the order of names."""
     if isinstance(plain, dict):
         plain = list(plain.values())
     if isinstance(plain, list):
@@ -59,10 +59,10 @@ def number_of(rule: str, value: str | SupportsFloat | SupportsIndex) -> float:
     """Return a number as a float.
 
     Args:
-        rule: how the sentence of a refusal begins, such as "percent must be a number, not".
+        rule: the beginning of the error's sentence, for example "percent must be a number, not".
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     try:
         number = float(value)

@@ -1,7 +1,6 @@
-"""From where somebody acts, for the audit: the face, and over a network the credential and the address. And as what.
+"""The origin of an action, for the audit: the face, and over a network the credential and the address.
 
-Context variables, as a request's threads inherit them: no verb between the face and what asks has to pass them on, and
-none can forget to.
+Context variables keep it, which a request's threads inherit. So no verb has to pass it on, and none can forget to.
 """
 
 from collections.abc import Iterator
@@ -16,27 +15,27 @@ _trusted: ContextVar[bool] = ContextVar("fairlane_trusted", default=True)
 
 
 def origin() -> str:
-    """Return where what happens here comes from: "library", "command line", "token 01928f3a from 203.0.113.9"."""
+    """Return the origin of the current action: "library", "command line", "token 01928f3a from 203.0.113.9"."""
     return _origin.get()
 
 
 def acts_as_operator() -> bool:
-    """Return True if an operator acts here as one, and not by a credential that makes a member of them."""
+    """Return True if an operator acts here as operator, and not by a credential that makes them a member."""
     return _as_operator.get()
 
 
 def is_trusted() -> bool:
-    """Return True if a change here takes no right, as one by the application's code or on the command line."""
+    """Return True if a change here needs no right: the application's own code or the command line makes it."""
     return _trusted.get()
 
 
 @contextmanager
 def acting_from(text: str, *, as_operator: bool = True, is_trusted: bool = False) -> Iterator[None]:
-    """Name, within the block, where whatever is audited comes from.
+    """Set the origin of all that is audited within the block.
 
     Args:
-        as_operator: whether an operator acts as one there: see `acts_as_operator`.
-        is_trusted: whether a change takes no right there. Else each verb asks its `user` for the right that it needs.
+        as_operator: whether an operator acts as operator there: see `acts_as_operator`.
+        is_trusted: whether a change there needs no right. Else each verb checks that its `user` has the right.
     """
     origin, operator, trusted = _origin.set(text[:200]), _as_operator.set(as_operator), _trusted.set(is_trusted)
     try:

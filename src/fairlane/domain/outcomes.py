@@ -1,4 +1,4 @@
-"""How one attempt ended, as values. Runtime makes them, `decide` turns them into a transition."""
+"""The outcome of an attempt, as a value. The engine makes it, `decide` turns it into a transition."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from fairlane.domain.poison import RescueDecision
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """What is kept of an error: its type's name, its message and its traceback, secrets already redacted."""
+    """A report of an error: the name of its type, its message and its traceback, with secrets redacted."""
 
     error_type: str
     message: str
     traceback: str = ""
     permanent: bool = False
-    retries: int = 0  # that a permanent error gets all the same
-    is_storage: bool = False  # Fairlane's own storage did not serve it: no failure of the handler
-    retry_after: float | None = None  # seconds, as the other side asked
-    fingerprint: str = ""  # groups alike errors: type and place, not message
+    retries: int = 0  # the retries that a permanent error still gets
+    is_storage: bool = False  # Fairlane's own storage did not serve the handler: no failure of the handler
+    retry_after: float | None = None  # the seconds that the other side asked for
+    fingerprint: str = ""  # the same for errors of the same type and place, whatever the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Completed:
 
 
 class Try(NamedTuple):
-    """Which of how many attempts a failure was, by the retries that were spent; `most` None: retries are unlimited."""
+    """The number of a failed attempt among all attempts, by the retries spent; `most` None: retries are unlimited."""
 
     number: int
     most: int | None
@@ -41,7 +41,7 @@ class Try(NamedTuple):
 class Failed:
     """The handler raised, its payload could not be decoded or its result could not be stored.
 
-    `is_of_handler`: False if its parameters could not be decoded, so that it never ran, or by a mistake of Fairlane's.
+    `is_of_handler`: False if its parameters could not be decoded, so that it never ran, or if Fairlane has a bug.
     """
 
     error: ErrorReport
@@ -58,14 +58,14 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The handler ended because a cancel request asked it to."""
+    """The handler ended because of a cancel request."""
 
     how: str = "the handler stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
-    """The handler asked to be run again in `seconds`."""
+    """The handler asked to run again in `seconds`."""
 
     seconds: float
     reason: str = ""
@@ -73,14 +73,14 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Fairlane's own storage did not serve the handler, so the job waits for it."""
+    """Fairlane's own storage did not serve the handler, so the job waits for the storage."""
 
     error: ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The worker gave the job back unfinished: shutdown, or a check at start that could not be answered."""
+    """The worker gave the job back unfinished: it stops, or a check at the start could not be answered."""
 
     reason: str
     seconds: float = 0.0  # before it may be claimed again
@@ -88,7 +88,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A check at start said a definite no: organization deleted, permission lost. `detail`: of whom, and what to do."""
+    """A check at the start refused the job: organization deleted, permission lost. `detail`: whose, and what to do."""
 
     reason: str
     detail: str = ""

@@ -1,8 +1,8 @@
-"""Who may what: rights as data, and the one function from a principal to what is open to them in an organization.
+"""Rights as data, and the function that computes the access of a principal to an organization.
 
-A credential (token, JWT, session) proves a `Principal`. What they may do in an organization is never in the credential
-alone: it is what their role there gives them now, cut to the scopes of the credential. So whoever loses a membership
-loses it for all credentials at once.
+A credential (token, JWT, session) proves a `Principal`. Their rights in an organization are never in the credential
+alone: they are the rights of their present role there, cut to the scopes of the credential. So a user who loses a
+membership loses it for all credentials at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ from fairlane.domain.statuses import WAITING, JobStatus, Role
 
 
 class Right(StrEnum):
-    """What a role gives and a token's scopes name; equal to its plain string."""
+    """A right, which roles give and scopes of tokens name; equal to its plain string."""
 
     JOBS_READ = "jobs:read"
     METRICS_READ = "metrics:read"
@@ -32,7 +32,7 @@ class Right(StrEnum):
     AUDIT_READ = "audit:read"
 
 
-# What each lets somebody do, for the documentation.
+# The meaning of each right, for the documentation.
 MEANINGS: Final[Mapping[Right, str]] = {
     Right.JOBS_READ: "see jobs, dead letters, schedules, queues, job types; payloads of one's own jobs only",
     Right.METRICS_READ: "see numbers, with names of queues and job types, and nothing of a single job or user",
@@ -51,26 +51,26 @@ MEANINGS: Final[Mapping[Right, str]] = {
 _VIEWER: Final = frozenset({Right.JOBS_READ, Right.METRICS_READ, Right.MEMBERS_READ, Right.TOKENS_CHANGE})
 _MEMBER: Final = _VIEWER | {Right.JOBS_SUBMIT, Right.JOBS_CHANGE}
 ROLE_RIGHTS: Final = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: frozenset(Right)}
-# In every organization. Operators look after jobs: they submit none, and read payloads only where a right says so.
+# In every organization. Operators look after jobs: they submit none, and read payloads only if a right allows it.
 OPERATOR_RIGHTS: Final = frozenset(Right) - {Right.JOBS_SUBMIT, Right.PAYLOAD_READ}
 
 
 class CredentialKind(StrEnum):
-    """What proves who somebody is."""
+    """The kind of a credential."""
 
-    TOKEN = "token"  # noqa: S105 - a kind of credential, and none itself
+    TOKEN = "token"  # noqa: S105 - a kind of credential, not a credential
     SESSION = "session"
     JWT = "jwt"
-    OPERATOR_JWT = "operator-jwt"  # where the identity provider may name operators, too
+    OPERATOR_JWT = "operator-jwt"  # if the identity provider may name operators, too
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential without its secret, by which to look later whether it is still good.
+    """A credential without its secret, to check later whether it is still valid.
 
     Args:
-        key: the hash of a token or of a session's secret; of a JWT its user.
-        until: when a JWT ends; of the others their rows say it.
+        key: the hash of a token or of a session's secret; for a JWT its user.
+        until: the end of a JWT; the rows of the other kinds have theirs.
     """
 
     kind: CredentialKind
@@ -80,15 +80,15 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who acts, as a credential has proved.
+    """The acting user, as a credential has proved.
 
     Args:
         user: their id.
-        via: what proved it, for the audit: "token 01928f3a", "session", "jwt".
-        scopes: what the credential is good for; None = for all that the user may.
-        organization: the only one that the credential opens; None = any that its user belongs to.
-        operator_rights: what they may in every organization; None = they are no operator.
-        credential: which one it was.
+        via: the credential, for the audit: "token 01928f3a", "session", "jwt".
+        scopes: the rights that the credential is limited to; None = all rights of the user.
+        organization: the only organization that the credential opens; None = any that its user belongs to.
+        operator_rights: their rights in every organization; None = they are not an operator.
+        credential: the credential without its secret.
     """
 
     user: str
@@ -106,7 +106,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is open to a principal in one organization.
+    """The access of a principal to an organization.
 
     `is_full`: others' jobs and tokens, too. `is_operator`: as an operator, and not as an admin there.
     """
@@ -125,10 +125,10 @@ class Access:
 def access(
     principal: Principal, organization: str, role: Role | None, permissions: Collection[str] = ()
 ) -> Access | None:
-    """Return what is open to the principal in the organization; None: nothing, as if it were not there.
+    """Return the principal's access to the organization; None: no access, as if the organization did not exist.
 
     Args:
-        role: theirs there now; None = they are no member.
+        role: their role there now; None = they are not a member.
         permissions: the member's; "payload:read" among them is the right of that name.
     """
     if principal.organization not in (None, organization):
@@ -140,7 +140,7 @@ def access(
         rights &= principal.scopes
     if role is None and principal.operator_rights is None:
         return None
-    # A membership takes nothing from an operator, nor does it make them an admin: they act for nobody there.
+    # A membership takes nothing from an operator, and does not make them an admin: they act for nobody there.
     is_admin = role is Role.ADMIN
     is_operator = principal.operator_rights is not None and not is_admin
     return Access(organization, principal.user, rights, is_operator or is_admin, is_operator)
@@ -150,7 +150,7 @@ def permission_name(name: str) -> str:
     """Return a name that members may have as a permission, and that job types may require.
 
     Raises:
-        ConfigurationError: it is that of a right which only roles give, and so it would not give what it says.
+        ConfigurationError: it is the name of a right that only roles give, so the permission would not give the right.
     """
     if name in list(Right) and name != Right.PAYLOAD_READ:
         roles = " or ".join(role for role in Role if name in ROLE_RIGHTS[role])
@@ -165,7 +165,7 @@ def rights_of(names: Iterable[str]) -> frozenset[Right]:
     """Return the rights of these names.
 
     Raises:
-        ConfigurationError: one is no right.
+        ConfigurationError: a name is not that of a right.
     """
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:
@@ -175,11 +175,11 @@ def rights_of(names: Iterable[str]) -> frozenset[Right]:
 
 
 def may_replace(status: JobStatus, submitted_by: str | None, *, user: str | None, may_replace_all: bool) -> bool:
-    """Return True if an identical job may be canceled for a new one: it has not started, and is theirs to cancel.
+    """Return True if the user may cancel an identical job for a new one: it has not started, and they may cancel it.
 
     Args:
-        status: of the earlier job, whose user is `submitted_by`.
-        user: who submits the new one.
+        status: the status of the earlier job, whose user is `submitted_by`.
+        user: the user who submits the new job.
         may_replace_all: whether they may cancel others' jobs, too.
     """
     return status in WAITING and (may_replace_all or submitted_by == user)

@@ -1,7 +1,7 @@
-"""The kinds of reasons for a job not to run (R20), and what holds back many jobs at once.
+"""The kinds of reasons why a job does not run (R20), and the reasons that hold back many jobs at once.
 
-What holds back all jobs of an organization, a job type or a queue, a list reads once and says of each job that waits.
-All that there is to say of one job says `explain`.
+A list of jobs reads once the reasons that hold back all jobs of an organization, a job type or a queue. `explain` gives
+all reasons of one job.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from fairlane.domain.statuses import WAITING, OrganizationStatus
 
 
 class ReasonCode(StrEnum):
-    """What kind of reason it is, for programs; people read the sentence."""
+    """The kind of a reason, for programs; people read the sentence."""
 
     MAINTENANCE = "maintenance"
     WAITS_FOR_PARENTS = "waits_for_parents"
@@ -54,7 +54,7 @@ class ReasonCode(StrEnum):
     PARENT_DELETED = "parent_deleted"
 
 
-# What can be paused, in the order in which it is named.
+# The subjects that can be paused, in the order in which they are named.
 PAUSED: Final = {
     "maintenance": ReasonCode.MAINTENANCE,
     "organization": ReasonCode.ORGANIZATION_PAUSED,
@@ -67,7 +67,7 @@ MAINTENANCE: Final = ("maintenance", "all")
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that decides what happens to the job. `commands` do on a command line what the sentence advises."""
+    """A reason that decides what happens to the job. `commands` do on a command line what the sentence advises."""
 
     code: ReasonCode
     sentence: str
@@ -75,7 +75,7 @@ class Reason:
 
     @property
     def advice(self) -> str:
-        """Return the sentence and its commands, for who has a command line."""
+        """Return the sentence and its commands, for readers with a command line."""
         if not self.commands:
             return self.sentence
         return f"{self.sentence.removesuffix('.')}: {', '.join(f'`{command}`' for command in self.commands)}."
@@ -90,7 +90,7 @@ def pauses_on(lane: Lane) -> tuple[tuple[str, str], ...]:
 class LiveWorker:
     """A worker with a valid lease. `queues` None = all.
 
-    `lacks_key`: it claims nothing of the job's organization, since it lacks the master key.
+    `lacks_key`: the worker claims nothing of the job's organization, since it lacks the master key.
     """
 
     queues: frozenset[str] | None
@@ -101,7 +101,7 @@ class LiveWorker:
 
     @property
     def has_room(self) -> bool:
-        """Return True if it may claim now."""
+        """Return True if it has a free slot and may claim."""
         return self.free_slots > 0 and not self.stopping
 
     def serves(self, queue: str) -> bool:
@@ -113,8 +113,8 @@ class LiveWorker:
 class Holds:
     """The reasons that hold an organization's jobs back.
 
-    `status` is the organization's, None: nobody knows it. `paused` holds pairs of what is paused and its name,
-    `limits` those on it, `resting` job types whose breaker is open, `workers` those that live.
+    `status` is the organization's, None: it is unknown. `paused` holds pairs of a paused subject and its name, `limits`
+    the organization's limits, `resting` the job types whose breaker is open, `workers` the live workers.
     """
 
     status: OrganizationStatus | None = None
@@ -124,7 +124,7 @@ class Holds:
     workers: Sequence[LiveWorker] = ()
 
     def on(self, job: Job) -> ReasonCode | None:
-        """Return the first thing that holds a job back, whatever else it waits for; None: nothing of these."""
+        """Return the first reason that holds a job back, whatever else it waits for; None: there is none."""
         if job.status not in WAITING:
             return None
         if MAINTENANCE in self.paused:
@@ -134,7 +134,7 @@ class Holds:
         pause = _pause_on(Lane(job.queue, job.organization, job.job_type), self.paused)
         if pause is not None:
             return pause
-        # One that is reached holds nobody back for long: the next starts when one has ended.
+        # A limit that is reached holds no job back for long: the next job starts when one has ended.
         for limited in subjects_of(job.organization, job.job_type):
             limit = self.limits.get(limited, Limit())
             if limit.max_running == 0:
@@ -152,11 +152,11 @@ def held_lanes(
     resting: Collection[Pair],
     workers: Sequence[LiveWorker],
 ) -> dict[Lane, ReasonCode]:
-    """Return the first thing that holds back all jobs of each of these lanes, but for limits; some have none.
+    """Return the first reason, other than a limit, that holds back all jobs of each of these lanes, if it has one.
 
     Args:
-        paused: pairs of what is paused and its name.
-        resting: whose breaker is open.
+        paused: pairs of a paused subject and its name.
+        resting: the pairs whose breaker is open.
     """
     missing = cache(lambda queue, job_type: missing_worker(workers, queue, job_type))
     found = {}
@@ -171,7 +171,7 @@ def held_lanes(
 
 
 def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> ReasonCode | None:
-    """Return the first thing that is missing on the way to a worker that may claim them; None: there is one."""
+    """Return the first thing that is missing for a worker to claim these jobs; None: a worker may claim them."""
     serving = [worker for worker in workers if worker.serves(queue)]
     able = [worker for worker in serving if job_type in worker.job_types]
     claiming = [worker for worker in able if not worker.stopping]
@@ -187,7 +187,7 @@ def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> 
 
 
 def max_running_code(subject: Subject) -> ReasonCode:
-    """Return what a limit on what runs at once is called as a reason."""
+    """Return the reason for a limit on running jobs."""
     if subject.organization is None:
         return ReasonCode.JOB_TYPE_MAX_RUNNING
     if subject.job_type is None:
@@ -196,7 +196,7 @@ def max_running_code(subject: Subject) -> ReasonCode:
 
 
 def execution_rate_code(subject: Subject) -> ReasonCode:
-    """Return what a limit on what starts in a window is called as a reason."""
+    """Return the reason for a limit on starts in a window."""
     if subject.organization is None:
         return ReasonCode.JOB_TYPE_EXECUTION_RATE
     return ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION

@@ -1,12 +1,12 @@
-"""Takes secrets out of a text before it is stored or shown: errors and tracebacks quote whatever was at hand.
+"""Remove secrets from a text before it is stored or shown: errors and tracebacks quote any value.
 
-Two kinds of rules: shapes that are secret wherever they stand (keys, tokens, passwords in URLs), and values whose key
-says so (`password=…`, `"api_key": "…"`, `Authorization: …`). In doubt the value goes; but a colon is also
-punctuation, so `password: must be longer` stays a sentence.
+There are two kinds of rules: shapes that are secret wherever they stand (keys, tokens, passwords in URLs), and values
+whose key says so (`password=…`, `"api_key": "…"`, `Authorization: …`). In doubt the value is removed; but a colon is
+also punctuation, so `password: must be longer` stays a sentence.
 
-Each pattern reads the text once: what repeats is bounded, possessive, or begins where nothing before it could have
-begun. Pairs in quotes go before tokens and headers, which would take a pair's key along and leave its value. Other
-pairs go last.
+Each pattern reads the text once: its repetitions are bounded, possessive, or begin where no earlier one could have
+begun. Pairs in quotes go before tokens and headers, which would remove a pair's key and leave its value. Other pairs go
+last.
 """
 
 import re
@@ -20,7 +20,7 @@ _KNOWN_TOKENS: Final = re.compile(
     + "|".join(
         (
             _JWT,
-            r"fl_[\w-]{32,}+",  # Fairlane, with 43; one that was cut short can't be guessed below 32
+            r"fl_[\w-]{32,}+",  # Fairlane, with 43; a token that was cut to fewer than 32 is no secret
             r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS
             r"gh[opsur]_[A-Za-z0-9_]{20,}+",  # GitHub
             r"github_pat_\w{20,}+",
@@ -36,11 +36,11 @@ _KNOWN_TOKENS: Final = re.compile(
     + ")",
     re.ASCII,
 )
-# Fairlane's own, whole, wherever they stand: escapes and percent signs end in letters.
+# Fairlane's own tokens, whole, wherever they stand: escapes and percent signs end in letters.
 _OURS: Final = re.compile(r"(?:fl_|(?<=link=)|(?<=link%3D)|(?<=ticket=))[\w-]{43,}+", re.ASCII)
-# To the last @ before the path: a password may hold one.
+# To the last @ before the path: a password may hold an @.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/:@]{0,200}:)[^\s/]+@")
-# SQLAlchemy takes more for a password, up to the next @, if it has a slash in it.
+# SQLAlchemy reads a longer password, up to the next @, if there is a slash in it.
 _USER_AND_PASSWORD: Final = re.compile(r"(://[^/:@]*:)(?:[^/]*|[^@]*)@")
 _PASSWORD_OF_QUERY: Final = re.compile(r"(\bpassword=)[^&]*")
 _SCHEME: Final = re.compile(r"\b(bearer|basic)([ \t]{1,8})([A-Za-z0-9._~+/=-]{6,}+)", re.IGNORECASE)
@@ -51,17 +51,17 @@ _KEY: Final = (
     r"(?:[_-]?(?:id|key|value|hash|[0-9]{1,3}))?"
 )
 _LITERAL: Final = r"(?:none|null|true|false)(?=[\s,;&)\]}\"']|\Z)"
-# A word and then more, but no further pair: a colon before it is punctuation.
+# A word and more text, but no further pair: a colon before it is punctuation.
 _PROSE: Final = r"[a-z’-]{1,40}[,.;!?]?[ \t]{1,8}(?![\"']?[\w-]{1,40}[\"']?[ \t]?[:=])\S"
 _ANNOTATED: Final = r":[ \t]?(?:str|bytes|SecretStr)(?: \| None)?[ \t]?="
 _COLON: Final = rf"(?:(?<=[\"']):|:(?![:=]|[ \t]{{1,8}}{_PROSE}))"
-# Atomic: given back, a part of it would be taken for the value's beginning.
+# Atomic: after backtracking, a part of it would be read as the value's beginning.
 _SEPARATOR: Final = rf"(?>\\{{0,4}}[\"']?[ \t]{{0,8}}(?:{_ANNOTATED}|=>|[:!=]=|=|{_COLON})[ \t]{{0,8}})"
-# No key and separator come next, maybe with more of the key's name before it.
+# No key and separator follow, maybe with more of the key's name before.
 _NO_PAIR: Final = rf"(?![\w.-]{{0,40}}?{_KEY}{_SEPARATOR})"
-# A quote within a word goes on with it, as in a shell, unless a pair begins behind it.
+# A quote within a word belongs to the word, as in a shell, unless a pair begins behind it.
 _QUOTE_WITHIN: Final = rf"[\"'](?![\s\"'&;,<>()\[\]{{}}.:\\]|\Z){_NO_PAIR}"
-# So does a backslash: behind `\n` a line begins in the repr of a text.
+# A backslash belongs to the word, too, unless a line begins behind `\n` in the repr of a text.
 _BACKSLASH: Final = rf"\\(?![nrt](?!{_NO_PAIR}))"
 _WORD: Final = rf"(?:[^\s\"'&;,\\]+|{_BACKSLASH})++"
 _REST_OF_WORD: Final = rf"(?:(?!{_KEY}{_SEPARATOR})[^\s\"'&;,\\]|{_BACKSLASH}|{_QUOTE_WITHIN})"
@@ -70,22 +70,22 @@ _REPR: Final = r"(?:[a-z_][\w.]{0,60}\()?[bru]{0,2}"
 _QUOTED: Final = (
     # A string in a string: its quotes are escaped.
     r"(?P<open_escaped>\\{1,4}[\"'])[^\"'\n]*?(?=\\?[\"'\n]|\Z)"
-    # Where a quote opens the next pair's value, none has closed this one: the text was cut.
+    # If a quote opens the next pair's value, no quote has closed this one: the text was cut.
     rf"|(?P<open>{_REPR}(?P<quote>[\"']))(?:(?!(?P=quote)|{_KEY}{_SEPARATOR}{_REPR}(?P=quote))[^\\\n]|\\.)*+"
     rf"(?:(?P<close>(?P=quote))(?:(?=\w){_NO_PAIR}{_REST_OF_WORD}++)?)?"
 )
-# What opens a container holds pairs of its own; in ODBC's connection strings braces are quotes. A key is no value.
+# A container holds pairs of its own; in ODBC's connection strings braces are quotes. A key is no value.
 _NO_VALUE: Final = rf"(?![\[{{<]|{_KEY}[ \t]?[:=])"
 _BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|{_NO_VALUE}(?P<bare>{_WORD}{_REST_OF_WORD}*+)"
 _HALF_QUOTED: Final = rf"{_NO_VALUE}(?P<bare>[^\s\"'&;,\\]{{1,200}}{_QUOTE_WITHIN}{_REST_OF_WORD}++)"
 _PUNCTUATION: Final = "<>)]}.:"  # around a value, at its end
 _NAME: Final = re.compile(rf"{_KEY}\Z", re.IGNORECASE)
-NAME_END: Final = 40  # characters at the end of a name, of which no more says that it is one of a secret
+NAME_END: Final = 40  # the characters at the end of a name that decide whether it is the name of a secret
 _BEGIN_OF_PAIR: Final = rf"(?P<key>{_KEY})(?P<separator>{_SEPARATOR})(?!{_LITERAL})"
 _QUOTED_PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_HALF_QUOTED})", re.IGNORECASE)
 _PAIR: Final = re.compile(rf"{_BEGIN_OF_PAIR}(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
-# A body has any number of lines, maybe with `\n` for the line breaks, maybe with headers; a cut one has no end, and is
-# followed by whatever.
+# A body has any number of lines, maybe with `\n` for the line breaks, maybe with headers; a cut one has no end, and any
+# text may follow it.
 _PEM: Final = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
     rf"(?:(?!(?i:\s{{0,4}}{_KEY}{_SEPARATOR}))(?:[\w+/=\s\\|:,.()]|-(?!-)))*+"
@@ -103,11 +103,11 @@ _HEADER: Final = re.compile(
 def redact(text: str) -> str:
     """Return the text with `[redacted]` in the place of each secret; a second call changes nothing.
 
-    Keys, separators, quotes and the user in a URL stay, so that the reader sees what was there. Time grows with the
-    length of the text only.
+    Keys, separators, quotes and the user in a URL stay, so that the reader sees what was there. The time is
+    proportional to the length of the text.
     """
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
-    text = _PEM.sub(REDACTED, text)  # One that was cut takes along what comes behind it, up to a character not its own.
+    text = _PEM.sub(REDACTED, text)  # A key that was cut also removes the text behind it, up to a foreign character.
     text = _OURS.sub(REDACTED, text)  # First: a known token before it ends only once it is gone.
     text = _QUOTED_PAIR.sub(_without_value, text)
     text = _KNOWN_TOKENS.sub(REDACTED, text)
@@ -117,17 +117,17 @@ def redact(text: str) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Return True if what is called so is a secret: `password`, `stripe_api_key`, `refreshToken`."""
+    """Return True if this is the name of a secret: `password`, `stripe_api_key`, `refreshToken`."""
     return _NAME.search(name[-NAME_END:]) is not None
 
 
 def safe_url(url: str) -> str:
-    """Return a URL as it was written, with `***` in place of its password."""
+    """Return the URL unchanged, but with `***` in place of its password."""
     return _PASSWORD_OF_QUERY.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***@", url, count=1))
 
 
 def _without_token(match: re.Match[str]) -> str:
-    """Tell prose, such as `Basic configuration`, from a token, such as `Basic dXNlcjpwYXNz`."""
+    """Remove a token, as in `Basic dXNlcjpwYXNz`, but not prose, as in `Basic configuration`."""
     scheme, space, token = match.groups()
     word = token.rstrip(".")
     shortest = 20 if scheme.lower() == "basic" else 16  # `Basic responsibilities`

@@ -1,4 +1,4 @@
-"""Schedules: when their ticks are, and which of those that are due become jobs (R18)."""
+"""Schedules: the times of their ticks, and the due ticks that become jobs (R18)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fairlane.domain.timing import LEAP_YEAR
 
 SHORTEST: Final = 1.0  # seconds between ticks
 LONGEST: Final = LEAP_YEAR
-# A tick that is later than this was missed: nobody was there to make a job of it.
+# A tick that is later than this was missed: no worker was there to make a job of it.
 LATE: Final = timedelta(seconds=60)
 LONGEST_CRON: Final = 200  # characters
 _FIELDS: Final = 5
@@ -32,12 +32,12 @@ _NICKNAMES: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# How far back the latest tick is sought, step by step: each step has few ticks, as the one before had none.
+# The spans back in which the latest tick is searched, step by step: each has few ticks, as the one before had none.
 _SPANS: Final = tuple(map(timedelta, (1 / 1440, 1 / 24, 2, 40, 50 * 366)))  # days
 
 
 class Missed(StrEnum):
-    """What becomes of ticks that were missed, since no worker, no database or no permission was there."""
+    """The policy for ticks that were missed, because there was no worker, no database or no permission."""
 
     SKIP = "skip"  # nothing: the schedule goes on with its next tick
     ONE = "one"  # one job, for the latest
@@ -46,13 +46,13 @@ class Missed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """When a schedule's ticks are: by a cron expression in a time zone, or every so many seconds.
+    """The times of a schedule's ticks: by a cron expression in a time zone, or every so many seconds.
 
     Args:
         cron: five fields, as Debian's cron reads them: minute, hour, day of month, month, day of week.
-        every: seconds; one of the two.
-        time_zone: of the cron expression, such as "Europe/Zurich".
-        start: no tick is before; of `every` the first.
+        every: seconds; give `cron` or `every`.
+        time_zone: of the cron expression, for example "Europe/Zurich".
+        start: no tick is before it; with `every` it is the first tick.
     """
 
     cron: str | None
@@ -63,9 +63,9 @@ class Timetable:
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Yield the ticks after a moment, each later than the one before, in UTC.
 
-        Where clocks are put forward, a tick in the hour that is left out comes at its end; where they are put back, one
-        in the hour that comes twice comes once, at first. Where the field of minutes or hours begins with `*`, ticks
-        are in all hours there are: none in the one that is left out, and in both of those that are alike.
+        When clocks are put forward, a tick in the skipped hour comes at the end of that hour. When clocks are put back,
+        a tick in the repeated hour comes once, the first time. If the field of minutes or hours begins with `*`, ticks
+        follow the real hours: none in the skipped hour, and some in both repeated hours.
         """
         if self.every is not None:
             step = timedelta(seconds=self.every)
@@ -80,11 +80,11 @@ class Timetable:
                 yield tick
 
     def next(self, moment: datetime) -> datetime | None:
-        """Return the first tick after a moment; None: there is none any more."""
+        """Return the first tick after a moment; None: there are no more ticks."""
         return next(self.after(moment), None)
 
     def latest(self, first: datetime, now: datetime) -> datetime:
-        """Return the latest tick up to now, of those from `first` on, which is one and is due."""
+        """Return the latest tick up to now; `first` is an earlier tick that is due."""
         if self.every is not None:
             step = timedelta(seconds=self.every)
             return max(first, self.start + (now - self.start) // step * step)
@@ -99,7 +99,7 @@ class Timetable:
 
 
 class Due(NamedTuple):
-    """Which due tick becomes a job now, None = none, and which tick is next, None = there is none any more."""
+    """The due tick that becomes a job now, None = none, and the next tick, None = there are no more."""
 
     tick: datetime | None
     next: datetime | None
@@ -107,19 +107,19 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Submits a job of a type at each tick of a timetable.
+    """A schedule, which submits a job of a type at each tick of a timetable.
 
     Args:
-        user: as whom; None = the system.
-        parameters: without secret ones.
+        user: the user who submits the jobs; None = the system.
+        parameters: without secrets.
         priority, queue: None = as the job type says.
-        next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now, and
-            so may all where each missed tick becomes a job.
-        last_tick: of which a job was made last; `last_job` is that job.
-        problem: why a tick was refused: the one that is due, or the last one that was left out. It also says that the
-            parameters do not fit the job type as it is registered now, since the next tick will be refused; of
-            parameters with more than 10,000 characters only `fl.schedules.get` says so. None: no tick was refused
-            since a job was made, and they fit.
+        next_ticks: the next five; empty if there are no more, or while the schedule is paused. The first may be due by
+            now. All may be due if each missed tick becomes a job.
+        last_tick: the last tick of which a job was made; `last_job` is that job.
+        problem: the reason why a tick was refused: the tick that is due, or the last one that was skipped. It also says
+            that the parameters do not fit the job type as it is registered now, since the next tick will be refused. If
+            the parameters have more than 10,000 characters, only `fl.schedules.get` says so. None: no tick was
+            refused since a job was made, and the parameters fit.
     """
 
     id: UUID
@@ -145,10 +145,10 @@ class Schedule:
 def timetable(
     *, cron: str | None = None, every: float | None = None, time_zone: str = "UTC", start: datetime
 ) -> Timetable:
-    """Return a timetable that has ticks. A nickname of cron's, such as "@daily", becomes its five fields.
+    """Return a timetable that has ticks. A nickname of cron, for example "@daily", becomes its five fields.
 
     Raises:
-        ConfigurationError: what is wrong with it, and what to write.
+        ConfigurationError: the timetable is wrong; the message says what to write.
     """
     if (cron is None) == (every is None):
         raise ConfigurationError("Give cron or every, one of them.")
@@ -171,17 +171,19 @@ def zone(name: object) -> ZoneInfo:
     """
     try:
         return ZoneInfo(str(name))
-    except (ValueError, OSError, KeyError):  # not there, no key of the database, or a directory of it
-        raise ConfigurationError(f"{name!r:.80} is no time zone; write one such as 'Europe/Zurich' or 'UTC'.") from None
+    except (ValueError, OSError, KeyError):  # it is not there, is no key of the database, or is a directory
+        raise ConfigurationError(
+            f"{name!r:.80} is no time zone; write 'Europe/Zurich' or 'UTC', for example."
+        ) from None
 
 
 def due(times: Timetable, tick: datetime, now: datetime, missed: Missed) -> Due:
-    """Return what becomes of a schedule whose next tick was at `tick`, which is not after now."""
+    """Return the due job and the next tick of a schedule whose next tick was at `tick`, which is not after now."""
     if missed is Missed.ALL:
         return Due(tick, times.next(tick))
     latest = times.latest(tick, now)
-    is_left_out = missed is Missed.SKIP and now - latest > LATE
-    return Due(None if is_left_out else latest, times.next(now))
+    is_skipped = missed is Missed.SKIP and now - latest > LATE
+    return Due(None if is_skipped else latest, times.next(now))
 
 
 def misfit(error: InvalidParameters) -> str:
@@ -202,14 +204,14 @@ def _fields_of(cron: object) -> str:
     """Return the five fields of a cron expression, with one space between them.
 
     Raises:
-        ConfigurationError: what is wrong with it.
+        ConfigurationError: it is not a cron expression.
     """
     text = cron if isinstance(cron, str) and len(cron) <= LONGEST_CRON else ""
     fields = _NICKNAMES.get(text.strip(), text).split()
     if len(fields) != _FIELDS:
         raise ConfigurationError(
-            "cron has five fields: minute, hour, day of month, month, day of week, such as '30 6 * * MON-FRI', "
-            f"or is one of {', '.join(_NICKNAMES)}, and not {cron!r:.80}."
+            "cron has five fields: minute, hour, day of month, month, day of week, for example '30 6 * * MON-FRI', "
+            f"or is one of {', '.join(_NICKNAMES)}, not {cron!r:.80}."
         )
     expression = " ".join(fields)
     try:

@@ -1,8 +1,8 @@
-"""Sealed texts: what of a job is stored encrypted where its organization has a key, and how such a text looks.
+"""Sealed texts: the fields of a job that are encrypted if its organization has a key, and the form of such a text.
 
     fl1:<version of the organization's key>:<base64 of nonce and ciphertext>
 
-`encryption.sealing` makes and opens them; here is what the store needs to know of them, and it knows no key.
+`encryption.sealing` encrypts and decrypts them. This module has what the store needs to know, and no key.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 PREFIX: Final = "fl1:"
-HIDDEN: Final = "h1:"  # begins a hash that tells nothing without the organization's keys
+HIDDEN: Final = "h1:"  # begins a hash that reveals nothing without the organization's keys
 
 
 class Field(StrEnum):
-    """What a sealed text is. It is bound to that: moved to another field it can't be opened."""
+    """The field of a sealed text. The text is bound to its field: moved to another one it can't be decrypted."""
 
     PARAMETERS = "parameters"
     RESULT = "result"
@@ -30,10 +30,10 @@ class Field(StrEnum):
 
 JSON_FIELDS: Final = frozenset({Field.PARAMETERS, Field.RESULT, Field.CHECKPOINT})
 
-# Makes a sealed text of what a field of one job is to hold.
+# Makes the sealed text for a field of one job.
 Seal: TypeAlias = Callable[[Field, str], str]
 
-# What readers see in the place of a text that can't be opened.
+# The texts that readers see in the place of a text that can't be decrypted.
 ERASED: Final = "[erased]"  # its key was destroyed
 LOCKED: Final = "[encrypted]"  # this process lacks the master key
 BROKEN: Final = "[unreadable]"  # it was not sealed for this place, or was changed, or is not what the place holds

@@ -1,9 +1,9 @@
-"""Secret parameters: what marks them, and what becomes of them on the way to people.
+"""Secret parameters: how they are marked, and how they are hidden from people.
 
-A value is secret because its type says so (`SecretStr`, `SecretBytes`), or because its name does (`password`,
-`api_key`). In the first case the stored JSON says so itself, `{"$secret": "…"}`: whoever reads a job needs neither the
-handler nor its registered schema to know what to hide, and a secret stays one when its handler has changed. Nobody but
-the handler is given the value, whatever right they have.
+A value is secret because of its type (`SecretStr`, `SecretBytes`), or because of its name (`password`, `api_key`). In
+the first case the stored JSON marks it, `{"$secret": "…"}`: a reader of the job needs neither the handler nor its
+registered schema to know what to hide, and the value stays secret when the handler has changed. Only the handler gets
+the value, whatever rights people have.
 """
 
 import json
@@ -24,37 +24,37 @@ from fairlane.domain.redact import NAME_END, REDACTED, is_secret_name
 from fairlane.domain.sealing import BROKEN
 
 MARK: Final = "$secret"
-# Shorter ones are in half of all words, and guessed anyway.
+# Shorter values stand in half of all words, and can be guessed anyway.
 SHORTEST: Final = 4  # characters
-# Beyond these a text is left out as a whole: to search it would hold up all that shares the process.
-# And each job has its secrets listed once, on the loop that it shares: of 256 KB of parameters in 10 to 30 ms.
+# Beyond these bounds the whole text is omitted: a search would hold up all other work in the process.
+# Each job also has its secrets listed once, on the shared loop: for 256 KB of parameters in 10 to 30 ms.
 _MOST_VALUES: Final = 1_000
-_MOST_HIDDEN: Final = 4_000  # places that hold a secret, be they short or alike
+_MOST_HIDDEN: Final = 4_000  # places that hold a secret, also short or equal ones
 _MOST_FORMS: Final = 4_000
 _MOST_CHARACTERS: Final = 1_000_000  # of all values
 _MOST_ODD: Final = 50_000  # characters of values that are written in many forms
-_FEW: Final = 300  # values, each of which is searched for; of more, the pieces of a text are looked up
+_FEW: Final = 300  # values that are searched one by one; if there are more, the pieces of a text are looked up
 _MOST_WORK: Final = 125_000_000  # characters that are compared, 15 ms at worst
-_MOST_LOOKS: Final = 2_000_000  # characters of what is looked up; that many take some 10 ms
-_STEP: Final = 8  # what it costs to look at one place of a text, in such characters
+_MOST_LOOKS: Final = 2_000_000  # characters that are looked up; that many take some 10 ms
+_STEP: Final = 8  # the cost of a look at one place of a text, in such characters
 _MOST_PLACES: Final = 2_000  # each takes some 4 µs
-_EACH: Final = 100  # what to look for a value costs at least, in characters of the text
-_LOOK: Final = 20  # what to look at one place of the text costs, in characters that are compared
-# Python compares a whole value with each place of a text at worst. In a text that is not short it looks for longer ones
-# in another way, which takes no longer than for these.
+_EACH: Final = 100  # the least cost of a search for a value, in characters of the text
+_LOOK: Final = 20  # the cost of a look at one place of the text, in characters that are compared
+# At worst Python compares a whole value with each place of a text. In a text that is not short it searches longer
+# values in another way, which takes no longer than for these.
 _LONG: Final = 100
 _SHORT_TEXT: Final = 2_500
-# A job's texts are searched on the loop that it shares, and its submitter chooses the secrets, and often the texts. So
-# it has some time of the processor for all of them, and more with each, by its length.
+# A job's texts are searched on the shared loop, and its submitter chooses the secrets, and often the texts. So a job
+# has some processor time for all its texts, and more with each text, by its length.
 _SECONDS: Final = 0.005
 _SECONDS_A_TEXT: Final = 0.0001
 _SECONDS_A_CHARACTER: Final = 0.000_000_1
-# pydantic quotes what it refuses, and leaves out the middle of what has more than 50 bytes.
+# pydantic quotes the value that it refuses, and omits the middle of a value of more than 50 bytes.
 _QUOTED, _CUT, _QUOTE_END = "input_value=", "...", ", input_type="
-# Of each side it leaves 25 bytes at most. The `repr` of a `repr` of the bytes of its words has 125 characters for them.
+# It keeps 25 bytes of each side at most. The `repr` of a `repr` of these bytes has 125 characters.
 _HALF: Final = 200
 _LONGEST_QUOTE: Final = len(_QUOTED) + 2 * _HALF + len(_CUT) + len(_QUOTE_END)
-_QUOTES: Final = "'\""  # a `repr` escapes the first where it has both
+_QUOTES: Final = "'\""  # a `repr` escapes the first if the value has both
 _ESCAPED: Final = frozenset("'\"\\")
 
 
@@ -62,14 +62,14 @@ class SecretValues(tuple[str, ...]):
     """The secret values of a job, the longest first, with an index of them and the time that is left to find them.
 
     Attributes:
-        seconds: of the processor that are left to search the job's texts; less than 0 once they are used up.
+        seconds: the processor time that is left to search the job's texts; less than 0 once it is used up.
     """
 
     seconds = _SECONDS
 
     @cached_property
     def weights(self) -> tuple[int, int]:
-        """Return how many characters are compared at worst at each place of a text, and of a short one."""
+        """Return the number of characters compared at worst at each place of a text, and of a short text."""
         lengths = list(map(len, self))
         long = sum(_LOOK + min(length, _LONG) for length in lengths)
         return long, sum(_LOOK + min(length, _SHORT_TEXT) for length in lengths)
@@ -88,7 +88,7 @@ class SecretValues(tuple[str, ...]):
         return frozenset(self)
 
 
-_ALL: Final = SecretValues(("",))  # values that stand everywhere in a text
+_ALL: Final = SecretValues(("",))  # a value that stands everywhere in a text
 _NONE: Final = SecretValues()
 
 
@@ -116,7 +116,7 @@ _is_secret_end: Final = lru_cache(4096)(is_secret_name)
 
 
 def is_hidden_name(name: str) -> bool:
-    """Return what `is_secret_name` does. Of a name of any length only the end is kept."""
+    """Return what `is_secret_name` returns. The cache keeps only the end of a name."""
     return _is_secret_end(name[-NAME_END:])
 
 
@@ -126,15 +126,15 @@ def is_marked(value: object) -> bool:
 
 
 def veiled(plain: Any, *, by_name: bool = True) -> Any:
-    """Return plain JSON with `[redacted]` in the place of each secret; the very same object only if there is none.
+    """Return plain JSON with `[redacted]` in the place of each secret; the same object only if there is no secret.
 
     Args:
-        by_name: whether names make secrets, as those of parameters do; marks do in any case.
+        by_name: whether names make a value secret, as with parameters; marks always do.
     """
     if isinstance(plain, dict):
         if is_marked(plain):
             return REDACTED
-        # Every submission comes by here, so nothing is made anew before there is a secret.
+        # Every submission calls this, so nothing is copied before there is a secret.
         hidden = {name: REDACTED for name, item in plain.items() if by_name and _hides(name, item)}
         for name, item in plain.items():
             if name not in hidden and type(item) in _CONTAINERS:
@@ -149,9 +149,9 @@ def veiled(plain: Any, *, by_name: bool = True) -> Any:
 
 
 def shown_json(text: str, *, by_name: bool = True) -> Any:
-    """Return what a JSON text says as people see it: `[unreadable]` where it is none, since somebody planted it.
+    """Return a JSON text as people see it: `[unreadable]` if it is not JSON, since somebody planted it.
 
-    This reader also refuses what no answer can hold: what nests deeply, or has half a surrogate pair.
+    The reader also refuses a value that no answer can hold: one that nests deeply, or has half a surrogate pair.
     """
     try:
         plain = from_json(text)
@@ -161,7 +161,7 @@ def shown_json(text: str, *, by_name: bool = True) -> Any:
 
 
 def shown_object(text: str, name: str, *, by_name: bool = True) -> Mapping[str, Any]:
-    """Return the same of a text that is to hold an object: what is none is shown under the object's name."""
+    """Return the same for a text that should hold an object; another value is shown under the object's name."""
     found = shown_json(text, by_name=by_name)
     return found if isinstance(found, dict) else {name: BROKEN}
 
@@ -173,27 +173,27 @@ def shown_labels(text: str) -> Mapping[str, str]:
 
 
 def _hides(name: object, value: object) -> bool:
-    """Return True if the name makes a secret of the value; nothing and yes or no are none."""
+    """Return True if the name makes the value secret; None, True and False are never secret."""
     return value is not None and not isinstance(value, bool) and isinstance(name, str) and is_hidden_name(name)
 
 
 def bare(plain: Any) -> Any:
-    """Return plain JSON with each marked secret as its value: what the handler is given as JSON."""
+    """Return plain JSON with the value of each marked secret, as the handler gets it."""
     if isinstance(plain, dict):
         return plain[MARK] if is_marked(plain) else {name: bare(item) for name, item in plain.items()}
     return [bare(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def restored(edited: Any, before: Any) -> Any:
-    """Return edited parameters, with the secret that was there `before` wherever `[redacted]` was left.
+    """Return edited parameters, with the secret from `before` wherever `[redacted]` was left.
 
     Raises:
-        InvalidParameters: it was left in a list, of which so much was changed that it is not clear whose it was.
+        InvalidParameters: a list has changed so much that it is not clear which secret a `[redacted]` in it stands for.
     """
     if isinstance(edited, Mapping) and isinstance(before, Mapping):
         return {
             name: before[name] if item == REDACTED and name in before and _was_hidden(name, before[name])
-            # A place that was not there before has nothing to be restored from.
+            # A new place has no secret to restore.
             else restored(item, before.get(name))
             for name, item in edited.items()
         }  # fmt: skip
@@ -203,9 +203,9 @@ def restored(edited: Any, before: Any) -> Any:
 
 
 def _restored_items(edited: Sequence[Any], before: list[Any]) -> Iterator[Any]:
-    """Return those of a list that held secrets.
+    """Return the items of a list that held secrets.
 
-    Only its place says whose one was, so it has to be the old one in all else.
+    Only the place of an item tells its secret, so the rest of the item must be unchanged.
     """
     is_as_long = len(edited) == len(before)
     for place, new in enumerate(edited):
@@ -245,28 +245,30 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, .
     return tuple(sorted(name for name in {**before, **after} if name not in both or before[name] != after[name]))
 
 
-def left_out(plain: Any) -> bool:
-    """Return True if `[redacted]` stands in the place of a secret: somebody copied what they were shown."""
+def has_redacted_secret(plain: Any) -> bool:
+    """Return True if `[redacted]` stands in the place of a secret: somebody copied the parameters that they saw."""
     if isinstance(plain, dict):
         if is_marked(plain):
             return bool(plain[MARK] == REDACTED)
-        return any((item == REDACTED and _hides(name, item)) or left_out(item) for name, item in plain.items())
-    return any(map(left_out, plain)) if isinstance(plain, list) else False
+        return any(
+            (item == REDACTED and _hides(name, item)) or has_redacted_secret(item) for name, item in plain.items()
+        )
+    return any(map(has_redacted_secret, plain)) if isinstance(plain, list) else False
 
 
 def secret_values(text: str) -> SecretValues:
     """Return the secrets in a job's stored parameters, as they may stand in a text: the longest first.
 
-    Of very many none is returned by itself: then `without` leaves nothing of a text.
+    If there are very many, the result matches any text: then `without` keeps nothing of a text.
 
     Args:
-        text: JSON; of what is none nothing is known, and it has no handler that could tell.
+        text: JSON. A text that is not JSON has no secrets: no handler gets it.
     """
     try:
         plain = json.loads(text)
     except ValueError:
         return _NONE
-    except RecursionError:  # the handler is about to recurse too deep itself, and knows what stands there
+    except RecursionError:  # the handler's own recursion has used up the stack, so the secrets are unknown
         return _ALL
     found = set[str]()
     try:
@@ -297,19 +299,19 @@ def _is_long_enough(value: str) -> bool:
 
 
 def _is_plain(value: str) -> bool:
-    """Return True if nothing writes the value in another form."""
+    """Return True if the value has the same form in every notation."""
     return value.isascii() and value.isprintable() and _ESCAPED.isdisjoint(value)
 
 
 def _lines(value: str) -> Iterator[str]:
-    """Return a value and each of its lines: in an ExceptionGroup's traceback a line begins with `  | `."""
+    """Return the value and each of its lines: in an ExceptionGroup's traceback a line begins with `  | `."""
     yield value
     yield from map(str.strip, value.splitlines())
 
 
 def _forms(value: str) -> set[str]:
-    """Return how a value stands in a text: as it is, and as `repr`, `ascii`, JSON, `unicode_escape` and the `repr` of
-    its bytes write it; and each of these once more in a `repr`."""
+    """Return the forms of a value in a text: itself, and as `repr`, `ascii`, JSON, `unicode_escape` and the `repr` of
+    its bytes write it; and the `repr` of each of these."""
     data = value.encode(errors="surrogatepass")
     once = {
         value,
@@ -323,19 +325,19 @@ def _forms(value: str) -> set[str]:
 
 
 def _quoted(body: str) -> tuple[str, str]:
-    """Return what stands in a `repr` where it has both kinds of quotes, and where it has one or, as unicode_escape,
+    """Return the body of a `repr` if the value has both kinds of quotes, and if it has one or, as in unicode_escape,
     escapes none."""
     return body, body.replace("\\'", "'")
 
 
 def _values(plain: Any) -> Iterator[str]:
-    """Yield what is secret, by its mark or by the name of what it stands in.
+    """Yield the secret values, by their mark or by a name above them.
 
     Raises:
-        OverflowError: that would be too much.
+        OverflowError: there are too many.
     """
     left = _MOST_HIDDEN
-    waiting: list[tuple[Any, bool]] = [({"": plain}, False)]  # with calls in calls each value would come through all
+    waiting: list[tuple[Any, bool]] = [({"": plain}, False)]  # nested generators would pass each value on many times
     while waiting:
         container, is_hidden = waiting.pop()
         if is_marked(container):
@@ -357,7 +359,7 @@ def _values(plain: Any) -> Iterator[str]:
 
 
 def _as_bytes(value: object) -> Iterator[str]:
-    """Return what the base64 of secret bytes stands for, as text if it is some: the handler has it as that."""
+    """Return the text of secret bytes that are stored as base64, if they are text: the handler gets them so."""
     if isinstance(value, str) and len(value) % 4 == 0:
         with suppress(ValueError):
             found = b64decode(value, validate=True)
@@ -370,15 +372,14 @@ def _as_bytes(value: object) -> Iterator[str]:
 def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None = None, *, by: str = REDACTED) -> str:
     """Return `text[start:stop]` with `[redacted]` in the place of each of these values.
 
-    A value that stands across an end of that part leaves nothing there. Beyond the part no more is searched than the
-    longest value has, or a quote of pydantic's. Where values overlap themselves, or each other, what they cover is one
-    place. What pydantic quotes and has shortened goes, too. Where the search would take long, `[redacted]` stands in
-    the place of all.
+    A value across an end of that part is removed, too. Beyond the part, only the length of the longest value, or of a
+    quote by pydantic, is searched. Values that overlap themselves or each other become one place. Values that pydantic
+    quotes and shortens are removed, too. If the search would take long, `[redacted]` replaces the whole text.
 
     Args:
         values: as `secret_values` returns them, the longest first.
         start, stop: 0 or more.
-        by: what stands in the place of a value.
+        by: the mark in the place of a value.
     """
     stop = len(text) if stop is None else min(stop, len(text))
     longest = max(len(values[0]), _LONGEST_QUOTE) if values else 0
@@ -397,13 +398,13 @@ def without(text: str, values: tuple[str, ...], start: int = 0, stop: int | None
 
 
 def _cut_out(around: str, places: Sequence[tuple[int, int]], at: int, end: int, by: str) -> str:
-    """Return `around[at:end]` with a mark in the place of each of these, which come in order."""
+    """Return `around[at:end]` with a mark in each of these places, which come in order."""
     parts: list[str] = []
     for left, right in places:
         if max(left, at) >= end:
             break
         if right > at:
-            # One that begins before this has its mark already, or begins before the part.
+            # A place that begins before this has its mark already, or begins before the part.
             if left >= at or not parts:
                 parts += around[at:left], by
             at = right
@@ -411,7 +412,7 @@ def _cut_out(around: str, places: Sequence[tuple[int, int]], at: int, end: int, 
 
 
 def _all_places(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
-    """Return where secrets begin and end, in order, and quotes of pydantic's; None: it would take long."""
+    """Return where secrets and quotes by pydantic begin and end, in order; None: the search would take long."""
     if values == _ALL:
         return None
     is_little = len(values) <= _FEW and _work(text, values) <= _MOST_WORK
@@ -423,7 +424,7 @@ def _all_places(text: str, values: SecretValues) -> list[tuple[int, int]] | None
 
 
 def _looked_up(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
-    """Return where each of many values begins and ends; None: it would take long."""
+    """Return where each of many values begins and ends; None: the search would take long."""
     heads, known, looks = values.heads, values.known, _STEP * len(text)
     places: list[tuple[int, int]] = []
     for place in range(len(text) - SHORTEST + 1):
@@ -438,15 +439,15 @@ def _looked_up(text: str, values: SecretValues) -> list[tuple[int, int]] | None:
 
 
 def _work(text: str, values: SecretValues) -> int:
-    """Return how many characters are compared at worst to find the values in a text."""
+    """Return the number of characters that are compared at worst to find the values in a text."""
     return values.weights[len(text) < _SHORT_TEXT] * (len(text) + _EACH)
 
 
 def _repeats(text: str, start: int, period: int) -> int:
-    """Return how many characters from `start` on are those that stand `period` before."""
+    """Return the number of characters from `start` on that equal the character `period` before."""
     here, step = start, period
     while step and here < len(text):
-        # Both are compared as a whole, since one by one would be Python's own work for each character.
+        # Both are compared as a whole, since a comparison of each character in Python would be slow.
         if text[here : here + step] == text[here - period : here - period + step] and here + step <= len(text):
             here, step = here + step, 2 * step
         else:
@@ -455,7 +456,7 @@ def _repeats(text: str, start: int, period: int) -> int:
 
 
 def _shortened(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each quote of pydantic's begins and ends of which the middle is left out."""
+    """Yield where each quote begins and ends whose middle pydantic has omitted."""
     left = text.find(_QUOTED) + len(_QUOTED)
     while left >= len(_QUOTED):
         cut = text.find(_CUT, left + 1, left + _HALF + len(_CUT))
@@ -466,7 +467,7 @@ def _shortened(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _places(text: str, values: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Yield where each of the values begins and ends. The time grows with the length of the text, also of "aaaa…"."""
+    """Yield where each of the values begins and ends. The time is proportional to the text, even for "aaaa…"."""
     for value in values:
         left = text.find(value)
         while left >= 0:

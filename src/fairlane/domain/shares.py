@@ -1,23 +1,24 @@
-"""Who uses the workers, and who waits: the operators' view of fairness (R15)."""
+"""The organizations that use the workers, and those that wait: the operators' view of fairness (R15)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-# Whoever waits less than this waits for a claim round, and not for others.
+# An organization that waits less than this waits for a claim round, and not for others.
 _SHORTEST_WAIT: Final = 1.0  # seconds
-_LARGE: Final = 0.5  # of all that runs: one that has so much is a crowd of its own
+_LARGE: Final = 0.5  # the part of all running jobs that makes an organization the largest
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationLoad:
-    """What an organization has at work and in line now.
+    """The running and ready jobs of an organization.
 
-    `ready` is counted no further than to 10,000 in each of its lanes. Of that, `held` would not start whatever others
-    do: it is paused, at a limit, held by a breaker, or no worker serves it. `waiting_seconds` is for how long the next
-    of the rest could have started: of its lanes the longest; None: there is none. `behind_seconds` is the same of what
-    waits while at least half of the slots that it could have are taken: with more of them free, it waits behind nobody.
+    `ready` is counted to 10,000 at most in each of its lanes. `held` of them would not start whatever others do: they
+    are paused, at a limit, held by a breaker, or no worker serves them. `waiting_seconds` is how long the next of the
+    other ready jobs could have started, the longest of its lanes; None: there is none. `behind_seconds` is the same for
+    jobs that wait while at least half of the slots that they could have are taken: if more are free, the job waits
+    behind nobody.
     """
 
     running: int = 0
@@ -30,11 +31,11 @@ class OrganizationLoad:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one organization, or the rest of them (`organization` None), used of the workers.
+    """The use of the workers by one organization, or by the rest of them (`organization` None).
 
     Attributes:
         ended: attempts that ended, by minute.
-        seconds: how long these had run, by the minute in which they ended.
+        seconds: how long these attempts ran, by the minute in which they ended.
     """
 
     organization: str | None
@@ -45,10 +46,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The organization that has most of what runs, while others wait for slots.
+    """The organization that has most of the running jobs, while others wait for slots.
 
-    Of its own, `ready` is in line and could start. `others_waiting` organizations have something in line, too, and the
-    next of theirs waits for up to `others_seconds`.
+    `ready` jobs of its own are in line and could start. `others_waiting` organizations have jobs in line, too, and
+    their next job has waited for up to `others_seconds`.
     """
 
     organization: str
@@ -61,7 +62,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class WaitingOrganizations:
-    """How many organizations wait, the next of theirs for up to so many seconds."""
+    """The number of organizations that wait for slots; their next job has waited for up to so many seconds."""
 
     organizations: int
     seconds: float
@@ -72,8 +73,8 @@ class Shares:
     """The organizations that use most, and the rest together.
 
     Attributes:
-        neighbour: who has most while others wait; None: nobody waits, or no single organization has most.
-        waiting: who waits for slots, but for the one that has most itself; None: nobody.
+        neighbour: the organization that has most while others wait; None: nobody waits, or no single one has most.
+        waiting: the organizations that wait for slots, except the one that has most; None: no organization waits.
     """
 
     minutes: tuple[datetime, ...]
@@ -85,7 +86,7 @@ class Shares:
 
 
 def neighbour(standings: Mapping[str, OrganizationLoad]) -> Neighbour | None:
-    """Return who has at least half of all that runs, while others have waited for slots for a second or more."""
+    """Return the organization with half of all running jobs, while others have waited a second or more for slots."""
     largest, others = _largest(standings), waiting(standings)
     if largest is None or others is None:
         return None
@@ -94,9 +95,9 @@ def neighbour(standings: Mapping[str, OrganizationLoad]) -> Neighbour | None:
 
 
 def waiting(standings: Mapping[str, OrganizationLoad]) -> WaitingOrganizations | None:
-    """Return who has waited for slots for a second or more.
+    """Return the organizations that have waited a second or more for slots.
 
-    The one that has most itself is left out: that waits for its own.
+    The largest organization is excluded: it waits for its own jobs.
     """
     largest = _largest(standings)
     waits = [one.behind_seconds or 0.0 for name, one in standings.items() if name != largest]
@@ -105,14 +106,14 @@ def waiting(standings: Mapping[str, OrganizationLoad]) -> WaitingOrganizations |
 
 
 def _largest(standings: Mapping[str, OrganizationLoad]) -> str | None:
-    """Return the only one with half of all that runs, as a line holds no slots."""
+    """Return the only organization with half of all running jobs. Waiting jobs hold no slots, so they do not count."""
     total = sum(one.running for one in standings.values())
     found = [name for name, one in standings.items() if one.running > 0 and one.running >= _LARGE * total]
     return found[0] if len(found) == 1 else None
 
 
 def together(standings: Sequence[OrganizationLoad]) -> OrganizationLoad:
-    """Return several organizations as one."""
+    """Return the sum of several organizations."""
     waits = [one.waiting_seconds for one in standings if one.waiting_seconds is not None]
     behind = [one.behind_seconds for one in standings if one.behind_seconds is not None]
     return OrganizationLoad(
@@ -126,7 +127,7 @@ def together(standings: Sequence[OrganizationLoad]) -> OrganizationLoad:
 
 
 def largest(standings: Mapping[str, OrganizationLoad], spent: Mapping[str, float], number: int) -> list[str]:
-    """Return the organizations to show: those that run most, used most of the time or have most in line."""
+    """Return the organizations to show: those that run most, used most of the time or have most jobs in line."""
     nothing = OrganizationLoad()
 
     def key(name: str) -> tuple[float, float, int, str]:

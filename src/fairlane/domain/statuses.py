@@ -1,4 +1,4 @@
-"""The statuses of a job, the sets they form and every legal transition, as data.
+"""The statuses of a job, sets of statuses and every legal transition, as data.
 
 This is the only file in which a status is written as a string (a test says so).
 """
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life; equal to its plain string."""
+    """The status of a job; equal to its plain string."""
 
     PENDING = "pending"
     QUEUED = "queued"
@@ -21,7 +21,7 @@ class JobStatus(StrEnum):
 
 
 class Priority(StrEnum):
-    """How urgent a job is within its organization."""
+    """The urgency of a job within its organization."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -30,7 +30,7 @@ class Priority(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What a person decided about a dead letter."""
+    """The decision of a person about a dead letter."""
 
     PENDING = "pending"
     RETRIED = "retried"
@@ -39,7 +39,7 @@ class Resolution(StrEnum):
 
 
 class ParentPolicy(StrEnum):
-    """What becomes of a job whose parent ended without completing."""
+    """The policy for a job whose parent ended without completing."""
 
     DEAD_LETTER = "dead_letter"
     CANCEL = "cancel"
@@ -47,11 +47,11 @@ class ParentPolicy(StrEnum):
 
 
 class EdgeState(StrEnum):
-    """How far an edge between a job and its parent has come.
+    """The state of an edge between a job and its parent.
 
-    `new`: `stage` must look once, since the child may have been submitted beside a finishing parent, or the parent has
-    ended and has children left. `watched`: whoever ends the parent, or goes on with its children, will see the edge.
-    `settled`: the parent's end has been counted.
+    `new`: `stage` must look once, since the child may have been submitted while its parent finished, or the parent has
+    ended and has more children. `watched`: the transaction that ends the parent, or goes on with its children, will see
+    the edge. `settled`: the parent's end has been counted.
     """
 
     NEW = "new"
@@ -60,7 +60,7 @@ class EdgeState(StrEnum):
 
 
 class OrganizationStatus(StrEnum):
-    """Whether an organization may submit and run jobs."""
+    """The status of an organization: only an active one may submit and run jobs."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -68,7 +68,7 @@ class OrganizationStatus(StrEnum):
 
 
 class Role(StrEnum):
-    """What a member may do in an organization, least first."""
+    """The role of a member in an organization, the lowest first."""
 
     VIEWER = "viewer"
     MEMBER = "member"
@@ -86,7 +86,7 @@ PRIORITY_OF_RANK: Final = {rank: priority for priority, rank in PRIORITY_RANK.it
 
 _S = JobStatus
 
-# (from, to) -> when. `None` is "not there yet". Any other transition is an error and changes nothing.
+# (from, to) -> when. `None`: the job does not exist yet. Any other transition is an error and changes nothing.
 TRANSITIONS: Final[dict[tuple[JobStatus | None, JobStatus], str]] = {
     (None, _S.PENDING): "submitted, to wait for parents or its time",
     (None, _S.QUEUED): "submitted",
@@ -119,12 +119,12 @@ PASSING: Final = frozenset({_S.FAILED, _S.TIMED_OUT})
 LIVE: Final = frozenset(_S) - TERMINAL - PASSING
 # Not started yet: cancel takes effect at once, `on_duplicate="replace"` may replace it.
 WAITING: Final = frozenset({_S.PENDING, _S.QUEUED})
-# Ended otherwise than its children hoped.
+# Ended without completing.
 ENDED_BADLY: Final = TERMINAL - {_S.COMPLETED}
 
 
 class KeyState(StrEnum):
-    """What a key of an organization does: seal and open, only open, or nothing any more."""
+    """The state of an organization's key: it encrypts and decrypts, only decrypts, or does nothing any more."""
 
     ACTIVE = "active"
     RETIRED = "retired"

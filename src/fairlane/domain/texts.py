@@ -1,4 +1,4 @@
-"""Text that callers give, before it goes to a database; and a moment as text within a sentence."""
+"""Checks of the text that callers give, before it goes to a database; and moments as text."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-# What `str.isprintable` refuses in all versions of Unicode, as Python and JSON Schema alike read it.
+# The characters that `str.isprintable` refuses in all versions of Unicode, as both Python and JSON Schema read them.
 _UNPRINTABLE: Final = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
 
 
@@ -18,16 +18,16 @@ _compiled: Final = cache(re.compile)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Say which texts may name something: printable ones of 1 to `longest` characters that fit the `pattern`.
+    """The rule for a kind of name: printable text of 1 to `longest` characters that matches the `pattern`.
 
-    The OpenAPI document shows the pattern. So it holds for Python and for JSON Schema.
+    The OpenAPI document shows the pattern, so it must hold for Python and for JSON Schema.
     """
 
     longest: int
     pattern: str
 
     def fits(self, text: object) -> bool:
-        """Return True if the text may be such a name."""
+        """Return True if the text is such a name."""
         return (
             isinstance(text, str)
             and 0 < len(text) <= self.longest
@@ -38,10 +38,10 @@ class Names:
 
 # The path of a URL loses the names "." and "..".
 _NO_PATH: Final = r"(?!\.{1,2}$)"
-NAMES: Final = Names(200, rf"^[^{_UNPRINTABLE}]*$")  # as long as the columns that have them
+NAMES: Final = Names(200, rf"^[^{_UNPRINTABLE}]*$")  # as long as their columns
 PATH_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}]*$")
 USER_IDS: Final = PATH_NAMES
-# "/limits" takes the same methods as the address of the type itself; see api/resources/operator_engine.py.
+# "/limits" takes the same methods as the URL of the type itself; see api/resources/operator_engine.py.
 JOB_TYPE_NAMES: Final = Names(200, rf"^{_NO_PATH}(?!.*/limits$)[^{_UNPRINTABLE},]*$")
 ORGANIZATION_IDS: Final = Names(140, rf"^[^{_UNPRINTABLE},/]*$")  # R1
 SCHEDULE_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}/]*$")
@@ -49,10 +49,10 @@ NEW_ORGANIZATION_IDS: Final = Names(140, rf"^{_NO_PATH}(?!-| +$)[^{_UNPRINTABLE}
 
 
 def storable(**texts: str | None) -> None:
-    """Refuse what no database stores, and so can't find: NULs, lone surrogates, and what is no text at all.
+    """Refuse values that no database can store, and so can't find: NULs, lone surrogates, and values that are not text.
 
     Args:
-        texts: by the names under which the caller gave them.
+        texts: by the names of the arguments.
 
     Raises:
         InvalidParameters: it names the argument.
@@ -65,20 +65,20 @@ def storable(**texts: str | None) -> None:
 
 
 def require_organization(organization: object) -> None:
-    """Refuse what is not even text, above all None: every job belongs to an organization.
+    """Refuse an organization that is not text, above all None: every job belongs to an organization.
 
     Raises:
         InvalidParameters
     """
     if not isinstance(organization, str):
         raise InvalidParameters(
-            "organization must be the id of the organization that the job belongs to, such as 'acme', "
+            "organization must be the id of the organization that the job belongs to, for example 'acme', "
             f"not {organization!r:.80}."
         )
 
 
 def require_user_id(user: object) -> None:
-    """Refuse what can be no user's id.
+    """Refuse a text that can't be a user's id.
 
     Raises:
         ConfigurationError
@@ -90,17 +90,17 @@ def require_user_id(user: object) -> None:
 
 
 def printable(text: str) -> str:
-    """Return the text without control characters: it ends no line of a log, and moves no cursor."""
+    """Return the text without control characters, so that it ends no line of a log, and moves no cursor."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def is_storable(text: str) -> bool:
-    """Return True if a database can store, and so find, the text."""
+    """Return True if a database can store the text, and so find it."""
     return _UNSTORABLE.search(text) is None
 
 
 def time_of(moment: datetime) -> str:
-    """Return a moment within a sentence."""
+    """Return a moment as text for a sentence."""
     return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

@@ -1,7 +1,7 @@
-"""What came in, started and ended, step by step (R15), as far as it can be told without counting all jobs.
+"""The timeline of submissions, starts and ends, step by step (R15), without counting all jobs.
 
-How many attempts ended is counted anyway, by the minute. How long jobs waited and ran is told by a sample of those that
-ended: each stands for as many as ended with it.
+The attempts that ended are counted anyway, by the minute. The waits and processing times come from a sample of the jobs
+that ended: each stands for as many jobs as ended with it.
 """
 
 from bisect import bisect_left
@@ -21,16 +21,16 @@ DAY: Final = 1440  # minutes; counts are kept no longer
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """What happened from `at` on, until the next step.
+    """The numbers of a step, from `at` until the next step.
 
     Attributes:
-        submitted: counted no further than 10,000; None: not told.
+        submitted: counted to 10,000 at most; None: not told.
         submitted_is_capped: whether there were more.
         started: attempts that run, or have ended; None: not told.
-        completed, failed: attempts; a failed one may have been retried.
-        wait_p50, wait_p95: seconds from when a job was due to its first start.
+        completed, failed: attempts; a failed attempt may have been retried.
+        wait_p50, wait_p95: seconds from the moment when a job was due to its first start.
         run_p50, run_p95: the processing time: seconds from the start to the end of the attempt that ended a job. All
-            four are None where nothing ended.
+            four are None if nothing ended.
     """
 
     at: datetime
@@ -50,9 +50,9 @@ class Timeline:
     """Steps, the oldest first.
 
     Attributes:
-        step_seconds: how long each is.
-        is_sampled: whether starts and seconds are estimates from the newest ends.
-        wait_p50, wait_p95, run_p50, run_p95: as those of a step, of all steps together: no mean of theirs would be.
+        step_seconds: the length of each step.
+        is_sampled: whether starts and seconds are estimates from the jobs that ended last.
+        wait_p50, wait_p95, run_p50, run_p95: those of all steps together, which is not the mean of the steps.
     """
 
     step_seconds: int
@@ -65,7 +65,7 @@ class Timeline:
 
 
 class Grid(NamedTuple):
-    """Steps of equal length, side by side; the last one ends with the minute that is now."""
+    """Steps of equal length, side by side; the last one ends with the present minute."""
 
     start: datetime
     step: timedelta
@@ -82,7 +82,7 @@ class Grid(NamedTuple):
         return [self.start + place * self.step for place in range(self.number + 1)]
 
     def place(self, at: datetime) -> int | None:
-        """Return in which step a moment lies; None: in none of them."""
+        """Return the step of a moment; None: it is in none of them."""
         found = (at - self.start) // self.step
         return found if 0 <= found < self.number else None
 
@@ -95,7 +95,7 @@ def grid_of(now: datetime, *, minutes: int, step: int) -> Grid:
 
 
 def require_minutes(minutes: int) -> None:
-    """Refuse to look back for less than a minute, or further than there are counts.
+    """Refuse a time of less than a minute, or a longer one than there are counts for.
 
     Raises:
         InvalidParameters
@@ -113,7 +113,7 @@ class Cell(NamedTuple):
 
 
 class EndedJob(NamedTuple):
-    """A job that ended in a cell. `waited` None: it had started before, so the last start says nothing of its wait."""
+    """A job that ended in a cell. `waited` None: it had started before, so its last start says nothing of its wait."""
 
     cell: Cell
     id: UUID
@@ -124,19 +124,19 @@ class EndedJob(NamedTuple):
 
 
 def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
-    """Return where to look for jobs that ended.
+    """Return the cells in which to look for jobs that ended.
 
-    An end is counted up to a second late, so maybe in the minute after it.
+    An attempt is counted up to a second late, so maybe in the minute after its end.
     """
     found = {one._replace(place=place) for one in ends for place in (one.place - 1, one.place) if place >= 0}
     return sorted(found)
 
 
 def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
-    """Return how many ends of each cell to sample, so that all are taken where they are few; at least one.
+    """Return the number of jobs to sample from each cell, at least one; if there are few, all are sampled.
 
     Args:
-        budget: no more are taken of all cells together, as far as the counts tell.
+        budget: the most jobs of all cells together, as far as the counts tell.
     """
     none = Outcomes()
     sizes = sorted(
@@ -153,10 +153,10 @@ def most_of_each(ends: Mapping[Cell, Outcomes], budget: int) -> int:
 
 
 def weights(ends: Mapping[Cell, Outcomes], sample: Sequence[EndedJob], *, each: int) -> dict[Cell, float]:
-    """Return for how many jobs that ended each job of a cell's sample stands.
+    """Return the number of ended jobs that each job of a cell's sample stands for.
 
-    For itself where all were taken, which are fewer than `each`. Else for as many as the cell's attempts make, if the
-    others took as many attempts as those in the sample.
+    It stands for itself if all jobs were sampled, which are fewer than `each`. Else the cell's attempts are divided by
+    the sample, as if the other jobs took as many attempts as those in the sample.
     """
     sizes, attempts = Counter(one.cell for one in sample), Counter[Cell]()
     for one in sample:
@@ -166,7 +166,7 @@ def weights(ends: Mapping[Cell, Outcomes], sample: Sequence[EndedJob], *, each: 
 
 
 def _counted(ends: Mapping[Cell, Outcomes], sampled: Mapping[Cell, int]) -> dict[Cell, float]:
-    """Return how many of a cell's attempts come on each that was sampled; at least itself."""
+    """Return the number of a cell's attempts per sampled job; at least 1."""
     return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sampled.items()}
 
 
@@ -182,12 +182,12 @@ def percentile(values: Iterable[tuple[float, float]], share: float) -> float | N
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known of a grid's steps.
+    """The numbers that were read for a grid's steps.
 
     Args:
-        submitted: by place, counted no further than to one above the cap; None: not counted.
-        running: when those that run now have started.
-        each: how many of a cell were sampled at most.
+        submitted: by place, counted to one above the cap at most; None: not counted.
+        running: the starts of the attempts that run now.
+        each: the largest number of jobs that were sampled of a cell.
     """
 
     grid: Grid
@@ -199,7 +199,7 @@ class Findings:
 
 
 def timeline(found: Findings, *, cap: int) -> Timeline:
-    """Return the steps of what was found."""
+    """Return the timeline of these findings."""
     seen = _Seen(found)
     submitted = found.submitted or {}
     is_told = found.submitted is not None
@@ -232,7 +232,7 @@ def timeline(found: Findings, *, cap: int) -> Timeline:
 
 
 class _Seen:
-    """The findings by step; seconds with the weight of the job that they are of."""
+    """The findings by step; seconds with the weight of their job."""
 
     def __init__(self, found: Findings) -> None:
         self.started: defaultdict[int | None, float] = defaultdict(float)

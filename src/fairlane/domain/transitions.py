@@ -1,4 +1,4 @@
-"""One constructor per way that a job's state may change; each checks itself against the transition table.
+"""Transitions of a job: a constructor for each, which checks the transition table.
 
 A `Transition` is a value: the steps for the execution log, and the columns to set. The store applies it by one guarded
 UPDATE or move; nothing else writes a status.
@@ -18,12 +18,12 @@ from fairlane.domain.statuses import PRIORITY_RANK, TERMINAL, TRANSITIONS, WAITI
 from fairlane.domain.texts import time_of
 
 _S = JobStatus
-REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
+REFUSED: Final = "Refused"  # the error type of a job that a check refused to run
 ORGANIZATION_GONE: Final = "Organization not found"  # R5 names the reason
 # A row that is no longer running belongs to no worker.
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
-# Nor has one that goes back to its queue started: what ends it may be no attempt, and then it has no processing time.
-# `deferrals` counts those in a row: any other end begins it anew.
+# A job that goes back to its queue has not started either: if it ends without an attempt, it has no processing time.
+# `deferrals` counts deferrals in a row: any other outcome resets it.
 _BACK: Mapping[str, object] = MappingProxyType({**_UNCLAIMED, "started_at": None, "deferrals": 0})
 
 
@@ -33,7 +33,7 @@ SUBMITTED: Final = "submitted"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row of the execution log: a legal move and the reason for it.
+    """A row of the execution log: a legal move and the reason for it.
 
     Raises:
         IllegalTransition: the transition table has no such edge.
@@ -59,7 +59,7 @@ class DeadLetterCause:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Steps that are taken together, and the columns of the state that they set. `failed`: the attempt that did."""
+    """Steps that are taken together, and the columns that they set. `failed`: the attempt, if it failed."""
 
     steps: tuple[Step, ...]
     changes: Mapping[str, object] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Transition:
 
 
 def sealed(transition: Transition, seal: Seal) -> Transition:
-    """Return the same, with each text that may quote what the job holds as `seal` makes it."""
+    """Return the transition with each text sealed that may quote the job's data."""
     changes = dict(transition.changes)
     if isinstance(changes.get("error_message"), str):
         changes["error_message"] = seal(Field.ERROR, str(changes["error_message"]))
@@ -108,7 +108,7 @@ def _ended(now: datetime, **more: object) -> Mapping[str, object]:
 def claim(worker: str, attempt: int = 1) -> Transition:
     """Give the job to a worker for an attempt.
 
-    The store claims many at once: it counts `attempt` on from each row's, and adds the lease and the moment.
+    The store claims many jobs at once: it counts on from each row's `attempt`, and adds the lease and the moment.
     """
     changes = {"ready": False, "next_retry_at": None, "attempt": attempt}
     return Transition((Step(_S.QUEUED, _S.RUNNING, f"claimed by {worker}"),), changes)
@@ -131,7 +131,7 @@ def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime, why
         "ready": False,
         "next_retry_at": at,
         "retry_count": failed.number,
-        "rescue_count": 0,  # it ended by itself, so it did not take its worker down
+        "rescue_count": 0,  # the attempt ended by itself, so it did not take its worker down
         "error_type": error.error_type,
         "error_message": error.message,
     }
@@ -139,7 +139,7 @@ def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime, why
 
 
 def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, now: datetime) -> Transition:
-    """End the job: the attempt failed or timed out, and no other follows."""
+    """Send the job to dead letter: the attempt failed or timed out, and no other attempt follows."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
         Step(outcome, _S.DEAD_LETTER, reason),
@@ -155,16 +155,16 @@ def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, no
 
 
 def refuse(source: JobStatus, reason: str, now: datetime, detail: str = "") -> Transition:
-    """End the job: a check forbids that it runs.
+    """Send the job to dead letter: a check refused to run it.
 
-    `detail` is told, but does not keep it from the group of its `reason`.
+    `detail` is shown, but dead letters are grouped by `reason` alone.
     """
     told = f"{reason}: {detail}" if detail else reason
     return _dead_letter(source, DeadLetterCause(told, REFUSED, f"{REFUSED} {reason}"), now)
 
 
 def refuse_another(transition: Transition, now: datetime) -> Transition:
-    """Send a job to dead letter that would go back to its queue, since its organization was deleted."""
+    """Send a job to dead letter instead of back to its queue, since its organization was deleted."""
     *steps, last = transition.steps
     assert last.source is not None
     refused = refuse(last.source, ORGANIZATION_GONE, now)
@@ -172,7 +172,7 @@ def refuse_another(transition: Transition, now: datetime) -> Transition:
 
 
 def take_down(parent_type: str, reason: str, now: datetime) -> Transition:
-    """End the job: a parent ended without completing, and it must not run without that one."""
+    """Send the job to dead letter: a parent ended without completing, and the job must not run without that parent."""
     return _dead_letter(_S.PENDING, DeadLetterCause(reason, "ParentEnded", f"ParentEnded {parent_type}"), now)
 
 
@@ -182,13 +182,13 @@ def _dead_letter(source: JobStatus, cause: DeadLetterCause, now: datetime) -> Tr
 
 
 def dead_letter_poison(reason: str, now: datetime) -> Transition:
-    """End the job: it took down its worker too often."""
+    """Send the job to dead letter: it took its worker down too often."""
     error = ErrorReport("WorkerLost", reason, permanent=True, fingerprint="WorkerLost")
     return replace(_dead_letter(_S.RUNNING, DeadLetterCause(reason, "WorkerLost", "WorkerLost"), now), error=error)
 
 
 def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transition:
-    """Cancel the job before it started, or once its cancel took effect."""
+    """Cancel the job before its start, or once its cancel took effect."""
     changes = _ended(now, canceled_at=now, canceled_by=actor)
     return Transition((Step(source, _S.CANCELED, reason),), changes)
 
@@ -200,7 +200,7 @@ def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: Er
 
 
 def snooze(reason: str, now: datetime, ready_at: datetime | None) -> Transition:
-    """Put back a job whose handler asked for it, behind those that are due: else it would go before them each time."""
+    """Put back a job whose handler asked for it, behind those that are due: else it would always go before them."""
     requeued = requeue(reason, 0, ready_at)
     return replace(requeued, changes={**requeued.changes, "run_at": now})
 
@@ -219,13 +219,13 @@ def make_ready(reason: str = "all parents ended and its time has come") -> Trans
 
 
 def revive(reason: str, now: datetime, ready_at: datetime | None = None) -> Transition:
-    """Let a dead letter be claimed that a person retried, at once or from `ready_at`; its retries start afresh."""
+    """Queue a dead letter that a person retried, at once or from `ready_at`; its retries start afresh."""
     changes = {**_AFRESH, "ready": ready_at is None, "next_retry_at": ready_at, "run_at": now}
     return Transition((Step(_S.DEAD_LETTER, _S.QUEUED, reason),), changes)
 
 
 def revive_pending(reason: str, unmet_parents: int) -> Transition:
-    """Let a dead letter wait for parents again: that which took it down was retried, or others have not ended."""
+    """Let a dead letter wait for parents again: the parent that took it down was retried, or others have not ended."""
     changes = {**_AFRESH, "ready": False, "unmet_parents": unmet_parents}
     return Transition((Step(_S.DEAD_LETTER, _S.PENDING, reason),), changes)
 
@@ -244,14 +244,14 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
 )
 
 
-# What to do with a job that does not wait any more.
+# The advice for a job that does not wait any more.
 _INSTEAD: Mapping[JobStatus, str] = MappingProxyType(
     {JobStatus.RUNNING: "let it end, or cancel it", JobStatus.DEAD_LETTER: "retry it"}
 )
 
 
 class Start(NamedTuple):
-    """A job as far as its start goes, which people may change while it waits. `is_ready`: a worker may claim it."""
+    """The start of a job, which people may change while the job waits. `is_ready`: a worker may claim it."""
 
     job_id: UUID
     status: JobStatus
@@ -262,7 +262,7 @@ class Start(NamedTuple):
 
 
 def run_now(start: Start, now: datetime) -> Transition | None:
-    """Let a job start at once, in place of its time or of its next retry; None: it may already.
+    """Let a job start at once, instead of at its time or at its next retry; None: it may start already.
 
     Raises:
         IllegalTransition: it has started, or it waits for parents.
@@ -280,9 +280,9 @@ def run_now(start: Start, now: datetime) -> Transition | None:
 
 
 def reschedule(start: Start, at: datetime, now: datetime) -> Transition | None:
-    """Let a job start no earlier than `at`, in place of its time or of its next retry; None: so it does already.
+    """Let a job start no earlier than `at`, instead of at its time or at its next retry; None: it does so already.
 
-    A moment that has passed is now.
+    A moment in the past means now.
 
     Raises:
         IllegalTransition: it has started.

@@ -23,7 +23,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
-from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
+from fairlane.domain.fairness import Capacities, CapacityShare, Contender, FairShare, Lane
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.domain.outcomes import Released
 from fairlane.encryption.keyring import Keyring
@@ -86,7 +86,7 @@ class Claims:
     _read_line: Line | None = field(default=None, init=False)  # for the lanes, which are read beside the claims
     _reading: asyncio.Task[None] | None = field(default=None, init=False)
     _share: FairShare = field(default_factory=FairShare, init=False)
-    _rooms: RoomShare = field(default_factory=RoomShare, init=False)
+    _capacities: CapacityShare = field(default_factory=CapacityShare, init=False)
     _slowly_counted: ReadyLanes | None = field(default=None, init=False)
     _checks: StartChecks = field(init=False)
 
@@ -264,18 +264,18 @@ class Claims:
         lanes: ReadyLanes,
         contenders: Mapping[str, Contender],
         slots: int,
-        rooms: Mapping[Lane, int] | None = None,
+        capacities: Mapping[Lane, int] | None = None,
     ) -> Wanted:
         # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
         most = _SHORT_ROUND if self.lanes.is_expecting() else slots
         quotas = self._share.quotas(contenders, free=min(slots, most))
         mine = [lane for name in quotas for lane in lanes.by_organization.get(name, ())]
-        return Wanted(mine, rooms or {}, quotas, lanes.marks)
+        return Wanted(mine, capacities or {}, quotas, lanes.marks)
 
     def _remember(self, done: _Round, lanes: ReadyLanes) -> None:
         """Note whose turn it was, and which lanes turned out to be empty."""
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in done.claimed)
-        self._rooms.took(done.wanted.rooms, by_lane)
+        self._capacities.took(done.wanted.capacities, by_lane)
         self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)
         lanes.took(done.wanted, done.claimed, by_lane)
 
@@ -367,8 +367,8 @@ class Claims:
             began = began._replace(running=running_rows(connection), now=self.database.clock.now(connection))
             self._slowly_counted = lanes if time.monotonic() - since > SLOW else None
         starts = self._starts(connection, began, lanes, locked)
-        rooms, contenders = self._view(began, lanes, open_lanes, starts=starts, subjects=locked, trials=trials)
-        wanted = self._wanted(lanes, contenders, slots, rooms)
+        capacities, contenders = self._view(began, lanes, open_lanes, starts=starts, subjects=locked, trials=trials)
+        wanted = self._wanted(lanes, contenders, slots, capacities)
         claimed: list[Claimed] = []
         if wanted.rows:
             claimed = engine_of(connection).claim(
@@ -455,15 +455,19 @@ class Claims:
         by_subject = running_by_subject(running) if limits else Counter[Subject]()
         left = {one: limit.room(by_subject[one], starts.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in lanes.limited.get(lane, ()))]
-        rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
+        capacities = self._capacities.capacities(able, _by_kind(left, trials), running)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
-        rooms |= dict.fromkeys({*lanes.lanes}.difference(able), 0)
+        capacities |= dict.fromkeys({*lanes.lanes}.difference(able), 0)
         contenders = self._contenders(lanes, began.running)
         for name, mine in lanes.by_organization.items():
-            bounds = [left.get(Subject(name, None)), _sum(rooms.get(lane) for lane in mine), contenders[name].room]
+            bounds = [
+                left.get(Subject(name, None)),
+                _sum(capacities.get(lane) for lane in mine),
+                contenders[name].capacity,
+            ]
             bound = min((one for one in bounds if one is not None), default=None)
-            contenders[name] = contenders[name]._replace(room=bound)
-        return rooms, contenders
+            contenders[name] = contenders[name]._replace(capacity=bound)
+        return capacities, contenders
 
     @staticmethod
     def _starts(
@@ -492,19 +496,25 @@ def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
     return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
 
 
-def _sum(rooms: Iterable[int | None]) -> int | None:
+def _sum(capacities: Iterable[int | None]) -> int | None:
     """Return the sum; None if one of them is unlimited."""
-    known = list(rooms)
+    known = list(capacities)
     return None if None in known else sum(one for one in known if one is not None)
 
 
-def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
-    types = {one.job_type: room for one, room in left.items() if one.job_type and one.organization is None}
-    pairs = {(one.job_type, one.organization): room for one, room in left.items() if one.job_type and one.organization}
+def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Capacities:
+    types = {one.job_type: capacity for one, capacity in left.items() if one.job_type and one.organization is None}
+    pairs = {
+        (one.job_type, one.organization): capacity
+        for one, capacity in left.items()
+        if one.job_type and one.organization
+    }
     for organization, job_type in trials:
         pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
-    organizations = {one.organization: room for one, room in left.items() if one.organization and not one.job_type}
-    return Rooms(types, pairs, organizations)
+    organizations = {
+        one.organization: capacity for one, capacity in left.items() if one.organization and not one.job_type
+    }
+    return Capacities(types, pairs, organizations)
 
 
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:

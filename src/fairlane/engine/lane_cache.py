@@ -101,9 +101,9 @@ class ReadyLanes:
         by_organization = Counter(one.organization for one in claimed)
         may_be_cut = sum(len(one.parameters) for one in claimed) * _OCTETS >= MOST_AT_ONCE
         moved = set[Lane]()
-        for lane, room, quota in wanted.rows:
+        for lane, capacity, quota in wanted.rows:
             number = by_lane.get(lane, 0)
-            if number < room and by_organization[lane.organization] < quota.jobs and not may_be_cut:
+            if number < capacity and by_organization[lane.organization] < quota.jobs and not may_be_cut:
                 self._leave_out(lane)
             elif number > max(quota.oldest, _FEW_ENDED) and lane in self.marks:
                 moved.add(lane)

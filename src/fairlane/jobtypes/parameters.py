@@ -36,7 +36,7 @@ from pydantic_core import ErrorDetails, SchemaValidator
 from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge
 from fairlane.domain.redact import REDACTED, is_secret_name
-from fairlane.domain.secrets import bare, is_hidden_name, left_out, secret_values, veiled, without
+from fairlane.domain.secrets import bare, has_redacted_secret, is_hidden_name, secret_values, veiled, without
 from fairlane.jobtypes.parameters_document import REQUIRED, DocumentBuilder, Node, is_read_as_it_is
 from fairlane.jobtypes.parameters_validator import FLAT, SECRETS, checked, filling, kinds, validator_of, words
 from fairlane.jobtypes.parameters_values import dressed, dumps, json_form, lift, stored_as_given
@@ -116,7 +116,7 @@ class ParameterSchema:
         if len(text.encode()) > limit:
             raise self._too_large(limit)
         shown = veiled(plain)
-        if shown is not plain and left_out(plain):
+        if shown is not plain and has_redacted_secret(plain):
             raise InvalidParameters(
                 f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
                 "give its value"

@@ -63,7 +63,7 @@ class Wanted:
     """
 
     lanes: Sequence[Lane]
-    rooms: Mapping[Lane, int]
+    capacities: Mapping[Lane, int]
     quotas: Mapping[str, Quota]
     marks: Mapping[Lane, Mark] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Wanted:
         found = []
         for lane in self.lanes:
             quota = self.quotas.get(lane.organization)
-            room = 0 if quota is None else min(self.rooms.get(lane, quota.jobs), quota.jobs)
+            room = 0 if quota is None else min(self.capacities.get(lane, quota.jobs), quota.jobs)
             if quota is not None and room > 0:
                 found.append((lane, room, quota))
         return found
