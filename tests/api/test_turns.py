@@ -228,6 +228,25 @@ def client(api: Api, secret: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url="http://test/api/v1", headers=headers)
 
 
+def hold_passwords(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
+    """Have each check of a password wait; events: one does, and they may end."""
+    held, let_go = Event(), Event()
+
+    def fits(*_: object) -> bool:
+        held.set()
+        return not let_go.wait(PATIENCE)
+
+    monkeypatch.setattr(users, "fits", fits)
+    return held, let_go
+
+
+async def log_in(api: Api, address: str, user: str) -> int:
+    """Return the status that answers a wrong password from an address."""
+    transport = httpx.ASGITransport(api.app, client=(address, 443))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as stranger:
+        return (await stranger.post("/sessions", json={"user": user, "password": "wrong"})).status_code
+
+
 class Hold:
     """Holds up all that acme's member asks for, once it is on, until it is let go."""
 
@@ -292,22 +311,11 @@ def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: 
 
 def test_logins_from_many_addresses_hold_up_no_other_request(serve: Any, monkeypatch: pytest.MonkeyPatch):
     api: Api = serve({"requests_at_once": 4})
-    held, let_go = Event(), Event()
-
-    def fits(*_: object) -> bool:
-        held.set()
-        return not let_go.wait(PATIENCE)
-
-    monkeypatch.setattr(users, "fits", fits)
+    held, let_go = hold_passwords(monkeypatch)
     other = client(api, api.token("member"))
 
-    async def log_in(number: int) -> int:
-        transport = httpx.ASGITransport(api.app, client=(f"203.0.113.{number}", 443))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as stranger:
-            return (await stranger.post("/sessions", json={"user": "ana", "password": "wrong"})).status_code
-
     async def play() -> tuple[int, set[int]]:
-        logins = [asyncio.create_task(log_in(number)) for number in range(20)]
+        logins = [asyncio.create_task(log_in(api, f"203.0.113.{number}", "ana")) for number in range(20)]
         assert await asyncio.to_thread(held.wait, PATIENCE)
         answer = (await other.get("/organizations/acme")).status_code
         assert not any(one.done() for one in logins)
@@ -315,6 +323,43 @@ def test_logins_from_many_addresses_hold_up_no_other_request(serve: Any, monkeyp
         return answer, set(await asyncio.gather(*logins))
 
     assert asyncio.run(play()) == (200, {401})
+
+
+def test_logins_that_wait_from_one_address_have_none_of_another_refused(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    api: Api = serve({})
+    held, let_go = hold_passwords(monkeypatch)
+    other = client(api, api.token("member"))
+
+    async def play() -> tuple[list[int], list[int]]:
+        flood = [asyncio.create_task(log_in(api, "198.51.100.1", f"user{number}")) for number in range(110)]
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        refused, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # the line of its network is full
+        honest = [asyncio.create_task(log_in(api, "203.0.113.7", f"user{number}")) for number in range(3)]
+        assert (await other.get("/organizations/acme")).status_code == 200  # by then they have come
+        let_go.set()
+        await asyncio.gather(*flood)
+        return [one.result() for one in refused], await asyncio.gather(*honest)
+
+    refused, honest = asyncio.run(play())
+    assert set(refused) == {429}
+    assert honest == [401] * 3
+
+
+def test_a_line_break_at_the_end_of_its_path_gives_a_login_no_other_turn(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    api: Api = serve({"requests_at_once": 1})
+    held, let_go = hold_passwords(monkeypatch)
+    member = client(api, api.token("member"))
+
+    async def play() -> int:
+        login = asyncio.create_task(member.post("/sessions%0A", json={"user": "ana", "password": "wrong"}))
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        try:
+            return (await asyncio.wait_for(member.get("/organizations/acme"), PATIENCE / 2)).status_code
+        finally:
+            let_go.set()
+            await login
+
+    assert asyncio.run(play()) == 200
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
             )
         )
     turns = Turns(settings.requests_at_once)
-    passwords = Turns(AT_ONCE, each=AT_ONCE - 1)  # the last is left to addresses that have none at work
+    passwords = Turns(AT_ONCE)
     authenticator = Authenticator(web.fl, provider, web.rates, settings.jwt_operators)
     return [
         *layers,

@@ -205,8 +205,8 @@ async def refuse_socket(receive: Receive, send: Send, reason: str) -> None:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path below where the application is mounted."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    """Return the path below where the application is mounted, without the line break that routes allow at its end."""
+    path, root = str(scope["path"]).removesuffix("\n"), str(scope.get("root_path", ""))
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
 

@@ -14,8 +14,8 @@ place, another user who has none at work may have one more: so nobody freezes th
 A place is an organization: that of the credential, or one that the credential opened before. Whoever has not shown yet
 where they belong stands in the line of their user, or of their address.
 
-What checks a password takes a core for as long as ten requests, and comes from anybody. So it has a line of its own,
-in which addresses take turns, and never holds a turn that others need.
+What checks a password takes a core for as long as ten requests, and comes from anybody. So it has turns of its
+own, with a place for each address, and never holds a turn that others need.
 """
 
 from asyncio import Event, get_running_loop
@@ -251,7 +251,7 @@ def _let_begin(following: Event | None) -> None:
 class InTurn:
     """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer was taken.
 
-    What checks a password waits for one of `passwords` instead.
+    A request that checks a password waits for one of `passwords` instead.
 
     So few of the answers that somebody reads slowly are in memory. An answer of one small piece ends its turn at once,
     and so do a stream with its first piece and an answer to a stranger: they hold up nobody.
@@ -270,10 +270,8 @@ class InTurn:
             await self._app(scope, receive, send)
             return
         try:
-            if state[GUESS]:
-                turn = await self._passwords.begin(GUESS, place)
-            else:
-                turn = await self._turns.begin(place, principal.user if principal is not None else "")
+            turns = self._passwords if state[GUESS] else self._turns
+            turn = await turns.begin(place, principal.user if principal is not None else "")
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
@@ -303,8 +301,8 @@ def _too_many() -> Problem:
     return Problem(
         429,
         "too-many-waiting",
-        f"{_LONGEST} requests of the organization, or logins, wait for their turn already; wait {RETRY_SOON} s, "
-        "and send fewer at once.",
+        f"{_LONGEST} requests of the organization, or logins from the network, wait for their turn already; wait "
+        f"{RETRY_SOON} s, and send fewer at once.",
         headers={"Retry-After": str(RETRY_SOON)},
         retry_after=float(RETRY_SOON),
     )
