@@ -1,12 +1,12 @@
 """Cleanup: delete ended jobs past their retention and files that no job has; prove that no child was forgotten."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import FairlaneError
@@ -41,7 +41,9 @@ _PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _COUNTS = 10_000  # submissions a round
-_MOST_KEPT = 100_000  # jobs of which it is remembered that they have to stay
+_MOST_KEPT = 100_000  # jobs of which it is remembered that they can't be deleted
+_TRIED_AGAIN = timedelta(hours=1)  # after which one is, that was refused for another reason than a reference
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _QUOTAS = 500  # looked at a round
 _BULK_ACTIONS = 500  # a round
 _FILES = 200  # a round
@@ -68,25 +70,22 @@ class Cleanup:
         self._size = self._most  # jobs of the next batch
         self._swept: EdgeKey | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
-        self._kept: set[UUID] = set()
-        self._too_long: list[UUID] = []  # one job that did, or none
+        self._kept: dict[UUID, datetime] = {}  # jobs that can't be deleted, each with when it is tried again
 
     def run_once(self) -> int:
         """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. How many of these.
 
         Old counts and quotas that nobody needs go with them, a batch of each.
 
-        Raises what the storage raised, after all that it did delete.
+        Raises what the database or the storage raised, after all that it did delete.
         """
         deleted, others = 0, 0
         try:
             deleted = self._delete_some()
-        finally:  # what one job can't be deleted for must not keep the rest waiting
+        finally:  # the rest must not wait for a job that can't be deleted
             others = self._database.write(self._repair)
             self._database.write(self._forget)
             others += delete_files(self._database, self._artifacts)
-            if self._too_long:
-                self._keep(self._too_long)  # since the database does answer
         return deleted + others
 
     def _delete_some(self) -> int:
@@ -101,29 +100,34 @@ class Cleanup:
         return deleted
 
     def _delete_page(self, shelf: Pair, moment: datetime) -> int:
-        """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
+        """Delete the shelf's next jobs, and return how many; a part of a job counts as one.
 
-        Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
-        one alone, which is passed over from then on. So is one that a host's trigger refuses, or that takes longer than
-        the database may be silent, while it answers to all else. A page of which somebody holds a row comes again in
-        the next turn. What more hangs on than a transaction may delete comes again at once. How many; a part of a job
-        counts as one.
+        An error never says of which job it is. So fewer are tried again, until one job fails alone. From then on it is
+        skipped: for good if a host's table refers to it, else for an hour, as the fault may have been another's.
+        A page of which somebody holds a row is tried again in the next turn. A page of which more hangs than one
+        transaction may delete is tried again at once.
         """
-        page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
-        ids = [row.id for row in page if row.id not in self._kept]
+        now, page = self._database.look(
+            lambda c: (
+                self._database.clock.now(c),
+                statements.ended_before(c, shelf, moment, self._after, self._size),
+            )
+        )
+        ids = [row.id for row in page if self._kept.get(row.id, now) <= now]
         deleted, is_all = 0, True
         try:
             if ids:
                 deleted, is_all = self._write(lambda c: self._delete(c, shelf.organization, ids, moment))
-        except DBAPIError:
+        except IntegrityError:  # a foreign key of a host's table, maybe at the commit
             if len(ids) > 1:
                 self._size = len(ids) // 2
                 return 0
-            self._keep(ids)
-        except FairlaneError as error:  # as what a trigger misses also reads like our schema's age
+            self._keep(ids[0], _NEVER)
+        except (DBAPIError, FairlaneError) as error:
             if not is_held_up(error):
                 self._size = len(ids) // 2 or 1  # it may have been too much for the time that a worker waits
-                self._too_long = ids if len(ids) == 1 else []
+                if len(ids) == 1:
+                    self._keep(ids[0], now + _TRIED_AGAIN)
                 raise
         if not is_all:
             self._size = deleted or 1
@@ -133,11 +137,10 @@ class Cleanup:
         self._size = min(2 * self._size, self._most)
         return deleted
 
-    def _keep(self, ids: list[UUID]) -> None:
+    def _keep(self, job_id: UUID, until: datetime) -> None:
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()  # those that still have to stay are found anew
-        self._kept.update(ids)
-        self._too_long = []
+        self._kept[job_id] = until
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         return self._database.write(work, row_seconds=LOCK_WAIT_OF_UPKEEP)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, StorageUnavailable, Submission
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.outcomes import Completed
-from fairlane.store.statements import cleanup, dead_letters
+from fairlane.encryption.artifacts import ObjectStorage
+from fairlane.engine.cleanup import Cleanup
+from fairlane.store.statements import cleanup, dead_letters, doomed_files
 from fairlane.store.statements.locks import lock_job
 from tests.engine.worker_kit import until
 from tests.store.races.agreement import assert_log_agrees, steps
@@ -107,18 +110,53 @@ def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-# The second as where it takes too long, the last two as where a trigger misses its table or divides by nothing.
+# The second as where it takes too long, the others as where a trigger misses its table or divides by nothing.
 @pytest.mark.parametrize("error", ["raise_exception", "query_canceled", "undefined_table", "division_by_zero"])
 def test_a_job_whose_deletion_the_database_refuses_holds_up_nothing_else(scene: Scene, error: str):
     jobs = [completed(scene) for _ in range(5)]
     grow_old(scene)
     scene.write(lambda connection: connection.exec_driver_sql(REFUSE.format(job=jobs[1].id, error=error)))
     cleaner = scene.cleaner()
-    for _ in range(6):
-        with suppress(FairlaneError):
-            cleaner.run_once()
+    refusals = rounds(cleaner, 8)
     assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
+    assert refusals == 4  # of five, two, two and one
     assert cleaner.run_once() == 0
+    scene.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER refuse ON fairlane_jobs"))
+    scene.clock.advance(3600)
+    assert cleaner.run_once() == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("error", ["internal_error", "disk_full"])
+def test_a_fault_that_hits_all_jobs_is_told_each_time_and_leaves_none_behind(scene: Scene, error: str):
+    jobs = [completed(scene) for _ in range(5)]
+    grow_old(scene)
+    of_all = REFUSE.replace("WHEN (OLD.id = '{job}') ", "").format(error=error)
+    scene.write(lambda connection: connection.exec_driver_sql(of_all))
+    cleaner = scene.cleaner()
+    assert rounds(cleaner, 5) == 5
+    scene.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER refuse ON fairlane_jobs"))
+    scene.clock.advance(3600)
+    assert rounds(cleaner, 2) == 0
+    assert not any(is_there(scene, job) for job in jobs)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_job_that_cannot_be_deleted_holds_up_none_while_files_are_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = [completed(scene) for _ in range(3)]
+    grow_old(scene)
+    scene.write(lambda connection: connection.exec_driver_sql(REFUSE.format(job=jobs[0].id, error="query_canceled")))
+
+    def refuse(_storage: ObjectStorage, _path: str) -> None:
+        raise OSError("the storage is away")
+
+    cleaner = scene.cleaner()
+    monkeypatch.setattr(ObjectStorage, "delete", refuse)
+    scene.write(lambda connection: doomed_files.doom(connection, scene.now, "acme", [f"x/{n}" for n in range(40)]))
+    rounds(cleaner, 6)
+    assert [is_there(scene, job) for job in jobs] == [True, False, False]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -134,6 +172,17 @@ def test_a_page_that_takes_too_long_comes_again_smaller(scene: Scene):
         with suppress(StorageUnavailable):
             cleaner.run_once()
     assert not any(is_there(scene, job) for job in jobs)
+
+
+def rounds(cleaner: Cleanup, number: int) -> int:
+    """Clean up so often; return how many times that raised."""
+    raised = 0
+    for _ in range(number):
+        try:
+            cleaner.run_once()
+        except (DBAPIError, FairlaneError, OSError):
+            raised += 1
+    return raised
 
 
 def refer(connection: Connection, job: Job, checked: str) -> None:
