@@ -98,7 +98,7 @@ HOT = (
     *("a lost worker's jobs", "workers whose rows are gone", "a rescue", "lock of a job", "a cancel"),
     *("lock of many jobs", "lock of many free jobs", "find of many jobs"),
     *("finish", "completing many", "failing many for good", "failing many for now", "a plain submission", "live jobs"),
-    *("a job", "scheduled jobs by turns", "due retries by turns"),
+    *("a job", "scheduled jobs by turns", "due retries by turns", "a start within a window"),
 )
 # Looks for jobs. Of those that wait for a retry any of three indexes has no more than these.
 LOOKS = (
@@ -282,6 +282,11 @@ CASES = {
     ),
     "starts before windows": Case(
         lambda connection: running_limits.forget_starts(connection, LATER, WINDOWS), ("starts_at",)
+    ),
+    "a start within a window": Case(
+        lambda connection: running_limits.note_starts(connection, LATER, {SUBJECTS[2]: 1}, WINDOWS),
+        ("starts_at", "starts_pk"),
+        ("starts_at",),
     ),
     "lock of many limits": Case(lambda connection: running_limits.lock(connection, MANY_SUBJECTS), ("quotas_pk",), ()),
     "starts within many windows": Case(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, delete, func, select, text, update
+from sqlalchemy import Connection, TextClause, delete, select, text, update
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
@@ -128,10 +128,11 @@ def note_starts(
         seconds = windows[subject] / _SLICES
         begin = datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC)
         key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
-        mine = [starts.c[name] == value for name, value in key.items()]
-        # One row: a window that was made longer, or a release before this one, may have left several in a slice.
-        newest = select(func.max(starts.c.id)).where(*mine, starts.c.at.between(begin, now)).scalar_subquery()
-        more = update(starts).where(*mine, starts.c.id == newest).values(at=now, number=starts.c.number + number)
+        of_slice = [starts.c[name] == value for name, value in key.items()] + [starts.c.at.between(begin, now)]
+        # One row: a window that was made longer, or a release before this one, may have left several in a slice. By its
+        # key alone: else PostgreSQL may look for it among all rows of the subject.
+        newest = select(starts.c.id).where(*of_slice).order_by(starts.c.at.desc()).limit(1).scalar_subquery()
+        more = update(starts).where(starts.c.id == newest).values(at=now, number=starts.c.number + number)
         if not connection.execute(more.execution_options(fairlane_across="claim")).rowcount:
             insert_many(connection, starts, [{**key, "at": now, "number": number}])
 
