@@ -30,12 +30,23 @@ def hang() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def fl(database_url: str, hang: threading.Event) -> Iterator[Engine]:
+def begun() -> threading.Semaphore:
+    """Return what calls release when they begin."""
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def fl(database_url: str, hang: threading.Event, begun: threading.Semaphore) -> Iterator[Engine]:
     with engine(database_url) as fl:
         fl.organizations.create("rival")
 
         @fl.job_type("fetch", dedup_window=0, max_retries=0, timeout=0.2)
         async def fetch(ctx: JobContext) -> None:
+            await asyncio.to_thread(hang.wait)
+
+        @fl.job_type("slow", dedup_window=0, max_retries=0)
+        async def slow(ctx: JobContext) -> None:
+            begun.release()
             await asyncio.to_thread(hang.wait)
 
         @fl.job_type("quick", dedup_window=0, max_retries=0)
@@ -63,28 +74,28 @@ def test_calls_that_hang_keep_no_other_job_waiting(fl: Engine, hang: threading.E
             assert fl.ended(fl.give(name)).status is JobStatus.COMPLETED
 
 
-def test_a_member_s_cancels_leave_a_bounded_number_of_threads(fl: Engine, hang: threading.Event) -> None:
+def cancel_amid_calls(fl: Engine, begun: threading.Semaphore, slots: int) -> None:
+    """Cancel more jobs amid their calls than an organization may leave behind."""
+    for _ in range(FEWEST // slots + 2):
+        jobs = [fl.give("slow") for _ in range(slots)]
+        for _ in jobs:
+            assert begun.acquire(timeout=PATIENCE)
+        for job in jobs:
+            with suppress(IllegalTransition):  # it was refused, and so is over
+                fl.cancel(job.id, organization=job.organization)
+        for job in jobs:
+            fl.ended(job)
+
+
+def test_a_member_s_cancels_leave_a_bounded_number_of_threads(
+    fl: Engine, hang: threading.Event, begun: threading.Semaphore
+) -> None:
     """Jobs canceled faster than their calls ended had the process run out of threads."""
-    begun = threading.Semaphore(0)
-
-    @fl.job_type("slow", dedup_window=0, max_retries=0)
-    async def slow(ctx: JobContext) -> None:
-        begun.release()
-        await asyncio.to_thread(hang.wait)
-
     before = set(threading.enumerate())
     slots = 10
     worker = fl.worker(concurrency=slots)
     with running(worker):
-        for _ in range(FEWEST // slots + 2):
-            jobs = [fl.give("slow") for _ in range(slots)]
-            for _ in jobs:
-                assert begun.acquire(timeout=PATIENCE)
-            for job in jobs:
-                with suppress(IllegalTransition):  # it was refused, and so is over
-                    fl.cancel(job.id, organization=job.organization)
-            for job in jobs:
-                fl.ended(job)
+        cancel_amid_calls(fl, begun, slots)
         more = [one.name for one in threading.enumerate() if one not in before]
         assert sum(name.startswith("fairlane-loop-") for name in more) <= FEWEST + slots
         refused = fl.ended(fl.give("quick"))
@@ -93,6 +104,34 @@ def test_a_member_s_cancels_leave_a_bounded_number_of_threads(fl: Engine, hang: 
         assert not worker.must_be_replaced
         hang.set()
         until(lambda: fl.ended(fl.give("quick")).status is JobStatus.COMPLETED)
+
+
+def test_a_task_that_jobs_share_is_refused_no_call_for_who_began_it(fl: Engine, begun: threading.Semaphore) -> None:
+    """Jobs of all organizations that awaited it failed, where that of one that began it had left too much behind."""
+    asked: asyncio.Queue[asyncio.Future[str]] = asyncio.Queue()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def answer() -> None:
+        while True:
+            future = await asked.get()
+            try:
+                future.set_result(await asyncio.to_thread(str, "answer"))
+            except TransientError as error:
+                future.set_exception(error)
+
+    @fl.job_type("ask", dedup_window=0, max_retries=0)
+    async def ask(ctx: JobContext) -> str:
+        if not tasks:
+            tasks.append(asyncio.create_task(answer()))
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        asked.put_nowait(future)
+        return await future
+
+    slots = 10
+    with running(fl.worker(concurrency=slots)):
+        assert fl.ended(fl.give("ask")).status is JobStatus.COMPLETED
+        cancel_amid_calls(fl, begun, slots)
+        assert fl.ended(fl.give("ask", organization="rival")).status is JobStatus.COMPLETED
 
 
 def test_a_worker_is_replaced_where_calls_of_jobs_that_are_over_do_not_end(
@@ -197,6 +236,31 @@ class TestLoopThreads:
         assert not waits.done()
         hang.set()
         assert waits.result(PATIENCE)
+
+    def test_calls_of_jobs_that_are_over_take_turns_where_too_many_are_left_behind(
+        self, threads: LoopThreads, hang: threading.Event, begun: threading.Semaphore
+    ) -> None:
+        over = [Life("acme", None) for _ in range(FEWEST)]
+        for life in over:
+            with as_job(life):
+                threads.submit(stay, begun, hang)
+        late = [Life("acme", None) for _ in range(3)]
+        for life in (*over, *late):
+            life.ended = time.monotonic()
+        with as_job(late[0]):
+            assert threads.submit(str, "alone").result(PATIENCE) == "alone"
+            threads.submit(stay, begun, hang)
+        for _ in range(FEWEST + 1):
+            assert begun.acquire(timeout=PATIENCE)
+        waiting = []
+        for life in late:
+            with as_job(life):
+                waiting.append(threads.submit(str, "waits"))
+        with as_job(Life("acme", None)), pytest.raises(TransientError, match="still run in threads"):
+            threads.submit(str)
+        assert not any(one.running() or one.done() for one in waiting)
+        hang.set()
+        assert [one.result(PATIENCE) for one in waiting] == ["waits"] * len(late)
 
     def test_an_error_is_the_callers(self, threads: LoopThreads) -> None:
         with pytest.raises(PermanentError, match="no"):

@@ -3,7 +3,7 @@
 asyncio gives a loop 32 threads at most. All handlers of a worker would share them, and a call that hangs keeps its
 thread long after its job has timed out. So each job has a thread of its own, and more as long as all that run have no
 more together than asyncio gives a loop. Where too many threads are left behind by jobs of an organization, its jobs get
-none any more. They are daemons: nobody waits for them at the end.
+none any more, and those that are over share one. They are daemons: nobody waits for them at the end.
 """
 
 import os
@@ -84,6 +84,7 @@ class LoopThreads(ThreadPoolExecutor):
         self._most_left = max(FEWEST, 2 * slots)  # threads of jobs of an organization that are over
         self._guard = threading.Lock()  # of what follows
         self._calls: dict[Life | None, _Calls] = {}
+        self._lines: dict[str, _Calls] = {}  # of an organization: see `_calls_of`
         self._busy = 0  # threads that make calls
         self._free = 0  # threads that wait for a job's calls
         self._is_closed = False
@@ -93,28 +94,21 @@ class LoopThreads(ThreadPoolExecutor):
         """Make the call in a thread of the job whose code asks for it.
 
         Raises:
-            TransientError: too many calls of jobs of its organization that are over still run.
+            TransientError: too many calls of jobs of its organization that are over still run. No call of a job that is
+                over is refused so: a task that jobs of all organizations share may make it.
             RuntimeError: the loop is closed, or the system has no thread to give.
         """
         future: Future[T] = Future()
-        job = JOB.get()
         with self._guard:
             if self._is_closed:
                 raise RuntimeError("The worker's loop is closed; its threads take no more calls.")
-            mine = self._calls.setdefault(job, _Calls(job))
+            mine = self._calls_of(JOB.get())
             if self._may_have_more(mine):
                 try:
                     self._have_thread(mine)
                 except RuntimeError:
                     if not mine.threads:  # else those that there are make all calls
-                        del self._calls[job]
                         raise
-            elif not mine.threads:
-                del self._calls[job]
-                raise TransientError(
-                    "Too many calls of your organization's ended jobs still run in threads of this worker.",
-                    retry_after=LONG,
-                )
             mine.waiting.append((future, partial(fn, *args, **kwargs)))
         return future
 
@@ -139,21 +133,48 @@ class LoopThreads(ThreadPoolExecutor):
         with self._guard:
             return sum(mine.are_left_behind(now) for mine in self._calls.values())
 
+    def _calls_of(self, job: Life | None) -> _Calls:
+        """Return the calls that a call of this job joins: those of the job itself, or of the line of its organization.
+
+        The line is for jobs that are over and have no thread, where their organization has left too many behind.
+
+        Raises:
+            TransientError: the job runs and has no thread, and its organization has left too many behind.
+        """
+        mine = self._calls.get(job)
+        if mine is not None:
+            return mine
+        mine = _Calls(job)
+        if job is None or not self._are_too_many_left(job.organization):
+            return mine
+        if job.ended is None:
+            raise TransientError(
+                "Too many calls of your organization's ended jobs still run in threads of this worker.",
+                retry_after=LONG,
+            )
+        line = self._lines.get(job.organization)
+        if line is None or not line.threads:
+            line = self._lines[job.organization] = mine
+        return line
+
     def _may_have_more(self, mine: _Calls) -> bool:
         job = mine.job
         if job is None:
             return mine.threads <= MORE
-        if self._busy >= self._most_left and self._left_by(job.organization) >= self._most_left:
-            return False
-        return not mine.threads or (job.ended is None and self._more_threads() < MORE)
+        if not mine.threads:
+            return True
+        return job.ended is None and self._more_threads() < MORE and not self._are_too_many_left(job.organization)
 
-    def _left_by(self, organization: str) -> int:
-        """Return how many threads make calls of the organization's jobs that are over."""
-        return sum(
+    def _are_too_many_left(self, organization: str) -> bool:
+        """Return True if so many threads make calls of the organization's jobs that are over."""
+        if self._busy < self._most_left:
+            return False
+        left = sum(
             mine.threads
             for job, mine in self._calls.items()
             if job is not None and job.ended is not None and job.organization == organization
         )
+        return left >= self._most_left
 
     def _more_threads(self) -> int:
         """Return how many threads jobs that run have beyond their first."""
@@ -173,6 +194,7 @@ class LoopThreads(ThreadPoolExecutor):
             threading.Thread(target=self._run, args=(mine,), name=name, daemon=True).start()
         mine.threads += 1
         self._busy += 1
+        self._calls[mine.job] = mine
 
     def _run(self, mine: _Calls | None) -> None:
         while mine is not None:
