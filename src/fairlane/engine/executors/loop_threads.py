@@ -85,6 +85,7 @@ class LoopThreads(ThreadPoolExecutor):
         self._guard = threading.Lock()  # of what follows
         self._calls: dict[Life | None, _Calls] = {}
         self._lines: dict[str, _Calls] = {}  # of an organization: see `_calls_of`
+        self._with_more: dict[Life, _Calls] = {}  # all jobs that run and have more threads than one, and some that had
         self._busy = 0  # threads that make calls
         self._free = 0  # threads that wait for a job's calls
         self._is_closed = False
@@ -178,11 +179,9 @@ class LoopThreads(ThreadPoolExecutor):
 
     def _more_threads(self) -> int:
         """Return how many threads jobs that run have beyond their first."""
-        return sum(
-            mine.threads - 1
-            for job, mine in self._calls.items()
-            if job is not None and job.ended is None and mine.threads
-        )
+        more = {job: mine for job, mine in self._with_more.items() if job.ended is None and mine.threads > 1}
+        self._with_more = more
+        return sum(mine.threads - 1 for mine in more.values())
 
     def _have_thread(self, mine: _Calls) -> None:
         """Have one more thread make these calls; under the lock."""
@@ -195,6 +194,8 @@ class LoopThreads(ThreadPoolExecutor):
         mine.threads += 1
         self._busy += 1
         self._calls[mine.job] = mine
+        if mine.job is not None and mine.threads > 1:
+            self._with_more[mine.job] = mine
 
     def _run(self, mine: _Calls | None) -> None:
         while mine is not None:
