@@ -665,7 +665,8 @@ _index(schedules, "fairlane_schedules_job_type", "job_type")
 # started it, if any. `as_operator`: whether its user acts as an operator. `wanted`: the filter of jobs, as JSON.
 # `refusals`: the first refused jobs and the reasons, as JSON. `next_due`: before this time the next job of a paced
 # retry does not become ready. `look_at`: when a free worker goes on with it; null = never. During a step it is slightly
-# in the future, and `taken` is the lease token of the worker. `failures`: consecutive steps without progress.
+# in the future, and `taken` is the lease token of the worker. `failures`: consecutive steps without progress;
+# below zero: consecutive searches that took too long.
 bulk_actions = _of_organization(
     "fairlane_bulk_actions",
     Column("id", Uuid, primary_key=True),

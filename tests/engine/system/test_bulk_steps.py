@@ -16,6 +16,7 @@ from fairlane.domain.origin import acting_from
 from fairlane.domain.statuses import Role
 from fairlane.engine.system import bulk_steps, bulk_work
 from fairlane.engine.system.bulk_actions import BulkActions
+from fairlane.reads.jobs import Matching
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.locks import lock_job
 from tests.engine.system.test_bulk import bury, submit
@@ -316,6 +317,23 @@ def test_one_whose_search_takes_the_database_too_long_ends(scene: Scene, monkeyp
     assert steps(scene, action) == 0
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 1)
     assert "its search takes the database too long" in str(now_is(scene, action).problem)
+
+
+def test_slow_searches_end_one_whichever_workers_do_them(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """Each worker counted its own, so that twenty searched forty times."""
+    submit(scene, 3)
+    action = begin(scene)
+
+    def slow(*_: Any, **__: Any) -> None:
+        raise StatementTooSlow("slow")
+
+    monkeypatch.setattr(Matching, "places", slow)
+    for _ in range(3):
+        assert now_is(scene, action).state == "working"
+        scene.clock.advance(60)
+        with pytest.raises(StatementTooSlow):
+            scene.fl._bulk_steps().go_on("acme", action.id)
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 1)
 
 
 def test_only_slow_searches_one_after_the_other_end_one(scene: Scene, monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,6 @@
 """The steps of bulk actions: whoever begins one does the first, workers all others."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -29,7 +28,7 @@ from fairlane.tenancy.tenants import Tenants
 
 _MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
 _MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
-_MOST_SLOW: Final = 3  # steps in a row, of one worker, whose search takes longer
+_MOST_SLOW: Final = 3  # steps in a row whose search takes longer
 _AGAIN: Final = timedelta(seconds=5)
 _TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
 _TOO_SLOW = "its search takes the database too long; begin it anew with another filter"
@@ -49,7 +48,6 @@ class BulkSteps:
         self._work = work
         self._tenants = Tenants(database, directory)
         self._accounts = accounts
-        self._slow = Counter[UUID]()  # such steps of each action
 
     def go_on(self, organization: str, action: UUID) -> int:
         """Do a step of one that is due, unless somebody else is at it; return 1 if it is done.
@@ -82,7 +80,6 @@ class BulkSteps:
                 with suppress(StorageUnavailable):
                     self._give_back(row, token, error)
                 raise
-            self._slow.pop(row.id, None)
             self._keep(row, token, worked)
 
     def _problem(self, row: AnyRow) -> str | None:
@@ -143,13 +140,12 @@ class BulkSteps:
 
         A database that is away ends none. What this release does not know is left to workers of a newer one.
         """
-        failures = row.failures + (not isinstance(error, OfNewerRelease))
-        slow = self._slow.pop(row.id, 0)
+        failures = max(row.failures, 0) + (not isinstance(error, OfNewerRelease))
         if isinstance(error, StatementTooSlow):
-            if slow + 1 >= _MOST_SLOW:
+            failures = min(row.failures, 0) - 1  # these alone, in place of all failures
+            if failures <= -_MOST_SLOW:
                 self._end(row, token, _TOO_SLOW)
                 return
-            self._slow[row.id] = slow + 1
         elif failures >= _MOST_FAILURES and not isinstance(error, StorageUnavailable):
             self._end(row, token, _NOT_HERE if isinstance(error, ConfigurationError) else _BROKEN)
             return
@@ -157,7 +153,7 @@ class BulkSteps:
         def give_back(connection: Connection) -> None:
             found = self._mine(connection, row, token)
             if found is not None and found.ended_at is None:
-                look_at = self._database.clock.now(connection) + _AGAIN * max(1, min(failures, _MOST_FAILURES))
+                look_at = self._database.clock.now(connection) + _AGAIN * max(1, min(abs(failures), _MOST_FAILURES))
                 values = {"look_at": look_at, "taken": None, "failures": failures}
                 statements.change(connection, row.organization_id, row.id, values)
 
