@@ -161,7 +161,7 @@ def test_a_file_whose_connection_was_waited_for_when_the_key_came_is_stored_seal
 def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "PATIENCE", 0.2)
+    monkeypatch.setattr(resealing, "WRITERS_TIMEOUT", 0.2)
     with engine(database_url, encryption_keys=FIRST) as fl:
         fl.organizations.create("beta")
         fl.job_type("work")(lambda ctx: None)
@@ -199,7 +199,7 @@ def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(data
 def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
     postgres_url: str, login: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "PATIENCE", 0.2)
+    monkeypatch.setattr(resealing, "WRITERS_TIMEOUT", 0.2)
     with bound_logins(postgres_url) as urls, engine(urls["jobs"], encryption_keys=FIRST) as fl:
         fl.keys.enable(organization="acme")
         age_keys(postgres_url)
@@ -215,7 +215,7 @@ def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
 def test_sealing_of_all_begins_with_the_oldest_key_so_that_less_is_held_up(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "PATIENCE", 0.2)
+    monkeypatch.setattr(resealing, "WRITERS_TIMEOUT", 0.2)
     with engine(database_url, encryption_keys=FIRST) as fl:
         fl.organizations.create("beta")
         fl.job_type("work")(lambda ctx, text: None)

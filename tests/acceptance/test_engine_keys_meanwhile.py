@@ -175,7 +175,7 @@ def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str)
                 held.rollback()
             job = late.result(PATIENCE)
             sealed.result(PATIENCE)
-        assert waits == [resealing.PATIENCE]
+        assert waits == [resealing.WRITERS_TIMEOUT]
         assert CANARY not in dump(fl)
         assert fl.look(job).parameters == {"text": CANARY}
 

@@ -923,7 +923,7 @@ def test_what_waits_for_a_retry_is_listed_with_the_time_to_it(run: Run, fl: Fair
         one["id"] for one in run("jobs", "list", "-o", "acme", "--waiting-for", "retry", "--json").json["items"]
     ] == [str(job.id)]
     refusal = run("jobs", "list", "-o", "acme", "--waiting-for", "retry", "--status", "running", code=1).stderr
-    assert "never running; leave the status out, or leave --waiting-for out" in refusal
+    assert "never running; omit the status, or omit --waiting-for" in refusal
     assert (
         "'parents' is not one of 'retry'"
         in run("jobs", "list", "-o", "acme", "--waiting-for", "parents", code=2).stderr

@@ -373,7 +373,7 @@ def test_r13_what_waits_for_a_retry_is_listed_until_its_time_has_come(world: Wor
     assert waiting(reads) == [snoozed, retried]
     assert listed(reads, status="queued", waiting_for="retry", limit=1) == [snoozed]
     assert listed(reads, status=["queued", "completed"], waiting_for="retry", limit=1) == [snoozed]
-    with pytest.raises(InvalidParameters, match="is queued, and never completed or pending; leave the status out"):
+    with pytest.raises(InvalidParameters, match="is queued, and never completed or pending; omit the status"):
         listed(reads, status=["pending", "completed"], waiting_for="retry")
     counts = reads.matching.counts("acme", waiting_for="retry")
     assert {status: size for status, size in counts.by_status.items() if size} == {JobStatus.QUEUED: 2}

@@ -53,7 +53,7 @@ from fairlane.store.statements import (
     workers,
 )
 from fairlane.store.statements.claim import Wanted
-from fairlane.store.statements.dead_letters import Letters
+from fairlane.store.statements.dead_letters import WantedDeadLetters
 from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
@@ -150,7 +150,7 @@ def letters(
     return dead_letters.page(
         connection,
         "big",
-        Letters(resolution, fingerprint),
+        WantedDeadLetters(resolution, fingerprint),
         before=(LATER, UUID(int=510_000)),
         limit=50,
     )

@@ -317,7 +317,7 @@ def _tell_organizations(connection: Connection, now: datetime, user: str, by: st
     for membership in organizations.memberships_of(connection, user):
         if not of_members:
             raise PermissionDenied(
-                "They are a member of an organization, and whoever knows their password reads there what they may: "
+                "They are a member of an organization, and anyone who knows their password reads there what they may: "
                 f"giving them one needs the right {Right.PAYLOAD_READ}."
             )
         audit.record(connection, now, membership.id, by or SYSTEM, "users.password", user)

@@ -1,4 +1,4 @@
-"""Data at rest: keys of organizations, texts sealed under them, and files in the artifact storage.
+"""Data at rest: keys of organizations, encryption of texts by these keys, and files in the artifact storage.
 
-It seals and opens what it is given, and knows neither job types nor workers.
+This folder encrypts and decrypts what it is given, and knows neither job types nor workers.
 """

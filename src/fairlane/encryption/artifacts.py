@@ -1,4 +1,4 @@
-"""Artifacts: the files that jobs leave, kept under their organization by obstore (a folder, memory, S3, …)."""
+"""Artifacts: the files that jobs produce, stored by organization with obstore (a folder, memory, S3, …)."""
 
 import mimetypes
 import re
@@ -30,19 +30,19 @@ from fairlane.store.engine import engine_at
 from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
-# Bytes of a file that are handed out at once. A slow download keeps a few of these pieces in memory.
+# Bytes of a piece of a download. A slow download keeps a few pieces in memory.
 _PIECE: Final = 32 * 1024
-_LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
+_LONGEST_FOLDER: Final = 200  # bytes; file systems allow 255
 
 _ERRORS: Final = (OSError, obstore.exceptions.BaseError)
-# What may be told of an error: the rest of its text has addresses, paths and ids of credentials.
+# The parts of an error that may be shown: the rest of its text has addresses, paths and ids of credentials.
 _SAID: Final = re.compile(r"(?<=status code: )\d{3}|(?<=<Code>)\w+(?=</Code>)|(?<=: )[\w ]+\(os error \d+\)")
 _NO_BUCKET: Final = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")  # of S3 and Google, of Azure
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Which upload it was, where the file was put, and what it is: `size` in bytes, `sha256` in hex."""
+    """A stored file: the id of its upload, its path, and its properties: `size` in bytes, `sha256` in hex."""
 
     id: UUID
     path: str
@@ -52,7 +52,7 @@ class StoredFile:
 
 
 class GivenFile(NamedTuple):
-    """A file that is to be stored, under the name that its handler gave it."""
+    """A file to store, under the name that its handler gave it."""
 
     name: str
     data: bytes | Path | BinaryIO
@@ -60,11 +60,10 @@ class GivenFile(NamedTuple):
 
 
 class ObjectStorage:
-    """Where the bytes of artifacts live, by URL: file:///…, memory:///, s3://…, gs://…, az://….
+    """The storage of artifacts' bytes, by URL: file:///…, memory:///, s3://…, gs://…, az://….
 
-    Paths are the storage's own; only the database says whose they are. A folder that is not there is made when it is
-    first used, so that looking at a database leaves nothing behind. It is then its owner's alone (mode 0700); one that
-    is there keeps its mode.
+    Only the database knows whose file a path is. A missing folder is created at its first use, so that reading a
+    database leaves no folder behind. A new folder is only for its owner (mode 0700); an existing one keeps its mode.
 
     Raises:
         ConfigurationError: the URL can't be used.
@@ -84,10 +83,10 @@ class ObjectStorage:
         return _open(self.url)
 
     def put(self, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> None:
-        """Store bytes, in one piece or in several, or a file's content, whole or not at all.
+        """Store bytes, in one piece or in several, or a file's content: all or nothing.
 
         Raises:
-            StorageUnavailable: the storage did not take it.
+            StorageUnavailable: the storage did not store it.
         """
         try:
             obstore.put(self._store, path, data)
@@ -98,18 +97,18 @@ class ObjectStorage:
         """Return the bytes at `path`.
 
         Raises:
-            FileNotFoundError: nothing is there.
+            FileNotFoundError: there is no such file.
             StorageUnavailable: the storage did not hand it out.
         """
         with _translated("hand out a file"):
             return bytes(obstore.get(self._store, path).bytes())
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to but without `stop`, in pieces of 32 KiB at most.
+        """Yield the bytes from `start` up to `stop` (excluded), in pieces of 32 KiB at most.
 
         Raises:
-            FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out. Both at once, and this one also later.
+            FileNotFoundError: there is no such file.
+            StorageUnavailable: the storage did not return it. Both are raised at once, this one also later.
         """
         with _translated("hand out a file"):
             if start >= stop:
@@ -119,7 +118,7 @@ class ObjectStorage:
         return _pieces(found.stream(min_chunk_size=_PIECE))
 
     def delete(self, path: str) -> None:
-        """Delete what is at `path`; nothing there is no error.
+        """Delete the file at `path`. A missing file is no error.
 
         Raises:
             StorageUnavailable: the storage did not delete it.
@@ -130,7 +129,7 @@ class ObjectStorage:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Tell a storage that has no such file from one that does not do what it is asked."""
+    """Translate errors of the storage: a missing file, or a storage that does not work."""
     try:
         yield
     except _ERRORS as error:
@@ -150,24 +149,24 @@ def _unavailable(what: str, error: Exception) -> StorageUnavailable:
 def _pieces(stream: Iterable[Buffer]) -> Iterator[bytes]:
     with _translated("hand out a file"):
         for given in stream:
-            chunk = memoryview(given)  # of some storages it is as long as the file
+            chunk = memoryview(given)  # for some storages it is as long as the file
             yield from (bytes(chunk[at : at + _PIECE]) for at in range(0, len(chunk), _PIECE))
 
 
 def _open(url: str) -> obstore.store.ObjectStore:
     folder = folder_of(url)
     if folder is not None:
-        # What is in it has the modes that the umask gives, so it is the folder that keeps others out.
+        # The umask decides the modes of the files, so the folder itself has to keep others out.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalStore(folder)
     return MemoryStore() if urlparse(url).scheme == "memory" else from_url(url)
 
 
 def folder_of(url: str) -> Path | None:
-    """Return the folder that a file:// URL names, in which a space may be %20; None for a URL of another kind.
+    """Return the folder of a file:// URL, in which a space may be %20; None for a URL of another kind.
 
     Raises:
-        ConfigurationError: it names a machine, as with two slashes where three were meant.
+        ConfigurationError: it names a machine, for example because it has two slashes instead of three.
     """
     parsed = urlparse(url)
     if parsed.scheme != "file":
@@ -188,16 +187,16 @@ def default_url(database_url: str) -> str:
 
 
 def path_of(organization: str, job_id: UUID, file_id: UUID) -> str:
-    """Return where a file is to be put: nothing that a handler named is part of it.
+    """Return the path for a file, which contains no text from a handler.
 
-    Each upload has an id and so a path of its own: none overwrites another, however late it comes, and a path that is
-    deleted is never used again.
+    Each upload has its own id and path. So even a late upload overwrites no other, and a deleted path is never used
+    again.
     """
     return f"{_folder(organization)}/{job_id}/{file_id}"
 
 
 def _folder(organization: str) -> str:
-    """Return a name that any storage takes, for each organization another."""
+    """Return a different name for each organization, which any storage accepts."""
     quoted = quote(organization, safe="")
     if organization in {".", ".."}:
         return quoted.replace(".", "%2E")
@@ -212,10 +211,10 @@ def store_file(
     file: GivenFile,
     ring: Ring | None = None,
 ) -> StoredFile:
-    """Put a file at its path; its type is guessed by its name unless it is given.
+    """Store a file at its path. Its type is guessed by its name unless it is given.
 
     Args:
-        ring: the keys of the organization, if it has any: then the file is stored sealed.
+        ring: the keys of the organization, if it has any: then the file is stored encrypted.
     """
     name, data, content_type = file
     digest, size = _digest(data)
@@ -240,17 +239,17 @@ def stream_file(  # noqa: PLR0917 - whose file it is, and which bytes
     start: int,
     stop: int,
 ) -> Iterator[bytes]:
-    """Yield the bytes of an organization's file from `start` up to but without `stop`, in pieces.
+    """Yield the bytes of an organization's file from `start` up to `stop` (excluded), in pieces.
 
-    Of a sealed file only the chunks that they are in are read. To be called outside of transactions.
+    Of an encrypted file only the needed chunks are read. Call this outside transactions.
 
     Args:
         size: of the whole file.
 
     Raises:
-        FileNotFoundError: it is not in this storage; at once, and not with the first piece.
+        FileNotFoundError: it is not in this storage; raised at once, before the first piece.
         StorageUnavailable: the storage or the database did not answer, at once or later.
-        Unreadable: it is sealed, and can't be opened; at once, and later where a further chunk was changed.
+        Unreadable: it can't be decrypted; raised at once, or later if a further chunk was changed.
     """
     if start >= stop:
         return storage.stream(path, start, stop)

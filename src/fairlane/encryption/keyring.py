@@ -1,6 +1,6 @@
-"""The keyring of a process: its master keys, and organizations' keys, read in bulk and kept for a few seconds.
+"""The keyring of a process: its master keys, and organizations' keys, read in bulk and cached for a few seconds.
 
-An organization without keys costs nothing more than to know that, once in these seconds.
+For an organization without keys the only cost is one read in this time.
 """
 
 import time
@@ -26,7 +26,7 @@ from fairlane.store.statements.keys import WrappedKey
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-SECRET_VERSION: Final = 0  # of the row that holds no key but the secret of deduplication hashes
+SECRET_VERSION: Final = 0  # of the row that holds the secret of deduplication hashes instead of a key
 _MOST: Final = 100_000  # organizations
 _SETTING: Final = "FAIRLANE_ENCRYPTION_KEYS"
 _EXAMPLE: Final = (
@@ -36,9 +36,9 @@ _EXAMPLE: Final = (
 
 
 class MasterKeys:
-    """The master keys of FAIRLANE_ENCRYPTION_KEYS, by name, under which organizations' keys are wrapped.
+    """The master keys of FAIRLANE_ENCRYPTION_KEYS, by name, which wrap organizations' keys.
 
-    The first one wraps, each unwraps what it has wrapped.
+    The first one wraps new keys, and each one unwraps the keys that it has wrapped.
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
@@ -47,10 +47,10 @@ class MasterKeys:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Return those of the setting; None = none.
+        """Return the master keys of the setting; None = no keys.
 
         Raises:
-            ConfigurationError: the message says which is wrong, and never what it is.
+            ConfigurationError: the message says which key is wrong, and never quotes a key.
         """
         keys: dict[str, bytes] = {}
         for number, part in enumerate(text.split(",") if text and text.strip() else (), start=1):
@@ -71,7 +71,7 @@ class MasterKeys:
         return cls(keys)
 
     def wrap(self, organization: str, version: int, key: bytes) -> str:
-        """Wrap a key of an organization's, to be stored.
+        """Wrap an organization's key, to be stored.
 
         Raises:
             ConfigurationError: there is no master key.
@@ -85,7 +85,7 @@ class MasterKeys:
         """Return the key that was wrapped.
 
         Raises:
-            KeyNotHere: the master key is missing, or is another one.
+            KeyNotHere: the master key is missing, or is another key of the same name.
         """
         name, data = self.name_in(wrapped), wrapped.rpartition(":")[2]
         if name not in self._ciphers:
@@ -111,21 +111,21 @@ class MasterKeys:
         return True
 
     def wrapped_by_newest(self, wrapped: str) -> bool:
-        """Return True if a stored key needs no older master key."""
+        """Return True if the newest master key has wrapped a stored key."""
         return self.name_in(wrapped) == self.newest
 
     @staticmethod
     def name_in(wrapped: str) -> str:
-        """Return the name of the master key that a stored key is wrapped under."""
+        """Return the name of the master key that has wrapped a stored key."""
         return wrapped.removeprefix(PREFIX).partition(":")[0]
 
 
 class Keyring:
-    """The keys of organizations, as far as this process can use them; from any thread.
+    """The keys of organizations, as far as this process can use them. Any thread may call its methods.
 
     Args:
-        master: the master keys; None = none.
-        max_age: seconds for which an answer is kept.
+        master: the master keys; None = no keys.
+        max_age: seconds for which an answer is cached.
     """
 
     def __init__(self, master: MasterKeys | None = None, max_age: float = KEYS_KEPT) -> None:
@@ -134,10 +134,10 @@ class Keyring:
         self._kept: dict[str, tuple[float, Ring | None]] = {}
 
     def rings(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """Return those of the organizations that have keys, with them.
+        """Return the keys of those organizations that have any.
 
-        A snapshot, of a read or of somebody else's transaction, may show what was long ago. What it shows is not kept,
-        as whoever writes would go by it.
+        The snapshot of a read, or of a caller's transaction, may be old. So its answer is not cached: writers would use
+        outdated keys.
         """
         found = self.kept(organizations)
         if unknown := set(organizations) - found.keys():
@@ -147,16 +147,16 @@ class Keyring:
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
-        """Return the same, to be called outside of transactions."""
+        """Return the same. Call this outside transactions."""
         found = self.kept(organizations)
-        # What can be no organization's id has no key, and may not even be stored.
+        # An invalid organization id has no key, and a database may be unable to store it.
         if unknown := set(filter(ORGANIZATION_IDS.fits, set(organizations) - found.keys())):
             asked, rows = time.monotonic(), database.look(lambda c: statements.of(c, unknown), of=unknown)
             found |= self._keep(self._rings_of(unknown, rows), asked)
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     async def rings_on(self, line: Line, organizations: Collection[str]) -> dict[str, Ring | None]:
-        """Return an answer for each of the organizations, on the event loop; None: it has no key.
+        """Return the keys of each of the organizations, on the event loop; None = no key.
 
         Raises:
             FairlaneError: as `Line.fetch`.
@@ -168,21 +168,21 @@ class Keyring:
         return found
 
     def kept(self, organizations: Collection[str]) -> dict[str, Ring | None]:
-        """Return those answers that are kept and young; None: the organization has no key."""
+        """Return the cached answers that are young enough; None = the organization has no key."""
         earliest = time.monotonic() - self._max_age
         kept = ((one, self._kept.get(one)) for one in organizations)
         return {one: known[1] for one, known in kept if known is not None and known[0] > earliest}
 
     def forget(self, organization: str) -> None:
-        """Ask again: its keys were changed."""
+        """Forget the cached answer: the organization's keys were changed."""
         self._kept.pop(organization, None)
 
     def shown(self, connection: Connection) -> "Shown":
-        """Return stored texts as people see them, with keys read by this connection."""
+        """Return the decryption of stored texts for people, with keys read by this connection."""
         return Shown(self, connection)
 
     def _keep(self, found: dict[str, Ring | None], asked: float) -> dict[str, Ring | None]:
-        """Keep these answers to a question of this moment, and return them."""
+        """Cache these answers to a question of this time, and return them."""
         if len(self._kept) + len(found) > _MOST:
             self._kept.clear()
         self._kept.update({organization: (asked, ring) for organization, ring in found.items()})
@@ -218,12 +218,12 @@ class Keyring:
 
 
 class Shown:
-    """Stored texts as people see them: opened, secret parameters left out. What can't be opened is marked as such."""
+    """The decryption of stored texts for people, without secret parameters. It marks what can't be decrypted."""
 
     def __init__(self, keyring: Keyring, connection: Connection) -> None:
         self._keyring = keyring
         self._connection = connection
-        self._rings: dict[str, Ring | None] = {}  # asked for once, not for each text
+        self._rings: dict[str, Ring | None] = {}  # read once, not for each text
         self._asked_anew: set[str] = set()  # organizations
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
@@ -234,7 +234,7 @@ class Shown:
             return {"parameters": error.mark}
 
     def value(self, organization: str, job_id: UUID, field: Field, text: str | None) -> Any:
-        """Return what a JSON text says."""
+        """Return the value of a JSON text."""
         if text is None:
             return None
         try:
@@ -249,11 +249,11 @@ class Shown:
         try:
             return self.opened(organization, job_id, field, text)
         except Unreadable as error:
-            # Where there is no key it is a handler's own text, which only looks like a sealed one.
+            # Without a key it is a handler's own text, which only looks like a sealed one.
             return error.mark if self._ring(organization) is not None else text
 
     def opened(self, organization: str, job_id: UUID, field: Field, text: str) -> str:
-        """Return a text with all that is in it.
+        """Return the whole decrypted text, with secrets.
 
         Raises:
             Unreadable
@@ -261,14 +261,15 @@ class Shown:
         return self.ring_of(organization, text).open(job_id, field, text) if is_sealed(text) else text
 
     def ring_of(self, organization: str, text: str) -> Ring:
-        """Return the keys that open a sealed text.
+        """Return the keys that decrypt a sealed text.
 
         Raises:
-            Unreadable: the organization has none.
+            Unreadable: the organization has no keys.
         """
         ring = self._ring(organization)
         if organization not in self._asked_anew and (ring is None or not ring.knows(text)):
-            # Somebody else has just made a key; what was kept is from before. Or a text only looks like a sealed one.
+            # Another process has just made a key, and the cached answer is older. Or the text only looks like a sealed
+            # one.
             self._asked_anew.add(organization)
             self._keyring.forget(organization)
             self._rings.pop(organization, None)

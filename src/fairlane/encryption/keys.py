@@ -1,4 +1,4 @@
-"""The encryption keys of organizations: `fl.keys`."""
+"""Verbs about the encryption keys of organizations: `fl.keys`."""
 
 import os
 import time
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 
 class Keys:
-    """Encrypt what an organization's jobs hold, change its key, and destroy it.
+    """Encrypt the payloads of an organization's jobs, change its key, and destroy it.
 
-    Other processes go by a change within five seconds.
+    Other processes use a change within five seconds.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Keys:
         return self._keyring.master
 
     def enable(self, *, organization: str, user: str | None = None) -> OrganizationKey:
-        """Give the organization a key: what its jobs hold is stored encrypted from now on.
+        """Give the organization a key: payloads of its jobs are stored encrypted from now on.
 
-        What is there already stays as it is until `reencrypt`. One that has a key keeps it; one whose keys were
-        destroyed gets a new one, which opens nothing of what the old ones sealed.
+        Existing data stays as it is until `reencrypt`. An organization that has a key keeps it. If its keys were
+        destroyed, it gets a new key, which decrypts nothing of the old data.
 
         Args:
-            user: who does it; None = the system.
+            user: who gives the key; None = the system.
 
         Raises:
             OrganizationNotFound
@@ -75,7 +75,7 @@ class Keys:
                 return None, None
             version = max((row.version for row in rows), default=SECRET_VERSION) + 1
             if not statements.add(connection, now, organization, version, self._new(organization, version)):
-                return None, None  # somebody else is at it
+                return None, None  # another caller is adding it
             secret = self._new(organization, SECRET_VERSION)
             if not statements.add(connection, now, organization, SECRET_VERSION, secret):
                 statements.replace(connection, now, organization, SECRET_VERSION, secret)
@@ -84,10 +84,10 @@ class Keys:
         return self._changed(organization, user, "enable", work)
 
     def rotate(self, *, organization: str, user: str | None = None) -> OrganizationKey:
-        """Give the organization a new version of its key, for what is stored from now on.
+        """Give the organization a new version of its key, for data that is stored from now on.
 
-        The versions before open what they have sealed; `reencrypt` puts it under the new one. Deduplication goes on:
-        its hashes are the same under all versions.
+        Older versions still decrypt their data; `reencrypt` encrypts it with the new version. Deduplication goes on:
+        its hashes are the same for all versions.
 
         Raises:
             OrganizationNotFound
@@ -108,12 +108,12 @@ class Keys:
         return self._changed(organization, user, "rotate", work)
 
     def list(self, *, organization: str) -> tuple[OrganizationKey, ...]:
-        """Return the versions of the organization's key, the newest first; none where it has no encryption."""
+        """Return the versions of the organization's key, the newest first; none if it has no encryption."""
         rows = self._tenants.read(lambda connection: statements.of(connection, [organization]), of=organization)
         return tuple(self._key(row) for row in reversed(rows) if row.version != SECRET_VERSION)
 
     def missing(self) -> dict[str, str]:
-        """Return the organizations whose key can't be used in this process, each with why. For operators."""
+        """Return the organizations whose key can't be used in this process, each with the reason. For operators."""
         organizations = self._database.read(statements.sealed_organizations, of=EVERYONE)
         rings = self._keyring.rings_of(self._database, organizations)
         return {
@@ -121,24 +121,24 @@ class Keys:
         }
 
     def destroy(self, *, organization: str, user: str | None = None) -> int:
-        """Destroy all keys of the organization, and so erase all that they have sealed, for ever; how many there were.
+        """Destroy all keys of the organization, which erases all encrypted data for ever. Return their number.
 
-        People see "[erased]" in its place. Jobs that have not ended can't be decoded any more: they back off and go to
-        dead letter. Nothing is submitted until the organization gets a new key by `enable`.
+        People see "[erased]" in place of the data. Live jobs can't be decrypted any more: they back off and go to dead
+        letter. Nothing can be submitted until the organization gets a new key by `enable`.
 
-        The database is then asked to overwrite what it has of them in its files, where the owner's login is known. Its
-        backups and its write-ahead log hold the wrapped keys still: what is in them is erased with the master key.
+        If the owner's login is known, the database then overwrites the keys in its files. Its backups and its
+        write-ahead log still hold the wrapped keys: their data is erased with the master key.
 
         Raises:
             OrganizationNotFound
         """
-        self.list(organization=organization)  # one that was deleted may have keys still
+        self.list(organization=organization)  # a deleted organization may still have keys
 
         def work(connection: Connection) -> tuple[int, Told | None]:
             now = self._database.clock.now(connection)
             statements.lock(connection, organization)
             destroyed = statements.destroy(connection, now, organization)
-            resealing.forget_hashes(connection, organization)  # plain ones from before the key are among them
+            resealing.forget_hashes(connection, organization)  # including plain ones from before the key
             keys = max(destroyed - 1, 0)  # without the secret of the hashes
             return keys, Told(organization, {"keys": keys}, at=now) if destroyed else None
 
@@ -154,24 +154,24 @@ class Keys:
         user: str | None = None,
         on_wait: Callable[[float], object] | None = None,
     ) -> int:
-        """Seal what is not sealed under the newest version of its organization's key; how many there were.
+        """Encrypt all data that the newest version of its organization's key has not encrypted. Return the count.
 
-        That is what older versions have sealed, and what was stored before the organization had a key, texts and files;
-        plain hashes of what was submitted are hidden by it. The keys themselves are put under the newest master key. It
-        goes in small batches, beside workers that run. A file is stored once more, and clean-up deletes the old one.
+        This covers texts and files from older versions, and from before the organization had a key. Plain hashes of
+        submitted data become keyed hashes. The keys themselves are wrapped with the newest master key. It works in
+        small batches while workers run. A file is stored again, and the cleanup deletes the old one.
 
-        Before it begins with an organization it waits until the newest version of its key is ten seconds old, and on
-        PostgreSQL then for whoever is writing since before that: others may still store what it would pass by.
+        For each organization it first waits until the newest version of the key is ten seconds old. On PostgreSQL it
+        then waits for older writing transactions: they may still store data that it would miss.
 
         Args:
-            organization: None = all that have a key.
-            on_wait: called before it waits for longer than a moment, with for how many seconds at most.
+            organization: None = all organizations with a key.
+            on_wait: called before a longer wait, with the longest time in seconds.
 
         Raises:
             OrganizationNotFound
-            StorageUnavailable: the database is away; or a transaction from before a key goes on for more than a minute.
-                Organizations with older keys were sealed anew.
-            ConfigurationError: the organization has no key, or it can't be used here; or, once all else is done, files
+            StorageUnavailable: the database is unavailable, or a transaction from before a key takes longer than a
+                minute. Organizations with older keys are done.
+            ConfigurationError: the organization has no key, or it can't be used here. Or, after all else is done, files
                 are not in the artifact storage of this process.
         """
         storable(user=user)
@@ -195,7 +195,7 @@ class Keys:
         return done
 
     def _settle(self, organizations: Sequence[str], on_wait: Callable[[float], object] | None) -> None:
-        """Wait until nobody goes by what was before the first one's key, if it can be used here; others' are newer."""
+        """Wait until no process writes without the first organization's newest key. The others' keys are newer."""
         organization = organizations[0]
         self._usable(organization)
 
@@ -203,7 +203,7 @@ class Keys:
             newest = max(row.created_at for row in statements.of(connection, [organization]))
             return KEYS_SETTLE - float((self._database.clock.now(connection) - newest).total_seconds())
 
-        # No longer than that where a clock was set back.
+        # Never longer, even if a clock was set back.
         seconds = min(KEYS_SETTLE, self._database.read(left, of=organization))
         if seconds > 0:
             if on_wait is not None:
@@ -212,10 +212,10 @@ class Keys:
         outlast_writers(self._database, organizations, max(0.0, -seconds), on_wait)
 
     def _usable(self, organization: str) -> Ring:
-        """Return the keys as they are now.
+        """Return the present keys.
 
         Raises:
-            ConfigurationError: there is none, or it can't be used here.
+            ConfigurationError: there is no key, or it can't be used here.
         """
         self._keyring.forget(organization)
         ring = self._keyring.rings_of(self._database, [organization]).get(organization)
@@ -225,7 +225,7 @@ class Keys:
         return ring
 
     def _reencrypt(self, organization: str, user: str | None) -> tuple[int, SealedFiles]:
-        """Seal anew; return how many texts, and which files."""
+        """Encrypt again; return the number of texts, and the numbers of files."""
         ring = self._usable(organization)
         assert ring.active is not None
         self._wrap_anew(organization, user, ring.active)
@@ -262,9 +262,9 @@ class Keys:
         )
 
     def _wrap_anew(self, organization: str, user: str | None, version: int) -> None:
-        """Put the keys under the newest master key, so that older ones can be given up.
+        """Wrap the keys with the newest master key, so that older ones can be removed.
 
-        With it the audit is told what begins here, as it may be cut off before its end.
+        This also writes the audit entry of the whole operation, which may be interrupted before its end.
         """
 
         def work(connection: Connection) -> tuple[None, Told]:
@@ -308,7 +308,7 @@ class Keys:
 
 
 def _active(rows: Sequence[AnyRow]) -> int | None:
-    """Return the version that seals."""
+    """Return the version that encrypts."""
     found: Iterator[int] = (
         row.version for row in rows if row.state == KeyState.ACTIVE and row.version != SECRET_VERSION
     )

@@ -1,4 +1,4 @@
-"""Files in pieces, so that none has to be in memory whole. Without the database: the process of a handler loads it."""
+"""Files in pieces, so that no file is in memory whole. A handler's process loads this module without the database."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -6,7 +6,7 @@ from io import IOBase
 from pathlib import Path
 from typing import BinaryIO, Final
 
-PIECE: Final = 1024 * 1024  # bytes of a file that are in memory at once
+PIECE: Final = 1024 * 1024  # bytes of a file in memory at once
 
 
 def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int = PIECE) -> Iterator[bytes]:
@@ -35,7 +35,7 @@ def in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _cut(held: bytearray, size: int) -> bytes:
-    """Take the first bytes away, so that they are not in memory twice for as long as their reader is slow."""
+    """Remove and return the first bytes, so that they are not in memory twice while a reader is slow."""
     piece = bytes(held[:size])
     del held[:size]
     return piece
@@ -47,6 +47,6 @@ def save(pieces: Iterable[bytes], path: Path | str) -> Path:
         try:
             file.writelines(pieces)
         except BaseException:
-            Path(path).unlink()  # half of a file looks like a whole one
+            Path(path).unlink()  # otherwise a part looks like a whole file
             raise
     return Path(path)

@@ -1,8 +1,8 @@
-"""Seal anew what is under older versions of an organization's key, or from before it had one: texts and files.
+"""Encrypt again texts and files from older versions of an organization's key, or from before it had a key.
 
-A file is never changed where it is. It is stored once more, at another path, written down before as one that no job
-has; then, in one transaction, the job has the new one and the old one is to be deleted. Whatever crashes in between,
-the job has a whole file, and clean-up finds the other one.
+A file is never changed in place. First the new path is stored as a file without a job. Then the file is written there.
+Then one transaction gives the new file to the job, and marks the old one for deletion. After any crash the job has a
+whole file, and the cleanup finds the other one.
 """
 
 import time
@@ -30,7 +30,7 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 BATCH: Final = 200  # rows
-PATIENCE: Final = 60.0  # seconds for transactions that write, to end
+WRITERS_TIMEOUT: Final = 60.0  # seconds to wait for the end of writing transactions
 _LOOK: Final = 0.1  # seconds
 
 
@@ -42,10 +42,10 @@ class Batch(NamedTuple):
 
 
 def seal_texts(connection: Connection, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> Batch:
-    """Seal a page of texts under the ring's newest version.
+    """Encrypt a page of texts with the ring's newest version.
 
     Args:
-        after: the key behind which the page begins; None = at the first one.
+        after: the key after which the page begins; None = at the first one.
 
     Raises:
         InstallationError: an older version of the key can't be used here.
@@ -68,29 +68,29 @@ def seal_texts(connection: Connection, ring: Ring, where: Sealed, after: tuple[A
 def outlast_writers(
     database: Database, organizations: Sequence[str], seconds: float, on_wait: Callable[[float], object] | None
 ) -> None:
-    """Wait until all transactions have ended that are writing now and began before the newest key had settled.
+    """Wait for the end of writing transactions that began before all processes used the newest key.
 
     Args:
-        organizations: the one that is about to be sealed anew, and those that would be after it.
-        seconds: how long ago the newest key of the first had settled.
-        on_wait: called before it waits for longer than a moment, with for how many seconds at most.
+        organizations: the organization to encrypt again now, and those that follow.
+        seconds: since when all processes use the newest key of the first one.
+        on_wait: called before a longer wait, with the longest time in seconds.
 
     Raises:
-        StorageUnavailable: one goes on for longer than a minute.
+        StorageUnavailable: a transaction takes longer than a minute.
     """
 
     def look() -> frozenset[Writer]:
         return database.read(lambda connection: database.kind.writers(connection, seconds), of=EVERYONE)
 
     left = look()
-    if left:  # on a busy database there is always somebody, and mostly gone in a moment
+    if left:  # a busy database always has some, which mostly end in a moment
         time.sleep(_LOOK)
         left &= look()
     if left and on_wait is not None:
-        on_wait(PATIENCE)
+        on_wait(WRITERS_TIMEOUT)
     since = time.monotonic()
     while left:
-        if time.monotonic() - since > PATIENCE:
+        if time.monotonic() - since > WRITERS_TIMEOUT:
             raise StorageUnavailable(_refusal(organizations, left))
         time.sleep(_LOOK)
         left &= look()
@@ -105,21 +105,21 @@ def _refusal(organizations: Sequence[str], left: Collection[Writer]) -> str:
     prepared = len(left) - len(pids)
     known += [f"{prepared} in pg_prepared_xacts"] if prepared else []
     return (
-        f"Nothing of {whose} was sealed anew: {number} been writing in the database for more than {PATIENCE:.0f} s, "
-        f"and may yet leave what is not sealed: {' and '.join(known)}. End what is open there, or run it again when it "
-        "has ended."
+        f"Nothing of {whose} was sealed anew: {number} been writing in the database for more than "
+        f"{WRITERS_TIMEOUT:.0f} s, and may yet leave what is not sealed: {' and '.join(known)}. End what is open "
+        "there, or run it again when it has ended."
     )
 
 
 class SealedFiles(NamedTuple):
-    """How many files were sealed anew, and how many are not in this storage."""
+    """The numbers of files that were encrypted again, and of files that are not in this storage."""
 
     done: int
     missing: int
 
 
 def seal_files(database: Database, storage: ObjectStorage, ring: Ring) -> SealedFiles:
-    """Seal the files of the ring's organization that are not sealed under its newest version.
+    """Encrypt the files of the ring's organization that are not encrypted with its newest version.
 
     Raises:
         StorageUnavailable
@@ -164,17 +164,17 @@ def _seal_anew(database: Database, storage: ObjectStorage, ring: Ring, row: AnyR
         lambda c: doomed_files.expect(c, database.clock.now(c), organization, file_id, path),
         of=Administered(organization),
     )
-    # Sealed on its way through the disk: the storage can't be read from while it takes a file.
+    # Encrypted through a temporary file: the storage can't be read while it receives a file.
     with NamedTemporaryFile() as sealed:
         sealed.writelines(sealed_chunks(ring, path, read()))
         sealed.flush()
         storage.put(path, Path(sealed.name))
     found, hidden = digest.hexdigest(), ring.fingerprint(digest.hexdigest())
     if row.sha256 not in {found, hidden}:
-        return False  # it is another content than the job's, and stays where it is
+        return False  # its content is not the job's, so it stays
 
     def move(connection: Connection) -> bool:
-        # Whoever takes files from a job, or gives it others, has its row first.
+        # Every change of a job's files locks the job's row first.
         is_there = lock_job(connection, organization, row.job_id) is not None
         if not is_there or not doomed_files.keep_expected(connection, organization, file_id, until):
             return False

@@ -1,11 +1,11 @@
-"""Sealed files: artifacts of organizations that have a key, in chunks, so that none has to be in memory whole.
+"""Sealed files: encrypted artifacts of organizations with a key, in chunks, so that no file is in memory whole.
 
     fl2:<version of the organization's key>\\n, 16 random bytes: the file's id, then each chunk's ciphertext
 
-Each file has a key of its own, derived from the organization's by its id: however many files there are, no nonce comes
-twice under one key. Every chunk has its number and whether it is the last one in its nonce (STREAM, Hoang et al. 2015):
-none can be left out, moved or cut off unseen. All are bound to the organization and to the file's path, which no other
-upload has.
+Each file has its own key, derived from the organization's key by the file's id. So no nonce is used twice with a key,
+however many files there are. The nonce of a chunk has its number, and whether it is the last one (STREAM, Hoang et al.
+2015). So a missing, moved or cut chunk is detected. All chunks are bound to the organization and to the file's path,
+which no other upload has.
 """
 
 import os
@@ -22,11 +22,11 @@ _SEALED: Final = CHUNK + 16  # with its tag
 _ID: Final = 16
 _HEAD: Final = b"fl2:"
 _LONGEST_VERSION: Final = 12
-LONGEST_HEAD: Final = len(_HEAD) + _LONGEST_VERSION + 1 + _ID  # bytes, in which a sealed file says how it is sealed
+LONGEST_HEAD: Final = len(_HEAD) + _LONGEST_VERSION + 1 + _ID  # bytes with the key's version and the file's id
 
 
 class _Opener(NamedTuple):
-    """What opens the chunks of one file. `start`: where the first one is in it."""
+    """The decryption of a file's chunks. `start`: the position of the first chunk in the file."""
 
     key: Any
     bound_to: bytes
@@ -42,10 +42,10 @@ class _Opener(NamedTuple):
 
 
 def version_of(head: bytes) -> int | None:
-    """Return under which version of its organization's key a file is sealed; None: under none, or it is cut.
+    """Return the version of the organization's key that encrypted a file; None if it is not encrypted, or cut.
 
     Args:
-        head: the first `LONGEST_HEAD` bytes of what is stored.
+        head: the first `LONGEST_HEAD` bytes of the stored file.
     """
     line, newline, _ = head.partition(b"\n")
     version = line.removeprefix(_HEAD)
@@ -53,18 +53,18 @@ def version_of(head: bytes) -> int | None:
 
 
 def is_sealed_file(data: bytes) -> bool:
-    """Return True if a stored file may be a sealed one.
+    """Return True if a stored file may be encrypted.
 
-    Files of organizations without keys begin as they like.
+    A file of an organization without keys may begin with the same bytes.
     """
     return data.startswith(_HEAD)
 
 
 def sealed_chunks(ring: Ring, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the sealed file, to be stored at `path`.
+    """Yield the encrypted file, to be stored at `path`.
 
     Args:
-        data: the content, where it is, or pieces of it.
+        data: the content, its path, or its pieces.
 
     Raises:
         ConfigurationError: the key can't be used here, or was destroyed.
@@ -91,15 +91,15 @@ def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
     stop: int,
     fetch: Callable[[int, int], Iterable[bytes]],
 ) -> Iterator[bytes]:
-    """Yield the bytes of a sealed file from `start` up to but without `stop`; no other chunk is read.
+    """Yield the bytes of an encrypted file from `start` up to `stop` (excluded), reading only their chunks.
 
     Args:
-        head: the first `LONGEST_HEAD` bytes of what is stored.
-        size: of what the file holds.
-        fetch: gives what is stored, from one position up to another, in pieces.
+        head: the first `LONGEST_HEAD` bytes of the stored file.
+        size: of the file's content.
+        fetch: returns the stored bytes from one position up to another, in pieces.
 
     Raises:
-        Unreadable: at once where the head or the first chunk can't be opened, later where another one can't.
+        Unreadable: at once if the head or the first chunk can't be decrypted, or later for another chunk.
     """
     opener = _opener(ring, path, head)
     first, final, last = start // CHUNK, (stop - 1) // CHUNK, (size - 1) // CHUNK
@@ -109,7 +109,7 @@ def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
     def opened() -> Iterator[bytes]:
         for number in range(first, final + 1):
             wanted = slice(max(start - number * CHUNK, 0), stop - number * CHUNK)
-            # No name holds a chunk while its reader, who may be slow, has it.
+            # No variable keeps a chunk in memory while a slow reader has it.
             yield opener.opened(number, next(pieces, b""), is_last=number == last)[wanted]
 
     chunks = opened()

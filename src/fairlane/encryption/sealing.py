@@ -1,10 +1,10 @@
-"""Sealing what jobs hold, with AES-256-GCM under the keys of their organization (R19).
+"""Sealing: encryption of jobs' payloads with AES-256-GCM, by the keys of their organization (R19).
 
-Each text and each file is bound to its place: organization, job and field are authenticated with it, so that one which
-somebody moves in the database is refused, as is one that was changed. What is sealed says under which version of the
-organization's key; the newest one seals, all of them open.
+Each text and each file is bound to its place: organization, job and field are authenticated with it. So a text that was
+moved in the database, or changed, is refused. A sealed text names the version of the organization's key. The newest
+version encrypts, all versions decrypt.
 
-`cryptography` is an extra: it is imported where the first key is used.
+`cryptography` is an extra: it is imported at the first use of a key.
 """
 
 import hmac
@@ -20,12 +20,12 @@ from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, JSON_FIELDS, LOCKED,
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-_LONGEST_VERSION: Final = 10  # digits; a longer number is no version, and Python may refuse to read it
-_SEPARATOR: Final = "\x1f"  # in no organization's id, and in no name of ours
+_LONGEST_VERSION: Final = 10  # digits; a longer number is no version, and Python may refuse to parse it
+_SEPARATOR: Final = "\x1f"  # in no organization's id, and in no name of Fairlane's
 
 
 class Unreadable(FairlaneError):
-    """A sealed text can't be opened here; `mark` is what readers see in its place."""
+    """A sealed text can't be decrypted here. `mark` is what readers see in its place."""
 
     def __init__(self, message: str, mark: str) -> None:
         super().__init__(message)
@@ -33,14 +33,14 @@ class Unreadable(FairlaneError):
 
 
 class KeyNotHere(Unreadable):
-    """This process lacks the master key, or has another of its name: elsewhere the text can be opened."""
+    """This process lacks the master key, or has another key of its name. Another process may decrypt the text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, LOCKED)
 
 
 def cipher(key: bytes) -> Any:
-    """Return AES-GCM under a key of 32 bytes.
+    """Return AES-GCM for a key of 32 bytes.
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -53,7 +53,7 @@ def cipher(key: bytes) -> Any:
 
 
 def place(*parts: object) -> bytes:
-    """Return what is authenticated with a text: no choice of names moves the border between two parts."""
+    """Return the bytes to authenticate with a text. No choice of names can shift the border between two parts."""
     return _SEPARATOR.join(map(str, parts)).encode()
 
 
@@ -64,7 +64,7 @@ def encrypt(key: Any, data: bytes, bound_to: bytes) -> bytes:
 
 
 def decrypt(key: Any, data: bytes, bound_to: bytes) -> bytes | None:
-    """Return what was encrypted; None if it was by another key, for another place, or was changed."""
+    """Return the decrypted data; None if it has another key or another place, or was changed."""
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
 
     try:
@@ -74,20 +74,20 @@ def decrypt(key: Any, data: bytes, bound_to: bytes) -> bytes | None:
 
 
 def derived(secret: bytes, purpose: str) -> bytes:
-    """Return a key of its own for each purpose: HKDF-SHA256 without salt, as the secret is random."""
+    """Return a separate key for each purpose, by HKDF-SHA256 without salt: the secret is random."""
     extracted = hmac.digest(bytes(sha256().digest_size), secret, "sha256")
     return hmac.digest(extracted, purpose.encode() + b"\x01", "sha256")
 
 
 class Ring:
-    """The keys of one organization.
+    """The keys of an organization.
 
     Args:
-        keys: by version; those that can be used here.
-        active: the version that seals; None = all were destroyed.
-        secret: for what has to be the same under all versions; None where it can't be used here.
+        keys: the usable keys, by version.
+        active: the version that encrypts; None = all were destroyed.
+        secret: for hashes that are the same for all versions; None if it can't be used here.
         missing: why a version can't be used here, by version.
-        destroyed: versions.
+        destroyed: the destroyed versions.
     """
 
     def __init__(
@@ -111,12 +111,12 @@ class Ring:
 
     @property
     def is_destroyed(self) -> bool:
-        """Return True if its keys were destroyed, and no new one was made since."""
+        """Return True if all keys were destroyed, and no new key was made since."""
         return self.active is None
 
     @property
     def problem(self) -> str | None:
-        """Say why nothing can be sealed here; None: it can."""
+        """Say why this process can't encrypt; None if it can."""
         if self.active is None:
             return (
                 f"The encryption keys of organization {self.organization} were destroyed; "
@@ -142,7 +142,7 @@ class Ring:
             raise KeyNotHere(self.problem)
 
     def check(self) -> None:
-        """Refuse to go on where nothing can be sealed.
+        """Raise if this process can't encrypt.
 
         Raises:
             InstallationError: the message says what to do.
@@ -151,28 +151,28 @@ class Ring:
             raise InstallationError(self.problem)
 
     def knows(self, text: str) -> bool:
-        """Return True if the sealed text's version was there when these keys were read, or it is no sealed text."""
+        """Return True if these keys include the sealed text's version, or it is no sealed text."""
         version = text.removeprefix(PREFIX).partition(":")[0]
         is_one = version.isdecimal() and len(version) <= _LONGEST_VERSION
         return not is_one or int(version) in self._versions
 
     def seal(self, job_id: UUID, field: Field, text: str) -> str:
-        """Return the sealed text.
+        """Return the encrypted text.
 
-        Where the keys were destroyed it reads as `[erased]`: nothing is kept open in its stead.
+        If the keys were destroyed, it reads as `[erased]`: nothing is stored unencrypted instead.
 
         Raises:
             ConfigurationError: the key can't be used here.
         """
         if self.active is None:
-            # Whoever reads JSON would stumble over a bare mark; this they take for what a destroyed key has sealed.
+            # A bare mark is no valid JSON. This text looks like one sealed by a destroyed key.
             return f"{PREFIX}{max(self._versions)}:" if field in JSON_FIELDS else ERASED
         self.check()
         data = encrypt(self._ciphers[self.active], text.encode(), place(self.organization, job_id, field))
         return f"{PREFIX}{self.active}:{b64encode(data).decode()}"
 
     def open(self, job_id: UUID, field: Field, text: str) -> str:
-        """Return what was sealed.
+        """Return the decrypted text.
 
         Raises:
             Unreadable
@@ -184,7 +184,7 @@ class Ring:
         return opened.decode()
 
     def cipher_of(self, version: int) -> Any:
-        """Return the cipher under one version of the key.
+        """Return the cipher of one version of the key.
 
         Raises:
             Unreadable
@@ -193,7 +193,7 @@ class Ring:
         return self._ciphers[version]
 
     def key_of(self, version: int) -> bytes:
-        """Return one version of the key, to derive others from.
+        """Return one version of the key, to derive other keys.
 
         Raises:
             Unreadable
@@ -205,7 +205,7 @@ class Ring:
         raise Unreadable(f"version {version} of its organization's encryption key was destroyed.", ERASED)
 
     def hidden(self, digest: str) -> str:
-        """Return a hash of what was submitted that tells nothing without the keys; the same under all their versions.
+        """Return a keyed hash of submitted data: it reveals nothing without the keys, and is the same for all versions.
 
         Raises:
             ConfigurationError: the keys can't be used here.
@@ -216,7 +216,7 @@ class Ring:
         return f"{HIDDEN}{hidden.decode()}"
 
     def fingerprint(self, digest: str) -> str:
-        """Return what stands for a file in the place of its SHA-256, which would tell whoever has the like."""
+        """Return a keyed hash of a file. Its plain SHA-256 would reveal the content to anyone with the same file."""
         return hmac.digest(self._files, digest.encode(), "sha256").hex() if self._files is not None else ""
 
 
@@ -224,7 +224,7 @@ def _parts(text: str) -> tuple[int, bytes]:
     """Return version, nonce and ciphertext of a sealed text.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is no sealed text.
     """
     version, _, data = text.removeprefix(PREFIX).partition(":")
     try:

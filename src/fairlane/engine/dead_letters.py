@@ -29,7 +29,7 @@ from fairlane.engine.jobs import JobControl
 from fairlane.engine.system.bulk_work import check_pace
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letters as statements
-from fairlane.store.statements.dead_letters import Group, Letters
+from fairlane.store.statements.dead_letters import Group, WantedDeadLetters
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -74,7 +74,7 @@ class DeadLetters:
         """
         limit = page_size(limit)
         storable(fingerprint=fingerprint, job_type=job_type)
-        wanted = Letters(_resolution(resolution), fingerprint, job_type)
+        wanted = WantedDeadLetters(_resolution(resolution), fingerprint, job_type)
         before = decode_cursor(cursor) if cursor is not None else None
 
         def read(connection: Connection) -> Page[DeadLetter]:
@@ -107,7 +107,7 @@ class DeadLetters:
             rows = statements.groups(connection, organization, resolution=wanted, limit=limit)
             # A sealed reason is bound to its job, which a group does not tell: that of one of them will do.
             sealed = [(organization, UUID(row.one_id)) for row in rows if is_sealed(row.reason)]
-            shown, letters = self._keyring.shown(connection), statements.letters_of(connection, sealed)
+            shown, letters = self._keyring.shown(connection), statements.dead_letters_of(connection, sealed)
             return tuple(
                 _group(organization, row, letters.get((organization, UUID(row.one_id))), shown) for row in rows
             )

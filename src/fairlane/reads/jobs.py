@@ -86,11 +86,11 @@ def wanted_of(**filters: Unpack[Filters]) -> WantedJobs:
 
 def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetime | None:
     if waiting_for not in (None, "retry"):
-        raise InvalidParameters(f"waiting_for is 'retry' or left out, and not {waiting_for!r:.80}.")
+        raise InvalidParameters(f"waiting_for is 'retry' or omitted, and not {waiting_for!r:.80}.")
     if waiting_for is not None and statuses and JobStatus.QUEUED not in statuses:
         raise InvalidParameters(
-            f"What waits for a retry is queued, and never {' or '.join(sorted(statuses))}; leave the status out, "
-            "or leave waiting_for out."
+            f"What waits for a retry is queued, and never {' or '.join(sorted(statuses))}; omit the status, "
+            "or omit waiting_for."
         )
     return _EVER if waiting_for is not None else None
 

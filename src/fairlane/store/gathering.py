@@ -35,7 +35,7 @@ _AMID: Final = (
 
 
 class _Refused(Exception):
-    """All work was refused, so there is nothing to commit. A useless commit could lose its answer, and the refusals."""
+    """Nothing is left to commit: all work was refused. A commit could lose its answer, and the refusals with it."""
 
 
 class Savepoint:

@@ -1,11 +1,12 @@
-"""Hints that something may be claimed, so that an idle worker looks at once. They say nothing else and may get lost:
-polling is what workers rely on.
+"""Hints that a job may be claimable, so that an idle worker looks at once.
 
-PostgreSQL: NOTIFY takes a lock that all commits with one share, so it is never part of a submission. It is sent after
-the commit, from a thread of its own, at most fifty times a second; a worker hears a hundred a second at most. SQLite:
-every commit of another connection changes `PRAGMA data_version`, a worker's own as well. Of what others commit beside
-those, within a hundredth of a second, only new jobs can be told; all else is seen when the worker next looks at all
-lanes, a tenth of a second later at most.
+A hint has no content and may get lost: workers rely on polling.
+
+PostgreSQL: NOTIFY takes a lock that all commits with a NOTIFY share, so it is never part of a submission. A separate
+thread sends it after the commit, at most fifty times a second. A worker reads at most a hundred a second. SQLite: every
+commit of another connection changes `PRAGMA data_version`, even a commit of the worker itself. If others commit within
+a hundredth of a second of the worker's own commit, only their new jobs can be told apart. The worker sees the rest when
+it next looks at all lanes, at most a tenth of a second later.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database
 
 _CHANNEL: Final = "fairlane_ready"
-# PostgreSQL writes a commit record for it; nobody has to wait until that is on the disk.
+# PostgreSQL writes a commit record for it, for which nobody has to wait.
 _NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')"
-_CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
+_CLOSE: Final = 1.0  # seconds to wait in `close` for a hint that is being sent
 
 
 class Hints:
-    """Sends hints for one application; `send` costs the caller nothing. On SQLite there is nothing to send."""
+    """A sender of hints for an application. `send` costs the caller nothing. On SQLite it sends nothing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,20 +40,20 @@ class Hints:
         self._asked = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._process = 0  # whose thread sends; a forked child starts its own
+        self._process = 0  # the process of the thread; a forked child starts its own thread
 
     def send(self) -> None:
-        """Say that something was made ready; call it after the commit."""
+        """Send a hint that a job was made ready. Call this after the commit."""
         if not self._is_needed:
             return
         if self._process != os.getpid():
-            with suppress(RuntimeError):  # no thread can be started now; the next hint tries again
+            with suppress(RuntimeError):  # no thread can be started now; the next hint retries
                 self._start()
-        if not self._asked.is_set():  # else the thread has yet to look, which it does after this commit
+        if not self._asked.is_set():  # otherwise the thread has not looked yet, and will do so after this commit
             self._asked.set()
 
     def close(self) -> None:
-        """Send nothing more, and give back the connection."""
+        """Send no more hints, and return the connection."""
         self._stopped.set()
         self._asked.set()
         if self._thread is not None and self._process == os.getpid():
@@ -82,15 +83,16 @@ _NEWEST: Final = "SELECT max(rowid) FROM fairlane_jobs"  # one probe
 
 
 class Listener:
-    """Calls `on_hint` whenever something may have become claimable.
+    """Call `on_hint` whenever a job may have become claimable.
 
-    What PostgreSQL says is heard on the event loop, where claims are made; a thread only makes the connection. All else
-    is called from that thread. Behind a pooler, which keeps no session, nothing is heard.
+    PostgreSQL's notifications are read on the event loop, where claims are made; a thread only makes the connection.
+    All other calls come from that thread. Behind a pooler, which keeps no session, there are no notifications.
 
     Args:
-        database: the worker's: what it commits itself is known to it.
-        on_hint: is told whether somebody else did it; False: nobody, or it happened beside a commit of the worker's.
-        loop: on which claims are made, or what else follows.
+        database: the worker's, which counts the worker's own commits.
+        on_hint: called with True if somebody else made a change; False if nobody did, or it came with a commit of the
+            worker.
+        loop: the loop on which claims are made.
     """
 
     def __init__(self, database: Database, on_hint: Callable[[bool], object], loop: asyncio.AbstractEventLoop) -> None:
@@ -98,7 +100,7 @@ class Listener:
         self._on_hint = on_hint
         self._loop = loop
         self._stopped = threading.Event()
-        self._over = threading.Event()  # the connection broke, or it has stopped
+        self._over = threading.Event()  # set when the connection broke or the listener stops
         self._thread = threading.Thread(target=self._run, name="fairlane-listener", daemon=True)
         self._heard: int | None = None  # the socket that the loop reads
 
@@ -107,12 +109,12 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call nobody any more, and close the connection; waits for that. On the loop, or while it turns."""
+        """Make no more calls, and wait until the connection is closed. Call it on the loop, or while the loop runs."""
         self._stopped.set()
         if self._is_on_loop():
             self._give_up()
         else:
-            with suppress(RuntimeError):  # a loop that is closed reads nothing
+            with suppress(RuntimeError):  # a closed loop reads nothing
                 self._loop.call_soon_threadsafe(self._give_up)
         if self._thread.is_alive():
             self._thread.join()
@@ -126,7 +128,7 @@ class Listener:
                 try:
                     listen(own)
                 except Exception:  # noqa: BLE001 - drivers have errors of their own, and there is polling meanwhile
-                    # Also where LISTEN is not to be had, as behind a pooler.
+                    # Also if LISTEN is not available, for example behind a pooler.
                     self._stopped.wait(NEXT_TRY)
         finally:
             if own is not self._database:
@@ -140,14 +142,14 @@ class Listener:
             if not is_pooled(connection.info):
                 connection.execute(text(f"LISTEN {_CHANNEL}"))
                 self._loop.call_soon_threadsafe(self._hear, connection.connection.driver_connection)
-                self._on_hint(True)  # for what came before it listened
+                self._on_hint(True)  # for changes before it listened
                 self._over.wait()
                 return
         self._on_hint(True)
         self._over.wait()
 
     def _hear(self, driver: Any) -> None:
-        """Have the connection read whenever something came; on the loop."""
+        """Read the connection whenever something arrives, on the loop."""
         if not (self._stopped.is_set() or driver.closed):
             self._heard = driver.fileno()
             self._loop.add_reader(self._heard, self._read, driver)
@@ -163,7 +165,8 @@ class Listener:
             return
         if was_told:
             self._deafen()
-            self._loop.call_later(HINTS_HEARD, self._hear, driver)  # every login may send hints, as fast as it can
+            self._loop.call_later(HINTS_HEARD, self._hear, driver)  # every login may send hints, at any rate
+
             self._on_hint(True)
 
     def _give_up(self) -> None:

@@ -97,7 +97,7 @@ TAKING_ON: Final = "CASE WHEN current_setting('server_version_num')::int < 16000
 _MAY: Final = f"""
 SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND pg_has_role(oid, {TAKING_ON})
   AND has_table_privilege(oid, to_regclass('fairlane_jobs'), 'SELECT')
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 _BECOME: Final = "SELECT set_config('role', %(role)s, false)"
 _BECOME_FOR_NOW: Final = "SELECT set_config('role', %(role)s, true)"
 _POOLED: Final = "fairlane_pooled"  # in a connection's info, behind a pooler: the settings of each transaction

@@ -1,1 +1,1 @@
-"""One module per concept, one named function per statement, the reason beside it."""
+"""SQL statements: a module per concept, and a named function per statement, with its reason beside it."""

@@ -1,5 +1,4 @@
-"""What may stand in a submission's way in the database: its user's rate, a full queue, a job of its id, an identical
-live job."""
+"""Checks of submissions in the database: rates, limits on live jobs, existing ids, and duplicates."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -23,15 +22,15 @@ from fairlane.store.statements.rows import HAS_STATE, STATUS, WHOLE
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import jobs
 
-MOST_IDS: Final = 10_000  # of one statement; a driver sends 65,535 values at most
-_QUEUE_FULL_RETRY = 30.0  # seconds; a guess, since nobody knows when a job of theirs will end
+MOST_IDS: Final = 10_000  # in one statement; a driver sends at most 65,535 values
+_QUEUE_FULL_RETRY = 30.0  # seconds; a guess, as nobody knows when a job will end
 
 
 @dataclass(slots=True)
 class Duplicates:
-    """What deduplication found: drafts that get an earlier job instead, and earlier jobs that drafts replace.
+    """The result of deduplication: drafts that get an earlier job, and earlier jobs that drafts replace.
 
-    `successors` are the drafts that replace a job and take over its children, by the job's id.
+    `successors`: the drafts that replace a job and take over its children, by the job's id.
     """
 
     earlier: dict[UUID, UUID] = field(default_factory=dict)
@@ -39,7 +38,7 @@ class Duplicates:
     successors: dict[UUID, UUID] = field(default_factory=dict)
 
     def stand_in(self, job_id: UUID) -> UUID:
-        """Return the id of the job that stands for the draft or replaced job of this id."""
+        """Return the id of the job that is used in place of the draft or the replaced job of this id."""
         return self.earlier.get(job_id, self.successors.get(job_id, job_id))
 
     def adds(self, draft: Draft) -> bool:
@@ -49,7 +48,7 @@ class Duplicates:
 
 @dataclass(slots=True)
 class Live:
-    """The live jobs of an organization `before` and `after` a submission, and how many it may have."""
+    """The numbers of an organization's live jobs `before` and `after` a submission, and their limit."""
 
     organization: str
     before: int
@@ -67,7 +66,7 @@ def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
 
 
 def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft], duplicates: Duplicates) -> None:
-    """Check submission rates, whose quota rows are locked. A draft that gets an earlier job submits nothing.
+    """Check submission rates, whose quota rows are locked. A draft that gets an earlier job does not count.
 
     Raises:
         RateLimited
@@ -104,17 +103,17 @@ def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateL
 
 
 def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> list[Live]:
-    """Check the limits of live jobs, whose quota rows are locked. Only a draft that adds a job needs room for it.
+    """Check the limits on live jobs, whose quota rows are locked. Only drafts that add a job count.
 
     Returns:
-        One for each organization that has a limit and gets new jobs.
+        A `Live` for each organization with a limit and new jobs.
 
     Raises:
         QueueFull
     """
     if all(draft.kind.max_live_jobs is None for draft in drafts):
         return []
-    # Those that drafts replace are canceled by now; the drafts that take their places are counted with the others.
+    # Replaced jobs are canceled by now; the drafts that replace them count like others.
     replaced = Counter(draft.organization for draft in drafts if draft.id in duplicates.replaced)
     found: dict[str, Live] = {}
     for index, draft in enumerate(drafts):
@@ -160,14 +159,14 @@ def find_jobs(
     """Yield those of the organization's jobs that have these ids, each with who submitted it.
 
     Args:
-        hold: lock the jobs, so that nobody deletes them meanwhile.
+        hold: lock the jobs against deletion.
     """
     ordered = sorted(ids)
     for start in range(0, len(ordered), MOST_IDS):
         mine = (jobs.c.organization_id == organization, HAS_STATE)
         found = select(jobs.c.id, jobs.c.job_type, jobs.c.submitted_by, STATUS).select_from(WHOLE).where(*mine)
         if hold:
-            # As an edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
+            # The same lock as by an edge's foreign key, which would not say which parent was deleted meanwhile.
             found = found.with_for_update(read=True, key_share=True, of=jobs)
         some = ordered[start : start + MOST_IDS]
         for row in connection.execute(engine_of(connection).by_ids(found, jobs.c.id, some)):
@@ -181,8 +180,8 @@ def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) ->
         hold: as for `find_jobs`.
 
     Raises:
-        DuplicateJob: a job of the draft's id is there, and its `on_duplicate` does not return that one. No job replaces
-            another of its own id.
+        DuplicateJob: a job of the draft's id exists, and its `on_duplicate` does not return that job. A job can't
+            replace another of its own id.
     """
     places: dict[str, dict[UUID, int]] = {}
     for index, draft in enumerate(drafts):
@@ -207,11 +206,11 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
     """Find the drafts' ids, then take the deduplication keys of the others, in sorted order against deadlocks.
 
     Raises:
-        DuplicateJob: a job of the draft's id is there, or an identical one is live or in the batch, and the draft's
-            `on_duplicate` neither takes nor replaces it.
+        DuplicateJob: a job of the draft's id exists, or an identical one is live or in the batch, and the draft's
+            `on_duplicate` neither returns nor replaces it.
     """
     found = Duplicates(_find_ids(connection, drafts, hold=True))
-    in_batch: dict[tuple[str, str], int] = {}  # the draft before, of the same key
+    in_batch: dict[tuple[str, str], int] = {}  # the earlier draft with the same key
     keyed = sorted(
         (draft.organization, draft.dedup.key, index)
         for index, draft in enumerate(drafts)
@@ -239,7 +238,7 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
 
 
 def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Duplicates) -> None:
-    """Give the second of two drafts with one key the first's job, or refuse it; neither can be replaced yet."""
+    """Give the second of two drafts with the same key the first's job, or refuse it: neither can be replaced yet."""
     rule = drafts[second].dedup
     assert rule is not None
     if drafts[second].kind.on_duplicate == "return":
@@ -255,7 +254,7 @@ def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Dupli
 def _take_free(
     connection: Connection, now: datetime, drafts: Sequence[Draft], keyed: Sequence[tuple[str, str, int]]
 ) -> set[tuple[str, str]]:
-    """Take at once those keys of a batch that nobody had before: mostly all of them."""
+    """Take those keys of a batch that are free, mostly all of them, in one statement."""
     first: dict[tuple[str, str], dedup.KeyToTake] = {}
     for organization, key, index in keyed:
         rule = drafts[index].dedup
@@ -290,11 +289,11 @@ def _duplicate(draft: Draft, holder: dedup.KeyHolder) -> DuplicateJob:
 
 
 def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID]:
-    """Return the earlier jobs that drafts get, which their own transaction can't see; lock and take nothing.
+    """Return the earlier jobs that drafts get, which their own transaction can't see, without any lock.
 
     Raises:
-        DuplicateJob: a job of its id is there or an identical one is live, and the draft's `on_duplicate` rejects it.
-        StorageUnavailable: not each draft gets an earlier job; only another transaction of the caller's can insert one.
+        DuplicateJob: a job of its id exists, or an identical one is live, and the draft's `on_duplicate` rejects it.
+        StorageUnavailable: not every draft gets an earlier job; only a new transaction of the caller can insert one.
     """
     found = _find_ids(connection, drafts, hold=False)
     for index, draft in enumerate(drafts):
@@ -315,7 +314,7 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.KeyHolder) -> bool:
-    """Cancel the earlier job, if it has not started and is theirs to cancel, and put the new one in its place."""
+    """Cancel the earlier job, if it has not started and the submitter may, and give its key to the new one."""
     earlier = lock_job(connection, draft.organization, holder.job_id)
     if earlier is None:
         return False

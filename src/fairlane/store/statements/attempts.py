@@ -1,6 +1,6 @@
-"""What a running attempt writes beside its live row: progress, checkpoint, log lines, artifacts; and what it reads.
+"""Reads and writes of a running attempt beside its live row: progress, checkpoint, log lines, artifacts.
 
-Every write is fenced: it inserts only while the job runs under the attempt's lease.
+Every write is fenced: it takes effect only while the job runs under the attempt's lease.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from fairlane.store.sql import as_given, is_row, rows_given
 from fairlane.store.statements.rows import HAS_STATE, STATUS, with_state
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, live, log_lines, progress, results
 
-MOST_ARTIFACTS: Final = 1_000  # of a job: lists of them are read whole
+MOST_ARTIFACTS: Final = 1_000  # of a job: lists of artifacts are read whole
 
 _lines: Final = rows_given("place", "level", "message")
 
 
 class Lease(NamedTuple):
-    """What a write of an attempt proves: the job runs under this token."""
+    """The lease that an attempt's writes prove: the job runs under this token."""
 
     organization: str
     job_id: UUID
@@ -38,11 +38,11 @@ def _fenced(
     *,
     given: str | None = None,
 ) -> bool:
-    """Insert from the job's live row under its lease: no row, no write. Return True if written.
+    """Insert from the job's live row under its lease. Return True if it was written: without that row, nothing is.
 
     Args:
-        values: by column; may be columns of `_lines`.
-        given: the rows of `_lines`, if there are any.
+        values: by column; a value may be a column of `_lines`.
+        given: the rows of `_lines`, if any.
     """
     guard = and_(
         is_row(live, lease.organization, lease.job_id),
@@ -62,8 +62,8 @@ def _fenced(
     source = select(*columns.values()).select_from(rows).where(guard)
     if given is not None:
         source = source.order_by(cast(_lines.c.place, Integer))
-    # FOR SHARE keeps a rescue or a finish out until this is committed: what an attempt wrote is there before its end,
-    # or never. A worker that is stopped in between is ended by idle_in_transaction_session_timeout.
+    # FOR SHARE keeps out a rescue or a finish until this is committed: an attempt's writes take effect before its end,
+    # or never. If the worker freezes in between, idle_in_transaction_session_timeout ends its transaction.
     locked = source.with_for_update(read=True, of=live)
     statement = engine_of(connection).insert(table).from_select([*columns], locked)
     changed = [*replaces]
@@ -73,7 +73,7 @@ def _fenced(
         if "sequence" in table.c:
             set_["sequence"] = table.c.sequence + 1
         statement = statement.on_conflict_do_update(index_elements=keys, set_=set_)
-    # Not rowcount: drivers disagree on it for INSERT.
+    # Not rowcount: drivers disagree about it for INSERT.
     written = connection.execute(statement.returning(table.c.job_id), {"given": given} if given is not None else None)
     return bool(written.all())
 
@@ -104,16 +104,16 @@ def add_lines(connection: Connection, now: datetime, lease: Lease, lines: Sequen
 
 
 def hold(connection: Connection, lease: Lease) -> bool:
-    """Keep the live row as it is till this transaction ends; False if the lease is lost."""
+    """Lock the live row against changes until this transaction ends; False if the lease is lost."""
     mine = is_row(live, lease.organization, lease.job_id)
     held = select(live.c.id).where(mine, live.c.lease_token == lease.token).with_for_update(read=True)
     return connection.execute(held).one_or_none() is not None
 
 
 def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the paths of the job's files that these, each a name and a path, take the place of.
+    """Return the paths of the job's files that these files, each a name and a path, replace.
 
-    One that is the job's already, by a commit that nobody answered, takes the place of none.
+    A file that the job has already, by a commit without an answer, replaces none.
     """
     given = list(files)
     earlier = artifacts_of(connection, lease.organization, [lease.job_id], {name for name, _ in given})
@@ -126,13 +126,13 @@ def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str,
 
 
 def names_of_artifacts(connection: Connection, lease: Lease) -> set[str]:
-    """Return the names of the job's files, of which there are `MOST_ARTIFACTS` at most."""
+    """Return the names of the job's files: `MOST_ARTIFACTS` at most."""
     mine = is_row(artifacts, lease.organization, lease.job_id)
     return set(connection.execute(select(artifacts.c.name).where(mine).limit(MOST_ARTIFACTS)).scalars())
 
 
 def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
-    """Give the job a stored file, in place of an earlier one of that name; False if the lease is lost.
+    """Add a stored file to the job, or replace one of the same name; False if the lease is lost.
 
     Args:
         file: name, path, size, content_type, sha256.
@@ -149,7 +149,7 @@ def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> st
 
 
 def parents_of(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """Return the job's parents with what they left: id, job_type, status, labels, result (JSON text or None)."""
+    """Return the job's parents: id, job_type, status, labels, result (JSON text or None)."""
     parent = is_row(jobs, job_parents.c.organization_id, job_parents.c.parent_id)
     its_result = is_row(results, jobs.c.organization_id, jobs.c.id)
     return connection.execute(
@@ -168,7 +168,7 @@ def artifacts_of(
     *,
     limit: int | None = None,
 ) -> Sequence[AnyRow]:
-    """Return the artifacts of these jobs, by name: all, those of these names, or the first ones."""
+    """Return the artifacts of these jobs, by name: all of them, those of these names, or the first ones."""
     statement = select(artifacts).where(
         artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids))
     )
@@ -177,7 +177,7 @@ def artifacts_of(
 
 
 def artifact_of(row: AnyRow) -> Artifact:
-    """Return what is known of an artifact."""
+    """Return the public value of an artifact's row."""
     return Artifact(
         name=row.name,
         size=row.size,

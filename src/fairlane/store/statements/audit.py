@@ -1,4 +1,4 @@
-"""The audit: written in the transaction of what it tells of, never changed."""
+"""The audit. An entry is written in the transaction of its change, and never changed."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from fairlane.domain.origin import origin
 from fairlane.store.sql import insert_many
 from fairlane.store.tables import AnyRow, audit
 
-PLATFORM: Final = ""  # in the place of an organization: it concerns all of them
+PLATFORM: Final = ""  # in place of an organization, for entries that concern all
 
 
 def record(
@@ -27,13 +27,13 @@ def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write down who did what.
+    """Write an entry about a change.
 
     Args:
-        organization: whose; None = it concerns all of them.
-        action: such as "members.add".
-        subject: what it was done to, by its id or name.
-        before, after: what of it was changed; no secret and no payload.
+        organization: of the entry; None = it concerns all organizations.
+        action: for example "members.add".
+        subject: the id or name of the changed thing.
+        before, after: the changed values, without secrets and payloads.
     """
     record_all(connection, now, organization, actor, action, [(subject, before, after)])
 
@@ -46,7 +46,7 @@ def record_all(
     action: str,
     done: Iterable[tuple[object, Mapping[str, Any] | None, Mapping[str, Any] | None]],
 ) -> None:
-    """Write down who did the same to several subjects: each with what was changed of it, before and after."""
+    """Write entries about the same action on several subjects, each with its values before and after."""
     rows = [
         {
             "organization_id": organization or PLATFORM,
@@ -67,14 +67,15 @@ def record_all(
 def page(
     connection: Connection, organization: str | None, *, subject: str | None, before: UUID | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Return entries of an organization, or of what concerns all (None), newest first, older than the entry `before`.
+    """Return entries of an organization, or those that concern all (None), newest first, older than `before`.
 
     Args:
-        subject: only what was done to it.
+        subject: only entries about this subject.
     """
     statement = select(audit).where(audit.c.organization_id == (organization or PLATFORM))
     if subject is not None:
-        # Nobody but people writes the audit, so a second index costs little; without it few of many would be sought.
+        # Only people's actions write to the audit, so a second index costs little. Without it a search would read all
+        # entries.
         statement = statement.where(audit.c.subject == subject)
     if before is not None:
         last = audit.alias("last")

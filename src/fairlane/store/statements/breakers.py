@@ -1,7 +1,6 @@
-"""Circuit breakers (R16): what is open, whose turn for a trial it is, and how the trials ended.
+"""Circuit breakers (R16): open breakers, due trials, and the outcomes of trials.
 
-How a trial ended is not reported by anybody: it stands in the job's execution log. So nothing is lost with the worker
-that ran it.
+Nobody reports the outcome of a trial: it is read from the job's execution log. So no outcome is lost with its worker.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,29 +16,29 @@ from fairlane.store.sql import is_row
 from fairlane.store.tables import NAME_LIMIT, attempt_errors, breakers, execution_log, live
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
-_PAIRS: Final = 500  # asked for in one statement
-# With the job type, the fingerprint of an attempt that a worker fails before the handler. What a handler raises itself
-# has a digest in this place.
+_PAIRS: Final = 500  # pairs in one statement
+# With the job type appended, these are the fingerprints of attempts that a worker fails before the handler runs. Errors
+# of a handler have a digest there.
 _BEFORE_IT_BEGAN: Final = ("InvalidParameters ", "InvalidParameters sealed ", "TooManyFiles ")
 _IS_OPEN = breakers.c.closed_at.is_(None)
 OPEN: Final = select(breakers).where(_IS_OPEN)
 
 
 def open_breakers(connection: Connection) -> list[Breaker]:
-    """Return all that are open, in all organizations: a handful of rows."""
+    """Return all open breakers of all organizations: a handful of rows."""
     rows = connection.execute(OPEN.execution_options(fairlane_across="operator reads"))
     # Sorted here: SQLite would read closed ones, too, for the order of the key.
     return sorted((breaker_of(row) for row in rows), key=lambda one: one.pair)
 
 
 def open_of(connection: Connection, organization: str) -> list[Breaker]:
-    """Return an organization's that are open, by job type."""
+    """Return an organization's open breakers, by job type."""
     rows = connection.execute(OPEN.where(breakers.c.organization_id == organization).order_by(breakers.c.job_type))
     return [breaker_of(row) for row in rows]
 
 
 def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]:
-    """Return the last breaker of each of these pairs that had one lately, be it open or closed."""
+    """Return the last breaker, open or closed, of each of these pairs that had one lately."""
     found: dict[Pair, Breaker] = {}
     for start in range(0, len(pairs), _PAIRS):
         statement = select(breakers).where(tuple_(*_KEY).in_(pairs[start : start + _PAIRS]))
@@ -54,17 +53,17 @@ def find_open(connection: Connection, pair: Pair) -> Breaker | None:
 
 
 def lock_open(connection: Connection, pair: Pair) -> Breaker | None:
-    """Lock the pair's breaker and return it: no trial begins or is judged meanwhile."""
+    """Lock and return the pair's open breaker, so that no trial begins or is judged meanwhile."""
     row = connection.execute(_open_one(pair).with_for_update()).one_or_none()
     return breaker_of(row) if row is not None else None
 
 
 def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> frozenset[Pair]:
-    """Lock the breakers of these pairs that let a trial begin; those that another claim holds are passed over."""
+    """Lock the breakers of these pairs that are due for a trial; skip those that another claim has locked."""
     found: set[Pair] = set()
     ordered = sorted(pairs)
     for start in range(0, len(ordered), _PAIRS):
-        # What was open and due when the lanes were looked at need not be so now: the lock's own look decides.
+        # A breaker may have changed since the lanes were read: the values under the lock decide.
         locked = connection.execute(
             select(*_KEY)
             .where(tuple_(*_KEY).in_(ordered[start : start + _PAIRS]), _IS_OPEN, breakers.c.trial_lease_token.is_(None))
@@ -76,15 +75,15 @@ def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> 
 
 
 def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
-    """Write down which attempt is the trial of each; the caller holds their locks."""
+    """Store the attempt that is the trial of each breaker. The caller holds their locks."""
     for pair, trial in trials.items():
         connection.execute(update(breakers).where(is_row(breakers, *pair)).values(_trial_columns(trial)))
 
 
 def ended_trials(connection: Connection) -> list[tuple[Breaker, JobStatus | None]]:
-    """Return open breakers whose trial runs no more, each with the status that the attempt came to.
+    """Return open breakers whose trial has ended, each with the status after the attempt.
 
-    None: the attempt says nothing, as its job is gone, or its handler never began.
+    None = the attempt proves nothing, because its job was deleted, or its handler never began.
     """
     same_job = is_row(live, breakers.c.organization_id, breakers.c.trial_job_id)
     runs = exists().where(same_job, live.c.lease_token == breakers.c.trial_lease_token)
@@ -126,7 +125,7 @@ def open_one(connection: Connection, breaker: Breaker) -> bool:
 
 
 def change(connection: Connection, before: Breaker, after: Breaker) -> bool:
-    """Write what became of an open breaker; False if it is no longer as it was before."""
+    """Store the new state of an open breaker; False if it has changed since `before`."""
     lease = breakers.c.trial_lease_token
     is_as_before = lease.is_(None) if before.trial is None else lease == before.trial.lease_token
     statement = update(breakers).where(is_row(breakers, *before.pair), _IS_OPEN, is_as_before)
@@ -134,7 +133,7 @@ def change(connection: Connection, before: Breaker, after: Breaker) -> bool:
 
 
 def forget(connection: Connection, before: datetime) -> None:
-    """Delete those that nothing was heard of since `before`: closed ones, and open ones of which no job came to try."""
+    """Delete breakers that have not changed since `before`: closed ones, and open ones without a job to try."""
     statement = delete(breakers).where(breakers.c.until < before, breakers.c.trial_lease_token.is_(None))
     connection.execute(statement.execution_options(fairlane_across="clean-up"))
 

@@ -1,4 +1,4 @@
-"""Bulk actions: those of an organization, and those that go on, whose ever they are."""
+"""Bulk actions: of an organization, and the unfinished ones of all organizations."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,18 +20,18 @@ def create(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
-    """Return one by its id."""
+    """Return a bulk action by its id."""
     return connection.execute(select(bulk_actions).where(is_row(bulk_actions, organization, action))).one_or_none()
 
 
 def working(connection: Connection, organization: str) -> int:
-    """Return how many of an organization go on."""
+    """Count an organization's unfinished bulk actions."""
     live = (bulk_actions.c.organization_id == organization) & bulk_actions.c.look_at.is_not(None)
     return connection.execute(select(func.count()).select_from(bulk_actions).where(live)).scalar_one()
 
 
 def of(connection: Connection, organization: str, before: UUID | None, limit: int) -> Sequence[AnyRow]:
-    """Return an organization's, newest first, from just after `before`."""
+    """Return an organization's bulk actions, newest first, from just after `before`."""
     statement = select(bulk_actions).where(bulk_actions.c.organization_id == organization)
     if before is not None:
         statement = statement.where(bulk_actions.c.id < before)
@@ -39,7 +39,7 @@ def of(connection: Connection, organization: str, before: UUID | None, limit: in
 
 
 def live(connection: Connection) -> Sequence[AnyRow]:
-    """Return of each organization the one that has waited longest of those that go on: its id and moment."""
+    """Return each organization's unfinished bulk action that has waited longest: its id and time."""
     columns = (bulk_actions.c.organization_id, bulk_actions.c.id, bulk_actions.c.look_at)
     place = func.row_number().over(partition_by=bulk_actions.c.organization_id, order_by=bulk_actions.c.look_at)
     all_live = select(*columns, place.label("place")).where(bulk_actions.c.look_at.is_not(None)).subquery()
@@ -48,7 +48,7 @@ def live(connection: Connection) -> Sequence[AnyRow]:
 
 
 def take(connection: Connection, organization: str, action: UUID, now: datetime, token: UUID) -> AnyRow | None:
-    """Take one that is due; None if somebody else has, or it has ended."""
+    """Take a bulk action that is due; None if another worker has it, or it has ended."""
     due = and_(is_row(bulk_actions, organization, action), bulk_actions.c.look_at <= now)
     row = connection.execute(select(bulk_actions).where(due).with_for_update(skip_locked=True)).one_or_none()
     if row is not None:
@@ -57,14 +57,14 @@ def take(connection: Connection, organization: str, action: UUID, now: datetime,
 
 
 def lock(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
-    """Lock one by its id to the end of the transaction, and return it."""
+    """Lock a bulk action until the transaction ends, and return it."""
     return connection.execute(
         select(bulk_actions).where(is_row(bulk_actions, organization, action)).with_for_update()
     ).one_or_none()
 
 
 def change(connection: Connection, organization: str, action: UUID, values: Mapping[str, Any]) -> None:
-    """Set columns of one whose row is locked."""
+    """Set columns of a bulk action whose row is locked."""
     connection.execute(update(bulk_actions).where(is_row(bulk_actions, organization, action)).values(dict(values)))
 
 
@@ -74,7 +74,7 @@ def remove_all(connection: Connection, organization: str) -> None:
 
 
 def forget(connection: Connection, before: datetime, limit: int) -> None:
-    """Delete so many of those that ended before a moment."""
+    """Delete up to `limit` bulk actions that ended before this time."""
     key = (bulk_actions.c.organization_id, bulk_actions.c.id)
     ended = select(*key).where(bulk_actions.c.ended_at < before).order_by(bulk_actions.c.ended_at).limit(limit)
     found = [tuple(row) for row in connection.execute(ended.execution_options(fairlane_across="clean-up"))]

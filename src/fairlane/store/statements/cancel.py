@@ -1,4 +1,4 @@
-"""Cancel: at once where the job has not started, else a durable request that its worker finds."""
+"""Cancels: at once if the job has not started, otherwise as a stored request that its worker finds."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,11 +21,11 @@ def cancel(
 ) -> JobStatus:
     """Cancel the job, or ask its worker to.
 
-    Under the job's lock, so that a finish comes wholly before (then this raises) or wholly after (then it finds the
-    request).
+    This holds the job's lock. So a finish comes wholly before (then this raises) or wholly after (then the finish finds
+    the request).
 
     Returns:
-        canceled, or running where the request was noted.
+        canceled, or running if the request was stored.
 
     Raises:
         JobNotFound: no such job in the organization.
@@ -40,7 +40,7 @@ def cancel(
     if status in WAITING:
         cancel_waiting(connection, now, [row], actor=actor, reason=reason)
         return JobStatus.CANCELED
-    if row.cancel_requested_at is None:  # the first request stands; asking again is no error
+    if row.cancel_requested_at is None:  # the first request stays; a repeated request is no error
         connection.execute(
             update(live)
             .where(is_row(live, organization, job_id))
@@ -50,7 +50,7 @@ def cancel(
 
 
 def cancel_waiting(connection: Connection, now: datetime, rows: Sequence[AnyRow], *, actor: str, reason: str) -> None:
-    """Cancel jobs that wait and are locked, together."""
+    """Cancel waiting jobs, which are locked, together."""
     reason = reason or "canceled before it started"
     changes = [
         Change(row.organization_id, row.id, transitions.cancel(JobStatus(row.status), actor, reason, now), actor)

@@ -18,21 +18,21 @@ from fairlane.store.line import Line
 from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.transition import values_for_many
 
-# What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
+# Jobs that are ready for longer than this have a share of the claims, whatever their priority, so that none starves.
 AGED: Final = timedelta(minutes=1)
 RANKS: Final = sorted(PRIORITY_RANK.values())
-# Octets of parameters, after which a claim takes no other job. To decode them takes a loop some 20 ms, or half a second
-# where they are what takes longest.
+# Octets of parameters, after which a claim takes no more jobs. Decoding them blocks the loop for some 20 ms, or half a
+# second in the worst case.
 MOST_AT_ONCE: Final = 1_000_000
-# The mark of a lane of which nothing is known.
+# The mark of an unknown lane.
 _FRONT: Final = Mark(RANKS[0], "-infinity", "00000000-0000-0000-0000-000000000000")
 WantedRows: TypeAlias = Sequence[tuple[Lane, int, Quota]]
 
 
 class Claimed(NamedTuple):
-    """A job that this worker may run, for as long as `lease_token` is the row's.
+    """A job that this worker may run, as long as the row has this `lease_token`.
 
-    `role` and `permissions` (JSON) are its user's in Fairlane's own directory; None: they are no member there.
+    `role` and `permissions` (JSON) are the user's in Fairlane's own directory; None = the user is no member there.
     """
 
     organization: str
@@ -55,11 +55,11 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a claim may take: from these lanes, no more than a lane's room and an organization's quota.
+    """The bounds of a claim: its lanes, the capacity of each lane, and the quota of each organization.
 
-    The lanes of an organization stand together. Where jobs are too large for one claim, who stands first goes first.
-    Lanes without a room are unlimited. PostgreSQL reads each lane from its mark on: what was claimed before costs
-    nothing, and what came before the mark since then is not seen.
+    The lanes of an organization are neighbors. If jobs are too large for one claim, the first lanes go first. A lane
+    without a capacity is unlimited. PostgreSQL reads each lane from its mark on: index entries of claimed jobs cost
+    nothing, and newer jobs before the mark are not seen.
     """
 
     lanes: Sequence[Lane]
@@ -69,7 +69,7 @@ class Wanted:
 
     @cached_property
     def rows(self) -> WantedRows:
-        """Return each lane that may start something, with its room and its organization's quota."""
+        """Return each lane that may start jobs, with its capacity and its organization's quota."""
         found = []
         for lane in self.lanes:
             quota = self.quotas.get(lane.organization)
@@ -80,9 +80,9 @@ class Wanted:
 
 
 async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> list[Claimed]:
-    """Do as `DatabaseEngine.claim`, on the event loop, in one statement that begins by itself.
+    """Do the same as `DatabaseEngine.claim`, on the event loop, in one statement without a transaction.
 
-    Nothing is claimed for a worker that was given up, nor of what was paused or suspended meanwhile.
+    Nothing is claimed for a worker that was given up, or of lanes that were paused or suspended meanwhile.
 
     Args:
         are_ours: whether the organizations are in Fairlane's own directory.
@@ -97,7 +97,7 @@ async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, 
 def alone(
     engine: DatabaseEngine, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool
 ) -> tuple[TextClause, dict[str, object]]:
-    """Return the statement that claims by itself, where a database has one, and its values but the time."""
+    """Return the statement that claims without a transaction, where there is one, and its values except the time."""
     marks, rows = wanted.marks, wanted.rows
     lanes = [(*lane, room, quota.jobs, quota.oldest, *marks.get(lane, _FRONT)) for lane, room, quota in rows]
     values = {

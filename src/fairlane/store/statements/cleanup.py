@@ -1,7 +1,7 @@
-"""Retention: ended jobs go, in batches, with all that is kept of them.
+"""Retention: the deletion of expired jobs, in batches, with all their data.
 
-What stays however old: dead letters that nobody has resolved, and parents of jobs that have not ended. It may be most
-of what is old, so a cleaner goes round page by page, and a page costs the same whatever was kept before it.
+Unresolved dead letters, and parents of live jobs, stay at any age. They may be most of the old jobs. So a cleaner goes
+page by page, and a page costs the same whatever was kept before it.
 """
 
 from collections.abc import Collection, Sequence
@@ -48,7 +48,7 @@ from fairlane.store.tables import (
     revivals,
 )
 
-# All that hangs on a job.
+# All tables with rows of a job.
 _OF_JOB = (
     artifacts,
     attempt_errors,
@@ -65,14 +65,15 @@ _OF_JOB = (
 )
 
 
-# What no foreign key takes along. PostgreSQL looks for the rest with each job that is deleted, even if it is gone.
+# Tables without a foreign key to delete their rows. For a foreign key PostgreSQL looks for rows of each deleted job,
+# even if they are gone already.
 _NOT_TAKEN_ALONG = tuple(
     table for table in _OF_JOB if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
 )
 
-_MOST = 10_000  # rows of a table that go with their jobs in one transaction
-_PIECE = 5_000  # rows of a table that one job loses at once, before it goes
-# Of what a job may have any number, and what orders that.
+_MOST = 10_000  # rows of a table, deleted with their jobs in one transaction
+_PIECE = 5_000  # rows of a table, deleted at once from a job that has too many
+# The tables of which a job may have any number of rows, and their order by age.
 _AGE: Final = {
     log_lines.c.job_id: log_lines.c.id,
     execution_log.c.job_id: execution_log.c.sequence,
@@ -88,9 +89,9 @@ def _shelves(engine: DatabaseEngine) -> TextualSelect:
 
 
 def shelves(connection: Connection, after: Pair, limit: int) -> list[tuple[Pair, datetime]]:
-    """Return the shelves that follow, each with when its oldest job ended.
+    """Return the shelves that follow, each with the time at which its oldest job ended.
 
-    A shelf holds the ended jobs of one type of one organization, which are kept for the same time.
+    A shelf holds the ended jobs of one type and one organization, which have the same retention.
     """
     found = connection.execute(_shelves(engine_of(connection)), {**after._asdict(), "limit": limit})
     return [(Pair(organization, job_type), ended) for organization, job_type, ended in found]
@@ -113,17 +114,17 @@ def ended_before(
 def lock_expired(
     connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
 ) -> Sequence[UUID]:
-    """Lock those of the jobs that ended before `moment` and may go, so that a second cleaner passes over them."""
+    """Lock those of the jobs that ended before `moment` and may be deleted, so that a second cleaner skips them."""
     mine = (ended.c.organization_id == organization, engine_of(connection).among(ended.c.id, job_ids))
     is_old = select(ended.c.id).where(*mine, ended.c.finished_at < moment)
-    # At their facts, which is the lock of a job that has ended, and which keeps new children off.
+    # Lock their facts: this is the lock of an ended job, and it prevents new children.
     locked = connection.scalars(
         select(jobs.c.id)
         .where(jobs.c.organization_id == organization, jobs.c.id.in_(is_old), ~_unresolved(), ~_has_live_child())
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)
     ).all()
-    # Again, since a retry, or a child whose submission was committed between the first snapshot and its locks, shows
+    # Checked again: a retry, or a new child, that was committed between the first snapshot and its locks is visible
     # only now.
     return connection.scalars(
         select(ended.c.id)
@@ -145,7 +146,7 @@ def _unresolved(job: FromClause = jobs) -> ColumnElement[bool]:
 
 
 def _needs_parents(edge: FromClause = job_parents) -> ColumnElement[bool]:
-    """Say whether the child of an edge may need its parent: it lives, or is a dead letter that may be retried."""
+    """Return the condition that the child of an edge may need its parent: it is live, or a retryable dead letter."""
     its = edge.c.organization_id, edge.c.job_id
     is_undecided = (is_row(dead_letters, *its), dead_letters.c.resolution == Resolution.PENDING)
     undecided = select(dead_letters.c.job_id).where(*is_undecided)
@@ -158,12 +159,12 @@ def _has_live_child(job: FromClause = jobs) -> ColumnElement[bool]:
 
 
 def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> None:
-    """Lock the job's facts also against new references: a child being submitted is waited for, a later one waits."""
+    """Lock the job's facts against new references: wait for submissions of children, and hold up later ones."""
     connection.execute(select(jobs.c.id).where(is_row(jobs, organization, job_id)).with_for_update())
 
 
 def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return the id and status of a job that has not ended, or of an unresolved dead letter, that needs this one."""
+    """Return the id and status of a live job, or of an unresolved dead letter, that needs this job."""
     child = is_row(jobs, job_parents.c.organization_id, job_parents.c.job_id)
     edges = with_state(job_parents.join(jobs, child))
     mine = (job_parents.c.organization_id == organization, job_parents.c.parent_id == job_id, _needs_parents())
@@ -172,24 +173,24 @@ def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRo
 
 
 def delete_some(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Delete the first of the sorted jobs, as many as one transaction may with what hangs on them, and return them.
+    """Delete the first of the sorted jobs with their rows, up to the limit of a transaction, and return them.
 
-    Where the first one alone has too much, the oldest of that goes, and none is returned: call it again. So whoever
-    brings the job back to life meanwhile finds the newest of its history, of which one look reads less.
+    If the first job alone has too many rows, delete its oldest rows and return no job: the caller repeats the call. If
+    the job is revived meanwhile, the newest part of its history is still there.
     """
     beyond = _first_beyond(connection, organization, job_ids)
     few = job_ids[: min(map(job_ids.index, filter(None, beyond.values())), default=len(job_ids))]
     large = [key for key in _AGE if beyond[key] == job_ids[0]]
     if sum(_thin_out(connection, organization, key, job_ids[0]) for key in large):
         return ()
-    # A parent of very many goes at once: each transaction would have to look at all of these.
+    # A parent of very many children is deleted at once: otherwise each transaction would read all children.
     gone = few or job_ids[:1]
     delete_jobs(connection, now, organization, gone)
     return gone
 
 
 def _first_beyond(connection: Connection, organization: str, job_ids: Sequence[UUID]) -> dict[Column[Any], UUID | None]:
-    """Return of each that is counted the job whose row is one too many, as an index has them; None: there is none."""
+    """Return for each counted table the job with the first row beyond the limit, by an index; None = no such row."""
     among = engine_of(connection).among
     found = connection.execute(
         select(
@@ -207,12 +208,12 @@ def _first_beyond(connection: Connection, organization: str, job_ids: Sequence[U
 
 
 def _thin_out(connection: Connection, organization: str, key: Column[Any], job_id: UUID) -> int:
-    """Delete the oldest of the job's rows in the table of `key`; how many."""
+    """Delete the job's oldest rows in the table of `key`, and return their number."""
     table, age = key.table, _AGE[key]
     its = (table.c.organization_id == organization, key == job_id)
     if table is execution_log:
-        # By ids: a handler may have planted any number with one sequence. They are read before: where PostgreSQL takes
-        # the job for a short one, it goes through a subquery for each of its rows.
+        # By ids: a handler may have inserted any number of rows with one sequence. The ids are read first: if
+        # PostgreSQL expects few rows of the job, it runs a subquery for each row.
         ids = connection.scalars(select(execution_log.c.id).where(*its).order_by(age).limit(_PIECE)).all()
         few: ColumnElement[bool] = execution_log.c.id.in_(ids)
         feed.raise_floor(connection, organization, select(execution_log.c.id).where(*its, few))
@@ -222,7 +223,7 @@ def _thin_out(connection: Connection, organization: str, key: Column[Any], job_i
 
 
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
-    """Delete jobs and all that hangs on them; their files are left to clean-up, once this has committed."""
+    """Delete jobs with all their rows. The cleanup deletes their files after the commit."""
     theirs = engine_of(connection).among(artifacts.c.job_id, job_ids)
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
@@ -240,7 +241,7 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
 
 
 def _tell_children(connection: Connection, now: datetime, organization: str, parent_ids: Sequence[UUID]) -> None:
-    """Write down at the dead letters of children that a parent was deleted: they can't be retried any more."""
+    """Note in the children's dead letters that a parent was deleted: they can't be retried any more."""
     children = select(job_parents.c.job_id).where(
         job_parents.c.organization_id == organization, engine_of(connection).among(job_parents.c.parent_id, parent_ids)
     )

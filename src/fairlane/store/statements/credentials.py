@@ -1,4 +1,4 @@
-"""Users, their sessions, and tokens. Of sessions and tokens only the SHA-256 is here: a dump opens nothing."""
+"""Users, sessions and tokens. Only the SHA-256 of sessions and tokens is stored, so a dump reveals no credential."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from fairlane.store.tables import AnyRow, sessions, socket_tickets, tokens, user
 
 
 def create_user(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Insert a user. The caller has seen that there is none of this id; a second one at once is refused by the key."""
+    """Insert a user. The caller has checked that the id is free; the primary key refuses a concurrent insert."""
     connection.execute(insert(users), dict(values))
 
 
@@ -25,17 +25,17 @@ def find_user(connection: Connection, user: str) -> AnyRow | None:
 
 
 def lock_user(connection: Connection, user: str) -> AnyRow | None:
-    """Return a user as of now, who stays as they are until this transaction ends; None if there is none."""
+    """Return a user, locked against changes until this transaction ends; None if there is none."""
     return connection.execute(select(users).where(users.c.id == user).with_for_update(read=True)).one_or_none()
 
 
 def lock_user_to_change(connection: Connection, user: str) -> AnyRow | None:
-    """Return a user as of now, whom nobody else changes until this transaction ends; None if there is none."""
+    """Return a user, locked for a change until this transaction ends; None if there is none."""
     return connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
 
 
 def find_rights(connection: Connection, user: str) -> AnyRow | None:
-    """Return what a user may, and whether they are disabled: the app may read no more. None if there is none."""
+    """Return a user's rights, and whether the user is disabled: the app may read no more. None if there is none."""
     statement = select(users.c.id, users.c.is_operator, users.c.rights, users.c.disabled_at)
     return connection.execute(statement.where(users.c.id == user)).one_or_none()
 
@@ -52,7 +52,7 @@ def change_user(connection: Connection, user: str, values: Mapping[str, Any]) ->
 
 def delete_user(connection: Connection, user: str) -> AnyRow | None:
     """Delete a user with their sessions, and return them; None if there is none."""
-    # Locked first, so that whoever is just logging in has their session by now, to be deleted, or will find no user.
+    # Locked first: a concurrent login has inserted its session by now, which is deleted, or will find no user.
     found = lock_user_to_change(connection, user)
     connection.execute(delete(sessions).where(sessions.c.user_id == user))
     connection.execute(delete(users).where(users.c.id == user))
@@ -65,12 +65,12 @@ def create_session(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def find_session(connection: Connection, session: str, now: datetime) -> AnyRow | None:
-    """Return one of `live_sessions`; None if it is none."""
+    """Return a live session with its user's columns; None if there is none."""
     return next(iter(live_sessions(connection, [session], now)), None)
 
 
 def end_session(connection: Connection, session: str) -> bool:
-    """Delete a session; False if it was not there."""
+    """Delete a session; False if there was none."""
     return connection.execute(delete(sessions).where(sessions.c.id == session)).rowcount == 1
 
 
@@ -80,7 +80,7 @@ def end_sessions_of(connection: Connection, user: str) -> None:
 
 
 def forget_expired_sessions(connection: Connection, now: datetime) -> int:
-    """Delete sessions that have expired; returns how many."""
+    """Delete expired sessions; return their number."""
     return connection.execute(delete(sessions).where(sessions.c.expires_at <= now)).rowcount
 
 
@@ -101,7 +101,7 @@ def tokens_of(
     """Return the organization's tokens, newest first; those of one user, or of all.
 
     Args:
-        before: only older ones than this; None = from the newest on.
+        before: only tokens older than this one; None = from the newest on.
         limit: how many at most; None = all.
     """
     statement = select(tokens).where(tokens.c.organization_id == organization)
@@ -113,14 +113,14 @@ def tokens_of(
 
 
 def count_live_tokens(connection: Connection, organization: str, user: str, now: datetime, up_to: int) -> int:
-    """Count the tokens of a user in an organization that are neither revoked nor expired, up to a number."""
+    """Count the valid tokens of a user in an organization, up to a number."""
     theirs = select(tokens.c.id).where(tokens.c.organization_id == organization, tokens.c.user_id == user)
     found = theirs.where(_is_live(now)).limit(up_to).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def forget_ended_tokens(connection: Connection, organization: str, user: str, before: datetime) -> None:
-    """Delete the tokens of a user in an organization that were revoked, or expired, before this moment."""
+    """Delete the tokens of a user in an organization that were revoked, or expired, before this time."""
     has_ended = or_(tokens.c.revoked_at < before, tokens.c.expires_at < before)
     connection.execute(
         delete(tokens).where(tokens.c.organization_id == organization, tokens.c.user_id == user, has_ended)
@@ -133,12 +133,12 @@ def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow
 
 
 def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> Sequence[AnyRow]:
-    """Revoke a token and all that was made with it, however far down; returns those that were not revoked before."""
+    """Revoke a token, and all tokens made with it, at any depth; return those that were not revoked before."""
     return _revoke(connection, now, is_row(tokens, organization, token))
 
 
 def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
-    """Return a token that is not revoked, nor will be until this transaction ends; None if there is none."""
+    """Return an unrevoked token, locked against revocation until this transaction ends; None if there is none."""
     statement = select(tokens).where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None))
     statement = statement.execution_options(fairlane_across="credentials")
     return connection.execute(statement.with_for_update(read=True)).one_or_none()
@@ -150,12 +150,12 @@ def revoke_tokens_of(connection: Connection, organization: str, user: str, now: 
 
 
 def revoke_all_tokens_of(connection: Connection, user: str, now: datetime) -> Sequence[AnyRow]:
-    """Revoke all tokens of a user, whichever organization they open, as `revoke_token` does."""
+    """Revoke all tokens of a user in every organization, as `revoke_token` does."""
     return _revoke(connection, now, tokens.c.user_id == user)
 
 
 def _revoke(connection: Connection, now: datetime, which: ColumnElement[bool]) -> Sequence[AnyRow]:
-    # Down through those that are revoked, too: what they made may be alive.
+    # Follow revoked tokens, too: tokens made with them may be valid.
     ended = select(tokens.c.hash).where(which).cte(recursive=True)
     ended = ended.union(select(tokens.c.hash).join(ended, tokens.c.made_with == ended.c.hash))
     statement = (
@@ -166,18 +166,18 @@ def _revoke(connection: Connection, now: datetime, which: ColumnElement[bool]) -
         .execution_options(fairlane_across="credentials")
     )
     revoked: list[AnyRow] = []
-    # Again until there is none: for whoever was just making a token with one of them the statement has waited, and did
-    # not see theirs.
+    # Repeated until there are none: the statement waits for a transaction that is making a token with one of these
+    # tokens, but does not see that new token.
     while found := connection.execute(statement).all():
         revoked += sorted(found, key=lambda one: one.id)
     return revoked
 
 
 def audit_revoked(connection: Connection, now: datetime, by: str | None, revoked: Iterable[AnyRow]) -> None:
-    """Write into the audit of its organization, of each of these tokens, that it was revoked.
+    """Write the revocation of each of these tokens into the audit of its organization.
 
     Args:
-        by: who did it; None = the system.
+        by: who revoked them; None = the system.
     """
     for one in revoked:
         before = {"name": one.name, "user": one.user_id, "scopes": json.loads(one.scopes)}
@@ -185,7 +185,7 @@ def audit_revoked(connection: Connection, now: datetime, by: str | None, revoked
 
 
 def note_use(connection: Connection, organization: str, token: UUID, now: datetime, unless_after: datetime) -> None:
-    """Write down that a token was used, unless that was written down a short while ago."""
+    """Store that a token was used, unless this was stored a short while ago."""
     connection.execute(
         update(tokens)
         .where(
@@ -197,7 +197,7 @@ def note_use(connection: Connection, organization: str, token: UUID, now: dateti
 
 
 def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Return those of the sessions that have not expired, and the columns of their users, who are not disabled."""
+    """Return those of the sessions that have not expired, with the columns of their users, if these are enabled."""
     return connection.execute(
         select(sessions, users.c.is_operator, users.c.rights)
         .join(users, users.c.id == sessions.c.user_id)
@@ -206,7 +206,7 @@ def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -
 
 
 def live_tokens(connection: Connection, hashes: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Return those tokens that are neither revoked nor expired, of users not disabled; with their rights."""
+    """Return the valid tokens of enabled users, with their users' rights."""
     statement = (
         select(tokens, users.c.is_operator, users.c.rights)
         .outerjoin(users, users.c.id == tokens.c.user_id)
@@ -224,7 +224,7 @@ def _is_live(now: datetime) -> ColumnElement[bool]:
 
 
 def find_users(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
-    """Return those of the users that are there."""
+    """Return those of the users that exist."""
     return connection.execute(select(users).where(users.c.id.in_(sorted(ids)))).all()
 
 
@@ -234,12 +234,12 @@ def create_ticket(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def has_ticket(connection: Connection, hashed: str) -> bool:
-    """Return True if there is such a ticket, good or expired."""
+    """Return True if there is such a ticket, valid or expired."""
     return connection.scalar(select(socket_tickets.c.id).where(socket_tickets.c.id == hashed)) is not None
 
 
 def take_ticket(connection: Connection, hashed: str, now: datetime) -> AnyRow | None:
-    """Delete a ticket that has not expired and return it; None if there is none. Of two who try, one gets it."""
+    """Delete and return a ticket that has not expired; None if there is none. Of two callers only one gets it."""
     return connection.execute(
         delete(socket_tickets)
         .where(socket_tickets.c.id == hashed, socket_tickets.c.expires_at > now)
@@ -248,5 +248,5 @@ def take_ticket(connection: Connection, hashed: str, now: datetime) -> AnyRow | 
 
 
 def forget_expired_tickets(connection: Connection, now: datetime) -> int:
-    """Delete tickets that have expired; returns how many."""
+    """Delete expired tickets; return their number."""
     return connection.execute(delete(socket_tickets).where(socket_tickets.c.expires_at <= now)).rowcount

@@ -1,4 +1,4 @@
-"""Dead letters: the view, what people decide about them, and the way back into the queue."""
+"""Dead letters: their lists, people's decisions about them, and the way back into the queue."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -37,9 +37,9 @@ from fairlane.store.tables import AnyRow, dead_letters, jobs
 
 
 class Edit(NamedTuple):
-    """Parameters as they are to be stored, and the names of those that were changed: values are nobody's history.
+    """New parameters in stored form, and the names of the changed ones: values do not belong in a history.
 
-    `key` is the deduplication key that they make, `old_keys` the forms of that of the parameters before.
+    `key` is their deduplication key, and `old_keys` the possible forms of the old parameters' key.
     """
 
     parameters: str
@@ -48,8 +48,8 @@ class Edit(NamedTuple):
     old_keys: Collection[str]
 
 
-class Letters(NamedTuple):
-    """Which dead letters; None = whatever it is."""
+class WantedDeadLetters(NamedTuple):
+    """A filter of dead letters. None matches every value."""
 
     resolution: Resolution | None = None
     fingerprint: str | None = None
@@ -66,16 +66,16 @@ def retry(
     edit: Edit | None = None,
     at: datetime | None = None,
 ) -> None:
-    """Queue a dead letter again, or let it wait for parents that have not ended, and revive what it took down.
+    """Queue a dead letter again, or let it wait for live parents, and revive the children that failed with it.
 
     Args:
-        edit: what to run it with instead, where a person edited its parameters.
-        at: not before this moment.
+        edit: its new parameters, if a person edited them.
+        at: when it may run, at the earliest.
 
     Raises:
         JobNotFound: no such job.
-        IllegalTransition: it is not a dead letter, a parent of it was deleted, or the one that took it down is a dead
-            letter still.
+        IllegalTransition: it is not a dead letter, a parent of it was deleted, or the parent that it failed with is
+            still a dead letter.
     """
     row = lock_job(connection, organization, job_id)
     if row is None:
@@ -112,7 +112,7 @@ def retry(
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return the parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
+    """Return the parent that the job failed with: id, job_type, status; None if there is none, or it was deleted."""
     cause = is_row(jobs, dead_letters.c.organization_id, dead_letters.c.caused_by)
     return connection.execute(
         select(jobs.c.id, jobs.c.job_type, STATUS)
@@ -131,7 +131,7 @@ def resolve(
     actor: str,
     note: str | None,
 ) -> bool:
-    """Write down what a person decided; False if the job is no dead letter."""
+    """Store a person's decision; False if the job is no dead letter."""
     written = connection.execute(
         update(dead_letters)
         .where(is_row(dead_letters, organization, job_id))
@@ -146,13 +146,13 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
 
 
 def resolution_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
-    """Return what was decided about a dead letter; None if the job is none."""
+    """Return the decision about a dead letter; None if the job is no dead letter."""
     letter = find(connection, organization, job_id)
     return letter.resolution if letter is not None else None
 
 
 def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return a dead letter if a person has decided that nothing is to be done about it, or that it was done."""
+    """Return a dead letter that a person has resolved or dismissed; None otherwise."""
     letter = find(connection, organization, job_id)
     is_decided = letter is not None and letter.resolution in {Resolution.RESOLVED, Resolution.IGNORED}
     return letter if is_decided else None
@@ -161,14 +161,14 @@ def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow |
 def page(
     connection: Connection,
     organization: str,
-    wanted: Letters,
+    wanted: WantedDeadLetters,
     *,
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
     """Return dead letters with `submitted_by` and `status` of their jobs, newest first, from just after `before`."""
-    # Whatever was decided: the newest of each decision, which an index has in this order. There is none of all: the
-    # planner would take it by turns for one decision, too, and read past the others.
+    # Without a decision in the filter: the newest of each decision, by its index. There is no index across decisions:
+    # the planner would sometimes use it for one decision, too, and read all others.
     decisions = Resolution if wanted.resolution is None else (wanted.resolution,)
     each = [_newest(organization, wanted._replace(resolution=one), before).limit(limit).subquery() for one in decisions]
     letters = union_all(*map(select, each)).subquery() if len(each) > 1 else each[0]
@@ -177,7 +177,9 @@ def page(
     return connection.execute(statement.order_by(letter.entered_at.desc(), letter.job_id.desc()).limit(limit)).all()
 
 
-def _newest(organization: str, wanted: Letters, before: tuple[datetime, UUID] | None) -> Select[*tuple[Any, ...]]:
+def _newest(
+    organization: str, wanted: WantedDeadLetters, before: tuple[datetime, UUID] | None
+) -> Select[*tuple[Any, ...]]:
     letter = dead_letters.c
     statement = select(dead_letters).where(letter.organization_id == organization, *_conditions(wanted))
     if before is not None:
@@ -188,7 +190,7 @@ def _newest(organization: str, wanted: Letters, before: tuple[datetime, UUID] | 
 def groups(
     connection: Connection, organization: str, *, resolution: Resolution | None, limit: int | None = None
 ) -> Sequence[AnyRow]:
-    """Return dead letters by job type and error fingerprint, the largest group first; `one_id`: of one of each."""
+    """Count dead letters by job type and error fingerprint, the largest group first. `one_id`: a job of the group."""
     size = func.count().label("size")
     statement = (
         select(
@@ -211,22 +213,22 @@ def groups(
     return connection.execute(statement).all()
 
 
-def count(connection: Connection, organization: str, wanted: Letters) -> int:
-    """Return how many dead letters there are."""
+def count(connection: Connection, organization: str, wanted: WantedDeadLetters) -> int:
+    """Count the dead letters that match."""
     mine = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
     return connection.execute(mine.where(*_conditions(wanted))).scalar_one()
 
 
-def _conditions(wanted: Letters) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: WantedDeadLetters) -> Iterator[ColumnElement[bool]]:
     yield from (dead_letters.c[name] == value for name, value in wanted._asdict().items() if value is not None)
 
 
-_KEYS: Final = 1000  # asked for in one statement
+_KEYS: Final = 1000  # keys in one statement
 _START: Final = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=2**128 - 1))
 
 
 class Group(NamedTuple):
-    """An organization's dead letters with one error: how many, when the first came, and all of the newest."""
+    """The dead letters of an organization with one error: their number, the time of the first, and the newest."""
 
     size: int
     first_at: datetime
@@ -234,7 +236,7 @@ class Group(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """A page of them, and how many there are; `is_capped`: of an organization no more were looked for."""
+    """A page of groups, and their total. `is_capped`: an organization has more groups than were searched."""
 
     page: Sequence[Group]
     total: int
@@ -244,28 +246,28 @@ class Groups(NamedTuple):
 def undecided_groups(
     connection: Connection, *, before: tuple[datetime, UUID] | None, limit: int, up_to: int, most: int
 ) -> Groups:
-    """Return the groups of all organizations about which nobody has decided, the one with the newest letter first.
+    """Return the undecided groups of all organizations, the group with the newest dead letter first. For operators.
 
-    For operators. Each organization and each of its errors is found by probes of an index. So it costs the same however
-    many dead letters an error has, and what floods one organization hides nothing of the others. Those of a deleted
-    organization are nobody's to decide about.
+    Each organization and each of its errors is found by probes of an index. So the cost does not depend on the number
+    of dead letters of an error, and a flood of one organization hides no others. Dead letters of a deleted organization
+    are omitted: nobody decides about them.
 
     Args:
-        before: from just after the group with this newest letter on.
-        up_to: the letters of each are counted no further.
-        most: of one organization.
+        before: the newest dead letter of the last group of the page before.
+        up_to: the dead letters of a group are counted up to this number.
+        most: the most groups of one organization.
     """
     before_at, before_id = before or _START
     values = {"undecided": Resolution.PENDING, "deleted": OrganizationStatus.DELETED}
     bounds = {"before_at": before_at, "before_id": before_id, "limit": limit, "up_to": up_to, "most": most}
     rows = connection.execute(_undecided_groups(), values | bounds).all()
-    newest = letters_of(connection, [(row.organization_id, row.newest) for row in rows])
+    newest = dead_letters_of(connection, [(row.organization_id, row.newest) for row in rows])
     page = [Group(row.size, row.first_at, newest[row.organization_id, row.newest]) for row in rows]
     return Groups(page, rows[0].groups if rows else 0, is_capped=bool(rows) and rows[0].longest >= most)
 
 
-def letters_of(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], AnyRow]:
-    """Return the dead letters of these keys: an organization and a job."""
+def dead_letters_of(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], AnyRow]:
+    """Return the dead letters of these keys: an organization and a job each."""
     key = tuple_(dead_letters.c.organization_id, dead_letters.c.job_id)
     found: dict[tuple[str, UUID], AnyRow] = {}
     for start in range(0, len(keys), _KEYS):
@@ -306,7 +308,7 @@ SELECT error.organization_id, error.newest,
   (SELECT count(*) FROM letter_group) AS groups, (SELECT max(place) FROM letter_group) AS longest
 FROM page AS error ORDER BY error.last_at DESC, error.newest DESC
 """
-# In the order of an index: the first that it finds end the count; else the planner may read the table for them.
+# In the order of an index, which ends the count early: otherwise the planner may scan the table.
 _NEWEST_FIRST: Final = "ORDER BY letter.entered_at DESC, letter.job_id DESC"
 _ITS_LETTERS: Final = """FROM fairlane_dead_letters AS letter
     WHERE letter.organization_id = error.organization_id AND letter.resolution = :undecided

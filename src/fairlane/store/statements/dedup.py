@@ -1,8 +1,8 @@
-"""Deduplication by a unique key that is taken over when it has expired or its job is terminal.
+"""Deduplication by a unique key. A key can be taken over after it has expired or its job has ended.
 
-Why not one INSERT … ON CONFLICT DO UPDATE WHERE …: after waiting for another submitter's commit, its WHERE sees the
-new key row but looks for the job in the old snapshot, does not find it, and takes the key over: two jobs. So the insert
-is one statement, and the look at who holds the key is another, with a younger snapshot.
+It can't be one INSERT … ON CONFLICT DO UPDATE WHERE …. After waiting for another submitter's commit, its WHERE sees the
+new key row, but looks for the job in the old snapshot. It does not find the job and takes the key over, which makes two
+jobs. So the insert is one statement, and the read of the key's holder is another, with a younger snapshot.
 """
 
 from collections.abc import Collection
@@ -27,7 +27,7 @@ class KeyHolder:
 
 
 class KeyToTake(NamedTuple):
-    """A key to be taken for a job about to be inserted in this transaction."""
+    """A key to take for a job that this transaction will insert."""
 
     organization: str
     key: str
@@ -45,19 +45,19 @@ ON CONFLICT DO NOTHING RETURNING job_id
 def take(
     connection: Connection, now: datetime, organization: str, key: str, job_id: UUID, expires_at: datetime
 ) -> KeyHolder | None:
-    """Take `key` for a job about to be inserted in this transaction.
+    """Take `key` for a job that this transaction will insert.
 
-    Waits for the transaction of another submitter who is taking the same key; the caller bounds that wait.
+    This waits for the transaction of another submitter who is taking the same key. The caller bounds the wait.
 
     Returns:
-        None if the key is now the job's, else who holds it.
+        None if the job has the key now, else the key's holder.
     """
     values = {"organization": organization, "key": key, "job_id": job_id, "expires_at": expires_at}
     if connection.execute(_TAKE, values).one_or_none() is not None:
         return None
     mine = is_row(dedup_keys, organization, key)
     held = connection.execute(select(dedup_keys).where(mine).with_for_update()).one_or_none()
-    if held is None:  # its holder was just cleaned up; the next statement sees that
+    if held is None:  # its holder was deleted just now; the next statement sees that
         return take(connection, now, organization, key, job_id, expires_at)
     status = connection.scalars(select(live.c.status).where(is_row(live, organization, held.job_id))).one_or_none()
     if held.expires_at > now and status is not None:
@@ -67,7 +67,7 @@ def take(
 
 
 def holder(connection: Connection, now: datetime, organization: str, key: str) -> KeyHolder | None:
-    """Return the live job that holds the key, as far as this connection sees; lock nothing."""
+    """Return the live job that holds the key in this connection's snapshot, without a lock."""
     found = connection.execute(
         select(live.c.id, live.c.status)
         .select_from(dedup_keys)
@@ -80,13 +80,13 @@ def holder(connection: Connection, now: datetime, organization: str, key: str) -
 def exchange(
     connection: Connection, now: datetime, organization: str, job_id: UUID, old: Collection[str], new: str
 ) -> None:
-    """Let a job whose parameters were edited hold their key, if no live job does, and none that was made of the old.
+    """Exchange the keys of a job with edited parameters: drop the old ones, and take the new one if it is free.
 
-    A key of the caller's own is none of those made of parameters, and stays. One that a submitter holds locked is being
-    taken over.
+    A key that the caller gave stays, as it was not made from parameters. A key locked by a submitter is being taken
+    over.
 
     Args:
-        old: the forms that the key of its old parameters can have.
+        old: the possible forms of the key of its old parameters.
     """
     theirs = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.job_id == job_id)
     mine = theirs & dedup_keys.c.key.in_(sorted(old))
@@ -101,7 +101,7 @@ def exchange(
 
 
 def give(connection: Connection, organization: str, key: str, job_id: UUID, expires_at: datetime) -> None:
-    """Hand the key, whose row is locked, to another job."""
+    """Give a key, whose row is locked, to another job."""
     connection.execute(
         update(dedup_keys).where(is_row(dedup_keys, organization, key)).values(job_id=job_id, expires_at=expires_at)
     )

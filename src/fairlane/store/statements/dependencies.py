@@ -1,18 +1,19 @@
 """Parents and children. A child becomes ready in the transaction that ends its last parent.
 
-The races, and what closes each:
+The races, and their solutions:
 
-* *Two parents finish at once.* Each transaction takes the child's lock, then counts its own edges: `settled` is set
-  at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
-* *A child is revived beside a finishing parent.* The revival holds the child's lock, so the finish leaves the edge
-  for `stage`; or it waits for the finish and then reads what that left.
+* *Two parents finish at once.* Each transaction takes the child's lock, then counts its own edges: `settled` is set at
+  most once per edge. A transaction that finds the child locked does not wait: its edge becomes `new`, and `stage`
+  settles it.
+* *A child is revived while a parent finishes.* The revival holds the child's lock, so the finish leaves the edge to
+  `stage`; or the revival waits for the finish, and then reads its result.
 * *A parent has more children than a batch.* Its end settles a batch and marks one edge of the others `new`. `stage`
-  goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children,
-  nor, as it stops at `EDGES`, with the parents that end together.
-* *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
-  as `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and
-  the parent's live row `has_children`. From then on whoever ends the parent sees the edge, since `settle` is a
-  statement of its own after the parent's live row was locked, and so has a younger snapshot than the lock.
+  goes on from that edge, batch by batch, and each batch marks the next edge. So no transaction grows with the children.
+  Because it stops at `EDGES`, it does not grow with parents that end together either.
+* *A child is submitted while a parent finishes.* Neither transaction sees the other's rows. The child's edge commits as
+  `new`; `stage` looks at every new edge once, under the parent's lock, and settles it or marks it `watched`, and the
+  parent's live row `has_children`. From then on every end of the parent sees the edge: `settle` is a separate statement
+  after the lock of the parent's live row, and so its snapshot is younger than the lock.
 """
 
 from collections import defaultdict
@@ -48,13 +49,13 @@ from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
-_WAVES = 9  # generations that one transaction settles
-EDGES: Final = 5000  # that it writes: each of a batch of children may have hundreds of parents that ended together
+_WAVES = 9  # generations in one transaction
+EDGES: Final = 5000  # edges in one transaction: each child of a batch may have hundreds of parents that ended together
 _UNSETTLED: Final = [EdgeState.NEW, EdgeState.WATCHED]
-_EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # in an organization
+_EDGE: Final = job_parents.c.job_id, job_parents.c.parent_id  # within an organization
 
-# One probe of the index per parent: the planner makes no join of a scalar query with LIMIT, and its order makes it go
-# by that index, as in `complete`.
+# One probe of the index per parent: the planner can't turn a scalar query with LIMIT into a join, and its order selects
+# that index, as in `complete`.
 _parents: Final = rows_given("organization_id", "id")
 _child: Final = (
     select(literal_column("1"))
@@ -78,19 +79,19 @@ WITH RECURSIVE mine(organization_id) AS (
   FROM mine WHERE mine.organization_id IS NOT NULL
 )
 SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
-""").execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
+""").execution_options(fairlane_across="stage")  # noqa: S608 - a constant
 
 
 def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edges: int = EDGES) -> set[Key]:
-    """Count the ended jobs' edges, make their children ready or take them down, and go on with those that ended by it.
+    """Settle the ended jobs' edges, make their children ready or end them, and go on with children that ended.
 
-    A long chain is left for `stage` after some generations: who cancels its head waits for no more.
+    After some generations a long chain is left to `stage`, so that a cancel of its head does not take long.
 
     Args:
-        edges: how many to settle; each organization has an equal part of what is left. The others are left for `stage`.
+        edges: how many edges to settle, shared equally among organizations. Other edges are left to `stage`.
 
     Returns:
-        Those of the jobs that had children to tell: some may be ready now.
+        The jobs that had children to tell: some children may be ready now.
     """
     told = wave = _with_children(connection, list(parents))
     generation = 0
@@ -117,7 +118,7 @@ def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, End
 
 
 def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[Ended]:
-    """Return those with edges that are not settled: most jobs have none, and one statement finds that out for all."""
+    """Return the parents with unsettled edges, by one statement: most jobs have none."""
     if not parents:
         return []
     rows = as_given((one.organization, one.id.hex) for one in parents)
@@ -128,13 +129,13 @@ def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[End
 def _settle_children(
     connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended], limit: int
 ) -> tuple[list[Ended], int]:
-    """Settle so many edges of up to a batch of children. What is beyond, or is held, is left for `stage`.
+    """Settle up to `limit` edges of up to a batch of children. Further or locked children are left to `stage`.
 
     Returns:
-        The children that ended by it, and how many edges were settled.
+        The children that ended, and the number of settled edges.
     """
     batch, states = _free_children(connection, organization, parents, min(limit, _BATCH))
-    # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
+    # Whatever their status: a dead letter in this snapshot may be pending after a concurrent commit.
     locked = lock(connection, organization, batch, skip_locked=True)
     by_child = _settle_edges(connection, organization, parents, sorted(locked), states, limit)
     _leave_for_stage(connection, organization, parents)
@@ -153,15 +154,15 @@ def _settle_children(
 def _free_children(
     connection: Connection, organization: str, parents: Iterable[UUID], limit: int
 ) -> tuple[set[UUID], list[EdgeState]]:
-    """Lock so many children with edges that are not settled, those of new edges first; they, and the edges' states.
+    """Lock up to `limit` children with unsettled edges, those of new edges first; return them, and the edges' states.
 
-    So `stage` settles what it has looked at. What somebody holds is passed over here, before the batch is full: else
-    so many rows that are held would keep all behind them.
+    New edges first, so that `stage` settles the edges that it has found. Locked children are skipped before the batch
+    is full: otherwise they would hold back all children behind them.
     """
     edge = job_parents.alias("edge")
     is_free = _is_free(live, edge) | (_is_free(ended, edge) & _is_free(jobs, edge))
     found, states = set[UUID](), list[EdgeState]()
-    for state in _UNSETTLED:  # each is a probe of the index, which passes over settled edges
+    for state in _UNSETTLED:  # each is a probe of the index, which skips settled edges
         its = edge.c.parent_id.in_(list(parents)) & (edge.c.state == state)
         mine = select(edge.c.job_id).where(edge.c.organization_id == organization, its)
         free = mine.where(_is_free(jobs, edge, shares=True), is_free).limit(limit - len(found))
@@ -173,7 +174,7 @@ def _free_children(
 
 
 def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnElement[bool]:
-    """Lock the row that the edge's child has in the table; false if there is none, or somebody holds it."""
+    """Lock the child's row in the table; false if there is none, or it is locked."""
     its = is_row(table, edge.c.organization_id, edge.c.job_id)
     return select(table.c.id).where(its).with_for_update(read=shares, key_share=True, skip_locked=True).exists()
 
@@ -186,7 +187,7 @@ def _settle_edges(
     states: Sequence[EdgeState],
     limit: int,
 ) -> dict[UUID, list[Ended]]:
-    """Mark so many of these edges settled, each once; return which of its parents that newly tells each child."""
+    """Mark up to `limit` of these edges as settled, each once; return each child's parents of these edges."""
     told: dict[UUID, list[Ended]] = defaultdict(list)
     for state in states:
         edges = _turn(connection, organization, parents, children, (state, EdgeState.SETTLED), limit)
@@ -197,10 +198,10 @@ def _settle_edges(
 
 
 def _leave_for_stage(connection: Connection, organization: str, parents: Iterable[UUID]) -> None:
-    """Mark one watched edge of each parent as new: `stage` finds the parent by it, and all its other children.
+    """Mark one watched edge of each parent as new: by it `stage` finds the parent, and all its other children.
 
-    Where somebody holds all of them, they stay watched. A revival that holds them marks them when it commits; if it is
-    rolled back, or a session of the application held them, the sweeper tells the children.
+    If all edges are locked, they stay watched. A revival that locks them marks them when it commits. If it is rolled
+    back, or a session of the application locked them, the sweeper tells the children.
     """
     edge = job_parents.alias("edge")
     first = (
@@ -210,7 +211,7 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
             edge.c.parent_id == jobs.c.id,
             edge.c.state == EdgeState.WATCHED,
         )
-        .order_by(edge.c.state, edge.c.job_id)  # of the index, so that the planner goes by it
+        .order_by(edge.c.state, edge.c.job_id)  # the index's order, so that the planner uses it
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
         .scalar_subquery()
@@ -228,9 +229,9 @@ def _turn(
     states: tuple[EdgeState, EdgeState],
     limit: int | None = None,
 ) -> Sequence[AnyRow]:
-    """Set the state of edges from these parents to these children from one to the other, and return the edges.
+    """Change the state of edges from these parents to these children, and return the changed edges.
 
-    An edge that somebody holds stays as it is: only a session of the application holds one without its child.
+    Locked edges are skipped: only a session of the application locks an edge without its child.
     """
     before, after = states
     edge = job_parents.alias("edge")
@@ -249,7 +250,8 @@ def _turn(
 
 
 def _set_state(organization: str, edges: Select[tuple[UUID, UUID]], state: EdgeState) -> Update:
-    # Apart: else PostgreSQL compares all edges of the organization with it, or reads it again, past what it has set.
+    # As a separate query: otherwise PostgreSQL compares all edges of the organization with it, or runs it again after
+    # its own changes.
     found = edges.cte("found").prefix_with("MATERIALIZED")
     keys = select(found.c.job_id, found.c.parent_id)
     mine = (job_parents.c.organization_id == organization) & tuple_(*_EDGE).in_(keys)
@@ -266,9 +268,9 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
 
 
 def _change(child: AnyRow, parents: Sequence[Ended], now: datetime) -> Change | None:
-    """Say what becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
+    """Return the change of a child whose parents have ended; None if it waits on, for other parents or for its time."""
     told = [ParentJob(one.id, one.job_type, one.status) for one in parents]
-    # What a newer release has written is for a person to decide; an error here would hold up the end of the parent.
+    # A person has to decide about values of a newer release. An error here would hold up the end of the parent.
     is_known = child.on_parent_failure in set(ParentPolicy)
     policy = ParentPolicy(child.on_parent_failure) if is_known else ParentPolicy.DEAD_LETTER
     found = fate(policy, told, unmet=child.unmet_parents, run_at=child.run_at, now=now)
@@ -287,7 +289,7 @@ class EdgeKey(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """How many edges are no longer new, and up to which those of each organization were looked at that has more."""
+    """The result of a look: how many edges are no longer new, and the last edge of each organization that has more."""
 
     moved: int
     after: Mapping[str, EdgeKey]
@@ -296,12 +298,12 @@ class Looked(NamedTuple):
 def look_at_new_edges(
     connection: Connection, now: datetime, after: Mapping[str, EdgeKey], limit: int = _BATCH
 ) -> Looked:
-    """Settle or watch the edges whose child was submitted beside its parent's end, as many of each organization.
+    """Settle or watch new edges, whose child was submitted while its parent ended, equally for each organization.
 
-    What somebody holds is left for a later look, and keeps nobody else: its end may not be visible yet.
+    Locked edges are left to a later look, and hold up no others: an end may not be visible yet.
 
     Args:
-        after: from which edge on to look, by organization; the others from their first.
+        after: the edge after which to look, by organization; other organizations start with their first edge.
     """
     organizations = connection.scalars(_WITH_NEW_EDGES).all()
     among = max(len(organizations), 1)
@@ -309,7 +311,7 @@ def look_at_new_edges(
     pages = {one: _new_edges(connection, one, after.get(one), share) for one in organizations}
     for organization, edges in pages.items():
         parents = _lock_free_parents(connection, organization, {edge.parent_id for edge in edges})
-        # First: who ends by what is settled here is no longer live, and its edges may be left for the next look.
+        # First: a child that ends here is no longer live, and its edges may be left to the next look.
         lives = [parent.id for parent in parents if parent.status not in TERMINAL]
         _watch(connection, organization, lives, [edge.job_id for edge in edges])
         over = [parent for parent in parents if parent.status in TERMINAL]
@@ -330,10 +332,11 @@ def _new_edges(connection: Connection, organization: str, after: EdgeKey | None,
 
 
 def _still_new(connection: Connection, edges: Sequence[EdgeKey]) -> int:
-    """Return how many of these edges have to wait for the next look: somebody holds the parent or the child."""
+    """Count those of the edges that have to wait for the next look, because the parent or the child is locked."""
     if not edges:
         return 0
-    # By two lists, which are probes of the index: PostgreSQL compares each row with each of a list of whole keys.
+    # With two lists, which are probes of the index: with a list of whole keys PostgreSQL compares each row with each
+    # key.
     statement = select(job_parents.c.organization_id, *_EDGE).where(
         job_parents.c.organization_id.in_({edge.organization for edge in edges}),
         job_parents.c.job_id.in_({edge.job_id for edge in edges}),
@@ -344,10 +347,10 @@ def _still_new(connection: Connection, edges: Sequence[EdgeKey]) -> int:
 
 
 def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
-    """Let parents that had ended badly before their child was submitted speak at once.
+    """Apply at once the policy about parents that failed before their child was submitted.
 
-    Under their rows' locks: one that a person is retrying meanwhile is left for `look_at_new_edges`, and a retry that
-    comes later waits and then revives the child.
+    The parents' rows are locked. A parent that a person is retrying meanwhile is left to `look_at_new_edges`. A later
+    retry waits, and then revives the child.
     """
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for parent in parents:
@@ -363,7 +366,7 @@ def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[
 
 
 def _watch(connection: Connection, organization: str, parent_ids: list[UUID], children: Sequence[UUID]) -> None:
-    """Let whoever ends these live jobs, which are locked, see their new edges to these children."""
+    """Watch the new edges from these live, locked jobs to these children, so that the parents' ends see them."""
     if not parent_ids:
         return
     mine = (live.c.organization_id == organization, live.c.id.in_(parent_ids), ~live.c.has_children)
@@ -374,7 +377,7 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID], ch
 def watched_edges(connection: Connection, after: EdgeKey | None, limit: int) -> list[EdgeKey]:
     """Return the next watched edges, by key. The sweeper goes through them page by page.
 
-    A join that looks for ended parents among all of them at once ran for minutes when a chain of 100,000 was watched.
+    A single join of all watched edges with ended parents took minutes for a chain of 100,000.
     """
     key = (job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
     statement = select(*key).where(job_parents.c.state == fixed(EdgeState.WATCHED)).order_by(*key).limit(limit)
@@ -384,9 +387,9 @@ def watched_edges(connection: Connection, after: EdgeKey | None, limit: int) -> 
 
 
 def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ended]:
-    """Return parents of these watched edges that have ended, and have no new edge: `stage` goes on with one that has.
+    """Return parents of these watched edges that have ended, and have no new edge, by which `stage` would find them.
 
-    There are some only where `_leave_for_stage` could mark none of their edges.
+    There are such parents only if `_leave_for_stage` could mark none of their edges.
     """
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:
@@ -402,9 +405,9 @@ def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ende
 
 
 def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit: int) -> Sequence[AnyRow]:
-    """Return the first `limit` parents that have not ended: id, job_type, status; `total` on each row counts them all.
+    """Return the first `limit` live parents: id, job_type, status; `total` on each row counts all of them.
 
-    A parent that has ended, but whose edge is still to be settled, is no longer waited for.
+    A parent that has ended does not count, even if its edge is still to be settled.
     """
     parent = is_row(live, job_parents.c.organization_id, job_parents.c.parent_id)
     return connection.execute(
@@ -418,7 +421,7 @@ def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit
 
 
 def edges_at(connection: Connection, organization: str, ids: Collection[UUID], *, limit: int) -> list[Edge]:
-    """Return the edges that lead to these jobs, then those that lead away from them, `limit` of them at most."""
+    """Return the edges to these jobs, then the edges from them, up to `limit`."""
     edge = select(job_parents.c.parent_id, job_parents.c.job_id).where(job_parents.c.organization_id == organization)
     found: list[Edge] = []
     for end in (job_parents.c.job_id, job_parents.c.parent_id):
@@ -427,7 +430,7 @@ def edges_at(connection: Connection, organization: str, ids: Collection[UUID], *
 
 
 def jobs_of_graph(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
-    """Return what a graph shows of each of these jobs."""
+    """Return the columns of these jobs that a graph shows."""
     shown = (
         jobs.c.id,
         jobs.c.job_type,

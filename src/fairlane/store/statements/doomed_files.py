@@ -1,8 +1,8 @@
-"""Files in the artifact storage that no job has, so that none is forgotten there.
+"""Files in the artifact storage that no job has, so that the cleanup finds them.
 
-A file is written down here before it is stored, and struck out in the transaction that makes it a job's. One that a job
-loses is written down in the transaction that takes it away. So whatever crashes in between, clean-up finds the file.
-Files themselves are deleted outside of transactions: first the file, then its row here.
+A file gets a row here before it is stored. The transaction that gives it to a job deletes the row. The transaction that
+takes a file from its job inserts a row again. So after any crash in between the cleanup finds the file. Files are
+deleted outside transactions: first the file, then its row here.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,36 +16,35 @@ from fairlane.store.sql import is_row
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.tables import AnyRow, doomed_files, live
 
-# From the announcement: for how long an upload may go on after its attempt has ended, as that of a worker that was
-# given up may.
+# How long an announced upload may go on after its attempt has ended, for example because its worker was given up.
 GRACE: Final = timedelta(hours=1)
-# A cleaner that takes files has so long for them; then others may try.
+# A cleaner has so long for the files that it takes; then others may try.
 _TAKEN: Final = timedelta(minutes=10)
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=5), timedelta(days=1)
 
 
 def announce(connection: Connection, now: datetime, lease: Lease, file_id: UUID, path: str) -> None:
-    """Note that an attempt is about to store a file, which is left alone while the attempt runs."""
+    """Note that an attempt is about to store a file. The file is kept while the attempt runs."""
     attempt = {"job_id": lease.job_id, "lease_token": lease.token}
     row = _row(lease.organization, file_id, path, now, now + GRACE)
     connection.execute(doomed_files.insert().values({**row, **attempt}))
 
 
 def expect(connection: Connection, now: datetime, organization: str, file_id: UUID, path: str) -> datetime:
-    """Note that somebody who is no attempt is about to store a file, and return until when it is left alone."""
+    """Note that a file is about to be stored outside an attempt, and return until when it is kept."""
     until = now + GRACE
     connection.execute(doomed_files.insert().values(_row(organization, file_id, path, now, until)))
     return until
 
 
 def keep_expected(connection: Connection, organization: str, file_id: UUID, until: datetime) -> bool:
-    """Strike out an expected file: a job has it now. False if it came too late, and clean-up has taken it."""
+    """Delete the row of an expected file, which a job has now; False if the cleanup has already taken it."""
     mine = is_row(doomed_files, organization, file_id)
     return connection.execute(delete(doomed_files).where(mine, doomed_files.c.due_at == until)).rowcount == 1
 
 
 def keep(connection: Connection, organization: str, file_ids: Collection[UUID]) -> None:
-    """Strike out announced files: their job has them now."""
+    """Delete the rows of announced files, which their job has now."""
     connection.execute(
         delete(doomed_files).where(
             doomed_files.c.organization_id == organization, doomed_files.c.id.in_(list(file_ids))
@@ -65,7 +64,7 @@ def _row(organization: str, file_id: UUID, path: str, now: datetime, due_at: dat
 
 
 def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
-    """Return files that are to be deleted now, and that no other cleaner will take for a while."""
+    """Return files to delete now. No other cleaner takes them for a while."""
     writing = (
         select(live.c.id)
         .where(
@@ -89,12 +88,12 @@ def take_due(connection: Connection, now: datetime, limit: int) -> Sequence[AnyR
 
 
 def forget(connection: Connection, files: Sequence[AnyRow]) -> None:
-    """Strike out files that are deleted."""
+    """Delete the rows of deleted files."""
     connection.execute(delete(doomed_files).where(_among(files)).execution_options(fairlane_across="clean-up"))
 
 
 def postpone(connection: Connection, now: datetime, file: AnyRow) -> None:
-    """Have a file that the storage refused to delete tried again after twice the time, a day later at most."""
+    """Retry later a file that the storage refused to delete: after twice the time, at most a day later."""
     wait = min(max(now - file.since, _SHORTEST_WAIT), _LONGEST_WAIT)
     connection.execute(
         update(doomed_files).where(is_row(doomed_files, file.organization_id, file.id)).values(due_at=now + wait)

@@ -1,4 +1,4 @@
-"""What a submission looks like to the store."""
+"""Drafts: the store's form of submissions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from fairlane.domain.statuses import JobStatus, ParentPolicy, Role
 
 
 class Dedup(NamedTuple):
-    """The key under which a submission is identical to another, and for how many seconds.
+    """The deduplication key of a submission, and for how many seconds it holds.
 
-    `given` is the text that the submitter gave for it; None = it was made from the parameters.
+    `given`: the submitter's text for the key; None = it was made from the parameters.
     """
 
     key: str
@@ -32,14 +32,14 @@ class RateLimit:
 
 
 class Kind(NamedTuple):
-    """What drafts have in common that were submitted alike; most batches have one kind. Times are as in the table.
+    """The common values of drafts that were submitted alike. Most batches have one kind. Times are as in the table.
 
-    `window`: for how many seconds they are deduplicated; 0 = they are not. `may_replace_all`: others' jobs, too, where
-    one replaces an identical one. `access`: what is open to whoever sent them; None = they are the application's own.
+    `window`: for how many seconds they are deduplicated; 0 = never. `may_replace_all`: may also replace identical jobs
+    of other users. `access`: the sender's access; None = the application submits them itself.
 
-    Three were taken for granted, and may have to be proved. `documents` is what the registered type's schema
-    and options must be, None = anything. `roles` may submit it. Where the directory `is_of_host`, it was asked before:
-    nothing is to be proved of organization and member.
+    Three values are assumptions, which may have to be checked. `documents`: the registered type's schema and options;
+    None = any. `roles`: the roles that may submit it. `is_of_host`: the host's directory was asked before, so
+    organization and member need no check.
     """
 
     organization: str
@@ -65,10 +65,10 @@ class Kind(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A submission that has passed all checks but those that need the rows of others.
+    """A submission that has passed all checks except those that need other rows.
 
-    `shown_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets. `dedup` is
-    None where the kind is not deduplicated.
+    `shown_parameters`: the `parameters` as readers of the job see them, without secrets. `dedup` is None if the kind is
+    not deduplicated.
     """
 
     id: UUID
@@ -97,12 +97,12 @@ class Draft(NamedTuple):
 
 
 def organizations_of_unsealed(drafts: Sequence[Draft]) -> Collection[str]:
-    """Return the organizations of those whose parameters are stored as they are: they must have no key."""
+    """Return the organizations of drafts with unencrypted parameters: these must have no key."""
     return {draft.organization for draft in drafts if not is_sealed(draft.parameters)}
 
 
 class Fresh(NamedTuple):
-    """A job to be inserted: its draft, how many parents it waits for, and what follows from both."""
+    """A job to insert: its draft, the number of parents that it waits for, and the values that follow."""
 
     draft: Draft
     unmet_parents: int
@@ -113,7 +113,7 @@ class Fresh(NamedTuple):
 
 @dataclass(slots=True)
 class at:  # noqa: N801 - used as a function
-    """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here.
+    """Turn a refusal into a `SubmissionError`, with the index of its draft if it is known here.
 
     A loop may move the position: `with at() as position: for position.index, draft in enumerate(drafts): …`.
     """

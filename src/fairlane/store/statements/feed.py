@@ -1,7 +1,7 @@
-"""What the realtime feed reads: the end of the execution log, progress, alerts. See `domain.log_cursor`.
+"""Reads of the realtime feed: the end of the execution log, progress, alerts. See `domain.log_cursor`.
 
-It reads across organizations, as a service; what it finds is sorted into rooms by organization, and each room's members
-were checked before.
+The feed is a service that reads across organizations. It sorts rows into rooms by organization, and the members of each
+room were checked before.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ from fairlane.store.sql import as_given, fixed, given, is_row, rows_given
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, live, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
-# What is there, as ranges: of many rows few are anybody's who listens.
+# The existing numbers, as ranges: few of many rows belong to somebody who listens.
 _FRESH: Final = text("""
 SELECT min(id), max(id) FROM (
   SELECT id, id - row_number() OVER (ORDER BY id) AS island FROM (
@@ -50,9 +50,9 @@ _OF_ATTEMPT: Final = and_(
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whose rows somebody listens to. `everyone`: all organizations'.
+    """The organizations and jobs that somebody listens to. `everyone`: all organizations.
 
-    `job_ids`: those of `jobs`, as `as_given` has them. They may be many thousands, and each look sends them.
+    `job_ids`: the ids of `jobs`, in the form of `as_given`. There may be many thousands, and each read sends them.
     """
 
     organizations: frozenset[str] = frozenset()
@@ -68,17 +68,17 @@ class Audience:
 
 
 def newest(connection: Connection) -> int:
-    """Return the highest number in the log that is there; 0: none."""
+    """Return the highest number in the log; 0 if it is empty."""
     return connection.scalar(select(func.max(execution_log.c.id)).execution_options(**_ACROSS)) or 0
 
 
 def fresh(connection: Connection, high: int, limit: int) -> list[Range]:
-    """Return the ranges of numbers above `high` that are there, ascending; at most so many numbers."""
+    """Return the ranges of existing numbers above `high`, ascending, with up to `limit` numbers."""
     return [(first, last) for first, last in connection.execute(_FRESH, {"high": high, "limit": limit})]
 
 
 def come_late(connection: Connection, gaps: Sequence[Range], limit: int) -> list[int]:
-    """Return those numbers of the gaps that are there, ascending."""
+    """Return the numbers of the gaps that exist now, ascending."""
     if not gaps:
         return []
     ranges = given("first", "last")
@@ -86,17 +86,17 @@ def come_late(connection: Connection, gaps: Sequence[Range], limit: int) -> list
 SELECT entry.id FROM {ranges} JOIN fairlane_execution_log AS entry
   ON entry.id BETWEEN CAST(given.first AS bigint) AND CAST(given.last AS bigint)
 ORDER BY entry.id LIMIT :limit
-""").execution_options(**_ACROSS)  # noqa: S608 - a constant of ours
+""").execution_options(**_ACROSS)  # noqa: S608 - a constant
     return list(connection.execute(statement, {"given": as_given(gaps), "limit": limit}).scalars())
 
 
 def entries(
     connection: Connection, audience: Audience, above: int, up_to: int, late: Collection[int], most: int
 ) -> Sequence[AnyRow]:
-    """Return rows of the log for an audience, ascending: those in the range and those that came late.
+    """Return rows of the log for an audience, ascending: those in the range, and late ones.
 
-    Each with its job's type, queue and user, and `is_stray`: the organization has no such job. Of each organization no
-    more than `most` and one: who has more than `most` has too many to be told one by one.
+    Each row has its job's type, queue and user, and `is_stray`: the organization has no such job. Each organization
+    gets up to `most` rows and one more, which says that there are too many to send one by one.
     """
     new = and_(execution_log.c.id > above, execution_log.c.id <= up_to)
     wanted = or_(new, execution_log.c.id.in_(sorted(late))) if late else new
@@ -106,12 +106,12 @@ def entries(
 
 
 def missed(connection: Connection, audience: Audience, position: Position, up_to: int, most: int) -> Sequence[AnyRow]:
-    """Return rows up to a number that a reader at the position had not read, ascending; no more than `most`."""
+    """Return rows up to a number that a reader at the position has not read, ascending, up to `most`."""
     number = execution_log.c.id
     unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     heard = (
         select(execution_log)
-        # In one range of the key, which bounds what is read, whatever a planner makes of so many.
+        # In one range of the key, which bounds the read whatever plan is used.
         .where(number.between(position.first_missing, up_to), unread, _heard(audience))
         .order_by(execution_log.c.id)
         .limit(most)
@@ -130,10 +130,10 @@ def _heard(audience: Audience) -> ColumnElement[bool]:
 
 
 def _is_watched(column: Column[UUID], audience: Audience) -> ColumnElement[bool]:
-    """Say whether it is the id of a watched job. Another organization's of the same id finds no room.
+    """Return the condition that a job is watched. A job of the same id in another organization has no room.
 
-    In one parameter: PostgreSQL takes no more than 65,535, and each takes its time. With IS TRUE the planner can't make
-    a join of it, which would begin with them.
+    The ids are one parameter: PostgreSQL allows 65,535 parameters, and each costs time. IS TRUE keeps the planner from
+    a join that begins with the ids.
     """
     ids = select(cast(_WATCHED.c.id, Uuid)).params(given=audience.job_ids)
     return column.in_(ids).is_(true())
@@ -148,7 +148,7 @@ def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
 
 
 def running_progress(connection: Connection, audience: Audience, most: int) -> Sequence[AnyRow]:
-    """Return progress of the attempts that run in the audience's organizations; at most so many rows."""
+    """Return progress of running attempts in the audience's organizations, up to `most` rows."""
     if not audience.everyone and not audience.organizations:
         return []
     statement = _of_running(connection)
@@ -158,9 +158,9 @@ def running_progress(connection: Connection, audience: Audience, most: int) -> S
 
 
 def watched_progress(connection: Connection, audience: Audience) -> Sequence[AnyRow]:
-    """Return progress of the audience's jobs that run.
+    """Return progress of the audience's running jobs.
 
-    Found among all that run, of which there are few: of the jobs that somebody has a page of open most ended long ago.
+    They are searched among all running jobs, which are few: most watched jobs ended long ago.
     """
     if not audience.jobs:
         return []
@@ -168,14 +168,14 @@ def watched_progress(connection: Connection, audience: Audience) -> Sequence[Any
 
 
 def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
-    """Return progress of the attempts that run: each is looked up, as jobs that ended long ago have theirs, too."""
-    # As one join PostgreSQL read the whole table of progress, from 2,000 that run.
+    """Return progress of running attempts. Each is looked up, because ended jobs have progress rows, too."""
+    # With a plain join PostgreSQL read the whole table of progress, from 2,000 running jobs on.
     found = engine_of(connection).each_looked_up(live, select(progress).where(_OF_ATTEMPT))
     return found.where(live.c.status == fixed(JobStatus.RUNNING)).execution_options(**_ACROSS)
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
-    """Return progress of these jobs, whether they run or not."""
+    """Return progress of these jobs, running or not."""
     by_organization: dict[str, list[UUID]] = {}
     for organization, job_id in keys:
         by_organization.setdefault(organization, []).append(job_id)
@@ -187,7 +187,7 @@ def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Seq
 
 
 def floors(connection: Connection, organizations: Collection[str]) -> dict[str, int]:
-    """Return up to where the logs of these organizations have rows that were deleted."""
+    """Return the highest number of a deleted row in the log of each of these organizations."""
     found = select(feed_floors).where(feed_floors.c.organization_id.in_(sorted(organizations)))
     return {row.organization_id: row.log_id for row in connection.execute(found)}
 
@@ -198,10 +198,10 @@ def highest_floor(connection: Connection) -> int:
 
 
 def raise_floor(connection: Connection, organization: str, rows: Select[tuple[int]]) -> None:
-    """Note up to where the organization's log loses rows; call it before they are deleted.
+    """Store the highest number of the rows that the organization's log is about to lose.
 
     Args:
-        rows: their ids.
+        rows: the ids of these rows.
     """
     log_id = connection.scalar(select(func.max(rows.subquery().c.id)))
     if log_id is None:
@@ -216,7 +216,7 @@ def raise_floor(connection: Connection, organization: str, rows: Select[tuple[in
 
 
 def cursor_key(connection: Connection) -> str:
-    """Return the key of all nodes, in hex; the first who asks makes it."""
+    """Return the key of all nodes, in hex. The first caller creates it."""
     statement = engine_of(connection).insert(feed_keys).values(id=1, key=token_hex(32))
     connection.execute(statement.on_conflict_do_nothing())
     return str(connection.execute(select(feed_keys.c.key)).scalar_one())
@@ -228,12 +228,12 @@ def add_alert(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def newest_alert(connection: Connection) -> int:
-    """Return the highest number of an alert that is there; 0: none."""
+    """Return the highest number of an alert; 0 if there is none."""
     return connection.scalar(select(func.max(alerts.c.id)).execution_options(**_ACROSS)) or 0
 
 
 def alerts_after(connection: Connection, position: Position, most: int) -> Sequence[AnyRow]:
-    """Return all organizations' alerts that a reader at the position has not read, ascending; at most so many."""
+    """Return all organizations' alerts that a reader at the position has not read, ascending, up to `most`."""
     number = alerts.c.id
     unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     return connection.execute(
@@ -242,9 +242,9 @@ def alerts_after(connection: Connection, position: Position, most: int) -> Seque
 
 
 def forget_alerts(connection: Connection, before: datetime) -> int:
-    """Delete alerts from before this moment but for the newest one; returns how many.
+    """Delete alerts from before this time, except the newest one; return their number.
 
-    SQLite would give the number of the newest to another, which a reader that is behind it would not read.
+    SQLite would reuse the newest one's number, and a reader with that position would miss the new alert.
     """
     newest = select(func.max(alerts.c.id)).scalar_subquery()
     statement = alerts.delete().where(alerts.c.at < before, alerts.c.id < newest)

@@ -1,7 +1,7 @@
-"""Ending attempts: under the live row's lock and the lease token, decide, write, and tell the children.
+"""The end of attempts: under the live row's lock and the lease token, decide, write, and tell the children.
 
-Handlers that returned, and whose job nobody asked to cancel, are completed together: what `transitions.complete` says
-is written for all of them in one statement. Every other end is decided by itself.
+If a handler returned and no cancel was requested, its completion is quick: one statement writes the values of
+`transitions.complete` for many jobs. Every other end is decided separately.
 """
 
 import json
@@ -44,11 +44,11 @@ class Finish(NamedTuple):
     outcome: Outcome
     backoff: Backoff
     actor: str = SYSTEM
-    has_checkpoint: bool = True  # False only where it is certain: then there is nothing to delete
-    has_run: bool = False  # its texts may quote what the job holds; else they are words of ours
-    seconds: float = 0.0  # that it took
-    seal: Seal | None = None  # of the organization's key, if it has one that can be used
-    was_left_out: bool = False  # by the one statement for quick completions: it is decided by itself
+    has_checkpoint: bool = True  # False only if it is certain that there is none to delete
+    has_run: bool = False  # its texts may quote the job's payload; else they are Fairlane's words
+    seconds: float = 0.0  # the attempt's duration
+    seal: Seal | None = None  # by the organization's key, if there is a usable one
+    was_left_out: bool = False  # by the statement for quick completions: so it is decided separately
 
     @property
     def key(self) -> Key:
@@ -57,19 +57,19 @@ class Finish(NamedTuple):
 
     @property
     def is_quick(self) -> bool:
-        """Return True if it may be completed together with others, by one statement: a quick completion."""
+        """Return True if it is a quick completion, which one statement may write together with others."""
         return isinstance(self.outcome, Completed) and not self.has_checkpoint and not self.was_left_out
 
 
 class Finished(NamedTuple):
-    """Tell what became of the job.
+    """The outcome of ending an attempt.
 
     Attributes:
-        transition: None = nothing was changed. Where `is_locked`, another session holds the row: try again. Else the
-            row has another lease token, or there is none any more: another worker has the job, or an earlier commit of
-            this end went through although nobody answered it.
-        may_make_ready: the job is ready again, or a child of it may be. Room under a limit is no such news: who is held
-            back by one looks by itself, and ends are many.
+        transition: None = nothing was changed. If `is_locked`, another session locks the row: retry. Otherwise the
+            lease token has changed or is gone: another worker has the job, or an earlier commit of this end took effect
+            without an answer.
+        may_make_ready: the job is ready again, or a child of it may be. Capacity under a limit does not count: workers
+            that wait for it poll, and ends are many.
     """
 
     finish: Finish
@@ -79,16 +79,16 @@ class Finished(NamedTuple):
 
 
 async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]:
-    """Write quick completions of one actor by one statement on the event loop; what it leaves out is `finish`'s.
+    """Write quick completions of one actor by one statement on the event loop. `finish` handles those that it skips.
 
-    Where `may_make_ready`, a child of the job was submitted a moment ago and is to be told by `tell_children`.
+    If `may_make_ready`, a child of the job was submitted just now, and `tell_children` has to tell it.
 
     Raises:
         FairlaneError: as `Line.fetch`.
     """
     # By numbers, which hash in C; UUIDs hash in Python.
     if len({one.job_id.int for one in finishes}) < len(finishes):
-        keys = Counter(one.key for one in finishes)  # of two attempts of a job one is lost; which, `finish` sees
+        keys = Counter(one.key for one in finishes)  # of two attempts of a job one is lost; `finish` finds out which
         finishes = [one for one in finishes if keys[one.key] == 1]
     if not finishes:
         return []
@@ -104,7 +104,7 @@ async def complete_all(line: Line, finishes: Sequence[Finish]) -> list[Finished]
 
 
 def tell_children(connection: Connection, now: datetime, done: Sequence[Finished]) -> None:
-    """Tell the children of jobs that have completed."""
+    """Tell the children of completed jobs."""
     dependencies.settle(connection, now, [_ended(one, JobStatus.COMPLETED) for one in done])
 
 
@@ -121,7 +121,7 @@ def finish(
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
     quick = _complete_quick(connection, now, ordered)
-    # One that has no child that is watched may have one that came a moment ago.
+    # A job without watched children may have a new child.
     done, others = [one for one in quick if not one.may_make_ready], [one for one in quick if one.may_make_ready]
     if len(quick) < len(ordered):
         completed = {one.finish.lease_token for one in quick}
@@ -139,12 +139,12 @@ def _may_make_ready(one: Finished, parents: Collection[Key]) -> bool:
     if one.transition is None:
         return False
     if one.transition.target not in TERMINAL:
-        return bool(one.transition.changes["ready"])  # else it waits for its time, and `stage` will tell
+        return bool(one.transition.changes["ready"])  # otherwise it waits for its time, and `stage` makes it ready
     return bool(parents) and one.finish.key in parents
 
 
 def _complete_quick(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
-    """Return those that were completed by one statement; where `may_make_ready`, a child of the job is to be told."""
+    """Complete jobs by one statement and return them; if `may_make_ready`, a child of the job has to be told."""
     quick = [one for one in ordered if one.is_quick]
     transition = transitions.complete(now, None)
     done: list[Finished] = []
@@ -158,12 +158,12 @@ def _complete_quick(connection: Connection, now: datetime, ordered: Sequence[Fin
 def _finish(
     connection: Connection, now: datetime, items: Sequence[Finish], random: Random, *, are_ours: bool
 ) -> list[Finished]:
-    """Decide each by itself, and write all together: one statement for each would hold up whoever comes after them."""
+    """Decide each attempt separately, and write all together: separate statements would hold up later results."""
     if not items:
         return []
     locked = _lock(connection, items)
     rows = _read(connection, items)
-    # After the lock: a deletion that was committed before it is seen, and a later one waits for this transaction.
+    # After the lock: a deletion committed before is visible, and a later one waits for this transaction.
     gone = organizations.deleted(connection, {item.organization for item in items}) if are_ours else set[str]()
     changes: dict[UUID, Change] = {}
     for item in items:
@@ -175,7 +175,7 @@ def _finish(
     return [
         Finished(item, changes[item.lease_token].transition)
         if item.lease_token in changes
-        # It has its lease token still, and is not locked here: somebody holds it.
+        # It still has its lease token, but was not locked here: another session locks it.
         else Finished(item, None, is_locked=item.lease_token in rows)
         for item in items
     ]
@@ -218,10 +218,10 @@ def _ended(one: Finished, status: JobStatus) -> Ended:
 
 
 def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
-    """Lock the running rows that have these lease tokens until the transaction ends, in the order given.
+    """Lock the running rows with these lease tokens until the transaction ends, in the given order.
 
     Returns:
-        The tokens of those that are locked now. The others have another one, or somebody holds them: `_read` tells.
+        The tokens of the locked rows. The other rows have another token, or are locked elsewhere: `_read` finds out.
     """
     engine = engine_of(connection)
     if engine.writers_are_serial:
@@ -231,10 +231,10 @@ def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:
 
 
 def _read(connection: Connection, attempts: Sequence[Finish]) -> dict[UUID, AnyRow]:
-    """Return what `decide` needs to know of the attempts whose rows have these lease tokens still, by token.
+    """Return what `decide` needs of the attempts whose rows still have these lease tokens, by token.
 
-    A statement of its own after `_lock`, since only a snapshot younger than the lock shows a cancel request that held
-    the row before: so a request comes wholly before the decision or after it.
+    This is a separate statement after `_lock`: only a snapshot younger than the lock shows a cancel request that locked
+    the row before. So a request comes wholly before the decision or wholly after it.
     """
     read = engine_of(connection).statement("read_attempts").columns(*_COLUMNS)
     rows = connection.execute(read.execution_options(fairlane_across="finish"), {"given": _keys(attempts)})
@@ -246,13 +246,13 @@ def _keys(attempts: Sequence[Finish]) -> str:
 
 
 def common(ends: Sequence[Finish]) -> dict[str, object]:
-    """Return the parameters that are the same for all of them. The moment of their end is the statement's own."""
+    """Return the parameters that all ends share. The statement itself sets the time of their end."""
     transition = transitions.complete(datetime.min.replace(tzinfo=UTC), None)
     return {**values_for_many(transition, ends[0].actor), "settled": EdgeState.SETTLED}
 
 
 def arrays(ends: Sequence[Finish]) -> dict[str, object]:
-    """Return the parameters of the statement that writes quick completions by itself, where a database has one."""
+    """Return the parameters of the statement that writes quick completions, if the database has one."""
     results = list(map(result_of, ends))
     left = [one for one, result in zip(ends, results, strict=True) if result is not None]
     return {
@@ -263,6 +263,6 @@ def arrays(ends: Sequence[Finish]) -> dict[str, object]:
         "leave_results": [result is not None for result in results],
         "result_organizations": [one.organization for one in left],
         "result_ids": [one.job_id for one in left],
-        # As one text: of an array the driver escapes each quote by itself, which took half a minute for 80 MB.
+        # As one text: in an array the driver escapes each quote separately, which took half a minute for 80 MB.
         "results": json.dumps([result for result in results if result is not None], ensure_ascii=False),
     }

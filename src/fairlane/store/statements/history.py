@@ -1,4 +1,4 @@
-"""What is kept of one job: its execution log with the errors of its attempts, its log lines, its result."""
+"""The history of a job: its execution log with its attempts' errors, its log lines, and its result."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -15,13 +15,13 @@ from fairlane.store.sql import is_row
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
 
-MOST_ENTRIES: Final = 1000  # that one look reads: each change of priority adds one
+MOST_ENTRIES: Final = 1000  # in one read: each change of priority adds an entry
 
 
 def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """Return the newest entries, oldest first, with error_type and traceback on rows that ended an attempt badly.
+    """Return the newest entries, oldest first, with error_type and traceback on rows of failed attempts.
 
-    An attempt leaves `running` once, and has an error's row only if it failed, timed out or lost its worker.
+    An attempt leaves `running` once, and has an error row only if it failed, timed out or lost its worker.
     """
     error = and_(
         is_row(attempt_errors, execution_log.c.organization_id, execution_log.c.job_id),
@@ -39,7 +39,7 @@ def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence
 
 
 def entry_of(row: AnyRow, opener: Opener) -> LogEntry:
-    """Return a row of the execution log, with the attempt's error where the statement joined it."""
+    """Return the public value of a log row, with the attempt's error if the statement joined it."""
     mine = (row.organization_id, row.job_id)
     return LogEntry(
         sequence=row.sequence,
@@ -55,14 +55,14 @@ def entry_of(row: AnyRow, opener: Opener) -> LogEntry:
 
 
 def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return the newest row of the execution log; None of a job that somebody wrote into the tables by hand."""
+    """Return the newest row of the execution log; None for a job that was inserted by hand."""
     return connection.execute(_newest_first(organization, job_id).limit(1)).one_or_none()
 
 
 def last_move(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return the newest row that tells of another status: another priority says nothing of why the job waits.
+    """Return the newest row that changed the status: a change of priority does not explain why the job waits.
 
-    None if none of the newest that one look reads does.
+    None if none of the newest rows in one read did.
     """
     entry = _newest_first(organization, job_id).limit(MOST_ENTRIES).subquery()
     moves = select(entry).where(entry.c.from_status.is_distinct_from(entry.c.to_status))
@@ -78,7 +78,7 @@ def _newest_first(organization: str, job_id: UUID) -> Select[Any]:
 
 
 def revived(connection: Connection, organization: str, jobs: Collection[UUID], since: datetime) -> set[UUID]:
-    """Return those of the jobs that were dead letters and have come back to life after this moment."""
+    """Return those of the jobs that were dead letters and were revived after this time."""
     entry = execution_log.c
     left = select(entry.job_id).where(
         entry.organization_id == organization, entry.from_status == JobStatus.DEAD_LETTER, entry.at > since
@@ -89,7 +89,7 @@ def revived(connection: Connection, organization: str, jobs: Collection[UUID], s
 def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:
     """Return log lines of the job, oldest first, without the first `skip`.
 
-    By place and not by the rows' own number: that one is shared by all organizations and says how much others log.
+    Lines are addressed by position: the rows' numbers are shared by all organizations, and reveal how much others log.
     """
     return connection.execute(
         select(log_lines)
@@ -101,11 +101,11 @@ def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int,
 
 
 def line_of(row: AnyRow, opener: Opener) -> LogLine:
-    """Return one line that a handler wrote."""
+    """Return the public value of a line that a handler wrote."""
     message = opener.text(row.organization_id, row.job_id, Field.LOG_LINE, row.message) or ""
     return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=message)
 
 
 def result_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
-    """Return what the handler returned, as JSON text; None if it returned nothing or has not."""
+    """Return the handler's return value, as JSON text; None if it returned nothing, or has not returned."""
     return connection.scalars(select(results.c.value).where(is_row(results, organization, job_id))).one_or_none()

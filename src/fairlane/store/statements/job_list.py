@@ -1,6 +1,6 @@
-"""Lists of an organization's jobs, one page by keyset, and counts of what fits, each of which stops at its cap.
+"""Lists of an organization's jobs, a page at a time by keyset, and counts of matching jobs, up to a cap.
 
-Lists go by `created_at`, which is by the database's clock. Ids only tell jobs of one moment apart.
+Lists are ordered by `created_at`, which is by the database's clock. Ids only order jobs of the same time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ from fairlane.store.tables import DEFAULT_QUEUE, dead_letters, ended, jobs, labe
 
 
 class Place(NamedTuple):
-    """Where a job stands in lists."""
+    """The place of a job in lists."""
 
     created_at: datetime
     id: UUID
@@ -43,14 +43,14 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WantedJobs:
-    """Which jobs to list; None, False or empty = whatever it is, also of a filter that a later release has.
+    """A filter of jobs. None, False or empty matches everything, so a later release may add filters.
 
-    `ids` is the first and the last id of a range. `words` is looked for in job type and error, and `id_end`, lower hex
-    digits, at the end of ids, from the job at `words_from` on; in errors only where `in_errors` says so.
-    `created_after` and `there_at` are included, `created_before` is not. `common`: those of the labels that very many
-    jobs have. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
-    `retry_after`: queued jobs whose retry is due after that moment. `are_few`: few jobs have the job type, the user and
-    the queue, so these find the jobs, and not the statuses.
+    `ids`: the first and the last id of a range. `words`: a text in the job type or, with `in_errors`, in the error.
+    `id_end`: the end of ids, in lower hex digits. Both are searched from the job at `words_from` on. `created_after`
+    and `there_at` are inclusive, `created_before` is not. `common`: those of the labels that very many jobs have.
+    `undecided`: only dead letters without a decision; `fingerprint`: only those with this error. `retry_after`: queued
+    jobs whose retry is due after that time. `are_few`: few jobs have the job type, the user and the queue, so these
+    find the jobs, rather than the statuses.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -74,7 +74,7 @@ class WantedJobs:
 
 
 class _Start(NamedTuple):
-    """Where a page begins: just beyond this job."""
+    """The start of a page: just beyond this job."""
 
     beyond: Place
     oldest_first: bool = False
@@ -91,10 +91,10 @@ def page(
     oldest_first: bool = False,
     with_parameters: bool = True,
 ) -> tuple[Job, ...]:
-    """Return jobs, newest first or oldest first, from just beyond one; with empty parameters if they are not wanted."""
+    """Return a page of jobs from just beyond a place. Unwanted parameters are empty."""
     start = _Start(beyond, oldest_first) if beyond is not None else None
     found = _first(organization, wanted, limit, start, oldest_first=oldest_first)
-    # All else of a job is read for those of the page alone.
+    # The other columns are read only for the jobs of the page.
     statement = select_jobs(found, is_row(jobs, organization, found.c.id), with_parameters=with_parameters)
     return jobs_of(connection, organization, statement.order_by(*_in_order(found.c, oldest_first=oldest_first)), opener)
 
@@ -102,7 +102,7 @@ def page(
 def places(
     connection: Connection, organization: str, wanted: WantedJobs, *, before: Place | None, limit: int
 ) -> tuple[Place, ...]:
-    """Return where the jobs of a page stand, without reading what else there is of them."""
+    """Return the places of the jobs of a page, without reading other columns."""
     found = _first(organization, wanted, limit, _Start(before) if before is not None else None)
     return tuple(Place(*row) for row in connection.execute(select(found).order_by(*_in_order(found.c))))
 
@@ -110,7 +110,7 @@ def places(
 def _first(
     organization: str, wanted: WantedJobs, limit: int, start: _Start | None, *, oldest_first: bool = False
 ) -> Subquery:
-    """Return the places of the first jobs that fit: each source's own first ones, merged."""
+    """Return the places of the first matching jobs: the first ones of each source, merged."""
     each = []
     for one in _sources(wanted):
         place = one.place.created_at.label("created_at"), one.place.id.label("id")
@@ -129,17 +129,17 @@ def _in_order(place: Any, *, oldest_first: bool = False) -> tuple[ColumnElement[
 
 
 class _At(NamedTuple):
-    """The columns by which a list is ordered: those of the table that finds the jobs, for its index."""
+    """The columns that order a list, of the table that finds the jobs, so that its index is used."""
 
     created_at: ColumnElement[datetime]
     id: ColumnElement[UUID]
 
 
 class _Source(NamedTuple):
-    """Where jobs of a list are found.
+    """A source of a list's jobs.
 
-    `base` finds them. Where these are asked for, `state` has their statuses and errors, and `fits` says which statuses
-    are found here.
+    `base` finds the jobs. If they are asked for, `state` has the statuses and errors, and `fits` is the condition for
+    the statuses of this source.
     """
 
     base: Table
@@ -150,10 +150,10 @@ class _Source(NamedTuple):
 
 
 def _sources(wanted: WantedJobs, *, in_order: bool = True, by_status: bool = False) -> Iterator[_Source]:
-    """Yield where the jobs stand: in `jobs`, unless their state is asked for. Few are found there, too, and looked up.
+    """Yield the sources of the jobs: `jobs`, unless the filter is about states. Few jobs are found there, too.
 
-    By statuses, each has a source of its own, whose index has the order of lists. But most jobs are completed: through
-    all of these, a user whose jobs are old would be looked for.
+    With statuses, each status is a source, whose index has the order of lists. But most jobs are completed: a search
+    for a user with only old jobs would read all of them.
     """
     statuses = wanted.statuses
     if not statuses and wanted.retry_after is not None:
@@ -175,7 +175,7 @@ def _sources(wanted: WantedJobs, *, in_order: bool = True, by_status: bool = Fal
             yield _Source(table, table, _place(wanted, table), dict(table.c), table.c.status.in_(sorted(those)))
 
 
-# A value and not EXISTS, which PostgreSQL may make a join of all that are completed.
+# A value and not EXISTS: PostgreSQL may turn EXISTS into a join with all completed jobs.
 _IS_COMPLETED: Final = (
     select(literal(1))
     .where(is_row(ended, jobs.c.organization_id, jobs.c.id), ended.c.status == fixed(JobStatus.COMPLETED))
@@ -188,7 +188,7 @@ _IS_COMPLETED: Final = (
 def _looked_up(wanted: WantedJobs, *, in_order: bool) -> frozenset[JobStatus]:
     """Return the statuses that are looked up for each job of the type, the user or the queue.
 
-    Of a type alone, only in the order of the list: without it, an index of `ended` finds them.
+    For a type alone, only in the order of the list: without an order, an index of `ended` finds them.
     """
     is_found = bool(_rarer(wanted if in_order else replace(wanted, job_type=None)))
     is_in_facts = is_found and wanted.words is None and wanted.retry_after is None and _leading_label(wanted) is None
@@ -196,7 +196,7 @@ def _looked_up(wanted: WantedJobs, *, in_order: bool) -> frozenset[JobStatus]:
 
 
 def _rarer(wanted: WantedJobs) -> tuple[ColumnElement[bool], ...]:
-    """Return what an index of `jobs` finds: most jobs are in the usual queue, which has none."""
+    """Return the conditions for which `jobs` has an index. The default queue, with most jobs, has none."""
     return tuple(_equal(jobs, replace(wanted, queue=None) if wanted.queue == DEFAULT_QUEUE else wanted))
 
 
@@ -207,7 +207,7 @@ def _place(wanted: WantedJobs, base: Table) -> _At:
 
 
 def are_few(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> bool:
-    """Return True if no more jobs have the job type, the user and the queue; False where none of these is asked for."""
+    """Return True if at most `up_to` jobs have the type, user and queue; False if the filter has none of these."""
     equal = _rarer(wanted)
     some = select(jobs.c.id).where(jobs.c.organization_id == organization, *equal).limit(up_to + 1).subquery()
     return bool(equal) and connection.execute(select(func.count()).select_from(some)).scalar_one() <= up_to
@@ -222,7 +222,7 @@ def is_common(connection: Connection, organization: str, label: tuple[str, str],
 
 
 def nth_newest(connection: Connection, organization: str, nth: int) -> Place | None:
-    """Return the place of the `nth` newest job, from 1; None if there are fewer. Reads an index alone."""
+    """Return the place of the `nth` newest job, from 1; None if there are fewer. This reads only an index."""
     place = _At(jobs.c.created_at, jobs.c.id)
     statement = select(*place).where(jobs.c.organization_id == organization).order_by(*_in_order(place))
     found = connection.execute(statement.offset(nth - 1).limit(1)).one_or_none()
@@ -230,7 +230,7 @@ def nth_newest(connection: Connection, organization: str, nth: int) -> Place | N
 
 
 def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
-    """Return True if any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
+    """Return True if any job's id, from `first` on, ends with these lower hex digits. This reads only an index."""
     wanted = WantedJobs(id_end=end, words_from=first)
     (source,) = _sources(wanted)
     there = select(jobs.c.id).where(*_conditions(organization, wanted, source)).exists()
@@ -246,12 +246,12 @@ def _conditions(
     yield from _of_state(wanted, source)
     yield from _labeled(organization, wanted, source, start)
     if wanted.undecided or wanted.fingerprint is not None:
-        # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,
-        # all that was ever decided would be read for the few that were not.
+        # Each dead letter has a row, which is pending until somebody decides. With other conditions, all decided rows
+        # would be read to find the few undecided ones.
         yield base.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
     yield from _within(source.place, wanted, start)
     if wanted.words_from is not None and _leading_label(wanted) is not None:
-        # Also of the jobs: PostgreSQL may read them before the label, and would read the whole table.
+        # Also a condition on the jobs: PostgreSQL may read them before the labels, and would read the whole table.
         yield tuple_(base.created_at, base.id) >= wanted.words_from
     if wanted.id_end is not None:
         yield func.replace(cast(base.id, String), "-", "").like(f"%{wanted.id_end}")
@@ -261,21 +261,21 @@ def _equal(base: Table, wanted: WantedJobs) -> Iterator[ColumnElement[bool]]:
     equal = {base.c.job_type: wanted.job_type, base.c.submitted_by: wanted.user, base.c.queue: wanted.queue}
     yield from (column == value for column, value in equal.items() if value is not None)
     if base is jobs and wanted.queue not in {None, DEFAULT_QUEUE}:
-        yield base.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
+        yield base.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner uses the partial index
 
 
 def _of_state(wanted: WantedJobs, source: _Source) -> Iterator[ColumnElement[bool]]:
     if source.fits is not None:
         yield source.fits
     if wanted.retry_after is not None:
-        # The very words of the index's predicate.
+        # The exact words of the index's predicate.
         yield live.c.status == fixed(JobStatus.QUEUED)
         yield ~live.c.ready
         yield live.c.next_retry_at > wanted.retry_after
     if wanted.words is not None:
         words = (source.base.c.job_type, source.state["error_type"], source.state["error_message"])
         in_type, in_error_type, in_error = (one.icontains(wanted.words, autoescape=True) for one in words)
-        # Chance finds any three letters in a sealed text.
+        # In an encrypted text any three letters may occur by chance.
         told = (and_(in_error, ~words[2].startswith(PREFIX)),) if wanted.in_errors else ()
         yield or_(in_type, in_error_type, *told)
 
@@ -291,7 +291,7 @@ def _undecided(organization: str, wanted: WantedJobs) -> Iterator[ColumnElement[
 def _labeled(
     organization: str, wanted: WantedJobs, source: _Source, start: _Start | None
 ) -> Iterator[ColumnElement[bool]]:
-    """Yield that the jobs have the labels. The leading label is joined, and gives the order of the list."""
+    """Yield conditions for the labels. The leading label is joined, and orders the list."""
     leading, job = _leading_label(wanted), source.base.c
     other = labels.alias()
     for label in wanted.labels:
@@ -299,12 +299,13 @@ def _labeled(
             yield from _has(labels, organization, label)
             yield labels.c.job_id == source.base.c.id
         elif label in wanted.common and leading not in wanted.common:
-            # Few are found without it. A value and not EXISTS, which PostgreSQL would make a join of all that have it.
+            # The other filters leave few jobs. A value and not EXISTS: PostgreSQL would turn EXISTS into a join with
+            # all jobs of the label.
             at_job = (other.c.created_at == job.created_at, other.c.job_id == job.id)
             found = select(literal(1)).where(*_has(other, organization, label), *at_job)
             yield found.scalar_subquery().is_not(None)
         else:
-            # Their indexes have this order, so PostgreSQL may merge two labels that many jobs have, and few have both.
+            # The indexes have this order, so PostgreSQL may merge two common labels that few jobs have together.
             place = _At(other.c.created_at, other.c.job_id)
             among = select(*place).where(*_has(other, organization, label), *_within(place, wanted, start))
             yield tuple_(*source.place).in_(among)
@@ -316,15 +317,15 @@ def _has(table: FromClause, organization: str, label: tuple[str, str]) -> tuple[
 
 
 def _leading_label(wanted: WantedJobs) -> tuple[str, str] | None:
-    """Return the label that finds the jobs: the rarest, unless it is common and something else finds them."""
+    """Return the label that finds the jobs: the rarest, unless it is common and another filter finds them."""
     rarest = min(wanted.labels, key=lambda label: label in wanted.common, default=None)
-    most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are: they are found by what is rarer
+    most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are completed, so a rarer filter finds them
     is_found = any((wanted.job_type, wanted.user, wanted.queue, wanted.statuses and not most))
     return None if rarest in wanted.common and is_found else rarest
 
 
 def _within(place: _At, wanted: WantedJobs, start: _Start | None) -> Iterator[ColumnElement[bool]]:
-    """Yield which part of an index the jobs stand in."""
+    """Yield conditions for the range of the index that has the jobs."""
     if wanted.created_after is not None:
         yield place.created_at >= wanted.created_after
     if wanted.created_before is not None:
@@ -340,13 +341,13 @@ def _within(place: _At, wanted: WantedJobs, start: _Start | None) -> Iterator[Co
 
 
 def count(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> int:
-    """Return how many there are, counted no further than `up_to`."""
+    """Count the matching jobs, up to `up_to`."""
     counted = select(func.count()).select_from(_some(organization, wanted, up_to))
     return connection.execute(counted).scalar_one()
 
 
 def count_by_status(connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int) -> dict[str, int]:
-    """Return how many there are in each status, of no more than `up_to` in all, whichever they are."""
+    """Count the matching jobs in each status, among any `up_to` of them."""
     some = _some(organization, wanted, up_to, by_status=True)
     found = connection.execute(select(some.c.status, func.count().label("size")).group_by(some.c.status))
     return {row.status: row.size for row in found}
@@ -355,12 +356,12 @@ def count_by_status(connection: Connection, organization: str, wanted: WantedJob
 def count_by_themselves(
     connection: Connection, organization: str, wanted: WantedJobs, *, up_to: int
 ) -> tuple[int, int]:
-    """Return how many dead letters there are, counted no further than `up_to`, and how many without a parent that is.
+    """Count dead letters, up to `up_to`, and those of them without a parent that is a dead letter.
 
-    Those with one follow it when it is retried.
+    The others are retried with their parent.
     """
     some, letter, parent = _some(organization, wanted, up_to), dead_letters.c, ended.alias("parent").c
-    # A value and not EXISTS, which PostgreSQL would make a join of all dead letters.
+    # A value and not EXISTS: PostgreSQL would turn EXISTS into a join with all dead letters.
     follows = select(literal(1)).where(
         letter.organization_id == organization,
         letter.job_id == some.c.id,
@@ -374,7 +375,7 @@ def count_by_themselves(
 
 
 def _some(organization: str, wanted: WantedJobs, up_to: int, *, by_status: bool = False) -> Subquery:
-    """Return the ids of so many jobs that fit, whichever they are; `by_status`: also the status of each."""
+    """Return the ids of any `up_to` matching jobs; `by_status`: with their statuses."""
     each = []
     for one in _sources(wanted, in_order=False, by_status=by_status):
         shown = (one.base.c.id, *((one.state["status"],) if by_status else ()))

@@ -1,4 +1,4 @@
-"""Registered job types, and what is paused."""
+"""Registered job types, and pauses."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -11,15 +11,15 @@ from fairlane.store.engine import engine_of
 from fairlane.store.sql import fixed, is_row
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses, schedules
 
-# KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
+# KEY SHARE, as for a foreign key: it waits only for a delete, and holds up nothing else.
 _HELD: Final = select(job_types).order_by(job_types.c.name).with_for_update(read=True, key_share=True)
-# One, as mostly, has a statement of its own: a list has to be written out each time.
+# A separate statement for the usual case of a single type: a list has to be written out each time.
 _FIND_ONE: Final = _HELD.where(job_types.c.name == bindparam("name"))
 _FIND: Final = _HELD.where(job_types.c.name.in_(bindparam("names", expanding=True)))
 
 
-# For a claim round: what is paused, a handful of rows, and what is suspended in Fairlane's own directory, as
-# (subject, name); and the options of all types, by name, as JSON text.
+# For a claim round: pauses (a handful of rows), and suspended organizations of Fairlane's own directory, as (subject,
+# name); and the options of all types, by name, as JSON text.
 PAUSED: Final = select(pauses.c.subject, pauses.c.name)
 SUSPENDED: Final = select(literal("organization").label("subject"), organizations.c.id).where(
     organizations.c.status == fixed(OrganizationStatus.SUSPENDED)
@@ -30,10 +30,10 @@ OPTIONS: Final = select(job_types.c.name, job_types.c.options)
 def register(
     connection: Connection, now: datetime, name: str, schema: str, options: str, *, anew: bool = False
 ) -> None:
-    """Write the parameter schema and options of a type that is not registered; `anew`: also of one that is.
+    """Insert a type's parameter schema and options; `anew`: also replace those of a registered type.
 
-    Whether it is enabled stays as it is, true for a new one. Who submits has no right to say so, nor to change a type,
-    which all organizations share.
+    `enabled` stays, and is true for a new type. A submitter has no right to set it, or to change a type, which all
+    organizations share.
     """
     values = {"schema": schema, "options": options, "registered_at": now}
     statement = engine_of(connection).insert(job_types).values(name=name, **values)
@@ -45,8 +45,8 @@ def register(
 
 
 def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
-    """Return these registered types, none of which can be deleted before this transaction ends."""
-    # Names are printable; PostgreSQL would refuse a NUL with an error of its own.
+    """Return these registered types, locked against deletion until this transaction ends."""
+    # Names are printable; PostgreSQL would refuse a NUL with its own error.
     possible = [name for name in names if name.isprintable()]
     if len(possible) == 1:
         return connection.execute(_FIND_ONE, {"name": possible[0]}).all()
@@ -54,7 +54,7 @@ def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
 
 
 def hold(connection: Connection, name: str) -> AnyRow | None:
-    """Lock a registered type against others who change it, not against its submissions; None if there is none."""
+    """Lock a registered type against other changes, but not against submissions; None if there is none."""
     statement = select(job_types).where(job_types.c.name == name).with_for_update(key_share=True)
     return connection.execute(statement).one_or_none()
 
@@ -76,12 +76,12 @@ def everything(connection: Connection) -> Sequence[AnyRow]:
 
 
 def set_enabled(connection: Connection, name: str, *, enabled: bool) -> None:
-    """Enable or disable a type; the caller holds it."""
+    """Enable or disable a type, which the caller has locked."""
     connection.execute(update(job_types).where(job_types.c.name == name).values(enabled=enabled))
 
 
 def remove(connection: Connection, name: str) -> bool:
-    """Delete a type; False if it is not registered. Waits for whoever is submitting it."""
+    """Delete a type; False if it is not registered. Wait for submissions of it."""
     return connection.execute(delete(job_types).where(job_types.c.name == name)).rowcount == 1
 
 
@@ -101,9 +101,9 @@ WHERE EXISTS (SELECT 1 FROM fairlane_jobs WHERE organization_id = organization.i
 def is_referenced(connection: Connection, name: str) -> bool:
     """Return True if any organization still has a job or a schedule of the type.
 
-    Its cost goes by the number of organizations.
+    The cost depends on the number of organizations.
     """
-    # The first from this name on, which is one look at the index whatever the planner thinks of how many there are.
+    # The first schedule from this name on: one probe of the index, whatever number the planner expects.
     scheduled = select(func.min(schedules.c.job_type)).where(schedules.c.job_type >= name)
     return (
         connection.execute(_REFERENCE, {"name": name}).first() is not None
@@ -112,7 +112,7 @@ def is_referenced(connection: Connection, name: str) -> bool:
 
 
 def pause(connection: Connection, now: datetime, subject: str, name: str, *, actor: str, reason: str) -> None:
-    """Pause a queue, a job type or an organization; of a pause that is there change the reason, if one is given."""
+    """Pause a queue, a job type or an organization; for an existing pause change only the reason, if given."""
     told = {"paused_by": actor, "reason": reason}
     statement = engine_of(connection).insert(pauses).values(subject=subject, name=name, paused_at=now, **told)
     keys = list(pauses.primary_key)
@@ -124,12 +124,12 @@ def pause(connection: Connection, now: datetime, subject: str, name: str, *, act
 
 
 def find_pause(connection: Connection, subject: str, name: str) -> AnyRow | None:
-    """Return the pause of a queue, a job type or an organization; None: it is not paused."""
+    """Return the pause of a queue, a job type or an organization; None if it is not paused."""
     return connection.execute(select(pauses).where(is_row(pauses, subject, name))).one_or_none()
 
 
 def resume(connection: Connection, subject: str, name: str) -> AnyRow | None:
-    """End a pause, which is returned; None: there was none."""
+    """End and return a pause; None if there was none."""
     return connection.execute(delete(pauses).where(is_row(pauses, subject, name)).returning(pauses)).one_or_none()
 
 

@@ -1,4 +1,4 @@
-"""The wrapped keys of organizations: what a dump shows of them opens nothing."""
+"""The wrapped keys of organizations. Without the master key they are useless."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ class WrappedKey(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """A transaction that writes; `pid`: of its session, None for a prepared one, which has none."""
+    """A transaction that writes. `pid`: of its session; None for a prepared transaction, which has no session."""
 
     transaction: str
     pid: int | None
@@ -45,19 +45,19 @@ def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRo
 
 
 async def of_on(line: Line, organizations: Collection[str]) -> list[WrappedKey]:
-    """Return what opens and seals texts of these organizations, on the event loop."""
+    """Return the keys that encrypt and decrypt texts of these organizations, on the event loop."""
     return [WrappedKey._make(row) for row in await line.fetch(_OF, {"organizations": sorted(organizations)})]
 
 
 def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
-    """Lock all keys of the organization, by version, so that changes come one after the other."""
+    """Lock all keys of the organization, by version, so that changes are serialized."""
     return connection.execute(
         select(organization_keys).where(_KEYS.organization_id == organization).order_by(_KEYS.version).with_for_update()
     ).all()
 
 
 def add(connection: Connection, now: datetime, organization: str, version: int, wrapped: str) -> bool:
-    """Insert a key in use; False if this version is there, also where somebody else is adding it right now."""
+    """Insert a key in use; False if this version exists, or another transaction has just added it."""
     values = {
         "organization_id": organization,
         "version": version,
@@ -70,24 +70,24 @@ def add(connection: Connection, now: datetime, organization: str, version: int, 
 
 
 def replace(connection: Connection, now: datetime, organization: str, version: int, wrapped: str) -> None:
-    """Put a new key in the place of a destroyed one."""
+    """Replace a destroyed key by a new one."""
     _set(
         connection, organization, version, wrapped_key=wrapped, state=KeyState.ACTIVE, created_at=now, destroyed_at=None
     )
 
 
 def wrap_anew(connection: Connection, organization: str, version: int, wrapped: str) -> None:
-    """Store the same key as another master key wraps it."""
+    """Store the same key, wrapped by another master key."""
     _set(connection, organization, version, wrapped_key=wrapped)
 
 
 def retire(connection: Connection, organization: str, version: int) -> None:
-    """Let a key open what it has sealed, and seal nothing more."""
+    """Retire a key: it still decrypts, but encrypts nothing more."""
     _set(connection, organization, version, state=KeyState.RETIRED)
 
 
 def destroy(connection: Connection, now: datetime, organization: str) -> int:
-    """Overwrite all keys of the organization; how many there were."""
+    """Overwrite all keys of the organization; return their number."""
     engine_of(connection).overwrite_what_is_replaced(connection)
     destroyed = connection.execute(
         update(organization_keys)
@@ -99,7 +99,7 @@ def destroy(connection: Connection, now: datetime, organization: str) -> int:
 
 
 def sealed_organizations(connection: Connection) -> Sequence[str]:
-    """Return the organizations that have a key in use, the one whose newest is the oldest first."""
+    """Return the organizations with a key in use, the one whose newest key is oldest first."""
     return connection.scalars(
         select(_KEYS.organization_id)
         .where(_KEYS.state == KeyState.ACTIVE)
@@ -110,7 +110,7 @@ def sealed_organizations(connection: Connection) -> Sequence[str]:
 
 
 def begun(connection: Connection) -> Sequence[AnyRow]:
-    """Return the organizations that have a key in use, each with when it got its first one."""
+    """Return the organizations with a key in use, each with the time of its first key."""
     in_use = func.count().filter(_KEYS.state == KeyState.ACTIVE)
     return connection.execute(
         select(_KEYS.organization_id, func.min(_KEYS.created_at).label("at"))

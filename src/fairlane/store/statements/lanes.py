@@ -1,6 +1,6 @@
-"""Which lanes have something to claim, from where on, how much; what runs; and all else that a claim round looks at.
+"""Reads of a claim round: lanes with claimable jobs, their sizes, running jobs, and restrictions.
 
-A round looks in one round trip before its transaction, and in another at its beginning.
+A round takes one round trip for these reads before its transaction, and another at the transaction's beginning.
 """
 
 import json
@@ -29,10 +29,10 @@ from fairlane.store.tables import AnyRow, live, organizations
 
 @cache
 def active(engine: DatabaseEngine, *, is_named: bool) -> TextualSelect:
-    """Ask for the lanes with a ready job, of all queues or of those that `named` gives.
+    """Return the statement for the lanes with a ready job, in all queues or in those that `named` gives.
 
-    Each comes with how its organization stands in Fairlane's own directory, and on PostgreSQL with its first ready job,
-    as text: what is dead stands in no claim's way on SQLite. The cost goes by the number of these lanes.
+    Each lane has its organization's standing in Fairlane's own directory. On PostgreSQL it also has its first ready
+    job, as text; on SQLite dead index entries cost a claim nothing. The cost depends on the number of these lanes.
     """
     read = engine.statement("lanes", without="all" if is_named else "named")
     named = read.bindparams(bindparam("queues", None, String())) if is_named else read
@@ -49,16 +49,16 @@ def named(queues: Collection[str] | None) -> dict[str, str]:
 
 
 def active_lanes(connection: Connection, queues: Collection[str] | None = None) -> list[Lane]:
-    """Return the lanes of these queues, None: of all, with a ready job."""
+    """Return the lanes with a ready job in these queues; None = in all queues."""
     found = active(engine_of(connection), is_named=queues is not None).subquery()
-    # Of no other columns, so that no organization is read for them.
+    # Without other columns, so that organizations are not read.
     asked = select(found.c.queue, found.c.organization_id, found.c.job_type)
     rows = connection.execute(asked.execution_options(fairlane_across="claim"), named(queues))
     return [Lane(*row) for row in rows]
 
 
 def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
-    """Count the ready jobs of the lane that come before this one, no further than `up_to`; by the ready index."""
+    """Count the ready jobs of the lane before this job, up to `up_to`, by the ready index."""
     order = (live.c.priority, live.c.run_at, live.c.id)
     earlier = (
         select(live.c.id)
@@ -69,7 +69,7 @@ def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
             live.c.job_type == job.job_type,
             tuple_(*order) < tuple_(job.priority, job.run_at, job.id, types=[column.type for column in order]),
         )
-        # The order of the ready index: else a planner may prefer to scan all of the job type.
+        # In the order of the ready index: otherwise the planner may scan all jobs of the type.
         .order_by(*order)
         .limit(up_to)
         .subquery()
@@ -78,7 +78,7 @@ def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
 
 
 class InLine(NamedTuple):
-    """What is in line in a lane: how much, counted to the cap, and since when the next one could have started."""
+    """The ready jobs of a lane: their number, up to a cap, and the time since when the next one could have started."""
 
     lane: Lane
     size: int
@@ -92,17 +92,17 @@ SELECT given.queue, given.organization, given.job_type,
   (SELECT coalesce(next_retry_at, run_at) FROM fairlane_live WHERE {{ready}} AND {_MINE}
     ORDER BY priority, run_at, id LIMIT 1) AS since
 FROM {{given}}
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant
 
 
 def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
-    """Return what is in line in each of these lanes, by the ready index.
+    """Return the ready jobs in each of these lanes, by the ready index.
 
-    It is counted lane by lane, no further than to the cap, so a backlog costs the same however long it is.
+    Each lane is counted up to the cap, so a longer backlog costs no more.
     """
     rows = [[one.queue, one.organization, one.job_type] for one in lanes]
     found = connection.execute(_in_line(engine_of(connection)), {"given": as_given(rows), "up_to": up_to})
-    # A lane may have become empty.
+    # A lane may have become empty meanwhile.
     return [InLine(Lane(*lane), size, since) for *lane, size, since in found if since is not None]
 
 
@@ -114,19 +114,19 @@ def _in_line(engine: DatabaseEngine) -> TextualSelect:
 
 
 class Mark(NamedTuple):
-    """Where the ready jobs of a lane begin: no job before it is ready. `run_at` and `id` are as in SQL."""
+    """The start of a lane's ready jobs: no job before it is ready. `run_at` and `id` are in SQL's form."""
 
     priority: int
     run_at: str
     id: str
 
 
-# How many jobs run on all workers together, by job type and organization.
+# The number of running jobs on all workers, by job type and organization.
 Running: TypeAlias = Counter[tuple[str, str]]
 
 
 class RunningRow(NamedTuple):
-    """How many jobs of a type and an organization run on a worker."""
+    """The number of running jobs of a type and an organization on a worker."""
 
     worker: UUID
     job_type: str
@@ -136,29 +136,29 @@ class RunningRow(NamedTuple):
 
 @cache
 def who_runs(engine: DatabaseEngine) -> TextualSelect:
-    """Ask for what `counted` reads. The status stands in the text: see `fixed`."""
+    """Return the statement for the rows that `counted` reads. The status is part of its text: see `fixed`."""
     read = engine.statement("who_runs").bindparams(bindparam("status", JobStatus.RUNNING.value, literal_execute=True))
     columns = (live.c.worker_id, live.c.job_type, live.c.organization_id, column("number", Integer))
     return read.columns(*columns).execution_options(fairlane_across="claim")
 
 
 def running(connection: Connection) -> Running:
-    """Count all jobs that run."""
+    """Count all running jobs."""
     return counted(running_rows(connection))
 
 
 def running_rows(connection: Connection) -> list[RunningRow]:
-    """Return all jobs that run, for `counted`."""
+    """Return the numbers of running jobs by worker, for `counted`."""
     return [RunningRow(*row) for row in connection.execute(who_runs(engine_of(connection)))]
 
 
 async def running_rows_on(line: Line) -> list[RunningRow]:
-    """Return all jobs that run, for `counted`; on the event loop."""
+    """Return the numbers of running jobs by worker, for `counted`, on the event loop."""
     return [RunningRow(*row) for row in await line.fetch(who_runs(line.database.kind), {})]
 
 
 def counted(rows: Iterable[Iterable[Any]]) -> Running:
-    """Count all jobs that run, from the rows of `who_runs`."""
+    """Count all running jobs from the rows of `who_runs`."""
     found: Running = Counter()
     for _, job_type, organization, number in rows:
         found[job_type, organization] += number
@@ -166,7 +166,7 @@ def counted(rows: Iterable[Iterable[Any]]) -> Running:
 
 
 class OwnStanding(NamedTuple):
-    """How an organization stands in Fairlane's own directory."""
+    """The standing of an organization in Fairlane's own directory."""
 
     status: str
     max_running: int | None
@@ -174,9 +174,11 @@ class OwnStanding(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """What restricts a claim, and what runs. `options` are those of all types, as JSON text; `paused` as in a
-    `Beginning`. `lanes`: those with a ready job, each with how its organization stands in Fairlane's own directory;
-    `marks`: where its ready jobs begin, on PostgreSQL.
+    """The data of a claim round: restrictions, lanes and running jobs.
+
+    `lanes`: those with a ready job, each with its organization's standing in Fairlane's own directory. `marks`: the
+    starts of their ready jobs, on PostgreSQL. `paused` is as in a `Beginning`. `options`: of all job types, as JSON
+    text.
     """
 
     now: datetime
@@ -190,10 +192,10 @@ class Sight(NamedTuple):
 
 
 def look(connection: Connection, clock: Clock, queues: Collection[str] | None, *, suspended: bool) -> Sight:
-    """Look at all that a worker goes by.
+    """Read all that a worker needs for a claim round.
 
     Args:
-        queues: that it serves; None = all.
+        queues: the worker's queues; None = all.
         suspended: as for `begin_claim`.
     """
     engine = engine_of(connection)
@@ -202,7 +204,7 @@ def look(connection: Connection, clock: Clock, queues: Collection[str] | None, *
 
 
 async def look_on(line: Line, queues: Collection[str] | None, *, suspended: bool) -> Sight:
-    """Do as `look`, on the event loop."""
+    """Do the same as `look`, on the event loop."""
     questions = _questions(line.database.kind, is_named=queues is not None, suspended=suspended)
     return _seen(*await line.ask(questions, named(queues)))
 
@@ -233,7 +235,7 @@ def _seen(now: datetime, _lease_seconds: float, found: list[Rows]) -> Sight:
 
 
 class Beginning(NamedTuple):
-    """A claim has begun: `paused` are (subject, name) of all that is, or is suspended; `running` is what runs."""
+    """The state at the beginning of a claim. `paused`: (subject, name) of all pauses and suspensions."""
 
     now: datetime
     paused: frozenset[tuple[str, str]]
@@ -249,17 +251,17 @@ def begin_claim(
     suspended: bool,
     running: Sequence[RunningRow] | None = None,
 ) -> Beginning | None:
-    """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
+    """Lock the worker's row for a claim until the transaction ends; None if it has no valid lease.
 
     Args:
-        lease: how many seconds the claim may stand still before PostgreSQL ends it.
-        suspended: also pause organizations that are suspended in Fairlane's own directory.
-        running: what runs, as far as is known; None = count it.
+        lease: how many seconds the claim may be idle before PostgreSQL ends it.
+        suspended: also treat organizations that are suspended in Fairlane's own directory as paused.
+        running: the known numbers of running jobs; None = count them.
     """
     restrictions = _restrictions(suspended=suspended)
-    # By itself, and first: what is read below is then read after whatever the lock has waited for.
+    # First, in a separate statement: the reads below then see what the lock has waited for.
     engine = engine_of(connection)
-    # PostgreSQL counts 24 days at most.
+    # PostgreSQL's timeouts have at most 24 days.
     hold = engine.statement("hold_worker").bindparams(bindparam("worker", type_=Uuid))
     lease_expires = connection.scalars(hold, {"worker": worker_id, "pause": f"{ceil(min(lease, DAY))}s"}).one_or_none()
     if lease_expires is None:

@@ -1,7 +1,7 @@
-"""Submission limits, exact under concurrency: a quota row is locked to the commit, then rows are counted.
+"""Submission limits, exact under concurrency: lock a quota row until the commit, then count rows.
 
-Only what is limited pays. The lock is an UPDATE, so that a caller at repeatable read gets a serialization failure
-instead of a count from before its snapshot.
+Only limited submissions pay for this. The lock is an UPDATE: at repeatable read, a caller gets a serialization failure
+instead of an outdated count.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ from fairlane.store.sql import insert_many
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import live, quotas, submissions
 
-_SYSTEM: Final = ""  # in place of a user; no user has an empty id
+_SYSTEM: Final = ""  # stands for the system; no user has an empty id
 
 
 def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) -> None:
-    """Lock the quota rows (organization, subject) to the end of the transaction, in sorted order against deadlocks."""
+    """Lock the quota rows (organization, subject) until the transaction ends, in sorted order against deadlocks."""
     ordered = sorted(set(keys))
     if not ordered:
         return
@@ -42,12 +42,12 @@ def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) 
 def forget_unused(
     connection: Connection, before: datetime, after: tuple[str, str], limit: int
 ) -> tuple[str, str] | None:
-    """Delete, of the `limit` quota rows that follow `after`, those that no submission has needed since `before`.
+    """Delete those of the `limit` quota rows after `after` that no submission has needed since `before`.
 
-    Claims' rows go by when they were made. One that is locked stays. Who needs one that is gone makes it anew.
+    For rows of claims the time of their creation counts. Locked rows stay. A deleted row is created again when needed.
 
     Returns:
-        The last row that was looked at; None = there are no more.
+        The last row that was checked; None = there are no more.
     """
     key = (quotas.c.organization_id, quotas.c.subject)
     page = connection.execute(
@@ -75,7 +75,7 @@ def forget_unused(
 def nth_newest_submission(
     connection: Connection, organization: str, user: str | None, job_type: str, *, nth: int, since: datetime
 ) -> datetime | None:
-    """Return when the `nth` newest job of this type and user was submitted, if that was after `since`."""
+    """Return the time of the `nth` newest submission of this type and user, if it was after `since`."""
     return connection.scalars(
         select(submissions.c.at)
         .where(
@@ -91,7 +91,7 @@ def nth_newest_submission(
 
 
 def note_submissions(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
-    """Write down, for the rate, that these were submitted."""
+    """Note these submissions for the submission rates."""
     rows = [
         {
             "organization_id": draft.organization,
@@ -107,18 +107,18 @@ def note_submissions(connection: Connection, now: datetime, drafts: Sequence[Dra
 
 
 def forget_submissions(connection: Connection, before: datetime, limit: int) -> None:
-    """Delete the oldest of what was submitted before a moment, so many at most."""
+    """Delete the oldest notes of submissions before this time, up to `limit`."""
     oldest = select(submissions.c.id).where(submissions.c.at < before).order_by(submissions.c.at).limit(limit)
     statement = delete(submissions).where(submissions.c.id.in_(oldest)).execution_options(fairlane_across="clean-up")
     connection.execute(statement)
 
 
 def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
-    """Return how many jobs of the organization have not ended, counted no further than `up_to`."""
+    """Count the organization's live jobs, up to `up_to`."""
     some = (
         select(live.c.id)
         .where(live.c.organization_id == organization)
-        # The order of the key: else the planner may read the table in hope of finding enough soon.
+        # In the order of the key: otherwise the planner may scan the table, and expect to find enough rows soon.
         .order_by(live.c.id)
         .limit(up_to)
         .subquery()

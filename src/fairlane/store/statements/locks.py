@@ -1,9 +1,9 @@
-"""The lock of a job: whoever holds it may change the job's state, and nobody else does so meanwhile.
+"""The lock of a job: only its holder may change the job's state.
 
-It is the job's row in `live`. A job that has ended has none there, so its row in `jobs` is its lock: whoever brings it
-back to life takes that first. Whoever finds no live row locks the facts, and then the job's state, wherever it stands
-by then: the job may have come back in between. Where a caller's snapshot is older than that, the lock of the state
-fails, as the caller could not see what the job has become.
+The lock is the job's row in `live`. An ended job has no row there, so its row in `jobs` is its lock, and a revival
+takes that first. A caller who finds no live row locks the facts, and then the job's state in the table where it is by
+then: the job may have been revived in between. If the caller's snapshot is older than that, the lock of the state
+fails, because the caller can't see the job's new state.
 """
 
 from collections.abc import Collection, Iterable
@@ -22,17 +22,16 @@ def lock(
     """Lock an organization's jobs until the transaction ends, in the order of their ids.
 
     Args:
-        skip_locked: leave out those of which somebody holds the state or the facts; else wait for them.
+        skip_locked: skip jobs whose state or facts are locked; else wait for them.
 
     Returns:
-        The rows of `select_whole` by id, without parameters, as they are under their locks. A job that is not there has
-        none.
+        The rows of `select_whole` by id, without parameters, read under the locks. An unknown job has none.
     """
     wanted = set(ids)
     if engine_of(connection).writers_are_serial:
         return _read(connection, organization, wanted)
     if skip_locked:
-        # A host may hold the facts, which errors and dead letters refer to: their foreign keys would wait for it.
+        # A host may lock the facts, which errors and dead letters refer to: their foreign keys would wait for it.
         wanted = _lock(connection, jobs, organization, wanted, skip_locked=True, shares=True)
     locked = _lock(connection, live, organization, wanted, skip_locked=skip_locked)
     others = _lock(connection, jobs, organization, wanted - locked, skip_locked=skip_locked)
@@ -42,7 +41,7 @@ def lock(
 
 
 def lock_job(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Lock one job, as `lock` does; None if there is none."""
+    """Lock one job like `lock`; None if there is none."""
     return lock(connection, organization, [job_id]).get(job_id)
 
 
@@ -67,7 +66,7 @@ def _lock(
 
 
 def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> dict[UUID, AnyRow]:
-    """Read in a statement of its own: its snapshot is younger than the locks."""
+    """Read by a separate statement, whose snapshot is younger than the locks."""
     if not ids:
         return {}
     whole = select_whole(with_parameters=False).where(jobs.c.organization_id == organization)

@@ -1,4 +1,4 @@
-"""Counts and ages, and what `fairlane top` shows. For one organization, or, for operators only, over all of them."""
+"""Counts and ages, and the numbers of `fairlane top`: of one organization, or, for operators, of all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ S = TypeVar("S", bound=Select[*tuple[object, ...]])
 
 
 def within(statement: S, table: Table, organization: str | None) -> S:
-    """Keep to one organization; None = across all, and then the statement says so."""
+    """Restrict a statement to one organization; None = mark it as a statement across all organizations."""
     if organization is None:
         return statement.execution_options(fairlane_across="operator reads")
     return statement.where(table.c.organization_id == organization)
 
 
 def jobs_by_status(connection: Connection, organization: str | None) -> dict[str, int]:
-    """Return how many jobs rest in each status that any rests in; one pass over an index."""
+    """Count the jobs in each status that has any, by one pass over an index."""
     found: Counter[str] = Counter()
     for table in (live, ended):
         statement = select(table.c.status, func.count().label("size")).group_by(table.c.status)
@@ -32,9 +32,9 @@ def jobs_by_status(connection: Connection, organization: str | None) -> dict[str
 
 
 def ready_by_priority(connection: Connection, organization: str | None) -> Sequence[AnyRow]:
-    """Return each priority with ready jobs: `priority` as its rank, `size`, and `since`, when the first was due.
+    """Return each priority with ready jobs: `priority` (its rank), `size`, and `since`, when the first was due.
 
-    That is its retry time, if it had one: a job that was to wait five hours has not been kept waiting for five hours.
+    For a retry that is its retry time: a planned delay does not count as waiting.
     """
     due = func.coalesce(live.c.next_retry_at, live.c.run_at, type_=live.c.run_at.type)
     statement = (
@@ -50,13 +50,13 @@ def ready_by_priority(connection: Connection, organization: str | None) -> Seque
 
 
 def dead_letter_depth(connection: Connection, organization: str | None) -> int:
-    """Return how many dead letters nobody has decided about."""
+    """Count the undecided dead letters."""
     statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.resolution == Resolution.PENDING)
     return connection.execute(within(statement, dead_letters, organization)).scalar_one()
 
 
 def running_by_worker(connection: Connection) -> Counter[UUID]:
-    """Return how many jobs each worker runs."""
+    """Count the running jobs of each worker."""
     statement = (
         select(live.c.worker_id, func.count())
         .where(live.c.status == fixed(JobStatus.RUNNING))
@@ -86,9 +86,9 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
 
 
 def queue_names(connection: Connection, organization: str | None, after: str | None, limit: int) -> list[str]:
-    """Return the first queues after this one, as the database orders names.
+    """Return the first queues after this one, in the database's order of names.
 
-    Those with live jobs of the organization; None = of all organizations, and paused ones.
+    These are queues with live jobs of the organization; None = of all organizations, and paused queues.
     """
     found = within(select(live.c.queue.label("name")).distinct(), live, organization)
     names = found.subquery()
@@ -102,11 +102,11 @@ def queue_names(connection: Connection, organization: str | None, after: str | N
 def live_by_lane(
     connection: Connection, organization: str | None = None, queues: Sequence[str] | None = None
 ) -> Sequence[AnyRow]:
-    """Return `queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs.
+    """Count live jobs in groups of `queue`, `organization`, `job_type`, `status` and `ready`; `size` is the count.
 
     Args:
-        organization: whose; None = all organizations'.
-        queues: only in these; None = in all.
+        organization: None = all organizations.
+        queues: only these queues; None = all.
     """
     owner = live.c.organization_id.label("organization")
     group = (live.c.queue, owner, live.c.job_type, live.c.status, live.c.ready)

@@ -1,12 +1,12 @@
 """Insert new jobs: their facts, their live rows and the first entries of their logs.
 
-On PostgreSQL it is one statement, for one job and for many, in transactions of Fairlane's own and of the caller's. What
-jobs of one kind have in common is sent and read once.
+On PostgreSQL this is one statement, for one job or many, in Fairlane's or the caller's transaction. The common values
+of jobs of one kind are sent and read once.
 
-Jobs that may run at once, of which nothing is limited, take nothing else: the statement is then their whole submission.
-Nothing is asked before: the statement opens itself to the organizations, proves what the caller took for granted, and
-takes the keys. A job of which something does not hold, or whose key somebody has had, is left out, and the answer says
-so. `submit` then goes step by step and says why; who wants all jobs or none takes back what was done.
+For jobs without limits that may run at once, the statement is the whole submission. It sets the scope of organizations,
+checks the caller's assumptions, and takes the deduplication keys. A job is skipped if an assumption is wrong or its key
+is not free, and the answer says so. Then `submit` goes step by step and finds the reason. A caller who wants all jobs
+or none rolls back.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant
 from fairlane.store.transaction import Database
 
-# One row: the moment, and which were inserted, None = all; no row: none were.
+# One row: the time, and the inserted ids (None = all). No row: nothing was inserted.
 Answer: TypeAlias = Sequence[tuple[Any, ...]]
 Chunks: TypeAlias = Callable[[], Iterator[Sequence[Draft] | None]]
 
@@ -50,7 +50,7 @@ _OF_KIND: Final = {
     "is_open": "text",
 }
 _OF_JOB: Final = {"kind": "int", "id": "uuid", "parameters": "text", "labels": "text", "key": "text"}
-# Of these each may be left out as a whole: then it is of none of the jobs what is unusual.
+# Each of these columns may be omitted, if all jobs have the usual value.
 _UNUSUAL: Final = {
     "status": "text",
     "run_at": "timestamptz",
@@ -58,15 +58,15 @@ _UNUSUAL: Final = {
     "has_children": "boolean",
     "earlier": "text",
 }
-# OFFSET keeps each proof a look of its own, after the scope is set: a join might read before, when no row is there.
-# A FULL JOIN is never a nested loop, in which a thousand kinds would be compared with each of a thousand jobs.
-# In the order of ids, in which indexes grow at their end; a join may leave the rows in another.
-# What is not proved has no organization there. That an organization has no key is proved where parameters lie open.
-# Keys are taken by an insert that waits for whoever is taking them, as dedup.take does; it never takes one over.
+# OFFSET keeps each check a separate read, after the scope is set: a join might read earlier, and see no rows. A FULL
+# JOIN is never a nested loop, which would compare a thousand kinds with each of a thousand jobs. Rows are in the order
+# of ids, so that indexes grow at their end; a join may change the order. A job whose checks failed has no organization
+# there. If parameters are not encrypted, it is checked that the organization has no key. Like dedup.take, the insert of
+# keys waits for others who are taking them; it never takes one over.
 _SQL: Final = f"""
 WITH scope AS MATERIALIZED (
   SELECT CASE WHEN :scope IS NOT NULL
-    THEN set_config('{SETTING}', :scope, true) || set_config('lock_timeout', :patience, true) END
+    THEN set_config('{SETTING}', :scope, true) || set_config('lock_timeout', :lock_timeout, true) END
 ), kinds AS MATERIALIZED (
   SELECT kinds.* FROM scope CROSS JOIN {unnest_texts(_OF_KIND, "kinds", "kind")}
 ), types AS MATERIALIZED (
@@ -112,22 +112,22 @@ WITH scope AS MATERIALIZED (
 )
 SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN array_agg(id) END FROM new
 HAVING count(*) > 0
-"""  # noqa: S608 - constants of ours
-# In one line, since psycopg keeps how it reads statements of at most 4,096 characters.
+"""  # noqa: S608 - constants
+# In one line: psycopg caches the parsing only of statements of up to 4,096 characters.
 _INSERT: Final = text(" ".join(_SQL.split())).bindparams(
     *(bindparam(name, type_=Boolean) for name in ("is_of_host", "is_proved")),
-    *(bindparam(name, type_=String) for name in ("scope", "patience")),
+    *(bindparam(name, type_=String) for name in ("scope", "lock_timeout")),
     bindparam("now", type_=Instant),
 )
-# Of jobs whose submission has gone all steps before.
-_PROVED: Final = {"scope": None, "patience": None, "is_of_host": True, "is_proved": True}
+# For jobs whose submission has done all checks before.
+_PROVED: Final = {"scope": None, "lock_timeout": None, "is_of_host": True, "is_proved": True}
 
 
 def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool) -> Fresh:
-    """Return the job of a draft. A moment that has passed is now, so that no job is due before those that came earlier.
+    """Return the job of a draft. A past `run_at` becomes now, so that no job is due before earlier jobs.
 
     Args:
-        has_children: a job that is inserted with it waits for it.
+        has_children: another job of the same insert waits for it.
     """
     run_at = max(draft.kind.run_at or now + timedelta(seconds=draft.kind.delay), now)
     waits = unmet_parents > 0 or run_at > now
@@ -135,22 +135,22 @@ def fresh(draft: Draft, now: datetime, unmet_parents: int, *, has_children: bool
 
 
 def whole_of(now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> tuple[TextClause, dict[str, Any]]:
-    """Return the statement that inserts jobs whose submission has gone all steps before, and its values."""
+    """Return the statement, and its values, that inserts jobs whose submission has done all checks before."""
     texts = _texts([one.draft for one in new], {**_unusual(new, replaced), "key": ()})
     return _INSERT, {**_PROVED, **texts, "now": now}
 
 
 def is_plain(draft: Draft) -> bool:
-    """Return True if the statement has all that the draft needs."""
+    """Return True if the statement alone can submit the draft."""
     kind = draft.kind
     waits = draft.parents or kind.delay or kind.run_at is not None
     return not (waits or draft.label_items or kind.rate is not None or kind.max_live_jobs is not None)
 
 
 def place(draft: Draft) -> tuple[str, ...]:
-    """Return what to sort drafts by before they go in chunks.
+    """Return the sort key of drafts before they are cut into chunks.
 
-    All who take several keys take them in this order, in which the statement does: else they might wait in a circle.
+    Every transaction takes its keys in this order, which is the statement's: otherwise there could be deadlocks.
     """
     return (draft.kind.organization, draft.dedup.key) if draft.dedup is not None else ()
 
@@ -158,15 +158,15 @@ def place(draft: Draft) -> tuple[str, ...]:
 def at_once(
     database: Database, chunks: Chunks, *, is_alone: bool, lock_seconds: float | None = None
 ) -> datetime | None:
-    """Submit plain drafts by themselves, where a chunk of them takes one statement.
+    """Submit plain drafts in a transaction of their own, with one statement per chunk.
 
     Args:
-        chunks: makes the drafts as they are stored, when the connection is there; None = give up.
-        is_alone: there is one draft.
-        lock_seconds: how long to wait for locks; None = as long as others.
+        chunks: makes the drafts in stored form, once there is a connection; None = give up.
+        is_alone: True if there is only one draft.
+        lock_seconds: how long to wait for locks; None = the usual time.
 
     Returns:
-        When; None: nothing was done.
+        The time of the submission; None if nothing was done.
 
     Raises:
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Database.write`.
@@ -175,17 +175,17 @@ def at_once(
         return None
     clock = database.clock
     now = None if isinstance(clock, DatabaseClock) else database.look(clock.now, of=())
-    patience = lock_seconds or database.lock_seconds
+    timeout = lock_seconds or database.lock_seconds
 
     def values() -> Iterator[Mapping[str, str | None] | None]:
-        return (None if chunk is None else values_at_once(chunk, now, patience) for chunk in chunks())
+        return (None if chunk is None else values_at_once(chunk, now, timeout) for chunk in chunks())
 
     done = database.write_one(statement_at_once(), values, None if is_alone else _are_all)
     return _moment(done) if done and _are_all(done) else None
 
 
 def _are_all(answer: Answer) -> bool:
-    """Return True if all that the statement was given was inserted."""
+    """Return True if all given jobs were inserted."""
     return bool(answer) and answer[0][1] is None
 
 
@@ -195,14 +195,14 @@ def _moment(answer: Answer) -> datetime:
 
 
 async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -> Mapping[UUID, datetime]:
-    """Submit plain drafts on the event loop, each by itself, by one statement.
+    """Submit plain drafts on the event loop by one statement, each independent of the others.
 
     Returns:
-        When, of those that were submitted; nothing was done of the others.
+        The times of the submitted drafts; nothing was done for the others.
 
     Raises:
         CommitUnanswered, StorageUnavailable, ConfigurationError: as for `Line.fetch`.
-        IntegrityError: there is a job of one's id; nothing was done.
+        IntegrityError: a draft's id exists already; nothing was done.
     """
     answer = await line.fetch_prepared(statement_at_once(), values_at_once(drafts, None, lock_seconds))
     if not answer:
@@ -213,14 +213,14 @@ async def at_once_on(line: Line, drafts: Sequence[Draft], lock_seconds: float) -
 
 @cache
 def statement_at_once() -> str:
-    """Return the statement as psycopg has it."""
+    """Return the statement in psycopg's style."""
     return str(_INSERT.compile(dialect=psycopg.dialect()))  # type: ignore[no-untyped-call]
 
 
 def values_at_once(drafts: Sequence[Draft], now: datetime | None, lock_seconds: float) -> dict[str, str | None]:
-    """Return what the statement is given for plain drafts, by itself.
+    """Return the statement's values for plain drafts, without a transaction around it.
 
-    It returns the moment; and the ids of those that were inserted, if these are not all.
+    The statement returns the time, and the ids of the inserted drafts if these are not all.
 
     Args:
         now: None = by PostgreSQL's clock.
@@ -231,14 +231,14 @@ def values_at_once(drafts: Sequence[Draft], now: datetime | None, lock_seconds: 
         "scope": named({draft.kind.organization for draft in drafts}),
         "is_of_host": _flag(drafts[0].kind.is_of_host),  # an application has one directory
         "is_proved": _flag(False),
-        "patience": milliseconds(lock_seconds),
+        "lock_timeout": milliseconds(lock_seconds),
         "now": now.isoformat() if now is not None else None,
     }
 
 
 def _texts(drafts: Sequence[Draft], unusual: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the parameters of the drafts and of their kinds."""
-    kinds = {id(draft.kind): draft.kind for draft in drafts}  # To hash them would cost more.
+    """Return the parameters for the drafts and their kinds."""
+    kinds = {id(draft.kind): draft.kind for draft in drafts}  # By identity: hashing them would cost more.
     numbers = {place: str(number) for number, place in enumerate(kinds, 1)}
     unsealed = organizations_of_unsealed(drafts)
     columns = {
@@ -256,7 +256,7 @@ def _texts(drafts: Sequence[Draft], unusual: Mapping[str, Sequence[str]]) -> dic
 
 @lru_cache(1_000)
 def _of_kind(kind: Kind, *, is_open: bool) -> str:
-    """Return the row of a kind; most jobs are of kinds that were there before. What is empty is NULL."""
+    """Return the row of a kind, cached because most jobs are of known kinds. An empty value is NULL."""
     columns = {
         "organization": kind.organization,
         "job_type": kind.job_type,
@@ -294,7 +294,7 @@ def _number(value: float | None) -> str:
 
 
 def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
-    """Return the public value of a draft without parents that was inserted just now."""
+    """Return the public value of a draft without parents that was just inserted."""
     kind = draft.kind
     return job_of(
         *(draft.id, kind.organization, kind.job_type, kind.user, status, PRIORITY_OF_RANK[kind.priority], kind.queue),

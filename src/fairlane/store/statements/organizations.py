@@ -1,4 +1,4 @@
-"""Organizations and their members, as the built-in directory keeps them."""
+"""Organizations and members of the built-in directory."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from fairlane.store.engine import engine_of
 from fairlane.store.sql import as_given, fixed, given, is_row, upsert
 from fairlane.store.tables import AnyRow, live, members, organizations
 
-# One, as mostly, has a statement that stands ready.
+# Ready statements for the usual case of a single one.
 _FIND_ONE: Final = select(organizations).where(organizations.c.id == bindparam("id"))
 _FIND_MEMBER: Final = select(members).where(is_row(members, bindparam("organization"), bindparam("user")))
 
@@ -43,7 +43,7 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
 
 
 def hold(connection: Connection, organization: str) -> None:
-    """Have it stay as it is to the end of the transaction, if it is kept here."""
+    """Lock the organization's row against changes until the transaction ends, if there is one."""
     connection.execute(select(organizations.c.id).where(organizations.c.id == organization).with_for_update(read=True))
 
 
@@ -55,7 +55,7 @@ def deleted(connection: Connection, ids: Collection[str]) -> set[str]:
 def wait_for_ends(connection: Connection, organization: str) -> None:
     """Wait for the transactions that are ending its running jobs now.
 
-    Whoever ends one later locks its row after this statement, and so sees what was committed before it.
+    A later transaction locks the row after this statement, and so sees what was committed before it.
     """
     running = (live.c.organization_id == organization) & (live.c.status == fixed(JobStatus.RUNNING))
     connection.execute(select(live.c.id).where(running).order_by(live.c.id).with_for_update(read=True)).all()
@@ -63,38 +63,38 @@ def wait_for_ends(connection: Connection, organization: str) -> None:
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     """Return these organizations, deleted ones too."""
-    # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.
+    # Invalid ids are not looked up: PostgreSQL would refuse a NUL with its own error.
     possible = [one for one in ids if ORGANIZATION_IDS.fits(one)]
     if len(possible) == 1:
         return connection.execute(_FIND_ONE, {"id": possible[0]}).all()
-    these = text(f"id IN (SELECT id FROM {given('id')})")  # noqa: S608 - a constant of ours
+    these = text(f"id IN (SELECT id FROM {given('id')})")  # noqa: S608 - a constant
     wanted = as_given([one] for one in possible)
     return connection.execute(select(organizations).where(these), {"given": wanted}).all()
 
 
 def everyone(connection: Connection) -> Sequence[AnyRow]:
-    """Return all organizations but deleted ones, by id."""
+    """Return all organizations except deleted ones, by id."""
     return connection.execute(
         select(organizations).where(organizations.c.status != OrganizationStatus.DELETED).order_by(organizations.c.id)
     ).all()
 
 
 def retentions(connection: Connection) -> dict[str, float]:
-    """Return the organizations, deleted ones too, that have a retention of their own, in seconds."""
+    """Return the retention of organizations that have their own, even of deleted ones, in seconds."""
     statement = select(organizations.c.id, organizations.c.retention_seconds)
     rows = connection.execute(statement.where(organizations.c.retention_seconds.is_not(None)))
     return {row.id: row.retention_seconds for row in rows}
 
 
 def running_limits(connection: Connection) -> dict[str, int]:
-    """Return the organizations that may run only so many jobs at once, and how many."""
+    """Return the limits on running jobs of the organizations that have one."""
     statement = select(organizations.c.id, organizations.c.max_running)
     rows = connection.execute(statement.where(organizations.c.max_running.is_not(None)))
     return {row.id: row.max_running for row in rows}
 
 
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
-    """Lock jobs of the organization that have not started, in id order, without those that somebody holds."""
+    """Lock jobs of the organization that have not started, in id order, and skip locked ones."""
     return connection.execute(
         select(live.c.id, live.c.status, live.c.job_type)
         .where(live.c.organization_id == organization, live.c.status.in_(sorted(WAITING)))
@@ -107,7 +107,7 @@ def waiting_jobs(connection: Connection, organization: str, limit: int) -> Seque
 def set_member(
     connection: Connection, now: datetime, organization: str, user: str, role: Role, permissions: Iterable[str]
 ) -> None:
-    """Add a member, or change the one there."""
+    """Add or change a member."""
     values = {"role": role, "permissions": json.dumps(sorted(set(permissions))), "created_at": now}
     upsert(connection, members, {"organization_id": organization, "user_id": user, **values})
 
@@ -121,7 +121,7 @@ def remove_member(connection: Connection, organization: str, user: str) -> bool:
 def members_of(
     connection: Connection, organization: str, after: str | None = None, limit: int | None = None
 ) -> Sequence[AnyRow]:
-    """Return the members of an organization, as the database orders users; those after this one, so many at most."""
+    """Return up to `limit` members of an organization after this one, in the database's order of users."""
     statement = select(members).where(members.c.organization_id == organization)
     if after is not None:
         statement = statement.where(members.c.user_id > after)
@@ -129,7 +129,7 @@ def members_of(
 
 
 def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
-    """Return the organizations, but deleted ones, that a user belongs to, by id, with their role there."""
+    """Return a user's organizations except deleted ones, by id, with the user's role there."""
     return connection.execute(
         select(organizations.c.id, organizations.c.name, organizations.c.status, members.c.role)
         .join(organizations, organizations.c.id == members.c.organization_id)
@@ -140,7 +140,7 @@ def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
 
 
 def lock_member(connection: Connection, organization: str, user: str) -> AnyRow | None:
-    """Return a member, who stays one and as they are until this transaction ends; None: they are none."""
+    """Return a member, locked against changes until this transaction ends; None if the user is no member."""
     if not USER_IDS.fits(user):
         return None
     statement = _FIND_MEMBER.with_for_update(read=True)
@@ -149,7 +149,7 @@ def lock_member(connection: Connection, organization: str, user: str) -> AnyRow 
 
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
     """Return the members among these (organization, user) pairs."""
-    # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.
+    # Invalid keys are not looked up: PostgreSQL would refuse a NUL with its own error.
     wanted = [pair for pair in pairs if ORGANIZATION_IDS.fits(pair[0]) and USER_IDS.fits(pair[1])]
     if not wanted:
         return []
@@ -160,5 +160,5 @@ def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> 
 SELECT member.organization_id, member.user_id, member.role, member.permissions
 FROM {rows} JOIN fairlane_members AS member
   ON member.organization_id = given.organization_id AND member.user_id = given.user_id
-""")  # noqa: S608 - a constant of ours
+""")  # noqa: S608 - a constant
     return connection.execute(statement, {"given": as_given(wanted)}).all()

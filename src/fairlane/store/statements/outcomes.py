@@ -1,4 +1,4 @@
-"""How attempts ended, counted by job type, organization and minute; what the breakers go by (R16)."""
+"""Counts of attempts' outcomes by job type, organization and minute, which the breakers use (R16)."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ from fairlane.domain.breaker import Outcomes, Pair, minute_of
 from fairlane.store.engine import engine_of
 from fairlane.store.tables import outcomes
 
-_PAIRS: Final = 500  # asked for in one statement
+_PAIRS: Final = 500  # pairs in one statement
 _HOUR: Final = timedelta(hours=1)
 
 
 def add(connection: Connection, now: datetime, worker_id: UUID, counts: Mapping[Pair, Outcomes]) -> None:
-    """Add a worker's counts to those of this minute. It alone writes these rows, so it waits for nobody."""
+    """Add a worker's counts to its rows of this minute. No other worker writes these rows, so there is no wait."""
     statement = engine_of(connection).insert(outcomes)
     new = statement.excluded
     statement = statement.on_conflict_do_update(
@@ -36,7 +36,7 @@ def add(connection: Connection, now: datetime, worker_id: UUID, counts: Mapping[
 
 
 def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> dict[Pair, Outcomes]:
-    """Return what all workers counted of each of these pairs from a minute on."""
+    """Return the sum of all workers' counts for each of these pairs from a minute on."""
     found: dict[Pair, Outcomes] = {}
     ordered = sorted(pairs)
     for start in range(0, len(ordered), _PAIRS):
@@ -59,7 +59,7 @@ def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> 
 
 
 def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str, float]:
-    """Return whose attempts that ended since then took most seconds, and how many; the busiest first."""
+    """Return the organizations whose attempts took most seconds since then, with the seconds, the busiest first."""
     spent = func.sum(outcomes.c.seconds).label("spent")
     statement = (
         select(outcomes.c.organization_id, spent)
@@ -75,7 +75,7 @@ def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str,
 def by_minute(
     connection: Connection, since: datetime, organizations: Collection[str]
 ) -> dict[tuple[str, datetime], Outcomes]:
-    """Return how attempts of these organizations ended in each minute."""
+    """Return the outcomes of these organizations' attempts in each minute."""
     counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
     statement = (
         select(outcomes.c.organization_id, outcomes.c.minute, *counts)
@@ -86,13 +86,13 @@ def by_minute(
 
 
 def number_of_organizations(connection: Connection, since: datetime) -> int:
-    """Return of how many organizations attempts ended since then."""
+    """Count the organizations whose attempts ended since then."""
     statement = select(func.count(outcomes.c.organization_id.distinct())).where(outcomes.c.minute >= since)
     return connection.execute(statement.execution_options(fairlane_across="operator reads")).scalar_one()
 
 
 def forget(connection: Connection, before: datetime) -> None:
-    """Delete the counts before a moment, an hour of them at most: after a long pause it takes some rounds."""
+    """Delete counts from before this time, at most an hour of them: after a long pause it takes several rounds."""
     is_old = outcomes.c.minute < before
     look = select(func.min(outcomes.c.minute)).where(is_old).execution_options(fairlane_across="clean-up")
     oldest = connection.execute(look).scalar_one()

@@ -1,7 +1,7 @@
-"""What is sealed of an organization anew: texts and files page by page, each where it is as read, and hashes.
+"""Statements to encrypt an organization's data again: texts, files and hashes, by pages. Changed rows are skipped.
 
-Hashes of what its jobs were submitted with, for deduplication, and of requests under keys are hidden by the
-organization's key: a plain hash lets whoever has the database try out parameters.
+Hashes for deduplication and for idempotent requests are keyed with the organization's key. With a plain hash, anyone
+who has the database could guess parameters.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ from fairlane.store.tables import (
 _LOOKED_AT: Final = 10  # jobs
 Hide = Callable[[str], str]
 
-# A job from after the key may hold the hidden one already; then that stays.
+# A job submitted after the key was created may hold the hidden key already; then that one stays.
 _MOVE: Final = text("""
 INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
 SELECT organization_id, :hidden, job_id, expires_at FROM fairlane_dedup_keys
@@ -46,10 +46,10 @@ ON CONFLICT DO NOTHING
 
 
 class Sealed(NamedTuple):
-    """A column of sealed texts.
+    """A column of encrypted texts.
 
-    `key` names the columns that tell its rows apart within an organization; `ends_only`: of the log only the ends of
-    attempts are sealed, also those from before the organization had a key; its other entries tell nothing.
+    `key`: the columns that identify a row within an organization. `ends_only`: in the log only entries that ended an
+    attempt are encrypted, even those from before the organization had a key. Other entries hold no payload.
     """
 
     column: Column[str]
@@ -65,7 +65,7 @@ class Sealed(NamedTuple):
 
 COLUMNS: Final = (
     Sealed(jobs.c.parameters, Field.PARAMETERS, ("id",)),
-    # In this order: an error's text moves on with its job.
+    # In this order: an error's text moves with its job from table to table.
     Sealed(live.c.error_message, Field.ERROR, ("id",)),
     Sealed(ended.c.error_message, Field.ERROR, ("id",)),
     Sealed(schedules.c.parameters, Field.PARAMETERS, ("id",)),
@@ -81,7 +81,7 @@ COLUMNS: Final = (
 
 
 class Text(NamedTuple):
-    """A stored text, the job or schedule that it is of, and the key of its row."""
+    """A stored text, its job or schedule, and the key of its row."""
 
     job_id: UUID
     key: tuple[Any, ...]
@@ -91,7 +91,7 @@ class Text(NamedTuple):
 def page(
     connection: Connection, organization: str, where: Sealed, version: int, after: tuple[Any, ...] | None, limit: int
 ) -> Sequence[Text]:
-    """Return texts of the organization that are not sealed under this version of its key, in their keys' order."""
+    """Return texts of the organization that this version of its key has not encrypted, in the order of their keys."""
     table, column = where.table, where.column
     keys = [table.c[name] for name in where.key]
     owner = table.c.job_id if "job_id" in table.c else table.c.id
@@ -111,16 +111,16 @@ def page(
 
 
 def left_open(connection: Connection) -> list[str]:
-    """Return organizations whose jobs from before their key are not sealed, as far as a few of the newest tell.
+    """Return organizations with unencrypted jobs from before their key, judged by a few of the newest jobs.
 
-    No index knows which are. But `reencrypt` goes from the oldest on, so the newest are the last that it comes to.
+    No index has the encrypted jobs. But `reencrypt` starts with the oldest jobs, so it comes to the newest last.
     """
     return [row.organization_id for row in begun(connection) if is_left_open(connection, *row)]
 
 
 def is_left_open(connection: Connection, organization: str, since: datetime) -> bool:
-    """Return True if some of the organization's newest jobs from before that moment are not sealed."""
-    # No more of each than tells: it may have 1 MiB.
+    """Return True if some of the organization's newest jobs from before that time are not encrypted."""
+    # Only the first characters of each, which may have 1 MiB.
     start = func.substr(jobs.c.parameters, 1, max(len(PREFIX), len(ERASED) + 1))
     before = select(start).where(jobs.c.organization_id == organization, jobs.c.created_at < since)
     newest = before.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(_LOOKED_AT)
@@ -128,7 +128,7 @@ def is_left_open(connection: Connection, organization: str, since: datetime) -> 
 
 
 def put(connection: Connection, organization: str, where: Sealed, old: Text, new: str) -> bool:
-    """Write a text in the place of what was read; False if that has changed meanwhile."""
+    """Replace a text that was read; False if it has changed meanwhile."""
     table = where.table
     mine = [table.c[name] == value for name, value in zip(where.key, old.key, strict=True)]
     written = connection.execute(
@@ -142,7 +142,7 @@ def put(connection: Connection, organization: str, where: Sealed, old: Text, new
 def page_of_files(
     connection: Connection, organization: str, after: tuple[UUID, str] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Return artifacts that hold something, in the order of their jobs and names."""
+    """Return artifacts that are not empty, in the order of their jobs and names."""
     key = (artifacts.c.job_id, artifacts.c.name)
     statement = select(artifacts).where(artifacts.c.organization_id == organization, artifacts.c.size > 0)
     if after is not None:
@@ -151,7 +151,7 @@ def page_of_files(
 
 
 def move_file(connection: Connection, old: AnyRow, path: str, digest: str) -> bool:
-    """Give the artifact another file of the same content; False if it has another one anyway."""
+    """Set the artifact's file to a new one of the same content; False if its file has changed meanwhile."""
     moved = connection.execute(
         update(artifacts)
         .where(
@@ -165,7 +165,7 @@ def move_file(connection: Connection, old: AnyRow, path: str, digest: str) -> bo
 
 
 def hide_dedup_keys(connection: Connection, organization: str, hide: Hide, limit: int) -> int:
-    """Hide so many plain keys of the organization, those that nobody holds, and return how many."""
+    """Hide up to `limit` plain keys of the organization whose rows are not locked, and return their number."""
     mine = (dedup_keys.c.organization_id == organization) & not_(dedup_keys.c.key.startswith(HIDDEN))
     plain = select(dedup_keys.c.key).where(mine).order_by(dedup_keys.c.key).limit(limit)
     found = connection.scalars(plain.with_for_update(skip_locked=True)).all()
@@ -177,7 +177,7 @@ def hide_dedup_keys(connection: Connection, organization: str, hide: Hide, limit
 
 
 def hide_requests(connection: Connection, organization: str, hide: Hide, limit: int) -> int:
-    """Hide so many plain hashes of the organization's requests, those that nobody holds, and return how many."""
+    """Hide up to `limit` plain hashes of the organization's requests, skipping locked rows; return their number."""
     table = idempotency_keys
     mine = (table.c.organization_id == organization) & not_(table.c.request_hash.startswith(HIDDEN))
     plain = select(table.c.user_id, table.c.key, table.c.request_hash).where(mine)

@@ -1,8 +1,8 @@
-"""Reviving dead letters: what a retried parent took down waits for it again.
+"""Revival of dead letters: children that failed with a retried parent wait for it again.
 
-A transaction revives a batch, of however many generations. Each of these jobs that has more below it gets a row in
+A transaction revives a batch, of any number of generations. Each job with more children to revive gets a row in
 `revivals`, by which `stage` goes on, batch by batch. So no transaction grows with the children, and a crash between two
-forgets none. The row is the parent's: it stays where a child is deleted, decided about or retried by itself.
+transactions loses none. The row is the parent's: it stays even if a child is deleted, resolved or retried separately.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +21,12 @@ from fairlane.store.statements.dependencies import EDGES
 from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, dead_letters, ended, job_parents, jobs, live, revivals
 
-_BATCH: Final = 500  # parents that one transaction looks at
-_CHILDREN: Final = 100  # that it revives
-_FEW: Final = 5  # of them that it looks for first
+_BATCH: Final = 500  # parents in one transaction
+_CHILDREN: Final = 100  # children that it revives
+_FEW: Final = 5  # children that it searches first
 
-# One probe of the index of causes per parent, as in `dead_letters_below.sql`: a scalar query with LIMIT is made no join
-# of, and what is decided by an expression is looked for in no index of decisions.
+# One probe of the index of causes per parent, as in `dead_letters_below.sql`: the planner can't turn a scalar query
+# with LIMIT into a join, and can't use the index of decisions for an expression.
 _WITH_MORE: Final = """
 SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND id IN :parents AND (
   SELECT 1 FROM fairlane_dead_letters
@@ -35,7 +35,7 @@ SELECT id FROM fairlane_jobs AS below WHERE organization_id = :organization AND 
 
 
 class Revived(NamedTuple):
-    """How many jobs wait again, and which of them and of their parents have more below them."""
+    """The number of revived jobs, and those of them and of their parents that have more children to revive."""
 
     number: int
     left: set[UUID]
@@ -49,17 +49,16 @@ def revive_children(
     *,
     noted: Collection[UUID] = (),
 ) -> Revived:
-    """Bring back up to a batch of what these took down, and of what those took down in turn.
+    """Revive up to a batch of the jobs that failed with these parents, and of the jobs that failed with those in turn.
 
-    Every edge of a revived child becomes `new`, unless its parent completed and told it: so a second parent that
-    failed meanwhile takes it down again, instead of being forgotten. So does a canceled parent that a person's retry
-    of the child had passed over: the person decided for that run, and nobody has for this one.
-    A child that somebody holds is left for `stage`, like what is beyond the batch; so is one whose edge a session of
-    the application holds.
+    Every edge of a revived child becomes `new`, unless its parent completed and told it. So a second parent that failed
+    meanwhile ends the child again. So does a canceled parent that a person's retry of the child had ignored: that
+    decision was for the earlier run only. A locked child, or a child with an edge that a session of the application
+    locks, is left to `stage`, like children beyond the batch.
 
     Args:
         parents: who retried each of them.
-        noted: those that have their row, which stays.
+        noted: the parents that have a row already, which stays.
     """
     actors = dict(parents)
     for child in _lock_below(connection, organization, parents):  # generation by generation
@@ -69,28 +68,28 @@ def revive_children(
         _revive(connection, now, organization, {one: actors[one] for one in children})
     left = _parents_with_more(connection, organization, actors)
     if new := left.difference(noted):
-        # Where there is a row, none is inserted, whose foreign key would wait for a session that holds the parent.
+        # Not inserted again if there is a row: the foreign key would wait for a session that locks the parent.
         rows = ({"organization_id": organization, "job_id": one, "actor": actors[one]} for one in new)
         upsert(connection, revivals, *rows)
     return Revived(len(children), left)
 
 
 def go_on(connection: Connection, now: datetime, organization: str, after: UUID | None) -> tuple[int, UUID | None]:
-    """Revive another batch of what parents took down that were retried.
+    """Revive another batch of the jobs that failed with retried parents.
 
-    A parent that has ended badly once more is forgotten: its next retry begins anew.
+    A parent that has failed again is removed: its next retry starts from the beginning.
 
     Args:
-        after: behind which parent to look; None = from the first.
+        after: the parent after which to look; None = from the first.
 
     Returns:
-        How many jobs wait again, and `after` for the next batch, behind parents of which somebody holds all children.
+        The number of revived jobs, and `after` for the next batch, which skips parents whose children are all locked.
     """
     mine = revivals.c.organization_id == organization
     some = select(revivals.c.job_id, revivals.c.actor).where(mine).order_by(revivals.c.job_id).limit(_BATCH)
     if after is not None:
         some = some.where(revivals.c.job_id > after)
-    # Whoever retries one of them now waits for this transaction, and writes its row anew.
+    # A concurrent retry of one of them waits for this transaction, and inserts its row again.
     taken = {row.job_id: row.actor for row in connection.execute(some.with_for_update(skip_locked=True))}
     if not taken:
         return 0, None
@@ -105,9 +104,10 @@ def go_on(connection: Connection, now: datetime, organization: str, after: UUID 
 
 
 def _lock_below(connection: Connection, organization: str, parents: Collection[UUID]) -> Sequence[AnyRow]:
-    """Lock dead letters below these parents, nearest first, but for those about which a person has decided.
+    """Lock undecided dead letters below these parents, nearest first.
 
-    Each is locked with all its edges. So few are looked for first, and twice as many as long as these have few.
+    Each is locked with all its edges. So a few are searched first, and twice as many each time while they have few
+    edges.
     """
     below = _about(engine_of(connection).statement("dead_letters_below"), organization, parents)
     typed = below.columns(job_id=Uuid(), caused_by=Uuid(), edges=Integer())
@@ -137,7 +137,7 @@ def _about(statement: TextClause, organization: str, parents: Collection[UUID]) 
 
 
 def _revive(connection: Connection, now: datetime, organization: str, children: Mapping[UUID, str]) -> None:
-    """Let these locked dead letters wait for their parents again, each by who retried what took it down."""
+    """Let these locked dead letters wait for their parents again. The actor of each is who retried its parent."""
     unmet = _reopen_edges(connection, organization, list(children))
     reason = "its parent was retried"
     changes = [
@@ -150,7 +150,7 @@ def _revive(connection: Connection, now: datetime, organization: str, children: 
 
 
 def _reopen_edges(connection: Connection, organization: str, children: Sequence[UUID]) -> dict[UUID, int]:
-    """Return how many parents each child waits for, where it waits for any."""
+    """Reopen the children's edges; return the number of parents that each child waits for, if any."""
     completed = (
         select(ended.c.id)
         .where(is_row(ended, organization, job_parents.c.parent_id), ended.c.status == JobStatus.COMPLETED)
@@ -168,7 +168,7 @@ def _reopen_edges(connection: Connection, organization: str, children: Sequence[
 
 
 def hold_parents(connection: Connection, organization: str, child: UUID) -> None:
-    """Keep the job's parents from being deleted, as a submission does: a deletion under way is waited for."""
+    """Lock the job's parents against deletion, as a submission does; wait for a deletion under way."""
     parents = select(job_parents.c.parent_id).where(is_row(job_parents, organization, child))
     connection.execute(
         select(jobs.c.id)
@@ -179,13 +179,13 @@ def hold_parents(connection: Connection, organization: str, child: UUID) -> None
 
 
 def wait_for_live_parents(connection: Connection, organization: str, child: UUID) -> int:
-    """Let a job that a person retries wait for those of its parents that have not ended; how many.
+    """Let a job that a person retries wait for its live parents; return their number.
 
-    One that has ended is passed over, as the person decided: also where its edge was to be looked at yet, or the look
-    would count it against those that the job waits for, and take it down again for one that was canceled.
+    Ended parents are ignored, as the person decided, even if an edge is still `new`. Otherwise `stage` would count that
+    edge against the parents that the job waits for, or end the job again for a canceled parent.
     """
     lives = select(live.c.id).where(is_row(live, organization, job_parents.c.parent_id))
-    # One statement, so that a parent which ends meanwhile is either waited for or passed over.
+    # One statement, so that a parent that ends meanwhile is either waited for or ignored.
     states = connection.scalars(
         update(job_parents)
         .where(is_row(job_parents, organization, child))

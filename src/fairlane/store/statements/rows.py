@@ -1,7 +1,7 @@
-"""A job with all that is known of it: the columns of its facts and its state, and from its row to a `Job`.
+"""Whole jobs: the columns of their facts and states, and the conversion of rows to `Job`.
 
-The state comes from whichever table it stands in, for reads by key, and for what a list has found. Nothing is found
-quickly by a state's column here: ask `live` or `ended` for that.
+This is for reads by key, and for jobs that a list has found: the state is joined from its table. To search by a column
+of the state, use `live` or `ended`.
 """
 
 from collections.abc import Collection, Mapping
@@ -41,12 +41,12 @@ def _of_job(state: Table) -> ColumnElement[bool]:
 
 
 def with_state(found: FromClause) -> Join:
-    """Add each job's state to rows that have its facts. A statement has one snapshot, in which a job stands once."""
+    """Join each job's state to rows with its facts. In one statement's snapshot a job has one state."""
     return found.outerjoin(live, _of_job(live)).outerjoin(ended, _of_job(ended))
 
 
 WHOLE: Final = with_state(jobs)
-# The application's session may plant facts without a state. They are no job.
+# The application's session may insert facts without a state. They are no job.
 HAS_STATE: Final = or_(live.c.id.is_not(None), ended.c.id.is_not(None))
 
 
@@ -60,7 +60,7 @@ def _state() -> Mapping[str, Label[Any]]:
 STATE: Final[Mapping[str, Label[Any]]] = _state()
 STATUS: Final = STATE["status"]
 COLUMNS: Final = (*jobs.c, *STATE.values())
-# Each job may have megabytes of parameters, so that whoever reads many jobs takes these columns.
+# For reads of many jobs: each may have megabytes of parameters.
 WITHOUT_PARAMETERS: Final = tuple(column for column in COLUMNS if column is not jobs.c.parameters)
 
 
@@ -69,7 +69,7 @@ def select_whole(*, with_parameters: bool = True) -> Select[Any]:
     return select(*(COLUMNS if with_parameters else WITHOUT_PARAMETERS)).select_from(WHOLE).where(HAS_STATE)
 
 
-# One row for each job: a list of 100 jobs has up to 100,000 parents, and a row of each costs Python seconds.
+# One row for each job: a list of 100 jobs has up to 100,000 parents, and a row for each would cost Python seconds.
 _PARENTS: Final = (
     select(job_parents.c.job_id, func.aggregate_strings(cast(job_parents.c.parent_id, String), ","))
     .where(
@@ -78,7 +78,7 @@ _PARENTS: Final = (
     )
     .group_by(job_parents.c.job_id)
 )
-_IDS: Final = TypeAdapter(tuple[UUID, ...])  # reads texts in a third of the time that UUID() takes
+_IDS: Final = TypeAdapter(tuple[UUID, ...])  # three times as fast as UUID()
 
 
 def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[bool]:
@@ -88,14 +88,14 @@ def progress_of(job: FromClause, attempt: ColumnElement[int]) -> ColumnElement[b
 
     Args:
         job: has organization_id and id.
-        attempt: the one that runs or that ended the job; NULL: the job waits for its next one.
+        attempt: the running attempt, or the one that ended the job; NULL = the job waits for its next attempt.
     """
     resumes = select(checkpoints.c.attempt).where(is_row(checkpoints, job.c.organization_id, job.c.id))
     return and_(is_row(progress, job.c.organization_id, job.c.id), or_(progress.c.attempt == attempt, resumes.exists()))
 
 
 class Opener(Protocol):
-    """Gives stored texts as people may see them: opened, and without secret parameters."""
+    """A converter of stored texts for people: decrypted, and without secret parameters."""
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """Return a job's parameters."""
@@ -105,7 +105,7 @@ class Opener(Protocol):
 
 
 class _WithoutKeys:
-    """`Opener` for whoever has no keys."""
+    """An `Opener` without keys."""
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """Return a job's parameters."""
@@ -125,8 +125,8 @@ def select_jobs(
     """Return jobs with their state and progress. The caller adds the organization.
 
     Args:
-        found: rows to each of which the jobs are joined that fit `on`.
-        with_parameters: False: the column is not read, and `to_job` gives jobs with empty parameters.
+        found: rows to join jobs to, by the condition `on`.
+        with_parameters: False = the column is not read, and `to_job` returns jobs with empty parameters.
     """
     columns = COLUMNS if with_parameters else (*WITHOUT_PARAMETERS, fixed("{}").label("parameters"))
     rows = WHOLE if found is None else with_state(found.join(jobs, on))
@@ -140,7 +140,7 @@ def select_jobs(
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """Return a job's facts and state as they are now, not locked; None if there is none."""
+    """Return a job's present facts and state, without a lock; None if there is none."""
     return connection.execute(select_whole().where(is_row(jobs, organization, job_id))).one_or_none()
 
 
@@ -165,7 +165,7 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
 
 
 def known(connection: Connection, organization: str, job_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the ids that the organization's jobs have."""
+    """Return those of the ids that are jobs of the organization."""
     named = (jobs.c.organization_id == organization, jobs.c.id.in_(sorted(job_ids)))
     return set(connection.scalars(select(jobs.c.id).select_from(WHOLE).where(*named, HAS_STATE)))
 

@@ -1,7 +1,7 @@
-"""Limits on what runs, exact under concurrency: whoever holds a subject's quota row counts real rows, then claims.
+"""Limits on running jobs, exact under concurrency: a claim locks a subject's quota row, and counts real rows.
 
-A row that another worker's claim holds is passed over, so that a limit never holds up what is not under it. Nothing is
-counted up or down, so a worker that is killed leaks no slot.
+A row that another worker's claim has locked is skipped, so a limit never holds up jobs that are not under it. There are
+no counters to keep, so a killed worker leaks no slot.
 """
 
 import json
@@ -19,7 +19,7 @@ from fairlane.store.engine import DatabaseEngine, engine_of
 from fairlane.store.sql import as_given, given, insert_many, insert_missing, is_row, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
-# In place of an organization, for what is about all of them: no organization has an empty id.
+# In place of an organization, for rows about all organizations: no organization has an empty id.
 _ALL: Final = ""
 _SLICES: Final = 10_000  # of a window
 _FIELDS: Final = frozenset(field.name for field in fields(Limit))
@@ -32,7 +32,8 @@ SELECT given.organization_id, given.job_type, (
     AND one.at <= {now})
 FROM {given}
 """
-# A row's xmax is who locked or changed it last. A transaction that has a number holds it as a lock until it ends.
+# A row's xmax is the last transaction that locked or changed it. A transaction with a number holds a lock on that
+# number until it ends.
 _HELD: Final = """
 SELECT given.organization_id, given.subject
 FROM {given} JOIN fairlane_quotas AS quota
@@ -42,9 +43,9 @@ JOIN pg_locks AS holder ON holder.locktype = 'transactionid' AND holder.granted 
 
 
 def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject]) -> None:
-    """Make these subjects' quota rows, in a short transaction: a claim's would hold up others that make them, too.
+    """Create these subjects' quota rows in a short transaction: a claim's would hold up others that create them.
 
-    For PostgreSQL. Clean-up takes them a day later, used or not: nothing is written when one is used.
+    For PostgreSQL. The cleanup deletes them a day later, used or not: a use of the row writes nothing.
     """
     keys = sorted(_quota_key(subject) for subject in subjects)
     made = {"uses": 0, "used_at": clock.now(connection)}
@@ -53,7 +54,7 @@ def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject])
 
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
-    """Lock these subjects' quota rows to the end of the transaction; those that are there and nobody else held."""
+    """Lock those of these subjects' quota rows that exist and are free, until the transaction ends; return them."""
     engine = engine_of(connection)
     if engine.writers_are_serial or not subjects:
         return frozenset(subjects)
@@ -64,7 +65,7 @@ def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
 
 
 def held(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
-    """Return those subjects whose quota rows an open transaction holds. Nothing is locked, so that a read may ask."""
+    """Return those subjects whose quota rows another transaction has locked. Reads may use it: it takes no lock."""
     if engine_of(connection).writers_are_serial or not subjects:
         return frozenset()
     keys = {_quota_key(subject): subject for subject in subjects}
@@ -74,7 +75,7 @@ def held(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
 
 
 def started(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[Subject, int]:
-    """Return how many jobs of each subject have started within its window (seconds, up to now)."""
+    """Count the starts of each subject within its window (seconds, up to now)."""
     if not windows:
         return {}
     rows = connection.execute(_started(engine_of(connection)), _windows(now, windows))
@@ -82,9 +83,9 @@ def started(connection: Connection, now: datetime, windows: Mapping[Subject, flo
 
 
 def forget_starts(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> None:
-    """Delete starts of each subject that are older than its window (seconds, up to now).
+    """Delete starts of each subject outside its window (seconds, up to now).
 
-    Or still to come, since a clock was set back: they would count for an hour that has been.
+    That includes starts in the future, after a clock was set back: they would count at a wrong time.
     """
     if windows:
         forget = engine_of(connection).statement("forget_starts").execution_options(fairlane_across="claim")
@@ -99,14 +100,14 @@ def _started(engine: DatabaseEngine) -> TextClause:
 
 
 def _windows(now: datetime, windows: Mapping[Subject, float]) -> dict[str, str]:
-    """Return the parameters of the two: each subject with the begin of its window, and the time."""
+    """Return the parameters of both statements: each subject with the beginning of its window, and the time."""
     begins = {seconds: Instant.as_text(now - timedelta(seconds=seconds)) for seconds in set(windows.values())}
     rows = [[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()]
     return {"given": as_given(rows), "now": Instant.as_text(now)}
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
-    """Return when the last jobs of an execution-limited subject started, and how many then; the newest first."""
+    """Return the last starts of an execution-limited subject, each with its time and number, the newest first."""
     rows = connection.execute(
         select(starts.c.at, starts.c.number)
         .where(starts.c.organization_id == (subject.organization or _ALL), starts.c.job_type == subject.job_type)
@@ -119,18 +120,18 @@ def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[
 def note_starts(
     connection: Connection, now: datetime, numbers: Mapping[Subject, int], windows: Mapping[Subject, float]
 ) -> None:
-    """Write down how many jobs of each subject start now, for the executions of its window (seconds) to be counted.
+    """Store the numbers of jobs of each subject that start now, for the count within its window (seconds).
 
-    Those of a slice of the window are one row, of the last one's time: each claim reads all rows of a window, which may
-    be a day. The caller holds the subjects' quota rows.
+    The starts of a slice of the window share one row, with the time of the last start: each claim reads all rows of a
+    window, which may be a day. The caller has locked the subjects' quota rows.
     """
     for subject, number in numbers.items():
         seconds = windows[subject] / _SLICES
         begin = datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC)
         key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
         of_slice = [starts.c[name] == value for name, value in key.items()] + [starts.c.at.between(begin, now)]
-        # One row: a window that was made longer, or a release before this one, may have left several in a slice. By its
-        # key alone: else PostgreSQL may look for it among all rows of the subject.
+        # Merge into one row: a longer window, or an earlier release, may have left several rows in a slice. Only by its
+        # key: otherwise PostgreSQL may look for it among all rows of the subject.
         newest = select(starts.c.id).where(*of_slice).order_by(starts.c.at.desc()).limit(1).scalar_subquery()
         more = update(starts).where(starts.c.id == newest).values(at=now, number=starts.c.number + number)
         if not connection.execute(more.execution_options(fairlane_across="claim")).rowcount:
@@ -138,7 +139,7 @@ def note_starts(
 
 
 def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
-    """Set some of the limits of a job type, for all organizations or one. The caller holds the type's row."""
+    """Set some limits of a job type, for all organizations or one. The caller has locked the type's row."""
     key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
     known = connection.scalars(select(limits.c.document).where(is_row(limits, *_key(subject)))).one_or_none()
     document = {**(json.loads(known) if known is not None else {}), **changes}
@@ -146,26 +147,26 @@ def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, An
 
 
 def reset_limit(connection: Connection, subject: Subject) -> dict[str, Any] | None:
-    """Forget what was set, and return it; None if nothing was."""
+    """Delete and return the limits that were set; None if there were none."""
     forgotten = delete(limits).where(is_row(limits, *_key(subject))).returning(limits.c.document)
     document = connection.scalars(forgotten).one_or_none()
     return _known(document) if document is not None else None
 
 
 def forget_type(connection: Connection, job_type: str) -> None:
-    """Forget all limits that were set for a job type, and its starts."""
+    """Delete all limits that were set for a job type, and its starts."""
     for table in (limits, starts):
         statement = delete(table).where(table.c.job_type == job_type)
         connection.execute(statement.execution_options(fairlane_across="clean-up"))
 
 
 def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
-    """Return what was set beyond the job types' own limits; what a newer version set is left out."""
+    """Return the limits that were set beside the job types' own. Limits of a newer version are omitted."""
     return overrides_of(connection.execute(OVERRIDES.execution_options(fairlane_across="claim")))
 
 
 def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]:
-    """Return what `overrides` does, from the rows of `OVERRIDES`."""
+    """Return the same as `overrides`, from the rows of `OVERRIDES`."""
     return {Subject(organization or None, job_type): _known(document) for organization, job_type, document in rows}
 
 

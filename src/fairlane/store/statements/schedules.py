@@ -1,4 +1,4 @@
-"""Schedules: those of an organization, and those that are due, whose ever they are."""
+"""Schedules: of an organization, and the due ones of all organizations."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -26,13 +26,13 @@ from fairlane.store.sql import is_row
 from fairlane.store.tables import AnyRow, schedules
 
 _BATCH: Final = 50
-# Before a tick that was refused is tried again: the first time while it is not late yet.
+# The waits before retries of a refused tick. The first retry comes before the tick counts as late.
 _SOON, _AGAIN = timedelta(seconds=20), timedelta(seconds=60)
-_BUSY = timedelta(seconds=5)  # others' transactions end soon, and what waits for a minute each time never has its turn
+_BUSY = timedelta(seconds=5)  # locks are short, and a schedule that waits a minute each time might starve
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> bool:
-    """Insert a schedule; False if its name is taken. A twin that is just being made is waited for."""
+    """Insert a schedule; False if its name is taken. Wait for a concurrent insert of the same name."""
     columns = [schedules.c.organization_id, schedules.c.name]
     statement = (
         engine_of(connection).insert(schedules).on_conflict_do_nothing(index_elements=columns).returning(schedules.c.id)
@@ -46,14 +46,14 @@ def find(connection: Connection, organization: str, name: str) -> AnyRow | None:
 
 
 def lock(connection: Connection, organization: str, name: str) -> AnyRow | None:
-    """Lock a schedule to the end of the transaction, and return it."""
+    """Lock a schedule until the transaction ends, and return it."""
     return connection.execute(select(schedules).where(_is(organization, name)).with_for_update()).one_or_none()
 
 
 def of(
     connection: Connection, organization: str | None, after: str | None = None, limit: int | None = None
 ) -> Sequence[AnyRow]:
-    """Return an organization's schedules, by name; so many at most, of those after a name. None: all organizations'."""
+    """Return up to `limit` schedules of an organization (None: of all), by name, after a name."""
     statement = select(schedules).order_by(schedules.c.organization_id, schedules.c.name).limit(limit)
     if organization is None:
         statement = statement.execution_options(fairlane_across="operator reads")
@@ -65,7 +65,7 @@ def of(
 
 
 def count(connection: Connection, organization: str) -> int:
-    """Return how many an organization has."""
+    """Count an organization's schedules."""
     statement = select(func.count()).select_from(schedules).where(schedules.c.organization_id == organization)
     return connection.execute(statement).scalar_one()
 
@@ -86,7 +86,7 @@ def remove_all(connection: Connection, organization: str) -> None:
 
 
 def next_look(connection: Connection) -> datetime | None:
-    """Return when the next schedule is to be seen to; None: there is none."""
+    """Return the time when the scheduler has to handle the next schedule; None if there is none."""
     soonest = select(func.min(schedules.c.look_at)).where(schedules.c.look_at.is_not(None))
     moment: datetime | None = connection.execute(soonest.execution_options(fairlane_across="schedules")).scalar_one()
     return moment
@@ -99,14 +99,14 @@ def due(
     without: Collection[str] = (),
     passed_over: Collection[UUID] = (),
 ) -> Sequence[AnyRow]:
-    """Return of each organization the schedule that has been due longest, up to so many organizations.
+    """Return the schedule of each organization that has been due longest, up to a batch of organizations.
 
-    It reads the index entries of all that are due, so that many of one organization keep no other from its turn.
+    This reads the index entries of all due schedules, so many schedules of one organization do not delay others.
 
     Args:
-        after: the organization that had the last turn; turns go on behind it, by the organizations' ids.
+        after: the organization that had the last turn. Turns go on after it, by the organizations' ids.
         without: organizations that have no turn now.
-        passed_over: schedules that have none.
+        passed_over: schedules that have no turn now.
     """
     turns = {"now": now, "after": after, "without": list(without), "passed_over": list(passed_over)}
     return connection.execute(_due(), turns).all()
@@ -114,7 +114,7 @@ def due(
 
 @cache
 def _due() -> Select[Any]:
-    # Made once: it is asked for each tick, and to build it costs as much as to run it.
+    # Built once: it runs for each tick, and building it costs as much as running it.
     key = (schedules.c.organization_id, schedules.c.id)
     place = func.row_number().over(partition_by=schedules.c.organization_id, order_by=schedules.c.look_at)
     has_turn = and_(
@@ -122,7 +122,7 @@ def _due() -> Select[Any]:
         schedules.c.id.not_in(bindparam("passed_over", expanding=True)),
     )
     first = select(*key, place.label("place")).where(schedules.c.look_at <= bindparam("now"), has_turn).subquery()
-    # Written into the text: the planner has to see how few are chosen of all that are due.
+    # Written into the text: the planner has to see how few of all due schedules are chosen.
     most = literal(_BATCH, literal_execute=True)
     turns = select(first).where(first.c.place == 1).order_by(*_in_turn(first)).limit(most).subquery()
     is_mine = is_row(schedules, turns.c.organization_id, turns.c.id)
@@ -135,16 +135,16 @@ def _in_turn(found: Subquery) -> tuple[ColumnElement[Any], ...]:
 
 
 def lock_due(connection: Connection, organization: str, schedule: UUID, now: datetime) -> AnyRow | None:
-    """Lock the schedule if it is still due and nobody else is at it, and return it."""
+    """Lock and return the schedule, if it is still due and not locked."""
     statement = select(schedules).where(is_row(schedules, organization, schedule), schedules.c.look_at <= now)
     return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
 
 def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str, *, was_busy: bool) -> bool:
-    """Keep why a tick was refused, and try again later; False if somebody has seen to the schedule meanwhile.
+    """Store why a tick was refused, and retry later; False if another worker has handled the schedule meanwhile.
 
     Args:
-        was_busy: the tick was not refused, but kept waiting.
+        was_busy: the tick was not refused, but held up.
     """
     wait = _BUSY if was_busy else _SOON if seen.look_at == seen.next_tick else _AGAIN
     noted = connection.execute(
@@ -156,12 +156,12 @@ def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: s
 
 
 def timetable_of(row: AnyRow) -> Timetable:
-    """Return when a schedule's ticks are."""
+    """Return the timetable of a schedule's row."""
     return Timetable(row.cron, row.every_seconds, row.time_zone, row.start)
 
 
 def is_same(row: AnyRow | None, seen: AnyRow | None) -> bool:
-    """Return whether what was asked and checked of a schedule before a transaction holds for it now."""
+    """Return True if checks of a schedule before the transaction still hold."""
     if row is None or seen is None:
         return row is seen
     return all(getattr(row, name) == getattr(seen, name) for name in ("id", "job_type", "user_id", "parameters"))

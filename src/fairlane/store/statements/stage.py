@@ -1,4 +1,4 @@
-"""Making due jobs ready: scheduled ones whose time has come, retries whose wait is over."""
+"""Making due jobs ready: scheduled jobs whose time has come, and retries whose delay is over."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,16 +32,17 @@ from fairlane.store.tables import AnyRow, Instant, job_parents, live, revivals
 
 _BATCH = 500
 
-# Which jobs wait for which moment: the predicates of the indexes, word by word, since SQLite takes an index only so.
+# The columns of due times, and the conditions of jobs that wait for them: the exact predicates of the indexes, as
+# SQLite requires.
 _SCHEDULED: Final = "run_at", f"status = '{JobStatus.PENDING}' AND unmet_parents = 0"
 _RETRYING: Final = "next_retry_at", f"status = '{JobStatus.QUEUED}' AND {{not_ready}}"
-# The writes prove that there is no lease. A row that has one would stand at the head of each batch.
+# The writes need rows without a lease. A row with a lease would be first in every batch.
 _DUE: Final = """
 WHERE {waits} AND {moment} <= :now AND lease_token IS NULL {whose}
 ORDER BY {moment} LIMIT {limit} {lock}"""
 _OF_ALL: Final = "SELECT organization_id, id FROM fairlane_live"
-# Two probes of the index for each organization that has such jobs, one more for each that has its turn. If more have
-# jobs that are due than fit a batch, those have it whose first job has been due for longest.
+# Two probes of the index for each organization with such jobs, and one more for each that has a turn. If more
+# organizations have due jobs than fit a batch, those whose first job has been due longest have a turn.
 _BY_TURNS: Final = """
 WITH RECURSIVE mine(organization_id) AS (
   SELECT min(organization_id) FROM fairlane_live WHERE {waits}
@@ -60,9 +61,9 @@ SELECT job.organization_id, job.id FROM turn {join}"""
 
 @dataclass(frozen=True, slots=True)
 class DueWork:
-    """Say whether a scheduled job is due, whether a retry is, and whether there are new edges.
+    """The kinds of work that are due: a scheduled job, a retry, new edges.
 
-    `revives`: the organization whose turn it is to revive children of retried jobs.
+    `revives`: the organization that has the turn to revive children of retried jobs.
     """
 
     scheduled: bool
@@ -72,12 +73,12 @@ class DueWork:
 
 
 def look(connection: Connection, clock: Clock, revived: str) -> DueWork:
-    """Return what there is to stage, by one statement: mostly nothing.
+    """Return the work to stage, by one statement: mostly there is none.
 
-    The database compares: one moment that Python can't hold would end the looks of all.
+    The database compares the times: a time that Python can't represent would break the read for all organizations.
 
     Args:
-        revived: the organization that had its turn last.
+        revived: the organization that had the last turn.
     """
     moment = beforehand(clock, connection)
     now = func.clock_timestamp() if moment is None else literal(moment, live.c.run_at.type)
@@ -99,16 +100,16 @@ def look(connection: Connection, clock: Clock, revived: str) -> DueWork:
 
 
 def ready_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
-    """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
+    """Queue pending jobs whose `run_at` is reached and whose parents are met; return their number."""
     due = _due(connection, now, limit, *_SCHEDULED)
     transition = transitions.make_ready("its time has come")
     return len(write_all(connection, now, [Change(row.organization_id, row.id, transition) for row in due]))
 
 
 def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
-    """Let claims see the queued jobs whose `next_retry_at` is reached; how many. No transition: they stay queued.
+    """Make queued jobs ready whose `next_retry_at` is reached; return their number. They stay queued: no transition.
 
-    From then on they are due: one that comes again and again would otherwise always go before what came later.
+    Their `run_at` becomes the present time: otherwise a job with many retries would always go before later jobs.
     """
     due = _due(connection, now, limit, *_RETRYING)
     if not due:
@@ -116,7 +117,7 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
     made_ready = connection.execute(
         update(live)
         .where(tuple_(live.c.organization_id, live.c.id).in_([(row.organization_id, row.id) for row in due]))
-        # Canceled meanwhile: then it is not for us.
+        # A job may have been canceled meanwhile: then it is skipped.
         .where(live.c.status == JobStatus.QUEUED)
         .values(ready=True, run_at=live.c.next_retry_at)
     )
@@ -124,7 +125,7 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
 
 
 def _due(connection: Connection, now: datetime, limit: int, moment: str, waits: str) -> Sequence[AnyRow]:
-    """Lock jobs that are due and return their keys: all that are, or a batch with as many of each organization."""
+    """Lock due jobs and return their keys: all of them, or a batch with equal numbers for each organization."""
     oldest, by_turns = _reads(engine_of(connection), moment, waits)
     due = connection.execute(oldest, {"now": now, "limit": limit}).all()
     return due if len(due) < limit else connection.execute(by_turns, {"now": now, "limit": limit}).all()
@@ -132,7 +133,7 @@ def _due(connection: Connection, now: datetime, limit: int, moment: str, waits: 
 
 @cache
 def _reads(engine: DatabaseEngine, moment: str, waits: str) -> tuple[TextualSelect, TextualSelect]:
-    """Return the statements that read the oldest of all, and as many of each organization."""
+    """Return two statements: for the oldest of all, and for equal numbers of each organization."""
     words = {"moment": moment, "waits": waits.format(not_ready=engine.not_ready), "lock": engine.skip_locked}
     of_all = _DUE.format(whose="", limit=":limit", **words)
     of_turn = _DUE.format(

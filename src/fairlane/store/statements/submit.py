@@ -1,4 +1,4 @@
-"""Submitting: limits, deduplication, parents, jobs, labels and log in the caller's transaction, all or nothing."""
+"""Submission: limits, deduplication, parents, jobs, labels and log in the caller's transaction, all or nothing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ from fairlane.store.statements.transition import Ended
 from fairlane.store.tables import job_parents
 from fairlane.store.tables import labels as label_table
 
-# The parents that are in the database already, by organization and id.
+# The parents outside the batch, by organization and id.
 Parents = Mapping[tuple[str, UUID], Ended]
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The id of each draft's job: its own, or the earlier job's where `on_duplicate` is "return".
+    """The id of each draft's job: its own, or the earlier job's if `on_duplicate` is "return".
 
-    `live` has the organizations that have a limit and got new jobs; `jobs` the drafts' own jobs where they are known to
-    stand as they were inserted: the others have to be read.
+    `live`: the organizations with a limit that got new jobs. `jobs`: the drafts' own jobs if they are unchanged since
+    their insert; others have to be read.
     """
 
     ids: list[UUID]
@@ -45,25 +45,25 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     """Insert the drafts.
 
     Raises:
-        SubmissionError: a limit, a duplicate or an unknown parent; its `index` names the draft.
+        SubmissionError: a limit, a duplicate or an unknown parent; its `index` is the draft's.
         StorageUnavailable: a job of a draft's id was committed meanwhile; the next transaction sees it.
     """
     limits.lock(connection, clock, admission.quota_keys(drafts))
-    # Rates count by this moment, so it is taken when their rows are locked.
+    # Rates count by this time, so it is taken after their rows are locked.
     now = clock.now(connection)
     duplicates = admission.take_keys(connection, now, drafts)
-    # Limits come afterwards, since a duplicate adds no job.
+    # Limits are checked afterwards, because a duplicate adds no job.
     admission.check_rates(connection, now, drafts, duplicates)
     live = admission.check_live(connection, drafts, duplicates)
     parents = _parents(connection, drafts, duplicates)
     inserted = _insert(connection, now, drafts, parents, duplicates)
     _move_children(connection, now, drafts, duplicates)
-    # A parent that ended badly before its child came: its policy speaks at once.
+    # The policy about parents that failed before is applied at once.
     fallen = [one for one in parents.values() if one.status in ENDED_BADLY]
     dependencies.settle_fallen(connection, now, fallen)
     if duplicates.earlier or fallen:
         return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live, [None] * len(drafts))
-    # Of a job with parents those that are settled already are read with it.
+    # A job with parents is read back: some parents may be settled already.
     known = [
         new_jobs.new_job(one.draft, now, one.status, one.run_at) if not one.draft.parents else None for one in inserted
     ]
@@ -75,7 +75,7 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
 
     Raises:
         ParentNotFound: neither in the organization nor in the batch.
-        PermissionDenied: whoever sent the draft may not see what the job hands to its children.
+        PermissionDenied: the sender of the draft may not see what the parent hands to its children.
     """
     wanted = {
         (draft.organization, duplicates.stand_in(parent)): index
@@ -102,10 +102,10 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
 def _refuse_hidden(
     drafts: Sequence[Draft], duplicates: Duplicates, users: Mapping[tuple[str, UUID], str | None]
 ) -> None:
-    """Refuse parents whose payload is hidden from whoever sent the draft: its child is given their results and files.
+    """Refuse parents whose payload the sender may not see: a child gets its parents' results and files.
 
     Args:
-        users: who submitted the parents outside the batch; those within it are of whoever sent it.
+        users: who submitted the parents outside the batch. Parents within the batch are the sender's.
 
     Raises:
         PermissionDenied
@@ -136,7 +136,7 @@ def _insert(
         for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
     ]
     unmet = Counter(edge["job_id"] for edge in edges if edge["state"] != EdgeState.SETTLED)
-    # Both become visible at once, so whoever ends the parent has to see the child.
+    # Parent and child become visible at the same time, so the parent's end must see the child.
     watched = {(edge["organization_id"], edge["parent_id"]) for edge in edges if edge["state"] == EdgeState.WATCHED}
     new = [
         new_jobs.fresh(
@@ -173,7 +173,7 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
 
 
 def _hidden(parent: UUID, *, is_own: bool) -> PermissionDenied:
-    if is_own:  # by a credential that is cut to less than its user may
+    if is_own:  # with a credential that has fewer rights than its user
         return PermissionDenied(
             f"To build on job {parent} takes the right {Right.JOBS_READ}, which you don't have here."
         )
@@ -181,7 +181,7 @@ def _hidden(parent: UUID, *, is_own: bool) -> PermissionDenied:
 
 
 def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
-    if there is None:  # in the batch: both become visible at once, so nobody can end the parent unseen
+    if there is None:  # in the batch: both become visible at the same time, so the parent's end sees the child
         return EdgeState.WATCHED
     if there.status is JobStatus.COMPLETED or (there.status in TERMINAL and policy is ParentPolicy.RUN_ANYWAY):
         return EdgeState.SETTLED
@@ -189,9 +189,10 @@ def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
 
 
 def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft], duplicates: Duplicates) -> None:
-    """Let the children of a replaced job wait for the one in its place.
+    """Let the children of a replaced job wait for its replacement.
 
-    One that has parents of its own might wait for such a child, so then the children learn that theirs was canceled.
+    If the replacement has parents, it might depend on such a child. Then the children are told that their parent was
+    canceled.
     """
     for draft in drafts if duplicates.replaced else ():
         earlier = duplicates.replaced.get(draft.id)

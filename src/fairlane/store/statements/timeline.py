@@ -1,4 +1,4 @@
-"""What a timeline is made of: ends by the minute, submissions and a sample of ended jobs by step, each by an index."""
+"""Reads for timelines: ends by the minute, submissions and a sample of ended jobs by step, each by an index."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,12 +38,12 @@ _MOST_ATTEMPTS_FIRST: Final = func.sum(outcomes.c.completions + outcomes.c.failu
 def ends(
     connection: Connection, organization: str | None, grid: Grid, *, most: int | None = None
 ) -> dict[Cell, Outcomes]:
-    """Return how attempts ended, by organization, job type and step; None = of all organizations, for operators.
+    """Return the outcomes of attempts by organization, job type and step; None = of all organizations, for operators.
 
-    Reads the counts that workers keep anyway, of one organization by its key, of all by the minute.
+    This reads the workers' counts: of one organization by its key, of all organizations by the minute.
 
     Args:
-        most: of so many cells, those with most attempts; the busiest of each job type come first, so that each has one.
+        most: only so many cells, those with most attempts. The busiest cell of each job type comes first.
     """
     cell = (outcomes.c.organization_id, outcomes.c.job_type, _place(grid))
     statement = select(*cell, *_COUNTS).where(*_during(grid)).group_by(*cell)
@@ -55,7 +55,7 @@ def ends(
 
 
 def ends_by_type(connection: Connection, organization: str | None, grid: Grid) -> dict[str, Outcomes]:
-    """Return how attempts ended in all steps together, by job type, that with most attempts first; None as above."""
+    """Return the outcomes of all steps together, by job type, the type with most attempts first; None as in `ends`."""
     job_type = outcomes.c.job_type
     statement = select(job_type, *_COUNTS).where(*_during(grid)).group_by(job_type)
     rows = connection.execute(within(statement.order_by(_MOST_ATTEMPTS_FIRST, job_type), outcomes, organization))
@@ -63,7 +63,7 @@ def ends_by_type(connection: Connection, organization: str | None, grid: Grid) -
 
 
 def ends_of_all(connection: Connection, grid: Grid) -> dict[int, Outcomes]:
-    """Return how attempts of all organizations together ended, by step. For operators."""
+    """Return the outcomes of all organizations together, by step. For operators."""
     place = _place(grid)
     statement = select(place, *_COUNTS).where(*_during(grid)).group_by(place)
     rows = connection.execute(within(statement, outcomes, None))
@@ -75,7 +75,7 @@ def _during(grid: Grid) -> tuple[ColumnElement[bool], ...]:
 
 
 def _place(grid: Grid) -> Label[int]:
-    """Say in which step a minute lies. Both databases divide whole numbers to a whole one."""
+    """Return the step of a minute. In both databases the quotient of integers is an integer."""
     moment = cast(extract("epoch", outcomes.c.minute), BigInteger)
     return ((moment - int(grid.start.timestamp())) // int(grid.step.total_seconds())).label("place")
 
@@ -91,7 +91,7 @@ FROM {given}
 
 
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
-    """Return how many jobs were submitted in each step, counted no further than `up_to`."""
+    """Count the submissions in each step, up to `up_to`."""
     rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(grid)))]
     values = {"organization": organization, "given": as_given(rows), "up_to": up_to}
     found = connection.execute(_submitted(engine_of(connection)), values)
@@ -104,7 +104,7 @@ def _submitted(engine: DatabaseEngine) -> TextClause:
     return text(_SUBMITTED.format(given=given("place", "low", "high"), low=low, high=high))
 
 
-# The newest ends of each cell, and no more of them than are asked for.
+# The newest ends of each cell, up to the wanted number.
 _OF_CELL: Final = """
 WHERE organization_id = given.organization AND job_type = given.job_type
   AND finished_at >= {since} AND finished_at < {until}
@@ -112,7 +112,7 @@ ORDER BY finished_at DESC LIMIT :each"""
 
 
 def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[EndedJob]:
-    """Return the jobs that ended last in each of these cells, `each` of them at most."""
+    """Return the jobs that ended last in each of these cells, up to `each`."""
     moments = _moments(grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
     found = connection.execute(_ended(engine_of(connection)), {"given": as_given(rows), "each": each})
@@ -134,7 +134,7 @@ def _ended(engine: DatabaseEngine) -> TextualSelect:
 SELECT given.organization, given.job_type, given.place, {", ".join(f"job.{one.name}" for one in columns)}
 FROM {rows} {engine.few_of_each(f"organization_id, {names}", "fairlane_ended", of_cell)}
 WHERE job.started_at IS NOT NULL AND job.organization_id = given.organization
-""")  # noqa: S608 - names of ours
+""")  # noqa: S608 - Fairlane's names
     return made.columns(column("organization"), column("job_type"), column("place"), *columns)
 
 
@@ -146,7 +146,7 @@ def _of(row: AnyRow) -> EndedJob:
 
 
 def running_since(connection: Connection, organization: str) -> list[datetime]:
-    """Return when the jobs that run now have started, of 10,000 at most."""
+    """Return the start times of the running jobs, up to 10,000."""
     statement = (
         select(live.c.started_at)
         .where(live.c.organization_id == organization, live.c.status == fixed(JobStatus.RUNNING))

@@ -1,5 +1,7 @@
-"""The guarded write of a job's status. Every transition goes through `write_all`, but for those that come by the
-hundred and have statements of their own: submissions, and by `values_for_many` claims and quick completions.
+"""The guarded write of a job's status.
+
+Every transition goes through `write_all`, except frequent ones with their own statements: submissions and, by
+`values_for_many`, claims and quick completions.
 """
 
 from collections import defaultdict
@@ -34,7 +36,7 @@ from fairlane.store.tables import (
 SYSTEM = "system"
 Key = tuple[str, UUID]
 RETURNED: Final = (live.c.organization_id, live.c.id, live.c.log_sequence, live.c.attempt, live.c.job_type)
-# What a row has that comes into the table, where its change says nothing else.
+# The values of a row that moves into the table, unless its change sets others.
 _OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
     live: {
         **dict.fromkeys(("worker_id", "lease_token", "next_retry_at")),
@@ -47,7 +49,7 @@ _OTHERWISE: Final[Mapping[Table, Mapping[str, object]]] = {
 
 
 class Row(NamedTuple):
-    """The row of a job's state after its transition, as far as its log and what stands beside it need it."""
+    """The columns of a job's state after its transition that its log and related rows need."""
 
     log_sequence: int
     attempt: int
@@ -56,7 +58,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that this transaction has brought to a terminal status; its children must be told."""
+    """A job that this transaction has ended; its children must be told."""
 
     organization: str
     id: UUID
@@ -65,9 +67,9 @@ class Ended:
 
 
 class Change(NamedTuple):
-    """A transition of one job that is to be written.
+    """A transition of one job to write.
 
-    `lease_token` proves it where the job runs; `caused_by` is the parent that takes the job down.
+    `lease_token` proves the right to change a running job. `caused_by`: the parent that the job fails with.
     """
 
     organization: str
@@ -92,27 +94,27 @@ def write(
     *,
     actor: str,
 ) -> Row | None:
-    """Apply `transition` to one job that does not run; return its row, or None as for `write_all`."""
+    """Apply `transition` to a job that is not running; return its row, or None if another change came first."""
     change = Change(organization, job_id, transition, actor)
     return write_all(connection, now, [change]).get(change.key)
 
 
 def values_for_many(transition: Transition, actor: str) -> dict[str, object]:
-    """Return the parameters of a statement that takes many jobs through a transition of one step."""
+    """Return the parameters of a statement that applies a transition of one step to many jobs."""
     (step,) = transition.steps
     told = {"source": step.source, "target": step.target, "message": step.message, "actor": actor}
     return {**transition.changes, **told}
 
 
 def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, Row]:
-    """Apply each job's transition if the row still has its source status and, where it is running, this lease.
+    """Apply each job's transition if the row still has its source status and, if it is running, this lease.
 
     Args:
         changes: of different jobs.
 
     Returns:
-        The rows as they now are (log_sequence, attempt, job_type), without those where somebody else was first:
-        nothing of them was changed.
+        The changed rows (log_sequence, attempt, job_type). Jobs where another change came first are missing, and
+        unchanged.
     """
     engine, rows = engine_of(connection), dict[Key, Row]()
     dead_letter_alarm.note(connection, {one.organization for one in changes if one.transition.cause is not None})
@@ -137,7 +139,7 @@ _Way: TypeAlias = tuple[Table, Table, tuple[str, ...]]
 
 
 def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
-    """Return the changes by the tables between which the row moves, and the columns that they set."""
+    """Group the changes by the source table, the target table, and the columns that they set."""
     found = defaultdict[_Way, list[Change]](list)
     for change in changes:
         transition = change.transition
@@ -147,10 +149,10 @@ def _by_way(changes: Iterable[Change]) -> dict[_Way, list[Change]]:
 
 
 def _move(connection: Connection, source: Table, target: Table, changes: Sequence[Change]) -> dict[Key, Row]:
-    """Move rows to the other table: it takes none but those that were deleted from the first.
+    """Move rows to another table: only rows that were deleted from the source are inserted.
 
-    A job has two states where the application's login has planted a live row of one that has ended. The row that is
-    there stays: to change it would wait for a session that holds it, and hold up other organizations' jobs.
+    A job has two states if the application's login has inserted a live row for an ended job. The existing row stays: a
+    change would wait for a session that locks it, and hold up other organizations' jobs.
     """
     engine = engine_of(connection)
     found = connection.execute(engine.take(source), engine.values_of(changes)).all()
@@ -162,7 +164,7 @@ def _move(connection: Connection, source: Table, target: Table, changes: Sequenc
 
 
 def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
-    """Return the row for the other table. What that one alone has begins as the table says, or as it is changed."""
+    """Return the row for the target table. Its own columns begin with the table's defaults, or the change's values."""
     columns = {**before._asdict(), **_OTHERWISE[target], **change.transition.changes}
     sequence = before.log_sequence + len(change.transition.steps)
     columns |= {"status": change.transition.target, "log_sequence": sequence}
@@ -170,7 +172,7 @@ def _moved(before: AnyRow, target: Table, change: Change) -> dict[str, Any]:
 
 
 def _end_waiting(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, Row]:
-    """End waiting jobs as a submitter has to."""
+    """End waiting jobs by the SQL function, as a submitter has to."""
     told = []
     for change in changes:
         transition = change.transition
@@ -205,20 +207,20 @@ def _entries(now: datetime, change: Change, row: Row) -> list[dict[str, Any]]:
 
 
 def _record(connection: Connection, now: datetime, written: Iterable[tuple[Change, Row]]) -> None:
-    """Write what goes beside the rows: attempts' errors, dead letters, results."""
-    errors, buried, left, completed = [], [], [], []
+    """Write the related rows: attempts' errors, dead letters, results."""
+    errors, dead, left, completed = [], [], [], []
     for change, row in written:
         key = {"organization_id": change.organization, "job_id": change.job_id}
         transition = change.transition
         if transition.error is not None:
             errors.append({**key, "attempt": row.attempt, "at": now, **_columns_of(transition.error)})
         if transition.cause is not None:
-            buried.append({**key, "job_type": row.job_type, **_dead_letter(transition.cause, now, change.caused_by)})
+            dead.append({**key, "job_type": row.job_type, **_dead_letter(transition.cause, now, change.caused_by)})
         if transition.result is not None:
             left.append({**key, "value": transition.result, "at": now})
         if transition.target is JobStatus.COMPLETED:
             completed.append(change.key)
-    for table, rows in ((attempt_errors, errors), (dead_letters, buried), (results, left)):
+    for table, rows in ((attempt_errors, errors), (dead_letters, dead), (results, left)):
         if rows:
             upsert(connection, table, *rows)
     if completed:
@@ -226,7 +228,7 @@ def _record(connection: Connection, now: datetime, written: Iterable[tuple[Chang
 
 
 def _forget_checkpoints(connection: Connection, completed: Sequence[Key]) -> None:
-    """Delete the checkpoints of completed jobs. The progress up to there becomes that of the attempt that resumed."""
+    """Delete the checkpoints of completed jobs. Their progress is attributed to the attempt that resumed."""
     key_of = checkpoints.c.organization_id, checkpoints.c.job_id
     forgotten = delete(checkpoints).where(tuple_(*key_of).in_(completed)).returning(*key_of)
     resumed = [(row.organization_id, row.job_id) for row in connection.execute(forgotten)]

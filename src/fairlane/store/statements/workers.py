@@ -22,7 +22,7 @@ from fairlane.store.tables import AnyRow, live, locked_organizations, workers
 
 @dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """How a worker introduces itself. `queues` None = all; `version` is Fairlane's."""
+    """A worker's description of itself. `queues` None = all; `version` is Fairlane's."""
 
     id: UUID
     name: str
@@ -66,7 +66,7 @@ def beat(
     """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone.
 
     Args:
-        left_behind: how many of its handlers ignored their stop and go on, with their results fenced off.
+        left_behind: the number of its handlers that did not stop and still run. Their results are fenced off.
     """
     extended = connection.execute(
         update(workers)
@@ -82,7 +82,7 @@ def beat(
 
 
 def tell_locked(connection: Connection, worker_id: UUID, locked: Collection[str]) -> None:
-    """Write down which organizations the worker claims nothing of, since it lacks the master key."""
+    """Store the organizations whose jobs the worker can't claim, because it lacks the master key."""
     _forget_locked(connection, worker_id)
     if locked:
         rows = [{"organization_id": organization, "worker_id": worker_id} for organization in sorted(locked)]
@@ -90,13 +90,13 @@ def tell_locked(connection: Connection, worker_id: UUID, locked: Collection[str]
 
 
 def lacking_key_of(connection: Connection, organization: str) -> frozenset[UUID]:
-    """Return the workers that claim nothing of the organization, since they lack the master key."""
+    """Return the workers that can't claim jobs of the organization, because they lack the master key."""
     lacking = select(locked_organizations.c.worker_id).where(locked_organizations.c.organization_id == organization)
     return frozenset(connection.scalars(lacking))
 
 
 def lacking_keys(connection: Connection) -> dict[UUID, list[str]]:
-    """Return the workers that lack a master key, each with the organizations that it claims nothing of."""
+    """Return the workers that lack a master key, each with the organizations whose jobs it can't claim."""
     found: dict[UUID, list[str]] = {}
     statement = select(locked_organizations).order_by(locked_organizations.c.organization_id)
     for row in connection.execute(statement.execution_options(fairlane_across="operator reads")):
@@ -105,7 +105,7 @@ def lacking_keys(connection: Connection) -> dict[UUID, list[str]]:
 
 
 def request_drain(connection: Connection, worker_id: UUID) -> str | None:
-    """Ask the worker to drain: it finds that with its next heartbeat. Its name; None: there is no such worker."""
+    """Ask the worker to drain, which it sees at its next heartbeat. Return its name; None for an unknown worker."""
     asked = update(workers).where(workers.c.id == worker_id).values(drain_requested=True).returning(workers.c.name)
     return connection.scalars(asked).one_or_none()
 
@@ -117,9 +117,9 @@ def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
 
 
 def held_by(connection: Connection, worker_id: UUID) -> dict[UUID, bool]:
-    """Return the lease tokens of the jobs that run under this worker, and of each whether a cancel was asked for.
+    """Return the lease tokens of this worker's running jobs, each with True if a cancel was requested.
 
-    What it runs beside these it has lost.
+    The worker has lost all other jobs that it runs.
     """
     mine = select(live.c.lease_token, live.c.cancel_requested_at).where(_runs_under(worker_id))
     rows = connection.execute(mine.execution_options(fairlane_across="heartbeat"))
@@ -127,16 +127,16 @@ def held_by(connection: Connection, worker_id: UUID) -> dict[UUID, bool]:
 
 
 class LostWorker(NamedTuple):
-    """A worker whose jobs are to be taken back."""
+    """A worker whose jobs are to be rescued."""
 
     id: UUID
     name: str
 
 
 def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> LostWorker | None:
-    """Lock a worker whose lease has run out, so that no other rescuer takes it too; None if there is none.
+    """Lock a worker whose lease has expired, so that no other rescuer takes it; None if there is none.
 
-    A lease of another boot of the machine (SQLite) has run out, too: its worker died with that boot.
+    A lease from another boot of the machine (SQLite) has expired, too: its worker died with that boot.
     """
     row = connection.execute(
         select(workers.c.id, workers.c.name)
@@ -148,7 +148,7 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
     return LostWorker(row.id, row.name) if row is not None else None
 
 
-# Skip scan: one index probe per worker that runs something, however much it runs.
+# Skip scan: one index probe per worker with running jobs, however many jobs it runs.
 _MISSING: Final = (
     text("""
 WITH RECURSIVE holder(id) AS (
@@ -167,10 +167,10 @@ SELECT id FROM holder WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM fairlan
 
 
 def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorker | None:
-    """Return a worker that has no row although jobs run under it; None if there is none, as it should be.
+    """Return a worker without a row that still has running jobs; None if there is none, which is the normal case.
 
-    `remove` leaves none behind, but somebody may delete rows by hand, and nobody else would ever find these jobs. There
-    is nothing to lock: of two rescuers each job has one, by its lease.
+    `remove` leaves no such jobs, but somebody may delete rows by hand. Nothing else would ever find these jobs. There
+    is no row to lock: of two rescuers only one gets each job, by its lease.
     """
     ids = (worker_id for worker_id in connection.scalars(_MISSING) if worker_id not in leaving)
     return next((LostWorker(worker_id, str(worker_id)) for worker_id in ids), None)
@@ -179,9 +179,9 @@ def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorke
 def end_running(
     connection: Connection, worker_id: UUID, limit: int, end: Callable[[Sequence[AnyRow]], list[Finished]]
 ) -> Iterator[list[Finished]]:
-    """End jobs that run under this worker, a batch at a time, and yield what became of each batch.
+    """End this worker's running jobs, a batch at a time, and yield the outcome of each batch.
 
-    What stays, as somebody holds it, is passed over: else it would fill each batch, and keep the others waiting.
+    Locked jobs are skipped: otherwise they would fill each batch and hold up the others.
     """
     left, is_last = 0, False
     while not is_last and (mine := running_jobs(connection, worker_id, limit, left)):
@@ -192,9 +192,9 @@ def end_running(
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int, skip: int = 0) -> Sequence[AnyRow]:
-    """Return keys and leases of jobs that run under this worker. Those rescued most come first, to be compared.
+    """Return keys and leases of this worker's running jobs, those with most rescues first, to compare them.
 
-    Waits for a claim of the worker's own that is still open: one whose connection broke may be committed yet.
+    This waits for an open claim of the worker: it may still be committed, even after its connection broke.
     """
     _wait_for_claim(connection, worker_id)
     return connection.execute(
@@ -215,9 +215,9 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int, skip: int 
 
 
 def remove(connection: Connection, worker_id: UUID) -> bool:
-    """Delete the worker's row, unless jobs still run under it: those are for rescue to find."""
-    # Before the delete: after its own wait it would look again at a row that was changed, but not at one that was only
-    # locked, and would miss the jobs of the claim that it waited for.
+    """Delete the worker's row, unless it still has running jobs, which the rescue has to find."""
+    # Before the delete: after a wait the DELETE checks its condition again only if the row was changed, not if it was
+    # only locked. So it would miss the jobs of the claim that it waited for.
     _wait_for_claim(connection, worker_id)
     running = (select(live.c.id).where(_runs_under(worker_id)).limit(1)).exists()
     statement = delete(workers).where(workers.c.id == worker_id, ~running)
@@ -233,7 +233,7 @@ def _forget_locked(connection: Connection, worker_id: UUID) -> None:
 
 
 def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
-    """Lock the worker's row; claims `hold` it to their end."""
+    """Lock the worker's row, which claims `hold` to their end."""
     connection.execute(select(workers.c.id).where(workers.c.id == worker_id).with_for_update())
 
 
@@ -243,7 +243,7 @@ def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
 
 
 def holder(connection: Connection, worker_id: UUID) -> AnyRow | None:
-    """Return the lease of the worker that runs a job; None if its row is gone."""
+    """Return the lease of the worker that runs a job; None if the worker has no row."""
     return connection.execute(
         select(workers.c.name, workers.c.heartbeat_at, workers.c.lease_expires, workers.c.boot_id).where(
             workers.c.id == worker_id
@@ -252,12 +252,12 @@ def holder(connection: Connection, worker_id: UUID) -> AnyRow | None:
 
 
 def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
-    """Return workers without one, which no live worker has taken the jobs of yet."""
+    """Return workers with an expired lease whose jobs no live worker has rescued yet."""
     return connection.execute(select(workers).where(_is_lost(connection, clock))).all()
 
 
 def _runs_under(worker_id: UUID) -> ColumnElement[bool]:
-    """Leave out a row without a lease: no worker wrote it, and no write could end it."""
+    """Return the condition for a worker's running jobs. A row without a lease is no worker's, and can't be ended."""
     is_running = live.c.status == fixed(JobStatus.RUNNING)
     return and_(live.c.worker_id == worker_id, is_running, live.c.lease_token.is_not(None))
 
@@ -277,12 +277,12 @@ def rescue_worker(
     *,
     are_ours: bool = True,
 ) -> list[Finished]:
-    """End attempts of a lost worker as `Lost`, and remove its row when none is left. Return what became of them.
+    """End attempts of a lost worker as `Lost`, remove its row if none is left, and return the outcomes.
 
     Args:
-        lost: found by `missing`, or by `lock_expired` and so locked: a second rescuer skips it, and a
-            claim of the worker itself, should it not be dead, waits and then finds no lease.
-        held: of its `running_jobs`.
+        lost: found by `missing`, or locked by `lock_expired`: then a second rescuer skips it, and a claim of the worker
+            itself, if it is still alive, waits and then finds no lease.
+        held: some of its `running_jobs`.
         are_ours: whether organizations are in Fairlane's own directory.
     """
     now = clock.now(connection)
