@@ -313,7 +313,7 @@ def test_what_an_error_advises_is_a_command_an_option_or_a_variable(
     fl.users.create("olga")
     fl.schedules.put("nightly", "greet", organization="acme", every=86_400, as_user="ana")
     fl.members.remove("acme", "ana")
-    assert told("users create olga") == "There is a user olga already; change them with `fairlane users update`."
+    assert told("users create olga") == "There is a user olga already; change that user with `fairlane users update`."
     assert told("users update eve") == "There is no user eve; create that user: fairlane users create eve"
     assert told("schedules submit nightly -o acme").endswith("add them: fairlane members add ana -o acme")
     assert told("jobs submit greet -o acme --delay 1h --run-at 2040-01-01").endswith(

@@ -388,5 +388,5 @@ def test_r13_what_waits_for_a_retry_is_listed_until_its_time_has_come(world: Wor
 
 @pytest.mark.parametrize("asked_for", ["retries", "", 1])
 def test_r13_jobs_wait_for_nothing_else_that_a_list_knows(world: World, reads: Reads, asked_for: Any) -> None:
-    with pytest.raises(InvalidParameters, match="waiting_for is 'retry' or left out"):
+    with pytest.raises(InvalidParameters, match="waiting_for is 'retry' or omitted"):
         reads.list("acme", waiting_for=asked_for)

@@ -48,10 +48,10 @@ _GLOBAL = ("--app", "-A", "--url")
 _HERE = {
     'on_duplicate="return"': "--on-duplicate return",
     "job with dedup_key": "job with --dedup-key",
-    "or leave waiting_for out": "or leave --waiting-for out",
+    "or omit waiting_for": "or omit --waiting-for",
     "import its module here": "name its application by --app",
     "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
-    "change them instead": "change them with `fairlane users update`",
+    "change that user instead": "change that user with `fairlane users update`",
     "Give run_at or delay, not both": "Give --run-at or --delay, not both",
     "execution_rate_window is the time of execution_rate,": "--execution-rate-window is the time of --execution-rate,",
     "expires_in must be": "--expires-in must be",
