@@ -19,7 +19,7 @@ from fairlane.api.bodies import BodyGuard
 from fairlane.api.json_text import DEEPEST, MOST_ARRAYS, MOST_DIGITS, MOST_NAMES, MOST_VALUES, Counts
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
-from fairlane.api.turns import PLACE
+from fairlane.api.tenant_queue import TENANT
 from fairlane.domain.permissions import Principal, Right
 from tests.api.served import Api
 from tests.patience import PATIENCE
@@ -74,7 +74,7 @@ class Guarded:
 
     async def post(
         self,
-        place: str,
+        tenant: str,
         size: int = 100_000,
         user: str = "ana",
         *,
@@ -99,13 +99,13 @@ class Guarded:
                 await asyncio.Event().wait()
 
         headers = [(b"content-type", b"application/json")]
-        state = {PLACE: place, "principal": Principal(user, "session", operator_rights=rights)}
+        state = {TENANT: tenant, "principal": Principal(user, "session", operator_rights=rights)}
         await self._guard({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, send)
         status: int = told[0]["status"]
         return status
 
 
-async def test_what_bodies_take_of_the_memory_is_bounded_for_each_place_and_all_together():
+async def test_what_bodies_take_of_the_memory_is_bounded_for_each_tenant_and_all_together():
     guarded, acme, users = Guarded(), "organization acme", ("ana", "ben")
     post = guarded.post
     async with asyncio.timeout(PATIENCE):

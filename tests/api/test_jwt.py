@@ -326,7 +326,7 @@ def test_while_the_issuer_is_silent_nobody_waits_for_whoever_asks_it(monkeypatch
         assert may_end.wait(PATIENCE)
         raise OSError("timed out")
 
-    monkeypatch.setattr(identity_provider, "_PATIENCE", PATIENCE)
+    monkeypatch.setattr(identity_provider, "_WAIT_FOR_KEYS", PATIENCE)
     provider = IdentityProvider(settings_of(SETTINGS), silent, lambda: now)
     with ThreadPoolExecutor() as pool:
         for others in (0, 5):  # once it has failed

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 from fairlane import Job, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
+from fairlane.realtime.dispatch import catch_up
 from fairlane.realtime.events import Heartbeat
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.live import Entered, Live
-from fairlane.realtime.telling import catch_up
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
 from tests.api.served import OPERATOR, Api

@@ -17,9 +17,9 @@ from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submiss
 from fairlane.domain.events import AlertKind, DeadLetterAlert
 from fairlane.domain.log_cursor import Position
 from fairlane.engine.cleanup import Cleanup
+from fairlane.realtime.dispatch import MOST_MESSAGES, Dispatch, catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
-from fairlane.realtime.telling import MOST_MESSAGES, Telling, catch_up
 from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
@@ -400,7 +400,7 @@ async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nob
     foreign = fl.submit("report", organization="other")
     feed.look(hub.audience())
     forge(fl, "acme", foreign.id)
-    await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    await Dispatch(hub, feed.cursors, feed.look(hub.audience())).tell()
     assert hub.strays == 1
     assert len(client) == 0
 
@@ -412,7 +412,7 @@ async def test_an_organization_with_too_many_events_begins_anew_and_others_go_on
         hub.enter(client, room)
     fl.submit_many([Submission("report", organization="acme") for _ in range(MOST_ENTRIES + 1)])
     quiet = fl.submit("report", organization="other")
-    await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    await Dispatch(hub, feed.cursors, feed.look(hub.audience())).tell()
     crowded, calm = clients.values()
     assert [one.name for one in crowded.take(10)] == ["reset"]
     assert [one.data["job_id"] for one in calm.take(10)] == [str(quiet.id)]
@@ -433,11 +433,11 @@ async def test_rooms_that_hear_too_much_in_a_second_begin_anew_once_and_others_g
         """What each of the crowd is told, and how much the others are, when so many jobs are submitted."""
         fl.submit_many([Submission("report", organization="acme") for _ in range(jobs)])
         fl.submit("report", organization="other")
-        await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+        await Dispatch(hub, feed.cursors, feed.look(hub.audience())).tell()
         heard = {name for one in crowd for name in Counter(each.name for each in one.take(1_000)).items()}
         return heard, len(calm.take(1_000)), len(operator.take(1_000))
 
-    monkeypatch.setattr("fairlane.realtime.telling._SECOND", 1_000.0)
+    monkeypatch.setattr("fairlane.realtime.dispatch._SECOND", 1_000.0)
     within = MOST_MESSAGES // many
     assert await told(within) == ({("job_status_changed", within)}, 1, within + 1)
     assert await told(1) == ({("reset", 1)}, 1, 2)
@@ -446,7 +446,7 @@ async def test_rooms_that_hear_too_much_in_a_second_begin_anew_once_and_others_g
     feed._known = replace(feed._known, asked=0.0)  # it is time for alerts
     assert await told(1) == ({("reset", 1), ("dead_letter_alert", 1)}, 1, 3)
     assert await told(1) == (set(), 1, 2)
-    monkeypatch.setattr("fairlane.realtime.telling._SECOND", 0.0)
+    monkeypatch.setattr("fairlane.realtime.dispatch._SECOND", 0.0)
     assert await told(0) == ({("reset", 1)}, 1, 1)
     assert await told(1) == ({("job_status_changed", 1)}, 1, 2)
 
@@ -456,7 +456,7 @@ async def test_alerts_are_told_behind_the_reset_of_a_look_that_lost_something(fl
     hub.enter(client, ROOM)
     fl.emit(DeadLetterAlert("acme", 51))
     look = replace(feed.look(hub.audience()), is_lost=True)
-    await Telling(hub, feed.cursors, look).tell()
+    await Dispatch(hub, feed.cursors, look).tell()
     assert [one.name for one in client.take(10)] == ["reset", "dead_letter_alert"]
 
 

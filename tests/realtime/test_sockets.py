@@ -371,7 +371,7 @@ async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(
 
 
 async def test_a_websocket_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fairlane.cli.server._READ_PATIENCE", 0.1)
+    monkeypatch.setattr("fairlane.cli.server._READ_TIMEOUT", 0.1)
     place = f"{api.url.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
     ticket, live = await ticket_of(api, api.token("member")), api.app.state.web.live
     with socket.socket() as reader:

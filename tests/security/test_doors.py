@@ -50,18 +50,18 @@ def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
 
 
 @pytest.mark.parametrize(
-    ("path", "patience"),
+    ("path", "timeout"),
     [
-        ("organizations/acme/jobs", "_PATIENCE"),
+        ("organizations/acme/jobs", "_TIMEOUT"),
         ("socket.io/?EIO=4&transport=polling&sid=", "STRANGER_WAITS"),
         ("sessions", "STRANGER_WAITS"),
     ],
 )
 def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
-    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, patience: str
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, timeout: str
 ):
     for module in (bodies, sockets):
-        monkeypatch.setattr(module, patience, 0.1, raising=False)
+        monkeypatch.setattr(module, timeout, 0.1, raising=False)
     url, secret = urlsplit(api.url), api.token("member")
     if path.endswith("sid="):
         path += socket_of(api)
@@ -261,7 +261,7 @@ def test_a_reader_of_events_that_does_not_read_is_told_nothing_more_and_counts_u
 
 
 def test_a_connection_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server, "_READ_PATIENCE", 0.1)
+    monkeypatch.setattr(server, "_READ_TIMEOUT", 0.1)
     hub = api.app.state.web.live.hub
     with closing(unread(api)):
         until(lambda: not hub.clients)
@@ -382,7 +382,7 @@ def test_a_user_has_few_downloads_at_once_and_takes_none_of_others(
 def test_an_answer_of_which_little_is_read_at_a_time_is_not_kept(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(server, "_READ_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "_READ_TIMEOUT", 1.0)
     path, _ = large_file_of(api, tmp_path, monkeypatch)
     got = 0
     with closing(begun(api, path)) as slow, suppress(ConnectionResetError):
@@ -397,7 +397,7 @@ def test_a_download_that_is_read_steadily_at_2_kb_a_second_goes_on(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Twenty times as fast. The reader's kernel takes more only when half of its memory is free again."""
-    monkeypatch.setattr(server, "_READ_PATIENCE", server._READ_PATIENCE / 20)
+    monkeypatch.setattr(server, "_READ_TIMEOUT", server._READ_TIMEOUT / 20)
     path, _ = large_file_of(api, tmp_path, monkeypatch)
     got, began = 0, time.monotonic()
     with closing(begun(api, path, memory=None)) as steady:

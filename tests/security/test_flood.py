@@ -12,9 +12,9 @@ import websockets
 from sqlalchemy import event
 from websockets.exceptions import InvalidStatus
 
-from fairlane.api.places import Places
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates, Windows
+from fairlane.api.request_tenants import KnownTenants
 from fairlane.config import WebSettings
 from fairlane.domain.permissions import Credential, Principal
 from fairlane.realtime.live import THREADS
@@ -88,20 +88,20 @@ def test_all_users_of_an_organization_together_have_a_few_times_what_one_has(ser
 
 
 def test_a_credential_that_opens_an_organization_no_more_takes_nothing_of_its_allowance():
-    places, session = Places(), Principal("ana", "session")
-    assert places.of("key", "acme", "here") == "address here"
-    places.prove("key", session)
-    assert places.of("key", "acme", "here") == "user ana"
-    places.open("key", "acme", is_member=True)
-    assert (places.of("key", "acme", "here"), places.of("key", "other", "here")) == ("organization acme", "user ana")
-    places.open("key", "acme", is_member=False)
-    assert (places.of("key", "acme", "here"), places.has_opened("key", "acme")) == ("user ana", False)
-    places.open("key", "acme", is_member=True)
-    places.prove("key", None)
-    assert places.of("key", "acme", "here") == "address here"
+    tenants, session = KnownTenants(), Principal("ana", "session")
+    assert tenants.of("key", "acme", "here") == "address here"
+    tenants.prove("key", session)
+    assert tenants.of("key", "acme", "here") == "user ana"
+    tenants.open("key", "acme", is_member=True)
+    assert (tenants.of("key", "acme", "here"), tenants.of("key", "other", "here")) == ("organization acme", "user ana")
+    tenants.open("key", "acme", is_member=False)
+    assert (tenants.of("key", "acme", "here"), tenants.has_opened("key", "acme")) == ("user ana", False)
+    tenants.open("key", "acme", is_member=True)
+    tenants.prove("key", None)
+    assert tenants.of("key", "acme", "here") == "address here"
     # A token's organization is the only one that it can take the turns of.
-    places.prove("token", Principal("ana", "token", organization="acme"))
-    assert places.of("token", "other", "here") == "organization acme"
+    tenants.prove("token", Principal("ana", "token", organization="acme"))
+    assert tenants.of("token", "other", "here") == "organization acme"
 
 
 def test_invented_credentials_are_counted_for_their_address_before_the_database_is_asked(serve):
@@ -327,9 +327,9 @@ def test_what_was_counted_is_forgotten_after_a_minute_and_bounded_before():
 def test_a_credential_that_was_good_once_and_is_no_longer_counts_for_its_address_again():
     rates = Rates(WebSettings(rate_unproved=1))
     key = rates.count_all("fl_x", "here")
-    rates.places.prove(key, Principal("ana", "token"))
+    rates.tenants.prove(key, Principal("ana", "token"))
     rates.count_all("fl_x", "here")
-    rates.places.prove(key, None)
+    rates.tenants.prove(key, None)
     with pytest.raises(Problem):
         rates.count_all("fl_x", "here")
 

@@ -41,7 +41,7 @@ from fairlane.api.resources import (
 )
 from fairlane.api.scope import Web
 from fairlane.api.sockets import SocketDoor
-from fairlane.api.turns import InTurn, Turns
+from fairlane.api.tenant_queue import QueuedRequests, TenantQueue
 from fairlane.api.watching import Door, live_of
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
@@ -121,12 +121,12 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
                 expose_headers=_EXPOSED,
             )
         )
-    turns = Turns(settings.requests_at_once)
-    passwords = Turns(AT_ONCE)
+    queue = TenantQueue(settings.requests_at_once)
+    passwords = TenantQueue(AT_ONCE)
     authenticator = Authenticator(web.fl, provider, web.rates, settings.jwt_operators)
     return [
         *layers,
-        Middleware(Authentication, authenticator, turns, settings),
+        Middleware(Authentication, authenticator, queue, settings),
         Middleware(BodyGuard, settings.body_limit, max(MOST_VALUES, web.fl.settings.payload_limit)),
-        Middleware(InTurn, turns, passwords),
+        Middleware(QueuedRequests, queue, passwords),
     ]

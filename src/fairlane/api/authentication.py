@@ -22,7 +22,7 @@ from fairlane.api.bodies import may_be_large
 from fairlane.api.identity_provider import IdentityProvider
 from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
-from fairlane.api.turns import GUESS, PLACE, Turns
+from fairlane.api.tenant_queue import LOGIN_ATTEMPT, TENANT, TenantQueue
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
@@ -35,7 +35,7 @@ ROOT: Final = "/api/v1"
 HEALTH: Final = f"{ROOT}/health"
 DOCUMENT: Final = f"{ROOT}/openapi.json"
 COOKIE: Final = "fairlane_session"
-CREDENTIAL: Final = "credential"  # in a request's state: by what the places know it
+CREDENTIAL: Final = "credential"  # in a request's state: by what the tenants know it
 # What whoever has no credential yet needs; a link's secret is one itself.
 OPEN: Final = frozenset(
     {
@@ -66,7 +66,7 @@ class Authenticator:
         """Count the request under its credential; this takes neither database nor thread.
 
         Returns:
-            By what the places know the credential; None: there is none.
+            By what the tenants know the credential; None: there is none.
 
         Raises:
             Problem: there were too many.
@@ -85,7 +85,7 @@ class Authenticator:
         """
         found = self._proved(headers)
         if counted is not None:
-            self.rates.places.prove(counted, found)
+            self.rates.tenants.prove(counted, found)
         if found is not None:
             return found
         if "authorization" in headers:
@@ -101,7 +101,7 @@ class Authenticator:
         """
         assert counted is not None, "it has proved somebody"
         found = access_of(self.fl.directory, principal, organization)
-        self.rates.places.open(counted, organization, is_member=found is not None and not found.is_operator)
+        self.rates.tenants.open(counted, organization, is_member=found is not None and not found.is_operator)
 
     def _proved(self, headers: Headers) -> Principal | None:
         if "authorization" in headers:
@@ -123,14 +123,14 @@ class Authentication:
     """ASGI middleware: the principal goes into the request's state, from where and as what they act to whoever asks.
 
     Args:
-        turns: in which requests are worked on.
+        queue: in which requests are worked on.
         settings: which other sites' pages may act with a session's cookie, and how long a look may take.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, turns: Turns, settings: WebSettings) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, queue: TenantQueue, settings: WebSettings) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._turns = turns
+        self._queue = queue
         self._origins = settings.web_origins
         self._read_timeout = settings.read_timeout
 
@@ -153,8 +153,8 @@ class Authentication:
                     self._authenticator.rates.count_document(network_of(scope))
                 if path_of(scope) != HEALTH:
                     # Of whoever sends many, one at a time.
-                    place = self._authenticator.rates.places.of(None, None, network_of(scope))
-                    scope.setdefault("state", {})[PLACE] = place
+                    tenant = self._authenticator.rates.tenants.of(None, None, network_of(scope))
+                    scope.setdefault("state", {})[TENANT] = tenant
                 via, as_operator = "login", False
             else:
                 principal = await self._prove(scope, headers)
@@ -163,7 +163,7 @@ class Authentication:
         except (FairlaneError, Problem) as error:
             await problems.problem_of(error).response()(scope, receive, send)
             return
-        scope.setdefault("state", {})[GUESS] = (scope["method"], path_of(scope)) in _WITH_PASSWORD
+        scope.setdefault("state", {})[LOGIN_ATTEMPT] = (scope["method"], path_of(scope)) in _WITH_PASSWORD
         acting = acting_from(f"{via} from {address_of(scope)}", as_operator=as_operator)
         with acting, reading_within(self._read_timeout):
             await self._app(scope, receive, send)
@@ -174,19 +174,19 @@ class Authentication:
         Raises:
             Problem: there is none, or too many requests were sent.
         """
-        address, places = network_of(scope), self._authenticator.rates.places
+        address, tenants = network_of(scope), self._authenticator.rates.tenants
         credential = self._authenticator.count(headers, address)
         organization = _organization_in(path_of(scope))
         # Its user is not known yet. Whoever comes with a new one each time is nobody in particular.
-        user = credential if credential is not None and places.is_proved(credential) else ""
-        async with self._turns.at(places.of(credential, organization, address), user):
+        user = credential if credential is not None and tenants.is_proved(credential) else ""
+        async with self._queue.at(tenants.of(credential, organization, address), user):
             asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
             if organization is not None and may_be_large(scope):
                 await run_in_threadpool(self._authenticator.open, principal, credential, organization)
-            place = places.of(credential, organization, address)  # by now more is known of it
+            tenant = tenants.of(credential, organization, address)  # by now more is known of it
         proof = {"principal": principal, "proved_at": asked_at, CREDENTIAL: credential}
-        scope.setdefault("state", {}).update({**proof, PLACE: place})
+        scope.setdefault("state", {}).update({**proof, TENANT: tenant})
         return principal
 
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:

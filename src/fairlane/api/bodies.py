@@ -10,9 +10,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlane.api.json_text import CUT, JsonText
-from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
-from fairlane.api.turns import PLACE
+from fairlane.api.request_tenants import is_organization
+from fairlane.api.tenant_queue import TENANT
 from fairlane.domain.permissions import Principal
 from fairlane.domain.timing import RETRY_SOON, STRANGER_WAITS
 
@@ -30,7 +30,7 @@ _BOUNDS: Final = (
     ),
     (32, 503, "too-much-held", "So many bodies are worked on here already"),
 )
-_PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
+_TIMEOUT: Final = 60  # seconds for a body, which is in memory until it is whole
 _MOST_OF_ADDRESS: Final = 20  # bodies without a credential that are waited for
 _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
 
@@ -38,11 +38,11 @@ _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after w
 class _Body:
     """Count one body that is read, or worked on."""
 
-    def __init__(self, place: str, principal: Principal | None) -> None:
+    def __init__(self, tenant: str, principal: Principal | None) -> None:
         user = principal.user if principal is not None else ""
-        self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
+        self.groups = ((tenant, user), (tenant,), ())  # that it counts in, in the order of their bounds
         self.held = 0  # bytes that count
-        self.patience = timeout(_PATIENCE if principal is not None else STRANGER_WAITS)
+        self.deadline = timeout(_TIMEOUT if principal is not None else STRANGER_WAITS)
 
 
 class BodyGuard:
@@ -70,7 +70,7 @@ class BodyGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
         # Whoever looks whether the server is up has no place, and nobody reads a body of theirs.
-        if scope["type"] != "http" or PLACE not in scope.get("state", {}):
+        if scope["type"] != "http" or TENANT not in scope.get("state", {}):
             await self._app(scope, receive, send)
             return
         body = _body_in(scope)
@@ -98,7 +98,7 @@ class BodyGuard:
                 self._hold(body, more)
                 now = get_running_loop().time()
                 # A body that came fast at first may not stall later.
-                self._coming[body] = min(now, self._coming.get(body, now) + more * _PATIENCE / self._limit)
+                self._coming[body] = min(now, self._coming.get(body, now) + more * _TIMEOUT / self._limit)
             return message
 
         try:
@@ -136,13 +136,13 @@ class BodyGuard:
                 going.append(one)
         for one in going:
             self._let_go(one)
-            one.patience.reschedule(0)
+            one.deadline.reschedule(0)
 
     def _slow_of(self, group: tuple[str, ...], beside: _Body, going: list[_Body]) -> Iterator[_Body]:
         """Yield the bodies that may be cut off, the one that is furthest behind first."""
         late = get_running_loop().time() - _SLOW
         for one in sorted(self._coming, key=self._coming.__getitem__):
-            is_slow = self._coming[one] <= late and not one.patience.expired()
+            is_slow = self._coming[one] <= late and not one.deadline.expired()
             if is_slow and group in one.groups and one is not beside and one not in going:
                 yield one
 
@@ -163,8 +163,8 @@ class BodyGuard:
             raise _too_large(limit)
         json = JsonText(headers, self._most_values)
         try:
-            with self._waiting(scope["state"][PLACE]) if is_stranger else nullcontext():
-                read = await body_of(receive, limit, body.patience, json.add)
+            with self._waiting(scope["state"][TENANT]) if is_stranger else nullcontext():
+                read = await body_of(receive, limit, body.deadline, json.add)
         finally:
             self._coming.pop(body, None)  # it is whole or refused, so nobody waits for more of it
         if read:
@@ -198,30 +198,30 @@ def may_be_large(scope: Scope) -> bool:
 
 
 def _body_in(scope: Scope) -> _Body:
-    place, principal = scope["state"][PLACE], scope["state"].get("principal")
-    if not is_organization(place):
-        place = "operators" if principal is not None and principal.is_operator else ""
-    return _Body(place, principal)
+    tenant, principal = scope["state"][TENANT], scope["state"].get("principal")
+    if not is_organization(tenant):
+        tenant = "operators" if principal is not None and principal.is_operator else ""
+    return _Body(tenant, principal)
 
 
 async def body_of(
-    receive: Receive, limit: int, patience: Timeout | None = None, look: Callable[[bytes], object] = bytes
+    receive: Receive, limit: int, deadline: Timeout | None = None, look: Callable[[bytes], object] = bytes
 ) -> bytes | None:
     """Return the whole body; None: the client is gone.
 
     Args:
-        patience: for how long to wait for it; None: a minute.
+        deadline: for how long to wait for it; None: a minute.
         look: called with each piece as it comes; what it raises ends the wait.
 
     Raises:
         Problem: it is too large, or takes too long to come.
     """
     try:
-        async with patience or timeout(_PATIENCE):
+        async with deadline or timeout(_TIMEOUT):
             return await _all_of(receive, limit, look)
     except TimeoutError:
         detail = (
-            f"The body did not come within {_PATIENCE} s, without a credential {STRANGER_WAITS} s, or stalled for "
+            f"The body did not come within {_TIMEOUT} s, without a credential {STRANGER_WAITS} s, or stalled for "
             f"{_SLOW} s while there was no room; "
             "send it faster, or less at once."
         )

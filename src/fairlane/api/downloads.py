@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from fairlane.api.rates import whose
+from fairlane.api.rates import rate_key
 from fairlane.api.scope import web_of
 from fairlane.domain.errors import RateLimited
 from fairlane.domain.timing import RETRY_LATER
@@ -47,7 +47,7 @@ class Download(StreamingResponse):
     def bounds(self, request: Request) -> dict[tuple[str, str], tuple[int, str]]:
         """Return how many may be open, by whose they are, and what to say where so many are."""
         sentence = "A user may have {} downloads open; wait until one ends, or close one."
-        return {("user", whose(request.state.principal)): (MOST_OF_USER, sentence)}
+        return {("user", rate_key(request.state.principal)): (MOST_OF_USER, sentence)}
 
 
 class Export(Download):

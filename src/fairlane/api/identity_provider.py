@@ -30,7 +30,7 @@ _FRESH: Final = _KEPT / 2  # seconds: from then on they are fetched anew, while 
 _AGAIN: Final = 2.0  # seconds from one fetch to the next for keys that were known and are to be had anew
 _PAUSE: Final = 60.0  # seconds from one fetch to the next for keys that are unknown: any stranger can name one
 _TIMEOUT: Final = 5.0  # seconds
-_PATIENCE: Final = 0.5  # seconds to wait for keys that another request is fetching
+_WAIT_FOR_KEYS: Final = 0.5  # seconds to wait for keys that another request is fetching
 _LARGEST: Final = 1024 * 1024  # bytes
 _LONGEST_TOKEN: Final = 16 * 1024  # characters
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -125,7 +125,7 @@ class IdentityProvider:
     def _key(self, kid: str) -> Mapping[str, Any] | None:
         if self._has(kid):
             self._renew_beside()
-        elif self._fetching.acquire(timeout=0 if self._has_failed else _PATIENCE):
+        elif self._fetching.acquire(timeout=0 if self._has_failed else _WAIT_FOR_KEYS):
             # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it. While
             # the issuer is silent nobody waits: all who come with a JWT, a forged one too, would do so in turns.
             try:

@@ -25,16 +25,16 @@ from limits.errors import StorageError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
-from fairlane.api.places import Places
 from fairlane.api.problems import Problem
+from fairlane.api.request_tenants import KnownTenants
 from fairlane.config import WebSettings
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.permissions import Principal
 from fairlane.domain.texts import printable
 
 _log: Final = logging.getLogger(__name__)
-_PATIENCE: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
-_REST: Final = 5.0  # seconds without asking it, after it gave none
+_RATES_TIMEOUT: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
+_RETRY_AFTER: Final = 5.0  # seconds without asking it, after it gave none
 _MINUTE: Final = 60.0  # seconds
 _MOST: Final = 100_000  # keys; whoever was silent for longest is forgotten before others
 
@@ -117,7 +117,7 @@ class Rates:
         self._unproved = settings.rate_unproved
         self._users = settings.rate_organization
         self._own = Windows()
-        self.places = Places()
+        self.tenants = KnownTenants()
         self._shared = MovingWindowRateLimiter(_storage(settings.rates_url)) if settings.rates_url else None
         self._asked_from = 0.0
 
@@ -137,7 +137,7 @@ class Rates:
                 _refuse_after(self._wait_of_all_nodes(self._shared, limit, rate, who), limit, rate, of)
                 return
             except StorageError as error:
-                self._asked_from = time.monotonic() + _REST
+                self._asked_from = time.monotonic() + _RETRY_AFTER
                 _log.warning(
                     "Rates are counted by each node itself: %s does not answer.", printable(type(error).__name__)
                 )
@@ -165,7 +165,7 @@ class Rates:
             Problem: there were too many.
         """
         key = sha256(secret.encode(errors="replace")).hexdigest()
-        if not self.places.is_proved(key):
+        if not self.tenants.is_proved(key):
             self._count(self._unproved, "unproved", address)
         self._count(self._all, "all", key)
         return key
@@ -200,7 +200,7 @@ class Rates:
         return max(shared.get_window_stats(item, "fairlane", rate, who).reset_time - time.time(), 1.0)
 
 
-def whose(principal: Principal) -> str:
+def rate_key(principal: Principal) -> str:
     """Return under whom a principal's requests are counted. No organization has a slash in its id."""
     return f"{principal.organization or ''}/{principal.user}"
 
@@ -221,9 +221,9 @@ def _refuse_after(wait: float, limit: int, kind: str, of: str) -> None:
 def _storage(url: str) -> Storage:
     is_remote = url.partition("://")[0].partition("+")[0] in {"redis", "rediss", "valkey", "valkeys"}
     # Without these one that has come to a standstill would hold each request for ever.
-    patience = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE} if is_remote else {}
+    timeouts = {"socket_timeout": _RATES_TIMEOUT, "socket_connect_timeout": _RATES_TIMEOUT} if is_remote else {}
     try:
-        return storage_from_string(url, wrap_exceptions=True, **patience)  # type: ignore[return-value]
+        return storage_from_string(url, wrap_exceptions=True, **timeouts)  # type: ignore[return-value]
     except (LimitsMisconfigured, ValueError) as error:
         raise ConfigurationError(
             f"rates_url can't be used ({error}); write redis://host:6379 and install redis, or leave it out."

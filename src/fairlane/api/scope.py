@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 
 from fairlane.api.problems import LONGEST_POINTER, MOST_TOLD, ORGANIZATION_UNKNOWN, Problem, no_longer_good
 from fairlane.api.pulse import Pulse
-from fairlane.api.rates import Rate, Rates, whose
+from fairlane.api.rates import Rate, Rates, rate_key
 from fairlane.api.values import OrganizationId
 from fairlane.api.watching import Door
 from fairlane.app import Fairlane
@@ -115,7 +115,7 @@ class InOrganization:
             Problem: too many requests, no such organization, or the right is missing.
         """
         web, principal = web_of(request), principal_of(request)
-        web.rates.count(self.rate, whose(principal))
+        web.rates.count(self.rate, rate_key(principal))
         found = _counted_access(web, principal, self.rate, request.state.credential, organization)
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
@@ -134,12 +134,12 @@ def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str,
 
     Whoever was let in before is counted before the database is asked.
     """
-    was_open = web.rates.places.has_opened(credential, organization)
+    was_open = web.rates.tenants.has_opened(credential, organization)
     if was_open:
         web.rates.count_together(rate, organization)
     found = access_of(web.fl.directory, principal, organization)
     is_member = found is not None and not found.is_operator
-    web.rates.places.open(credential, organization, is_member=is_member)
+    web.rates.tenants.open(credential, organization, is_member=is_member)
     if is_member and not was_open:
         web.rates.count_together(rate, organization)
     return found
@@ -164,7 +164,7 @@ class ByOperator:
             Problem: too many requests, or they are no operator with this right.
         """
         web, principal = web_of(request), principal_of(request)
-        web.rates.count(self.rate, whose(principal))
+        web.rates.count(self.rate, rate_key(principal))
         rights = principal.operator_rights if principal.is_operator else None
         if rights is None:
             raise Problem(403, "permission-denied", "This is for operators.")

@@ -83,8 +83,8 @@ class SocketDoor:
         if scope["type"] != "http":
             return receive
         has_ticket = sid is not None and self._sockets.has_let_in(sid)
-        patience = None if has_ticket else timeout(STRANGER_WAITS)
-        body = await body_of(receive, LARGEST if has_ticket else SMALL, patience)
+        deadline = None if has_ticket else timeout(STRANGER_WAITS)
+        body = await body_of(receive, LARGEST if has_ticket else SMALL, deadline)
         return replayed(body, receive) if body is not None else None
 
 

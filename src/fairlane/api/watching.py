@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fairlane.api import problems
 from fairlane.api.authentication import network_of
-from fairlane.api.places import place_in, place_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem, said
-from fairlane.api.rates import Rate, Rates, whose
+from fairlane.api.rates import Rate, Rates, rate_key
 from fairlane.api.representations import Job
-from fairlane.api.turns import Turns
+from fairlane.api.request_tenants import tenant_in, tenant_of
+from fairlane.api.tenant_queue import TenantQueue
 from fairlane.app import Fairlane
 from fairlane.domain.permissions import Access, Principal, Right
 from fairlane.domain.texts import is_storable
@@ -60,8 +60,8 @@ def live_of(fl: Fairlane, read_timeout: float) -> Live:
     """
     membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
     # All that have a connection may wait: they come back at once, and each asks for one thing at a time.
-    turns = Turns(THREADS, each=THREADS // 2, longest=sys.maxsize)
-    return Live(fl.database, fl.keyring, membership, turn=turns.at, read_timeout=read_timeout)
+    queue = TenantQueue(THREADS, each=THREADS // 2, longest=sys.maxsize)
+    return Live(fl.database, fl.keyring, membership, turn=queue.at, read_timeout=read_timeout)
 
 
 class Door:
@@ -93,9 +93,9 @@ class Door:
                 self._rates.prove_ticket(network_of(connection))
         return principal
 
-    def place(self, principal: Principal) -> str:
+    def tenant(self, principal: Principal) -> str:
         """Return whose turn `open` takes."""
-        return place_of(principal)
+        return tenant_of(principal)
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
         """Return the room that somebody wants.
@@ -103,7 +103,7 @@ class Door:
         Raises:
             Problem, FairlaneError
         """
-        self._rates.count(Rate.STATUS, whose(principal))
+        self._rates.count(Rate.STATUS, rate_key(principal))
         asked = _asked(wanted)
         if asked.operator:
             return self.open_all(principal)
@@ -126,10 +126,10 @@ class Door:
         """
         if job is None:
             room = Room(RoomKind.ORGANIZATION, access.organization)
-            return Opened(room, partial(self._overview, access.organization), place_in(access))
+            return Opened(room, partial(self._overview, access.organization), tenant_in(access))
         found = self._fl.reads.get(job, access.organization, with_parameters=False)
         room = Room(RoomKind.JOB, access.organization, found.id)
-        return Opened(room, partial(self._job, access, room), place_in(access))
+        return Opened(room, partial(self._job, access, room), tenant_in(access))
 
     def open_all(self, principal: Principal) -> Opened:
         """Return the room of all jobs.
@@ -139,7 +139,7 @@ class Door:
         """
         if not is_operator(principal):
             raise Problem(403, "permission-denied", "This is for operators.")
-        return Opened(EVERYTHING, partial(self._overview, None), self.place(principal))
+        return Opened(EVERYTHING, partial(self._overview, None), self.tenant(principal))
 
     def problem(self, error: Exception) -> dict[str, Any]:
         """Return the same object as REST answers with."""

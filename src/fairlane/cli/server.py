@@ -14,7 +14,7 @@ from websockets.frames import Frame
 from fairlane.domain.timing import STRANGER_WAITS
 
 # Seconds from one look to the next how much was taken. Who reads 2 kB/s takes 64 KiB at a time, each half minute.
-_READ_PATIENCE: Final = 150.0
+_READ_TIMEOUT: Final = 150.0
 _LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
 _PIECE: Final = 4096  # bytes of a WebSocket that are taken at a time
 _LEAST_PIECE: Final = 64  # bytes; what is in smaller ones is counted
@@ -69,7 +69,7 @@ class _ReadProtocol(asyncio.Protocol):
         super().resume_writing()
 
     def _look_later(self, left: int) -> None:
-        self._unread = self.loop.call_later(_READ_PATIENCE, self._look, left)
+        self._unread = self.loop.call_later(_READ_TIMEOUT, self._look, left)
 
     def _look(self, left_before: int) -> None:
         left = self.transport.get_write_buffer_size()

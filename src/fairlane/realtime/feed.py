@@ -69,7 +69,7 @@ class _Known:
     """What looks go on from. A look makes another one, which counts once it is over: one that fails loses nothing."""
 
     tail: LogCursor
-    strangers: frozenset[str] = frozenset()  # who was writing already when it began
+    early_writers: frozenset[str] = frozenset()  # who was writing already when it began
     seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was told
     alerts: LogCursor = field(default_factory=lambda: LogCursor(0))
     asked: float = 0.0  # when all alerts were read
@@ -108,7 +108,7 @@ class Feed:
 
         It can't see what those write below where it began.
         """
-        return not self._known.strangers
+        return not self._known.early_writers
 
     def start(self) -> None:
         """Begin at the end of the log."""
@@ -116,18 +116,19 @@ class Feed:
         if key is not None:
             self._cursors, self._vague = Cursors(key), Vague(key)
         tail = LogCursor(self._database.look(statements.newest, of=EVERYONE))
-        strangers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
-        self._known, self._is_lost = _Known(tail, strangers, alerts=self._database.look(_alerts, of=EVERYONE)), False
+        early_writers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
+        self._known = _Known(tail, early_writers, alerts=self._database.look(_alerts, of=EVERYONE))
+        self._is_lost = False
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
-        self._forget_strangers(self._database.look(self._database.kind.log_writers, of=EVERYONE))
+        self._forget_ended_writers(self._database.look(self._database.kind.log_writers, of=EVERYONE))
 
-    def _forget_strangers(self, writers: frozenset[str]) -> bool:
+    def _forget_ended_writers(self, writers: frozenset[str]) -> bool:
         """Forget all but those who are writing still; return True if one has ended."""
-        before = self._known.strangers
-        self._known = replace(self._known, strangers=before & writers)
-        return self._known.strangers != before
+        before = self._known.early_writers
+        self._known = replace(self._known, early_writers=before & writers)
+        return self._known.early_writers != before
 
     def look(self, audience: Audience) -> Look:
         """Return what came since the last look, for an audience."""
@@ -139,13 +140,13 @@ class Feed:
     def _settle(self) -> None:
         """Close gaps that nobody can fill any more, and see whether somebody ended whose numbers nobody knows."""
         now, known = time.monotonic(), self._known
-        if not (known.tail.gaps or known.alerts.gaps or known.strangers) or now - self._settled < _SETTLE:
+        if not (known.tail.gaps or known.alerts.gaps or known.early_writers) or now - self._settled < _SETTLE:
             return
         self._settled = now
         writers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
         known.tail.settle(writers)
         known.alerts.settle(writers)
-        self._is_lost |= self._forget_strangers(writers)
+        self._is_lost |= self._forget_ended_writers(writers)
 
     def _read(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
         tail, before = self._known.tail.copy(), self._known.tail.position
@@ -172,11 +173,11 @@ class Feed:
 
     def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
         tail = LogCursor(statements.newest(connection))
-        strangers = self._database.kind.log_writers(connection)
+        early_writers = self._database.kind.log_writers(connection)
         here, taken = tail.position, tail.take((), ())
         progress, seen = self._progress(connection, audience, ())
         look = Look(here, taken, here, (), progress, (), has_more=False, is_lost=True)
-        return look, replace(self._known, tail=tail, strangers=strangers, seen=seen)
+        return look, replace(self._known, tail=tail, early_writers=early_writers, seen=seen)
 
     def _progress(
         self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]

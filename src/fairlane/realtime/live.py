@@ -14,11 +14,11 @@ from fairlane.domain.errors import JobNotFound, StorageUnavailable
 from fairlane.domain.log_cursor import Position
 from fairlane.domain.permissions import Principal
 from fairlane.encryption.keyring import Keyring
+from fairlane.realtime.dispatch import Dispatch, catch_up
 from fairlane.realtime.events import Subscribed
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.hub import Client, Hub, Room
 from fairlane.realtime.membership import Membership, Silence, each_second
-from fairlane.realtime.telling import Telling, catch_up
 from fairlane.store.hints import Listener
 from fairlane.store.transaction import Database, reading_within
 
@@ -54,7 +54,7 @@ class Doorkeeper(Protocol):
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Return whose ticket it is; it is good once."""
 
-    def place(self, principal: Principal) -> str:
+    def tenant(self, principal: Principal) -> str:
         """Return whose turn `open` takes."""
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":
@@ -68,12 +68,12 @@ class Doorkeeper(Protocol):
 class Opened:
     """A room that may be entered.
 
-    `snapshot`: how it stands now; may block, and raise. `place`: whose turn its questions take.
+    `snapshot`: how it stands now; may block, and raise. `tenant`: whose turn its questions take.
     """
 
     room: Room
     snapshot: Callable[[], dict[str, Any]]
-    place: str
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +120,13 @@ class Live:
         self._hint = asyncio.Event()
         self._rights_changed = asyncio.Event()
 
-    async def ask(self, place: str, work: Callable[..., T], *args: Any) -> T:
+    async def ask(self, tenant: str, work: Callable[..., T], *args: Any) -> T:
         """Run what blocks, for one client, in its place's turn.
 
         Raises:
             StatementTooSlow: the database took too long for it.
         """
-        async with self._turn(place):
+        async with self._turn(tenant):
             return await asyncio.get_running_loop().run_in_executor(self._asking, self._timed, work, *args)
 
     async def admit(self, work: Callable[..., T], *args: Any) -> T:
@@ -180,8 +180,8 @@ class Live:
             missed = None
             if after is not None:
                 known = (self._database, cursors, room, after, position)
-                missed = await self.ask(opened.place, catch_up, *known)
-            snapshot = await self.ask(opened.place, opened.snapshot) if missed is None else None
+                missed = await self.ask(opened.tenant, catch_up, *known)
+            snapshot = await self.ask(opened.tenant, opened.snapshot) if missed is None else None
             if room not in client.rooms:
                 raise JobNotFound("Meanwhile it may no longer be seen.")
         except BaseException:
@@ -284,7 +284,7 @@ class Live:
                 await self._start()
             look = await self._in_thread(self._feed.look, self.hub.audience())
             look = replace(look, is_lost=look.is_lost or is_anew)
-            await Telling(self.hub, self._feed.cursors, look).tell()
+            await Dispatch(self.hub, self._feed.cursors, look).tell()
             self._position = look.position
         return look
 

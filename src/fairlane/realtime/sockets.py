@@ -194,8 +194,8 @@ class Sockets:
         try:
             asked = wanted if isinstance(wanted, Mapping) else {}
             async with connection.turn:
-                place = self._door.place(client.principal)
-                opened = await self._live.ask(place, self._door.open, client.principal, asked)
+                tenant = self._door.tenant(client.principal)
+                opened = await self._live.ask(tenant, self._door.open, client.principal, asked)
                 if len(client.rooms | {opened.room}) > MOST_ROOMS:
                     raise InvalidParameters(
                         f"A socket may be in {MOST_ROOMS} rooms; leave one, or open another socket."
@@ -234,9 +234,9 @@ class Sockets:
                     await asyncio.sleep(0)
             # Meanwhile whoever reads has taken what they were given, and has place for more.
             await asyncio.sleep(0)
-            self._dirty |= {sid for sid in self._behind if self._has_place(sid)}
+            self._dirty |= {sid for sid in self._behind if self._has_capacity(sid)}
 
-    def _has_place(self, sid: str) -> bool:
+    def _has_capacity(self, sid: str) -> bool:
         connection = self._clients.get(sid)
         socket = self._server.eio.sockets.get(connection.eio_sid) if connection is not None else None
         return socket is not None and socket.queue.qsize() < _IN_FLIGHT

@@ -51,7 +51,7 @@ class Stream:
             self._woken.clear()
             messages = client.take(_AT_ONCE)
             for message in messages:
-                with self._patience():
+                with self._dropped_if_stalled():
                     yield _event(message.name, message.data)
             if messages:
                 continue
@@ -63,7 +63,7 @@ class Stream:
                 yield ": still here\n\n"
 
     @contextmanager
-    def _patience(self) -> Iterator[None]:
+    def _dropped_if_stalled(self) -> Iterator[None]:
         """Give who does not take a line in time no other; where it is stuck, nobody comes back from its `yield`."""
         late = asyncio.get_running_loop().call_later(STALLED, self._live.hub.drop, self._client)
         try:
@@ -73,5 +73,5 @@ class Stream:
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
-    place = f"id: {data['cursor']}\n" if "cursor" in data else ""
-    return f"event: {name}\n{place}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    cursor_line = f"id: {data['cursor']}\n" if "cursor" in data else ""
+    return f"event: {name}\n{cursor_line}data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -10,9 +10,9 @@ from starlette.types import Scope as AsgiScope
 
 from fairlane.accounts.tickets import TICKET
 from fairlane.api.authentication import ROOT
-from fairlane.api.places import place_in
-from fairlane.api.rates import Rate, whose
+from fairlane.api.rates import Rate, rate_key
 from fairlane.api.representations import EXAMPLE_ID
+from fairlane.api.request_tenants import tenant_in
 from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
 from fairlane.domain.permissions import Principal, Right
 from fairlane.realtime.live import Opened
@@ -72,7 +72,7 @@ class Realtime(BaseModel):
 def create_ticket(request: Request) -> Ticket:
     """Get a ticket that opens a socket with what this request's credential opens."""
     principal, web = principal_of(request), web_of(request)
-    web.rates.count(Rate.STATUS, whose(principal))
+    web.rates.count(Rate.STATUS, rate_key(principal))
     assert principal.credential is not None, "a request has proved it"
     return Ticket(ticket=web.fl.tickets.create(principal.credential), expires_in=int(TICKET.total_seconds()))
 
@@ -91,7 +91,7 @@ async def watch(
 ) -> Response:
     """Watch an organization, or one of its jobs, as server-sent events."""
     web = web_of(request)
-    opened = await web.live.ask(place_in(scope.access), web.door.open_for, scope.access, job)
+    opened = await web.live.ask(tenant_in(scope.access), web.door.open_for, scope.access, job)
     return await _stream(request, scope.principal, opened, last_event_id)
 
 
@@ -99,7 +99,7 @@ async def watch(
 async def watch_all(request: Request, operation: _Operating, last_event_id: _After = None) -> Response:
     """Watch the jobs of all organizations as server-sent events."""
     web = web_of(request)
-    opened = await web.live.ask(web.door.place(operation.principal), web.door.open_all, operation.principal)
+    opened = await web.live.ask(web.door.tenant(operation.principal), web.door.open_all, operation.principal)
     return await _stream(request, operation.principal, opened, last_event_id)
 
 

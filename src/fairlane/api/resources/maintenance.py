@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.rates import Rate, whose
+from fairlane.api.rates import Rate, rate_key
 from fairlane.api.representations import EXAMPLE_TIME
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.scope import ByOperator, Operation, principal_of, web_of
@@ -40,7 +40,7 @@ class MaintenanceMode(BaseModel):
 def get_maintenance(request: Request) -> MaintenanceMode:
     """Say whether maintenance mode is on, since when, by whom and why."""
     web = web_of(request)
-    web.rates.count(Rate.STATUS, whose(principal_of(request)))
+    web.rates.count(Rate.STATUS, rate_key(principal_of(request)))
     return MaintenanceMode.of(web.fl)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
 from fairlane.api.pages import LARGEST_OF_QUEUES, Cursor, Items, QueueLimit, after_of, page_from
-from fairlane.api.rates import Rate, whose
+from fairlane.api.rates import Rate, rate_key
 from fairlane.api.resources.overviews import Minutes, seen_with
 from fairlane.api.scope import InOrganization, Scope, principal_of, web_of
 from fairlane.api.values import Text
@@ -81,7 +81,7 @@ class OpenBreaker(BaseModel):
 def list_my_organizations(request: Request) -> MyOrganizations:
     """List the organizations that one belongs to, as far as the credential opens them."""
     web, principal = web_of(request), principal_of(request)
-    web.rates.count(Rate.LIST, whose(principal))
+    web.rates.count(Rate.LIST, rate_key(principal))
     found = web.fl.members.of(principal.user)
     items = [MyOrganization.model_validate(one) for one in found or () if principal.organization in {None, one.id}]
     return MyOrganizations(items=items, is_complete=found is not None)

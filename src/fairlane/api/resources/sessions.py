@@ -11,7 +11,7 @@ from fairlane.accounts.users import SESSION
 from fairlane.api.authentication import COOKIE, ROOT, network_of, session_of
 from fairlane.api.headers import headers_told
 from fairlane.api.problems import Problem
-from fairlane.api.rates import Rate, whose
+from fairlane.api.rates import Rate, rate_key
 from fairlane.api.scope import principal_of, web_of
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.permissions import CredentialKind, Principal, Right
@@ -107,7 +107,7 @@ def open_link(
 @router.get("/sessions/current", operation_id="whoAmI")
 def who_am_i(request: Request) -> Me:
     """Say who the request's credential proves one to be."""
-    web_of(request).rates.count(Rate.STATUS, whose(principal_of(request)))
+    web_of(request).rates.count(Rate.STATUS, rate_key(principal_of(request)))
     return _me(principal_of(request))
 
 

@@ -61,7 +61,7 @@ def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
     return Message(room, event)
 
 
-class Telling:
+class Dispatch:
     """Tells the rooms of a hub what one look has found, in the order in which clients need it."""
 
     def __init__(self, hub: Hub, cursors: Cursors, look: Look) -> None:

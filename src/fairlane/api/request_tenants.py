@@ -14,7 +14,7 @@ _MOST: Final = 20_000  # to remember; what was not used for longest is forgotten
 _ORGANIZATION: Final = "organization "
 
 
-class Places:
+class KnownTenants:
     """Remembers whom credentials proved, and which organizations they opened to members of them.
 
     Args:
@@ -50,7 +50,7 @@ class Places:
         if principal is None:
             self._keep(credential, None, None)
         else:
-            self._keep(credential, None, place_of(principal))
+            self._keep(credential, None, tenant_of(principal))
 
     def has_opened(self, credential: str, organization: str) -> bool:
         """Return True if the credential opened the organization to a member when it was used there last."""
@@ -59,32 +59,32 @@ class Places:
 
     def open(self, credential: str, organization: str, *, is_member: bool) -> None:
         """Note whether the credential opens the organization to a member now."""
-        self._keep(credential, organization, _place(organization) if is_member else None)
+        self._keep(credential, organization, _tenant(organization) if is_member else None)
 
-    def _keep(self, credential: str, organization: str | None, place: str | None) -> None:
+    def _keep(self, credential: str, organization: str | None, tenant: str | None) -> None:
         key = (credential, organization)
         with self._lock:
             self._kept.pop(key, None)
-            if place is not None:
-                self._kept[key] = place
+            if tenant is not None:
+                self._kept[key] = tenant
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
 
 
-def place_of(principal: Principal) -> str:
+def tenant_of(principal: Principal) -> str:
     """Return where somebody belongs, whatever they ask for: the organization of their token, or they themselves."""
-    return _place(principal.organization) if principal.organization is not None else f"user {principal.user}"
+    return _tenant(principal.organization) if principal.organization is not None else f"user {principal.user}"
 
 
-def place_in(access: Access) -> str:
+def tenant_in(access: Access) -> str:
     """Return where somebody belongs in an organization that is open to them: to it, if they are a member."""
-    return f"user {access.user}" if access.is_operator else _place(access.organization)
+    return f"user {access.user}" if access.is_operator else _tenant(access.organization)
 
 
-def is_organization(place: str) -> bool:
+def is_organization(tenant: str) -> bool:
     """Return True if a place is an organization, and not a user or an address."""
-    return place.startswith(_ORGANIZATION)
+    return tenant.startswith(_ORGANIZATION)
 
 
-def _place(organization: str) -> str:
+def _tenant(organization: str) -> str:
     return f"{_ORGANIZATION}{organization}"

@@ -1,4 +1,4 @@
-"""Requests of organizations take turns, so that a flood of one waits behind itself."""
+"""Requests of organizations take queue, so that a flood of one waits behind itself."""
 
 import asyncio
 from collections import Counter, defaultdict, deque
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from fairlane.accounts import users
-from fairlane.api.turns import Line, LineFull, Turns
+from fairlane.api.tenant_queue import QueueState, TenantQueue, TenantQueueFull
 from tests.api.served import Api
 from tests.engine.worker_kit import until
 from tests.patience import PATIENCE
@@ -29,74 +29,74 @@ class Book:
     """A line, and beside it what is to be so."""
 
     def __init__(self, at_once: int, each: int, longest: int) -> None:
-        self.line = Line[int](at_once, each, longest)
+        self.state = QueueState[int](at_once, each, longest)
         self.at_once, self.each, self.longest = at_once, each, longest
         self.begun, self.quick = Counter[tuple[str, str]](), set[str]()
         self.answered = Counter[tuple[str, str]]()
         self.waiting: defaultdict[str, deque[tuple[str, int]]] = defaultdict(deque)
 
-    def at(self, place: str) -> int:
-        return sum(number for (there, _), number in self.begun.items() if there == place)
+    def at(self, tenant: str) -> int:
+        return sum(number for (there, _), number in self.begun.items() if there == tenant)
 
-    def come(self, place: str, user: str, number: int) -> None:
+    def come(self, tenant: str, user: str, number: int) -> None:
         try:
-            is_begun = self.line.come(place, user, number)
-        except LineFull:
-            assert len(self.waiting[place]) >= self.longest
-            assert user in {one for one, _ in self.waiting[place]}
+            is_begun = self.state.add(tenant, user, number)
+        except TenantQueueFull:
+            assert len(self.waiting[tenant]) >= self.longest
+            assert user in {one for one, _ in self.waiting[tenant]}
             return
         if is_begun:
-            assert place not in self.quick
-            self._begin(place, user)
+            assert tenant not in self.quick
+            self._begin(tenant, user)
         else:
-            self.waiting[place].append((user, number))
+            self.waiting[tenant].append((user, number))
 
-    def linger(self, place: str) -> None:
-        if place in self.quick:
-            self.quick.remove(place)
-            self._following(self.line.linger(place))
+    def linger(self, tenant: str) -> None:
+        if tenant in self.quick:
+            self.quick.remove(tenant)
+            self._following(self.state.linger(tenant))
 
-    def answer(self, place: str, user: str, number: int) -> None:
-        if self.begun[place, user] > self.answered[place, user]:
-            is_quick = self._is_quick(place, number)
-            self.answered[place, user] += 1
-            self.quick -= {place} if is_quick else set()
-            self._following(self.line.answer(place, is_quick=is_quick))
+    def answer(self, tenant: str, user: str, number: int) -> None:
+        if self.begun[tenant, user] > self.answered[tenant, user]:
+            is_quick = self._is_quick(tenant, number)
+            self.answered[tenant, user] += 1
+            self.quick -= {tenant} if is_quick else set()
+            self._following(self.state.answer(tenant, is_quick=is_quick))
 
-    def go(self, place: str, user: str, number: int) -> None:
-        if self.begun[place, user]:
-            is_answered = self.begun[place, user] == self.answered[place, user]
-            is_quick = not is_answered and self._is_quick(place, number)
-            self.begun[place, user] -= 1
-            self.answered[place, user] -= is_answered
-            self.quick -= {place} if is_quick else set()
-            self._following(self.line.go(place, user, is_quick=is_quick, is_answered=is_answered))
+    def go(self, tenant: str, user: str, number: int) -> None:
+        if self.begun[tenant, user]:
+            is_answered = self.begun[tenant, user] == self.answered[tenant, user]
+            is_quick = not is_answered and self._is_quick(tenant, number)
+            self.begun[tenant, user] -= 1
+            self.answered[tenant, user] -= is_answered
+            self.quick -= {tenant} if is_quick else set()
+            self._following(self.state.end(tenant, user, is_quick=is_quick, is_answered=is_answered))
 
-    def _is_quick(self, place: str, number: int) -> bool:
-        """Whether it is the quick one of its place; where only one is worked on, there is no other."""
-        at_work = self.at(place) - sum(answered for (there, _), answered in self.answered.items() if there == place)
-        return place in self.quick and (at_work == 1 or number % 2 == 0)
+    def _is_quick(self, tenant: str, number: int) -> bool:
+        """Whether it is the quick one of its tenant; where only one is worked on, there is no other."""
+        at_work = self.at(tenant) - sum(answered for (there, _), answered in self.answered.items() if there == tenant)
+        return tenant in self.quick and (at_work == 1 or number % 2 == 0)
 
     @property
     def at_work(self) -> int:
         return self.begun.total() - self.answered.total()
 
-    def leave(self, place: str) -> None:
-        if self.waiting[place]:
-            user, number = self.waiting[place].pop()
-            self.line.leave(place, user, number)
+    def leave(self, tenant: str) -> None:
+        if self.waiting[tenant]:
+            user, number = self.waiting[tenant].pop()
+            self.state.remove(tenant, user, number)
 
     def able(self) -> dict[tuple[str, str], int]:
-        """Who may begin, though they wait: nobody, between two steps. With how many are worked on at their place."""
+        """Who may begin, though they wait: nobody, between two steps. With how many are worked on at their tenant."""
         open_places = self.waiting.keys() - self.quick
-        waiting = {(place, user) for place in open_places for user, _ in self.waiting[place]}
+        waiting = {(tenant, user) for tenant in open_places for user, _ in self.waiting[tenant]}
         is_full = self.at_work >= self.at_once
         most = {one: self.each + (not self.begun[one]) for one in waiting}
         return {} if is_full else {one: self.at(one[0]) for one in waiting if self.at(one[0]) < most[one]}
 
-    def _begin(self, place: str, user: str) -> None:
-        self.begun[place, user] += 1
-        self.quick.add(place)
+    def _begin(self, tenant: str, user: str) -> None:
+        self.begun[tenant, user] += 1
+        self.quick.add(tenant)
 
     def _following(self, number: int | None) -> None:
         able = self.able()
@@ -104,10 +104,10 @@ class Book:
         if number is not None:
             # Of each user in the order of their coming.
             first = {(at, user): next(one for who, one in self.waiting[at] if who == user) for at, user in able}
-            place, user = next(one for one in able if first[one] == number)
-            assert able[place, user] == min(able.values())
-            self.waiting[place].remove((user, number))
-            self._begin(place, user)
+            tenant, user = next(one for one in able if first[one] == number)
+            assert able[tenant, user] == min(able.values())
+            self.waiting[tenant].remove((user, number))
+            self._begin(tenant, user)
 
 
 @given(STEPS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
@@ -115,81 +115,81 @@ def test_nobody_has_more_than_their_share_nor_is_kept_waiting_beside_a_free_plac
     steps: list[tuple[str, str, str]], at_once: int, each: int, longest: int
 ):
     book = Book(at_once, each, longest)
-    for number, (step, place, user) in enumerate(steps):
+    for number, (step, tenant, user) in enumerate(steps):
         match step:
             case "come":
-                book.come(place, user, number)
+                book.come(tenant, user, number)
             case "linger":
-                book.linger(place)
+                book.linger(tenant)
             case "answer":
-                book.answer(place, user, number)
+                book.answer(tenant, user, number)
             case "go":
-                book.go(place, user, number)
+                book.go(tenant, user, number)
             case "leave":
-                book.leave(place)
+                book.leave(tenant)
         assert book.at_work <= at_once
         assert all(number <= each for number in book.begun.values())
-        assert all(book.at(place) <= each + 1 for place, _ in book.begun)  # one more of a user who has none
+        assert all(book.at(tenant) <= each + 1 for tenant, _ in book.begun)  # one more of a user who has none
         assert all(len(one) <= longest + 2 for one in book.waiting.values())  # one more of each user
         assert book.able() == {}
-        assert +book.line.begun == +Counter({place: book.at(place) for place, _ in book.begun})
-        assert book.line.waiting == +Counter({one: len(book.waiting[one]) for one in book.waiting})
+        assert +book.state.begun == +Counter({tenant: book.at(tenant) for tenant, _ in book.begun})
+        assert book.state.waiting == +Counter({one: len(book.waiting[one]) for one in book.waiting})
 
 
 def test_one_that_takes_long_lets_the_next_begin_beside_it():
-    line = Line[str](4, 2, 10)
-    assert line.come("acme", "ana", "report")
-    assert not line.come("acme", "ana", "look")
-    assert not line.come("acme", "ana", "another")
-    assert line.linger("acme") == "look"
-    assert line.go("acme", "ana") == "another"
-    assert line.go("acme", "ana", is_quick=False) is None
-    assert line.begun == {"acme": 1}
+    state = QueueState[str](4, 2, 10)
+    assert state.add("acme", "ana", "report")
+    assert not state.add("acme", "ana", "look")
+    assert not state.add("acme", "ana", "another")
+    assert state.linger("acme") == "look"
+    assert state.end("acme", "ana") == "another"
+    assert state.end("acme", "ana", is_quick=False) is None
+    assert state.begun == {"acme": 1}
 
 
 def test_an_answer_that_is_not_taken_counts_for_its_user_and_holds_up_no_other_place():
-    line = Line[str](1, 1, 10)
-    assert line.come("acme", "ana", "large")
-    assert not line.come("acme", "ana", "another")
-    assert not line.come("other", "ana", "look")
-    assert line.answer("acme", is_quick=True) == "look"
-    assert line.go("other", "ana") is None  # the other one of acme waits until the first was taken
-    assert line.come("acme", "bea", "b0")
-    assert line.go("acme", "bea") is None
-    assert line.go("acme", "ana", is_quick=False, is_answered=True) == "another"
-    assert line.go("acme", "ana") is None
-    assert line.begun == {}
+    state = QueueState[str](1, 1, 10)
+    assert state.add("acme", "ana", "large")
+    assert not state.add("acme", "ana", "another")
+    assert not state.add("other", "ana", "look")
+    assert state.answer("acme", is_quick=True) == "look"
+    assert state.end("other", "ana") is None  # the other one of acme waits until the first was taken
+    assert state.add("acme", "bea", "b0")
+    assert state.end("acme", "bea") is None
+    assert state.end("acme", "ana", is_quick=False, is_answered=True) == "another"
+    assert state.end("acme", "ana") is None
+    assert state.begun == {}
 
 
 def test_users_of_a_place_take_turns_and_one_who_has_none_at_work_waits_for_nobody_who_takes_long():
-    line = Line[str](8, 2, 3)
-    assert line.come("acme", "ana", "a0")
-    assert [line.come("acme", "ana", one) for one in ("a1", "a2", "a3")] == [False] * 3
-    assert line.linger("acme") == "a1"
-    assert line.linger("acme") is None  # two of ana fill the place
-    assert not line.come("acme", "ana", "a4")
-    with pytest.raises(LineFull):
-        line.come("acme", "ana", "a5")
-    assert line.come("acme", "bea", "b0")
-    assert [line.come("acme", "bea", one) for one in ("b1",)] == [False]
-    assert line.go("acme", "bea") == "b1"
-    assert line.go("acme", "ana", is_quick=False) is None
-    assert line.go("acme", "bea") == "a2"
+    state = QueueState[str](8, 2, 3)
+    assert state.add("acme", "ana", "a0")
+    assert [state.add("acme", "ana", one) for one in ("a1", "a2", "a3")] == [False] * 3
+    assert state.linger("acme") == "a1"
+    assert state.linger("acme") is None  # two of ana fill the tenant
+    assert not state.add("acme", "ana", "a4")
+    with pytest.raises(TenantQueueFull):
+        state.add("acme", "ana", "a5")
+    assert state.add("acme", "bea", "b0")
+    assert [state.add("acme", "bea", one) for one in ("b1",)] == [False]
+    assert state.end("acme", "bea") == "b1"
+    assert state.end("acme", "ana", is_quick=False) is None
+    assert state.end("acme", "bea") == "a2"
 
 
 def test_of_many_users_who_have_one_each_a_bounded_number_waits():
-    line = Line[str](1, 1, 100)
-    assert line.come("guess", "ana", "at work")
-    waiting = [line.come("guess", f"address {number}", "login") for number in range(1000)]
+    state = QueueState[str](1, 1, 100)
+    assert state.add("guess", "ana", "at work")
+    waiting = [state.add("guess", f"address {number}", "login") for number in range(1000)]
     assert not any(waiting)
-    with pytest.raises(LineFull):
-        line.come("guess", "address 1000", "login")
+    with pytest.raises(TenantQueueFull):
+        state.add("guess", "address 1000", "login")
 
 
 def test_places_that_wait_take_turns_however_many_wait_there():
-    line = Line[str](1, 1, 10)
-    assert line.come("acme", "ana", "a0")
-    for place, one in [
+    state = QueueState[str](1, 1, 10)
+    assert state.add("acme", "ana", "a0")
+    for tenant, one in [
         ("acme", "a1"),
         ("acme", "a2"),
         ("acme", "a3"),
@@ -197,26 +197,26 @@ def test_places_that_wait_take_turns_however_many_wait_there():
         ("other", "o2"),
         ("third", "t1"),
     ]:
-        assert not line.come(place, "ana", one)
-    order, place = [], "acme"
-    while (begins := line.go(place, "ana")) is not None:
+        assert not state.add(tenant, "ana", one)
+    order, tenant = [], "acme"
+    while (begins := state.end(tenant, "ana")) is not None:
         order.append(begins)
-        place = {"a": "acme", "o": "other", "t": "third"}[begins[0]]
+        tenant = {"a": "acme", "o": "other", "t": "third"}[begins[0]]
     assert order == ["a1", "o1", "t1", "a2", "o2", "a3"]
 
 
 def test_whoever_gives_up_while_waiting_takes_nobodys_turn():
     async def play() -> None:
-        turns = Turns(1)
-        turn = await turns.begin("acme")
-        gone, lucky = (asyncio.create_task(turns.begin("acme")) for _ in range(2))
+        queue = TenantQueue(1)
+        turn = await queue.begin("acme")
+        gone, lucky = (asyncio.create_task(queue.begin("acme")) for _ in range(2))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.wait([gone])
         turn.end()
         lucky.cancel()  # in the same moment in which its turn has come
         await asyncio.wait([lucky])
-        async with asyncio.timeout(PATIENCE), turns.at("other"):
+        async with asyncio.timeout(PATIENCE), queue.at("other"):
             pass
 
     asyncio.run(play())
