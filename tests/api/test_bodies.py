@@ -279,7 +279,7 @@ def test_a_number_of_very_many_digits_is_refused_in_a_sentence(api: Api):
 
 def test_where_json_breaks_off_is_told_in_a_sentence(api: Api):
     answer = api.as_("member").post(JOBS, content=b'{"job_type":}', headers=JSON)
-    assert answer.json()["detail"] == "The body is no JSON: Expecting value, at character 12."
+    assert answer.json()["detail"] == "The body is not JSON: Expecting value, at character 12."
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_body_of_another_form_is_refused_in_words_of_json(api: Api):
         ([], "/body: it must be an object, with values by name"),
         ({}, "/body/job_type: it is missing; give it a value"),
         ({"job_type": "report", "run_at": "2026-11-01T00:00:00"}, "/body/run_at: a time is written with its time zone"),
-        ({"job_type": "report", "run_at": 5}, "/body/run_at: a time is written out, with a time zone, such as "),
+        ({"job_type": "report", "run_at": 5}, "/body/run_at: a time is written with a time zone, such as "),
     ]:
         assert api.as_("member").post(JOBS, json=body).json()["detail"].startswith(told)
 

@@ -54,7 +54,7 @@ def test_the_only_admin_is_warned_before_they_leave_and_is_let_in_again(enter: C
     expect(warning).to_be_visible()
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_text("You belong to no organization yet")).to_be_visible()
-    expect(waiting.get_by_text("There is no such organization, or you are no member of it")).to_be_visible()
+    expect(waiting.get_by_text("There is no such organization, or you are not a member of it")).to_be_visible()
     expect(waiting.get_by_role("navigation", name="Menu").get_by_role("link")).to_have_count(0)
     site.fl.members.add("acme", "ana", role="admin")
     expect(waiting.get_by_role("heading", name="Queues")).to_be_visible()

@@ -89,7 +89,7 @@ def test_who_is_removed_hears_nothing_more_and_goes_on_in_another_organization(e
     site.fl.members.add("globex", "ana", role="member")
     page, heard = listening(enter, site, "ana", "o/acme/jobs")
     site.fl.members.remove("acme", "ana")
-    expect(page.get_by_text("There is no such organization, or you are no member of it").first).to_be_visible()
+    expect(page.get_by_text("There is no such organization, or you are not a member of it").first).to_be_visible()
     awaited(page, lambda: any('"revoked"' in line for line in heard))  # by socket it takes up to two seconds
     unseen = site.submit("nobody.runs", user="ben", delay=3600)
     page.keyboard.press("Control+k")
@@ -158,7 +158,7 @@ def test_a_foreign_organization_looks_like_one_that_is_not_there(enter: Callable
     job = site.submit(organization="globex", user="gil")
     for path in ("o/globex", "o/nowhere", f"o/globex/jobs/{job}"):
         page = enter("ana", path)
-        expect(page.get_by_text("There is no such organization, or you are no member of it").first).to_be_visible()
+        expect(page.get_by_text("There is no such organization, or you are not a member of it").first).to_be_visible()
         assert "Globex" not in page.content()
     page = enter("ana", f"o/acme/jobs/{job}")
     expect(page.get_by_text("The organization has no such job")).to_be_visible()
@@ -170,7 +170,7 @@ def test_that_an_organization_is_not_there_stays_on_the_screen_while_one_asks_ag
     page = enter("ana", "api/v1/health")
     page.clock.install()
     page.goto(f"{site.url}/o/globex")
-    told = page.get_by_text("There is no such organization, or you are no member of it")
+    told = page.get_by_text("There is no such organization, or you are not a member of it")
     expect(told).to_be_visible()
     unanswered: list[Route] = []
     page.route("**/globex/access", lambda route: unanswered.append(route))  # noqa: PLW0108 - Playwright takes no built-in

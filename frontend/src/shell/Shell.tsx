@@ -62,7 +62,7 @@ function Gone() {
   const isOurs = useIsOurs();
   return (
     <Page title="Organization">
-      <EmptyState title="There is no such organization, or you are no member of it">
+      <EmptyState title="There is no such organization, or you are not a member of it">
         {`Choose another one above, or ask ${isOurs ? "an admin of it to add you" : "where your application keeps its members"}.`}
       </EmptyState>
     </Page>

@@ -1,9 +1,8 @@
 """The REST API, on FastAPI: credential -> principal -> scope -> verb. It decides nothing about jobs, and has no SQL.
 
-Each request is proved by `authentication`, gets its organization from `scope` and nowhere else, and calls the verbs
-that applications call. `create_app` makes an ASGI application, to be served or to be mounted in another one;
-`add_problem_handlers` lets another one answer for Fairlane's errors as this one does, and `problem_of` lets one of
-another framework.
+`authentication` proves each request, `scope` alone gives it its organization, and it calls the verbs that applications
+call. `create_app` makes an ASGI application to serve or to mount. `add_problem_handlers` lets another Starlette
+application answer Fairlane's errors in the same way. `problem_of` does so for other frameworks.
 """
 
 from fairlane.api.application import create_app

@@ -1,4 +1,4 @@
-"""`python -m fairlane.api` prints the OpenAPI document, which the dashboard's types are made from."""
+"""Print the OpenAPI document (`python -m fairlane.api`), from which the dashboard's types are made."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from fairlane.app import Fairlane
 
 
 def main() -> None:
-    """Print it. No database is opened for it."""
+    """Print the document without opening a database."""
     with Fairlane("sqlite://") as fl:
         json.dump(create_app(fl).openapi(), sys.stdout)
 

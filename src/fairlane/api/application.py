@@ -1,4 +1,4 @@
-"""The application: its layers, from the outside in, and its routes."""
+"""The ASGI application: its middleware, from the outside in, and its routes."""
 
 from importlib.metadata import version
 from typing import Final
@@ -47,8 +47,8 @@ from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.realtime.sockets import Sockets
 
-# All applications share what includes the resources: if each included them, it would work out more than a hundred
-# signatures of its own at its first request.
+# All applications share one router. If each included the resources itself, each would inspect more than a hundred
+# signatures at its first request.
 _RESOURCES: Final = APIRouter()
 _ROUTES: Final[list[BaseRoute]] = []
 for _resource in (
@@ -67,12 +67,12 @@ def create_app(
 ) -> FastAPI:
     """Make the REST API of `fl`, an ASGI application: serve it, or mount it in another application.
 
-    It starts nothing and closes nothing: `fl` stays the caller's.
+    This starts nothing and closes nothing: `fl` stays the caller's.
 
     Args:
         settings: None = from FAIRLANE_… in the environment.
         dashboard: serve the dashboard at all paths outside of /api, too.
-        fetch: for tests: how the identity provider's keys are fetched.
+        fetch: fetches the identity provider's keys; tests replace it.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -85,7 +85,7 @@ def create_app(
         version=version("fairlane"),
         description="Background jobs of many organizations: submit, watch, cancel and retry them.",
         openapi_url=None,  # FastAPI's own route would write 250 kB of JSON anew for each request
-        # Pages that load scripts from elsewhere; what they show is the document.
+        # These pages load scripts from other sites. They show only the document.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -102,7 +102,7 @@ def create_app(
 
 
 def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
-    """Return the layers, from the outside in."""
+    """Return the middleware, from the outside in."""
     settings = web.settings
     provider = IdentityProvider(settings, fetch) if settings.takes_jwt else None
     sockets = Sockets(web.live, web.door)

@@ -1,6 +1,6 @@
-"""From a credential to the principal that it proves. Without one nothing is open but what `OPEN` names.
+"""Authentication: find the principal that a request's credential proves. Without a credential only `OPEN` is open.
 
-This is a layer around all routes, so a route that forgets about it is closed and not open.
+This is middleware around all routes. So a route that forgets about authentication is closed, not open.
 """
 
 import re
@@ -35,8 +35,8 @@ ROOT: Final = "/api/v1"
 HEALTH: Final = f"{ROOT}/health"
 DOCUMENT: Final = f"{ROOT}/openapi.json"
 COOKIE: Final = "fairlane_session"
-CREDENTIAL: Final = "credential"  # in a request's state: by what the tenants know it
-# What whoever has no credential yet needs; a link's secret is one itself.
+CREDENTIAL: Final = "credential"  # in a request's state: the hash by which `KnownTenants` knows the credential
+# Routes for clients that have no credential yet. The secret of a one-time link is a credential itself.
 OPEN: Final = frozenset(
     {
         ("GET", DOCUMENT),
@@ -55,7 +55,7 @@ _OWN: Final = frozenset({"same-origin", "none"})  # none: typed, or from a bookm
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Asks whoever keeps the credentials."""
+    """A check of credentials: of tokens, sessions and the identity provider's JWTs."""
 
     fl: Fairlane
     identity_provider: IdentityProvider | None
@@ -63,10 +63,10 @@ class Authenticator:
     has_jwt_operators: bool = False
 
     def count(self, headers: Headers, address: str) -> str | None:
-        """Count the request under its credential; this takes neither database nor thread.
+        """Count the request under its credential, without the database and without a thread.
 
         Returns:
-            By what the tenants know the credential; None: there is none.
+            The hash by which `KnownTenants` knows the credential; None: there is none.
 
         Raises:
             Problem: there were too many.
@@ -75,10 +75,10 @@ class Authenticator:
         return self.rates.count_all(secret, address) if secret else None
 
     def principal(self, headers: Headers, counted: str | None = None) -> Principal:
-        """Return whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
+        """Return the principal that the request's credential proves. If there is a header, the cookie is ignored.
 
         Args:
-            counted: what `count` gave.
+            counted: the value that `count` returned.
 
         Raises:
             Problem: there is none, or it proves nothing.
@@ -95,11 +95,11 @@ class Authenticator:
         raise unauthenticated("Say who you are: send Authorization: Bearer with an API token, or log in.")
 
     def open(self, principal: Principal, counted: str | None, organization: str) -> None:
-        """Find out whether the organization is open to them, before something large of theirs is read.
+        """Look up whether the organization is open to the principal, before a large body is read.
 
-        Else what comes first by a credential would count among what all send to whom none is open.
+        Without this the first body of a credential would count among those of all users without an organization.
         """
-        assert counted is not None, "it has proved somebody"
+        assert counted is not None, "the credential has proved a principal"
         found = access_of(self.fl.directory, principal, organization)
         self.rates.tenants.open(counted, organization, is_member=found is not None and not found.is_operator)
 
@@ -120,11 +120,11 @@ class Authenticator:
 
 
 class Authentication:
-    """ASGI middleware: the principal goes into the request's state, from where and as what they act to whoever asks.
+    """ASGI middleware that puts the principal into the request's state, and notes for the audit how they came in.
 
     Args:
-        queue: in which requests are worked on.
-        settings: which other sites' pages may act with a session's cookie, and how long a look may take.
+        queue: the queue in which requests wait for their turn.
+        settings: the origins whose pages may act with a session's cookie, and the timeout of reads.
     """
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, queue: TenantQueue, settings: WebSettings) -> None:
@@ -137,7 +137,7 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer with a problem."""
         if scope["type"] == "websocket":
-            # Those of Socket.IO never come here: they have a door of their own.
+            # Sockets of Socket.IO never come here: `SocketDoor` takes them.
             await refuse_socket(receive, send, "unauthenticated")
             return
         if scope["type"] != "http":
@@ -152,7 +152,7 @@ class Authentication:
                 if path_of(scope) == DOCUMENT:
                     self._authenticator.rates.count_document(network_of(scope))
                 if path_of(scope) != HEALTH:
-                    # Of whoever sends many, one at a time.
+                    # One request of an address at a time.
                     tenant = self._authenticator.rates.tenants.of(None, None, network_of(scope))
                     scope.setdefault("state", {})[TENANT] = tenant
                 via, as_operator = "login", False
@@ -169,28 +169,28 @@ class Authentication:
             await self._app(scope, receive, send)
 
     async def _prove(self, scope: Scope, headers: Headers) -> Principal:
-        """Prove the principal, in its turn, and put what the layers within need of it into the request's state.
+        """Prove the principal, in the request's turn, and put what inner middleware needs into the request's state.
 
         Raises:
-            Problem: there is none, or too many requests were sent.
+            Problem: there is no principal, or too many requests were sent.
         """
         address, tenants = network_of(scope), self._authenticator.rates.tenants
         credential = self._authenticator.count(headers, address)
         organization = _organization_in(path_of(scope))
-        # Its user is not known yet. Whoever comes with a new one each time is nobody in particular.
+        # The user is not known yet. All credentials that were never proved count as one user.
         user = credential if credential is not None and tenants.is_proved(credential) else ""
         async with self._queue.at(tenants.of(credential, organization, address), user):
             asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
             if organization is not None and may_be_large(scope):
                 await run_in_threadpool(self._authenticator.open, principal, credential, organization)
-            tenant = tenants.of(credential, organization, address)  # by now more is known of it
+            tenant = tenants.of(credential, organization, address)  # more is known by now
         proof = {"principal": principal, "proved_at": asked_at, CREDENTIAL: credential}
         scope.setdefault("state", {}).update({**proof, TENANT: tenant})
         return principal
 
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
-        """Refuse another site's page that uses a cookie: a cookie alone goes along without the page's doing."""
+        """Refuse another site's page that uses a cookie: browsers send cookies without the page asking for it."""
         by_cookie = "authorization" not in headers
         if not by_cookie or scope["method"] in _SAFE_METHODS:
             return
@@ -199,13 +199,13 @@ class Authentication:
 
 
 async def refuse_socket(receive: Receive, send: Send, reason: str) -> None:
-    """Take no WebSocket; its handshake then fails with status 403."""
+    """Refuse a WebSocket: its handshake fails with status 403."""
     await receive()
     await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path below where the application is mounted, without the line break that routes allow at its end."""
+    """Return the path relative to the mounted application, without the line break that routes allow at its end."""
     path, root = str(scope["path"]).removesuffix("\n"), str(scope.get("root_path", ""))
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
@@ -222,9 +222,9 @@ def address_of(scope: Mapping[str, Any]) -> str:
 
 
 def network_of(scope: Mapping[str, Any]) -> str:
-    """Return by what to count who has proved nothing: the address, of IPv6 its first 64 bits.
+    """Return the network under which a client without a proved credential is counted.
 
-    A client of IPv6 has all the other bits for itself.
+    It is the address, or the first 64 bits of an IPv6 address: a client of IPv6 may use any of the other bits.
     """
     address = address_of(scope)
     with suppress(ValueError):
@@ -235,17 +235,16 @@ def network_of(scope: Mapping[str, Any]) -> str:
 
 
 def session_of(headers: Headers) -> str | None:
-    """Return the secret of a session, from its cookie. A value that Fairlane never sets is none."""
+    """Return the secret of a session from its cookie; None also for a value that Fairlane never sets."""
     pairs = (one.partition("=") for one in headers.get("cookie", "").split(";"))
     secrets = [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
     return secrets[-1] if secrets and _SECRET.fullmatch(secrets[-1]) else None
 
 
 def _with_session_alone(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Return the headers, and of all cookies only that of a session.
+    """Return the headers with no cookie but that of the session.
 
-    FastAPI parses the cookies of every request that a route answers, and Python 3.11 and 3.12 may take quadratic time
-    to unquote one.
+    FastAPI parses the cookies of every request. Python 3.11 and 3.12 may take quadratic time to unquote a cookie.
     """
     session = session_of(Headers(scope=scope))
     others = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
@@ -253,7 +252,7 @@ def _with_session_alone(scope: Scope) -> list[tuple[bytes, bytes]]:
 
 
 def _bearer_of(headers: Headers) -> str | None:
-    """Return the credential of the header, however it is written; None if it is of another scheme."""
+    """Return the credential of the header; None if the header has another scheme than Bearer, in any case."""
     scheme, _, secret = headers["authorization"].strip().partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
@@ -263,15 +262,15 @@ def _cross_site() -> Problem:
 
 
 def comes_from_elsewhere(headers: Headers, allowed: Collection[str], *, scheme: str, must_say: bool) -> bool:
-    """Return True if another site's page sent it, with the cookies of whoever reads that page (CSRF).
+    """Return True if another site's page sent the request, with the cookies of that page's reader (CSRF).
 
-    Browsers say so: `Origin` on everything but plain GET, `Sec-Fetch-Site` on all. So no token has to go into each
-    form.
+    Browsers say so: by `Origin` on everything but plain GET, and by `Sec-Fetch-Site` on all requests. So forms need
+    no token.
 
     Args:
-        allowed: origins that may.
-        scheme: by which the request came.
-        must_say: what says nothing counts as elsewhere, as no browser of today sends it.
+        allowed: origins that are allowed.
+        scheme: the scheme of the request.
+        must_say: True if a request without these headers counts as another site's; every current browser sends one.
     """
     origin = headers.get("origin")
     if origin is not None:
@@ -285,6 +284,6 @@ def _is_at(origin: str, host: str | None, scheme: str) -> bool:
         of_page = urlsplit(origin)
     except ValueError:
         return False
-    # A page without TLS may be anybody's on the way. The other way round, a proxy has not said that it has TLS.
+    # Anybody on the network may change a page without TLS. The reverse is allowed: a proxy may not say that it has TLS.
     is_downgraded = scheme in {"https", "wss"} and of_page.scheme != "https"
     return bool(host) and of_page.netloc.lower() == (host or "").lower() and not is_downgraded

@@ -18,44 +18,44 @@ from fairlane.domain.timing import RETRY_SOON, STRANGER_WAITS
 
 SMALL: Final = 16 * 1024  # bytes; no more is read without a valid credential: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # their bodies are not read
-# How many times the limit may be in memory until the requests are answered, and how more is refused: for one user in
-# a place, for a place, and for all. One user has less than a place, so that the others of the organization can send.
+# How many times the limit may be in memory until the requests are answered, and how more is refused: for one user of
+# a tenant, for a tenant, and for all. A user has less than a tenant, so that other users of the organization can send.
 _BOUNDS: Final = (
     (2, 429, "too-much-at-once", "So many bodies of yours are worked on there already"),
     (
         4,
         429,
         "too-much-at-once",
-        "So many bodies of the organization, of operators, or of all to whom none is open are here already",
+        "So many bodies of the organization, of operators, or of users without an organization are here already",
     ),
     (32, 503, "too-much-held", "So many bodies are worked on here already"),
 )
 _TIMEOUT: Final = 60  # seconds for a body, which is in memory until it is whole
-_MOST_OF_ADDRESS: Final = 20  # bodies without a credential that are waited for
-_SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
+_MOST_OF_ADDRESS: Final = 20  # bodies without a credential that may be on their way
+_SLOW: Final = 5  # seconds that a body may be behind the slowest allowed pace; then it makes room for others
 
 
 class _Body:
-    """Count one body that is read, or worked on."""
+    """A body that is being read or worked on, and the bytes of it that count."""
 
     def __init__(self, tenant: str, principal: Principal | None) -> None:
         user = principal.user if principal is not None else ""
-        self.groups = ((tenant, user), (tenant,), ())  # that it counts in, in the order of their bounds
+        self.groups = ((tenant, user), (tenant,), ())  # in the order of their bounds
         self.held = 0  # bytes that count
         self.deadline = timeout(_TIMEOUT if principal is not None else STRANGER_WAITS)
 
 
 class BodyGuard:
-    """Read each body up to the limit, and hand it to the application (ASGI middleware).
+    """ASGI middleware that reads each body up to the limit, and hands it to the application.
 
-    Bounds hold for all bodies together, for those of one place, and for those of one user in a place. An organization
-    is a place. Users to whom no organization is open share one place, or each of them would have the room of an
-    organization. Operators who act as operators share another. Small bodies do not count: there are no more of them
-    than connections, and large bodies of others keep no small one out.
+    Bounds hold for all bodies together, for those of one tenant, and for those of one user of a tenant. An
+    organization is a tenant. All users without an organization are one tenant: else each of them could use as much
+    memory as an organization. Operators who act as operators are another one. Small bodies do not count: there are no
+    more of them than connections, and so large bodies keep no small one out.
 
     Args:
-        limit: of one body, in bytes.
-        most_values: of all objects, arrays and plain values in it.
+        limit: largest body, in bytes.
+        most_values: largest number of objects, arrays and plain values in a body.
     """
 
     def __init__(self, app: ASGIApp, limit: int, most_values: int) -> None:
@@ -63,13 +63,13 @@ class BodyGuard:
         self._limit = limit
         self._most_values = most_values
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
-        # Bodies that count and are not whole, and until when their bytes so far suffice at the pace of the largest.
+        # Bodies that count and are incomplete, each with the time until which its bytes keep the slowest allowed pace.
         self._coming: dict[_Body, float] = {}
-        self._strangers: Counter[str] = Counter()  # bodies without a credential that are waited for, by address
+        self._strangers: Counter[str] = Counter()  # bodies without a credential on their way, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
-        # Whoever looks whether the server is up has no place, and nobody reads a body of theirs.
+        # The health check has no tenant, and its body is not read.
         if scope["type"] != "http" or TENANT not in scope.get("state", {}):
             await self._app(scope, receive, send)
             return
@@ -97,7 +97,7 @@ class BodyGuard:
                 self._make_room(body, more)
                 self._hold(body, more)
                 now = get_running_loop().time()
-                # A body that came fast at first may not stall later.
+                # A fast start does not allow a stall later.
                 self._coming[body] = min(now, self._coming.get(body, now) + more * _TIMEOUT / self._limit)
             return message
 
@@ -118,10 +118,10 @@ class BodyGuard:
         self._coming.pop(body, None)
 
     def _make_room(self, body: _Body, more: int) -> None:
-        """Make room for more bytes of a user, of a place and of all: cut off bodies that come slowly.
+        """Make room for more bytes of a user, of a tenant and of all: cut off bodies that come slowly.
 
         Raises:
-            Problem: cutting them off would not make enough room, so none was cut off.
+            Problem: this would not make enough room, so no body was cut off.
         """
         going: list[_Body] = []
         for group, (most, status, kind, why) in zip(body.groups, _BOUNDS, strict=True):
@@ -139,7 +139,7 @@ class BodyGuard:
             one.deadline.reschedule(0)
 
     def _slow_of(self, group: tuple[str, ...], beside: _Body, going: list[_Body]) -> Iterator[_Body]:
-        """Yield the bodies that may be cut off, the one that is furthest behind first."""
+        """Yield the bodies that may be cut off, the slowest first."""
         late = get_running_loop().time() - _SLOW
         for one in sorted(self._coming, key=self._coming.__getitem__):
             is_slow = self._coming[one] <= late and not one.deadline.expired()
@@ -166,17 +166,17 @@ class BodyGuard:
             with self._waiting(scope["state"][TENANT]) if is_stranger else nullcontext():
                 read = await body_of(receive, limit, body.deadline, json.add)
         finally:
-            self._coming.pop(body, None)  # it is whole or refused, so nobody waits for more of it
+            self._coming.pop(body, None)  # the body is complete or refused
         if read:
             json.end()
         return read
 
     @contextmanager
     def _waiting(self, address: str) -> Iterator[None]:
-        """Count a body that is waited for, of an address that has shown no credential.
+        """Count a body without a credential under its address, while it is on its way.
 
         Raises:
-            Problem: so many of it are waited for already.
+            Problem: too many bodies of the address are on their way.
         """
         if self._strangers[address] >= _MOST_OF_ADDRESS:
             raise _try_later(429, "too-much-at-once", "So many bodies without a credential come from your address")
@@ -188,7 +188,7 @@ class BodyGuard:
 
 
 def may_be_large(scope: Scope) -> bool:
-    """Return True if the body may be so large that it counts."""
+    """Return True if the body may be large enough to count."""
     headers = Headers(scope=scope)
     length = headers.get("content-length", "0")
     is_little = (
@@ -210,11 +210,11 @@ async def body_of(
     """Return the whole body; None: the client is gone.
 
     Args:
-        deadline: for how long to wait for it; None: a minute.
-        look: called with each piece as it comes; what it raises ends the wait.
+        deadline: how long to wait for the body; None: a minute.
+        look: called with each piece as it comes; an exception that it raises ends the wait.
 
     Raises:
-        Problem: it is too large, or takes too long to come.
+        Problem: the body is too large, or takes too long to come.
     """
     try:
         async with deadline or timeout(_TIMEOUT):
@@ -229,7 +229,7 @@ async def body_of(
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives a body that was read already, and then what comes next."""
+    """Return a `receive` that gives a body that was read already, and then the messages after it."""
     is_sent = False
 
     async def replay() -> Message:

@@ -1,7 +1,7 @@
-"""The dashboard's files. Anybody may load them; what they show they ask the API for, like any other client.
+"""The dashboard's files. Anybody may load them; the dashboard gets its data from the API, like any other client.
 
-They are built from frontend/ into the package's folder dashboard/ and named by their content, so a browser may keep all
-but the page itself. The page learns from its <base> below which path it is served.
+The build makes them from frontend/ into the package's folder dashboard/. Their names depend on their content, so a
+browser may cache all but the page itself. The page's <base> tells it the path where it is mounted.
 """
 
 import gzip
@@ -21,7 +21,7 @@ import fairlane
 from fairlane.api.authentication import path_of
 
 FOLDER: Final = Path(fairlane.__path__[0]) / "dashboard"
-# Its own scripts, styles and API, and nothing else: what somebody sent never runs, whatever page shows it.
+# Only the dashboard's own scripts, styles and API are allowed, so that no text that a user sent ever runs.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
@@ -36,20 +36,20 @@ ABSENT: Final = (
 
 
 def is_built() -> bool:
-    """Return True if there is anything to serve."""
+    """Return True if the dashboard is built."""
     return (FOLDER / _PAGE).is_file()
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file, as it is and packed."""
+    """A file, plain and compressed."""
 
     body: bytes
     packed: bytes
     media_type: str
 
     def response(self, headers: Headers, caching: str) -> Response:
-        """Return its answer; 304 where the browser has it."""
+        """Return the response with the file; 304 if the browser has it."""
         tag = f'"{sha256(self.body).hexdigest()[:32]}"'
         answer = {"Cache-Control": caching, "ETag": tag, "Vary": "Accept-Encoding", "Content-Security-Policy": POLICY}
         if headers.get("if-none-match") == tag:
@@ -60,9 +60,9 @@ class _File:
 
 
 class Dashboard:
-    """ASGI middleware: it answers whatever is looked for outside of /api.
+    """ASGI middleware that answers all requests outside of /api.
 
-    Files are read once and found by name, so no path leads out of their folder. Any other path is one of the page's.
+    Files are read once and found by name, so no path leads out of their folder. All other paths get the page.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -86,7 +86,7 @@ class Dashboard:
         if found is not None and path != _PAGE:
             return found.response(headers, _FOREVER)
         if path.startswith("assets/"):
-            # Of a release before: the page has to be loaded again.
+            # A file of an older release: the page has to be reloaded.
             return PlainTextResponse("There is no such file.\n", status_code=HTTPStatus.NOT_FOUND)
         page = self._files[_PAGE].body.decode().replace(_BASE, f'<base href="{html.escape(root)}/" />', 1).encode()
         return _file(page, "text/html").response(headers, "no-cache")

@@ -1,4 +1,4 @@
-"""What a download says of itself. Names and types were chosen by handlers, perhaps from what a stranger sent."""
+"""Downloads: their number per user, and headers that are safe although handlers chose the names and types."""
 
 import re
 from collections import Counter
@@ -15,23 +15,23 @@ from fairlane.domain.errors import RateLimited
 from fairlane.domain.timing import RETRY_LATER
 
 MOST_OF_USER: Final = 16  # downloads of one user on a node, and of a user's tokens of one organization
-MOST_EXPORTS: Final = 2  # of one organization on a node: to make their lines takes the interpreter from all others
+MOST_EXPORTS: Final = 2  # of one organization on a node: an export keeps the interpreter from other requests
 _UNKNOWN: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
-# What a browser would run or show as a page, should it ever disregard that it is an attachment.
+# Types that a browser would run or show as a page if it ignored that the file is an attachment.
 _ACTIVE: Final = re.compile(r"html|xml|svg|script|flash|pdf\+")
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _LONGEST: Final = 150  # characters of a file's name
 
 
 class Download(StreamingResponse):
-    """An answer in pieces, of which a user may have only some open: each holds memory and a connection."""
+    """A response in pieces. A user may have only some open, as each holds memory and a connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by ASGI.
 
         Raises:
-            RateLimited: the user has so many open already.
+            RateLimited: the user has too many downloads open.
         """
         request = Request(scope)
         downloads, bounds = web_of(request).downloads, self.bounds(request)
@@ -45,16 +45,16 @@ class Download(StreamingResponse):
             downloads -= Counter(bounds.keys())  # which keeps no zeros
 
     def bounds(self, request: Request) -> dict[tuple[str, str], tuple[int, str]]:
-        """Return how many may be open, by whose they are, and what to say where so many are."""
+        """Return the bounds by owner: how many downloads may be open, and the error text beyond that."""
         sentence = "A user may have {} downloads open; wait until one ends, or close one."
         return {("user", rate_key(request.state.principal)): (MOST_OF_USER, sentence)}
 
 
 class Export(Download):
-    """Lines of JSON that are made while they are sent. An organization may have few of them open, and the operators."""
+    """Lines of JSON that are made while they are sent. An organization, or the operators, may have few of them open."""
 
     def bounds(self, request: Request) -> dict[tuple[str, str], tuple[int, str]]:
-        """Return those of the user, and that of all exports."""
+        """Return the bounds of the user, and the bound of all exports."""
         sentence = "{} exports of this audit are open already; wait until one ends, or close one."
         return {
             **super().bounds(request),
@@ -63,7 +63,7 @@ class Export(Download):
 
 
 class Part(NamedTuple):
-    """Bytes from `start` up to but without `stop`."""
+    """A range of bytes from `start` to `stop`, which is excluded."""
 
     start: int
     stop: int
@@ -72,7 +72,7 @@ class Part(NamedTuple):
 def disposition(name: str) -> str:
     """Return the Content-Disposition of an attachment.
 
-    Its name is without folders, in ASCII and, for newer clients, whole.
+    The name has no folders. It is given in ASCII, and for newer clients in full.
     """
     last = re.split(r"[/\\]", name)[-1].strip(" .")
     clean = "".join(one for one in last if one.isprintable() and one not in '<>:"|?*')[:_LONGEST].strip(" .")
@@ -82,15 +82,15 @@ def disposition(name: str) -> str:
 
 
 def media_type(given: str) -> str:
-    """Return the type if it is one and harmless; else that of plain bytes."""
+    """Return the given type if it is a valid and harmless one; else the type of plain bytes."""
     kind = given.partition(";")[0].strip().lower()
     return kind if _TYPE.fullmatch(kind) and not _ACTIVE.search(kind) else _UNKNOWN
 
 
 def part_of(header: str | None, size: int) -> Part | None:
-    """Return what a Range header asks for of so many bytes.
+    """Return the part of a file of `size` bytes that a Range header asks for.
 
-    It is all, where we serve no such range; None: nothing is there.
+    It is the whole file if the range is not supported; None if the file has no byte of the range.
     """
     asked = _RANGE.fullmatch(header.strip()) if header is not None else None
     if asked is None or asked[1] == asked[2] == "":
@@ -101,5 +101,5 @@ def part_of(header: str | None, size: int) -> Part | None:
     start, stop = int(asked[1]), int(asked[2]) + 1 if asked[2] else size
     if start >= size:
         return None
-    # The end before the start: no range at all, so as RFC 9110 has it, as if there were none.
+    # RFC 9110: a range that ends before its start is ignored.
     return Part(start, min(stop, size)) if stop > start else Part(0, size)

@@ -1,7 +1,7 @@
-"""The numbers of all organizations, as Prometheus reads them.
+"""The metrics of all organizations, in Prometheus' text format.
 
-However many organizations, queues and job types there are, each look gives a bounded number of series: the largest of
-each by name, and the rest together. Nothing of a job is in it but what it counts for: no id, user, label or payload.
+The number of series is bounded, however many organizations, queues and job types there are. The largest have a series
+by name, and the rest share one. No series names a job's id, user, label or payload.
 """
 
 from collections import Counter
@@ -30,10 +30,10 @@ OTHERS: Final = "others, together"
 
 
 def exposition(fl: Fairlane, hub: Hub) -> bytes:
-    """Return all metrics at this moment, in Prometheus' text format.
+    """Return all current metrics, in Prometheus' text format.
 
     Args:
-        hub: of the node that answers.
+        hub: the hub of the node that answers.
     """
     registry, reads = CollectorRegistry(), fl.reads
     metrics = reads.metrics(minutes=_MINUTES)
@@ -50,13 +50,13 @@ def exposition(fl: Fairlane, hub: Hub) -> bytes:
 
 
 class _Numbers(Collector):
-    """What was read, for the library to write down."""
+    """A collector of metrics that were read already."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        """Yield all of it."""
+        """Return the metrics."""
         return self._metrics
 
 
@@ -70,7 +70,7 @@ def _counts(metrics: Metrics) -> Iterator[Metric]:
 
 
 def _recent(metrics: Metrics) -> Iterator[Metric]:
-    """Tell how jobs went within the last minutes. Figures of which there are none have no series."""
+    """Yield how jobs went within the last minutes. A figure without a value has no series."""
     of_late = f"within the last {metrics.minutes} minutes"
     rate = metrics.throughput_per_minute
     yield GaugeMetricFamily("fairlane_attempts_per_minute", f"Attempts that ended {of_late}.", value=rate)
@@ -103,7 +103,7 @@ def _figures(told: Spread) -> dict[str, float]:
 
 
 def _live(live: LiveJobs) -> Iterator[Metric]:
-    """Count live jobs by where they are: three views of the same."""
+    """Count live jobs by organization, by queue and by job type."""
     for label in ("organization", "queue", "job_type"):
         sizes = {status: Counter[str]() for status in sorted(LIVE)}
         for status, lanes in live.by_status.items():
@@ -127,7 +127,7 @@ def _largest(sizes: Iterable[Counter[str]]) -> set[str]:
 
 
 def _bounded(counts: Counter[str], named: set[str]) -> Counter[str]:
-    """Return the same with all but the named ones under one name."""
+    """Return the counts, with all names but the given ones under `OTHERS`."""
     found = Counter[str]()
     for name, size in counts.items():
         found[name if name in named else OTHERS] += size
@@ -148,7 +148,7 @@ def _maintenance(*, is_on: bool) -> Metric:
 
 
 def _watching(hub: Hub) -> Iterator[Metric]:
-    """Count who watches at this node."""
+    """Count the clients that watch at this node."""
     clients = len(hub.clients)
     yield GaugeMetricFamily("fairlane_realtime_clients", "Open sockets and streams of this node.", value=clients)
     yield CounterMetricFamily(

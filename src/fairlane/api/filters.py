@@ -1,4 +1,4 @@
-"""Which jobs a request is about: the same for lists, counts and whatever is done with many at once."""
+"""The filters that select jobs, for lists, counts and bulk actions alike."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from fairlane.reads.jobs import Filters as Given
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The query of a list; a job has to fit all that is given."""
+    """The query of a list. A job has to match every filter that is given."""
 
     status: Annotated[list[JobStatus] | None, Query(description="One or several.")] = None
     job_type: Annotated[Text | None, Query(max_length=200)] = None
@@ -35,15 +35,16 @@ class Filters:
         Text | None,
         Query(
             max_length=1000,
-            description="The start of an id, or its last 8 digits; or anything in the type or, for whoever may, error.",
+            description="The start of an id, or its last 8 digits; or a part of the type, or of an error that you may "
+            "see.",
         ),
     ] = None
 
     def given(self, scope: Scope) -> Given:
-        """Return the filters as the read service takes them.
+        """Return the filters in the form that the read service takes.
 
         Raises:
-            Problem: a label is no pair.
+            Problem: a label is not name=value.
         """
         return Given(
             status=self.status,

@@ -1,4 +1,4 @@
-"""Headers that answers have in common, and the outermost layer: it adds them, and answers where nobody else did."""
+"""Headers that all answers share, and the outermost middleware: it adds them, and answers unexpected errors."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlane.api import problems
 
-# No answer is a page: a browser that shows one all the same runs, loads and frames nothing.
+# No answer is a page. A browser that shows one as a page must run, load and frame nothing.
 SECURITY: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -17,17 +17,17 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-# What the OpenAPI document says of the headers that some answers have.
+# Descriptions in the OpenAPI document of headers that some answers have.
 _TOLD: Final[Mapping[str, str]] = {
     "Accept-Ranges": "bytes: a `Range` may ask for a part.",
     "Allow": "The methods that the address takes.",
     "Content-Disposition": "An attachment, and its name.",
     "Content-Range": "Which bytes these are, and how many there are.",
     "ETag": "Changes with what is answered; send it as `If-None-Match`.",
-    "Idempotent-Replayed": "true: these were submitted before.",
-    "Location": "Where to go on.",
-    "Retry-After": "In seconds; left out where waiting alone does not help.",
-    "WWW-Authenticate": "How to prove who one is.",
+    "Idempotent-Replayed": "true: these jobs were submitted before.",
+    "Location": "The address to go on at.",
+    "Retry-After": "In seconds; omitted where waiting alone does not help.",
+    "WWW-Authenticate": "How to prove who you are.",
 }
 
 
@@ -37,23 +37,23 @@ def headers_told(*names: str) -> dict[str, Any]:
 
 
 def is_same(tag: str, if_none_match: str | None) -> bool:
-    """Return True if a weak ETag is among those of an If-None-Match; compared weakly, as RFC 9110 has it."""
+    """Return True if an If-None-Match names a weak ETag, by the weak comparison of RFC 9110."""
     given = [one.strip() for one in (if_none_match or "").split(",")]
     return given == ["*"] or tag in {one if one.startswith("W/") else f"W/{one}" for one in given}
 
 
 class Outermost:
-    """ASGI middleware; what an answer says itself of these headers stays.
+    """ASGI middleware that adds the shared headers to each answer that does not set them itself.
 
-    It refuses a request that gives its length twice. Of two servers in a row, one may go by Content-Length and the
-    other by Transfer-Encoding: what one takes for a body is the next request to the other.
+    It refuses a request that gives its length twice. If one of two servers in a row goes by Content-Length and the
+    other by Transfer-Encoding, the body for one is the next request for the other.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; answer with a problem for an error that nobody has caught."""
+        """Pass the request on; answer an error that was not caught with a problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,8 +1,8 @@
-"""JWTs of an identity provider (OIDC): its keys, fetched from where it publishes them, and whom a token names.
+"""JWTs of an identity provider (OIDC): its keys, fetched from where it publishes them, and the user of a token.
 
-Taken is only what the configured issuer made for the configured audience, signed with one of its published keys that
-the token names (`kid`), by an algorithm that was allowed beforehand. The token's own word on any of this is only ever
-compared. Its `sub` is the user; what they may, the directory says.
+A token is good only if the configured issuer made it for the configured audience, and signed it with the published key
+that the token names (`kid`), by a configured algorithm. What the token says of these is compared, never trusted. Its
+`sub` is the user; the directory says what this user may do.
 """
 
 import json
@@ -25,10 +25,10 @@ from fairlane.domain.texts import USER_IDS
 Fetch = Callable[[str], bytes]
 
 _log: Final = logging.getLogger(__name__)
-_KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn opens nothing for longer
-_FRESH: Final = _KEPT / 2  # seconds: from then on they are fetched anew, while the old ones serve still
-_AGAIN: Final = 2.0  # seconds from one fetch to the next for keys that were known and are to be had anew
-_PAUSE: Final = 60.0  # seconds from one fetch to the next for keys that are unknown: any stranger can name one
+_KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn is good for no longer
+_FRESH: Final = _KEPT / 2  # seconds: older keys are fetched again, and serve until then
+_AGAIN: Final = 2.0  # seconds between two fetches of keys that were known
+_PAUSE: Final = 60.0  # seconds between two fetches for an unknown key: any client can name one
 _TIMEOUT: Final = 5.0  # seconds
 _WAIT_FOR_KEYS: Final = 0.5  # seconds to wait for keys that another request is fetching
 _LARGEST: Final = 1024 * 1024  # bytes
@@ -37,35 +37,35 @@ _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _Straight(HTTPRedirectHandler):
-    """Takes no redirect: it might lead to an address whose scheme nobody has checked, or into a network of ours."""
+    """A handler that follows no redirect: it might lead to an unchecked scheme, or into the server's own network."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Refuse it; it then is an error like any other status."""
+        """Refuse the redirect, which is then an error like any other status."""
 
 
 def fetch(url: str) -> bytes:
-    """Return what is published there, and not where that leads."""
+    """Return the content at the URL, without following redirects."""
     request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - its scheme was checked
     with build_opener(_Straight).open(request, timeout=_TIMEOUT) as answer:
         return bytes(answer.read(_LARGEST))
 
 
 class Proof(NamedTuple):
-    """Whom a token names, and until when it is good."""
+    """The user whom a token names, and the time until which it is good."""
 
     user: str
     until: datetime
 
 
 class IdentityProvider:
-    """One issuer.
+    """The configured issuer of JWTs, and its keys.
 
     Args:
-        settings: with all of jwt_….
+        settings: with every jwt_… setting.
         fetch, monotonic: for tests.
 
     Raises:
-        ConfigurationError: its keys would come over a connection that anybody can change.
+        ConfigurationError: the keys would come over an insecure connection.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class IdentityProvider:
         self._fetch = fetch
         self._monotonic = monotonic
         self._keys: Mapping[str, Mapping[str, Any]] = {}
-        self._fetched = -_KEPT  # when it last succeeded
+        self._fetched = -_KEPT  # when a fetch last succeeded
         self._tried = -_PAUSE  # when the last fetch ended
-        self._has_failed = False  # that one
+        self._has_failed = False  # the last fetch
         self._fetching = Lock()
 
     def proof_of(self, token: str) -> Proof | None:
-        """Return whom the token names, and until when; None if it proves nothing.
+        """Return the user whom the token names, and until when; None if it proves nothing.
 
         Raises:
-            IdentityProviderUnavailable: there are no keys yet, or they are too old, and the issuer does not answer.
+            IdentityProviderUnavailable: there are no fresh keys, and the issuer does not answer.
         """
         if len(token) > _LONGEST_TOKEN:
             return None
@@ -101,7 +101,7 @@ class IdentityProvider:
             published = self._key(kid)
             if published is None or published.get("use", "sig") != "sig":
                 return None
-            # A key that says for which algorithm it is serves no other.
+            # A key that names its algorithm is good for no other.
             if published.get("alg", algorithm) != algorithm:
                 return None
             claims = self._claims(token, jwt.PyJWK(dict(published), algorithm))
@@ -126,8 +126,8 @@ class IdentityProvider:
         if self._has(kid):
             self._renew_beside()
         elif self._fetching.acquire(timeout=0 if self._has_failed else _WAIT_FOR_KEYS):
-            # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it. While
-            # the issuer is silent nobody waits: all who come with a JWT, a forged one too, would do so in turns.
+            # One request fetches at a time. The others wait shortly, and go on with or without its keys. After a
+            # fetch that failed nobody waits: else every request with a JWT, even a forged one, would wait in turn.
             try:
                 now = self._monotonic()
                 if not self._has(kid) and now - self._tried >= (_AGAIN if self._is_old() else _PAUSE):
@@ -147,14 +147,14 @@ class IdentityProvider:
         return self._monotonic() - self._fetched >= _KEPT
 
     def _renew_beside(self) -> None:
-        """Have keys that are no longer fresh fetched on a thread: no request waits for it, and if it fails, no one."""
+        """Fetch keys that are no longer fresh on a thread, so that no request waits for them."""
         now = self._monotonic()
         if min(now - self._fetched - _FRESH, now - self._tried - _AGAIN) >= 0 and self._fetching.acquire(
             blocking=False
         ):
             try:
                 Thread(target=self._renew, args=(now,), name="fairlane-identity-provider", daemon=True).start()
-            except RuntimeError:  # there are no more threads
+            except RuntimeError:  # no thread can be started
                 self._fetching.release()
 
     def _renew(self, now: float) -> None:
@@ -169,7 +169,7 @@ class IdentityProvider:
             self._keys = {one["kid"]: one for one in found if isinstance(one.get("kid"), str)}
             self._fetched, self._has_failed = now, False
         except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException) as error:
-            told = "The keys of %s could not be fetched (%s); those from before serve until they are an hour old."
+            told = "The keys of %s could not be fetched (%s); the older keys serve until they are an hour old."
             _log.warning(told, self._url, error)
             self._has_failed = True
         finally:

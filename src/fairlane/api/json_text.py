@@ -1,4 +1,4 @@
-"""A body's JSON: refused while it comes in where it is not UTF-8, nests too deeply, or has too many parts; and read."""
+"""Check a body's JSON while it comes in, and read it. Bad UTF-8, deep nesting and too many parts are refused."""
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Coroutine
@@ -13,14 +13,14 @@ from fairlane.api.problems import Problem
 from fairlane.domain.numbers import read_json
 
 DEEPEST: Final = 32
-# A value takes some 100 bytes of memory, and a microsecond at each of several steps. Parameters have no more values
-# than bytes, so `create_app` takes their limit where that is larger.
+# A value takes about 100 bytes of memory, and a microsecond at each of several steps. Parameters have no more values
+# than bytes, so `create_app` takes the limit of parameters if that is larger.
 MOST_VALUES: Final = 256 * 1024
-# Each unknown name is an error of its own, which costs ten times as much as to read the name.
+# Each unknown name is an error, which takes ten times as long as reading the name.
 MOST_NAMES: Final = 25_000
-# Arrays and objects. Each is copied at several steps, and the garbage collector goes through all of them.
+# Arrays and objects. Each is copied at several steps, and the garbage collector visits all of them.
 MOST_ARRAYS: Final = 25_000
-# Python needs the square of a number's length to read it.
+# Python takes quadratic time to read a long number.
 MOST_DIGITS: Final = 2_000_000
 CUT: Final = {"Connection": "close"}  # the rest of the body is not read
 _PIECE: Final = 64 * 1024  # bytes that are looked at together
@@ -30,7 +30,7 @@ _DIGITS: Final = b"0123456789"
 
 
 class JsonText:
-    """Check the body of one request as JSON text; nothing is built of the text."""
+    """Check the body of one request as JSON text, without building values."""
 
     def __init__(self, headers: Headers, most_values: int) -> None:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -49,7 +49,7 @@ class JsonText:
             raise Problem(415, "unsupported-media-type", detail, headers=CUT)
         for start in range(0, len(piece), _PIECE):
             part = piece[start : start + _PIECE]
-            # The parser also takes UTF-16 and UTF-32, which the counts can't read.
+            # The parser also accepts UTF-16 and UTF-32, which `Counts` can't read.
             if b"\0" in part or not self._is_utf8(part):
                 raise _no_utf8()
             self._counts.add(part)
@@ -83,16 +83,16 @@ class JsonText:
 
 
 class Counts:
-    """Count what JSON text is made of, by its marks outside of strings, while the text comes in parts.
+    """Count the parts of JSON text by its marks outside of strings, while the text comes in pieces.
 
-    The counts of text that is not JSON may be wrong. A parser stops where they begin to be wrong.
+    The counts of text that is not JSON may be wrong. A parser stops where they start to be wrong.
     """
 
     def __init__(self) -> None:
         self.values = 1
         self.names = 0
         self.digits = 0  # of numbers
-        self._held = b""  # a backslash, whose escape the next part ends
+        self._held = b""  # a backslash whose escape ends in the next part
         self._quotes = 0
         self._brackets = bytearray()
 
@@ -118,7 +118,7 @@ class Counts:
         return len(self._brackets)
 
     def is_deeper_than(self, most: int) -> bool:
-        """Return whether more than so many arrays and objects stand within each other."""
+        """Return True if more than `most` arrays and objects are nested."""
         left = bytes(self._brackets)
         for _ in range(most):
             less = left.replace(b"[]", b"")
@@ -129,10 +129,10 @@ class Counts:
 
 
 class ExactRoute(APIRoute):
-    """A route whose body may hold parameters: all digits of its numbers are kept."""
+    """A route whose body may hold parameters. Every digit of a number is kept."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, given a request that reads its JSON so."""
+        """Return FastAPI's handler, called with an `_ExactRequest`."""
         handle = super().get_route_handler()
 
         async def handling(request: Request) -> Response:
@@ -148,4 +148,4 @@ class _ExactRequest(Request):
 
 
 def _no_utf8() -> Problem:
-    return Problem(400, "invalid-json", "The body is no JSON in UTF-8.", headers=CUT)
+    return Problem(400, "invalid-json", "The body is not JSON in UTF-8.", headers=CUT)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the routes say of themselves, and what the layers around them add to each."""
+"""The OpenAPI document: the routes' own descriptions, and what the middleware adds to each."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -24,15 +24,15 @@ from fairlane.domain.metrics import Metrics, SlowJob, Spread
 from fairlane.domain.statuses import PASSING, JobStatus, Priority
 
 _PROBLEMS: Final = {
-    "400": "The request can't be read: no JSON, nested too deeply, or its length is given twice.",
-    "401": "There is no credential, or it proves nothing.",
-    "403": "The right is missing, or a page of another site sent it.",
-    "404": "It is not there, or not for the reader to see.",
+    "400": "The request can't be read: it is not JSON, is nested too deeply, or gives its length twice.",
+    "401": "There is no credential, or it is not valid.",
+    "403": "The right is missing, or a page of another site sent the request.",
+    "404": "It does not exist, or you may not see it.",
     "405": "The address does not take the method.",
     "408": "The body took too long to come.",
-    "409": "The state of things does not allow it, or what was to be made is there already.",
+    "409": "The current state does not allow it, or what the request would create exists already.",
     "413": "The body, or the parameters of a job, are too large, or have too many values or names.",
-    "415": "The body is compressed, or no JSON.",
+    "415": "The body is compressed, or is not JSON.",
     "422": "A value is wrong; `errors` or `index` say which.",
     "429": "Too many requests, or the queue is full; Retry-After says how long to wait, where that helps.",
     "500": "Something is broken in the server; its log says what.",
@@ -45,24 +45,24 @@ _HEADERS: Final = {
     "429": ("Retry-After",),
     "503": ("Retry-After",),
 }
-# The health check asks for nothing: what it is sent is not looked at.
+# The health check ignores everything that a request sends.
 _NEVER: Final = {"getHealth": frozenset({"401", "404", "409", "415", "422"})}
 PROBLEM: Final = {
     "type": "object",
     "title": "Problem",
-    "description": "What went wrong, as RFC 9457 has it. Some kinds have members beside these.",
+    "description": "A problem as RFC 9457 defines it. Some types have more members than these.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {
             "type": "string",
-            "description": "Which kind it is.",
+            "description": "The type of problem.",
             "examples": ["urn:fairlane:problem:job-not-found"],
         },
         "title": {"type": "string", "examples": ["Not Found"]},
         "status": {"type": "integer", "examples": [404]},
         "detail": {"type": "string", "examples": ["The organization has no such job."]},
         "retry_after": {"type": "number", "description": "In seconds."},
-        "index": {"type": "integer", "description": "Which of a batch is at fault, from 0."},
+        "index": {"type": "integer", "description": "The position of the wrong job in its batch, from 0."},
         "errors": {
             "type": "array",
             "items": {
@@ -74,7 +74,7 @@ PROBLEM: Final = {
 }
 _BY_TYPE: Final[dict[str, Any]] = {"boolean": False, "string": "text", "object": {}, "null": None}
 _BY_FORMAT: Final = {"uuid": EXAMPLE_ID, "date-time": EXAMPLE_TIME}
-# Texts of the domain's own views, which bring no examples.
+# Example texts for the domain's own views, which have none.
 _BY_NAME: Final = {
     "organization": "acme",
     "job_type": "report.pdf",
@@ -86,8 +86,8 @@ _BY_NAME: Final = {
     "reason": "ValueError: no row 4711",
 }
 _DEEPEST: Final = 8
-_PLACES: Final = 8  # below so many paths an application is mounted at once
-# An example of the metrics. One that is put together of their fields' examples would have nothing in it.
+_MOUNTS: Final = 8  # paths at which an application may be mounted at once
+# An example of the metrics. Examples of their single fields would make an empty one.
 _ENDED: Final = {JobStatus.COMPLETED: 180, JobStatus.DEAD_LETTER: 2}
 _METRICS: Final = Metrics(
     jobs_by_status={status: _ENDED.get(status, 0) for status in JobStatus if status not in PASSING},
@@ -104,7 +104,7 @@ _METRICS: Final = Metrics(
     failure_rate_by_type={"report.pdf": 0.06, "mail.send": 0.0},
     slowest=(SlowJob(UUID(EXAMPLE_ID), "acme", "report.pdf", datetime.fromisoformat(EXAMPLE_TIME), 14.2),),
 )
-# By the operation that answers so.
+# By operation.
 _EXAMPLES: Final[Mapping[str, Any]] = {
     "getMetrics": to_jsonable_python(_METRICS),
     "getMetricsOfAll": to_jsonable_python(replace(_METRICS, workers=4)),
@@ -112,7 +112,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the document; it is made once."""
+    """Return the document, which is built once."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     made = get_openapi(
@@ -149,7 +149,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter without null, which no address and no header can say: it is left out."""
+    """Return the schema of a parameter without null, which no URL and no header can express."""
     kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
     if not kinds:
         return schema
@@ -158,7 +158,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drop_defaults(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Drop the defaults from the body of a change: what is left out stays as it is."""
+    """Drop the defaults from the body of a change, where an omitted field keeps its value."""
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     for field in schemas[reference.rpartition("/")[2]]["properties"].values():
         field.pop("default", None)
@@ -167,11 +167,11 @@ def _drop_defaults(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 def route_of(app: FastAPI) -> Callable[[Request], Response]:
     """Return the route that sends the document.
 
-    Anybody may ask for it, so what is sent is made once for each place.
+    Anybody may request it, so its bytes are made once for each path at which the application is mounted.
     """
-    making = Lock()  # it takes most of a second: whoever comes meanwhile waits for it
+    making = Lock()  # this takes most of a second, and other requests wait for it
 
-    @lru_cache(_PLACES)
+    @lru_cache(_MOUNTS)
     def made(below: str) -> tuple[bytes, str]:
         servers = {"servers": [{"url": below}]} if below else {}
         text = json.dumps({**app.openapi(), **servers}, ensure_ascii=False, separators=(",", ":")).encode()
@@ -180,7 +180,7 @@ def route_of(app: FastAPI) -> Callable[[Request], Response]:
     def route(request: Request) -> Response:
         with making:
             text, tag = made(request.scope.get("root_path", "").rstrip("/"))
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept by whoever likes, who asks whether it is the same
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}  # a client that caches it asks if it is unchanged
         if is_same(tag, request.headers.get("if-none-match")):
             return Response(status_code=304, headers=headers)
         return Response(text, media_type="application/json", headers=headers)
@@ -195,7 +195,7 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Add an example for the body and each answer: its own, or put together from those of their fields."""
+    """Add an example to the body and to each answer: its own, or one made of its fields' examples."""
     if (own := _EXAMPLES.get(operation["operationId"])) is not None:
         operation["responses"]["200"]["content"]["application/json"]["example"] = own
     for part in (operation.get("requestBody", {}), *operation["responses"].values()):
@@ -205,7 +205,7 @@ def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def example_of(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> Any:
-    """Return a value that fits: its own example or default, else one of its kind."""
+    """Return a value that fits the schema: its example or default, else a value of its type."""
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth + 1)
     for name in ("examples", "enum"):

@@ -1,6 +1,7 @@
-"""Problem details (RFC 9457): how every error of ours leaves over HTTP, and with which status.
+"""Problem details (RFC 9457): the answer and the status for each of Fairlane's errors.
 
-What the reader may not see looks like what is not there, to the byte: those answers never carry an error's own words.
+An answer for what the reader may not see equals the answer for what does not exist, to the byte. So these answers
+never carry an error's own words.
 """
 
 import logging
@@ -26,16 +27,16 @@ _log: Final = logging.getLogger(__name__)
 _CHALLENGE: Final = 'Bearer realm="fairlane"'
 _URN: Final = "urn:fairlane:problem:"
 _PASSES_SOON: Final = frozenset({"storage-unavailable", "identity-provider-unavailable"})
-MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
-LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
+MOST_TOLD: Final = 20  # errors of one body that are listed; the sentence counts all of them
+LONGEST_POINTER: Final = 500  # characters; a client may send names of any length
 
-ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
+ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are not a member of it."
 _AWAY: Final = (
     "The database, artifacts or the application's directory did not answer; nothing was changed, try again. "
     "The server's log says why."
 )
 _JOB_UNKNOWN: Final = "The organization has no such job."
-# From the error's class to status, the end of its type and, where its own words would tell too much, ours.
+# By the error's class: the status, the end of the problem's type and, where its own words would say too much, a text.
 _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.JobNotFound: (404, "job-not-found", _JOB_UNKNOWN),
     e.ArtifactNotFound: (404, "artifact-not-found", "The job has no such artifact."),
@@ -68,7 +69,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.ConfigurationError: (422, "invalid-value", None),
 }
 _NO_OBJECT: Final = "it must be an object, with values by name"
-# By pydantic's kinds of errors.
+# By pydantic's types of errors.
 _SAID: Final = {
     "extra_forbidden": "there is no field of this name; leave it out",
     "missing": "it is missing; give it a value",
@@ -79,20 +80,20 @@ _SAID: Final = {
 }
 _UNANSWERED: Final = "A request could not be answered: %s"
 _NOT_READY: Final = (
-    "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
+    "The server can't use the database, or a key; the server's log says why, and its operator can read it."
 )
-_BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."
+_BROKEN: Final = "Something went wrong in the server; its log says what, and its operator can read it."
 
 
 class Problem(Exception):
-    """Raised in a route: answer with this problem.
+    """An exception that a route raises to answer with a problem.
 
     Args:
-        status: of HTTP.
-        kind: the end of its `type`, such as "rate-limited".
+        status: the HTTP status.
+        kind: the end of the problem's `type`, for example "rate-limited".
         detail: a sentence that says what to do.
-        headers: of the answer.
-        more: members beside the usual.
+        headers: headers of the answer.
+        more: additional members.
     """
 
     def __init__(
@@ -107,51 +108,51 @@ class Problem(Exception):
 
     @property
     def type(self) -> str:
-        """Return what kind of problem it is, as a URI."""
+        """Return the type of the problem, a URI."""
         return _URN + self.kind
 
     def document(self) -> dict[str, Any]:
-        """Return what clients are told."""
+        """Return the problem as clients get it."""
         return {
             "type": self.type,
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            # What somebody sent may stand in it, perhaps half a surrogate pair, which is no UTF-8.
+            # It may quote what a client sent, for example half a surrogate pair, which is not valid UTF-8.
             "detail": self.detail.encode(errors="backslashreplace").decode(),
             **self.more,
         }
 
     def response(self) -> Response:
-        """Return the answer."""
+        """Return the response."""
         return JSONResponse(self.document(), status_code=self.status, headers=self.headers)
 
 
 def unauthenticated(detail: str, *, given: bool = False) -> Problem:
-    """Return the problem of a request that proves nobody. `given`: there was a credential."""
+    """Return the problem of a request without a valid credential. `given`: there was a credential."""
     challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
 def no_longer_good() -> Problem:
-    """Return the problem of a credential that proves nothing, or no more."""
+    """Return the problem of a credential that is not valid, or no longer."""
     return unauthenticated("The credential is wrong, was revoked or has expired; get another one.", given=True)
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Return the problem that an error is to whoever sent the request.
+    """Return the problem with which to answer an error.
 
-    In any web framework its `document()`, `status` and `headers` make the answer.
+    In any web framework its `document()`, `status` and `headers` make the response.
     """
     if isinstance(error, Problem):
         return error
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
     if isinstance(error, e.InstallationError):
-        # Each request meets it until it is mended, and the sentence says how; where it was met is of no use.
+        # Each request meets the error until it is repaired. The sentence says how, so a traceback is of no use.
         _log.error(_UNANSWERED, error)
         return Problem(503, "not-ready", _NOT_READY)
-    # With a cause, too, it is not what the request says that is wrong.
+    # A ConfigurationError with a cause is not the request's fault.
     if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
-        # Where, and not what it says: that may quote what the request was about.
+        # Only the place in the code is logged: the error's text may quote the request.
         where = "".join(format_tb(error.__traceback__))
         _log.error("A request failed with %s:\n%s", printable(type(error).__name__), where)
         return Problem(500, "internal-error", _BROKEN)
@@ -161,7 +162,7 @@ def problem_of(error: BaseException) -> Problem:
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, e.SubmissionError):
-        # What a body names is wrong in the body, and no address that leads nowhere.
+        # The body names something unknown: this is an error of the body, not of the address.
         status = 422 if status == HTTPStatus.NOT_FOUND else status
         more |= {"index": error.index} if error.index is not None else {}
     if isinstance(error, e.DuplicateJob) and error.existing_id is not None:
@@ -177,24 +178,24 @@ def add_problem_handlers(app: Starlette) -> None:
     """Let an application of Starlette or FastAPI answer Fairlane's errors as the REST API does: as problem details.
 
     Args:
-        app: one that submits jobs in routes of its own. What it answers for errors of other kinds stays as it is.
+        app: an application that submits jobs in its own routes. Its answers to other errors do not change.
     """
     for kind in (e.FairlaneError, Problem):
         app.add_exception_handler(kind, on_error)
 
 
 def on_error(_request: Request, error: Exception) -> Response:
-    """Answer for an error of ours."""
+    """Answer one of Fairlane's errors."""
     return problem_of(error).response()
 
 
 def on_invalid(_request: Request, error: Exception) -> Response:
-    """Answer for a request of which a part has the wrong form. What was sent is not repeated."""
+    """Answer a request with a value of the wrong form, without repeating what was sent."""
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if found[0]["type"] == "json_invalid":
         what, place = found[0]["ctx"]["error"], found[0]["loc"][-1]
-        return Problem(400, "invalid-json", f"The body is no JSON: {what}, at character {place}.").response()
+        return Problem(400, "invalid-json", f"The body is not JSON: {what}, at character {place}.").response()
     wrong = [
         {
             "pointer": ("/" + "/".join(map(str, one["loc"])))[:LONGEST_POINTER],
@@ -208,12 +209,12 @@ def on_invalid(_request: Request, error: Exception) -> Response:
 
 
 def said(kind: str, words: str) -> str:
-    """Return what is wrong with a value: pydantic's words, and ours where those are about Python."""
+    """Return what is wrong with a value: pydantic's words, or a plainer text where those are about Python."""
     return _SAID.get(kind, words.removeprefix("Value error, ")).encode(errors="replace").decode()
 
 
 def on_http(request: Request, error: Exception) -> Response:
-    """Answer for what the framework refuses: no such path, no such method, a body that is no JSON."""
+    """Answer what the framework refuses: an unknown path, an unknown method, a body that is not JSON."""
     assert isinstance(error, HTTPException)
     kinds = {404: "not-found", 405: "method-not-allowed"}
     document = f"{request.scope.get('root_path', '')}/api/v1/openapi.json"
@@ -222,7 +223,7 @@ def on_http(request: Request, error: Exception) -> Response:
         405: f"This address does not take the method; {document} says which it takes.",
     }.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "bad-request")
-    if isinstance(error.__cause__, ValueError):  # of the parser, where the text is JSON all the same
+    if isinstance(error.__cause__, ValueError):  # the parser refuses a number of valid JSON
         kind, detail = "invalid-json", "The body holds an integer of more than 4,300 digits; send it as text."
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -233,7 +234,7 @@ def on_http(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> set[str]:
     """Return all methods that the address takes.
 
-    Each is a route of its own, of the same path as the first that fits.
+    Each method is a separate route, with the same path as the first route that matches.
     """
     routes = [one for one in request.app.state.routes if isinstance(one, Route)]
     path = next((one.path for one in routes if one.matches(request.scope)[0] is not Match.NONE), None)

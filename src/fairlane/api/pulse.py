@@ -1,4 +1,4 @@
-"""Whether the database answers, for whoever asks, which is everybody."""
+"""A check that the database answers. Any number of requests share it."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ _FRESH: Final = 1.0  # seconds
 
 
 class Pulse:
-    """Asks the database at most once a second, and one at a time, however many want to know."""
+    """A check of the database, made at most once a second, however many requests wait for its result."""
 
     def __init__(self, fl: Fairlane) -> None:
         self._fl = fl
@@ -22,10 +22,10 @@ class Pulse:
         self._problem: FairlaneError | None = None
 
     async def check(self) -> None:
-        """Wait for the answer.
+        """Wait for the result.
 
         Raises:
-            FairlaneError: there was none.
+            FairlaneError: the database did not answer.
         """
         async with self._asking:
             if time.monotonic() - self._asked_at > _FRESH:

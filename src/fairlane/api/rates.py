@@ -1,13 +1,13 @@
-"""How often a user may ask: per user and kind of request, so that one that floods leaves the others' share alone.
+"""Rate limits for each user and kind of request, so that a user who sends too much takes nothing from others.
 
-So is what an organization's members ask together, at a multiple of it: to enroll more users gives no more than that.
+The members of an organization together have a multiple of a user's limit. So enrolling more users gains no more.
 
-What a token of an organization asks counts for its user there alone: the admins of another one may enroll whom they
-like, and could else use up anybody's share.
+A token's requests count for its user within the token's organization only. Else the admins of another organization
+could enroll that user there, and use up the limit by tokens of theirs.
 
-Counted per node. With `rates_url` all nodes count the kinds together in Redis or Valkey; while that does not answer,
-each counts by itself again. What is counted before anybody is known, each node counts by itself: a flood of that is to
-take no more than memory.
+Each node counts by itself. With `rates_url` all nodes count together in Redis or Valkey, and each by itself while that
+does not answer. Requests whose user is not known yet are always counted by each node: a flood of them must cost no
+more than memory.
 """
 
 import logging
@@ -33,35 +33,35 @@ from fairlane.domain.permissions import Principal
 from fairlane.domain.texts import printable
 
 _log: Final = logging.getLogger(__name__)
-_RATES_TIMEOUT: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
-_RETRY_AFTER: Final = 5.0  # seconds without asking it, after it gave none
+_RATES_TIMEOUT: Final = 0.5  # seconds for an answer of Redis or Valkey, for which a request waits
+_RETRY_AFTER: Final = 5.0  # seconds after a missing answer, until Redis or Valkey is asked again
 _MINUTE: Final = 60.0  # seconds
-_MOST: Final = 100_000  # keys; whoever was silent for longest is forgotten before others
+_MOST: Final = 100_000  # keys; the least recently used are forgotten first
 
 
 class Windows:
     """A moving window of a minute for each key, in the memory of this process.
 
-    It is bounded however many keys there are. The storage of `limits` in memory keeps what it has counted once for
-    ever, and looks at all of it with each request.
+    Its memory is bounded, however many keys there are. The in-memory storage of `limits` keeps all keys for ever, and
+    scans them with each request.
 
     Args:
-        most: keys to remember.
+        most: largest number of keys.
         monotonic: for tests.
     """
 
     def __init__(self, most: int = _MOST, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._monotonic = monotonic
-        self._hits: OrderedDict[str, deque[float]] = OrderedDict()  # by the newest hit, the oldest of those first
+        self._hits: OrderedDict[str, deque[float]] = OrderedDict()  # in the order of the newest hits, oldest first
         self._lock = Lock()
 
     def __len__(self) -> int:
-        """Return how many keys are remembered."""
+        """Return the number of keys."""
         return len(self._hits)
 
     def hit(self, key: str, limit: int) -> float:
-        """Count one, unless there were `limit` within the last minute: then the seconds until there will be fewer."""
+        """Count a hit and return 0; if there were `limit` within the last minute, return the seconds to wait."""
         with self._lock:
             now = self._monotonic()
             self._forget(now - _MINUTE)
@@ -77,7 +77,7 @@ class Windows:
             return 0.0
 
     def take_back(self, key: str) -> None:
-        """Count the newest one no more."""
+        """Undo the newest hit of a key."""
         with self._lock:
             hits = self._hits.get(key)
             if hits:
@@ -94,7 +94,7 @@ class Windows:
 
 
 class Rate(StrEnum):
-    """The kinds of requests that are counted apart."""
+    """The kinds of requests, each with its own limit."""
 
     SUBMIT = "submit"
     STATUS = "status"
@@ -105,7 +105,7 @@ class Rate(StrEnum):
 
 
 class Rates:
-    """Counts requests within the last minute.
+    """The counts of requests within the last minute.
 
     Raises:
         ConfigurationError: `rates_url` can't be used.
@@ -122,14 +122,14 @@ class Rates:
         self._asked_from = 0.0
 
     def count(self, rate: Rate, who: str, *, times: int = 1, of: str = "") -> None:
-        """Count one request of theirs.
+        """Count one request under a key.
 
         Args:
-            times: how many times the rate's limit is theirs.
-            of: whose these are, for who is refused, if not their own.
+            times: how many times the rate's limit the key has.
+            of: for the error text: whose requests were too many, if not only the user's own.
 
         Raises:
-            Problem: there were too many; it says when to try again.
+            Problem: there were too many; it says when to retry.
         """
         limit = self._limits[rate] * times
         if self._shared is not None and time.monotonic() >= self._asked_from:
@@ -144,22 +144,22 @@ class Rates:
         self._count(limit, rate, who, of)
 
     def count_together(self, rate: Rate, organization: str) -> None:
-        """Count one request of a member for their organization, so that with many users it has no more than a few.
+        """Count one request of a member for their organization, whose limit does not grow with its users.
 
         Raises:
-            Problem: all of them together sent too many.
+            Problem: the members together sent too many.
         """
-        # No user is counted under it: whose they are has a slash.
+        # This key is no user's: those contain a slash.
         self.count(rate, organization, times=self._users, of=" from all users of the organization together")
 
     def count_all(self, secret: str, address: str) -> str:
-        """Count a request under its credential, before anybody asks the database about it.
+        """Count a request under its credential, before the database is asked about the credential.
 
-        Within all of a user's limits together it never refuses; a flood costs the others no more than these. One that
-        nobody has seen to be good counts for its address, too: to invent another one each time is no way around.
+        The limit is the sum of a user's limits. A credential that was never proved counts for its address, too: so it
+        does not help to invent a new one for each request.
 
         Returns:
-            By what the places know the credential.
+            The hash by which `KnownTenants` knows the credential.
 
         Raises:
             Problem: there were too many.
@@ -171,7 +171,7 @@ class Rates:
         return key
 
     def count_ticket(self, address: str) -> None:
-        """Count a socket, or a ticket, like a credential that nobody has seen to be good, until it was.
+        """Count a socket, or a ticket, like a credential that was never proved, until the ticket is proved.
 
         Raises:
             Problem: there were too many.
@@ -179,7 +179,7 @@ class Rates:
         self._count(self._unproved, "unproved", address)
 
     def count_document(self, address: str) -> None:
-        """Count a look at the OpenAPI document, which takes no credential, apart from what else comes from there.
+        """Count a request for the OpenAPI document, which needs no credential, apart from the address's others.
 
         Raises:
             Problem: there were too many.
@@ -187,7 +187,7 @@ class Rates:
         self._count(self._unproved, "document", address)
 
     def prove_ticket(self, address: str) -> None:
-        """Count a ticket no more: it was good, or nobody could say."""
+        """Undo the count of a ticket: it was valid, or could not be checked."""
         self._own.take_back(f"unproved/{address}")
 
     def _count(self, limit: int, kind: str, who: str, of: str = "") -> None:
@@ -201,7 +201,7 @@ class Rates:
 
 
 def rate_key(principal: Principal) -> str:
-    """Return under whom a principal's requests are counted. No organization has a slash in its id."""
+    """Return the key under which a principal's requests are counted. No organization has a slash in its id."""
     return f"{principal.organization or ''}/{principal.user}"
 
 
@@ -220,7 +220,7 @@ def _refuse_after(wait: float, limit: int, kind: str, of: str) -> None:
 
 def _storage(url: str) -> Storage:
     is_remote = url.partition("://")[0].partition("+")[0] in {"redis", "rediss", "valkey", "valkeys"}
-    # Without these one that has come to a standstill would hold each request for ever.
+    # Without timeouts a server that hangs would hold each request for ever.
     timeouts = {"socket_timeout": _RATES_TIMEOUT, "socket_connect_timeout": _RATES_TIMEOUT} if is_remote else {}
     try:
         return storage_from_string(url, wrap_exceptions=True, **timeouts)  # type: ignore[return-value]

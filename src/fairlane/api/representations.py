@@ -1,6 +1,6 @@
-"""What goes out of jobs. Payload (parameters, error texts, log lines, results) only to whoever may see it.
+"""Representations of jobs in answers. Parameters, error texts, log lines and results are payload.
 
-Where they may not, the field is null and `payload_hidden` is true, so that nobody takes it for empty.
+If the reader may not see payload, the field is null and `payload_hidden` is true, so that nobody takes it for empty.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class JobItem(BaseModel):
     priority: Priority
     queue: str = Field(examples=["default"])
     labels: dict[str, str] = Field(examples=[{"document": "42"}])
-    attempt: int = Field(description="How often it was claimed.")
+    attempt: int = Field(description="How often the job was claimed.")
     retry_count: int
     max_retries: int | None = Field(description="Null: unlimited.")
     next_retry_at: datetime | None
@@ -42,9 +42,9 @@ class JobItem(BaseModel):
     timeout: float | None = Field(description="In seconds; null: unlimited.")
     progress: float | None = Field(description="In percent.")
     progress_message: str | None
-    progress_at: datetime | None = Field(description="When it last reported how far it is; null: never.")
+    progress_at: datetime | None = Field(description="When the job last reported its progress; null: never.")
     error_type: str | None
-    error_message: str | None = Field(description="Of its last error; payload.")
+    error_message: str | None = Field(description="The text of its last error; payload.")
     depends_on: list[UUID]
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     started_at: datetime | None
@@ -52,11 +52,11 @@ class JobItem(BaseModel):
     cancel_requested_at: datetime | None
     canceled_at: datetime | None
     canceled_by: str | None
-    payload_hidden: bool = Field(description="Whether payload was left out, as the reader may not see it.")
+    payload_hidden: bool = Field(description="Whether payload was omitted, because you may not see it.")
 
     @classmethod
     def of(cls, job: domain.Job, access: Access, **more: object) -> Self:
-        """Return the job as they may see it."""
+        """Return the job as the reader may see it."""
         given = {one.name: getattr(job, one.name) for one in fields(job)}
         sees = access.sees_payload(job.user)
         hidden: Mapping[str, Any] = {} if sees else {"error_message": None, "parameters": None}
@@ -67,15 +67,15 @@ class ListedJob(JobItem):
     """A job as lists show it."""
 
     held_by: ReasonCode | None = Field(
-        description="What keeps a job that waits from being started, beside its parents and its times: maintenance "
-        "mode, a pause, a suspension, a limit that allows none, an open circuit breaker, or that there is no worker "
-        "for it. Null: none of these; its explanation tells the rest.",
+        description="What keeps a waiting job from starting, apart from its parents and its times: maintenance mode, "
+        "a pause, a suspension, a limit of zero, an open circuit breaker, or a missing worker. Null: none of these; "
+        "the job's explanation says more.",
         examples=["queue_paused"],
     )
 
 
 class Job(JobItem):
-    """A job as it stands."""
+    """A job in its current state."""
 
     parameters: dict[str, Any] | None = Field(description="Payload.", examples=[{"month": "2026-11-01"}])
 
@@ -83,7 +83,7 @@ class Job(JobItem):
 class History(BaseModel):
     """The newest 1,000 entries of the execution log of a job, oldest first.
 
-    If the first one's `sequence` is above 1, older ones are left out.
+    If the `sequence` of the first entry is above 1, older entries are omitted.
     """
 
     items: list[domain.LogEntry]
@@ -91,15 +91,15 @@ class History(BaseModel):
 
 
 class LogLines(BaseModel):
-    """Lines that a job's handler wrote, oldest first; payload."""
+    """The lines that a job's handler wrote, oldest first; payload."""
 
     items: list[domain.LogLine] | None
-    next_after: int | None = Field(description="What to give as `after` for those that come next; null: none yet.")
+    next_after: int | None = Field(description="Send it as `after` to get the next lines; null: there are none yet.")
     payload_hidden: bool
 
 
 class Artifact(BaseModel):
-    """A file that a job left. `size` in bytes, `sha256` in hex."""
+    """A file that a job's handler stored. `size` is in bytes, `sha256` in hex."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -111,7 +111,7 @@ class Artifact(BaseModel):
 
 
 class Result(BaseModel):
-    """What a job left: its handler's value and its artifacts; payload."""
+    """The result of a job: the value that its handler returned, and its artifacts; payload."""
 
     value: Any = Field(examples=[{"pages": 12}])
     artifacts: list[Artifact] | None
@@ -119,7 +119,7 @@ class Result(BaseModel):
 
     @classmethod
     def of(cls, result: domain.Result, *, sees: bool) -> Self:
-        """Return the result as they may see it."""
+        """Return the result as the reader may see it."""
         if not sees:
             return cls(value=None, artifacts=None, payload_hidden=True)
         artifacts = [Artifact.model_validate(one) for one in result.artifacts]
@@ -127,7 +127,7 @@ class Result(BaseModel):
 
 
 class Reason(BaseModel):
-    """One of the reasons why a job stands where it stands."""
+    """A reason for a job's current state."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -136,7 +136,7 @@ class Reason(BaseModel):
 
 
 class Explanation(BaseModel):
-    """Where a job stands and why; the first reason weighs most, and is the summary."""
+    """A job's current state and the reasons for it. The most important reason is first, and is the summary."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -147,11 +147,11 @@ class Explanation(BaseModel):
 
 
 def shown_letter(letter: domain.DeadLetter, access: Access) -> domain.DeadLetter:
-    """Return the dead letter as they may see it."""
+    """Return the dead letter as the reader may see it."""
     return letter if access.sees_payload(letter.user) else replace(letter, reason=without_quotes(letter.reason))
 
 
 def shown_group(group: domain.DeadLetterGroup, rights: frozenset[Right]) -> domain.DeadLetterGroup:
-    """Return the group as whoever has these rights may see it."""
-    # It does not say whose the job is, so that of one's own is cut, too; the list of the group's jobs shows it.
+    """Return the group as a reader with these rights may see it."""
+    # A group does not name its job's user, so the text of the reader's own job is cut, too. The list of jobs shows it.
     return group if Right.PAYLOAD_READ in rights else replace(group, reason=without_quotes(group.reason))

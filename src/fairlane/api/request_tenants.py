@@ -1,7 +1,7 @@
-"""Where a request belongs, before anybody asks the database: where its credential was let in before.
+"""The tenant of a request, known without the database: an organization, a user or an address.
 
-The path alone does not say it: else whoever likes could take the turns and the allowance of an organization by naming
-it.
+It is the organization of the path only if the request's credential has opened it before. Else anybody could use up the
+turns and the allowance of an organization by naming it.
 """
 
 from collections import OrderedDict
@@ -10,29 +10,29 @@ from typing import Final
 
 from fairlane.domain.permissions import Access, Principal
 
-_MOST: Final = 20_000  # to remember; what was not used for longest is forgotten before others
+_MOST: Final = 20_000  # entries; the least recently used are forgotten first
 _ORGANIZATION: Final = "organization "
 
 
 class KnownTenants:
-    """Remembers whom credentials proved, and which organizations they opened to members of them.
+    """The tenants of credentials: whom each has proved, and which organizations it has opened to a member.
 
     Args:
-        most: to remember.
+        most: largest number of entries.
     """
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        # By the credential's hash and the organization that it opened; None: it was good at all.
+        # By the credential's hash and the organization that it opened; None: the tenant of the credential itself.
         self._kept: OrderedDict[tuple[str, str | None], str] = OrderedDict()
         self._lock = Lock()
 
     def of(self, credential: str | None, organization: str | None, address: str) -> str:
-        """Return the place of a request: an organization, or the user or the address that nothing more is known of.
+        """Return the tenant of a request: an organization, else the user, else the address.
 
         Args:
             credential: its hash; None: there is none.
-            organization: which the request's path names; None: none.
+            organization: the organization in the request's path; None: there is none.
         """
         with self._lock:
             owner = self._kept.get((credential, None)) if credential is not None else None
@@ -41,12 +41,12 @@ class KnownTenants:
             return self._kept.get((credential, organization), owner)
 
     def is_proved(self, credential: str) -> bool:
-        """Return True if the credential was good when it was used last."""
+        """Return True if the credential was valid when it was used last."""
         with self._lock:
             return (credential, None) in self._kept
 
     def prove(self, credential: str, principal: Principal | None) -> None:
-        """Note whom the credential proves now; None: nobody."""
+        """Note the principal that the credential proves now; None: nobody."""
         if principal is None:
             self._keep(credential, None, None)
         else:
@@ -72,17 +72,17 @@ class KnownTenants:
 
 
 def tenant_of(principal: Principal) -> str:
-    """Return where somebody belongs, whatever they ask for: the organization of their token, or they themselves."""
+    """Return the tenant of a principal in any request: the organization of their token, or the user."""
     return _tenant(principal.organization) if principal.organization is not None else f"user {principal.user}"
 
 
 def tenant_in(access: Access) -> str:
-    """Return where somebody belongs in an organization that is open to them: to it, if they are a member."""
+    """Return the tenant of a principal in an organization: the organization for a member, the user for an operator."""
     return f"user {access.user}" if access.is_operator else _tenant(access.organization)
 
 
 def is_organization(tenant: str) -> bool:
-    """Return True if a place is an organization, and not a user or an address."""
+    """Return True if a tenant is an organization, and not a user or an address."""
     return tenant.startswith(_ORGANIZATION)
 
 

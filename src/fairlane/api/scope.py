@@ -1,11 +1,11 @@
-"""From a principal and the path to a scope: what is open to them there, now. The only way to get an organization.
+"""Scopes: what is open to a principal in the organization of the path, now. Routes get an organization only from here.
 
-Each route names the kind of request that it counts as and the right that it needs, so that none is without:
+Each route names the kind of request for its rate limit and the right that it needs, so that no route lacks them:
 
     Reading = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 
-An organization that is not there, one that was deleted and one of which the principal is no member look alike: the same
-problem, after the same two questions to the directory.
+An organization that does not exist, one that was deleted and one without the principal as a member look alike: all
+three get the same problem, after the same two questions to the directory.
 """
 
 import time
@@ -34,7 +34,7 @@ OrganizationPath = Annotated[OrganizationId, Path(description="The organization'
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """What all routes share."""
+    """The objects that all routes share."""
 
     fl: Fairlane
     settings: WebSettings
@@ -43,12 +43,12 @@ class Web:
     door: Door
     pulse: Pulse
     has_dashboard: bool
-    downloads: Counter[tuple[str, str]] = field(default_factory=Counter)  # open ones, by whose they are
+    downloads: Counter[tuple[str, str]] = field(default_factory=Counter)  # open downloads, by owner
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One request within one organization."""
+    """A request within one organization."""
 
     fl: Fairlane
     principal: Principal
@@ -56,16 +56,16 @@ class Scope:
 
     @property
     def organization(self) -> str:
-        """Return whose objects the request may touch."""
+        """Return the organization whose objects the request may touch."""
         return self.access.organization
 
     @property
     def user(self) -> str:
-        """Return who acts."""
+        """Return the user who acts."""
         return self.principal.user
 
     def require(self, right: Right, why: str) -> None:
-        """Refuse whoever lacks a right that only some requests of a route need.
+        """Refuse a user without a right that only some requests of a route need.
 
         Raises:
             Problem
@@ -74,7 +74,7 @@ class Scope:
             raise Problem(403, "permission-denied", f"{why} needs the right {right}, which you don't have here.")
 
     def prove_again(self) -> None:
-        """Refuse to go on with a credential that has ended since: before each change of a request that makes many.
+        """Refuse to go on if the credential has ended meanwhile. Routes call this before each of many changes.
 
         Raises:
             Problem
@@ -84,7 +84,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One request of an operator, over all organizations."""
+    """A request of an operator, over all organizations."""
 
     fl: Fairlane
     principal: Principal
@@ -92,16 +92,16 @@ class Operation:
 
     @property
     def user(self) -> str:
-        """Return who acts."""
+        """Return the user who acts."""
         return self.principal.user
 
 
 @dataclass(frozen=True, slots=True)
 class InOrganization:
-    """A dependency: counts the request, and gives its scope if the principal has the right there.
+    """A dependency that counts the request, and returns its scope if the principal has the right there.
 
     Args:
-        unscoped: whether a token that is cut to some rights is not enough, as with what it does more could be opened.
+        unscoped: True to refuse tokens that are cut to some rights, because the route could give them more rights.
     """
 
     rate: Rate
@@ -128,11 +128,10 @@ class InOrganization:
 
 
 def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str, organization: str) -> Access | None:
-    """Return what is open there, counted for the organization if it is open to a member.
+    """Return the access to the organization, and count a member's request for the organization.
 
-    Others take nothing of its allowance.
-
-    Whoever was let in before is counted before the database is asked.
+    Requests of other users do not count for it. A credential that opened the organization before is counted before the
+    database is asked.
     """
     was_open = web.rates.tenants.has_opened(credential, organization)
     if was_open:
@@ -147,10 +146,10 @@ def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str,
 
 @dataclass(frozen=True, slots=True)
 class ByOperator:
-    """A dependency: counts the request, and lets operators pass who have the right.
+    """A dependency that counts the request, and returns an operation if the principal is an operator with the right.
 
     Args:
-        unscoped: whether a token that is cut to some rights is not enough, as with what it does more could be opened.
+        unscoped: True to refuse tokens that are cut to some rights, because the route could give them more rights.
     """
 
     rate: Rate
@@ -161,7 +160,7 @@ class ByOperator:
         """Return the operation.
 
         Raises:
-            Problem: too many requests, or they are no operator with this right.
+            Problem: too many requests, or the principal is no operator with this right.
         """
         web, principal = web_of(request), principal_of(request)
         web.rates.count(self.rate, rate_key(principal))
@@ -184,7 +183,7 @@ def _refuse_cut(principal: Principal) -> None:
 
 
 def _refuse_unknown(request: Request) -> None:
-    """Refuse an unknown query parameter: a slip in a filter's name must not look like an answer to the filter.
+    """Refuse an unknown query parameter: a typo in a filter's name must not return unfiltered results.
 
     Raises:
         Problem
@@ -201,28 +200,28 @@ def _refuse_unknown(request: Request) -> None:
 
 
 def query_names(route: APIRoute) -> frozenset[str]:
-    """Return which query parameters a route takes, as it says itself.
+    """Return the names of the query parameters of a route, from its dependencies.
 
-    The OpenAPI document takes most of a second to make.
+    The OpenAPI document has them, too, but takes most of a second to make.
     """
     return frozenset(one.alias for one in get_flat_params(route.dependant) if isinstance(one.field_info, params.Query))
 
 
 def web_of(request: Request) -> Web:
-    """Return what all routes share."""
+    """Return the objects that all routes share."""
     web = request.app.state.web
     assert isinstance(web, Web)
     return web
 
 
 def principal_of(request: Request) -> Principal:
-    """Return who acts, as `authentication` has proved.
+    """Return the principal whom `authentication` has proved.
 
-    If that was a while ago it is proved again, as far as the credential and its user go: a body may take a minute to
-    come, and what was revoked meanwhile is not to be used.
+    If that was a while ago, the credential is proved again: a body may take a minute to come, and a credential that
+    was revoked meanwhile must not be used.
 
     Raises:
-        Problem: the credential is no longer good.
+        Problem: the credential is no longer valid.
     """
     state = request.state
     principal, now = state.principal, time.monotonic()
@@ -234,7 +233,7 @@ def principal_of(request: Request) -> Principal:
 
 
 def _proved_again(fl: Fairlane, principal: Principal) -> Principal:
-    """Return the principal, as their credential proves them now. Raises `Problem`: it has ended."""
+    """Return the principal whom their credential proves now. Raises `Problem` if it has ended."""
     if principal.credential is None:
         return principal
     found = fl.tickets.principals([principal.credential]).get(principal.credential)

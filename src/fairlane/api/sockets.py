@@ -1,7 +1,7 @@
-"""Where Socket.IO comes in. It has a door of its own: its credential is a ticket, sent once the socket is open.
+"""Middleware for Socket.IO, whose credential is a ticket that the client sends once its socket is open.
 
-So none of the other layers applies to it: not the credential in each request, which a browser can't send, nor what
-bodies must be. What does is here: which pages may, how many may come without one, and how much they may send.
+So the other middleware does not apply: a browser can't send a credential with each of these requests, and the rules
+for bodies differ. The checks here are: which pages may connect, how many may without a ticket, and how much they send.
 """
 
 from asyncio import timeout
@@ -19,15 +19,15 @@ from fairlane.domain.timing import STRANGER_WAITS
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
-MOST_TICKETLESS: Final = 2_000  # sockets of a node, kept for 10 s: some 20 kB each, and what they have of a message
+MOST_TICKETLESS: Final = 2_000  # sockets of a node, kept for 10 s: about 20 kB each, and a partial message
 
 
 class SocketDoor:
-    """ASGI middleware: hands Socket.IO its requests.
+    """ASGI middleware that passes requests to Socket.IO.
 
     Args:
-        door: who counts those who come.
-        origins: other sites whose pages may connect. Without any it is this one's alone.
+        door: counts new connections.
+        origins: other sites whose pages may connect, beside the pages of this one.
     """
 
     def __init__(self, app: ASGIApp, sockets: Sockets, door: Door, origins: tuple[str, ...]) -> None:
@@ -60,25 +60,25 @@ class SocketDoor:
             await self._sockets(scope, taken, send)
 
     async def _count(self, scope: Scope) -> None:
-        """Count one that begins. It is kept without any connection, and for a while: so there is a bound.
+        """Count a new socket. It is kept for a while even without a connection, so their number is bounded.
 
-        Where that is reached, the oldest make room. Who has a ticket shows it at once; to refuse the new ones would
-        close the door to all while somebody fills it.
+        At the bound the oldest ones are dropped: a client with a ticket shows it at once. To refuse new ones would
+        lock everybody out while somebody floods.
 
         Raises:
-            Problem: too many have come from there, and shown no good ticket.
+            Problem: too many sockets without a valid ticket came from the address.
         """
         self._door.count(scope)
         if self._sockets.ticketless >= MOST_TICKETLESS:
             await self._sockets.drop_ticketless()
 
     async def _whole(self, scope: Scope, receive: Receive, sid: str | None) -> Receive | None:
-        """Return what receives the whole body, which Socket.IO would wait for whatever its size.
+        """Return a `receive` with the whole body; Socket.IO itself would wait for a body of any size.
 
-        None: who sends it is gone.
+        None: the client is gone.
 
         Raises:
-            Problem: it is too large, or takes too long to come.
+            Problem: the body is too large, or takes too long to come.
         """
         if scope["type"] != "http":
             return receive
@@ -89,13 +89,13 @@ class SocketDoor:
 
 
 def _named_in(scope: Scope) -> str | None:
-    """Return whose request it is; None: its socket's first. Read as Engine.IO does: an empty name is none."""
+    """Return the id of the request's socket, as Engine.IO reads it; None: the first request of a socket."""
     names = parse_qs(scope["query_string"].decode("latin-1")).get("sid")
     return names[0] if names else None
 
 
 def _unknown() -> Problem:
-    """Return the problem of an unknown socket. It is told before a body is read: anybody can name a socket."""
+    """Return the problem of an unknown socket. It is sent before a body is read: anybody can invent a socket's id."""
     detail = "There is no such socket, or no longer; connect again."
     return Problem(400, "unknown-socket", detail, headers={"Connection": "close"})
 

@@ -1,4 +1,4 @@
-"""What comes in to be submitted, and submitting it, once for each idempotency key."""
+"""Bodies of submissions, and their submission, once for each idempotency key."""
 
 import json
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ from fairlane.engine.open_transactions import OWN
 from fairlane.jobtypes.options import OnDuplicate
 
 LARGEST_BATCH = 1000
-# Each is a row and a lock in one transaction, which on SQLite all others wait for. The library itself sets no bound.
+# Each parent is a row and a lock in one transaction. On SQLite all other writers wait for it. The library has no bound.
 MOST_PARENTS = 1000  # of one job
-MOST_PARENTS_OF_BATCH = 10_000  # of all of its jobs together
+MOST_PARENTS_OF_BATCH = 10_000  # of all jobs of a batch together
 IdempotencyKey = Annotated[
     Name | None,
     Header(
-        description="Yours for this request: sent again within 24 hours with the same body, it answers with the same "
-        "jobs, and submits nothing twice.",
+        description="Choose a new key for each request. A second request with the same key and body within 24 hours "
+        "gets the same jobs and submits nothing.",
         examples=["5f0c6a52-0d7e-4a55-9d6e-1d3f0c2b9a11"],
     ),
 ]
 
 
 class NewJob(BaseModel):
-    """A job to submit. What is left out is inherited from the job type."""
+    """A job to submit. Omitted fields are inherited from the job type."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -56,8 +56,8 @@ class NewJob(BaseModel):
     depends_on: ListOf[str] = Field(
         default_factory=list,
         max_length=MOST_PARENTS,
-        description="Ids of jobs that have to complete first, and hand their results and files to this one: jobs whose "
-        "payload you may see, so your own, or others with the right `payload:read`.",
+        description="Ids of jobs that have to complete first, and hand their results and files to this one. You must "
+        "be allowed to see their payload: your own jobs, or with the right `payload:read` those of others.",
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
     delay: Number | None = Field(
@@ -68,29 +68,29 @@ class NewJob(BaseModel):
     )
     dedup_key: Name | None = None
     on_duplicate: OnDuplicate = Field(
-        default="reject", description="`return` takes the right `jobs:read`, `replace` the right `jobs:change`."
+        default="reject", description="`return` needs the right `jobs:read`, `replace` the right `jobs:change`."
     )
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
     max_retries: Whole | None = Field(
-        default=None, ge=0, le=LARGEST_COUNT, description="Null: unlimited; left out: the type's."
+        default=None, ge=0, le=LARGEST_COUNT, description="Null: unlimited; omitted: the type's."
     )
     timeout: Number | None = Field(
         default=None,
         gt=0,
         le=CENTURY,
-        description="In seconds, at most the job type's; left out: the type's. Only where the type has none: more than "
-        "that, or null, which is unlimited.",
+        description="In seconds, at most the job type's; omitted: the type's. Null, which is unlimited, is allowed "
+        "only if the type has no timeout.",
     )
     labels: Labels = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:
-        """Return the same, by the scope's user in its organization.
+        """Return the submission, by the scope's user in its organization.
 
         Raises:
-            Problem: they may not replace a job, or not be shown one.
+            Problem: the user may not replace jobs, or may not see them.
         """
         if self.on_duplicate == "return":
-            scope.require(Right.JOBS_READ, "To be given the job that is there already")
+            scope.require(Right.JOBS_READ, "To get the existing job")
         if self.on_duplicate == "replace":
             scope.require(Right.JOBS_CHANGE, "To replace a job, which cancels it,")
         given = self.model_fields_set
@@ -117,14 +117,14 @@ class NewJob(BaseModel):
 
 
 class BatchMember(NewJob):
-    """A job of a batch, which may wait for others of it."""
+    """A job of a batch, which may depend on other jobs of the batch."""
 
     depends_on_members: ListOf[Whole] = Field(
         default_factory=list,
         max_length=LARGEST_BATCH,
-        description="Positions, from 0, of jobs of this batch that have to complete first. If `on_duplicate` gives one "
-        "of them somebody else's job, this takes the right `payload:read`. "
-        f"With `depends_on` {MOST_PARENTS} at most, of all jobs of the batch {MOST_PARENTS_OF_BATCH:,}.",
+        description="Positions, from 0, of jobs of this batch that have to complete first. If `on_duplicate` returns "
+        "another user's job for one of them, this needs the right `payload:read`. Together with `depends_on` a job "
+        f"has at most {MOST_PARENTS} parents, and all jobs of a batch {MOST_PARENTS_OF_BATCH:,}.",
     )
 
 
@@ -136,10 +136,10 @@ class Batch(BaseModel):
     jobs: list[BatchMember] = Field(min_length=1, max_length=LARGEST_BATCH)
 
     def submissions(self, scope: Scope) -> list[Submission]:
-        """Return the same, by the scope's user in its organization.
+        """Return the submissions, by the scope's user in its organization.
 
         Raises:
-            Problem: a position is none, or there are too many parents.
+            Problem: a position is out of range, or there are too many parents.
         """
         _refuse_many_parents([len(one.depends_on) + len(one.depends_on_members) for one in self.jobs])
         made = [one.submission(scope) for one in self.jobs]
@@ -168,15 +168,15 @@ def _refuse_many_parents(counts: Sequence[int]) -> None:
 
 
 def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence[Submission]) -> tuple[list[Job], bool]:
-    """Submit all or none; the jobs, and whether they were there before.
+    """Submit all jobs or none; return the jobs, and True if an earlier request has submitted them.
 
     Raises:
         IdempotencyConflict, SubmissionError, StorageUnavailable
     """
     if key is None:
-        # The answer says that the jobs are there, so no transaction of the application's may hold them back.
+        # The answer says that the jobs exist, so their commit must not depend on a transaction of the application.
         return scope.fl.submit_many(submissions, connection=OWN), False
-    # Of what was understood, and not of its bytes: white space and the order of names say nothing.
+    # The digest is of the parsed body: white space and the order of names do not matter.
     understood = [type(body).__name__, body.model_dump(mode="json", exclude_unset=True)]
     text = json.dumps([*understood, *long_numbers(body.model_dump(exclude_unset=True))], sort_keys=True)
     digest = sha256(text.encode(errors="backslashreplace")).hexdigest()

@@ -1,21 +1,20 @@
-"""Whose request is worked on next: places take turns, so that a flood at one waits behind itself and not before others.
+"""The tenant queue: tenants take turns with their requests, so that a flood of one tenant delays only its own requests.
 
-A process has one interpreter, which a handful of requests fill. Were all that come handed to its threads, they would
-stand in one line there, and whoever sends most would have most of it. So of one place only a few are worked on at once,
-and of all together no more than there are threads. The rest wait here, each tenant in a line of its own; what waits
-takes no thread and no connection.
+A process has one interpreter, which a handful of requests keep busy. In one queue for all, the tenant that sends most
+would get most of it. So only a few requests of a tenant run at once, and of all tenants together as many as there are
+threads. The others wait here in a queue for each tenant, without a thread and without a connection.
 
-At each place one request is worked on at a time: two would take as long as one after the other, and cost the others
-twice as much of the interpreter. But one that takes long, as a report or a bulk action, lets the next begin beside it.
+A tenant has one request running at a time: two at once would take as long as one after the other, and take twice as
+much of the interpreter from others. If a request takes long, a report for example, the tenant's next one starts.
 
-At a place users take turns, too. Where one user's requests take long, as they do that wait for a lock, and fill the
-tenant, another user who has none at work may have one more: so nobody freezes the place for the others.
+The users of a tenant take turns, too. If slow requests of one user, which wait for a lock for example, use up the
+tenant's share, a user without a running request may have one more. So no user blocks the others.
 
-A place is an organization: that of the credential, or one that the credential opened before. Whoever has not shown yet
-where they belong stands in the line of their user, or of their address.
+A tenant is an organization: that of the credential, or one that the credential has opened before. Until then it is
+the user or the address (`request_tenants`).
 
-What checks a password takes a core for as long as ten requests, and comes from anybody. So it has turns of its
-own, with a place for each address, and never holds a turn that others need.
+Checking a password keeps a core busy for as long as ten requests, and needs no credential. So logins have a queue of
+their own, in which each address is a tenant.
 """
 
 from asyncio import Event, get_running_loop
@@ -31,54 +30,54 @@ from fairlane.domain.timing import RETRY_SOON
 
 T = TypeVar("T", bound=Hashable)
 
-_LONGEST: Final = 100  # requests of one place that wait
-_MOST: Final = 1000  # that wait there with one of each user who has no other
-_SHARE: Final = 8  # one place gets an eighth of what is worked on at once, so that others need not wait
-_LONG: Final = 0.25  # seconds; a usual request takes some 15 ms, and 50 on a busy machine
-_PIECE: Final = 32 * 1024  # bytes of an answer; a server takes the next when the one before it was taken
+_LONGEST: Final = 100  # waiting requests of one tenant
+_MOST: Final = 1000  # waiting requests of one tenant, with one of each user who has no other
+_SHARE: Final = 8  # a tenant may have an eighth of all running requests, so that others need not wait
+_LONG: Final = 0.25  # seconds; a usual request takes about 15 ms, and 50 on a busy machine
+_PIECE: Final = 32 * 1024  # bytes of an answer; the server takes a piece once it has sent the one before
 TENANT: Final = "tenant"  # in a request's state
-LOGIN_ATTEMPT: Final = "login attempt"  # in a request's state, whether it may be one at a password
+LOGIN_ATTEMPT: Final = "login attempt"  # in a request's state: True if it checks a password
 
 
 class TenantQueueFull(Exception):
-    """Too many of the place wait already."""
+    """The error that too many requests of a tenant wait already."""
 
 
 class QueueState(Generic[T]):
-    """Who is worked on and who waits, place by place. Pure: it says who begins, and others see to it.
+    """The running and the waiting requests of each tenant. It only decides which request starts; the caller starts it.
 
     Args:
-        at_once: at all places together.
-        each: at one place; all but one of them have taken long. One more of a user who has none.
-        longest: that may wait at one place. One more of each user who has none that waits, up to a thousand.
+        at_once: running requests of all tenants together.
+        each: running requests of one tenant, all but one of them slow; and one more for a user who has none.
+        longest: waiting requests of one tenant; and one more for each user who has none, up to a thousand.
     """
 
     def __init__(self, at_once: int, each: int, longest: int) -> None:
         self._at_once, self._each, self._longest = at_once, each, longest
         self._begun: Counter[str] = Counter()
         self._begun_of: Counter[tuple[str, str]] = Counter()  # by place and user
-        self._quick: set[str] = set()  # places where one is worked on that has not taken long yet
-        self._answered = 0  # of those that have begun: nothing is left of them but that their answer is taken
-        # By tenant, then by user; whose turn was longest ago comes first.
+        self._quick: set[str] = set()  # tenants with a running request that has not taken long yet
+        self._answered = 0  # running requests whose answer is ready, and only has to be sent
+        # By tenant, then by user; the one whose turn was longest ago is first.
         self._waiting: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
 
     @property
     def begun(self) -> Counter[str]:
-        """Count what is worked on or answered, by place."""
+        """Return the number of running requests by tenant, with those whose answer is being sent."""
         return self._begun
 
     @property
     def waiting(self) -> Counter[str]:
-        """Count who wait, by place."""
+        """Count the waiting requests by tenant."""
         return Counter({tenant: sum(map(len, lines.values())) for tenant, lines in self._waiting.items()})
 
     def add(self, tenant: str, user: str, one: T) -> bool:
-        """Add one of a user at a place; return True if it begins at once, else it waits until `end` names it.
+        """Add a request of a tenant's user; return True if it starts at once, else it waits until `end` returns it.
 
         Raises:
-            TenantQueueFull: it may not even wait.
+            TenantQueueFull: too many wait.
         """
-        # Whoever waits could not begin, or would have: so nobody is passed by.
+        # Waiting requests could not start now, so this one overtakes none.
         if self._has_room and self._is_open(tenant, user):
             self._begin(tenant, user)
             return True
@@ -90,14 +89,15 @@ class QueueState(Generic[T]):
         return False
 
     def end(self, tenant: str, user: str, *, is_quick: bool = True, is_answered: bool = False) -> T | None:
-        """End one that was worked on at a place.
+        """End a running request of a tenant.
 
         Args:
-            is_quick: it has neither lingered nor been answered.
-            is_answered: its answer was made before, and is taken now.
+            is_quick: neither `linger` nor `answer` was called for it.
+            is_answered: `answer` was called for it.
 
         Returns:
-            Who begins in its stead: of the place where fewest are worked on, and of such of whose turn was longest ago.
+            The request that starts next: of the tenant with the fewest running requests, and among such tenants of the
+            one whose turn was longest ago.
         """
         self._begun -= Counter([tenant])  # which keeps no zeros
         self._begun_of -= Counter([(tenant, user)])
@@ -107,12 +107,12 @@ class QueueState(Generic[T]):
         return self._next()
 
     def answer(self, tenant: str, *, is_quick: bool) -> T | None:
-        """Note that an answer is made and has yet to be taken.
+        """Note that a request's answer is ready and has yet to be sent.
 
-        It counts at its place and for its user, as it takes memory, and no more among what is worked on at all places.
+        The request still counts for its tenant and its user, as it takes memory, but not for all tenants together.
 
         Returns:
-            Who begins beside it.
+            The request that starts beside it.
         """
         if is_quick:
             self._quick.remove(tenant)
@@ -120,7 +120,7 @@ class QueueState(Generic[T]):
         return self._next()
 
     def linger(self, tenant: str) -> T | None:
-        """Note that the quick one at a place has taken long by now; return who begins beside it."""
+        """Note that the tenant's request has taken long; return the request that starts beside it."""
         self._quick.remove(tenant)
         return self._next()
 
@@ -153,7 +153,7 @@ class QueueState(Generic[T]):
         return one
 
     def _first(self, tenant: str) -> str | None:
-        """Return the user whose turn it is at a place; None: nobody there may begin."""
+        """Return the tenant's user whose turn it is; None: no user may start a request."""
         return next((user for user in self._waiting[tenant] if self._is_open(tenant, user)), None)
 
     def _clear(self, tenant: str, user: str) -> None:
@@ -163,18 +163,18 @@ class QueueState(Generic[T]):
             del self._waiting[tenant]
 
     def remove(self, tenant: str, user: str, one: T) -> None:
-        """Remove one that waits at a place and does not want to any more."""
+        """Remove a waiting request, whose client is gone."""
         self._waiting[tenant][user].remove(one)
         self._clear(tenant, user)
 
 
 class TenantQueue:
-    """The line of one process; requests of its one event loop wait in it.
+    """The queue in which the requests of one event loop wait.
 
     Args:
-        at_once: requests that are worked on at once.
-        each: of one place; None = an eighth of them, or one.
-        longest: that may wait at one place.
+        at_once: largest number of running requests.
+        each: of one tenant; None = an eighth of `at_once`, or one.
+        longest: largest number of waiting requests of one tenant.
     """
 
     def __init__(self, at_once: int, each: int | None = None, longest: int = _LONGEST) -> None:
@@ -182,10 +182,10 @@ class TenantQueue:
 
     @asynccontextmanager
     async def at(self, tenant: str, user: str = "") -> AsyncIterator[None]:
-        """Hold a turn of the tenant, for as long as the block runs.
+        """Hold a turn of the tenant while the block runs.
 
         Raises:
-            Problem: too many wait there.
+            Problem: too many requests of the tenant wait.
         """
         turn = await self.begin(tenant, user)
         try:
@@ -194,10 +194,10 @@ class TenantQueue:
             turn.end()
 
     async def begin(self, tenant: str, user: str = "") -> "Turn":
-        """Wait for a turn of a user at the place.
+        """Wait for a turn of the tenant's user.
 
         Raises:
-            Problem: too many wait there.
+            Problem: too many requests of the tenant wait.
         """
         begun = Event()
         try:
@@ -208,7 +208,7 @@ class TenantQueue:
         try:
             await begun.wait()
         except BaseException:
-            if begun.is_set():  # in the moment in which it was given up
+            if begun.is_set():  # its turn came in the same moment
                 Turn(self._state, tenant, user).end()
             else:
                 self._state.remove(tenant, user, begun)
@@ -217,7 +217,7 @@ class TenantQueue:
 
 
 class Turn:
-    """A turn that somebody has, until it ends."""
+    """A turn that a running request holds until it ends."""
 
     def __init__(self, state: QueueState[Event], tenant: str, user: str) -> None:
         self._state, self._tenant, self._user = state, tenant, user
@@ -225,7 +225,7 @@ class Turn:
         self._timer = get_running_loop().call_later(_LONG, self._linger)
 
     def end(self) -> None:
-        """End it; to say so again does nothing."""
+        """End the turn; a second call does nothing."""
         if not self._is_over:
             self._is_over = True
             self._timer.cancel()
@@ -233,7 +233,7 @@ class Turn:
             _let_begin(self._state.end(self._tenant, self._user, is_quick=is_quick, is_answered=is_answered))
 
     def answer(self) -> None:
-        """Note that the answer is made, and has yet to be taken."""
+        """Note that the answer is ready, and has yet to be sent."""
         self._timer.cancel()
         is_quick, self._is_quick, self._is_answered = self._is_quick, False, True
         _let_begin(self._state.answer(self._tenant, is_quick=is_quick))
@@ -249,12 +249,12 @@ def _let_begin(following: Event | None) -> None:
 
 
 class QueuedRequests:
-    """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer was taken.
+    """ASGI middleware: a complete request waits for its turn, which lasts until its answer was sent.
 
-    A request that checks a password waits for one of `passwords` instead.
+    Logins wait in the queue `passwords` instead.
 
-    So few of the answers that somebody reads slowly are in memory. An answer of one small piece ends its turn at once,
-    and so do a stream with its first piece and an answer to a stranger: they hold up nobody.
+    So few answers to slow readers are in memory at once. A small answer, the first piece of a stream and an answer to
+    a client without a credential end the turn at once: they delay nobody.
     """
 
     def __init__(self, app: ASGIApp, queue: TenantQueue, passwords: TenantQueue) -> None:
@@ -282,7 +282,7 @@ class QueuedRequests:
                 if principal is not None:
                     turn.answer()
                 else:
-                    turn.end()  # strangers share a place with all whose credentials are not proved yet
+                    turn.end()  # the address is the tenant of everybody there whose credential is not proved yet
                 last = len(body) - _PIECE
                 for at in range(0, last, _PIECE):
                     await send({**message, "body": body[at : min(at + _PIECE, last)], "more_body": True})

@@ -1,9 +1,9 @@
-"""What bodies and paths are made of.
+"""Types of the values in bodies, queries and paths.
 
-Bodies are taken as JSON has it: false is no 0, "5" is no 5, 1e999 is no number, and 5 is no moment.
+Bodies are read strictly as JSON: false is not 0, "5" is not 5, 1e999 is not a number, and 5 is not a time.
 
-A server has turned `%2F` into a slash by the time a route is looked for. So where a name may have slashes its route
-says `{user:name}`, and stands behind those that go on after the name.
+The server turns `%2F` into a slash before a route is chosen. So a route with a name that may have slashes says
+`{user:name}`, and is registered after the routes that go on after the name.
 """
 
 import re
@@ -24,14 +24,14 @@ _DATE_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d")
 
 
 def _written_out(value: Any) -> Any:
-    """Refuse the seconds since 1970, as a number or as text, which pydantic would take."""
+    """Refuse seconds since 1970, as a number or as text, which pydantic would accept."""
     if value is not None and not (isinstance(value, str) and _DATE_TIME.match(value)):
-        raise ValueError("a time is written out, with a time zone, such as 2026-11-01T08:00:00Z")
+        raise ValueError("a time is written with a time zone, such as 2026-11-01T08:00:00Z")
     return value
 
 
 def _shown(pattern: str, **more: int) -> Any:
-    """Show a pattern in the OpenAPI document alone: what it refuses, the verbs refuse in a sentence."""
+    """Show a pattern in the OpenAPI document only: the verbs refuse other texts with a sentence."""
     return Field(json_schema_extra={"pattern": pattern, **more})
 
 
@@ -39,7 +39,7 @@ def _named(names: Names) -> Any:
     return Field(min_length=1, max_length=names.longest, json_schema_extra={"pattern": names.pattern})
 
 
-# Of which the first wrong item is told: a body holds a quarter of a million, and each error takes as long as a job.
+# Only the first wrong item is reported: a body may hold 250,000 items, and each error takes as long as a job.
 ListOf: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
 Text: TypeAlias = Annotated[str, _shown(r"^[^\x00]*$")]
 SomeText: TypeAlias = Annotated[str, _shown(r"^[^\x00]*$", minLength=1)]
@@ -58,7 +58,7 @@ Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 
 class _Name(PathConvertor):
-    """Whatever it holds, line breaks too: those are refused in a sentence, and not as an address that is not there."""
+    """A name with any characters. A line break is refused with a sentence, and not as an unknown address."""
 
     regex = r"(?s:.*)"
 

@@ -1,4 +1,4 @@
-"""Who may watch what, live: the door of `fairlane.realtime`. The questions are those of requests."""
+"""Access to live events: `fairlane.realtime` asks here who may watch what. The rules are those of requests."""
 
 import sys
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _MOST_RUNNING: Final = 200  # in a snapshot
 
 
 class Wanted(BaseModel):
-    """What a client subscribes to: an organization, one of its jobs, or as an operator all."""
+    """The subject of a subscription: an organization, one of its jobs, or for operators all jobs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class Wanted(BaseModel):
     job: str | None = Field(default=None, max_length=100, description="The id of a job of the organization.")
     operator: bool = Field(default=False, description="The jobs of all organizations; for operators.")
     after: str | None = Field(
-        default=None, max_length=2_000, description="The last cursor that the client knows of the room."
+        default=None, max_length=2_000, description="The last cursor that the client got for the room."
     )
 
 
@@ -46,7 +46,7 @@ class Left(BaseModel):
 
 
 class JobSnapshot(BaseModel):
-    """The snapshot of a job's room. `sequence`: of its last transition that the job shows for certain."""
+    """The snapshot of a job's room. `job` includes at least the transition with this `sequence`."""
 
     job: Job
     sequence: int
@@ -56,34 +56,34 @@ def live_of(fl: Fairlane, read_timeout: float) -> Live:
     """Make the realtime side of an application.
 
     Args:
-        read_timeout: seconds that the database may take for a look, of a client or of the feed.
+        read_timeout: seconds that the database may take for a read, of a client or of the feed.
     """
     membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
-    # All that have a connection may wait: they come back at once, and each asks for one thing at a time.
+    # All clients may wait: after an outage they return at once, and each asks one question at a time.
     queue = TenantQueue(THREADS, each=THREADS // 2, longest=sys.maxsize)
     return Live(fl.database, fl.keyring, membership, turn=queue.at, read_timeout=read_timeout)
 
 
 class Door:
-    """Lets in whoever REST would let read."""
+    """The check of who may watch, by the same rules as reads over REST."""
 
     def __init__(self, fl: Fairlane, rates: Rates) -> None:
         self._fl = fl
         self._rates = rates
 
     def count(self, connection: Mapping[str, Any]) -> None:
-        """Count a connection with the first ticket that it will show, or another one, before the database is asked.
+        """Count a connection, or a further ticket of it, before the database is asked.
 
         Args:
-            connection: the ASGI scope that it began with.
+            connection: the ASGI scope of the connection.
 
         Raises:
-            Problem: too many came from there without a good one.
+            Problem: too many without a valid ticket came from the address.
         """
         self._rates.count_ticket(network_of(connection))
 
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Return whose ticket it is; it is good once. Only one that is none stays counted."""
+        """Return the principal of a ticket, which is valid once. Only an invalid ticket stays counted."""
         is_none = False
         try:
             principal = self._fl.tickets.redeem(ticket)
@@ -94,11 +94,11 @@ class Door:
         return principal
 
     def tenant(self, principal: Principal) -> str:
-        """Return whose turn `open` takes."""
+        """Return the tenant whose turn `open` takes."""
         return tenant_of(principal)
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
-        """Return the room that somebody wants.
+        """Return the room that the principal wants.
 
         Raises:
             Problem, FairlaneError
@@ -119,7 +119,7 @@ class Door:
         return self.open_for(found, asked.job)
 
     def open_for(self, access: Access, job: str | None) -> Opened:
-        """Return the room of an organization, or of its job, for whoever may see the organization.
+        """Return the room of an organization, or of its job, for a principal who may see the organization.
 
         Raises:
             JobNotFound
@@ -135,19 +135,19 @@ class Door:
         """Return the room of all jobs.
 
         Raises:
-            Problem: they are no operator.
+            Problem: the principal is no operator.
         """
         if not is_operator(principal):
             raise Problem(403, "permission-denied", "This is for operators.")
         return Opened(EVERYTHING, partial(self._overview, None), self.tenant(principal))
 
     def problem(self, error: Exception) -> dict[str, Any]:
-        """Return the same object as REST answers with."""
+        """Return the problem with which REST answers the error."""
         return problems.problem_of(error).document()
 
     def _job(self, access: Access, room: Room) -> dict[str, Any]:
         assert room.job_id is not None
-        # Before the job is read: what it says then is at least as new.
+        # The sequence is read first, so that the job is at least as new.
         sequence = self._fl.reads.last_sequence(room.job_id, room.organization)
         job = self._fl.get(room.job_id, organization=room.organization)
         return JobSnapshot(job=Job.of(job, access), sequence=sequence).model_dump(mode="json")

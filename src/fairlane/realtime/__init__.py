@@ -1,5 +1,5 @@
-"""What people see without asking again: the feed of the database, sorted into rooms, over Socket.IO and SSE.
+"""Live events: the feed of the database, sorted into rooms, over Socket.IO and server-sent events.
 
-Whoever enters a room was let in by `api`; here it is only looked, each second, whether they still may be there. Nothing
-here knows HTTP routes, and nothing but `sockets` knows Socket.IO.
+`api` decides who may enter a room. This package only checks, each second, whether its clients still may be there.
+Nothing here knows HTTP routes, and nothing but `sockets` knows Socket.IO.
 """

@@ -1,7 +1,7 @@
-"""Cursors: a position of the feed, sealed, so that it says nothing to whoever holds it.
+"""Cursors: positions in the feed, encrypted so that their holders can't read them.
 
-The log is all organizations', and its numbers would tell one how much the others do. All cursors are of one length: it
-would tell how many transactions of others are open. All nodes share the key.
+All organizations share the log, and its numbers would show how much other organizations do. All cursors have the same
+length: it would show how many transactions of others are open. All nodes share the key.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,15 +15,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fairlane.domain.log_cursor import Position
 
 _NONCE: Final = 12  # bytes
-_GAPS: Final = 16  # that a cursor holds at most
-_PLAIN: Final = 59  # bytes, of which 16 gaps near each other take that many; 116 characters when sealed
+_GAPS: Final = 16  # most gaps of a cursor
+_PLAIN: Final = 59  # bytes, enough for 16 gaps near each other; 116 characters when encrypted
 _LONGEST: Final = 2_000  # characters
 _PURPOSE: Final = b"fairlane feed cursor of one length"
-_BEYOND: Final = Position(2**63 - 1)  # no log has that number: `catch_up` takes nobody on from there
+_BEYOND: Final = Position(2**63 - 1)  # no log has this number, so `catch_up` returns None
 
 
 class Cursors:
-    """Makes and reads cursors.
+    """A maker and reader of cursors.
 
     Args:
         key: 32 bytes in hex.
@@ -35,14 +35,14 @@ class Cursors:
     def seal(self, position: Position) -> str:
         """Return the cursor of a position.
 
-        Of one with many gaps it is that of one before, from which some is told again.
+        If the position has many gaps, it is the cursor of an earlier one, and some events are sent again.
         """
         nonce = urandom(_NONCE)
         sealed = self._cipher.encrypt(nonce, _plain(position), _PURPOSE)
         return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def open(self, cursor: str) -> Position | None:
-        """Return the position of a cursor; None: it is none of ours."""
+        """Return the position of a cursor; None: the cursor is not valid."""
         if len(cursor) > _LONGEST or not cursor.isascii():
             return None
         try:
@@ -62,21 +62,21 @@ class Cursors:
 
 
 class Vague(Cursors):
-    """Makes cursors where nobody knows what their holders miss: whoever comes back with one begins anew."""
+    """A maker of cursors for a time in which missed events are unknown: a client that returns with one starts anew."""
 
     def seal(self, position: Position) -> str:
-        """Return one that says nothing of the position."""
+        """Return a cursor that does not hold the position."""
         return super().seal(_BEYOND)
 
 
 def _plain(position: Position) -> bytes:
-    """Return the bytes with as many gaps as there is room for."""
+    """Return the position as bytes, with as many gaps as fit."""
     tries = (_packed(_spelled(position.within(gaps))) for gaps in range(_GAPS, -1, -1))
     return next(packed for packed in tries if len(packed) <= _PLAIN).ljust(_PLAIN, b"\0")
 
 
 def _spelled(position: Position) -> Iterator[int]:
-    """Return its numbers, mostly small ones: of gaps how far each begins behind the one before, and its length."""
+    """Yield the position as mostly small numbers: each gap's distance from the one before, and its length."""
     yield position.high
     before = 0
     for first, last in position.gaps:
@@ -86,7 +86,7 @@ def _spelled(position: Position) -> Iterator[int]:
 
 
 def _packed(numbers: Iterable[int]) -> bytes:
-    """Return seven bits in each byte, the lowest first; the eighth says that there are more."""
+    """Return the numbers with seven bits in each byte, the lowest first; the eighth bit says that more follow."""
     packed = bytearray()
     for number in numbers:
         rest = number

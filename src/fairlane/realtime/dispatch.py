@@ -1,4 +1,4 @@
-"""From rows to the messages of rooms, and to those for somebody who comes back."""
+"""The dispatch of rows to rooms as messages, and the messages that a returning client has missed."""
 
 import asyncio
 import time
@@ -29,21 +29,21 @@ from fairlane.store.statements.feed import Audience
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-MOST_MESSAGES: Final = 10_000  # a second that the rooms of an organization are told on a node: events times clients
+MOST_MESSAGES: Final = 10_000  # in a second to the rooms of an organization on a node: events times clients
 _SECOND: Final = 1.0
-_AT_ONCE: Final = 50  # rows, before those who read may take some of it
+_AT_ONCE: Final = 50  # rows, before other tasks of the loop run
 _MOST_MISSED: Final = 500  # events
-_FARTHEST: Final = 20_000  # numbers of the log that are looked through for an organization's
+_FARTHEST: Final = 20_000  # numbers of the log that are searched for an organization's rows
 
 
 def rooms_of(organization: str, job_id: Any = None) -> tuple[Room, ...]:
-    """Return where something of the organization, or of its job, is told."""
+    """Return the rooms that get the events of an organization, or of its job."""
     of_job = (Room(RoomKind.JOB, organization, job_id),) if job_id is not None else ()
     return (Room(RoomKind.ORGANIZATION, organization), *of_job, EVERYTHING)
 
 
 def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
-    """Return a row of the log as a room is told."""
+    """Return the message with which a room gets a row of the log."""
     event = JobStatusChanged(
         room=room.name,
         cursor=cursor,
@@ -62,7 +62,7 @@ def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
 
 
 class Dispatch:
-    """Tells the rooms of a hub what one look has found, in the order in which clients need it."""
+    """The dispatch of what one look at the feed has found, in the order in which clients need it."""
 
     def __init__(self, hub: Hub, cursors: Cursors, look: Look) -> None:
         self._hub = hub
@@ -70,16 +70,16 @@ class Dispatch:
         self._progress: dict[Key, Progress] = {one.key: one for one in look.progress}
         self._seal: Callable[[Position], str] = cursors.seal
         self._end = cursors.seal(look.position)
-        self._cursor = cursors.seal(look.before)  # after what was told last
-        self._closed: set[Room] = set()  # they are told nothing of it one by one
+        self._cursor = cursors.seal(look.before)  # after the last message
+        self._closed: set[Room] = set()  # rooms that get no single messages of this look
 
     async def tell(self) -> None:
-        """Do so; others have their turn meanwhile."""
+        """Send all messages to the rooms; other tasks of the loop run meanwhile."""
         if self._look.is_lost:
             self._reset(self._hub.rooms)
         else:
             await self._tell_changes()
-        # Behind a reset, too: nobody catches up with alerts.
+        # After a reset, too: a snapshot has no alerts.
         for alert in self._look.alerts:
             self._tell_alert(alert)
 
@@ -100,9 +100,9 @@ class Dispatch:
             self._tell_progress(progress)
 
     def _close_crowded(self) -> list[Room]:
-        """Close the rooms in which too much happens to tell it one by one; return those that begin anew.
+        """Close the rooms with too many events to send one by one; return those that get a reset.
 
-        They do so once a second: each time all their clients read everything.
+        A room gets a reset once a second at most, because then all its clients read everything.
         """
         look, hub, now = self._look, self._hub, time.monotonic()
         unread = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
@@ -125,7 +125,7 @@ class Dispatch:
                 continue
             rooms = list(hub.rooms_of(organization))
             self._closed.update(rooms)
-            # An alert is never left out, and its cursor is behind all that was.
+            # An alert is always sent, and its cursor comes after all omitted events. So the reset comes before it.
             if not second.is_reset or organization in alerted:
                 begin_anew += rooms
                 second.is_reset, second.owes_reset = True, False
@@ -142,7 +142,7 @@ class Dispatch:
             return
         key = (row.organization_id, row.job_id)
         progress = self._progress.get(key)
-        # What an attempt told last comes before its end.
+        # An attempt's last progress comes before its end.
         if progress is not None and row.from_status == JobStatus.RUNNING and progress.attempt == row.attempt:
             self._tell_progress(self._progress.pop(key))
         self._cursor = self._seal(self._look.taken.after(row.id))
@@ -178,9 +178,9 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """The events that somebody who comes back has missed, in order: told one by one where it is little and still there.
+    """The events that a returning client has missed, in order.
 
-    `cursor`: to go on from until it was told.
+    `cursor`: where the client goes on until it has got them.
     """
 
     messages: list[Message]
@@ -189,11 +189,11 @@ class Missed:
 
 
 def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here: Position) -> Missed | None:
-    """Return what the holder of a cursor has missed of a room; None: it can't be told.
+    """Return the events of a room that the holder of a cursor has missed; None: too many, or no longer known.
 
     Args:
-        here: where the room is. What comes behind it the room will be told, each with its own cursor; told here as
-            well, it would leave the holder with a cursor from before it, and be missed again.
+        here: the room's position. The room will get later events with their own cursors. If they were returned here,
+            the holder would get them with an earlier cursor, and miss them again.
     """
     position = cursors.open(after)
     if position is None:
@@ -203,7 +203,7 @@ def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here:
         return None
     mine = [row for row in rows if here.has_read(row.id) and _is_of(room, row)]
     told = [row for row in mine if not row.is_stray]
-    # Until the last one was told it goes on from where it was: better twice than never; clients drop what they know.
+    # Only the last message has a new cursor: a client that stops before it gets some events twice, and drops them.
     messages = [status_changed(room, row, after) for row in told[:-1]]
     messages += [status_changed(room, row, cursors.seal(here)) for row in told[-1:]]
     return Missed(messages, after if told else cursors.seal(here), len(mine) - len(told))
@@ -211,7 +211,7 @@ def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here:
 
 def _rows(connection: Connection, room: Room, position: Position, here: Position) -> Sequence[AnyRow] | None:
     end = statements.newest(connection)
-    # From another database, from this one before it was set back, or from a node that could not know (`Vague`).
+    # The cursor is of another database, of this one before it was restored, or of `Vague`.
     if position.high > max(end, statements.highest_floor(connection)):
         return None
     if _floor(connection, room) >= position.first_missing:

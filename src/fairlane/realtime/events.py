@@ -1,7 +1,7 @@
-"""The events that clients get: the contract. `docs/asyncapi.json` is made of these models.
+"""The events that clients get. `docs/asyncapi.json` is made from these models.
 
-No event holds parameters, results, error texts or what a transition's message quotes: that is payload, which not all in
-a room may see. A handler's progress is for all who may see the job.
+No event holds parameters, results, error texts or quotations of them: these are payload, which not every client of a
+room may see. Every client that may see a job gets its progress.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ _JOB: Final = "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"
 
 
 class Event(BaseModel):
-    """What clients are told."""
+    """An event that clients get."""
 
     name: ClassVar[str]
 
@@ -24,19 +24,20 @@ class Event(BaseModel):
 class InRoom(Event):
     """An event of a room."""
 
-    room: str = Field(description="In which room it is told.", examples=["org:acme"])
+    room: str = Field(description="The room of the event.", examples=["org:acme"])
 
 
 class Placed(InRoom):
-    """An event with a place in the feed."""
+    """An event with a position in the feed."""
 
     cursor: str = Field(
-        description="Opaque. Give the last one as `after`, or as Last-Event-ID, to get what came since.", examples=["…"]
+        description="Opaque. Send the last one as `after`, or as Last-Event-ID, to get all later events.",
+        examples=["…"],
     )
 
 
 class JobStatusChanged(Placed):
-    """A job went from one status to another, or people changed its time or its priority. For details get the job anew.
+    """A job's status changed, or a user changed its time or its priority. Get the job again for details.
 
     After a change of time or priority, both statuses may be the same.
     """
@@ -47,7 +48,7 @@ class JobStatusChanged(Placed):
     job_id: UUID = Field(examples=[_JOB])
     job_type: str = Field(examples=["report.pdf"])
     queue: str = Field(examples=["default"])
-    sequence: int = Field(description="Counts the job's transitions from 1: drop what you have seen.")
+    sequence: int = Field(description="Counts the job's transitions from 1: drop events that you know already.")
     from_status: JobStatus | None = Field(description="Null: it was submitted.")
     to_status: JobStatus
     at: datetime
@@ -56,7 +57,7 @@ class JobStatusChanged(Placed):
 
 
 class JobProgress(Placed):
-    """How far a job is. Of several that come together only the latest is told."""
+    """The progress of a job. If several come together, only the latest is sent."""
 
     name: ClassVar[str] = "job_progress"
 
@@ -69,7 +70,7 @@ class JobProgress(Placed):
 
 
 class DeadLetterAlert(Placed):
-    """Unresolved dead letters of an organization passed the threshold."""
+    """The number of an organization's unresolved dead letters passed the threshold."""
 
     name: ClassVar[str] = "dead_letter_alert"
 
@@ -91,19 +92,19 @@ class QueueLimitWarning(Placed):
 
 
 class Reset(Placed):
-    """What was missed can't be told: get everything anew. What comes after it is complete again."""
+    """The missed events can't be sent: get everything again. The events after this one are complete."""
 
     name: ClassVar[str] = "reset"
 
 
 class Revoked(InRoom):
-    """The room may no longer be seen, and was left. Without a room left the connection is closed."""
+    """The client may no longer see the room, and has left it. A connection without rooms is closed."""
 
     name: ClassVar[str] = "revoked"
 
 
 class Heartbeat(Event):
-    """All that has happened was told. It comes every five seconds; who hears none for longer is not up to date."""
+    """All events so far were sent. It comes every five seconds; a client without it for longer is not up to date."""
 
     name: ClassVar[str] = "heartbeat"
 
@@ -132,7 +133,7 @@ class Running(BaseModel):
 
 
 class Overview(BaseModel):
-    """The snapshot of an organization, or of all: the longest-running jobs, and how many there are by status."""
+    """The snapshot of an organization, or of all: the longest-running jobs, and the number of jobs by status."""
 
     running: list[Running]
     counts: dict[JobStatus, int]
@@ -141,8 +142,8 @@ class Overview(BaseModel):
 class Subscribed(BaseModel):
     """The acknowledgement of `subscribe`.
 
-    `reset`: what came since `after` can't be told; the snapshot stands for it. Without `after` there is always a
-    snapshot, with it only then.
+    `reset`: the events since `after` can't be sent, and the snapshot replaces them. There is a snapshot without
+    `after`, or with a reset.
     """
 
     room: str = Field(examples=["org:acme"])

@@ -1,6 +1,6 @@
-"""Follows the database and tells the rooms: one for each process, whatever the number of its clients.
+"""The feed: it follows the database, once for each process, whatever the number of clients.
 
-Each node reads the feed itself, so no other part has to bring events from one to the other.
+Each node reads the feed itself, so nothing has to carry events from one node to another.
 """
 
 import time
@@ -22,22 +22,22 @@ from fairlane.store.statements.feed import Audience
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-_MOST_NUMBERS: Final = 10_000  # of the log that a look goes through
-MOST_ENTRIES: Final = 500  # that a look tells an organization's rooms one by one
+_MOST_NUMBERS: Final = 10_000  # of the log that a look reads
+MOST_ENTRIES: Final = 500  # of an organization that a look dispatches one by one
 _MOST_RUNNING: Final = 5_000  # jobs whose progress a look reads
-_TOO_FAR: Final = 100_000  # numbers behind the newest, where nobody catches up
+_TOO_FAR: Final = 100_000  # numbers behind the newest, from where the feed jumps to the end
 _MOST_GAPS: Final = 10_000
-_SETTLE: Final = 0.25  # seconds between two looks at who is writing
+_SETTLE: Final = 0.25  # seconds between two looks at the open transactions
 _ALERTS: Final = 1.0  # seconds between two looks at alerts
 _MOST_ALERTS: Final = 1_000  # that a look reads
-_IN_FLIGHT: Final = 100  # numbers of alerts below the newest, that may be written still when a feed starts
+_IN_FLIGHT: Final = 100  # numbers of alerts below the newest that may still be committed when a feed starts
 
 Key = tuple[str, UUID]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job's, with its message opened."""
+    """The progress of a job, with its message decrypted."""
 
     organization: str
     job_id: UUID
@@ -46,13 +46,13 @@ class Progress:
 
     @property
     def key(self) -> Key:
-        """Return that of the job."""
+        """Return the job's key."""
         return self.organization, self.job_id
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the database found. `has_more`: the next one need not wait. `is_lost`: all rooms begin anew."""
+    """The result of one look at the database. `has_more`: look again at once. `is_lost`: all rooms get a reset."""
 
     before: Position
     taken: LogRead
@@ -66,32 +66,32 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What looks go on from. A look makes another one, which counts once it is over: one that fails loses nothing."""
+    """The state from which a look goes on. A look makes a new one, and a look that fails keeps the old one."""
 
     tail: LogCursor
-    early_writers: frozenset[str] = frozenset()  # who was writing already when it began
-    seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was told
+    early_writers: frozenset[str] = frozenset()  # transactions that were open when the feed started
+    seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was dispatched
     alerts: LogCursor = field(default_factory=lambda: LogCursor(0))
     asked: float = 0.0  # when all alerts were read
 
 
 class Feed:
-    """Looks at the database, in a thread; one look at a time."""
+    """The reader of the feed. It runs in a thread, one look at a time."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
         self._known = _Known(LogCursor(0))
-        self._is_lost = False  # a stranger has ended, and no room was told yet
+        self._is_lost = False  # an early writer has ended, and the rooms got no reset yet
         self._settled = 0.0
         self._cursors: Cursors | None = None
         self._vague: Cursors | None = None
 
     @property
     def cursors(self) -> Cursors:
-        """Return those of all nodes.
+        """Return the cursors that all nodes share.
 
-        Until it is warm they are vague, as what lies below where it began may still come.
+        Until the feed is warm they are vague, because rows from before its start may still come.
         """
         cursors = self._cursors if self.is_warm else self._vague
         assert cursors is not None, "it was started"
@@ -99,19 +99,19 @@ class Feed:
 
     @property
     def position(self) -> Position:
-        """Return where it stands."""
+        """Return the current position."""
         return self._known.tail.position
 
     @property
     def is_warm(self) -> bool:
-        """Return True once no transaction from before its start is open.
+        """Return True once no transaction from before the start is open.
 
-        It can't see what those write below where it began.
+        The feed can't see what such transactions write below its start.
         """
         return not self._known.early_writers
 
     def start(self) -> None:
-        """Begin at the end of the log."""
+        """Start at the end of the log."""
         key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
         if key is not None:
             self._cursors, self._vague = Cursors(key), Vague(key)
@@ -121,24 +121,24 @@ class Feed:
         self._is_lost = False
 
     def warm_up(self) -> None:
-        """Ask whether those have ended who were writing when it began."""
+        """Look whether the transactions have ended that were open at the start."""
         self._forget_ended_writers(self._database.look(self._database.kind.log_writers, of=EVERYONE))
 
     def _forget_ended_writers(self, writers: frozenset[str]) -> bool:
-        """Forget all but those who are writing still; return True if one has ended."""
+        """Forget the early writers that have ended; return True if one has."""
         before = self._known.early_writers
         self._known = replace(self._known, early_writers=before & writers)
         return self._known.early_writers != before
 
     def look(self, audience: Audience) -> Look:
-        """Return what came since the last look, for an audience."""
+        """Return the rows since the last look, for an audience."""
         self._settle()
         look, known = self._database.read(lambda connection: self._read(connection, audience), of=EVERYONE)
         is_lost, self._known, self._is_lost = look.is_lost or self._is_lost, known, False
         return replace(look, is_lost=is_lost)
 
     def _settle(self) -> None:
-        """Close gaps that nobody can fill any more, and see whether somebody ended whose numbers nobody knows."""
+        """Close the gaps that no open transaction can fill, and see whether an early writer has ended."""
         now, known = time.monotonic(), self._known
         if not (known.tail.gaps or known.alerts.gaps or known.early_writers) or now - self._settled < _SETTLE:
             return
@@ -152,7 +152,7 @@ class Feed:
         tail, before = self._known.tail.copy(), self._known.tail.position
         late = statements.come_late(connection, tail.gaps, _MOST_NUMBERS)
         is_all = len(late) < _MOST_NUMBERS
-        # Behind all that came late: of a job some of it may be from before.
+        # After all late rows: some may be of the same job and older.
         fresh = statements.fresh(connection, tail.high, _MOST_NUMBERS) if is_all else []
         has_more = not is_all or sum(last - first + 1 for first, last in fresh) >= _MOST_NUMBERS
         if self._is_too_far(connection, fresh[-1][1] if fresh else tail.high, has_more=has_more):
@@ -182,7 +182,7 @@ class Feed:
     def _progress(
         self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]
     ) -> tuple[list[Progress], Mapping[Key, tuple[int, int]]]:
-        """Return what changed, and all that there is. Of attempts that just ended, too: their last one counts."""
+        """Return the changed progress, and all progress, with the last progress of attempts that just ended."""
         ended = {
             ((row.organization_id, row.job_id), row.attempt) for row in entries if row.from_status == JobStatus.RUNNING
         }
@@ -232,7 +232,7 @@ class Feed:
 
 
 def _alerts(connection: Connection) -> LogCursor:
-    """Return all alerts that are there; what is missing right below the newest may still come."""
+    """Return the position after all existing alerts; numbers missing just below the newest may still come."""
     tail = LogCursor(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
     tail.take((), _ranges(statements.alerts_after(connection, tail.position, _IN_FLIGHT)))
     return tail

@@ -1,4 +1,4 @@
-"""Rooms, who is in them, and what waits for each client. No I/O: sockets and streams fetch it from here.
+"""Rooms, their clients, and the messages that wait for each client. No I/O: sockets and streams take messages here.
 
 All of it belongs to one event loop.
 """
@@ -17,17 +17,17 @@ from fairlane.domain.timing import RETRY_LATER
 from fairlane.realtime.events import Event, Heartbeat, Reset, Revoked
 from fairlane.store.statements.feed import Audience
 
-# Messages that wait for a client; beyond that a reset stands for those of a room. They are shared by all who get them.
+# Messages that wait for a client; beyond that a reset replaces those of a room. All clients share a message's memory.
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
-MOST_JOBS: Final = 1_000  # rooms of jobs of one organization on a node: each look goes through all of them
-MOST_JOBS_OF_USER: Final = 200  # of these that one user is in, by all of their clients
+MOST_JOBS: Final = 1_000  # rooms of jobs of one organization on a node: each look queries all of them
+MOST_JOBS_OF_USER: Final = 200  # such rooms of one user, by all clients of the user
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
-STALLED: Final = 10.0  # seconds without taking anything, though something waits
+STALLED: Final = 10.0  # seconds in which a client takes no message although messages wait
 
 
 class RoomKind(StrEnum):
-    """What a room is about."""
+    """The subject of a room."""
 
     ORGANIZATION = "org"
     JOB = "job"
@@ -35,7 +35,7 @@ class RoomKind(StrEnum):
 
 
 class Room(NamedTuple):
-    """What one may watch. A job is known by its organization and its id: an id alone is no key."""
+    """A set of events that clients may watch. A job's key is its organization and its id, not the id alone."""
 
     kind: RoomKind
     organization: str = ""
@@ -43,7 +43,7 @@ class Room(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the name that clients know it by."""
+        """Return the name that clients see."""
         match self.kind:
             case RoomKind.ORGANIZATION:
                 return f"org:{self.organization}"
@@ -60,8 +60,8 @@ class Message:
     """An event on its way to a room.
 
     Args:
-        room: None: to all, whatever room they are in.
-        key: of several with one key only the latest counts.
+        room: None: to all clients.
+        key: of several waiting messages with the same key only the latest is kept.
     """
 
     __slots__ = ("data", "key", "name", "room", "sent_as")
@@ -71,15 +71,14 @@ class Message:
         self.name = event.name
         self.data = event.model_dump(mode="json")
         self.key = key
-        self.sent_as: Any = None  # of sockets; made by the first to which it is sent
+        self.sent_as: Any = None  # the packet for sockets; the first socket makes it
 
 
 @dataclass(slots=True)
 class Second:
-    """What the rooms of an organization, or the platform's room, were told in one.
+    """The messages to the rooms of an organization, or to the operators' room, within one second.
 
-    `messages`: events times those who hear them. `is_reset`: they were told that they begin anew. `owes_reset`: since
-    then something was left out.
+    `messages`: events times clients. `is_reset`: the rooms got a reset. `owes_reset`: events were skipped since.
     """
 
     began: float
@@ -89,17 +88,17 @@ class Second:
 
 
 class Client:
-    """One socket or stream.
+    """A socket or stream, and the messages that wait for it.
 
     Args:
-        wake: called when something waits for it, or it is to be closed.
+        wake: called when messages wait, or the client is to be closed.
     """
 
     def __init__(self, principal: Principal, wake: Callable[[], object]) -> None:
         self.principal = principal
         self.rooms: set[Room] = set()
-        self.is_open = True  # False: it gets nothing any more
-        self.is_ending = False  # it is closed as soon as nothing waits
+        self.is_open = True  # False: it gets no more messages
+        self.is_ending = False  # it is closed as soon as no message waits
         self._wake = wake
         self._waiting: dict[object, Message] = {}
         self._held: dict[Room | None, list[Message]] = {}
@@ -108,7 +107,7 @@ class Client:
         return len(self._waiting)
 
     def put(self, message: Message) -> None:
-        """Let a message wait for it; if too many do, the room that has most of them begins anew."""
+        """Add a waiting message. If too many wait, a reset replaces those of the room with the most."""
         if not self.is_open:
             return
         held = self._held.get(message.room)
@@ -118,9 +117,9 @@ class Client:
                 held[:] = [_reset_after(message)]
         else:
             if message.name == Reset.name:
-                self._forget(message.room)  # it is to be fetched anew
+                self._forget(message.room)  # the client will read everything again
             key = message.key if message.key is not None else message
-            # To the end: its cursor is behind those of all that waits.
+            # At the end: its cursor is later than those of all waiting messages.
             self._waiting.pop(key, None)
             self._waiting[key] = message
             if len(self._waiting) > MOST_WAITING:
@@ -128,18 +127,18 @@ class Client:
         self._wake()
 
     def take(self, most: int) -> list[Message]:
-        """Take the next messages, which wait no longer."""
+        """Take the next messages out of the waiting ones."""
         keys = [key for key, _ in zip(self._waiting, range(most), strict=False)]
         return [self._waiting.pop(key) for key in keys]
 
     def hold(self, room: Room) -> None:
-        """Keep back what is told of the room until `release`, or until it is left."""
+        """Hold back the messages of a room until `release`, or until the client leaves it."""
         self._held[room] = []
 
     def release(self, room: Room, missed: Sequence[Message] = ()) -> None:
-        """Let go what was kept back, behind what it had missed before.
+        """Release the missed messages, and after them those that were held back.
 
-        Nothing at all where the room was left meanwhile: what is behind a gap must not move a cursor over it.
+        If the client has left the room meanwhile, release nothing: a cursor must not move over a gap.
         """
         held = self._held.pop(room, None)
         if held is None:
@@ -148,29 +147,29 @@ class Client:
             self.put(message)
 
     def leave(self, room: Room) -> None:
-        """Leave the room, to be told of it no more."""
+        """Leave the room."""
         self.rooms.discard(room)
         self._held.pop(room, None)
 
     def revoke(self, room: Room) -> None:
-        """Send nothing of a room that was left any more but that it was."""
+        """Drop the waiting messages of a room, and tell the client that it may no longer see the room."""
         self._forget(room)
         self.put(Message(room, Revoked(room=room.name)))
 
     def drop(self) -> None:
-        """Send it nothing any more, and close it."""
+        """Drop all waiting messages, and close the client."""
         self.is_open = False
         self._waiting.clear()
         self._held.clear()
         self._wake()
 
     def end(self) -> None:
-        """Close it once what waits was sent."""
+        """Close the client once all waiting messages were sent."""
         self.is_ending = True
         self._wake()
 
     def _shorten(self) -> None:
-        """Shorten what waits: who reads slowly misses some, but is not sent away."""
+        """Replace the messages of one room with a reset: a slow reader misses events, but stays connected."""
         placed = [one for one in self._waiting.values() if "cursor" in one.data]
         ((room, _),) = Counter(one.room for one in placed).most_common(1)
         reset = _reset_after([one for one in placed if one.room == room][-1])
@@ -182,37 +181,37 @@ class Client:
 
 
 class Hub:
-    """Who is in which room."""
+    """The rooms of a process and their clients."""
 
     def __init__(self) -> None:
         self._rooms: dict[Room, dict[Client, None]] = {}
-        # How many rooms of jobs there are of an organization (None), and how often each of its watchers is in one.
+        # The number of an organization's job rooms (None), and for each user the number of clients in such rooms.
         self._jobs: Counter[tuple[str, tuple[str | None, str] | None]] = Counter()
         self._audience: Audience | None = None
-        self.seconds: dict[str, Second] = {}  # of organizations; of `EVERYTHING`, too, which has none
-        self.clients: dict[Client, int] = {}  # numbered as they come
+        self.seconds: dict[str, Second] = {}  # by organization; "" for `EVERYTHING`
+        self.clients: dict[Client, int] = {}  # numbered in the order of their arrival
         self._numbers = count()
-        self.dropped = 0  # clients that did not take what waited for them
-        self.strays = 0  # events that were not told, as the organization had no such job
+        self.dropped = 0  # clients that did not take their messages
+        self.strays = 0  # events that were not sent, because the organization had no such job
 
     def __contains__(self, room: Room) -> bool:
         return room in self._rooms
 
     @property
     def rooms(self) -> Collection[Room]:
-        """Return those that somebody is in."""
+        """Return the rooms that have clients."""
         return self._rooms.keys()
 
     def hearing(self, room: Room) -> int:
-        """Return how many clients are in it."""
+        """Return the number of clients in a room."""
         return len(self._rooms.get(room, ()))
 
     def rooms_of(self, organization: str) -> Iterator[Room]:
-        """Return those of an organization that somebody is in."""
+        """Return the rooms of an organization that have clients."""
         return (room for room in self._rooms if room.organization == organization)
 
     def audience(self) -> Audience:
-        """Return whose rows somebody listens to."""
+        """Return the organizations and jobs that have listeners."""
         if self._audience is None:
             self._audience = Audience(
                 frozenset(room.organization for room in self._rooms if room.kind is RoomKind.ORGANIZATION),
@@ -225,7 +224,7 @@ class Hub:
         """Add a client that is in no room yet.
 
         Raises:
-            RateLimited: its user has so many already.
+            RateLimited: the user has too many clients.
         """
         if sum(_whose(one) == _whose(client) for one in self.clients) >= MOST_OF_USER:
             raise RateLimited(
@@ -234,10 +233,10 @@ class Hub:
         self.clients[client] = next(self._numbers)
 
     def enter(self, client: Client, room: Room) -> None:
-        """Let a client into a room; whether it may has been checked.
+        """Add a client to a room. The caller has checked that it may enter.
 
         Raises:
-            RateLimited: the user is in so many rooms of the organization's jobs already, or there are so many of them.
+            RateLimited: the user, or all users together, watch too many jobs of the organization.
         """
         if room.kind is RoomKind.JOB and client not in self._rooms.get(room, ()):
             self._refuse_one_more(client, room)
@@ -259,7 +258,7 @@ class Hub:
         )
 
     def _count(self, client: Client, room: Room, one: int) -> None:
-        """Note that a client comes (1) or goes (-1), before it is in the room or after it was."""
+        """Note that a client enters (1) or leaves (-1) a room, while it is not in the room."""
         keys = [(room.organization, _whose(client)), *([(room.organization, None)] if room not in self else [])]
         for key in keys:
             self._jobs[key] += one
@@ -267,7 +266,7 @@ class Hub:
                 del self._jobs[key]
 
     def leave(self, client: Client, room: Room) -> None:
-        """Take a client out of a room."""
+        """Remove a client from a room."""
         client.leave(room)
         members = self._rooms.get(room, {})
         was_in = client in members
@@ -279,14 +278,14 @@ class Hub:
         self._audience = None
 
     def remove(self, client: Client) -> None:
-        """Remove a client that is gone."""
+        """Remove a closed client."""
         for room in list(client.rooms):
             self.leave(client, room)
         self.clients.pop(client, None)
         client.is_open = False
 
     def revoke(self, client: Client, rooms: Collection[Room]) -> None:
-        """Take a client out of rooms that it may no longer see, and tell it; without a room left it is closed."""
+        """Remove a client from rooms that it may no longer see, and tell it; without rooms it is closed."""
         for room in rooms:
             self.leave(client, room)
             client.revoke(room)
@@ -294,12 +293,12 @@ class Hub:
             client.end()
 
     def beat(self, parts: Collection[int], *, of: int) -> None:
-        """Say to the clients of some parts, of so many, that everything was told; each is always of the same one."""
+        """Send a heartbeat to the clients of some of `of` parts. A client is always in the same part."""
         those = [one for one, number in self.clients.items() if number % of in parts]
         self._put(Message(None, Heartbeat(), key=Heartbeat.name), those)
 
     def tell(self, message: Message) -> None:
-        """Let a message wait for all in its room."""
+        """Send a message to all clients of its room."""
         if message.room is not None:
             self._put(message, self._rooms.get(message.room, ()))
 
@@ -308,9 +307,9 @@ class Hub:
             client.put(message)
 
     def drop(self, client: Client) -> None:
-        """Tell a client nothing more that does not take what waits for it.
+        """Drop a client that does not take its messages.
 
-        It counts among those of its user until it is removed: its connection may stay for as long as it likes.
+        It counts for its user until it is removed, because its connection may stay open.
         """
         for room in list(client.rooms):
             self.leave(client, room)
@@ -319,14 +318,14 @@ class Hub:
 
 
 def _reset_after(message: Message) -> Message:
-    """Return what stands for all that was told in a room, up to this message."""
+    """Return the reset that replaces a room's messages up to this one."""
     assert message.room is not None
     return Message(message.room, Reset(room=message.room.name, cursor=message.data["cursor"]))
 
 
 def _whose(client: Client) -> tuple[str | None, str]:
-    """Return with whom it is counted.
+    """Return the key under which a client is counted.
 
-    The admins of an organization enroll whom they like, and make tokens for them.
+    It has the token's organization, because the admins of an organization can enroll any user and make them a token.
     """
     return client.principal.organization, client.principal.user

@@ -1,4 +1,4 @@
-"""Keeps the feed going while somebody listens, lets clients into rooms, and looks whether they still may be there."""
+"""The live side of a process: it runs the feed while there are clients, lets them into rooms, checks their rights."""
 
 import asyncio
 import logging
@@ -30,45 +30,45 @@ THREADS: Final = 4
 _ADMITTING: Final = 2  # threads
 _SOONEST, _BUSY, _IDLE = 0.02, 0.05, 0.1  # seconds between two looks
 _SLOWER: Final = 1.3
-_WARM: Final = 0.5  # seconds that a start waits for transactions from before it
+_WARM: Final = 0.5  # seconds that a start waits for earlier transactions
 _RETRY: Final = 0.2  # seconds
-_OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
+_OUTAGE: Final = 5.0  # seconds, after which the database may be a standby that lacks the last rows
 _BEAT: Final = 5.0  # seconds between two heartbeats of a client
-_PARTS: Final = 50  # of the clients, which have theirs one after the other: all at once would hold up what happens
-_LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
+_PARTS: Final = 50  # of the clients, which get heartbeats one after the other: all at once would delay events
+_LINGER: Final = 5.0  # seconds that the feed runs without clients: a page that is reloaded connects again
 
 
 class Doorkeeper(Protocol):
-    """Who is let in, and where; the API is it. `admit` and `open` may block."""
+    """The check of who may enter which room, which the API makes. `admit` and `open` may block."""
 
     def count(self, connection: Mapping[str, Any]) -> None:
-        """Count a ticket, which `admit` is then to be asked about; a connection's first came counted with it.
+        """Count a ticket before `admit` is called with it. A connection's first ticket is counted with the connection.
 
         Args:
-            connection: the ASGI scope that it began with.
+            connection: the ASGI scope of the connection.
 
         Raises:
-            Exception: what `problem` tells of.
+            Exception: an error for `problem`.
         """
 
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Return whose ticket it is; it is good once."""
+        """Return the principal of a ticket, which is valid once."""
 
     def tenant(self, principal: Principal) -> str:
-        """Return whose turn `open` takes."""
+        """Return the tenant whose turn `open` takes."""
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":
-        """Return the room that somebody wants, if they may see it. Raises whatever `problem` tells of."""
+        """Return the room that the principal wants, if they may see it. Raises an error for `problem`."""
 
     def problem(self, error: Exception) -> dict[str, Any]:
-        """Return an error as clients are told."""
+        """Return an error as clients get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A room that may be entered.
 
-    `snapshot`: how it stands now; may block, and raise. `tenant`: whose turn its questions take.
+    `snapshot`: returns the current state; may block, and raise. `tenant`: the tenant whose turn its questions take.
     """
 
     room: Room
@@ -78,19 +78,19 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The answer to whoever subscribed, and what to do once it was sent."""
+    """The answer to a subscription, and `release`, which is called once the answer was sent."""
 
     answer: dict[str, Any]
     release: Callable[[], None]
 
 
 class Live:
-    """The realtime side of one process. It belongs to one event loop, and works only while somebody listens.
+    """The live side of one process. It belongs to one event loop, and works only while there are clients.
 
     Args:
-        turn: of a place, in which one question of a client is asked: else who asks much holds up the others. At most
-            `THREADS` have one at once.
-        read_timeout: seconds that the database may take for a look, of a client or of the feed.
+        turn: a tenant's turn for one question of a client, so that many questions of one tenant delay no other. At
+            most `THREADS` turns are held at once.
+        read_timeout: seconds that the database may take for a read, of a client or of the feed.
     """
 
     def __init__(
@@ -109,37 +109,37 @@ class Live:
         self._turn = turn
         self._read_timeout = read_timeout
         self._threads = ThreadPoolExecutor(THREADS, "fairlane-live")
-        # Apart, so that a thousand clients who come back at once hold up nobody who is there.
+        # Separate threads, so that a thousand returning clients do not delay the others.
         self._asking = ThreadPoolExecutor(THREADS, "fairlane-live-asking")
-        # Whose a ticket is nobody knows yet, so it takes nobody's turn, and waits behind no look.
+        # The tenant of a ticket is not known yet, so tickets take no turn, and do not wait for the feed.
         self._admitting = ThreadPoolExecutor(_ADMITTING, "fairlane-live-admitting")
         self._task: asyncio.Task[None] | None = None
         self._warm: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
-        self._position = Position(0)  # up to where all rooms were told
+        self._position = Position(0)  # up to here all rooms got their events
         self._hint = asyncio.Event()
         self._rights_changed = asyncio.Event()
 
     async def ask(self, tenant: str, work: Callable[..., T], *args: Any) -> T:
-        """Run what blocks, for one client, in its place's turn.
+        """Run blocking work for one client, in its tenant's turn.
 
         Raises:
-            StatementTooSlow: the database took too long for it.
+            StatementTooSlow: the database took too long.
         """
         async with self._turn(tenant):
             return await asyncio.get_running_loop().run_in_executor(self._asking, self._timed, work, *args)
 
     async def admit(self, work: Callable[..., T], *args: Any) -> T:
-        """Run what blocks, for whoever shows a ticket."""
+        """Run the blocking check of a ticket."""
         return await asyncio.get_running_loop().run_in_executor(self._admitting, self._timed, work, *args)
 
     def _timed(self, work: Callable[..., T], *args: Any) -> T:
-        # Here, as a thread does not inherit what the request had set.
+        # The timeout is set here, because a thread does not inherit that of the request.
         with reading_within(self._read_timeout):
             return work(*args)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        # Within the same time: who enters a room waits for a look that is on its way.
+        # With the same timeout: a client that enters a room waits for the running look.
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, work, *args)
 
     def close(self) -> None:
@@ -150,30 +150,30 @@ class Live:
             self._task.cancel()
 
     async def enter(self, client: Client, opened: Opened, after: str | None) -> Entered:
-        """Let a client into a room: told is all from what it knows on, and nothing before the answer.
+        """Let a client into a room. It gets all events since its cursor, and none before the answer.
 
-        Where that fails, who was there already stays, and is told what came meanwhile.
+        If this fails, a client that was in the room already stays there, and gets the events that came meanwhile.
 
         Args:
-            after: the cursor of what it knows; None: nothing.
+            after: the client's last cursor; None: it has none.
 
         Raises:
             StorageUnavailable: the database does not answer.
-            StatementTooSlow: it took too long for it.
-            RateLimited: so many jobs of the organization are watched already.
-            JobNotFound: it may no longer be seen, or the client is gone.
+            StatementTooSlow: the database took too long.
+            RateLimited: too many jobs of the organization are watched.
+            JobNotFound: the client may no longer see the room, or is gone.
         """
         await self._started()
-        if client.is_ending or not client.is_open:  # nobody would take it out of the room again
+        if client.is_ending or not client.is_open:  # nothing would remove it from the room later
             raise JobNotFound("The connection is gone.")
         room = opened.room
-        # Before it waits for anything: who loses the right meanwhile is taken out again, and then not let in below.
+        # Before any wait: a client that loses the right meanwhile is removed again, and the check below refuses it.
         was_there = room in client.rooms
         if not was_there:
             self.hub.enter(client, room)
             client.hold(room)
         try:
-            # What a look that is on its way tells it meanwhile is older than what is read below, and is forgotten.
+            # Messages of the running look are older than what is read below, and are dropped.
             async with self._looking:
                 client.hold(room)
                 position, cursors = self._position, self._feed.cursors
@@ -183,7 +183,7 @@ class Live:
                 missed = await self.ask(opened.tenant, catch_up, *known)
             snapshot = await self.ask(opened.tenant, opened.snapshot) if missed is None else None
             if room not in client.rooms:
-                raise JobNotFound("Meanwhile it may no longer be seen.")
+                raise JobNotFound("You may no longer see the job.")
         except BaseException:
             if was_there and room in client.rooms:
                 client.release(room)
@@ -199,7 +199,7 @@ class Live:
         )
 
     async def _started(self) -> None:
-        """Wait until the feed goes.
+        """Wait until the feed runs.
 
         Raises:
             StorageUnavailable
@@ -251,20 +251,20 @@ class Live:
             if now - heard > _LINGER:
                 return
             if not self._membership.is_fresh(now):
-                # Whoever is in a room may have lost it meanwhile.
+                # A client may have lost the right to its room meanwhile.
                 silence.lasts(now)
                 await asyncio.sleep(_SOONEST)
                 continue
             silence.ends()
             try:
-                # Not where this process alone was held up: what it then reads is as good as before.
+                # If only this process was stopped for a while, the database is the same, and the feed goes on.
                 look = await self._look(is_anew=has_failed and now - answered > _OUTAGE)
             except StorageUnavailable:
                 has_failed = True
                 await asyncio.sleep(_RETRY)
                 continue
-            except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
-                # All begin anew as soon as it goes again.
+            except Exception:  # noqa: BLE001 - the feed must survive a bug, too
+                # All rooms get a reset as soon as the feed runs again.
                 _log.exception("The realtime feed failed, and goes on.")
                 has_failed = True
                 await asyncio.sleep(_OUTAGE)
@@ -278,7 +278,7 @@ class Live:
             await self._pause(0.0 if look.has_more else pause)
 
     async def _look(self, *, is_anew: bool) -> Look:
-        """Tell what is new. `is_anew`: of what was missed nobody knows, so all rooms begin anew, once it answers."""
+        """Dispatch the news. `is_anew`: the missed events are unknown, so all rooms get a reset after an answer."""
         async with self._looking:
             if is_anew:
                 await self._start()
@@ -289,7 +289,7 @@ class Live:
         return look
 
     async def _pause(self, seconds: float) -> None:
-        """Wait until a hint, but not before a moment has passed."""
+        """Wait for a hint or the timeout, but for a moment at least."""
         await asyncio.sleep(min(seconds, _SOONEST))
         self._hint.clear()
         if seconds > _SOONEST:
@@ -306,7 +306,7 @@ class Live:
             principal = principals.get(client.principal.credential)
             if principal is not None:
                 if principal != client.principal:
-                    self._rights_changed.set()  # two looks one after the other would take two seconds
+                    self._rights_changed.set()  # else its rooms would be checked a second later
                 client.principal = principal
             elif client in self.hub.clients:
                 self.hub.revoke(client, list(client.rooms))
@@ -324,5 +324,5 @@ class Live:
 
 
 def _turn(now: float) -> int:
-    """Return how many parts of the clients have had a heartbeat, or should have, since the clock began."""
+    """Return how many parts of the clients were due for a heartbeat since the clock began."""
     return int(now * _PARTS / _BEAT)

@@ -1,7 +1,7 @@
-"""Whether clients may still be where they are. What answers is asked anew each second, for all clients at once.
+"""The check that clients may still be in their rooms, made each second for all clients at once.
 
-So whatever takes a right away does so within two seconds, on every node, also a change that no code of ours has made.
-A host's directory may answer from what it said some seconds ago (`directory_max_age`).
+So every loss of a right takes effect within two seconds, on every node, even if Fairlane's code did not cause it. A
+host's directory may answer from its cache of some seconds (`directory_max_age`).
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from fairlane.tenancy.host_directory import HostDirectory
 
 _log: Final = logging.getLogger(__name__)
 
-_STANDS: Final = 2.0  # seconds that nobody is told anything for want of an answer, after which the log says so
+_STANDS: Final = 2.0  # seconds without events because an answer is missing, after which the log says so
 STANDING: Final = (
-    "No live events are sent, as there is no answer in time who may watch them. See whether the database answers, and "
-    "what slows it."
+    "No live events are sent, because it can't be checked in time who may watch them. Look whether the database "
+    "answers, and what slows it down."
 )
 
 MaySee = Callable[[Principal, Room], bool]
 
 
 class Membership:
-    """Asks in bulk. Its methods block, but for `is_fresh`.
+    """The checks of credentials and memberships, made in bulk. Its methods block, except `is_fresh`.
 
     Args:
-        ask: which of the credentials are good, and whom they prove.
+        ask: returns the principals of the credentials that are valid.
         max_age: how old a host's answers may be, in seconds.
     """
 
@@ -54,17 +54,17 @@ class Membership:
         self.memberships_checked = 0.0
 
     def is_fresh(self, now: float) -> bool:
-        """Return True if the last answers still stand; while they don't, nobody is told anything."""
+        """Return True if the last answers still hold; while they don't, no events are sent."""
         longest = LONGEST_DIRECTORY_AGE if self._is_hosts else WATCHERS_KEPT
         return now - self.credentials_checked < WATCHERS_KEPT and now - self.memberships_checked < longest
 
     def principals(self, those: Iterable[Principal]) -> Mapping[Credential | None, Principal]:
-        """Return whom the credentials prove now that are still good."""
+        """Return the principals of the credentials that are still valid."""
         found = self._ask({one.credential for one in those if one.credential is not None})
         return {one.credential: one for one in found.values()}
 
     def those_who_may(self, asked: Collection[tuple[Principal, Room]]) -> MaySee:
-        """Return the check of who may still see: of these principals and rooms."""
+        """Return the check whether these principals may still see these rooms."""
         pairs = {(room.organization, one.user) for one, room in asked if room != EVERYTHING}
         standings = self._organizations({organization for organization, _ in pairs})
         members = self._members(pairs)
@@ -97,21 +97,21 @@ class Membership:
 
 
 def is_operator(principal: Principal) -> bool:
-    """Return True if they may watch the jobs of all organizations."""
+    """Return True if the principal may watch the jobs of all organizations."""
     rights = principal.operator_rights if principal.is_operator else None
     is_cut = principal.scopes is not None and Right.JOBS_READ not in principal.scopes
     return rights is not None and Right.JOBS_READ in rights and not is_cut
 
 
 class Silence:
-    """The time in which nobody is told anything for want of a fresh answer; at times the log says that it lasts."""
+    """The time without events because no fresh answer came. The log repeats that it lasts."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._said = -math.inf
 
     def lasts(self, now: float) -> None:
-        """Note that it lasts, at this moment of the monotonic clock."""
+        """Note that there is no fresh answer at this time of the monotonic clock."""
         self._since = now if self._since is None else self._since
         if now - self._since > _STANDS and now - self._said > SAY_AGAIN:
             self._said = now
@@ -123,17 +123,17 @@ class Silence:
 
 
 async def each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
-    """Look again and again whether clients may still be where they are; at once where `sooner` is set."""
+    """Run the check each second, and at once if `sooner` is set."""
     while True:
         sooner.clear()
         began = time.monotonic()
-        # Without an answer nothing is told for long: see `Membership.is_fresh`.
+        # Without an answer no events are sent soon: see `Membership.is_fresh`.
         try:
             await check()
         except FairlaneError:
             pass
-        except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
-            _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
-        # An answer is as old as its question: where it takes a second, the next one must not wait for another.
+        except Exception:  # noqa: BLE001 - the checks must survive a bug, too
+            _log.exception("The check whether clients may still watch failed; it is repeated in a second.")
+        # An answer is as old as its question: after a question of a second the next one must not wait.
         with suppress(TimeoutError):
             await asyncio.wait_for(sooner.wait(), max(0.0, began + PROOF_KEPT - time.monotonic()))

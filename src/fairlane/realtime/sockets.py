@@ -1,7 +1,7 @@
-"""Socket.IO, and nothing else: python-socketio's server between clients and the hub.
+"""Socket.IO: python-socketio's server between clients and the hub.
 
-It has no bound on what gathers for a client that does not read. So it is given little at a time: what waits stays with
-the client in the hub, where of progress only the latest is kept and where there is a bound.
+The server has no bound on the packets of a client that does not read. So it gets few at a time. The others wait in the
+hub, which has a bound and keeps only the latest progress.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from fairlane.domain.timing import STRANGER_WAITS
 from fairlane.realtime.hub import MOST_ROOMS, STALLED, Client, Message
 from fairlane.realtime.live import Doorkeeper, Live
 
-_IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
-_BEHIND: Final = 0.05  # seconds between two looks at those who are behind
-_ALL: Final = 1.0  # seconds between two looks at all
-_MOST_ASKING: Final = 2_000  # connections whose tickets are looked for; who comes then comes back a little later
-_HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown one, whatever it was
+_IN_FLIGHT: Final = 16  # packets of a client that the server has at a time
+_BEHIND: Final = 0.05  # seconds between two looks at slow clients
+_ALL: Final = 1.0  # seconds between two looks at all clients
+_MOST_ASKING: Final = 2_000  # connections whose tickets are being checked; others have to retry a little later
+_HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown a ticket, valid or not
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
 _UNAVAILABLE: Final = "unavailable"
 REQUESTS: Final = ("subscribe", "unsubscribe")  # that clients may send
 
-# Its messages quote what clients send, tickets too.
+# The library's log lines quote what clients send, even tickets.
 _quiet: Final = logging.getLogger("fairlane.engineio")
 _quiet.setLevel(logging.CRITICAL)
 
@@ -45,15 +45,15 @@ _quiet.setLevel(logging.CRITICAL)
 class _ClientsPacket(Packet):  # type: ignore[misc] # the library has no types
     """A packet that a client may send: no other event, and no attachments.
 
-    The library takes "connect" and "disconnect" for events, too, and calls what it calls itself when a client comes or
-    goes; and it keeps attachments, as many and as large as come, until all are there.
+    For events named "connect" and "disconnect" the library would call its own handlers. It would also keep attachments
+    of any number and size until all have come.
     """
 
-    # The library's own drops a packet with a number of more than 100 digits, and its sender waits for an answer.
+    # The library's JSON drops a packet with a number of more than 100 digits, and its sender waits for an answer.
     json = SimpleNamespace(dumps=json.dumps, loads=partial(json.loads, parse_int=float))
 
     def decode(self, encoded_packet: str) -> int:
-        """Read it."""
+        """Decode and check the packet."""
         if super().decode(encoded_packet):
             raise ValueError("no client of ours sends attachments")
         if self.packet_type == EVENT and self.data[0] not in REQUESTS:
@@ -65,7 +65,7 @@ class Sockets:
     """The sockets of one process.
 
     Args:
-        door: who may in.
+        door: decides who may enter.
     """
 
     def __init__(self, live: Live, door: Doorkeeper) -> None:
@@ -73,7 +73,7 @@ class Sockets:
         self._door = door
         self._server = socketio.AsyncServer(
             async_mode="asgi",
-            # Who asks from where was looked at before: by `api.sockets`.
+            # `api.sockets` has checked the origin.
             cors_allowed_origins=lambda *_: True,
             async_handlers=False,  # one request of a client at a time
             max_http_buffer_size=LARGEST,
@@ -84,9 +84,9 @@ class Sockets:
         for name in ("connect", "disconnect", *REQUESTS):
             self._server.on(name, getattr(self, f"_{name}"))
         self._clients: dict[str, _Connection] = {}
-        self._asking: set[str] = set()  # connections whose tickets are looked for
+        self._asking: set[str] = set()  # connections whose tickets are being checked
         self._dirty: set[str] = set()
-        self._behind: set[str] = set()  # for whom more waits than they have taken
+        self._behind: set[str] = set()  # clients with more messages than they have taken
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -100,20 +100,20 @@ class Sockets:
         return len(self._clients)
 
     def has(self, eio_sid: str) -> bool:
-        """Return True if there is a connection of this name."""
+        """Return True if there is a connection of this id."""
         return eio_sid in self._server.eio.sockets
 
     def has_let_in(self, eio_sid: str) -> bool:
-        """Return True if somebody was let in by the connection."""
+        """Return True if the connection has shown a valid ticket."""
         return self._server.manager.sid_from_eio_sid(eio_sid, "/") in self._clients
 
     @property
     def ticketless(self) -> int:
-        """Return how many connections there are that have shown no ticket, or none that is good."""
+        """Return the number of connections without a valid ticket."""
         return len(self._server.eio.sockets) - len(self._clients) - len(self._asking)
 
     async def drop_ticketless(self) -> None:
-        """Close a tenth of the connections that have shown no good ticket: those that came first."""
+        """Close the oldest tenth of the connections without a valid ticket."""
         ticketless = self._ticketless()
         for eio_sid in ticketless[: len(ticketless) // 10 + 1]:
             await self._drop(eio_sid)
@@ -144,7 +144,7 @@ class Sockets:
         if principal is None:
             raise Refused(_UNAUTHORIZED)
         if not self._is_open(eio_sid):
-            raise Refused("gone")  # of its end we would never hear: it was nobody's yet
+            raise Refused("gone")  # `_disconnect` was not called for it, as it had no client yet
         client = Client(principal, lambda: self._wake(sid))
         try:
             self._live.hub.add(client)
@@ -155,9 +155,10 @@ class Sockets:
         socket.poll = partial(_next_packets, socket)
 
     async def _admit(self, eio_sid: str, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
-        """Return whose ticket it is.
+        """Return the principal of a ticket.
 
-        Whoever waits for that makes room for nobody: others who come back would wait in vain.
+        A connection whose ticket is being checked is not dropped for a new one: else returning clients would wait in
+        vain.
         """
         if len(self._asking) >= _MOST_ASKING:
             raise Refused(_UNAVAILABLE)
@@ -181,7 +182,7 @@ class Sockets:
             self._release(connection.eio_sid)
 
     def _release(self, eio_sid: str) -> None:
-        """Answer a poll that waits, and end a websocket: a client does not hang up because it is told "close"."""
+        """Answer a poll that waits, and end a websocket: clients do not disconnect on the packet "close"."""
         socket = self._server.eio.sockets.get(eio_sid)
         if socket is not None:
             socket.queue.put_nowait(None)
@@ -203,7 +204,7 @@ class Sockets:
                 entered = await self._live.enter(client, opened, asked.get("after"))
         except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
             return {"error": self._door.problem(error)}
-        # Once the answer is on its way: it is put there before anything else of this loop runs.
+        # After the answer: it is queued before any other callback of this loop runs.
         asyncio.get_running_loop().call_soon(entered.release)
         return entered.answer
 
@@ -232,7 +233,7 @@ class Sockets:
                     await self._send(sid, connection)
                 if number % 100 == 0:
                     await asyncio.sleep(0)
-            # Meanwhile whoever reads has taken what they were given, and has place for more.
+            # Meanwhile clients that read have taken their packets, and may get more.
             await asyncio.sleep(0)
             self._dirty |= {sid for sid in self._behind if self._has_capacity(sid)}
 
@@ -248,7 +249,7 @@ class Sockets:
             await self._close(sid, connection)
             return
         for message in client.take(_IN_FLIGHT - socket.queue.qsize()):
-            # Not by the library's `send`, which looks each time whether the client answers; it looks at all by turns.
+            # Not by the library's `send`, which checks the client each time; the library also checks all in turn.
             socket.queue.put_nowait(_packet(message))
             connection.took_at = time.monotonic()
         (self._behind.add if len(client) else self._behind.discard)(sid)
@@ -260,10 +261,10 @@ class Sockets:
         await self._disconnect(sid)
         socket = self._server.eio.sockets.get(connection.eio_sid)
         if socket is not None:
-            await socket.close(wait=False)  # it may never take what it was given
+            await socket.close(wait=False)  # the client may never take its packets
 
     async def _watch(self) -> None:
-        """Watch as long as there are connections."""
+        """Watch the connections as long as there are any."""
         first_seen: dict[str, float] = {}
         looked_at = 0.0
         while self._server.eio.sockets:
@@ -275,7 +276,7 @@ class Sockets:
                 continue
             looked_at = now
             self._drop_stalled(now)
-            # Those whose tickets are looked for, too: that takes so long only where nothing goes.
+            # Also those whose tickets are being checked: a check takes this long only in an outage.
             waiting = [one for one in self._server.eio.sockets if not self.has_let_in(one)]
             first_seen = {one: first_seen.get(one, now) for one in waiting}
             for eio_sid in [one for one, since in first_seen.items() if now - since > STRANGER_WAITS]:
@@ -283,7 +284,7 @@ class Sockets:
             self._forget_closed()
 
     def _forget_closed(self) -> None:
-        """Forget those that poll and are closed: the library would keep them for a minute and more."""
+        """Forget closed connections that poll: the library would keep them for more than a minute."""
         sockets = self._server.eio.sockets
         for eio_sid in [one for one, socket in sockets.items() if socket.closed]:
             del sockets[eio_sid]
@@ -309,17 +310,17 @@ class _Connection:
 
 
 def _packet(message: Message) -> EnginePacket:
-    """Return the message as it is sent; one for all who get it, as it keeps its text once that is made."""
+    """Return the message's packet, which all clients share: it keeps its encoded text."""
     if message.sent_as is None:
         message.sent_as = EnginePacket(MESSAGE, Packet(EVENT, [message.name, message.data]).encode())
     return message.sent_as
 
 
 async def _next_packets(socket: AsyncSocket) -> list[EnginePacket]:
-    """Return what is to be sent next; none: it is to be closed.
+    """Return the packets to send next; an empty list closes the socket.
 
-    The library's own sets a clock for each packet, so that a poll is answered in time. That takes as long as all else
-    that it does for a packet, and a websocket need not be answered.
+    The library sets a timer for each packet, so that a poll is answered in time. The timer takes as long as the rest of
+    the packet's handling, and a websocket does not need it.
     """
     if not socket.upgraded:
         return await AsyncSocket.poll(socket)  # type: ignore[no-any-return] # the library has no types

@@ -1,4 +1,4 @@
-"""Server-sent events: the same rooms and cursors for whoever has no Socket.IO."""
+"""Server-sent events: the same rooms and cursors for clients without Socket.IO."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ from fairlane.realtime.live import Live, Opened
 
 SUBSCRIBED: Final = "subscribed"
 _HEARTBEAT: Final = 15.0  # seconds
-_RETRY: Final = 2_000  # milliseconds after which a browser comes back
+_RETRY: Final = 2_000  # milliseconds after which a browser reconnects
 _AT_ONCE: Final = 64  # messages
 
 
 class Stream:
-    """One reader of one room."""
+    """A stream of one room to one reader."""
 
     def __init__(self, live: Live, principal: Principal) -> None:
         self._live = live
@@ -25,7 +25,7 @@ class Stream:
         self._client = Client(principal, self._woken.set)
 
     async def open(self, opened: Opened, after: str | None) -> dict[str, Any]:
-        """Enter the room; what is told first: the same as Socket.IO's acknowledgement.
+        """Enter the room and return its first event, which equals Socket.IO's acknowledgement.
 
         Raises:
             RateLimited, StorageUnavailable
@@ -40,11 +40,11 @@ class Stream:
         return entered.answer
 
     def close(self) -> None:
-        """Leave."""
+        """Leave the room."""
         self._live.hub.remove(self._client)
 
     async def lines(self, first: dict[str, Any]) -> AsyncIterator[str]:
-        """Yield the events as text, until the client may see nothing any more."""
+        """Yield the events as text, until the client may no longer see the room."""
         yield f"retry: {_RETRY}\n\n" + _event(SUBSCRIBED, first)
         client = self._client
         while client.is_open:
@@ -64,7 +64,7 @@ class Stream:
 
     @contextmanager
     def _dropped_if_stalled(self) -> Iterator[None]:
-        """Give who does not take a line in time no other; where it is stuck, nobody comes back from its `yield`."""
+        """Drop a client that does not take a line in time. A timer does it, because its `yield` may never return."""
         late = asyncio.get_running_loop().call_later(STALLED, self._live.hub.drop, self._client)
         try:
             yield

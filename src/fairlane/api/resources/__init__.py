@@ -1,1 +1,1 @@
-"""One module for each resource: its routes, thin, with what they need and what they answer."""
+"""The routes of the REST API, a module for each resource. They are thin: each calls a verb, and shapes its answer."""

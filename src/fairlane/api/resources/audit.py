@@ -1,4 +1,4 @@
-"""Who did what in an organization: to look at, and to export."""
+"""The audit of an organization, as pages and as an export."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}/audit", tags=["a
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))]
 Subject = Annotated[
-    Text | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
+    Text | None, Query(min_length=1, max_length=200, description="The id of what was changed, for example a job's.")
 ]
 _LOOK_AGAIN: Final = 1000  # entries
 EXPORT: Final[dict[int | str, dict[str, Any]]] = {
@@ -59,7 +59,7 @@ def _is_good(fl: Fairlane, principal: Principal) -> bool:
 
 
 def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry]:
-    """Return a page of entries; a full one may have others behind it."""
+    """Return a page of entries; a full page may have another one after it."""
     return Items[AuditEntry](items=list(found), next_cursor=str(found[-1].id) if len(found) == limit else None)
 
 
@@ -69,14 +69,14 @@ def exported(
     """Yield entries as lines of JSON, read while they are sent, as long as the reader may see them.
 
     Args:
-        is_open: whether the principal, whose credential is still good, may.
+        is_open: returns True if the principal, whose credential is still valid, may see the audit.
     """
 
     def lines() -> Iterator[str]:
         for number, one in enumerate(fl.audit.export(organization=organization)):
             if number and number % _LOOK_AGAIN == 0 and not (_is_good(fl, principal) and is_open()):
                 refused = Problem(
-                    403, "permission-denied", "You may not see the audit any more; this is not all of it."
+                    403, "permission-denied", "You may no longer see the audit; this export is incomplete."
                 )
                 yield json.dumps(refused.document()) + "\n"
                 return

@@ -1,4 +1,4 @@
-"""Bulk actions: cancel, retry or delete all jobs that fit. They go on by themselves."""
+"""Bulk actions: cancel, retry or delete all jobs that match filters. Workers carry them on."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,7 +38,7 @@ def _drop_defaults(schema: dict[str, Any]) -> None:
 
 
 class BulkFilter(BaseModel):
-    """Which jobs; they have to fit all that is given, as in a list. What is left out may be anything."""
+    """The filters that select the jobs. A job has to match every filter that is given, as in a list."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_drop_defaults)
 
@@ -54,12 +54,12 @@ class BulkFilter(BaseModel):
     waiting_for: Literal["retry"] | _Null = None
     text: _Text = None
     fingerprint: Annotated[SomeText, Field(max_length=200)] | _Null = Field(
-        default=None, description="Dead letters with this error that nobody has decided about."
+        default=None, description="Unresolved dead letters with this error."
     )
 
 
 class NewBulkAction(BaseModel):
-    """What to do with all jobs that fit."""
+    """A change to make to all jobs that match."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -86,7 +86,7 @@ class NewBulkAction(BaseModel):
 
 
 class Fitting(BaseModel):
-    """How many jobs it would be."""
+    """The number of jobs that a bulk action would change."""
 
     matching: int = Field(description="Counted to 10,000.")
     matching_is_capped: bool
@@ -105,16 +105,18 @@ class BulkAction(BaseModel):
     id: UUID
     action: BulkVerb
     state: BulkState
-    user: str | None = Field(description="Who began it, and as whom it acts; null: the system.", examples=["ana"])
-    filter: dict[str, Any] = Field(description="Which jobs; a text is null for whoever may not see payload.")
+    user: str | None = Field(
+        description="The user who started it, as whom it acts; null: the system.", examples=["ana"]
+    )
+    filter: dict[str, Any] = Field(description="The filters; `text` is null if you may not see payload.")
     per_second: float | None
     changed: int
     passed_over: int = Field(
-        description="They were gone, had changed, were decided about meanwhile, or follow a parent."
+        description="Jobs that were deleted, changed or resolved meanwhile, or that follow a parent."
     )
     refused: int
-    refusals: list[Refusal] = Field(description="The first of them.")
-    is_waiting: bool = Field(description="Whether no worker has gone on with it for a while.")
+    refusals: list[Refusal] = Field(description="The first refused jobs.")
+    is_waiting: bool = Field(description="Whether no worker has worked on it for a while.")
     created_at: datetime
     ended_at: datetime | None
     stopped_by: str | None
@@ -122,7 +124,7 @@ class BulkAction(BaseModel):
 
     @classmethod
     def of(cls, action: domain.BulkAction, access: Access) -> Self:
-        """Return how far it has come, as they may see it."""
+        """Return the bulk action and its progress, as the reader may see it."""
         told = [Refusal(id=one.job, detail=one.detail) for one in action.refusals]
         own = ("id", "state", "user", "per_second", "changed", "passed_over", "refused", "is_waiting")
         ends = ("created_at", "ended_at", "stopped_by", "problem")
@@ -135,17 +137,17 @@ class BulkAction(BaseModel):
 
 @router.post("", status_code=201, operation_id="startBulkAction")
 def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
-    """Cancel, retry or delete all jobs that are there now and fit; members cancel and retry their own, admins do all.
+    """Cancel, retry or delete all current jobs that match; members cancel and retry their own, admins do all.
 
-    It works for two seconds, from the newest job to the oldest; what is left then, workers do, whoever goes away. After
-    a request that got no answer, list bulk actions to see whether it has begun.
+    The request works for two seconds, from the newest job to the oldest. Workers do the rest. After a request without
+    an answer, list the bulk actions to see whether this one has started.
     """
     return begin(scope, body.action, _filters(scope, body), body.per_second)
 
 
 @router.post("/count", operation_id="countForBulkAction")
 def count(scope: _Changing, body: NewBulkAction) -> Fitting:
-    """Say how many jobs would fit, and change nothing."""
+    """Count the jobs that match, and change nothing."""
     filters = _filters(scope, body)
     fitting = {**filters, "status": domain.fitting(body.action, filters)}
     counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **fitting)
@@ -154,7 +156,7 @@ def count(scope: _Changing, body: NewBulkAction) -> Fitting:
 
 @router.get("", operation_id="listBulkActions")
 def list_bulk_actions(scope: _Looking, limit: Limit = 100, before: Before = None) -> Items[BulkAction]:
-    """List those that go on, and those that ended within a day; the newest first."""
+    """List the bulk actions that are active or ended within a day, newest first."""
     found = scope.fl.bulk.list(organization=scope.organization, before=before, limit=limit)
     next_cursor = str(found[-1].id) if len(found) == limit else None
     return Items[BulkAction](items=[BulkAction.of(one, scope.access) for one in found], next_cursor=next_cursor)
@@ -162,13 +164,13 @@ def list_bulk_actions(scope: _Looking, limit: Limit = 100, before: Before = None
 
 @router.get("/{bulk_action}", operation_id="getBulkAction")
 def get(scope: _Looking, bulk_action: BulkActionPath) -> BulkAction:
-    """Get a bulk action, to see how far it has come."""
+    """Get a bulk action and its progress."""
     return BulkAction.of(scope.fl.bulk.get(bulk_action, organization=scope.organization), scope.access)
 
 
 @router.post("/{bulk_action}/stop", operation_id="stopBulkAction")
 def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
-    """End it before its end; what it has changed stays changed. Members stop their own, admins all."""
+    """Stop a bulk action; its changes stay. Members stop their own, admins all."""
     action = scope.fl.bulk.stop(
         bulk_action, organization=scope.organization, user=scope.user, only_own=not scope.access.is_full
     )
@@ -176,11 +178,11 @@ def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
 
 
 def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: float | None) -> BulkAction:
-    """Begin it as whoever asks, for as long as they may and their token lives.
+    """Start a bulk action as the user, for as long as the user has the right and their token is valid.
 
     Raises:
         FairlaneError
-        Problem: they lack the right that it needs.
+        Problem: the user lacks the right that the action needs.
     """
     scope.require(domain.NEEDED[verb], "This")
     credential = scope.principal.credential
@@ -199,11 +201,11 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
 
 
 def _filters(scope: Scope, body: NewBulkAction) -> dict[str, Any]:
-    """Return the filters as the read service takes them; whoever may change only their own asks for these.
+    """Return the filters in the form that the read service takes. A user without the right for others gets their own.
 
     Raises:
-        InvalidParameters: one is empty.
-        Problem: they ask for somebody else's.
+        InvalidParameters: a filter is empty.
+        Problem: the user asks for the jobs of others.
     """
     given = body.filter.model_dump(exclude_unset=True)
     domain.fitting(body.action, given)

@@ -1,4 +1,4 @@
-"""Dead letters: look at them, group them by error, retry them, and write down what was decided."""
+"""Dead letters: list them, group them by error, retry them, and record decisions about them."""
 
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -32,20 +32,18 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead le
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
 _Deleting = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_DELETE))]
-_Decided = Annotated[
-    Resolution | Literal["any"], Query(description="What was decided about them; any: whatever it was.")
-]
+_Decided = Annotated[Resolution | Literal["any"], Query(description="The decision about them; any: every decision.")]
 _Fingerprint = Annotated[str, Path(max_length=200, description="Of the group.")]
 
 _MOST_GROUPS: Final = 1000
 _LONGEST: Final = 20.0  # seconds for all that a request names
 _NO_GROUP: Final = (
-    "There are no unresolved dead letters with this error, of this job type; dead-letter-groups lists the fingerprints."
+    "This job type has no unresolved dead letters with this error; dead-letter-groups lists the fingerprints."
 )
 
 
 class Decision(BaseModel):
-    """What was decided about a dead letter."""
+    """A decision about a dead letter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,15 +52,15 @@ class Decision(BaseModel):
 
 
 class GroupRetry(BaseModel):
-    """Which of those with an error, and at which pace, so that they don't fail together a second time."""
+    """The dead letters of an error to retry, and a pace at which they do not fail all together again."""
 
     model_config = ConfigDict(extra="forbid")
 
     job_type: Text | None = Field(
-        default=None, max_length=200, description="Of the group; null: all that have this error.", examples=["report"]
+        default=None, max_length=200, description="Of the group; null: all types with this error.", examples=["report"]
     )
     per_second: Number = Field(
-        default=10.0, ge=0.001, le=100_000, description="How many become ready each second.", examples=[10]
+        default=10.0, ge=0.001, le=100_000, description="How many jobs become ready each second.", examples=[10]
     )
 
 
@@ -75,11 +73,11 @@ class Chosen(BaseModel):
 
 
 class ChosenDecision(Decision, Chosen):
-    """What was decided about some dead letters."""
+    """A decision about several dead letters."""
 
 
 class Refused(BaseModel):
-    """One that was not changed, and why."""
+    """A dead letter that was not changed, and the reason."""
 
     id: UUID
     type: str = Field(examples=["urn:fairlane:problem:illegal-transition"])
@@ -87,14 +85,14 @@ class Refused(BaseModel):
 
 
 class RetriedSome(BaseModel):
-    """How many were queued again, and which were not."""
+    """The number of dead letters that were queued again, and those that were not."""
 
     retried: int
     refused: list[Refused]
 
 
 class ChangedSome(BaseModel):
-    """How many were changed, and which were not."""
+    """The number of dead letters that were changed, and those that were not."""
 
     changed: int
     refused: list[Refused]
@@ -133,10 +131,10 @@ def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> I
 
 @router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")
 def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | None = None) -> BulkAction:
-    """Queue all unresolved ones of a group again, paced, by a bulk action: workers do what is left after two seconds.
+    """Queue all unresolved dead letters of a group again, paced, by a bulk action. Workers carry it on after 2 seconds.
 
-    What is not theirs is refused, one by one, and holds up none of the others. The fingerprint is whole, as the list of
-    groups has it.
+    Jobs that the user may not change are refused one by one, and delay no other. Give the whole fingerprint, as the
+    list of groups has it.
     """
     given = body or GroupRetry()
     letters = scope.fl.dead_letters
@@ -150,7 +148,7 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | 
 
 @router.post("/dead-letters/retry", status_code=202, operation_id="retryDeadLetters")
 def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
-    """Queue up to 1,000 again, each by itself; what is refused is listed, and holds up none of the others."""
+    """Queue up to 1,000 dead letters again, each by itself; refused ones are listed, and delay no other."""
     verb = scope.fl.dead_letters.retry
     refused = _each(scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user))
     return RetriedSome(retried=len(body.ids) - len(refused), refused=refused)
@@ -158,7 +156,7 @@ def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
 
 @router.post("/dead-letters/resolution", operation_id="resolveDeadLetters")
 def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
-    """Write the same down of up to 1,000, each by itself; what is refused is listed, and holds up no other."""
+    """Record a decision about up to 1,000 dead letters, each by itself; refused ones are listed, and delay no other."""
     verb = _verb(scope, body)
     refused = _each(
         scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user, note=body.note)
@@ -168,7 +166,7 @@ def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
 
 @router.post("/dead-letters/deletion", operation_id="deleteDeadLetters")
 def delete_some(scope: _Deleting, body: Chosen) -> ChangedSome:
-    """Delete up to 1,000, each by itself; what is refused is listed, and holds up none of the others."""
+    """Delete up to 1,000 dead letters, each by itself; refused ones are listed, and delay no other."""
     verb = scope.fl.dead_letters.delete
     refused = _each(scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user))
     return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
@@ -176,13 +174,13 @@ def delete_some(scope: _Deleting, body: Chosen) -> ChangedSome:
 
 @router.post("/dead-letters/{job}/retry", status_code=202, operation_id="retryDeadLetter")
 def retry(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
-    """Queue one again, with other parameters if they are given."""
+    """Queue a dead letter again, with other parameters if they are given."""
     return (body or Retry()).of(scope, job)
 
 
 @router.post("/dead-letters/{job}/resolution", status_code=204, operation_id="resolveDeadLetter")
 def resolve(scope: _Changing, job: JobPath, body: Decision) -> None:
-    """Write down that the cause was dealt with otherwise, or that nothing needs to be done."""
+    """Record that the cause was fixed in another way, or that nothing needs to be done."""
     _verb(scope, body)(job, organization=scope.organization, user=scope.user, note=body.note)
 
 
@@ -193,16 +191,16 @@ def delete(scope: _Deleting, job: JobPath) -> None:
 
 
 def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
-    """Return the verb that writes the decision down. Raises InvalidParameters if its note can't be stored."""
+    """Return the verb that records the decision. Raises InvalidParameters if its note can't be stored."""
     storable(note=decision.note)
     verbs = scope.fl.dead_letters
     return verbs.resolve if decision.resolution == "resolved" else verbs.ignore
 
 
 def _each(scope: Scope, ids: Sequence[UUID], work: Callable[[UUID], object]) -> list[Refused]:
-    """Do it with each that is known, as long as the credential is good and there is time; return those refused.
+    """Call the verb for each known dead letter, while the credential is valid and time is left; return those refused.
 
-    The database is asked once which are known: a thousand invented ids would else be a thousand transactions.
+    One query finds the known ones: else a thousand invented ids would be a thousand transactions.
     """
     refused: list[Refused] = []
     known = scope.fl.reads.matching.known(scope.organization, ids)

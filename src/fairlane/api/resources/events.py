@@ -24,30 +24,30 @@ _Watching = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ
 _Operating = Annotated[Operation, Depends(ByOperator(Rate.STATUS, Right.JOBS_READ))]
 _After = Annotated[
     str | None,
-    Header(alias="Last-Event-ID", max_length=2_000, description="The last `id` that the reader knows of the stream."),
+    Header(alias="Last-Event-ID", max_length=2_000, description="The last `id` that the client got from the stream."),
 ]
 _EVENT_STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Events as docs/realtime.md tells, for as long as the reader stays.",
+        "description": "Events as docs/realtime.md describes them, until the client disconnects.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
 
 
 class Ticket(BaseModel):
-    """What opens one socket: Socket.IO's `auth` is {"ticket": …}. Good once, on any node."""
+    """A ticket that opens one socket, once, on any node: Socket.IO's `auth` is {"ticket": …}."""
 
     ticket: str = Field(examples=["Jx0…"])
     expires_in: int = Field(description="In seconds.", examples=[60])
 
 
 class EventStream(StreamingResponse):
-    """A stream that leaves its room however it ends."""
+    """A stream that leaves its room in any case when it ends."""
 
     media_type = "text/event-stream"
 
     def __init__(self, stream: Stream, first: dict[str, Any]) -> None:
-        # A proxy that gathers what it hands on would hold events back.
+        # A proxy that buffers its answers would delay events.
         super().__init__(stream.lines(first), headers={"X-Accel-Buffering": "no"})
         self._stream = stream
 
@@ -60,17 +60,17 @@ class EventStream(StreamingResponse):
 
 
 class Realtime(BaseModel):
-    """The realtime side of the node that answers; each node has its own."""
+    """The state of live events at the node that answers; each node has its own."""
 
     clients: int = Field(description="Open sockets and streams.")
-    rooms: int = Field(description="Rooms that somebody is in.")
-    dropped: int = Field(description="Clients that were closed as they did not take what waited for them.")
-    strays: int = Field(description="Events that were told to nobody, as the organization had no such job.")
+    rooms: int = Field(description="Rooms with a client in them.")
+    dropped: int = Field(description="Clients that were closed because they did not read their events.")
+    strays: int = Field(description="Events that were sent to nobody, because the organization had no such job.")
 
 
 @router.post("/socket-tickets", status_code=201, operation_id="createSocketTicket")
 def create_ticket(request: Request) -> Ticket:
-    """Get a ticket that opens a socket with what this request's credential opens."""
+    """Get a ticket that opens a socket with the rights of this request's credential."""
     principal, web = principal_of(request), web_of(request)
     web.rates.count(Rate.STATUS, rate_key(principal))
     assert principal.credential is not None, "a request has proved it"
@@ -105,7 +105,7 @@ async def watch_all(request: Request, operation: _Operating, last_event_id: _Aft
 
 @router.get("/operator/realtime", operation_id="getRealtime")
 def get_realtime(request: Request, _operation: _Operating) -> Realtime:
-    """Count open sockets and streams of the node that answers, and what it did not tell."""
+    """Count open sockets and streams of the node that answers, and events that it did not send."""
     hub = web_of(request).live.hub
     return Realtime(clients=len(hub.clients), rooms=len(hub.rooms), dropped=hub.dropped, strays=hub.strays)
 

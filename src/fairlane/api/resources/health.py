@@ -1,4 +1,4 @@
-"""Whether the server and its database answer, for load balancers: open to all, and says nothing else."""
+"""The health check, for load balancers: it tells everybody whether the server and its database answer, and no more."""
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -10,7 +10,7 @@ router = APIRouter(prefix=ROOT, tags=["health"])
 
 
 class Health(BaseModel):
-    """All is well; else the answer is a problem with status 503."""
+    """The answer of a healthy server. An unhealthy one answers with a problem of status 503."""
 
     status: str = Field(examples=["ok"])
 

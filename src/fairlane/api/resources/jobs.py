@@ -1,4 +1,4 @@
-"""Jobs: submit, get, list, delete. What else is done to a job, such as a cancel, is a resource of it."""
+"""Jobs: submit, get, list and change them. A change of a job, for example its cancellation, is a resource below it."""
 
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
@@ -30,13 +30,13 @@ _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHAN
 _Deleting = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_DELETE))]
 
 _REPLAYED: Final[dict[str, Any]] = {
-    "description": "Sent before under this idempotency key: the same jobs again.",
+    "description": "Submitted before with this idempotency key: the same jobs again.",
     **headers_told("Idempotent-Replayed"),
 }
 
 
 class Cancellation(BaseModel):
-    """Why a job is canceled."""
+    """A request to cancel a job, with a reason."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,18 +44,18 @@ class Cancellation(BaseModel):
 
 
 class NewTime(BaseModel):
-    """When a job is to start."""
+    """A new start time for a job."""
 
     model_config = ConfigDict(extra="forbid")
 
     run_at: Moment = Field(
-        description="Start no earlier; with a time zone, in the years 1970 to 2199. A moment that has passed is now.",
+        description="Start no earlier; with a time zone, in the years 1970 to 2199. A past time means now.",
         examples=["2026-11-01T08:00:00Z"],
     )
 
 
 class NewPriority(BaseModel):
-    """How urgent a job is."""
+    """A new priority for a job."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class NewPriority(BaseModel):
 
 
 class Retry(BaseModel):
-    """With which parameters a dead letter runs again; left out: with its own."""
+    """The parameters with which a dead letter runs again; omitted: its own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,7 +76,7 @@ class Retry(BaseModel):
             Problem, FairlaneError
         """
         if self.parameters is not None:
-            # Other parameters make another job of it.
+            # With other parameters it is another job.
             scope.require(Right.JOBS_SUBMIT, "To run with other parameters")
         made = scope.fl.retry(job, organization=scope.organization, user=scope.user, parameters=self.parameters)
         return Job.of(made, scope.access)
@@ -110,7 +110,7 @@ def submit_job(scope: _Submitting, body: NewJob, response: Response, idempotency
     responses={200: _REPLAYED | {"model": Jobs}},
 )
 def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency_key: IdempotencyKey = None) -> Jobs:
-    """Submit up to 1,000 jobs in one transaction, all or none; a problem's `index` says which is at fault."""
+    """Submit up to 1,000 jobs in one transaction, all or none; a problem's `index` names the wrong job."""
     made, is_replayed = submit(scope, idempotency_key, body, body.submissions(scope))
     _mark(response, is_replayed=is_replayed)
     return Jobs(items=[Job.of(one, scope.access) for one in made])
@@ -124,7 +124,7 @@ def list_jobs(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Counted[ListedJob]:
-    """List jobs that fit all that is given, newest first, or oldest first."""
+    """List the jobs that match every filter, newest first or oldest first."""
     page = scope.fl.reads.list(
         scope.organization,
         **filters.given(scope),
@@ -148,18 +148,16 @@ def list_jobs(
     "/{job}",
     operation_id="getJob",
     response_model=Job,
-    responses={200: headers_told("ETag"), 304: {"description": "The job is the same.", **headers_told("ETag")}},
+    responses={200: headers_told("ETag"), 304: {"description": "The job is unchanged.", **headers_told("ETag")}},
 )
 def get_job(
     scope: _Looking,
     job: JobPath,
-    if_none_match: Annotated[
-        str | None, Header(description="An `ETag` from before: 304 if the job is the same.")
-    ] = None,
+    if_none_match: Annotated[str | None, Header(description="An earlier `ETag`: 304 if the job is unchanged.")] = None,
 ) -> Response:
-    """Get a job as it stands."""
+    """Get a job in its current state."""
     text = Job.of(scope.fl.get(job, organization=scope.organization), scope.access).model_dump_json()
-    # Of all that is shown, to this reader: progress, a cancel request and rights change it, too.
+    # The tag covers all that this reader sees: progress, a cancel request and rights change it, too.
     tag = f'W/"{sha256(text.encode()).hexdigest()[:32]}"'
     if is_same(tag, if_none_match):
         return Response(status_code=304, headers={"ETag": tag})
@@ -208,7 +206,7 @@ def retry_job(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
 
 @router.delete("/{job}", status_code=204, operation_id="deleteJob")
 def delete_job(scope: _Deleting, job: JobPath) -> None:
-    """Delete a job that has ended, with all that is kept of it. For admins and operators."""
+    """Delete a job that has ended, with all its data. For admins and operators."""
     scope.fl.delete(job, organization=scope.organization, user=scope.user)
 
 

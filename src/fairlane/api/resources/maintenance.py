@@ -1,4 +1,4 @@
-"""Maintenance mode: everybody who has a credential may see it, operators turn it on and off."""
+"""Maintenance mode: every user may see it, operators turn it on and off."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -20,7 +20,7 @@ _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZAT
 
 
 class MaintenanceMode(BaseModel):
-    """Say whether jobs of all organizations are kept from starting; the rest is null while it is off."""
+    """The state of maintenance mode, which keeps all jobs from starting. The other fields are null while it is off."""
 
     is_on: bool
     since: datetime | None = Field(default=None, examples=[EXAMPLE_TIME])
@@ -29,7 +29,7 @@ class MaintenanceMode(BaseModel):
 
     @classmethod
     def of(cls, fl: Fairlane) -> Self:
-        """Return it as it is now."""
+        """Return the current state."""
         found = fl.maintenance.get()
         if found is None:
             return cls(is_on=False)

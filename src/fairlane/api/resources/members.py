@@ -1,4 +1,4 @@
-"""Who belongs to an organization, as what."""
+"""The members of an organization."""
 
 from typing import Annotated
 
@@ -18,12 +18,12 @@ from fairlane.domain.statuses import Role
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/members", tags=["members"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.MEMBERS_READ))]
-# Who makes members could make one who may all.
+# A user who can add members could add one with all rights.
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.MEMBERS_CHANGE, unscoped=True))]
 
 
 class Membership(BaseModel):
-    """As what somebody belongs to an organization."""
+    """A member's role in an organization, and their permissions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class Membership(BaseModel):
     permissions: ListOf[Name] = Field(
         default_factory=list,
         max_length=100,
-        description="Names that job types may require; payload:read lets them see what others' jobs hold.",
+        description="Names that job types may require; payload:read shows them the payload of others' jobs.",
         examples=[["reports"]],
     )
 
@@ -45,12 +45,12 @@ def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> 
 
 @router.put("/{user:name}", operation_id="putMember")
 def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
-    """Add a member, or change what they are."""
+    """Add a member, or change a member's role and permissions."""
     return scope.fl.members.add(scope.organization, user, role=body.role, permissions=body.permissions, user=scope.user)
 
 
 @router.delete("/{user:name}", status_code=204, operation_id="removeMember")
 def remove_member(scope: _Changing, user: UserPath) -> None:
-    """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
+    """Remove a member, at once for all their credentials; their waiting jobs will be refused when they are due."""
     if not scope.fl.members.remove(scope.organization, user, user=scope.user):
         raise Problem(404, "member-not-found", "The organization has no such member.")

@@ -1,4 +1,4 @@
-"""For operators: all organizations, and the numbers of all."""
+"""For operators: all organizations, their limits, suspensions and pauses."""
 
 from typing import Annotated, Any
 
@@ -23,18 +23,20 @@ _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZAT
 
 
 class OrganizationLimits(BaseModel):
-    """What an organization may; null: unlimited, 0: none. `retention` in seconds; null: as the job type says."""
+    """The limits of an organization; null: unlimited, 0: none. `retention` in seconds; null: as the job type says."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Text | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
-    weight: Whole = Field(default=1, ge=1, le=LARGEST_COUNT, description="Its share of running jobs beside others'.")
+    weight: Whole = Field(
+        default=1, ge=1, le=LARGEST_COUNT, description="Its share of running jobs, relative to others."
+    )
     max_running: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     max_live_jobs: Whole | None = Field(default=None, ge=0, le=LARGEST_COUNT)
     retention: Number | None = Field(default=None, gt=0, le=CENTURY)
 
     def given(self) -> dict[str, Any]:
-        """Return what was not left out."""
+        """Return the fields that were given."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -45,7 +47,7 @@ class NewOrganization(OrganizationLimits):
 
 
 class Pause(BaseModel):
-    """Why something is paused, as whoever asks why their job waits is told, in every organization: name none in it."""
+    """The reason for a pause. Users of every organization may see it as the reason why a job waits: name no tenant."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,9 +59,9 @@ def list_organizations(
     operation: _Listing,
     limit: Limit = 100,
     cursor: Cursor = None,
-    text: Annotated[str | None, Query(max_length=200, description="What is in the id or the name.")] = None,
+    text: Annotated[str | None, Query(max_length=200, description="A part of the id or the name.")] = None,
 ) -> Items[Organization]:
-    """List organizations, by id."""
+    """List organizations by id."""
     found = operation.fl.organizations.list()
     wanted = (text or "").casefold()
     chosen = [one for one in found if wanted in one.id.casefold() or wanted in one.name.casefold()]
@@ -82,7 +84,7 @@ def get_organization(operation: _Listing, organization: OrganizationPath) -> Org
 
 @router.patch("/{organization}", operation_id="updateOrganizationAsOperator")
 def update_organization(operation: _Changing, organization: OrganizationPath, body: OrganizationLimits) -> Organization:
-    """Change what is given; the rest stays."""
+    """Change the given fields of an organization; the others stay as they are."""
     return operation.fl.organizations.update(organization, **body.given(), user=operation.user)
 
 
@@ -94,7 +96,7 @@ def delete_organization(operation: _Changing, organization: OrganizationPath) ->
 
 @router.post("/{organization}/suspension", operation_id="suspendOrganization")
 def suspend(operation: _Changing, organization: OrganizationPath) -> Organization:
-    """Refuse its submissions, start none of its jobs and lock its results; running jobs finish."""
+    """Suspend an organization: submissions are refused, no job starts, results are locked; running jobs finish."""
     operation.fl.organizations.suspend(organization, user=operation.user)
     return operation.fl.organizations.get(organization)
 
@@ -108,7 +110,7 @@ def activate(operation: _Changing, organization: OrganizationPath) -> Organizati
 
 @router.post("/{organization}/pause", operation_id="pauseOrganization")
 def pause(operation: _Changing, organization: OrganizationPath, body: Pause | None = None) -> Organization:
-    """Start none of its jobs; submissions go on."""
+    """Pause an organization: none of its jobs start; submissions go on."""
     found = get_organization(operation, organization)
     reason = body.reason if body else ""
     operation.fl.organizations.pause(found.id, user=operation.user, reason=reason)

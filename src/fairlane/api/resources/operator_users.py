@@ -1,4 +1,4 @@
-"""For operators: users with a login of their own, and operators' tokens."""
+"""For operators: users with a login in Fairlane, and operators' tokens."""
 
 from typing import Annotated, Any
 
@@ -18,14 +18,14 @@ from fairlane.domain.permissions import Right
 router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.MEMBERS_READ))]
-# Who makes users could make one that may all.
+# An operator who can create users could create one with all rights.
 _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.MEMBERS_CHANGE, unscoped=True))]
 _ListingTokens = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.TOKENS_CHANGE))]
 _ChangingTokens = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.TOKENS_CHANGE))]
 
 
 class UserChange(BaseModel):
-    """What to change of a user; what is left out stays. A new password and disabling end their sessions."""
+    """A change of a user; omitted fields stay as they are. A new password and disabling end the user's sessions."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"disabled": True}]})
 
@@ -35,7 +35,7 @@ class UserChange(BaseModel):
     disabled: Flag = False
 
     def given(self) -> dict[str, Any]:
-        """Return what was not left out."""
+        """Return the fields that were given."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
@@ -54,7 +54,7 @@ class NewUser(BaseModel):
 
 @router.get("/users", operation_id="listUsers")
 def list_users(operation: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[User]:
-    """List users, by id."""
+    """List users by id."""
     found = sorted(operation.fl.users.list(), key=lambda one: one.id)
     return page_of(found, lambda one: one.id, cursor, limit)
 
@@ -82,7 +82,7 @@ def get_user(operation: _Listing, user: UserPath) -> User:
 @router.patch("/users/{user:name}", operation_id="updateUser")
 def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     """Change a user."""
-    # Nor may they come in as somebody who may more.
+    # Nor may operators log in as a user with more rights.
     _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
     of_members = _may_be_member(operation, user, body.password)
     return operation.fl.users.update(user, **body.given(), user=operation.user, of_members=of_members)
@@ -103,7 +103,7 @@ def list_tokens(operation: _ListingTokens, limit: Limit = 100, cursor: Cursor = 
 
 @router.post("/tokens", status_code=201, operation_id="createOperatorToken")
 def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
-    """Create a token for oneself, for all organizations."""
+    """Create a token for yourself, for all organizations."""
     made, secret = operation.fl.tokens.create(
         organization=None,
         as_user=operation.user,
@@ -118,25 +118,25 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
 
 @router.delete("/tokens/{token}", status_code=204, operation_id="revokeOperatorToken")
 def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
-    """Let an operator's token open nothing any more, at once."""
+    """Revoke an operator's token at once."""
     if not operation.fl.tokens.revoke(token, organization=None, user=operation.user):
         raise Problem(404, "token-not-found", "There is no such operator's token that is not revoked.")
 
 
 def _refuse_more(operation: Operation, rights: list[Right]) -> None:
     if not operation.rights.issuperset(rights):
-        raise Problem(403, "permission-denied", "Nobody gives rights that they don't have themselves.")
+        raise Problem(403, "permission-denied", "You can't give rights that you don't have.")
 
 
 def _may_be_member(operation: Operation, user: str, password: str | None) -> bool:
-    """Return True if this operator may give a member a password, by which to read what the member may."""
+    """Return True if this operator may set a member's password, and so could read what the member may."""
     may = Right.PAYLOAD_READ in operation.rights
     if password is not None and not may and operation.fl.members.of(user) is None:
         raise Problem(
             403,
             "permission-denied",
-            "The application's own directory can't say whether they are a member of an organization, so giving them a "
-            f"password needs the right {Right.PAYLOAD_READ}.",
+            "The application's own directory can't say whether the user is a member of an organization, so setting "
+            f"their password needs the right {Right.PAYLOAD_READ}.",
         )
     return may
 

@@ -1,4 +1,4 @@
-"""Organizations, as their members see them: where one belongs and what one may there, numbers, queues, job types."""
+"""Organizations, as their members see them: memberships, rights, metrics, queues and job types."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -29,7 +29,7 @@ _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.ORGANIZAT
 
 
 class MyOrganization(BaseModel):
-    """An organization that one belongs to."""
+    """An organization of the user."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -40,14 +40,14 @@ class MyOrganization(BaseModel):
 
 
 class MyOrganizations(BaseModel):
-    """Where one belongs. `is_complete` false: the application keeps its organizations, and does not list them."""
+    """The user's organizations. `is_complete` false: the application's directory keeps them, and does not list them."""
 
     items: list[MyOrganization]
     is_complete: bool
 
 
 class Granted(BaseModel):
-    """What one may in an organization. `is_full`: with others' jobs, too; `is_operator`: not as its admin."""
+    """The user's rights in an organization. `is_full`: for others' jobs, too; `is_operator`: not as an admin."""
 
     rights: list[Right]
     is_full: bool
@@ -55,7 +55,7 @@ class Granted(BaseModel):
 
 
 class OrganizationChange(BaseModel):
-    """What its admins may change; what is left out stays. Its limits are the operators' to set."""
+    """A change of an organization by its admin; omitted fields stay as they are. Operators set its limits."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,23 +63,23 @@ class OrganizationChange(BaseModel):
 
 
 class OpenBreaker(BaseModel):
-    """A job type of which nothing starts in the organization until a trial succeeds."""
+    """A circuit breaker: no job of the type starts in the organization until a trial job succeeds."""
 
     job_type: str = Field(examples=["report.pdf"])
     opened_at: datetime
-    until: datetime = Field(description="Then one job starts, on trial.")
+    until: datetime = Field(description="After this time one job starts, on trial.")
     trial: UUID | None = Field(description="The job that is on trial now.")
 
     @classmethod
     def of(cls, breaker: Breaker) -> Self:
-        """Return what members are told of it."""
+        """Return what members may see of the organization."""
         trial = breaker.trial.job_id if breaker.trial is not None else None
         return cls(job_type=breaker.job_type, opened_at=breaker.opened_at, until=breaker.until, trial=trial)
 
 
 @router.get("", operation_id="listMyOrganizations")
 def list_my_organizations(request: Request) -> MyOrganizations:
-    """List the organizations that one belongs to, as far as the credential opens them."""
+    """List the user's organizations that the credential opens."""
     web, principal = web_of(request), principal_of(request)
     web.rates.count(Rate.LIST, rate_key(principal))
     found = web.fl.members.of(principal.user)
@@ -89,7 +89,7 @@ def list_my_organizations(request: Request) -> MyOrganizations:
 
 @router.get("/{organization}/access", operation_id="getAccess")
 def get_access(scope: _Looking) -> Granted:
-    """Say what one may in the organization."""
+    """Get the user's rights in the organization."""
     access = scope.access
     return Granted(rights=sorted(access.rights), is_full=access.is_full, is_operator=access.is_operator)
 
@@ -102,32 +102,32 @@ def get_organization(scope: _Looking) -> Organization:
 
 @router.patch("/{organization}", operation_id="updateOrganization")
 def update_organization(scope: _Changing, body: OrganizationChange) -> Organization:
-    """Give the organization another name."""
+    """Change the organization's name."""
     return scope.fl.organizations.update(scope.organization, name=body.name, user=scope.user)
 
 
 @router.get("/{organization}/metrics", tags=["metrics"], operation_id="getMetrics")
 def get_metrics(scope: _Measuring, minutes: Minutes = 60) -> Metrics:
-    """Count jobs and dead letters now, and say how jobs went within the last minutes."""
+    """Count the current jobs and dead letters, and say how jobs went within the last minutes."""
     return seen_with(scope.access.rights, scope.fl.metrics(organization=scope.organization, minutes=minutes))
 
 
 @router.get("/{organization}/queues", tags=["queues"], operation_id="listQueues")
 def list_queues(scope: _Listing, limit: QueueLimit = LARGEST_OF_QUEUES, cursor: Cursor = None) -> Items[QueueView]:
-    """List queues in which the organization has live jobs, and say of each what keeps jobs of it from starting."""
+    """List queues in which the organization has live jobs, each with what keeps its jobs from starting."""
     found = scope.fl.reads.queues(scope.organization, after=after_of(cursor), limit=limit + 1)
     return page_from(found, lambda one: one.queue, limit)
 
 
 @router.get("/{organization}/job-types", tags=["job types"], operation_id="listJobTypes")
 def list_job_types(scope: _Listing) -> Items[JobTypeView]:
-    """List the job types that can be submitted, with their options and what of each may run."""
+    """List the job types that can be submitted, with their options and limits."""
     return Items[JobTypeView](items=list(scope.fl.job_types.list(organization=scope.organization)))
 
 
 @router.get("/{organization}/breakers", tags=["job types"], operation_id="listBreakers")
 def list_breakers(scope: _Listing) -> Items[OpenBreaker]:
-    """List the job types of which nothing starts in the organization, as too much of them failed."""
+    """List the job types that do not start in the organization, because too many of their jobs failed."""
     return Items[OpenBreaker](
         items=list(map(OpenBreaker.of, scope.fl.job_types.breakers(organization=scope.organization)))
     )

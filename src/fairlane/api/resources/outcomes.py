@@ -1,4 +1,4 @@
-"""What is known of one job beside itself: its log, its result, its files, why it stands where it stands."""
+"""A job's log, result, files and explanation."""
 
 from typing import Annotated, Final
 
@@ -27,7 +27,7 @@ _OF_FILE: Final = ("ETag", "Accept-Ranges", "Content-Disposition")
 
 @router.get("/history", operation_id="getHistory")
 def get_history(scope: _Looking, job: JobPath) -> History:
-    """Get the execution log: each step to another status, time or priority."""
+    """Get the execution log: each change of status, time or priority."""
     entries = scope.fl.history(job, organization=scope.organization)
     sees = _sees(scope, job)
     return History(items=list(entries if sees else map(entry_without_payload, entries)), payload_hidden=not sees)
@@ -37,10 +37,10 @@ def get_history(scope: _Looking, job: JobPath) -> History:
 def get_logs(
     scope: _Looking,
     job: JobPath,
-    after: Annotated[int, Query(ge=0, le=_FURTHEST, description="How many lines the reader has.")] = 0,
+    after: Annotated[int, Query(ge=0, le=_FURTHEST, description="How many lines you have already.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
 ) -> LogLines:
-    """Get what the handler wrote with `ctx.log`."""
+    """Get the lines that the handler wrote with `ctx.log`."""
     if not _sees(scope, job):
         return LogLines(items=None, next_after=None, payload_hidden=True)
     lines = scope.fl.log_lines(job, organization=scope.organization, after=after, limit=limit)
@@ -57,14 +57,14 @@ def explain_job(scope: _Looking, job: JobPath) -> Explanation:
 
 @router.get("/result", operation_id="getResult")
 def get_result(scope: _Looking, job: JobPath) -> Result:
-    """Get what the handler returned, and the artifacts. A conflict while the job has not ended."""
+    """Get the value that the handler returned, and the artifacts. It is a conflict while the job has not ended."""
     result = scope.fl.result(job, organization=scope.organization)
     return Result.of(result, sees=_sees(scope, job))
 
 
 @router.get("/artifacts", operation_id="listArtifacts")
 def list_artifacts(scope: _Looking, job: JobPath) -> Result:
-    """List the files that the job has left so far; `value` is null."""
+    """List the files that the job has stored so far; `value` is null."""
     found = scope.fl.list_artifacts(job, organization=scope.organization)
     return Result.of(found, sees=_sees(scope, job))
 
@@ -74,15 +74,15 @@ def list_artifacts(scope: _Looking, job: JobPath) -> Result:
     operation_id="getArtifact",
     response_class=Download,
     responses={
-        200: {"description": "The file, by its own type.", "content": {"*/*": {}}, **headers_told(*_OF_FILE)},
+        200: {"description": "The file, with its own content type.", "content": {"*/*": {}}, **headers_told(*_OF_FILE)},
         206: {
             "description": "The range.",
             "content": {"*/*": {}},
             **headers_told(*_OF_FILE, "Content-Range"),
         },
-        304: {"description": "The file is the same.", **headers_told("ETag")},
+        304: {"description": "The file is unchanged.", **headers_told("ETag")},
         416: {
-            "description": "The file has no such bytes.",
+            "description": "The file does not have these bytes.",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
             **headers_told("Content-Range"),
         },
@@ -92,11 +92,13 @@ def get_artifact(
     scope: _Looking,
     job: JobPath,
     name: str,
-    header_range: Annotated[str | None, Header(alias="Range", description="One range of bytes, or none.")] = None,
+    header_range: Annotated[
+        str | None, Header(alias="Range", description="One range of bytes; omitted: the whole file.")
+    ] = None,
     if_range: Annotated[str | None, Header(description="The range only if the file is still this one.")] = None,
     if_none_match: Annotated[str | None, Header(description="304 if the file is still this one.")] = None,
 ) -> Response:
-    """Download a file. It comes as an attachment, whatever it is: no browser shows it as a page of this site."""
+    """Download a file. It is always an attachment, so no browser shows it as a page of this site."""
     if not _sees(scope, job):
         raise Problem(403, "permission-denied", "Files of others' jobs need the right payload:read.")
     found = scope.fl.find_artifact(job, name, organization=scope.organization)
@@ -140,5 +142,5 @@ def get_artifact(
 
 
 def _sees(scope: Scope, job: str) -> bool:
-    """Return True if they may see the job's payload; a job that is not theirs to see at all is a JobNotFound."""
+    """Return True if the user may see the job's payload. Raises JobNotFound if the user may not see the job."""
     return scope.access.sees_payload(scope.fl.reads.get(job, scope.organization, with_parameters=False).user)

@@ -1,4 +1,4 @@
-"""What a dashboard shows of an organization's jobs together: counts, a timeline, the graph around a job."""
+"""Overviews of an organization's jobs for a dashboard: counts, a timeline, the graph around a job."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -27,29 +27,29 @@ StepLength = Annotated[
     Query(
         ge=1,
         le=1440,
-        description="How many minutes a step has, of which there are 240 at most; left out: the fewest that fit.",
+        description="The minutes of a step; there are 240 steps at most. Omitted: the shortest step that fits.",
     ),
 ]
 
 
 def seen_with(rights: Collection[Right], metrics: Metrics) -> Metrics:
-    """Return the numbers as these rights let somebody see them: single jobs take the right to read jobs."""
+    """Return the metrics as a user with these rights may see them: single jobs need the right to read jobs."""
     return metrics if Right.JOBS_READ in rights else replace(metrics, slowest=())
 
 
 @router.get("/job-counts", tags=["jobs"], operation_id="countJobs")
 def count_jobs(scope: _Listing, filters: Annotated[Filters, Depends()]) -> JobCounts:
-    """Count the jobs that fit all that is given, in each status, or in those given; each to 10,000 and no further."""
+    """Count the jobs that match every filter, by status, up to 10,000 in each."""
     return scope.fl.reads.matching.counts(scope.organization, **filters.given(scope))
 
 
 @router.get("/timeline", tags=["metrics"], operation_id="getTimeline")
 def get_timeline(scope: _Measuring, minutes: Minutes = 60, step: StepLength = None) -> Timeline:
-    """Say step by step what came in, started and ended, and for how long jobs waited and ran."""
+    """Say step by step how many jobs were submitted, started and ended, and for how long they waited and ran."""
     return scope.fl.reads.charts.timeline(scope.organization, minutes=minutes, step=step)
 
 
 @router.get("/jobs/{job}/graph", tags=["jobs"], operation_id="getGraph")
 def get_graph(scope: _Looking, job: JobPath) -> Graph:
-    """Get the jobs around a job that it depends on or that depend on it, the nearest first, 500 at most."""
+    """Get the jobs that a job depends on and those that depend on it, the nearest first, 500 at most."""
     return scope.fl.reads.graph(job, scope.organization)

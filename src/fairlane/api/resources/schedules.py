@@ -1,4 +1,4 @@
-"""Schedules of an organization: all may look at them, admins change them."""
+"""Schedules of an organization: members may read them, admins change them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ _Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.SCHEDUL
 
 
 class NewSchedule(BaseModel):
-    """A schedule as it is to be: `cron` or `every` says when its ticks are."""
+    """A schedule to create or replace. `cron` or `every` gives the times of its ticks."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -43,34 +43,34 @@ class NewSchedule(BaseModel):
     cron: str | None = Field(
         default=None,
         max_length=domain.LONGEST_CRON,
-        description="Minute, hour, day of month, month, day of week; or @daily and the like.",
+        description="Minute, hour, day of month, month, day of week; or an alias, for example @daily.",
         examples=["30 6 * * MON-FRI"],
     )
     every: Number | None = Field(default=None, ge=SHORTEST, le=LONGEST, description="In seconds.")
     time_zone: str = Field(default="UTC", max_length=100, description="Of `cron`.", examples=["Europe/Zurich"])
-    start: Moment | None = Field(
-        default=None, description="The first tick of `every`, and none before it; left out: as it was, or now."
-    )
+    start: Moment | None = Field(default=None, description="The first tick of `every`; omitted: as it was, or now.")
     missed: Missed = Field(
-        default=Missed.ONE, description="What becomes of ticks at which nobody was there to submit their job."
+        default=Missed.ONE, description="What happens to ticks that were missed because no worker was running."
     )
-    user: PathName | None = Field(default=None, description="As whom its jobs are submitted; null: oneself.")
+    user: PathName | None = Field(default=None, description="The user who submits its jobs; null: yourself.")
     parameters: dict[str, Any] | None = Field(
-        default=None, description="Of its jobs; left out: those that it has.", examples=[{"month": "2026-11-01"}]
+        default=None,
+        description="The parameters of its jobs; omitted: those that it has.",
+        examples=[{"month": "2026-11-01"}],
     )
     priority: Priority | None = Field(default=None, description="Null: the job type's.")
     queue: PathName | None = Field(default=None, description="Null: the job type's.")
     labels: Labels = Field(
-        default_factory=dict, max_length=48, description="Of its jobs, beside `schedule` and `tick`."
+        default_factory=dict, max_length=48, description="Labels of its jobs, in addition to `schedule` and `tick`."
     )
 
 
 class Schedule(BaseModel):
-    """A schedule, and how far it has come."""
+    """A schedule and its state."""
 
     name: str = Field(examples=["monthly"])
     job_type: str = Field(examples=["report.pdf"])
-    user: str | None = Field(description="As whom its jobs are submitted; null: the system.", examples=["ana"])
+    user: str | None = Field(description="The user who submits its jobs; null: the system.", examples=["ana"])
     cron: str | None = Field(examples=["30 6 * * MON-FRI"])
     every: float | None = Field(description="In seconds.")
     time_zone: str = Field(examples=["Europe/Zurich"])
@@ -80,8 +80,10 @@ class Schedule(BaseModel):
     queue: str | None
     labels: dict[str, str]
     parameters: dict[str, Any] | None = Field(description="Payload.", examples=[{"month": "2026-11-01"}])
-    payload_hidden: bool = Field(description="Whether payload was left out, as the reader may not see it.")
-    next_ticks: list[datetime] = Field(description="The next five; none while it is paused.", examples=[[EXAMPLE_TIME]])
+    payload_hidden: bool = Field(description="Whether payload was omitted, because you may not see it.")
+    next_ticks: list[datetime] = Field(
+        description="The next five ticks; none while it is paused.", examples=[[EXAMPLE_TIME]]
+    )
     paused_at: datetime | None
     paused_by: str | None
     last_tick: datetime | None
@@ -95,7 +97,7 @@ class Schedule(BaseModel):
 
     @classmethod
     def of(cls, schedule: domain.Schedule, access: Access) -> Self:
-        """Return the schedule as they may see it."""
+        """Return the schedule as the reader may see it."""
         sees = access.sees_payload(schedule.user)
         times = schedule.timetable
         own = ("name", "job_type", "user", "missed", "priority", "queue", "labels", "paused_at", "paused_by")
@@ -115,7 +117,7 @@ class Schedule(BaseModel):
 
 @router.get("", operation_id="listSchedules")
 def list_schedules(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Schedule]:
-    """List the organization's schedules, by name."""
+    """List the organization's schedules by name."""
     found = scope.fl.schedules.list(organization=scope.organization, after=after_of(cursor), limit=limit + 1)
     page = page_from(found, lambda one: one.name, limit)
     return Items[Schedule](items=[Schedule.of(one, scope.access) for one in page.items], next_cursor=page.next_cursor)
@@ -129,7 +131,7 @@ def get_schedule(scope: _Looking, schedule: SchedulePath) -> Schedule:
 
 @router.put("/{schedule}", operation_id="putSchedule")
 def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) -> Schedule:
-    """Create a schedule, or make the one of this name what the body says."""
+    """Create a schedule, or replace the one of this name."""
     scope.require(Right.JOBS_SUBMIT, "To have jobs submitted")
     user = body.user if body.user is not None else scope.user
     _refuse_to_act_for(scope, user)
@@ -155,27 +157,27 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
 
 @router.delete("/{schedule}", status_code=204, operation_id="deleteSchedule")
 def delete_schedule(scope: _Changing, schedule: SchedulePath) -> None:
-    """Delete a schedule; jobs of it that are there stay."""
+    """Delete a schedule; its existing jobs stay."""
     scope.fl.schedules.delete(schedule, organization=scope.organization, user=scope.user)
 
 
 @router.post("/{schedule}/pause", operation_id="pauseSchedule")
 def pause_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
-    """Let its ticks go by until it is resumed."""
+    """Pause a schedule: its ticks submit nothing until it is resumed."""
     made = scope.fl.schedules.pause(schedule, organization=scope.organization, user=scope.user)
     return Schedule.of(made, scope.access)
 
 
 @router.post("/{schedule}/resumption", operation_id="resumeSchedule")
 def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
-    """End its pause: it goes on with the next tick from now."""
+    """Resume a schedule: it goes on with the next tick from now."""
     made = scope.fl.schedules.resume(schedule, organization=scope.organization, user=scope.user)
     return Schedule.of(made, scope.access)
 
 
 @router.post("/{schedule}/submission", status_code=201, operation_id="submitScheduledJob")
 def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
-    """Submit one of its jobs now, as its user, beside those of its ticks."""
+    """Submit a job of the schedule now, as its user, in addition to those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
     _refuse_to_act_for(scope, scope.fl.schedules.get(schedule, organization=scope.organization).user)
     made = scope.fl.schedules.submit(schedule, organization=scope.organization, user=scope.user)
@@ -183,9 +185,9 @@ def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
 
 
 def _refuse_to_act_for(scope: Scope, user: str | None) -> None:
-    """Refuse a schedule that acts for others.
+    """Refuse a schedule that acts for another user.
 
-    Operators are no admins here: one who is a member, too, has jobs submitted as themselves.
+    Operators are no admins here: an operator who is a member may create schedules for themselves.
 
     Raises:
         Problem

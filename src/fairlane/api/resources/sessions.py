@@ -1,4 +1,4 @@
-"""Logins: a password or an operator's link for a session, which lives in a cookie."""
+"""Logins: a password or a one-time link gets a session, which is kept in a cookie."""
 
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -18,12 +18,12 @@ from fairlane.domain.permissions import CredentialKind, Principal, Right
 
 router = APIRouter(prefix=ROOT, tags=["sessions"])
 
-_ADDRESSES: Final = 10  # that use up a user's logins together
+_ADDRESSES: Final = 10  # addresses that together use up a user's logins
 _SECRET = Field(min_length=1, max_length=200, description="The link's secret.", examples=["Jx0…"])
 
 
 class Login(BaseModel):
-    """User and password."""
+    """A user and their password."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,7 +32,7 @@ class Login(BaseModel):
 
 
 class PasswordChange(BaseModel):
-    """One's password, and the one that it is to be."""
+    """The current password and the new one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ class PasswordChange(BaseModel):
 
 
 class Redemption(BaseModel):
-    """A one-time link's secret, for a session."""
+    """The secret of a one-time link."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,9 +49,9 @@ class Redemption(BaseModel):
 
 
 class Me(BaseModel):
-    """Who a credential proves one to be.
+    """The user whom a credential proves.
 
-    `organization` null: it opens all that its user belongs to. `scopes` null: all that its user may.
+    `organization` null: it opens all organizations of the user. `scopes` null: all rights of the user.
     """
 
     user: str = Field(examples=["olga"])
@@ -90,7 +90,7 @@ def open_link(
     response: Response,
     link: Annotated[str, Query(min_length=1, max_length=200, description="Its secret.")],
 ) -> Me | Response:
-    """Open a one-time link, as `fairlane serve` prints it, in a browser: it logs in, and leads to the dashboard."""
+    """Open a one-time link, as `fairlane serve` prints it, in a browser: it logs in and redirects to the dashboard."""
     if not (web_of(request).has_dashboard and "text/html" in request.headers.get("accept", "")):
         return _redeemed(request, response, link)
     start = _path(request).removesuffix("/") + "/"
@@ -106,17 +106,17 @@ def open_link(
 
 @router.get("/sessions/current", operation_id="whoAmI")
 def who_am_i(request: Request) -> Me:
-    """Say who the request's credential proves one to be."""
+    """Get the user whom the request's credential proves."""
     web_of(request).rates.count(Rate.STATUS, rate_key(principal_of(request)))
     return _me(principal_of(request))
 
 
 @router.put("/sessions/current/password", operation_id="changeMyPassword")
 def change_my_password(change: PasswordChange, request: Request, response: Response) -> Me:
-    """Change one's own password; all other sessions of one's end. For a session that a login has opened."""
+    """Change your own password and end your other sessions. This needs a session that a login has opened."""
     web, principal = web_of(request), principal_of(request)
     if principal.credential is None or principal.credential.kind is not CredentialKind.SESSION:
-        raise Problem(403, "permission-denied", "A password is changed by whoever has logged in; log in first.")
+        raise Problem(403, "permission-denied", "Only a session of a login can change the password; log in first.")
     _count_guess(request, principal.user)
     try:
         secret = web.fl.users.change_password(principal.user, change.current, change.new)
@@ -136,10 +136,10 @@ def log_out(request: Request, response: Response) -> None:
 
 
 def _count_guess(request: Request, user: str) -> None:
-    """Count what may be a guess at a user's password, for the address that it comes from and for the user."""
+    """Count a login, which may guess a password, for its address and for the user."""
     rates = web_of(request).rates
     rates.count(Rate.LOGIN, f"address {network_of(request.scope)}")
-    # Guesses from many addresses together. The bound is higher, so that no single one can lock a user out.
+    # Guesses from all addresses together. The bound is higher, so that no single address can lock a user out.
     rates.count(Rate.LOGIN, f"user {user}", times=_ADDRESSES)
 
 

@@ -1,4 +1,4 @@
-"""API tokens of an organization: one's own, and for admins all. A secret is shown once, when it is created."""
+"""API tokens of an organization: the user's own, and for admins all. A secret is shown once, when it is created."""
 
 from typing import Annotated
 
@@ -29,7 +29,9 @@ class NewToken(BaseModel):
 
     name: Name = Field(description="What it is for.", examples=["nightly import"])
     scopes: ListOf[Right] | None = Field(
-        default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
+        default=None,
+        description="The rights that the token is cut to; null: all rights of its user.",
+        examples=[["jobs:submit"]],
     )
     expires_in: Number | None = Field(default=None, gt=0, le=CENTURY, description="In seconds; null: never.")
 
@@ -37,11 +39,13 @@ class NewToken(BaseModel):
 class NewTokenOfMember(NewToken):
     """A token to create, perhaps for another member."""
 
-    user: PathName | None = Field(default=None, description="As whom it acts; null: oneself. Others: admins only.")
+    user: PathName | None = Field(
+        default=None, description="The user as whom it acts; null: yourself. Admins may name others."
+    )
 
 
 class CreatedToken(BaseModel):
-    """A token and its secret, of which only a hash is kept."""
+    """A token and its secret, of which Fairlane keeps only a hash."""
 
     token: Token
     secret: str = Field(examples=["fl_…"])
@@ -49,16 +53,16 @@ class CreatedToken(BaseModel):
 
 @router.get("", operation_id="listTokens")
 def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
-    """List one's tokens, admins those of all, newest first."""
+    """List your tokens, or as an admin all tokens, newest first."""
     user = None if scope.access.is_full else scope.user
     return newest(scope.fl, scope.organization, user, cursor, limit)
 
 
 @router.post("", status_code=201, operation_id="createToken")
 def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
-    """Create a token. It never opens more than its user may at that moment, nor longer than a token that makes it."""
+    """Create a token. It never has more rights than its user, and expires no later than a token that creates it."""
     user = body.user if body.user is not None else scope.user
-    # Operators are no admins here: a token as somebody else would let them see what they may not.
+    # Operators are no admins here: a token for another user would show them what they may not see.
     if user != scope.user and (scope.access.is_operator or not scope.access.is_full):
         raise Problem(403, "permission-denied", "Tokens for others are for admins of the organization to create.")
     made, secret = scope.fl.tokens.create(
@@ -75,7 +79,7 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
 
 @router.delete("/{token}", status_code=204, operation_id="revokeToken")
 def revoke_token(scope: _Changing, token: TokenPath) -> None:
-    """Let a token open nothing any more, at once."""
+    """Revoke a token at once."""
     found = scope.fl.tokens.get(token, organization=scope.organization)
     is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
     if not is_theirs or not scope.fl.tokens.revoke(token, organization=scope.organization, user=scope.user):
@@ -86,14 +90,14 @@ def newest(fl: Fairlane, organization: str | None, user: str | None, cursor: str
     """Return a page of tokens, as `fl.tokens.list` lists them.
 
     Raises:
-        InvalidParameters: it is no cursor of ours.
+        InvalidParameters: the cursor is not valid.
     """
     found = fl.tokens.list(organization=organization, user=user, before=before_of(cursor), limit=limit + 1)
     return page_from(found, lambda one: str(one.id), limit)
 
 
 def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:
-    """Return the scopes of a new token: a credential that is cut to some rights makes none that opens more.
+    """Return the scopes of a new token: it gets no right that the credential lacks.
 
     Raises:
         Problem
@@ -103,5 +107,5 @@ def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:
     if wanted is None:
         return sorted(principal.scopes)
     if not principal.scopes.issuperset(wanted):
-        raise Problem(403, "permission-denied", "A token opens no more than the credential that creates it.")
+        raise Problem(403, "permission-denied", "A token has no more rights than the credential that creates it.")
     return wanted
