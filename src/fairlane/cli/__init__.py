@@ -1,12 +1,12 @@
-"""The command line: `fairlane`, also `python -m fairlane`. It talks to people and calls the verbs of `Fairlane`.
+"""The command line: `fairlane`, also `python -m fairlane`. It calls the verbs of `Fairlane` and prints the results.
 
-No decision about jobs is made here, and no SQL is written; what a command prints as `--json` is a public format.
+It decides nothing about jobs, and has no SQL. The output of `--json` is a public format.
 """
 
 import sys
 from typing import Final
 
-INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
+INTERRUPTED: Final = 130  # the exit code of a process that SIGINT ended
 
 
 def print_version() -> None:
@@ -19,12 +19,12 @@ def print_version() -> None:
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code."""
     if sys.argv[1:] == ["--version"]:
-        print_version()  # without the commands, which need the database's libraries: scripts ask for it often
+        print_version()  # without the commands, which import the database's libraries: scripts call this often
         return
     try:
-        # Here, since it takes most of a second, in which somebody may press Ctrl-C.
+        # Imported here: it takes most of a second, in which a user may press Ctrl-C.
         from fairlane.cli.root import app
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted before anything was begun.\n")
+        sys.stderr.write("Interrupted before anything was started.\n")
         sys.exit(INTERRUPTED)
     app(prog_name="fairlane")

@@ -1,4 +1,4 @@
-"""`fairlane users`, `fairlane tokens` and `fairlane audit`: who may come in over the network, and what was done."""
+"""`fairlane users`, `fairlane tokens` and `fairlane audit`: logins, API tokens, and the audit."""
 
 import sys
 from typing import Annotated
@@ -28,7 +28,7 @@ AskPassword = Annotated[
     bool, typer.Option("--password", help="Ask for a password, or read it from the first line of standard input.")
 ]
 # An operator's tokens belong to no organization.
-Whose = Annotated[str | None, o.of_one_or_all("Whose; left out: what is for all organizations.")]
+Whose = Annotated[str | None, o.of_one_or_all("The organization; omitted: entries about all organizations.")]
 
 
 @users.command("create")
@@ -78,7 +78,7 @@ def update_user(
     right: Rights = None,
     disabled: Annotated[
         bool | None,
-        typer.Option("--disable/--enable", help="Whether they may come in; tokens that are revoked then stay so."),
+        typer.Option("--disable/--enable", help="Whether they may log in; tokens that disabling revokes stay revoked."),
     ] = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -117,14 +117,14 @@ def create_token(
         typer.Option("--scope", metavar="RIGHT", help="A right that it is cut to; may be repeated. None: all."),
     ] = None,
     expires_in: Annotated[
-        str | None, typer.Option("--expires-in", metavar="DURATION", help="Such as 90d; left out: never.")
+        str | None, typer.Option("--expires-in", metavar="DURATION", help="Such as 90d; omitted: never.")
     ] = None,
     operator: Annotated[bool, typer.Option("--operator", hidden=True)] = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Create a token and print it: this once, as only its hash is kept.
+    """Create a token and print it, once: only its hash is kept.
 
-    It acts as its user, within what they may at that moment.
+    It acts as its user, with the user's rights at the time of each request.
 
     \b
     Examples:
@@ -141,7 +141,7 @@ def create_token(
     if as_json:
         print_json({**to_jsonable_python(made), "secret": secret})
         return
-    # Alone on standard output, so that TOKEN=$(fairlane tokens create …) is all that a script needs.
+    # Standard output has nothing else, so that a script can write TOKEN=$(fairlane tokens create …).
     print(secret)
     remark("This is shown once; only its hash is kept.")
 
@@ -169,7 +169,7 @@ def revoke_token(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, as `fairlane tokens list` shows it.")],
     organization: Whose = None,
 ) -> None:
-    """Let a token open nothing any more, at once.
+    """Revoke a token at once.
 
     \b
     Example:
@@ -189,7 +189,7 @@ def revoke_token(
 def list_audit(
     context: typer.Context,
     organization: Whose = None,
-    subject: Annotated[str | None, typer.Option(help="Only what was done to it, such as a job's id.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only entries about this id, such as a job's.")] = None,
     limit: o.Limit = 50,
     before: Annotated[UUID | None, typer.Option(metavar="ID", help="Older than this entry.")] = None,
     as_json: o.AsJson = False,
@@ -226,7 +226,7 @@ def _password() -> str:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     given = sys.stdin.readline().rstrip("\n")
     if not given:
-        raise typer.BadParameter("No password came; write it as the first line of the input.", param_hint="--password")
+        raise typer.BadParameter("Write the password as the first line of the input.", param_hint="--password")
     return given
 
 

@@ -1,4 +1,4 @@
-"""Read the filters of `fairlane jobs list`, `cancel`, `retry` and `delete`, and do to many jobs what was asked."""
+"""Filters of `fairlane jobs list`, `cancel`, `retry` and `delete`, and the bulk actions of these commands."""
 
 import time
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from fairlane.domain.bulk import BulkAction, BulkState, BulkVerb, fitting
 if TYPE_CHECKING:
     from fairlane import Fairlane
 
-_LOOK: Final = 0.2  # seconds between two looks at how far it has come
+_LOOK: Final = 0.2  # seconds between two looks at the progress
 _DONE: Final = {BulkVerb.CANCEL: JobStatus.CANCELED, BulkVerb.DELETE: "deleted", BulkVerb.RETRY: "queued again"}
 
 OneJob = Annotated[
     str | None,
     typer.Argument(
-        metavar="JOB", help="The job's id, or enough of its beginning or end. Left out: filters say which jobs."
+        metavar="JOB", help="The job's id, or enough of its beginning or end. Omitted: filters select the jobs."
     ),
 ]
 Status = Annotated[
@@ -33,7 +33,7 @@ JobType = Annotated[
     str | None,
     typer.Option("--type", "-t", metavar="TYPE", autocompletion=o.complete_types, help="Only this type."),
 ]
-SubmittedBy = Annotated[str | None, typer.Option(metavar="USER", help="Only what they submitted.")]
+SubmittedBy = Annotated[str | None, typer.Option(metavar="USER", help="Only jobs that this user submitted.")]
 Queue = Annotated[
     str | None, typer.Option("--queue", "-q", metavar="QUEUE", autocompletion=o.complete_queues, help="Only these.")
 ]
@@ -50,7 +50,7 @@ Text = Annotated[
 After = Annotated[str | None, typer.Option(metavar="TIME", help="Submitted at or after this time.")]
 Before = Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before this time.")]
 Every = Annotated[bool, typer.Option("--all", help="All of the organization, in place of filters.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Of many jobs: whether to wait until all are done.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="For many jobs: whether to wait until all are done.")]
 
 
 def filters(
@@ -64,7 +64,7 @@ def filters(
     after: str | None,
     before: str | None,
 ) -> dict[str, Any]:
-    """Return the filters that were given, as `fl.list` takes them."""
+    """Return the given filters, in the form that `fl.list` takes."""
     given = {
         "status": status or None,
         "job_type": job_type,
@@ -80,14 +80,14 @@ def filters(
 
 
 def refuse_both_or_none(job: str | None, given: Mapping[str, Any], *, every: bool) -> None:
-    """Refuse what does not say in exactly one way which jobs are meant: one by its id, those of filters, or all.
+    """Refuse arguments that do not select jobs in exactly one way: one by its id, several by filters, or all.
 
     Raises:
         typer.BadParameter
     """
     if sum((job is not None, bool(given), every)) != 1:
         raise typer.BadParameter("Say which jobs in one way: one by its id, several by filters, or --all.")
-    # A variable that a script did not set must not make of some jobs all of them.
+    # An unset variable of a script must not turn some jobs into all jobs.
     if "" in given.values():
         raise typer.BadParameter("A filter is empty; give it a value, or leave it out.")
 
@@ -103,10 +103,10 @@ def carry_out(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Do it with all jobs that fit, once somebody who knows how many these are is sure.
+    """Run a bulk action on all jobs that match, after showing their number and asking.
 
     Raises:
-        InvalidParameters: it can't be done with jobs of these statuses.
+        InvalidParameters: jobs of these statuses can't be changed in this way.
         typer.Exit: a job was refused, or the action was stopped.
     """
     refuse_unknown(fl, organization)
@@ -126,21 +126,21 @@ def carry_out(
     if as_json:
         print_json({"matching": matching, "matching_is_capped": bool(counts.capped), "action": action})
     elif action is None:
-        say(f"No jobs fit that can be {_DONE[verb]}.")
+        say(f"No jobs match that can be {_DONE[verb]}.")
     else:
-        # A number that is capped tells nothing of those that are missing.
+        # A capped number does not say how many jobs were missed.
         _tell(action, 0 if counts.capped else matching, runs=JobStatus.RUNNING in statuses)
     if action is not None and (action.refused or action.state is BulkState.STOPPED):
         raise typer.Exit(1)
 
 
 def _ended(fl: "Fairlane", action: BulkAction) -> BulkAction:
-    """Wait for its end, and say once if no worker brings it there."""
+    """Wait for the end of a bulk action, and say once if no worker works on it."""
     was_told = False
     try:
         while action.state is BulkState.WORKING:
             if action.is_waiting and not was_told:
-                remark("No worker goes on with it; start one: fairlane worker")
+                remark("No worker works on it; start one: fairlane worker")
                 was_told = True
             time.sleep(_LOOK)
             action = fl.bulk.get(action.id, organization=action.organization)

@@ -1,4 +1,4 @@
-"""`fairlane check`: is everything there that workers and applications need?"""
+"""`fairlane check`: it finds what workers and applications lack."""
 
 import os
 import shlex
@@ -27,18 +27,18 @@ from fairlane.store.row_security import EVERYONE, DatabaseRole
 from fairlane.store.statements import resealing
 from fairlane.tenancy.directory import StoredDirectory
 
-# More than this and people would see `run_at` and ages that are plainly wrong.
+# A larger difference makes `run_at` and ages visibly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
 _SCHEDULES: Final = 1000  # each takes a millisecond or two, and up to twenty by its parameters
 _PREFIX: Final = "FAIRLANE_"
-# Read by the command line itself, beside those of `Settings`.
+# Read by the command line itself, in addition to those of `Settings`.
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_HOST", "FAIRLANE_ORGANIZATION", "FAIRLANE_PORT"})
 
 _CHECK: Final = "fairlane-check"
 
 
 class Grade(StrEnum):
-    """How a finding is meant."""
+    """The severity of a finding."""
 
     FINE = "ok"
     NOTE = "note"
@@ -50,7 +50,7 @@ _MARKS: Final = {Grade.FINE: ("✓", "green"), Grade.NOTE: ("•", "yellow"), Gr
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, and in a sentence what was found and what to do."""
+    """A result of the check: its subject, and a sentence that says what was found and what to do."""
 
     subject: str
     grade: Grade
@@ -83,16 +83,16 @@ def _print(findings: list[Finding]) -> None:
     for one in findings:
         mark, style = _MARKS[one.grade]
         head = Text.assemble((mark, style), f" {one.subject:<{width}}  ")
-        # A sentence that needs more than one line goes on below its own beginning.
+        # A long sentence is wrapped and indented.
         room = max(out.width - head.cell_len, 20)
-        # A URL is copied from here: a long word is left whole.
+        # Long words are not split, so that a URL can be copied.
         lines = textwrap.wrap(plain(one.sentence), room, break_long_words=False, break_on_hyphens=False)
         for number, line in enumerate(lines):
             out.print(head if number == 0 else Text(" " * head.cell_len), line, sep="", soft_wrap=True)
 
 
 def _settings() -> Iterator[Finding]:
-    """Check the settings in the environment, and names there that nothing reads."""
+    """Check the settings in the environment, and find unknown names there."""
     settings = {f"{_PREFIX}{name.upper()}": name for name in (*Settings.model_fields, *WebSettings.model_fields)}
     for name in sorted(os.environ.keys() & (settings.keys() | _OWN)):
         is_hidden = name in settings and is_secret(settings[name])
@@ -109,7 +109,7 @@ def _settings() -> Iterator[Finding]:
 
 
 def _together() -> Iterator[Finding]:
-    """Find what is wrong only beside others: some of what belongs together is missing."""
+    """Find settings that are wrong only in combination: one of several that belong together is missing."""
     try:
         WebSettings()
     except ConfigurationError as error:
@@ -118,7 +118,7 @@ def _together() -> Iterator[Finding]:
 
 
 def _findings(context: typer.Context) -> Iterator[Finding]:
-    """Yield one finding after the other, as far as the ones before allow it."""
+    """Yield findings one by one, as far as the earlier ones allow."""
     app = target_of(context).app
     try:
         fl = engine(context)
@@ -139,7 +139,7 @@ def _findings(context: typer.Context) -> Iterator[Finding]:
 
 
 def _directory(fl: Fairlane) -> Iterator[Finding]:
-    """Ask a host's directory about whose jobs run, and about somebody who need not be there: an answer has its form."""
+    """Ask the application's directory about the users of jobs and an unknown user, to check the form of its answers."""
     if isinstance(fl.directory, StoredDirectory):
         return
     pairs = {(one.organization, one.user) for one in fl.reads.running(limit=100) if one.user is not None}
@@ -154,14 +154,14 @@ def _directory(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
-    """Check the schema, and if it is right what it holds; `start` is the command that starts a worker."""
+    """Check the schema, and if it is right its content; `start` is the command that starts a worker."""
     bound = _row_security(fl)
     if bound is not None:
         yield bound
         if (rights := schema.rights_not_ours(fl.database)) is not None:
             yield Finding("rights", Grade.NOTE, rights)
         if bound.grade is Grade.WRONG:
-            return  # this login may not even read which revision the schema has
+            return  # this login may not even read the schema's revision
     try:
         schema.check(fl.database)
     except ConfigurationError as error:
@@ -178,7 +178,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
         yield Finding("schema", Grade.NOTE, sentence)
     if bound is not None and (lack := fl.database.read(row_logins.of_application).lack):
         yield Finding("login", Grade.NOTE, lack)
-        return  # what follows looks across organizations
+        return  # the rest looks across organizations
     yield from _job_types(fl, start)
     if (state := fl.maintenance.get()) is not None:
         yield Finding("maintenance", Grade.NOTE, f"{maintenance_text(state)}; turn it off: fairlane maintenance off")
@@ -191,7 +191,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
 
 
 def _row_security(fl: Fairlane) -> Finding | None:
-    """Say whether it is on and binds this login; None where there are no tables yet, and on SQLite."""
+    """Say whether row security is on and binds this login; None without tables, and on SQLite."""
     if not fl.database.kind.has_row_security:
         return None
     missing = schema.lacks_row_security(fl.database)
@@ -199,7 +199,7 @@ def _row_security(fl: Fairlane) -> Finding | None:
     if not login.has_tables:
         return None
     if missing is not None:
-        # The owner can work without it, and the code alone keeps organizations apart.
+        # The owner can work without row security: then only the code separates organizations.
         return Finding("row security", Grade.NOTE if login.reads else Grade.WRONG, missing)
     if not login.reads:
         return Finding("row security", Grade.WRONG, f"It is on. {login.needs}")
@@ -212,16 +212,16 @@ def _row_security(fl: Fairlane) -> Finding | None:
 
 
 def _keys(fl: Fairlane) -> Iterator[Finding]:
-    """Find organizations whose jobs wait, as this process can't open what they hold, and those with some left open."""
+    """Find organizations whose jobs wait because this process can't decrypt them, and those with unencrypted jobs."""
     for sentence in fl.keys.missing().values():
         yield Finding("keys", Grade.WRONG, sentence)
     if left := fl.database.read(resealing.left_open, of=EVERYONE):
-        sentence = f"What jobs of {some_of(left)} held before there was a key is open; seal it: fairlane keys reencrypt"
+        sentence = f"Jobs of {some_of(left)} from before there was a key are not encrypted: fairlane keys reencrypt"
         yield Finding("keys", Grade.NOTE, sentence)
 
 
 def _keys_of_workers(fl: Fairlane) -> Iterator[Finding]:
-    """Find organizations whose jobs workers leave alone, since they can't open what these hold."""
+    """Find organizations whose jobs workers do not claim, because they can't decrypt them."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for organization, names in fl.reads.lacking_keys().items():
         alike.setdefault(names, []).append(organization)
@@ -279,7 +279,7 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
 
 @contextmanager
 def _no_folders_left(url: str) -> Iterator[None]:
-    """Remove the folders that were not there before, as far as nobody else has put something into them."""
+    """Remove the folders that the check created, as far as they are empty."""
     storage = folder_of(url)
     folders = (storage / _CHECK, storage, *storage.parents) if storage is not None else ()
     new = [one for one in folders if not one.exists()]
@@ -298,8 +298,8 @@ def _clocks(seconds: float) -> Finding:
     return Finding(
         "clocks",
         Grade.WRONG,
-        f"This machine's clock is {abs(seconds):.0f} s {way} the database's; have both set by NTP, "
-        "or times that applications give here mean others there.",
+        f"This machine's clock is {abs(seconds):.0f} s {way} the database's; set both by NTP, "
+        "or times that applications give mean other times there.",
     )
 
 
@@ -321,7 +321,7 @@ def _job_types(fl: Fairlane, start: str) -> Iterator[Finding]:
 
 
 def _workers(fl: Fairlane, start: str) -> Finding:
-    """Find that no worker is alive; it is wrong only if somebody waits for one."""
+    """Find a missing worker; this is wrong only if jobs wait for one."""
     alive = fl.reads.workers()
     if alive:
         slots = number_of(sum(one.slots for one in alive), "slot")
@@ -335,7 +335,7 @@ def _workers(fl: Fairlane, start: str) -> Finding:
 
 
 def _schedules(fl: Fairlane) -> Iterator[Finding]:
-    """Find schedules whose ticks are refused, or will be, among the first thousand, as far as a list says so."""
+    """Find schedules whose ticks are refused, or will be, among the first thousand, as far as the list says."""
     refused = [
         f"{one.name} of {one.organization}"
         for one in fl.schedules.list(organization=None, limit=_SCHEDULES)
@@ -349,7 +349,7 @@ def _schedules(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _stranded(fl: Fairlane, start: str) -> Iterator[Finding]:
-    """Find jobs that wait although there are workers, since none of these may claim them."""
+    """Find jobs that wait although there are workers, because no worker may claim them."""
     workers = fl.reads.workers()
     if not workers:
         return

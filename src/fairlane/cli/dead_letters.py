@@ -1,4 +1,4 @@
-"""`fairlane dead-letters`: the jobs that will not run again unless a person says so."""
+"""`fairlane dead-letters`: the jobs that run again only if a user retries them."""
 
 from functools import partial
 from typing import Annotated
@@ -20,13 +20,14 @@ from fairlane.domain.jobs import DeadLetter, RetriedGroup
 app = typer.Typer()
 
 Decided = Annotated[
-    Resolution | None, typer.Option("--resolution", help="Those of which this was decided; default: nothing yet.")
+    Resolution | None,
+    typer.Option("--resolution", help="Only dead letters with this decision; default: undecided ones."),
 ]
-Everything = Annotated[bool, typer.Option("--all", "-a", help="Whatever was decided.")]
-Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the dead letter.")]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="With any decision, or none.")]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="The reason; it is kept with the dead letter.")]
 JobType = Annotated[
     str | None,
-    typer.Option("--type", metavar="TYPE", help="Only those of this job type.", autocompletion=o.complete_types),
+    typer.Option("--type", metavar="TYPE", help="Only dead letters of this job type.", autocompletion=o.complete_types),
 ]
 Fingerprint = Annotated[str, typer.Argument(metavar="FINGERPRINT", help="As `dead-letters groups` shows it.")]
 
@@ -55,11 +56,11 @@ def retry(
     yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Queue a dead letter again, and revive the jobs that it took down; or all dead letters that fit filters.
+    """Queue a dead letter again, and revive the jobs that it took down; or all dead letters that match filters.
 
-    A parameter that -p gives takes the place of the job's own; the others stay.
-    Filters are those of `jobs list`. It says how many jobs fit and asks; workers go on with what takes long.
-    The exit code is 1 if a job was refused, or somebody stopped it.
+    A parameter that -p gives replaces the job's own; the others stay.
+    Filters are those of `jobs list`. The command says how many jobs match and asks; workers carry on a long action.
+    The exit code is 1 if a job was refused, or a user stopped the action.
 
     \b
     Examples:
@@ -100,7 +101,9 @@ def list_letters(
     organization: o.Organization,
     resolution: Decided = None,
     everything: Everything = False,
-    fingerprint: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Only those with this error.")] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="FINGERPRINT", help="Only dead letters with this error.")
+    ] = None,
     job_type: JobType = None,
     limit: o.Limit = 20,
     cursor: o.Cursor = None,
@@ -143,7 +146,7 @@ def list_letters(
 
 
 def _decision(letter: DeadLetter) -> str | Text:
-    """Say who has decided what, and why."""
+    """Return the decision with its user and its note."""
     if letter.resolution is Resolution.PENDING:
         return ""
     return cell(f"{letter.resolution} by {letter.resolved_by}" + (f": {letter.note}" if letter.note else ""))
@@ -159,7 +162,8 @@ def groups(
 ) -> None:
     """Show dead letters by job type and error, the largest group first.
 
-    Errors are the same if their exception type and the place in the code that raised it are. The text is that of one.
+    Two errors are the same if their exception type and the place in the code that raised it are equal. The text is an
+    example.
 
     \b
     Example:
@@ -196,13 +200,15 @@ def retry_group(
     organization: o.Organization,
     job_type: JobType = None,
     user: o.User = None,
-    per_second: Annotated[float, typer.Option(min=0.01, metavar="N", help="How many become ready each second.")] = 10.0,
+    per_second: Annotated[
+        float, typer.Option(min=0.01, metavar="N", help="How many jobs become ready each second.")
+    ] = 10.0,
     yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Queue all dead letters with an error again, paced so that they do not fail together once more.
+    """Queue all dead letters with an error again, paced so that they do not fail all together again.
 
-    It says how many there are and asks. The exit code is 1 if dead letters remain and the command queued none.
+    The command says how many there are and asks. Its exit code is 1 if dead letters remain and it queued none.
 
     \b
     Example:
@@ -223,7 +229,7 @@ def retry_group(
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
     else:
         _print_retried(done, left, organization, user)
-        for newest in found.items:  # it is the first that is retried
+        for newest in found.items:  # it is retried first
             of = f"What holds the newest of them, job {newest.job_id}:" if done.retried > 1 else ""
             remark_on_holds(fl, newest.job_id, organization, of=of)
     if left and not done.retried:
@@ -236,8 +242,8 @@ def _print_retried(done: RetriedGroup, left: int, organization: str, user: str |
         say(f"{number_of(done.refused, 'job')} refused: not {user}'s own; an admin of {organization} can retry them.")
     if following := left - done.refused:
         say(
-            f"{number_of(following, 'dead letter')} of the group left: what went down with its parent follows when "
-            "that is retried, and what has failed anew meanwhile waits for another look. "
+            f"{number_of(following, 'dead letter')} of the group left: a job that went down with its parent follows "
+            "when the parent is retried, and a job that has failed again meanwhile waits for a decision. "
             "`fairlane jobs explain` says which it is, and names the parent."
         )
 
@@ -250,7 +256,7 @@ def resolve(
     user: o.User = None,
     note: Note = None,
 ) -> None:
-    """Write down that the cause was dealt with otherwise.
+    """Record that the cause was fixed in another way.
 
     \b
     Example:
@@ -270,7 +276,7 @@ def ignore(
     user: o.User = None,
     note: Note = None,
 ) -> None:
-    """Write down that nothing needs to be done.
+    """Record that nothing needs to be done.
 
     \b
     Example:
@@ -299,7 +305,7 @@ def delete(
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     job_id = find_id(fl, job, organization)
-    o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
+    o.confirmed(f"Delete job {job_id} of {organization} with all its data?", yes=yes)
     fl.dead_letters.delete(job_id, organization=organization, user=user)
     say(f"Job {job_id} is deleted.")
 

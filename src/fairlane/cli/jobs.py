@@ -59,7 +59,7 @@ app.command("retry")(dead_letters.retry)
 
 @app.command("show")
 def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_json: o.AsJson = False) -> None:
-    """Show a job: what it is, its history, and what it left.
+    """Show a job, its history and its results.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def artifact(
         typer.Option("--to", metavar="FILE", help="Where to write it; - for standard output. [default: NAME]"),
     ] = None,
 ) -> None:
-    """Download a file that a job left. A file that is there already is not overwritten unless --to names it.
+    """Download a file that a job stored. An existing file is overwritten only if --to names it.
 
     \b
     Examples:
@@ -127,7 +127,8 @@ def list_jobs(
     status: bulk.Status = None,
     job_type: bulk.JobType = None,
     submitted_by: Annotated[
-        str | None, typer.Option("--user", "-u", "--submitted-by", metavar="USER", help="Only what they submitted.")
+        str | None,
+        typer.Option("--user", "-u", "--submitted-by", metavar="USER", help="Only jobs that this user submitted."),
     ] = None,
     queue: bulk.Queue = None,
     label: bulk.Label = None,
@@ -169,7 +170,7 @@ def cancel(
     organization: o.Organization,
     job: bulk.OneJob = None,
     user: o.User = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; the job's history keeps it.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="The reason; the job's history keeps it.")] = "",
     status: bulk.Status = None,
     job_type: bulk.JobType = None,
     submitted_by: bulk.SubmittedBy = None,
@@ -184,10 +185,10 @@ def cancel(
     yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Cancel a waiting job at once, or ask a running one to stop; or all that fit filters.
+    """Cancel a waiting job at once, or ask a running one to stop; or all jobs that match filters.
 
-    Filters are those of `jobs list`. It says how many jobs fit and asks; workers go on with what takes long.
-    The exit code is 1 if a job was refused, or somebody stopped it.
+    Filters are those of `jobs list`. The command says how many jobs match and asks; workers carry on a long action.
+    The exit code is 1 if a job was refused, or a user stopped the action.
 
     \b
     Examples:
@@ -228,11 +229,11 @@ def delete(
     yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Delete a job that has ended: its parameters, result, history and artifacts; or all dead letters that fit filters.
+    """Delete a job that has ended: its parameters, result, history and artifacts; or dead letters that match filters.
 
-    Filters are those of `jobs list`. Of many jobs, only dead letters are deleted; others go with their retention.
-    It says how many fit and asks; workers go on with what takes long.
-    The exit code is 1 if a job was refused, or somebody stopped it.
+    Filters are those of `jobs list`. They delete dead letters only; other jobs are deleted after their retention.
+    The command says how many jobs match and asks; workers carry on a long action.
+    The exit code is 1 if a job was refused, or a user stopped the action.
 
     \b
     Examples:
@@ -250,8 +251,8 @@ def delete(
 
     found = find(fl, job, organization)
     job_id = found.id
-    refuse_to_delete_live(job_id, found.status)  # before the question, which would be in vain
-    o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
+    refuse_to_delete_live(job_id, found.status)  # before the question
+    o.confirmed(f"Delete job {job_id} of {organization} with all its data?", yes=yes)
     fl.delete(job_id, organization=organization, user=user)
     tell({"deleted": job_id}, f"Job {job_id} is deleted.", as_json=as_json)
 
@@ -281,7 +282,7 @@ def log(
     context: typer.Context,
     job: o.JobId,
     organization: o.Organization,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the job has ended.")] = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Print what the handler wrote with ctx.log, oldest first. The job's own history is in `jobs show`.
@@ -299,7 +300,7 @@ def log(
         return
     seen = 0
     while True:
-        # The status first: what was written before it is among the lines.
+        # The status is read first, so that the lines include all that was written before.
         ended = fl.reads.get(found.id, organization, with_parameters=False).status in TERMINAL
         lines = _lines(fl, found, seen)
         for line in lines:
@@ -333,10 +334,10 @@ def _rows(page: Page[Job], held: Collection[UUID], *, with_user: bool) -> Table:
 
 
 def _meant(fl: "Fairlane", name: str | None) -> str:
-    """Return which type is meant, if none is registered by this name and one by a name like it."""
+    """Return a hint with a similar job type, if no type of this name is registered."""
     if name is None:
         return ""
-    with suppress(FairlaneError):  # a login of an organization may not look at all types
+    with suppress(FairlaneError):  # a login of an organization may not read all types
         known = [one.name for one in fl.job_types.list()]
         close = get_close_matches(name, known, n=1) if name not in known else []
         if close:
@@ -345,7 +346,7 @@ def _meant(fl: "Fairlane", name: str | None) -> str:
 
 
 def _where_they_went(statuses: list[JobStatus]) -> str:
-    """Say where jobs are to be found that came to these statuses, if they are some that no job rests in."""
+    """Say where to find the jobs, if the given statuses are passing ones in which no job stays."""
     passed = sorted(PASSING.intersection(statuses))
     if not passed:
         return ""
@@ -370,7 +371,7 @@ def _print_page(page: Page[Job], held: dict[UUID, Reason]) -> None:
 
 
 def _parents(fl: "Fairlane", job: Job) -> list[str]:
-    """Return the job's parents, each with its status; one that replaced another says which."""
+    """Return the job's parents, each with its status; a replacement names the job that it replaced."""
     from fairlane.domain.explain import NAMED_PARENTS
     from fairlane.domain.transitions import SUBMITTED
 
@@ -397,7 +398,7 @@ def _print_job(told: list[tuple[str, Any]], job: Job, history: tuple[LogEntry, .
     last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
     if last and job.status is not JobStatus.COMPLETED:
         out.print()
-        # Not wrapped by us: what is copied from a terminal keeps its lines.
+        # Not wrapped, so that text copied from a terminal keeps its lines.
         out.print(plain_lines(last.rstrip()), style="dim", soft_wrap=True)
     if result is None:
         return
@@ -413,7 +414,7 @@ def _print_job(told: list[tuple[str, Any]], job: Job, history: tuple[LogEntry, .
 
 
 def _facts(job: Job, parents: list[str], held: list[str]) -> list[tuple[str, Any]]:
-    # What a completed job said last, such as 50 %, would look as if it were not done.
+    # A completed job's last progress, such as 50 %, would look as if the job were not done.
     told = "" if job.status is JobStatus.COMPLETED else _progress(job)
     retries = "unlimited" if job.max_retries is None else job.max_retries
     error = ": ".join(part for part in (job.error_type, job.error_message) if part)

@@ -1,4 +1,4 @@
-"""`fairlane keys`: encrypt what an organization's jobs hold, change its key, and destroy it."""
+"""`fairlane keys`: encrypt the data of an organization's jobs, change its key, and destroy it."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ Whose = Annotated[str, o.of_one("Whose key.")]
 
 @app.command()
 def enable(context: typer.Context, organization: Whose, as_json: o.AsJson = False) -> None:
-    """Give an organization a key: what its jobs hold is stored encrypted from now on.
+    """Give an organization a key: the data of its jobs is stored encrypted from now on.
 
     It needs a master key in FAIRLANE_ENCRYPTION_KEYS, here and in all processes that submit, run or show its jobs.
 
@@ -27,14 +27,14 @@ def enable(context: typer.Context, organization: Whose, as_json: o.AsJson = Fals
     """
     _print_key(
         engine(context).keys.enable(organization=organization),
-        "What its jobs hold is encrypted from now on; what is there already with: fairlane keys reencrypt",
+        "New data of its jobs is encrypted from now on; to encrypt existing data: fairlane keys reencrypt",
         as_json=as_json,
     )
 
 
 @app.command()
 def rotate(context: typer.Context, organization: Whose, as_json: o.AsJson = False) -> None:
-    """Give an organization a new version of its key, for what is stored from now on.
+    """Give an organization a new version of its key, for data that is stored from now on.
 
     \b
     Example:
@@ -42,7 +42,7 @@ def rotate(context: typer.Context, organization: Whose, as_json: o.AsJson = Fals
     """
     _print_key(
         engine(context).keys.rotate(organization=organization),
-        "Older versions open what they have sealed; put it under this one with: fairlane keys reencrypt",
+        "Older versions still decrypt their data; to encrypt it with this one: fairlane keys reencrypt",
         as_json=as_json,
     )
 
@@ -56,7 +56,7 @@ def list_keys(context: typer.Context, organization: Whose, as_json: o.AsJson = F
         fairlane keys list -o acme
     """
     found = engine(context).keys.list(organization=organization)
-    if is_told(found, f"No encryption; to begin with it: fairlane keys enable -o {organization}", as_json=as_json):
+    if is_told(found, f"No encryption; to start it: fairlane keys enable -o {organization}", as_json=as_json):
         return
     rows = table("VERSION", "STATE", Column("MASTER KEY"), "USABLE HERE", "CREATED", "DESTROYED")
     for one in found:
@@ -69,16 +69,16 @@ def list_keys(context: typer.Context, organization: Whose, as_json: o.AsJson = F
 
 @app.command()
 def destroy(context: typer.Context, organization: Whose, yes: o.Yes = False) -> None:
-    """Destroy all keys of an organization, and with them all that they have sealed, for ever.
+    """Destroy all keys of an organization, and with them all data that they have encrypted, for ever.
 
     \b
     Example:
         fairlane keys destroy -o acme
     """
-    o.confirmed(f"Erase all that the keys of {organization} have sealed, for ever?", yes=yes)
+    o.confirmed(f"Erase all data that the keys of {organization} have encrypted, for ever?", yes=yes)
     destroyed = engine(context).keys.destroy(organization=organization)
     if destroyed:
-        say(f"{destroyed} of {organization}'s keys destroyed: nobody can open what they sealed.")
+        say(f"{destroyed} of {organization}'s keys destroyed: nobody can decrypt their data.")
     else:
         say(f"{organization} had no key.")
 
@@ -86,12 +86,12 @@ def destroy(context: typer.Context, organization: Whose, yes: o.Yes = False) -> 
 @app.command()
 def reencrypt(
     context: typer.Context,
-    organization: Annotated[str | None, o.of_one_or_all("Whose; left out: all that have a key.")] = None,
+    organization: Annotated[str | None, o.of_one_or_all("The organization; omitted: all that have a key.")] = None,
 ) -> None:
-    """Seal everything under the newest key: what older versions sealed, and what was stored before there was a key.
+    """Encrypt all data with the newest key: data of older versions, and data from before there was a key.
 
-    It goes in small batches, beside workers that run, and may be stopped and run again. Within ten seconds of a change
-    of keys it waits, since other processes may go by what was before.
+    The command works in small batches beside running workers, and may be stopped and run again. It waits for ten
+    seconds after a change of keys, because other processes may still use the older one.
 
     \b
     Examples:
@@ -103,7 +103,7 @@ def reencrypt(
 
 
 def _say_wait(seconds: float) -> None:
-    say(f"Waiting up to {seconds:.0f} s, until no process and no transaction goes by what was before the newest key …")
+    say(f"Waiting up to {seconds:.0f} s, until no process and no transaction uses the keys before the newest one …")
 
 
 def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Finding a job by what a person has of its id: all of it, its beginning, or the end that `worker` and `top` show."""
+"""Lookup of a job by its whole id, the beginning of it, or the end that `worker` and `top` show."""
 
 import re
 import shlex
@@ -17,29 +17,29 @@ from fairlane.domain.reasons import Reason
 if TYPE_CHECKING:
     from fairlane import Fairlane
 
-_SEARCHED: Final = 1000  # newest jobs, by an end of an id that is too short for a list's search
+_SEARCHED: Final = 1000  # newest jobs that are searched for an end of an id that is too short for a list's search
 _FEWEST_DIGITS: Final = 4
 _HOST: Final = "the application's own directory says so."
 
 
 class AmbiguousId(FairlaneError):
-    """Several jobs, or error groups, have an id like this."""
+    """The error that several jobs, or error groups, match an id."""
 
 
 class NoSuchGroup(FairlaneError):
-    """The organization has no dead letters with this fingerprint."""
+    """The error that an organization has no dead letters with a fingerprint."""
 
 
 def find(fl: "Fairlane", text: str, organization: str) -> Job:
-    """Return the job that is meant, as `find_id`."""
+    """Return the job of a whole or partial id, as `find_id` does."""
     return fl.get(find_id(fl, text, organization), organization=organization)
 
 
 def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
-    """Return the id of the job that is meant. A whole id is not looked for.
+    """Return the id of the job with a partial id. A whole id is returned without a search.
 
     Raises:
-        JobNotFound: the organization has none.
+        JobNotFound: the organization has no such job.
         AmbiguousId: it has several; the message says what to do.
     """
     if _is_id(text):
@@ -59,10 +59,10 @@ def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
 
 
 def find_fingerprint(fl: "Fairlane", text: str, organization: str) -> str:
-    """Return the whole fingerprint that is meant, by itself or by the code at its end, as `groups` shows it.
+    """Return the whole fingerprint of a given one, or of the code at its end, which `groups` shows.
 
     Raises:
-        NoSuchGroup: the organization has none.
+        NoSuchGroup: the organization has no such group.
         AmbiguousId: it has several.
     """
     every = {one.fingerprint for one in fl.dead_letters.groups(organization=organization, resolution=None)}
@@ -83,7 +83,7 @@ def fingerprint_code(fingerprint: str) -> str:
 
 
 def breakers_on(fl: "Fairlane", jobs: Sequence[Job]) -> dict[UUID, Reason]:
-    """Say which of an organization's jobs an open breaker holds, as `explain` does; it is asked once for all."""
+    """Return a function that says which jobs an open breaker holds back. Breakers are read once for all jobs."""
     if not any(one.status is JobStatus.QUEUED for one in jobs):
         return {}
     from fairlane.domain.explain import breaker_on
@@ -96,7 +96,7 @@ def breakers_on(fl: "Fairlane", jobs: Sequence[Job]) -> dict[UUID, Reason]:
 
 
 def refuse_unknown(fl: "Fairlane", organization: str) -> None:
-    """Refuse an unknown organization whose list is empty: a slip in its id must not look like having no jobs.
+    """Refuse an unknown organization whose list is empty: a typo in its id must not look like having no jobs.
 
     Raises:
         OrganizationNotFound
@@ -106,9 +106,9 @@ def refuse_unknown(fl: "Fairlane", organization: str) -> None:
 
 
 def no_organization(fl: "Fairlane", organization: str) -> OrganizationNotFound:
-    """Return the error for an organization that is not there; where only the case is wrong, it says which is meant."""
+    """Return the error for an unknown organization. If only the case is wrong, it names the right one."""
     there: list[str] = []
-    with suppress(FairlaneError):  # a login of an organization may not look at others
+    with suppress(FairlaneError):  # a login of an organization may not read others
         there = [one.id for one in fl.organizations.list() if one.id.casefold() == organization.casefold()]
     remedy = f"create it: {orgs_create(organization)}" if keeps_people(fl) else _HOST
     if there:
@@ -117,9 +117,9 @@ def no_organization(fl: "Fairlane", organization: str) -> OrganizationNotFound:
 
 
 def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None:
-    """Refuse to act as a user who is no member.
+    """Refuse to act as a user who is not a member.
 
-    To an application a job is unknown to a stranger; the operator may know why.
+    For an application the job would be unknown; the operator may know why.
 
     Raises:
         PermissionDenied
@@ -131,10 +131,10 @@ def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None
 
 
 def acting(context: typer.Context, user: str | None) -> "Fairlane":
-    """Return the engine, for what operators do: a slip in who does it must not be what the audit names.
+    """Return the engine for an operator's command, and refuse an unknown user: the audit must not name a typo.
 
     Raises:
-        ConfigurationError: there is no such user, and no member either, as far as that can be known.
+        ConfigurationError: there is no such user, and no such member, as far as this can be known.
     """
     fl = engine(context)
     if user is not None and fl.members.of(user) == ():  # None: the application's own directory can't be asked
@@ -148,7 +148,7 @@ def orgs_create(organization: str) -> str:
 
 
 def keeps_people(fl: "Fairlane") -> bool:
-    """Return True if organizations and members are Fairlane's, and not those of the application's directory."""
+    """Return True if Fairlane keeps organizations and members, and not the application's directory."""
     from fairlane.tenancy.directory import StoredDirectory
 
     return isinstance(fl.directory, StoredDirectory)

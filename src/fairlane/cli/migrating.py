@@ -1,4 +1,4 @@
-"""`fairlane migrate`: make the database what workers and applications need."""
+"""`fairlane migrate`: create or upgrade the schema of the database."""
 
 import typer
 
@@ -41,7 +41,7 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
 
 
 def _register(fl: Fairlane, missing: str | None) -> None:
-    """Register the job types, which the application's login does, not the owner's."""
+    """Register the job types with the application's login, not the owner's."""
     try:
         fl.migrate()
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Options and arguments that many commands share, with their completion and their way from text to value."""
+"""Options and arguments that many commands share, with their completion and the parsing of their values."""
 
 import json
 import re
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Unanswered(FairlaneError):
-    """A question had no answer."""
+    """The error that a question had no answer."""
 
 
 _VARIABLE = "FAIRLANE_ORGANIZATION"
@@ -39,7 +39,7 @@ def _completion(names: "Callable[[Fairlane], Iterable[str]]") -> Callable[[typer
             with load(target) if target.app is not None else Fairlane(target.url) as fl:
                 return [name for name in names(fl) if name.startswith(incomplete)]
         except FairlaneError:
-            return []  # a shell that waits for Tab is no place for an error
+            return []  # an error must not disturb a shell's completion
 
     return complete
 
@@ -55,9 +55,9 @@ def of_one(what: str) -> Any:
 
 
 def of_one_or_all(what: str, *, envvar: str | None = _VARIABLE) -> Any:
-    """Make the -o of a command that is about all organizations where it is left out.
+    """Make the -o of a command that is about all organizations without it.
 
-    The value that undoes it is the id of no organization.
+    The value that means all organizations is no organization's id.
     """
     undone = f" -o {_ALL} undoes {envvar}." if envvar is not None else ""
     return _organization(f"{what}{undone}", _one_or_all, envvar)
@@ -82,13 +82,13 @@ def _refuse_empty(given: str | None) -> str | None:
 
 
 def _one_or_all(given: str | None) -> str | None:
-    # A variable that a script did not set must not make of one organization all of them.
+    # An unset variable of a script must not turn one organization into all.
     if given == "":
         raise typer.BadParameter(f"It is empty; name one, -o acme, or say that it is about all of them: -o {_ALL}.")
     return given if given != _ALL else None
 
 
-Organization = Annotated[str, of_one("Whose jobs are meant.")]
+Organization = Annotated[str, of_one("The organization of the jobs.")]
 OrganizationArgument = Annotated[
     str, typer.Argument(metavar="ORG", help="Its id.", autocompletion=complete_organizations)
 ]
@@ -101,7 +101,7 @@ TypeArgument = Annotated[
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete_queues)]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Reason = Annotated[
-    str, typer.Option(metavar="TEXT", help="Why; `fairlane jobs explain` shows it for a job that waits.")
+    str, typer.Option(metavar="TEXT", help="The reason; `fairlane jobs explain` shows it for a job that waits.")
 ]
 User = Annotated[
     str | None,
@@ -122,7 +122,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, metavar="N", help="How many at most.")]
-Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before said that it goes on.")]
+Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="The cursor that the page before printed.")]
 
 
 def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
 
 
 def json_or_text(option: str, text: str) -> Any:
-    """Read a value: as JSON, or, if it is no JSON, as the text that it is."""
+    """Read a value: as JSON, or, if it is not JSON, as text."""
     try:
         return _json(option, text)
     except json.JSONDecodeError:
@@ -152,14 +152,14 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     try:
         value = _json(option, text)
     except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"It is no JSON: {error}.", param_hint=option) from None
+        raise typer.BadParameter(f"It is not JSON: {error}.", param_hint=option) from None
     if not isinstance(value, dict):
         raise typer.BadParameter('It must be a JSON object, such as {"month": "2026-11-01"}.', param_hint=option)
     return value
 
 
 def _json(option: str, text: str) -> Any:
-    """Read JSON. What is JSON and Python can't read is refused, and never taken for text."""
+    """Read JSON. Valid JSON that Python can't read is refused, and never taken for text."""
     try:
         return read_json(text)
     except RecursionError:
@@ -190,12 +190,12 @@ def bound(option: str, text: str | None) -> int | None:
 
 
 def changed_bound(option: str, text: str | None) -> int | Inheriting | None:
-    """Read the same, where an option that is left out changes nothing."""
+    """Read a limit of an option that changes nothing if it is omitted."""
     return INHERIT if text is None else bound(option, text)
 
 
 def local_time(option: str, text: str) -> datetime:
-    """Read an ISO time; without a zone it is in that of this machine, though what is printed is in UTC."""
+    """Read an ISO time; without a zone it is in the zone of this machine, although commands print UTC."""
     try:
         value = datetime.fromisoformat(text)
         return value if value.tzinfo is not None else value.astimezone()
@@ -217,12 +217,12 @@ def time_or_delay(option: str, text: str, now: Callable[[], datetime]) -> dateti
 
 
 def optional(convert: Callable[[str, str], T], option: str, text: str | None) -> T | None:
-    """Convert the text; None if the option was left out."""
+    """Convert the text; None if the option was omitted."""
     return None if text is None else convert(option, text)
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Ask, unless `--yes`; No ends the command.
+    """Ask for confirmation, unless `--yes` was given; No ends the command.
 
     Raises:
         Unanswered: standard input ends before an answer, as it does without a terminal.
@@ -234,7 +234,7 @@ def confirmed(question: str, *, yes: bool) -> None:
     except typer.Abort as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise
-        typer.echo(err=True)  # ends the line of the question
+        typer.echo(err=True)  # end the line of the question
         raise Unanswered("Nobody is there to answer; use --yes.") from None
     if not is_sure:
         raise typer.Exit(1)

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 orgs = typer.Typer()
 members = typer.Typer()
 
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="How people call it.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="Its display name.")]
 Retention = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
 ]
-_PERMISSION = "Lets them submit types that need it; payload:read, see what others' jobs hold. May be repeated."
-_ELSEWHERE = "Nothing is kept here of any organization; the application's own directory knows which there are."
+_PERMISSION = "Lets them submit types that need it; payload:read: see the payload of others' jobs. May be repeated."
+_ELSEWHERE = "Fairlane keeps no organizations here; the application's own directory does."
 
 
 @orgs.command("create")
 def create(
     context: typer.Context,
-    organization: Annotated[str, typer.Argument(metavar="ORG", help="Its id to be; it can't be changed.")],
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="Its id, which can't be changed later.")],
     name: Name = None,
     weight: Annotated[int, typer.Option(min=1, metavar="N", help="Its share beside others.")] = 1,
     max_running: o.Bound = None,
@@ -93,7 +93,7 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
     )
     for one in found:
         bounds = (unlimited(one.max_running), unlimited(one.max_live_jobs))
-        name = one_line(one.name if one.name != one.id else None)  # it leaves the id room
+        name = one_line(one.name if one.name != one.id else None)  # it leaves room for the id
         rows.add_row(cell(one.id), name, _standing(one), str(one.weight), *bounds)
     console().print(rows)
 
@@ -144,7 +144,7 @@ def update(
     retention: Retention = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays.
+    """Change the given options of an organization; the others stay as they are.
 
     \b
     Example:
@@ -165,7 +165,7 @@ def update(
 
 @orgs.command("suspend")
 def suspend(context: typer.Context, organization: o.OrganizationArgument, user: o.User = None) -> None:
-    """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
+    """Suspend an organization: submissions are refused, no job starts, results are locked; running jobs finish.
 
     \b
     Example:
@@ -195,7 +195,7 @@ def activate(context: typer.Context, organization: o.OrganizationArgument, user:
 def pause(
     context: typer.Context, organization: o.OrganizationArgument, user: o.User = None, reason: o.Reason = ""
 ) -> None:
-    """Start none of its jobs; submissions go on.
+    """Pause an organization: none of its jobs start; submissions go on.
 
     \b
     Example:
@@ -241,12 +241,13 @@ def add_member(
     user: o.UserArgument,
     organization: o.Organization,
     role: Annotated[
-        Role | None, typer.Option(help="Read; submit and cancel own; or all in the organization. Default: member.")
+        Role | None,
+        typer.Option(help="To read; to submit and cancel own jobs; or to do all in the organization. Default: member."),
     ] = None,
     permission: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_PERMISSION)] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Add a user to an organization, or change of the member there what is given; the rest stays.
+    """Add a user to an organization, or change the given options of a member; the others stay as they are.
 
     \b
     Example:
@@ -303,7 +304,7 @@ def remove_member(
 
 
 def _get(fl: "Fairlane", organization: str) -> Organization:
-    """Do as `fl.organizations.get`, with the command that creates it."""
+    """Return the organization as `fl.organizations.get` does; its error names the command that creates one."""
     try:
         return fl.organizations.get(organization)
     except OrganizationNotFound:

@@ -1,7 +1,7 @@
-"""What commands print with: consoles, tables, times, JSON. Colours only on a terminal, and not if NO_COLOR is set.
+"""Output of commands: consoles, tables, times, JSON. Colours only on a terminal, and not if NO_COLOR is set.
 
-Everything that a tenant may have written goes through `plain`: a progress message with an escape sequence in it must
-not move the cursor of the operator who looks at it.
+All text that a tenant may have written goes through `plain`: an escape sequence in a progress message must not control
+the operator's terminal.
 """
 
 import json
@@ -22,7 +22,7 @@ from fairlane.domain.texts import time_of
 if TYPE_CHECKING:
     from fairlane import Breaker, JobTypeLimit, Metrics, PauseView, Spread
 
-# Whoever reads a pipe wants whole lines.
+# A reader of a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
 
 STATUS_STYLES: Final = {
@@ -43,7 +43,7 @@ _MOST_SHOWN: Final = 1000  # characters of parameters before a history
 
 
 class _Output(Console):
-    """A console that leaves out the blanks at the ends of lines where it is no terminal."""
+    """A console that strips blanks at the ends of lines if it is no terminal."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as `Console.print` does."""
@@ -57,7 +57,7 @@ class _Output(Console):
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
-    """Return a console on standard output or error, as it is now, or on a file."""
+    """Return a console on the current standard output or error, or on a file."""
     made = _Output(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPE_WIDTH
@@ -65,7 +65,7 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def say(text: str, *, whole: bool = False) -> None:
-    """Print a sentence on standard output, wrapped where a terminal is narrower; one to copy from is left `whole`."""
+    """Print a sentence on standard output, wrapped to the terminal's width unless it is `whole`, for copying."""
     out = console()
     out.print(Text(plain(text)), soft_wrap=whole or not out.is_terminal)
 
@@ -77,10 +77,10 @@ def complain(text: str) -> None:
 
 
 def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None:
-    """Print a sentence on standard error that is no error of the command's own; one to copy from is left `whole`.
+    """Print a note on standard error, wrapped to the terminal's width unless it is `whole`, for copying.
 
     Args:
-        on: the console of a live display, which makes room for it above; any other would write into its last line.
+        on: the console of a live display, which prints above itself; any other would write into its last line.
     """
     out = on or console(stderr=True)
     out.print(Text(plain(text)), soft_wrap=whole or not out.is_terminal)
@@ -92,7 +92,7 @@ def print_json(document: object) -> None:
 
 
 def tell(document: object, sentence: str, *, as_json: bool) -> None:
-    """Print what was done: as JSON if that was asked for, else as a sentence."""
+    """Print the result: as JSON with --json, else as a sentence."""
     if as_json:
         print_json(document)
     else:
@@ -100,14 +100,14 @@ def tell(document: object, sentence: str, *, as_json: bool) -> None:
 
 
 def is_told(found: Sequence[object], none: str, *, as_json: bool) -> bool:
-    """Print a list as JSON, or that there is nothing in it; return False if its table is still to be printed."""
+    """Print a list as JSON, or the sentence for an empty one; return False if the caller has to print its table."""
     if as_json or not found:
         tell(found, none, as_json=as_json)
     return as_json or not found
 
 
 def json_text(document: object, *, indent: int | None = None) -> str:
-    """Return a JSON document for people: in it, what a terminal would act on is written as an escape."""
+    """Return a JSON document for a terminal, with control characters escaped."""
     from pydantic_core import to_jsonable_python
 
     text = json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=indent)
@@ -121,7 +121,7 @@ def _escaped(line: str) -> str:
 def table(*columns: str | Column) -> Table:
     """Make a table without lines.
 
-    Columns given as text keep their width; one that may shrink or wrap is a `Column`.
+    Columns given as text keep their width; a `Column` may shrink or wrap.
     """
     made = [one if isinstance(one, Column) else Column(one, no_wrap=True) for one in columns]
     return Table(*made, box=None, pad_edge=False, header_style="bold")
@@ -135,14 +135,14 @@ def plain(text: str) -> str:
 
 
 def plain_lines(text: str) -> Text:
-    """Return the same for a text whose lines matter, such as a traceback: each on a line of its own, indented."""
+    """Return a text without control characters but with its lines, for example a traceback, each line indented."""
     lines = (line.expandtabs().rstrip() for line in text.splitlines())
     safe = ("".join(one if one.isprintable() else "�" for one in line) for line in lines)
     return Text("\n".join(f"  {line}" if line else "" for line in safe))
 
 
 def cell(value: object) -> Text:
-    """Return a value as it stands in a table: nothing for None, a list with commas."""
+    """Return a value for a table: nothing for None, a list with commas."""
     if value is None:
         return Text("")
     if isinstance(value, str):
@@ -161,7 +161,7 @@ def cell(value: object) -> Text:
 
 
 def clipped(value: object) -> Text:
-    """Return the same of what may be large; the beginning alone, where what comes after it would be far down."""
+    """Return a value for a table, cut after its beginning if it is large."""
     text = cell(value)
     if len(text) > _MOST_SHOWN:
         return Text(f"{text.plain[:_MOST_SHOWN]}… ({len(text):,} characters; --json shows all)")
@@ -169,11 +169,9 @@ def clipped(value: object) -> Text:
 
 
 def one_line(value: object) -> Text:
-    """Return a cell that is cut where its column has no room, rather than wrapped.
+    """Return a cell that is cut, not wrapped, if its column is too narrow.
 
-    The column itself must not be `no_wrap`.
-
-    Of columns that are `no_wrap`, rich takes room from the last ones until they are gone.
+    The column itself must not be `no_wrap`: rich shrinks the last such columns until they vanish.
     """
     text = cell(value)
     text.no_wrap, text.overflow = True, "ellipsis"
@@ -181,7 +179,7 @@ def one_line(value: object) -> Text:
 
 
 def status_text(status: JobStatus, progress: float | None = None, retry_at: datetime | None = None) -> Text:
-    """Return a status in its colour: of a running job with its progress, of a queued one with its next attempt."""
+    """Return a status in its colour, for a running job with its progress, for a queued one with its next attempt."""
     wait = (retry_at - datetime.now(UTC)).total_seconds() if retry_at is not None else 0
     if status is JobStatus.QUEUED and wait > 0:
         return Text(f"{status}, again in {brief(wait)}", STATUS_STYLES[status])
@@ -191,17 +189,17 @@ def status_text(status: JobStatus, progress: float | None = None, retry_at: date
 
 
 def short(job_id: UUID) -> str:
-    """Return the end of an id: its beginning is a time, the same for jobs that were submitted together."""
+    """Return the end of an id. Its beginning is a time, and equal for jobs that were submitted together."""
     return str(job_id)[-_SHORT:]
 
 
 def moment(value: datetime) -> str:
-    """Return a date and time in UTC, as logs, histories and explanations have it: one zone in all that is printed."""
+    """Return a date and time in UTC, the zone of all that commands print."""
     return time_of(value.astimezone(UTC))
 
 
 def time_of_day() -> str:
-    """Return the time now, in UTC, to stand at the beginning of a line."""
+    """Return the current time in UTC, for the beginning of a line."""
     return f"{datetime.now(UTC):%H:%M:%S}Z"
 
 
@@ -226,7 +224,7 @@ def age(value: datetime | None) -> str:
 
 
 def seconds_since(moment: datetime) -> float:
-    """Return how long ago it was; 0 for what is to come."""
+    """Return how many seconds ago a time was; 0 for a future time."""
     return max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
@@ -239,24 +237,24 @@ def brief(seconds: float) -> str:
 
 
 def unlimited(bound: int | None) -> str:
-    """Return a limit as a person reads it."""
+    """Return a limit as text."""
     return "unlimited" if bound is None else f"{bound:,}"
 
 
 def rate_text(limit: "JobTypeLimit") -> str:
-    """Say how many starts in which time."""
+    """Return a limit of starts as text: their number and the time."""
     if limit.execution_rate is None:
         return "unlimited"
     return f"{limit.execution_rate:,} in {limit.execution_rate_window:g}s"
 
 
 def limit_text(limit: "JobTypeLimit") -> str:
-    """Say what of a job type may run, in a line."""
+    """Return the limits of a job type in a line."""
     return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
 
 
 def recent_facts(metrics: "Metrics") -> Iterator[tuple[str, str]]:
-    """Return how jobs went of late, and those of the types with most attempts."""
+    """Return the recent metrics of all jobs, and those of the types with most attempts."""
     time = f"last {metrics.minutes} min"
     for name, told in (("waited", metrics.wait_seconds), ("ran", metrics.processing_seconds)):
         yield f"{name}, {time}", ", ".join(_figures(told))
@@ -272,7 +270,7 @@ def _figures(told: "Spread") -> list[str]:
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
-    """Return names and values below each other; what has no value is left out."""
+    """Return names and values below each other, without the empty ones."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -284,7 +282,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Return the names, of many the first few and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
     return ", ".join([*names[:_NAMED], *more])
 

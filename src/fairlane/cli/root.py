@@ -1,4 +1,4 @@
-"""The root command: its global options, which stand anywhere on the line, and what becomes of errors."""
+"""The root command: its global options, which may stand anywhere on the line, and the printing of errors."""
 
 import ast
 import gc
@@ -17,7 +17,7 @@ from fairlane.cli.session import Target, leave_out_logins
 from fairlane.domain.errors import FairlaneError, calls_of
 from fairlane.domain.origin import acting_from
 
-# Where each command is, and what it does. It is imported when it is asked for: most of them need the database's
+# The module and the help of each command. A command is imported when it is called: most import the database's
 # libraries, which take longer than the rest of the start.
 _PLACES: Final = {
     "worker": ("worker:worker", "Run jobs until SIGTERM or Ctrl-C."),
@@ -27,24 +27,24 @@ _PLACES: Final = {
     "top": ("top:top", "Show queues, running jobs and workers, live."),
     "jobs": ("jobs:app", "Look at jobs, submit, cancel and retry them."),
     "dead-letters": ("dead_letters:app", "Look at dead letters, retry them, note what was decided."),
-    "schedules": ("schedules:app", "Have jobs submitted by the clock."),
+    "schedules": ("schedules:app", "Submit jobs at given times."),
     "orgs": ("organizations:orgs", "Create, change, suspend and delete organizations."),
-    "members": ("organizations:members", "Say who belongs to which organization, and what they may."),
-    "queues": ("switches:queues", "Look at queues, pause and resume them."),
-    "workers": ("workers:app", "Look at workers, and ask one to finish and leave."),
-    "types": ("types:app", "Look at job types; pause, resume, disable, enable, limit and delete them."),
+    "members": ("organizations:members", "List, add, change and remove members of organizations."),
+    "queues": ("switches:queues", "List queues, pause and resume them."),
+    "workers": ("workers:app", "List workers, and ask one to finish and end."),
+    "types": ("types:app", "List job types; pause, resume, disable, enable, limit and delete them."),
     "maintenance": (
         "switches:maintenance",
-        "Keep all jobs from starting, as for an upgrade, and let them start again.",
+        "Keep all jobs from starting, for example during an upgrade.",
     ),
-    "users": ("accounts:users", "Say who has a login of their own, and who looks after all organizations."),
+    "users": ("accounts:users", "List, create, change and delete users with a login, and operators."),
     "tokens": ("accounts:tokens", "Create, list and revoke API tokens."),
-    "keys": ("keys:app", "Encrypt what organizations' jobs hold."),
+    "keys": ("keys:app", "Encrypt the data of organizations' jobs."),
     "audit": ("accounts:audit", "Read who did what."),
 }
-# As typed, and whether a value follows.
+# The options as typed, and whether a value follows.
 _GLOBAL = ("--app", "-A", "--url")
-# What errors tell who writes Python to do, and how it is done here.
+# Advice of errors to Python programmers, and the same advice for the command line.
 _HERE = {
     'on_duplicate="return"': "--on-duplicate return",
     "job with dedup_key": "job with --dedup-key",
@@ -60,7 +60,7 @@ _HERE = {
     " If your code has a transaction open, pass it as connection= to submit a job; call all other verbs before that "
     "transaction, or after its commit.": "",
 }
-# A call that an error notes, and the command that does the same with its arguments.
+# A call that an error's note names, and the command that does the same.
 _CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)")
 _COMMANDS = {
     "organizations.create": "fairlane orgs create {0}",
@@ -71,7 +71,7 @@ _SETTING = re.compile(r"(?<=[:;] )(\w+)(?=: )")
 
 
 class Commands(Mapping[str, Any]):
-    """The commands by name, each imported when it is asked for."""
+    """The commands by name, each imported when it is called."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
@@ -80,12 +80,12 @@ class Commands(Mapping[str, Any]):
         if name not in self._loaded:
             place, text = _PLACES[name]
             module, _, attribute = place.partition(":")
-            # What an import makes stays. To look through it for garbage, now and at the exit, is a fifth of the start.
+            # Imported objects stay. To scan them for garbage, now and at the exit, takes a fifth of the start.
             gc.disable()
             try:
                 found = getattr(import_module(f"fairlane.cli.{module}"), attribute)
                 if isinstance(found, typer.Typer):
-                    gc.freeze()  # a worker and a server, which are no groups, do so themselves, with all they load
+                    gc.freeze()  # a worker and a server, which are not groups, do so themselves
             finally:
                 gc.enable()
             host = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -114,16 +114,16 @@ class Root(TyperGroup):
         self.commands: Any = Commands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Do as usual, without an import of each."""
+        """Format the list of commands without importing each."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _PLACES.items()])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Do as usual, with the global options moved to the front."""
+        """Parse the arguments, with the global options moved to the front."""
         return super().parse_args(ctx, hoisted(args))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Do as usual; where only groups have a command of this name, they are named."""
+        """Resolve the command; if only groups have a command of this name, the error names them."""
         if args and args[0] not in self.commands:
             groups = [name for name, group in self.commands.items() if args[0] in getattr(group, "commands", ())]
             if groups and not ctx.resilient_parsing:
@@ -132,12 +132,12 @@ class Root(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error that has a sentence for people is printed as that sentence."""
+        """Run the command; print an error that has a sentence for users as that sentence."""
         try:
             with acting_from("command line", is_trusted=True):
                 return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # that it was one helps nobody
+            error.message = error.message.removeprefix("Value error, ")  # the prefix helps nobody
             raise
         except FairlaneError as error:
             from fairlane.cli.output import complain

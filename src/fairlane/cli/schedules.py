@@ -1,4 +1,4 @@
-"""`fairlane schedules`: jobs that are submitted again and again, by the clock."""
+"""`fairlane schedules`: jobs that are submitted repeatedly, at given times."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ User = Annotated[
 @app.command("list")
 def list_schedules(
     context: typer.Context,
-    organization: Annotated[str | None, o.of_one_or_all("Whose; left out: those of all organizations.")] = None,
+    organization: Annotated[str | None, o.of_one_or_all("The organization; omitted: all organizations.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
     """List schedules, by name: when they go next, and how long ago they last made a job.
@@ -91,7 +91,7 @@ def list_schedules(
 
 @app.command("show")
 def show(context: typer.Context, schedule: Name, organization: o.Organization, as_json: o.AsJson = False) -> None:
-    """Show a schedule: when its ticks are, what became of the last one, and what keeps it from going on.
+    """Show a schedule: the times of its ticks, the result of the last one, and what keeps it from going on.
 
     \b
     Example:
@@ -127,15 +127,15 @@ def put(
         ),
     ] = None,
     missed: Annotated[
-        Missed, typer.Option(help="Of ticks that were missed: no job, one for the latest, or one for each.")
+        Missed, typer.Option(help="For missed ticks: no job, one for the latest, or one for each.")
     ] = Missed.ONE,
     as_user: Annotated[
-        str | None, typer.Option("--as", metavar="USER", help="As whom its jobs are submitted. Left out: the system.")
+        str | None, typer.Option("--as", metavar="USER", help="The user who submits its jobs. Omitted: the system.")
     ] = None,
     parameter: o.Parameter = None,
     parameters: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="All parameters, as a JSON object; without it and -p those that it has."),
+        typer.Option(metavar="JSON", help="All parameters, as a JSON object; without it and -p the parameters stay."),
     ] = None,
     priority: Annotated[Priority | None, typer.Option(help="How urgent its jobs are within the organization.")] = None,
     queue: Annotated[
@@ -147,9 +147,9 @@ def put(
     user: User = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Create a schedule, or make the one of this name what is said here; a pause of it stays.
+    """Create a schedule, or replace the one of this name; its pause stays.
 
-    Its jobs have its name as their label "schedule". What is left out becomes the default again, but for parameters.
+    Its jobs have its name as their label "schedule". Omitted options get their defaults again, except the parameters.
 
     \b
     Examples:
@@ -186,7 +186,7 @@ def put(
 def pause(
     context: typer.Context, schedule: Name, organization: o.Organization, user: User = None, as_json: o.AsJson = False
 ) -> None:
-    """Let its ticks go by until it is resumed; jobs of it that are there run.
+    """Pause a schedule: its ticks submit nothing until it is resumed; its existing jobs run.
 
     \b
     Example:
@@ -202,7 +202,7 @@ def pause(
 def resume(
     context: typer.Context, schedule: Name, organization: o.Organization, user: User = None, as_json: o.AsJson = False
 ) -> None:
-    """End a pause: it goes on with its next tick from now; those that went by make no jobs.
+    """End a pause: the schedule goes on with its next tick from now; ticks during the pause make no jobs.
 
     \b
     Example:
@@ -219,7 +219,7 @@ def resume(
 def submit(
     context: typer.Context, schedule: Name, organization: o.Organization, user: User = None, as_json: o.AsJson = False
 ) -> None:
-    """Submit one of its jobs now, beside those of its ticks; also while it is paused.
+    """Submit a job of the schedule now, in addition to those of its ticks; also while it is paused.
 
     The job is for no tick, so it has the label "schedule" but not "tick".
 
@@ -241,7 +241,7 @@ def submit(
 def delete(
     context: typer.Context, schedule: Name, organization: o.Organization, user: User = None, yes: o.Yes = False
 ) -> None:
-    """Delete a schedule; jobs of it that are there stay.
+    """Delete a schedule; its existing jobs stay.
 
     \b
     Example:
@@ -255,7 +255,7 @@ def delete(
 
 
 def _get(fl: "Fairlane", organization: str, name: str) -> Schedule:
-    """Do as `fl.schedules.get`, with the command that says which there are."""
+    """Return the schedule as `fl.schedules.get` does; its error names the command that lists schedules."""
     try:
         return fl.schedules.get(name, organization=organization)
     except ScheduleNotFound as error:
@@ -271,7 +271,7 @@ def _following(schedule: Schedule) -> str:
 
 
 def _when(times: Timetable) -> str:
-    """Return a timetable in a line."""
+    """Return a timetable as text."""
     if times.every is None:
         return f"{times.cron} {times.time_zone}"
     parts, left = [], times.every
@@ -285,7 +285,7 @@ def _when(times: Timetable) -> str:
 
 
 def _missing_workers(fl: "Fairlane", schedules: Iterable[Schedule]) -> dict[UUID, Reason]:
-    """Say of which schedules no live worker may claim the jobs; nothing to a login that may not look at workers."""
+    """Return the schedules whose jobs no live worker may claim; none for a login that may not read workers."""
     missing: dict[UUID, Reason] = {}
     with suppress(FairlaneError):
         queues = {one.name: one.options.queue for one in fl.job_types.list()}
@@ -298,7 +298,7 @@ def _missing_workers(fl: "Fairlane", schedules: Iterable[Schedule]) -> dict[UUID
 
 
 def _state_of(schedule: Schedule, missing: Mapping[UUID, Reason]) -> str:
-    """Say how it stands, in a word or two; `missing` is as `_missing_workers` returns it."""
+    """Return the schedule's state in a word or two; `missing` is the result of `_missing_workers`."""
     if schedule.paused_at is not None:
         return "paused"
     if schedule.problem is not None:
@@ -309,7 +309,7 @@ def _state_of(schedule: Schedule, missing: Mapping[UUID, Reason]) -> str:
 
 
 def _print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
-    """Print all of it, then its next ticks, then what keeps it from going on."""
+    """Print the schedule, its next ticks, and what keeps it from going on."""
     out, missing = console(), _missing_workers(fl, [schedule])
     out.print(facts(_facts(fl, schedule, missing)))
     if schedule.next_ticks:
@@ -324,7 +324,7 @@ def _print_schedule(fl: "Fairlane", schedule: Schedule) -> None:
     if schedule.problem is not None and schedule.next_ticks:
         out.print()
         say(f"Its ticks are refused. {schedule.problem}")
-        say("A tick that is due is tried again within a minute, until it is no longer refused. Mend it, or pause it:")
+        say("A due tick is retried within a minute, until it is no longer refused. Repair the schedule, or pause it:")
         for line in _remedies(fl, schedule):
             say(f"  {line}", whole=True)
     if schedule.id in missing:

@@ -23,16 +23,16 @@ _LOCAL: Final = "localhost"
 def serve(
     context: typer.Context,
     host: Annotated[
-        str, typer.Option(metavar="HOST", envvar="FAIRLANE_HOST", help="At which address to listen.")
+        str, typer.Option(metavar="HOST", envvar="FAIRLANE_HOST", help="The address to listen at.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", envvar="FAIRLANE_PORT", help="0: any that is free.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", envvar="FAIRLANE_PORT", help="0: any free port.")
     ] = 8000,
 ) -> None:
     """Serve the dashboard and the REST API until SIGTERM or Ctrl-C.
 
-    As long as nobody can log in (no password, no API token, no identity provider) it listens on this machine only, and
-    prints a link that logs an operator in, once.
+    As long as nobody can log in (no password, no API token, no identity provider) the server listens on this machine
+    only, and prints a link that logs an operator in, once.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def serve(
     _say_what_is_served(site, without=None if dashboard.is_built() else dashboard.ABSENT)
     if dashboard.is_built() and not (is_closed or settings.takes_jwt or _has_passwords(fl)):
         remark("Nobody has a password for the dashboard yet: fairlane users create USER --password")
-    # Its access log would name every path, and with it links and ids; the audit says who did what.
+    # Uvicorn's access log would hold every path, with links and ids; the audit says who did what.
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -73,12 +73,12 @@ def serve(
         lifespan="off",
         server_header=False,
         limit_concurrency=settings.connection_limit,
-        # What is sent is short; a compressor for each of a thousand sockets would be most of their memory.
+        # Messages are short; a compressor for each of a thousand sockets would be most of their memory.
         ws_per_message_deflate=False,
-        # Else sixteen megabytes of a message are read before Socket.IO sees that it is too long.
+        # Else 16 MB of a message would be read before Socket.IO sees that it is too long.
         ws_max_size=LARGEST,
     )
-    # It sends the signal that stopped it to itself again; whoever stopped it wants no error.
+    # Uvicorn raises the signal that stopped it again; a stop must not be an error.
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: None)
     with frozen_heap():
@@ -94,7 +94,7 @@ def _has_passwords(fl: Fairlane) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that takes connections already, so that the link works as soon as it is printed."""
+    """Return a listening socket, so that the link works as soon as it is printed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

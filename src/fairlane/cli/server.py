@@ -13,19 +13,19 @@ from websockets.frames import Frame
 
 from fairlane.domain.timing import STRANGER_WAITS
 
-# Seconds from one look to the next how much was taken. Who reads 2 kB/s takes 64 KiB at a time, each half minute.
+# Seconds between two looks at how much was read. A client that reads 2 kB/s reads 64 KiB each half minute.
 _READ_TIMEOUT: Final = 150.0
-_LEAST_READ: Final = 160 * 1024  # bytes until the next look, if so many wait; else all
-_PIECE: Final = 4096  # bytes of a WebSocket that are taken at a time
-_LEAST_PIECE: Final = 64  # bytes; what is in smaller ones is counted
-# Of a body, beside those that come few at once, as from who writes one after another; and one more for 64 bytes.
+_LEAST_READ: Final = 160 * 1024  # bytes to be read until the next look, if so many wait; else all
+_PIECE: Final = 4096  # bytes of a WebSocket that are read at a time
+_LEAST_PIECE: Final = 64  # bytes; smaller pieces are counted
+# Pieces of a body: so many, and one more for each 64 bytes. The first 100 pieces of each read are free.
 _PIECES, _PIECES_A_READ = 3_000, 100
 _FRAMES, _FRAMES_A_SECOND = 200, 20  # of a WebSocket
-_MOST_UNSENT: Final = 16 * 1024  # bytes of a connection in the kernel's memory that are not on their way yet
+_MOST_UNSENT: Final = 16 * 1024  # bytes of a connection that wait in the kernel's memory
 
 
 class ApiServer(uvicorn.Server):
-    """Uvicorn, which ends sockets and streams before it waits for open requests: they would never end."""
+    """A Uvicorn server that ends sockets and streams before it waits for open requests: they would never end."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         config.http, config.ws = PunctualProtocol, SocketProtocol
@@ -36,7 +36,7 @@ class ApiServer(uvicorn.Server):
         """Start."""
         for one in sockets or ():
             if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                # Its connections inherit it. Without, the kernel takes megabytes for somebody who hardly reads.
+                # Connections inherit this bound. Without it the kernel holds megabytes for a client that hardly reads.
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
         await super().startup(sockets)
 
@@ -47,7 +47,7 @@ class ApiServer(uvicorn.Server):
 
 
 class _ReadProtocol(asyncio.Protocol):
-    """Ends a connection by which hardly anything is read of what was sent: uvicorn's would wait for that for ever."""
+    """A timer that ends a connection whose client hardly reads: Uvicorn would wait for ever."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -59,12 +59,12 @@ class _ReadProtocol(asyncio.Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Note that something waits to be read."""
+        """Note that sent bytes wait to be read."""
         super().pause_writing()
         self._look_later(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Note that all of it was read."""
+        """Note that the client has read all bytes."""
         self._look_no_more()
         super().resume_writing()
 
@@ -74,7 +74,7 @@ class _ReadProtocol(asyncio.Protocol):
     def _look(self, left_before: int) -> None:
         left = self.transport.get_write_buffer_size()
         if left > left_before - _LEAST_READ:
-            self.transport.abort()  # to close it would wait until it was read
+            self.transport.abort()  # closing would wait until the client has read all
         else:
             self._look_later(left)
 
@@ -85,15 +85,15 @@ class _ReadProtocol(asyncio.Protocol):
 
 
 class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
-    """Uvicorn's for WebSockets, which ends a connection by which very many frames come that say nothing.
+    """Uvicorn's WebSocket protocol, ending connections that send very many empty frames.
 
-    Each takes as long as one with a message in it, and none reaches what counts messages.
+    Each such frame takes as long as a message, and none reaches the code that counts messages.
     """
 
     _left, _at = float(_FRAMES), 0.0
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, as long as it is not too much."""
+        """Read the data, unless it holds too many frames."""
         for start in range(0, len(data), _PIECE):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + _PIECE])
@@ -104,12 +104,12 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
         super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
-        """Take the answer to a ping."""
+        """Handle the answer to a ping."""
         self._count()
         super().handle_pong(event)
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a further piece of a message."""
+        """Handle a further piece of a message."""
         if len(event.data) < _LEAST_PIECE:
             self._count()
         super().handle_cont(event)
@@ -123,22 +123,22 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
 
 
 class _SmallPieces(Exception):
-    """A body came in very many of them."""
+    """The error that a body came in too many small pieces."""
 
 
 class _Connection(h11.Connection):
-    """h11's, which counts the pieces of a body: to take a byte takes as long as to take a thousand."""
+    """An h11 connection that counts the pieces of a body: one byte takes as long as a thousand."""
 
     _left = _PIECES
     _free = 0
 
     def receive_data(self, data: bytes) -> None:
-        """Take what was read at once."""
+        """Take the data of one read."""
         self._free = _PIECES_A_READ
         super().receive_data(data)
 
     def next_event(self) -> Any:
-        """Return what came next. Raises `_SmallPieces`."""
+        """Return the next event. Raises `_SmallPieces`."""
         event = super().next_event()
         if isinstance(event, h11.Data) and self._free > 0:
             self._free -= 1
@@ -152,11 +152,11 @@ class _Connection(h11.Connection):
 
 
 class PunctualProtocol(_ReadProtocol, H11Protocol):
-    """Uvicorn's, which closes a connection whose request line and headers are not whole in time.
+    """Uvicorn's HTTP protocol, closing a connection whose request line and headers are incomplete for too long.
 
-    So it does where a request is answered and the rest of its body, which nobody reads, is not there in that time.
-    Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
-    a byte now and then would keep a connection for ever.
+    It also closes a connection whose request is answered, if the unread rest of the body takes too long. Uvicorn
+    itself limits only a head's size, open connections, and the pause between two requests. So a client that sends a
+    byte now and then would keep a connection for ever.
     """
 
     _late: asyncio.TimerHandle | None = None
@@ -167,12 +167,12 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Wait for the first head."""
-        transport.set_write_buffer_limits(high=0)  # no piece is sent before the one before it was taken
+        transport.set_write_buffer_limits(high=0)  # a piece is sent only once the one before was taken
         super().connection_made(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the first byte of a head begins the wait for it."""
+        """Read the data; the first byte of a head starts the timer for the head."""
         if self._late is None and self.conn.their_state is h11.IDLE:
             self._wait()
         try:
@@ -186,7 +186,7 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
         """Wait for the rest of a body that was not read."""
         try:
             super().on_response_complete()
-        except _SmallPieces:  # of the next request, which came with this one
+        except _SmallPieces:  # bytes of the next request, which came with this one
             self.transport.abort()
         if self._has_rest and self._late is None:
             self._wait()

@@ -1,4 +1,4 @@
-"""From `--app` and `--url` to the `Fairlane` that a command works on."""
+"""The session of a command: it finds the `Fairlane` that `--app` and `--url` name."""
 
 import importlib
 import os
@@ -23,7 +23,7 @@ APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the global options say. `url_is_explicit`: it was typed, not inherited from the environment."""
+    """The values of the global options. `url_is_explicit`: the URL was typed, not taken from the environment."""
 
     app: str | None
     url: str | None
@@ -43,7 +43,7 @@ def target_of(context: typer.Context) -> Target:
 
 
 def start_of(target: Target) -> str:
-    """Return the command that starts a worker: of the application that was named, else an example."""
+    """Return the command that starts a worker: for the named application, else an example."""
     return APP_EXAMPLE if target.app is None else f"fairlane --app {shlex.quote(target.app)} worker"
 
 
@@ -51,16 +51,16 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> "Fairlane
     """Return the engine to work on, closed when the command ends: the application's, or one by the URL alone.
 
     Args:
-        may_be_missing: the command makes the database if it is not there.
+        may_be_missing: True if the command creates a missing database.
 
     Raises:
-        ConfigurationError: there is no such application, its settings are wrong, or neither it nor a database was
-            named and the default one is not there, or the database is in memory, where no other process sees it.
+        ConfigurationError: the application is unknown or its settings are wrong; or neither it nor a database was
+            named and there is no default database; or the database is in memory, where no other process sees it.
     """
     from fairlane import Fairlane
 
     target = target_of(context)
-    # What the environment says of the database belongs together, so it is read there.
+    # The database's variables belong together, so all of them are read from the environment.
     fl = load(target) if target.app is not None else Fairlane(target.url if target.url_is_explicit else None)
     context.call_on_close(fl.close)
     if fl.database.is_in_memory:
@@ -86,7 +86,7 @@ def load(target: Target) -> "Fairlane":
     """
     assert target.app is not None
     if target.url is not None:
-        # The application reads it when it makes its Fairlane; so do the processes that it starts.
+        # The application reads the variable when it creates its Fairlane, and so do its child processes.
         os.environ["FAIRLANE_URL"] = target.url
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
@@ -100,7 +100,7 @@ def load(target: Target) -> "Fairlane":
 def _refuse_contradictions(code: "Settings", target: Target) -> None:
     """Refuse settings of the environment that the code contradicts.
 
-    What the code says goes before the environment: whoever set it there would wait for an effect in vain.
+    The code overrides the environment, so a variable would have no effect, without any error.
     """
     from fairlane import Settings
     from fairlane.config import OTHER_LOGINS
@@ -113,7 +113,7 @@ def _refuse_contradictions(code: "Settings", target: Target) -> None:
         where = "--url" if field == "url" and target.url_is_explicit else f"FAIRLANE_{field.upper()}"
         name = field
         if field in OTHER_LOGINS and mine is None:
-            name, mine = "url", code.url  # which is alone where code says it
+            name, mine = "url", code.url  # only this one counts if the code gives it
         raise ConfigurationError(
             f"{target.app} says {name} = {safe_url(str(mine))} in its code, and {where} says {safe_url(str(theirs))}; "
             f"leave out {where}, or leave {name} out of the code, which then takes it from the environment."
@@ -139,7 +139,7 @@ def _import(name: str, app: str) -> ModuleType:
     except FairlaneError:
         raise
     except KeyboardInterrupt:
-        sys.stderr.write(f"Interrupted while {name} was being imported, before anything was begun.\n")
+        sys.stderr.write(f"Interrupted while {name} was being imported, before anything was started.\n")
         raise
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,4 +1,4 @@
-"""`fairlane jobs submit`, and waiting for the job's end with its progress in view."""
+"""`fairlane jobs submit`, and the wait for a job's end with its progress."""
 
 import json
 import math
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from fairlane import Explanation, Fairlane
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
-_EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
-# A claim that goes on holds a limit for a moment.
+_EXPLAINED_EVERY = 5.0  # seconds between later explanations: the reason may change
+# A running claim holds a limit for a moment.
 _STARTS_SOON: Final = {ReasonCode.BEING_MADE_READY, ReasonCode.NOTHING_BLOCKS, ReasonCode.LIMIT_HELD}
-# How those values are written that are neither JSON nor any text.
+# Examples of values that are neither JSON nor free text.
 _WRITTEN: Final = {"a date": "2026-11-01", "a datetime": "2026-11-01T08:00+01:00", "a time": "08:00"}
-_FIRST_LOOK = 0.05  # seconds from the first look at a job that is waited for to the second
+_FIRST_LOOK = 0.05  # seconds between the first two looks at the job
 
 
 def submit(
@@ -60,10 +60,10 @@ def submit(
         str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Default: the job type's queue.")
     ] = None,
     dedup_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Makes submissions identical, in place of the parameters.")
+        str | None, typer.Option(metavar="KEY", help="Identifies equal submissions, instead of the parameters.")
     ] = None,
     on_duplicate: Annotated[
-        OnDuplicate, typer.Option(help="Refuse an identical submission, return the job there is, or replace it.")
+        OnDuplicate, typer.Option(help="Refuse an identical submission, return the existing job, or replace it.")
     ] = "reject",
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="To find it by; may be repeated.")
@@ -77,7 +77,7 @@ def submit(
     ] = False,
     wait_timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="As --wait, but no longer than 90s, 5m, 1h30m; the job goes on then."),
+        typer.Option(metavar="TIME", help="Like --wait, but at most 90s, 5m, 1h30m; then the job goes on."),
     ] = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -137,7 +137,7 @@ def given_parameters(
     document: str | None,
     otherwise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the object that --parameters gives, or `otherwise`, with what each -p says in place of its own."""
+    """Return the object of --parameters, or `otherwise`, with the values of each -p replaced in it."""
     given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
     texts = _names_of_texts(fl, job_type) if pairs else ()
     for key, text in o.pairs("--parameter", pairs).items():
@@ -147,7 +147,7 @@ def given_parameters(
 
 
 def _names_of_texts(fl: "Fairlane", job_type: str) -> list[str]:
-    """Return the parameters for which the job type takes text, and no number."""
+    """Return the parameters for which the job type accepts text and no number."""
     if fl.catalogue.known(job_type) is None:
         fl.database.look(lambda connection: fl.catalogue.learn(connection, [job_type]))
     known = fl.catalogue.known(job_type)
@@ -164,7 +164,7 @@ def _is_of_texts(node: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def hinting(pairs: list[str]) -> Iterator[None]:
-    """Tell of a refused parameter that it was taken for JSON or for text, if it may have been meant otherwise."""
+    """Return a hint that a refused parameter was read as JSON or as text, if the user may have meant the other."""
     try:
         yield
     except InvalidParameters as error:
@@ -193,12 +193,12 @@ def _hint(refusal: str, name: str, text: str) -> str:
 
 
 def remark_on_holds(fl: "Fairlane", job: UUID, organization: str, *, of: str = "") -> None:
-    """Tell who has just made a job ready what keeps it from starting, as `fairlane jobs explain` does.
+    """Print what keeps a job that just became ready from starting, as `fairlane jobs explain` does.
 
     Args:
-        of: which job it is, said before the reasons, where there are several.
+        of: a name of the job, printed before the reasons, if there are several jobs.
     """
-    # The job is ready: a command that failed now would be run again, and make another.
+    # The job exists: if this command failed now, a user would run it again and submit a second job.
     with suppress(FairlaneError):
         told = fl.explain(job, organization=organization)
         if told.status is JobStatus.QUEUED and told.reasons[0].code not in _STARTS_SOON:
@@ -207,7 +207,7 @@ def remark_on_holds(fl: "Fairlane", job: UUID, organization: str, *, of: str = "
 
 
 def _wait_or_leave(fl: "Fairlane", job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
-    """Wait for the job's end, or say how to come back to it."""
+    """Wait for the job's end, or say how to follow it later."""
     seconds = math.inf if longest is None else longest.total_seconds()
     try:
         job = _wait(fl, job, seconds, quiet=quiet)
@@ -223,7 +223,7 @@ def _say_how_to_follow(job: Job) -> None:
 
 
 def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
-    """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
+    """Wait for the job's end, on a terminal with a progress bar, which is on standard error."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     out = console(stderr=True)
@@ -235,7 +235,7 @@ def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
         TextColumn("{task.description}", markup=False),
     )
     look, start = _FIRST_LOOK, time.monotonic()
-    # Why it waits is said when an attempt has failed, when it takes long, and when it becomes something else.
+    # The reason for waiting is printed after a failed attempt, after a long wait, and when it changes.
     stage, said = (0, 0), (0, "")
     with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
         bar = bars.add_task("", total=None, status=job.status)
@@ -256,7 +256,7 @@ def _wait(fl: "Fairlane", job: Job, longest: float, *, quiet: bool) -> Job:
 
 
 def _told_end(fl: "Fairlane", job: Job, waited: float) -> Job:
-    """Say how the job ended, or that it has not; returns it, as completed also where it was so only by then."""
+    """Say how the job ended, or that it has not; return its latest state."""
     from fairlane.domain.explain import still_waiting
 
     if job.status is not JobStatus.COMPLETED:
@@ -274,7 +274,7 @@ def _told_end(fl: "Fairlane", job: Job, waited: float) -> Job:
 
 
 def _explanations(waited: float) -> int:
-    """Return how often a wait of so many seconds is to be explained."""
+    """Return how often to explain a wait of so many seconds."""
     return 1 + int((waited - _LONG_WAIT) / _EXPLAINED_EVERY) if waited > _LONG_WAIT else 0
 
 

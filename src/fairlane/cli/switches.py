@@ -1,4 +1,4 @@
-"""`fairlane queues` and `fairlane maintenance`: what is there, and switching it off and on."""
+"""`fairlane queues` and `fairlane maintenance`: show queues, pause and resume them, and maintenance mode."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -23,10 +23,10 @@ maintenance = typer.Typer()
 def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
     """List the queues that have live jobs or are paused.
 
-    READY jobs may start; LIMITED ones wait since as many run, or have started, as a limit allows (`fairlane types
-    limits`, `fairlane orgs list`); HELD ones wait since something is paused, a circuit breaker is open, or no worker
-    can run them (`fairlane jobs explain JOB` says which); RETRYING ones wait for their next attempt, PENDING ones for
-    parents or their time. PAUSED says whether the queue itself is.
+    READY jobs may start; LIMITED ones wait because as many run, or have started, as a limit allows (`fairlane types
+    limits`, `fairlane orgs list`); HELD ones wait because of a pause, an open circuit breaker, or a missing worker
+    (`fairlane jobs explain JOB` says which); RETRYING ones wait for their next attempt, PENDING ones for parents or
+    their time. PAUSED says whether the queue itself is paused.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
 
 @queues.command("pause")
 def pause_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = None, reason: o.Reason = "") -> None:
-    """Start nothing of a queue until it is resumed; running jobs finish.
+    """Pause a queue: none of its jobs start until it is resumed; running jobs finish.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def pause_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = N
     """
     fl = acting(context, user)
     fl.queues.pause(queue, user=user, reason=reason)
-    # Afterwards: it may be an emergency.
+    # The pause comes first: it may be an emergency.
     known = {one.options.queue for one in fl.job_types.list()} | {one.queue for one in fl.reads.queues() if one.live}
     note = "" if queue in known else " No job is in it and no job type goes to it, so look if its name is right."
     say(f"Queue {queue} is paused.{note}")
@@ -100,7 +100,7 @@ def turn_off(context: typer.Context, user: o.User = None) -> None:
 
 @maintenance.command("show")
 def show(context: typer.Context, as_json: o.AsJson = False) -> None:
-    """Say whether it is on, since when, by whom and why, and how many jobs still run.
+    """Show whether maintenance mode is on, since when, by whom and why, and how many jobs still run.
 
     \b
     Example:

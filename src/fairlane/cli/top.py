@@ -39,7 +39,7 @@ _MOST_JOBS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is shown."""
+    """A snapshot of all that the display shows."""
 
     queues: tuple[QueueView, ...]
     organizations: tuple[OrganizationView, ...]
@@ -51,15 +51,15 @@ class Snapshot:
 
 def top(
     context: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Print it once, as where the output is no terminal.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once, as if the output were no terminal.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between two updates.")] = 1.0,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show queues, workers, who runs and who waits, of all organizations, until Ctrl-C.
+    """Show queues, workers, organizations and running jobs, until Ctrl-C.
 
     A worker that is silent for most of its lease was killed or cut off; it and its jobs are shown until the lease ends.
-    Of the jobs that are ready, those LIMITED are more than limits would let start now: see `fairlane types limits` and
-    `fairlane orgs list`. OLDEST WAIT says how long an organization's next job has been ready.
+    LIMITED counts ready jobs that limits would not let start now: see `fairlane types limits` and `fairlane orgs list`.
+    OLDEST WAIT says how long an organization's next job has been ready.
 
     \b
     Examples:
@@ -88,9 +88,9 @@ def _look(fl: Fairlane) -> Snapshot:
 
 @contextmanager
 def _until_interrupted() -> Iterator[Event]:
-    """Set by Ctrl-C, which is how one leaves: within a look, an exception would have the database's driver complain.
+    """Yield an event that Ctrl-C sets to end the display: an exception in a query would make the driver complain.
 
-    A second one is an exception, as usual: the look may be at a database that does not answer.
+    A second Ctrl-C raises KeyboardInterrupt as usual, because the database may not answer the query.
     """
     interrupted = Event()
 
@@ -118,7 +118,7 @@ def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float, inte
 
 
 def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
-    """Return the tables below each other; `height` None: as long as they are."""
+    """Return the tables below each other; `height` None: at full length."""
     jobs = sum(one.running for one in snapshot.queues)
     busy = sum(one.running for one in snapshot.workers)
     slots = sum(one.slots for one in snapshot.workers)
@@ -147,7 +147,7 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
 
 
 def _rows(snapshot: Snapshot, height: int | None) -> tuple[int, int]:
-    """Return for how many organizations and running jobs there is room; half of it for either, if both need it."""
+    """Return how many organizations and running jobs fit; each gets half of the lines if both need them."""
     organizations, jobs = len(snapshot.organizations), len(snapshot.running)
     if height is None:
         return organizations, jobs

@@ -1,4 +1,4 @@
-"""`fairlane types`: what is registered, switching it off and on, and what of it may run."""
+"""`fairlane types`: list job types, pause and disable them, and set their limits."""
 
 import shlex
 from dataclasses import asdict, dataclass
@@ -41,8 +41,8 @@ _NO_TYPES = "No job types are registered; `fairlane migrate --app …` and every
 
 OnlyOf = Annotated[
     str | None,
-    # Not from the environment: who sets a limit for all shall not set one for some organization by mistake.
-    o.of_one_or_all("Whose jobs of the type; left out: of all organizations together.", envvar=None),
+    # Not from the environment, so that nobody sets a limit for one organization by mistake instead of for all.
+    o.of_one_or_all("The organization; omitted: all organizations together.", envvar=None),
 ]
 Window = Annotated[str | None, typer.Option(metavar="DURATION", help="The time of the rate: 1m, 1h; at most a day.")]
 
@@ -55,11 +55,13 @@ def limit_type(
     max_running: o.Bound = None,
     execution_rate: o.Bound = None,
     execution_rate_window: Window = None,
-    reset: Annotated[bool, typer.Option("--reset", help="First take back what was set: as its handler says.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="First remove the limits that were set: those of its handler hold.")
+    ] = False,
     user: o.User = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Change what of a type may run; what is not given stays.
+    """Change a type's limits; limits that are not given stay.
 
     \b
     Examples:
@@ -90,14 +92,14 @@ def list_limits(
     context: typer.Context,
     job_type: Annotated[
         str | None,
-        typer.Argument(metavar="TYPE", help="Left out: of all types.", autocompletion=o.complete_types),
+        typer.Argument(metavar="TYPE", help="Omitted: all types.", autocompletion=o.complete_types),
     ] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """List what of a type may run, of all organizations together and of those with a limit of their own.
+    """List the limits of a type, for all organizations together and for those with their own limit.
 
     NOW is how many run, or have started within the time of the rate. FROM says who set the limit: the type's handler,
-    or an operator by `fairlane types limit`. What an organization may run in all is in `fairlane orgs list`.
+    or an operator by `fairlane types limit`. An organization's own limits are in `fairlane orgs list`.
 
     \b
     Examples:
@@ -143,7 +145,7 @@ def list_types(context: typer.Context, as_json: o.AsJson = False) -> None:
 
 @app.command("show")
 def show_type(context: typer.Context, job_type: o.TypeArgument, as_json: o.AsJson = False) -> None:
-    """Show a job type, with what of it may run.
+    """Show a job type with its limits.
 
     \b
     Example:
@@ -186,7 +188,7 @@ def enable(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
 
 @app.command("disable")
 def disable(context: typer.Context, job_type: o.TypeArgument, user: o.User = None) -> None:
-    """Refuse submissions of the type; jobs that are there run.
+    """Refuse submissions of the type; existing jobs run.
 
     \b
     Example:
@@ -198,14 +200,14 @@ def disable(context: typer.Context, job_type: o.TypeArgument, user: o.User = Non
 
 @app.command("delete")
 def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None, yes: o.Yes = False) -> None:
-    """Delete a type that no job is of, with its limits. Applications that have its handler register it again.
+    """Delete a type without jobs, and its limits. Applications that have its handler register it again.
 
     \b
     Example:
         fairlane types delete report.pdf
     """
     fl = acting(context, user)
-    fl.job_types.limits(name=job_type)  # before it asks, this refuses a type that is not there
+    fl.job_types.limits(name=job_type)  # this refuses an unknown type before the question
     o.confirmed(f"Delete job type {job_type} with its limits?", yes=yes)
     fl.job_types.delete(job_type, user=user)
     say(f"Job type {job_type} is deleted.")
@@ -213,7 +215,7 @@ def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
 
 @app.command("pause")
 def pause_type(context: typer.Context, job_type: o.TypeArgument, user: o.User = None, reason: o.Reason = "") -> None:
-    """Start nothing of the type until it is resumed; submissions go on.
+    """Pause a type: none of its jobs start until it is resumed; submissions go on.
 
     \b
     Example:
@@ -238,7 +240,7 @@ def resume_type(context: typer.Context, job_type: o.TypeArgument, user: o.User =
 
 @app.command("breakers")
 def list_breakers(context: typer.Context, as_json: o.AsJson = False) -> None:
-    """List what is not started since too much of it failed: job types in organizations whose breaker is open.
+    """List job types in organizations with an open breaker: their jobs don't start because too many have failed.
 
     \b
     Example:
@@ -257,7 +259,7 @@ def list_breakers(context: typer.Context, as_json: o.AsJson = False) -> None:
 def close_breaker(
     context: typer.Context, job_type: o.TypeArgument, organization: o.Organization, user: o.User = None
 ) -> None:
-    """Let jobs of a type start again in an organization, before its breaker has tried one.
+    """Let jobs of a type start again in an organization, without waiting for its breaker's trial.
 
     \b
     Example:
@@ -277,7 +279,7 @@ class _Bound:
 
 
 def _bounds(one: "JobTypeLimit", use: LimitUse) -> list[_Bound]:
-    """Say what is limited, and what somebody said is not to be; where it is neither, that nothing is."""
+    """Return the limits of a type, also those explicitly set to unlimited, or a text that there is none."""
     running, started = "max_running" in one.changed, {"execution_rate", "execution_rate_window"} & {*one.changed}
     found = []
     if one.max_running is not None or running:
@@ -305,7 +307,7 @@ def _limit(one: "JobTypeLimit") -> Limit:
 
 
 def _remark_on_others(fl: "Fairlane", job_type: str) -> None:
-    """Name the other limits: who takes back a limit shall not take it for the last one that is left."""
+    """Print the limits that stay, so that nobody takes the removed limit for the last one."""
     own = [one.organization for one in fl.job_types.limits(name=job_type) if one.organization is not None]
     if own:
         remark(

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from fairlane import Event, Fairlane, Worker
     from fairlane.cli.worker_display import WorkerDisplay
 
-# Seconds that a worker which is stuck gives the log line that says so, and then its display, to close.
+# Seconds that a stuck worker gives its last log line, and then its display, to finish.
 _SAYING: Final = 1.0
 _CLOSING: Final = 1.0
-_LAST_WAIT: Final = 5.0  # seconds for what the application registered for the end of the process
+_LAST_WAIT: Final = 5.0  # seconds for the application's own exit handlers
 
 
 class LogLevel(StrEnum):
-    """From which level on log lines are printed."""
+    """The lowest level of log lines that are printed."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -49,14 +49,14 @@ def worker(
             "-q",
             metavar="QUEUE",
             autocompletion=o.complete_queues,
-            help="Serve this queue; may be repeated. Left out: all queues.",
+            help="Serve this queue; may be repeated. Omitted: all queues.",
         ),
     ] = None,
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, metavar="N", help="How many jobs each process runs at once.")
     ] = 100,
     processes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many processes; one that ends is replaced.")
+        int, typer.Option(min=1, metavar="N", help="How many processes; a process that ends is replaced.")
     ] = 1,
     plain: Annotated[
         bool, typer.Option("--plain", help="Write log lines on a terminal too, instead of showing what runs.")
@@ -68,13 +68,15 @@ def worker(
             help="Its name in logs and `workers list`; with --processes NAME-1:pid and so on. [default: host:pid]",
         ),
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Of the lines that are printed.")] = LogLevel.INFO,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The lowest level of log lines that are printed.")
+    ] = LogLevel.INFO,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.
 
     A second signal ends the grace at once. On a terminal the running jobs of a single process are shown, elsewhere
-    log lines are written to standard error, with times in UTC. Exit code 75 asks whoever watches over the
-    process to start another one.
+    log lines are written to standard error, with times in UTC. Exit code 75 asks the supervisor of the process to
+    start another one.
 
     \b
     Examples:
@@ -83,8 +85,8 @@ def worker(
         fairlane worker --app myproject.jobs:fl --processes 4
     """
     if stop_with_supervisor() and name is not None:
-        name = f"{name}:{os.getpid()}"  # the one in its place, if it is killed, is to be told apart
-    # Before the application can register anything, so that it comes after all of that: when Python has taken down its
+        name = f"{name}:{os.getpid()}"  # a killed process and its replacement must have different names
+    # Registered before the application's own exit handlers, so that it runs after them: when Python has removed its
     # own handlers, SIGTERM would end a process that is about to end anyway, and with another exit code.
     atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     fl = _application(context)
@@ -110,26 +112,26 @@ def worker(
         _set_up_logging(_level(log_level), logging.StreamHandler())
         one.run()
     else:
-        # What happens to jobs is seen without log lines.
+        # The display shows what happens to jobs.
         _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
         with display, stderr_shown(display, terminal):
             one.run()
     code = EXIT_REPLACE if one.must_be_replaced else 0
     if one.left_work_behind:
-        # Python's own end would wait for what never ends, or abort the process where a thread is in native code.
+        # Python's own exit would wait for threads that never end, or abort the process if a thread runs native code.
         _end_within(_LAST_WAIT, code)
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
         with suppress(OSError, ValueError):  # one of them may have closed it
             sys.stdout.flush()
         os._exit(code)
     if code:
-        # Threads of the application, or that a handler began, get as long as jobs; another worker waits for its place.
+        # Threads of the application or of handlers get as long as jobs; a replacement may wait for this process.
         _end_within(max(fl.settings.grace, _LAST_WAIT), code)
         raise typer.Exit(code)
 
 
 def _end_within(seconds: float, code: int) -> None:
-    """End the process after that time, whatever it still waits for; by SIGALRM where Python itself hangs by then."""
+    """End the process after that time, whatever it still waits for, and by SIGALRM if Python itself hangs."""
     seconds = min(seconds, DAY)
 
     def end() -> None:
@@ -143,16 +145,16 @@ def _end_within(seconds: float, code: int) -> None:
 
 
 def _end_in_order_at_sigterm(worker: "Worker") -> None:
-    """Have SIGTERM end the process as if it had ended by itself, before the worker runs and after it.
+    """Let SIGTERM end the process as an ordinary exit would, before the worker runs and after it.
 
-    A worker that runs sees to the signal itself. What is left once it has signed off is Python's own end, which may
-    take a while, and a signal that comes just then is no failure.
+    A running worker handles the signal itself. After its end Python's own exit may take a while, and a signal at that
+    time is no failure.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_REPLACE if worker.must_be_replaced else 0))
 
 
 def _end_where_stuck(display: "WorkerDisplay | None", event: "Event") -> None:
-    """End a process whose event loop never turns again: nothing of it can end in order, at a signal neither."""
+    """End a process whose event loop is blocked for ever: it can't end in order, not even at a signal."""
     from fairlane.domain.events import WorkerStuck
 
     if isinstance(event, WorkerStuck):
@@ -191,7 +193,7 @@ def _application(context: typer.Context) -> "Fairlane":
 
 
 def _refuse_schema(fl: "Fairlane") -> None:
-    """Say here and once what every child would say again and again. A database that is away, they wait for."""
+    """Report errors once that every child would report again and again. Children wait for an unavailable database."""
     from fairlane.store import schema
 
     with suppress(StorageUnavailable):
@@ -212,7 +214,7 @@ def _command(context: typer.Context, queues: list[str], concurrency: int, log_le
 
 
 def _named(command: list[str], name: str | None, number: int) -> list[str]:
-    """Return a name for each child: host and process id, or what was given, its number and its process id."""
+    """Return a name for each child: host and process id, or the given name, a number and the process id."""
     return [*command, "--name", f"{name}-{number}"] if name is not None else command
 
 
@@ -221,7 +223,7 @@ def _level(level: LogLevel) -> int:
 
 
 def _set_up_logging(level: int, handler: logging.Handler) -> None:
-    """Have log lines written, unless the application has ways of its own."""
+    """Set up log lines, unless the application has configured logging itself."""
     from fairlane.cli.worker_display import DisplayHandler
     from fairlane.engine.own_loop import tell_of_threads_without_words
 
@@ -233,5 +235,5 @@ def _set_up_logging(level: int, handler: logging.Handler) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("fairlane").setLevel(level)
-    # It tells of each look at the schema's revision.
+    # It logs each look at the schema's revision.
     logging.getLogger("alembic").setLevel(logging.WARNING)

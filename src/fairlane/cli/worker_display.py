@@ -1,7 +1,7 @@
-"""What a worker shows on a terminal: a line for each running job, above it the jobs that have ended.
+"""The display of a worker on a terminal: a line for each running job, and above them the jobs that have ended.
 
-It is a subscriber to the worker's events, on whatever thread they come. Printing is left to a thread of its own, a few
-times a second, so that thousands of jobs a second are not held up by a terminal.
+It subscribes to the worker's events, which come on any thread. A separate thread prints a few times a second, so that
+the terminal does not slow down thousands of jobs a second.
 """
 
 import logging
@@ -31,7 +31,7 @@ _REFRESH: Final = 0.125  # seconds
 _LINES_PER_REFRESH: Final = 25
 _WIDE: Final = 100  # columns from which on bars are long
 _STDERR: Final = 2
-_LAST_WORDS: Final = 1.0  # seconds to wait for the end of what was written
+_LAST_WORDS: Final = 1.0  # seconds to wait for the last lines
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class _Running:
 
 
 class WorkerDisplay:
-    """Shows one worker while it is entered."""
+    """The display of one worker, shown while the context is entered."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -71,7 +71,7 @@ class WorkerDisplay:
         self.close()
 
     def close(self) -> None:
-        """Print what is left to print, and leave the terminal as it was; from any thread but its own."""
+        """Print the last lines and restore the terminal; from any thread but its own."""
         self._over.set()
         self._thread.join()
         self._print_lines()
@@ -80,7 +80,7 @@ class WorkerDisplay:
             self._console.print(Text(self._totals()))
 
     def __call__(self, event: e.Event) -> None:
-        """Take an event, from any thread."""
+        """Handle an event, on any thread."""
         with self._lock:
             self._take(event)
 
@@ -88,7 +88,7 @@ class WorkerDisplay:
         match event:
             case e.JobStarted():
                 if len(self._running) >= self._most:
-                    # Of an attempt whose job was taken back nobody says that it ended: the oldest is such a one.
+                    # An attempt whose job was taken back has no end event: the oldest is such an attempt.
                     del self._running[next(iter(self._running))]
                 self._running[event.job_id] = _Running(
                     event.organization, event.job_id, event.job_type, time.monotonic()
@@ -104,7 +104,7 @@ class WorkerDisplay:
                 self._ended[end] = self._ended.get(end, 0) + 1
                 self._add(_ended_line(event))
             case e.WorkerStarted():
-                self._most = 2 * event.slots  # those that run, and those whose end is being written
+                self._most = 2 * event.slots  # running jobs, and jobs whose result is being written
                 queues = "all queues" if event.queues is None else ", ".join(event.queues)
                 self._head = f"{event.worker} serves {queues} with {number_of(event.slots, 'slot')}"
             case e.WorkerStopping():
@@ -113,7 +113,7 @@ class WorkerDisplay:
                 pass
 
     def print_line(self, line: Text) -> None:
-        """Have a line scroll by above the jobs, from any thread."""
+        """Print a line above the jobs, from any thread."""
         with self._lock:
             self._add(line)
 
@@ -146,7 +146,7 @@ class WorkerDisplay:
         if len(running) > room:
             rows.append(Text(f"… and {len(running) - room:,} more", "dim"))
         last = Text(foot, "dim")
-        # The terminal shows a Ctrl-C as "^C" at the end of the last line; if it had no room, all would be a line off.
+        # The terminal shows a Ctrl-C as "^C" at the end of the last line. Without room for it all lines would move.
         last.truncate(self._console.width - 3, overflow="ellipsis")
         return Group(*rows, last)
 
@@ -157,10 +157,10 @@ class WorkerDisplay:
 
 @contextmanager
 def stderr_shown(display: WorkerDisplay, terminal: IO[str]) -> Iterator[None]:
-    """Have the display show what is written to standard error: processes of handlers would write into its last lines.
+    """Show in the display what is written to standard error: handlers' processes would write into its last lines.
 
     Args:
-        terminal: where standard error went till now, for the display to write to.
+        terminal: the former standard error, to which the display writes.
     """
     ours, theirs = os.pipe()
     os.dup2(theirs, _STDERR)
@@ -171,7 +171,7 @@ def stderr_shown(display: WorkerDisplay, terminal: IO[str]) -> Iterator[None]:
         yield
     finally:
         os.dup2(terminal.fileno(), _STDERR)
-        # A process that a handler left behind may have its end of the pipe still.
+        # A process that a handler left behind may still hold the pipe open.
         reader.join(_LAST_WORDS)
 
 
@@ -182,14 +182,14 @@ def _show(display: WorkerDisplay, descriptor: int) -> None:
 
 
 class DisplayHandler(logging.Handler):
-    """Log lines, printed by the display."""
+    """A log handler that prints through the display."""
 
     def __init__(self, display: WorkerDisplay) -> None:
         super().__init__()
         self._display = display
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record, unless the display has a line of its own for what it tells."""
+        """Print a record, unless the display has its own line for the event."""
         if isinstance(getattr(record, "event", None), e.JobEnded):
             return
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
@@ -243,6 +243,8 @@ def _ended_line(event: e.JobEnded) -> Text:
     if event.snoozed is not None:
         line.append(f"  again in {event.snoozed:g} s")
     if event.error_type is not None:
-        line.append(f"\n{'':11}{plain(event.error_type)}  ")  # below the name, as one line would be broken anywhere
+        line.append(
+            f"\n{'':11}{plain(event.error_type)}  "
+        )  # below the name, because one long line would be broken anywhere
         line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")
     return line

@@ -1,4 +1,4 @@
-"""`fairlane workers`: which are alive, and asking one to finish and leave."""
+"""`fairlane workers`: list live workers, and ask one to finish and end."""
 
 from typing import Annotated, Final
 
@@ -40,9 +40,9 @@ def drain_worker(
     worker: Annotated[str, typer.Argument(metavar="WORKER", help="Its id or its name, as `workers list` shows them.")],
     user: o.User = None,
 ) -> None:
-    """Ask a worker to claim no more, finish what it runs and end.
+    """Ask a worker to claim no more, finish its running jobs and end.
 
-    It hears of it with its next heartbeat, within a third of its lease. Its supervisor may start another in its place.
+    It gets the request with its next heartbeat, within a third of its lease. Its supervisor may start another one.
 
     \b
     Example:
