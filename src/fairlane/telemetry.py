@@ -1,7 +1,7 @@
-"""The subscriber to the code's events that writes them as log lines of the logger `fairlane`, and owns their wording.
+"""The subscriber that writes the code's events as lines of the logger `fairlane`. It owns their wording.
 
-No line holds parameters, results or error texts of a job. It changes nothing; an error of it must not reach the code
-that emitted.
+No line holds parameters, results or error texts of a job. The subscriber changes nothing, and its errors must not reach
+the code that emitted the event.
 """
 
 import logging
@@ -20,20 +20,20 @@ from fairlane.domain.timing import SAY_AGAIN
 _log = logging.getLogger("fairlane")
 
 
-# Of these there are tens of thousands a second, mostly for nobody to read. Of ends only those that went well.
+# There are tens of thousands of these events a second, and few are read. JobEnded only counts if the attempt succeeded.
 _LEVELS: Final[dict[type[Event], int]] = {e.JobStarted: logging.DEBUG, e.JobEnded: logging.INFO}
 
 
 class EventLog:
-    """A subscriber that writes each event's line, at the level that fits; the record has the event as its `event`.
+    """A subscriber that writes a line for each event, at a fitting level. The log record has the event as `event`.
 
-    Each service of a worker meets an outage of the database, so one line a minute stands for all of them. The first
-    that reaches the database again says that it is back.
+    Every service of a worker meets an outage of the database, so there is one line a minute for all of them. The first
+    service that reaches the database again logs that it is back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_away = False  # the database, for a service that has told so
+        self._is_away = False  # True if a service has reported an outage of the database
         self._say_again = 0.0  # monotonic
 
     def __call__(self, event: Event) -> None:
@@ -49,7 +49,7 @@ class EventLog:
             _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
 
     def hears(self, kind: type[Event]) -> bool:
-        """Return False if no such event is logged at the level that is set now; of ends, none that went well."""
+        """Return False if events of this kind are below the current level; for JobEnded, if successes are."""
         level = _LEVELS.get(kind)
         return level is None or _log.isEnabledFor(level)
 
@@ -77,7 +77,7 @@ def _of_job(event: Event) -> tuple[int, str] | None:
             is_dead = event.status is JobStatus.DEAD_LETTER
             cause = f" ({event.error_type})" if event.error_type else ""
             which = f", {event.failed}" if event.failed is not None else ""
-            # The error's text and its traceback are the organization's, so the log only says where they are.
+            # The error's text and its traceback belong to the organization, so the log only says where they are.
             why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
             level = logging.WARNING if cause or is_dead else logging.INFO
             end = event.status if event.snoozed is None else f"snoozed for {event.snoozed:g} s"
@@ -122,7 +122,7 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
         case e.WorkerUnfit():
             return logging.WARNING, (
                 f"Worker {event.worker} drains and is to be replaced: {event.reason}. `fairlane worker` then ends with "
-                "exit code 75; have whoever watches over it start another one."
+                "exit code 75; let its supervisor start another one."
             )
         case e.WorkerStuck():
             return logging.ERROR, (
@@ -166,7 +166,7 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
             )
         case e.TickRefused():
             return logging.WARNING, (
-                # By what name is the organization's.
+                # The schedule's name belongs to the organization.
                 f"A schedule of {event.organization} could not submit its job ({event.error_type}); it tries again by "
                 f"itself. To see which: fairlane schedules list -o {shlex.quote(event.organization)}"
             )

@@ -112,7 +112,7 @@ def test_served_by_two_nodes_a_user_has_one_allowance(counter: Counter, serve):
 def test_while_it_is_gone_each_counts_by_itself_and_together_again_when_it_is_back(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(rates, "_REST", 0.0)
+    monkeypatch.setattr(rates, "_RETRY_AFTER", 0.0)
     one, two = node(counter, limit=1), node(counter, limit=1)
     assert [passes(one), passes(two)] == [True, False]
     counter.stop()

@@ -115,8 +115,10 @@ def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: 
     lines = run("dead-letters", "groups", "-o", "acme").stdout.splitlines()
     (shown,) = [line.partition("  ")[0] for line in lines if "ParentEnded" in line]
     said = run("dead-letters", "retry-group", *shlex.split(shown), "-o", "acme", "--yes", code=1).stdout
-    assert said.startswith("0 jobs queued again.\n1 dead letter of the group left: what went down with its parent")
-    assert "has failed anew" in said
+    assert said.startswith(
+        "0 jobs queued again.\n1 dead letter of the group left: a job that went down with its parent"
+    )
+    assert "has failed again" in said
 
 
 def test_a_fingerprint_that_no_dead_letter_has_is_refused(run: Run, dead: Job) -> None:

@@ -575,7 +575,7 @@ def test_cancel_of_many_says_how_many_fit_asks_and_leaves_the_others(run: Run, f
 
     assert {fl.get(one, organization="acme").status for one in meant} == {JobStatus.CANCELED}
     assert fl.get(other, organization="acme").status is JobStatus.QUEUED
-    assert run(*command, "--yes").stdout == "No jobs fit that can be canceled.\n"
+    assert run(*command, "--yes").stdout == "No jobs match that can be canceled.\n"
     done = run("jobs", "cancel", "-o", "acme", "--all", "-y", "--json").json
     assert (done["matching"], done["action"]["changed"], done["action"]["stopped_by"]) == (1, 1, None)
 
@@ -641,7 +641,7 @@ def test_retry_of_many_queues_the_dead_letters_that_fit(run: Run, fl: Fairlane, 
     assert "Many jobs keep the parameters that they have" in edited
     refused = run(*command, answer="n\n", code=1).stderr
     assert refused.startswith("1 dead letter of acme can be queued again.\nRetry all of them? [y/N]:")
-    assert run(*command, "--type", "greet", "--yes").stdout == "No jobs fit that can be queued again.\n"
+    assert run(*command, "--type", "greet", "--yes").stdout == "No jobs match that can be queued again.\n"
     assert run(*command, "--yes").stdout == "1 job queued again.\n"
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
 
@@ -680,7 +680,7 @@ def test_a_process_deletes_an_ended_job_once_it_is_sure(fl: Fairlane, url: str) 
     refusal = f"Error: Job {job} is queued; cancel it before you delete it.\n"
     assert delete(job, "--yes") == delete(job) == (1, "", refusal)
     fl.worker().drain()
-    question = f"Delete job {job} of acme with all that is kept of it? [y/N]:"
+    question = f"Delete job {job} of acme with all its data? [y/N]:"
     assert delete(job, answer="n\n") == (1, "", question)
     assert delete(job) == (1, "", f"{question}\nError: Nobody is there to answer; use --yes.\n")
     assert fl.get(job, organization="acme").status is JobStatus.COMPLETED

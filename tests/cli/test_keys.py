@@ -27,7 +27,7 @@ def url(database_url: str) -> str:
 
 
 def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("keys", "list", "-o", "acme").stdout == "No encryption; to begin with it: fairlane keys enable -o acme\n"
+    assert run("keys", "list", "-o", "acme").stdout == "No encryption; to start it: fairlane keys enable -o acme\n"
     told = run("keys", "enable", "-o", "acme", code=1).stderr
     assert "set FAIRLANE_ENCRYPTION_KEYS" in told
     command = re.search(r"python -c (.*)$", told, re.MULTILINE)
@@ -48,7 +48,7 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
     assert enabled.endswith(needed)
     assert run("keys", "rotate", "-o", "acme").stdout.endswith(needed)
     assert run("keys", "list", "-o", "acme", "--json").json[0]["version"] == 2
-    assert "sealed anew" in run("keys", "reencrypt").stdout
+    assert "encrypted with the newest key" in run("keys", "reencrypt").stdout
     listed = run("keys", "list", "-o", "acme").stdout
     assert "retired" in listed
     assert "first" in listed
@@ -107,7 +107,7 @@ def test_check_tells_of_what_was_stored_before_there_was_a_key(
     fl.organizations.create("beta")
     for organization in ("acme", "beta"):
         fl.submit("greet", organization=organization, parameters={"name": "a" * 1000})
-    note = "What jobs of acme held before there was a key is open; seal it: fairlane keys reencrypt"
+    note = "Jobs of acme from before there was a key are not encrypted: fairlane keys reencrypt"
 
     def checked() -> str:
         return run("check", code=1).stdout  # no worker is there
@@ -140,6 +140,6 @@ def test_sealing_anew_says_that_it_waits_and_waits_no_longer_where_a_clock_was_s
     with fl.database.engine.begin() as connection:
         connection.execute(later.values(created_at=datetime(2100, 1, 1, tzinfo=UTC)))
     waiting, done = run("keys", "reencrypt").stdout.splitlines()
-    until = "until no process and no transaction goes by what was before the newest key …"
+    until = "until no process and no transaction uses the keys before the newest one …"
     assert waiting == f"Waiting up to 0 s, {until}"
-    assert "sealed anew" in done
+    assert "encrypted with the newest key" in done

@@ -143,7 +143,7 @@ def test_what_the_application_s_own_directory_says_is_not_changed_here(
         assert sentence in run(*command.split(), code=1).stderr
 
     assert run("orgs", "list").stdout == (
-        "Nothing is kept here of any organization; the application's own directory knows which there are.\n"
+        "Fairlane keeps no organizations here; the application's own directory does.\n"
     )
     run("orgs", "pause", "initech")
     run("orgs", "resume", "initech")

@@ -199,7 +199,7 @@ def test_ctrl_c_while_the_application_is_imported_is_one_sentence(run: Run, proj
 
     complaint = run("worker", "--app", "shop:fl", code=130).stderr
 
-    assert complaint == "Interrupted while shop was being imported, before anything was begun.\n"
+    assert complaint == "Interrupted while shop was being imported, before anything was started.\n"
 
 
 def test_ctrl_c_while_the_command_line_itself_is_imported_is_one_sentence(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_ctrl_c_while_the_command_line_itself_is_imported_is_one_sentence(tmp_pa
         check=False,
     )
 
-    assert (ended.returncode, ended.stderr) == (130, "Interrupted before anything was begun.\n")
+    assert (ended.returncode, ended.stderr) == (130, "Interrupted before anything was started.\n")
 
 
 @pytest.mark.parametrize(

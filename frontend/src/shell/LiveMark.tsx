@@ -10,7 +10,7 @@ const TOLD: Record<Phase, { word: string; dot: string; hint?: string }> = {
   "catching up": {
     word: "Catching up",
     dot: "bg-warn animate-pulse",
-    hint: "The connection was away, or the server is behind; what was missed is on its way.",
+    hint: "The connection was lost, or the server is behind; the missed events are on their way.",
   },
   polling: {
     word: "Polling",

@@ -12,7 +12,7 @@ export function NotFound() {
           </Link>
         }
       >
-        It may belong to an organization that you are no member of.
+        It may belong to an organization that you are not a member of.
       </EmptyState>
     </Page>
   );

@@ -99,7 +99,7 @@ def reencrypt(
         fairlane keys reencrypt -o acme
     """
     done = engine(context).keys.reencrypt(organization=organization, on_wait=_say_wait)
-    say(f"{done:,} {'text or file is' if done == 1 else 'texts and files are'} sealed anew.")
+    say(f"{done:,} {'text or file was' if done == 1 else 'texts and files were'} encrypted with the newest key.")
 
 
 def _say_wait(seconds: float) -> None:

@@ -23,7 +23,7 @@ _PLACES: Final = {
     "worker": ("worker:worker", "Run jobs until SIGTERM or Ctrl-C."),
     "serve": ("serve:serve", "Serve the dashboard and the REST API."),
     "migrate": ("migrating:migrate", "Create the schema or bring it up to date."),
-    "check": ("checks:check", "Say what is wrong with the installation, if anything."),
+    "check": ("checks:check", "Find problems of the installation."),
     "top": ("top:top", "Show queues, running jobs and workers, live."),
     "jobs": ("jobs:app", "Look at jobs, submit, cancel and retry them."),
     "dead-letters": ("dead_letters:app", "Look at dead letters, retry them, note what was decided."),

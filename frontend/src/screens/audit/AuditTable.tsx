@@ -39,7 +39,7 @@ export function AuditTable({ found, search, onSearch }: Props) {
         source={found}
         empty={
           subject === undefined ? (
-            <EmptyState title="Nothing was done yet">Whatever somebody changes appears here.</EmptyState>
+            <EmptyState title="Nothing was done yet">Every change appears here.</EmptyState>
           ) : (
             <EmptyState title="Nothing was done to it">It is looked for by its whole id or name.</EmptyState>
           )

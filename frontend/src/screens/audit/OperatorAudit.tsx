@@ -16,7 +16,7 @@ export function OperatorAudit() {
   return (
     <Page
       title="Audit"
-      description="What concerns all organizations. What was done in one of them stands in its own audit."
+      description="Changes to the whole installation. Changes within an organization are in its own audit."
       actions={
         <a className={buttonClass()} href={address("operator", "audit", "export")} download>
           Export

@@ -113,7 +113,7 @@ export function DeadLetterGroup() {
           rows={letters.data?.items}
           rowKey={(letter) => letter.job_id}
           source={letters}
-          empty={<EmptyState title="None are left here">They were dealt with, or retried.</EmptyState>}
+          empty={<EmptyState title="None are left here">They were resolved, ignored or retried.</EmptyState>}
           {...(mayChange && { chosen, onChoose: setChosen })}
         />
         <Pager

@@ -42,7 +42,7 @@ export function DeadLetters() {
   return (
     <Page
       title="Dead letters"
-      description="Jobs that will not run again unless somebody says so, by their error."
+      description="Jobs that run again only if a user retries them, by their error."
       actions={
         <DecidedSelect
           value={decided}
@@ -135,7 +135,7 @@ function None({ decided }: { decided: Decided }) {
   if (decided === "pending")
     return (
       <EmptyState title="No dead letters">
-        Every job that ended badly was dealt with. New ones appear here as they fail.
+        Every dead letter was resolved, ignored or retried. New ones appear here as jobs fail.
       </EmptyState>
     );
   return <EmptyState title="None of these">No dead letter was decided about like this.</EmptyState>;

@@ -94,10 +94,10 @@ export function Decide({
       onConfirm={() => decide.mutate(undefined)}
     >
       <p>
-        {resolution === "resolved" ? "The cause was dealt with otherwise." : "Nothing needs to be done."} They can still
+        {resolution === "resolved" ? "The cause was fixed in another way." : "Nothing needs to be done."} They can still
         be retried later.
       </p>
-      <Textarea label="Note" hint="For whoever looks at them later." maxLength={1000} value={note} onText={setNote} />
+      <Textarea label="Note" hint="For later readers." maxLength={1000} value={note} onText={setNote} />
     </Confirm>
   );
 }

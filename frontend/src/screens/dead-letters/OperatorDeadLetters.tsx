@@ -23,7 +23,7 @@ export function OperatorDeadLetters() {
   return (
     <Page
       title="Dead letters"
-      description="Jobs that will not run again unless somebody says so, by organization and error, the newest first."
+      description="Jobs that run again only if a user retries them, by organization and error, the newest first."
     >
       <Card flush>
         <Table
@@ -40,7 +40,7 @@ export function OperatorDeadLetters() {
           }
           empty={
             <EmptyState title="No dead letters">
-              In every organization, each job that ended badly was dealt with.
+              Every dead letter of every organization was resolved, ignored or retried.
             </EmptyState>
           }
         />

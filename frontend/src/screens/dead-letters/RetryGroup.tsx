@@ -73,7 +73,7 @@ export function RetryGroup({
         )}
       </p>
       <p className={matching !== undefined && !isCapped && matching < group.count ? "text-warn" : "text-xs text-muted"}>
-        Members retry their own jobs, admins all. What went down with its parent follows when that is retried.
+        Members retry their own jobs, admins all. Jobs that went down with a parent follow when the parent is retried.
       </p>
       <Input
         label="Jobs each second"

@@ -6,7 +6,7 @@ export function parametersOf(text: string): Record<string, unknown> | string {
   try {
     value = read(text);
   } catch (error) {
-    return `This is no JSON: ${error instanceof Error ? error.message : "it can't be read"}.`;
+    return `This is not JSON: ${error instanceof Error ? error.message : "it can't be read"}.`;
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
     return 'Parameters are an object: {"name": value}.';

@@ -51,7 +51,7 @@ function Line({ limit }: { limit: Limit }) {
           params: { path: { job_type }, query: organization === null ? {} : { organization } },
         }),
       ),
-    done: "It is limited as its handler says again.",
+    done: "The limits of its handler hold again.",
     touches: [["operator", "job-types"]],
     toastsError: true,
   });
@@ -122,10 +122,10 @@ function SetLimit({ jobType, limits: all, onSet }: SetLimitProps) {
     <form ref={form} onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
       <h3 className="text-sm font-semibold">Set a limit</h3>
       <div className="grid gap-3 sm:grid-cols-4">
-        <Input label="Organization" hint="Nothing: all together." value={organization} onText={setOrganization} />
+        <Input label="Organization" hint="Empty: all together." value={organization} onText={setOrganization} />
         <LimitInput
           label="At once"
-          hint="Nothing: unlimited. 0: none."
+          hint="Empty: unlimited. 0: none."
           value={running}
           onText={(running) => setTyped({ ...typed, running })}
         />

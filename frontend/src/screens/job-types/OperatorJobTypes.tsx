@@ -110,9 +110,7 @@ function Disable({ name, onClose }: { name: string; onClose: () => void }) {
       error={act.error}
       onConfirm={() => act.mutate()}
     >
-      <p>
-        Each submission of it is refused, of every organization, until it is enabled again. Jobs that are there run.
-      </p>
+      <p>Each submission of it is refused, of every organization, until it is enabled again. Existing jobs run.</p>
     </Confirm>
   );
 }

@@ -163,7 +163,7 @@ function Retry({ job, onClose, edit = false }: Changing & { edit?: boolean }) {
           rows={10}
           spellCheck={false}
           className="font-mono text-xs"
-          error={parameters ? null : "This is no JSON object."}
+          error={parameters ? null : "This is not a JSON object."}
           value={text}
           onText={setText}
         />

@@ -36,7 +36,7 @@ export function JobPage() {
     return (
       <Page title="Job">
         <EmptyState title={job ? "This job was deleted" : "The organization has no such job"}>
-          {job ? "Somebody deleted it, or" : "It may have been deleted by somebody, or when"} its retention was over.
+          {job ? "A user deleted it, or" : "It may have been deleted by a user, or when"} its retention was over.
         </EmptyState>
       </Page>
     );

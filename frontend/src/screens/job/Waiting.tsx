@@ -66,7 +66,7 @@ function Reschedule({ job, onClose }: Changing) {
       onClose={onClose}
     >
       <Moment label="Start no earlier than" hint={`In your time zone, ${timeZone()}.`} value={at} onChange={setAt} />
-      <p className="text-muted">A time that has passed is now. A job with parents waits for them, too.</p>
+      <p className="text-muted">A past time means now. A job with parents waits for them, too.</p>
     </Confirm>
   );
 }

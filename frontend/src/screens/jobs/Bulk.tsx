@@ -147,7 +147,7 @@ function Act({ organization, filter, action, ids, onClose, onDone, onBegun }: Ac
           {count(outcome.changed)} {words.done} so far…
         </p>
       )}
-      <p className="text-xs text-muted">Members change their own jobs, admins all. What is done stands in the audit.</p>
+      <p className="text-xs text-muted">Members change their own jobs, admins all. Every change is in the audit.</p>
     </Confirm>
   );
 }

@@ -45,7 +45,7 @@ export function told(one: BulkAction): string {
 /** Why some were passed over, as far as anybody knows; null where none were. */
 export function whyPassedOver({ action, passed_over }: Pick<BulkAction, "action" | "passed_over">): string | null {
   if (passed_over === 0) return null;
-  const gone = "Passed over is what is gone, or was changed or decided about meanwhile";
+  const gone = "Passed over: jobs that were deleted, changed or decided about meanwhile";
   return action === "retry" ? `${gone}, and what follows its parent when that is retried.` : `${gone}.`;
 }
 

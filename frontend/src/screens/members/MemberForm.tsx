@@ -12,7 +12,7 @@ const PAYLOAD = "payload:read";
 const ROLES: readonly (readonly [Role, string])[] = [
   ["viewer", "Viewer: looks at jobs"],
   ["member", "Member: submits, and changes their own"],
-  ["admin", "Admin: may all in the organization"],
+  ["admin", "Admin: may do everything in the organization"],
 ];
 
 /** Adds a member, or changes what one is. */

@@ -85,7 +85,7 @@ function Ask({
     more = (
       <Input
         label="Reason"
-        hint="Shown to whoever asks why their job waits."
+        hint="Shown as the reason why a job waits."
         maxLength={1000}
         value={reason}
         onText={setReason}

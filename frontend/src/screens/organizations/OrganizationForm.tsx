@@ -84,7 +84,7 @@ export function OrganizationForm({
         <Input
           label="Weight"
           inputMode="numeric"
-          hint="Its share of running jobs beside others'."
+          hint="Its share of running jobs, relative to others."
           error={wrongs.weight}
           value={weight}
           onText={setWeight}
@@ -94,7 +94,7 @@ export function OrganizationForm({
         <Input
           label="Keep ended jobs, in days"
           inputMode="decimal"
-          hint="Nothing: as their type says."
+          hint="Empty: as their type says."
           error={wrongs.days}
           value={days}
           onText={setDays}

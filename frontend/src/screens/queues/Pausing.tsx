@@ -53,7 +53,7 @@ function Pause({ kind, name, onClose }: { kind: Kind; name: string; onClose: () 
       </p>
       <Input
         label="Reason"
-        hint="Shown to whoever asks why their job waits, in every organization: name none in it."
+        hint="Shown in every organization as the reason why a job waits: name no organization in it."
         maxLength={1000}
         value={reason}
         onText={setReason}

@@ -66,7 +66,7 @@ function Pause({ schedule: { name }, onClose }: Props) {
       error={pause.error}
       onConfirm={() => pause.mutate()}
     >
-      <p>Its ticks go by until it is resumed, and no job is made of them, then or later. Jobs that are there go on.</p>
+      <p>Its ticks submit no jobs until it is resumed. Existing jobs go on.</p>
     </Confirm>
   );
 }
@@ -89,7 +89,7 @@ function Resume({ schedule: { name }, onClose }: Props) {
       error={resume.error}
       onConfirm={() => resume.mutate()}
     >
-      <p>It goes on with its next tick from now; those that went by make no jobs.</p>
+      <p>It goes on with its next tick from now; ticks during the pause make no jobs.</p>
     </Confirm>
   );
 }
@@ -142,7 +142,7 @@ function Delete({ schedule: { name }, onClose }: Props) {
       error={remove.error}
       onConfirm={() => remove.mutate()}
     >
-      <p>It submits no jobs any more; those that are there stay. This can't be undone.</p>
+      <p>It submits no more jobs; its existing jobs stay. This can't be undone.</p>
     </Confirm>
   );
 }

@@ -13,7 +13,7 @@ import { everyInWords, secondsOf, UNITS } from "./ticks";
 export const MISSED: Record<Missed, string> = {
   one: "one job, for the latest",
   all: "a job for each",
-  skip: "left out",
+  skip: "skipped",
 };
 
 interface PartProps {
@@ -108,7 +108,7 @@ function When({ draft, onChange, wrong }: PartProps) {
           />
           <Input
             label="Time zone"
-            hint="In which the expression is meant."
+            hint="The time zone of the expression."
             required
             maxLength={100}
             list={zones}
@@ -147,7 +147,7 @@ function When({ draft, onChange, wrong }: PartProps) {
       )}
       <Select
         label="Ticks that were missed"
-        hint="As no worker or no database was there, or their job was refused."
+        hint="Because no worker or no database was running, or the job was refused."
         value={draft.missed}
         onChange={(event) => onChange({ missed: event.target.value as Missed })}
       >
@@ -168,7 +168,7 @@ function How({ draft, onChange, wrong, schedule }: PartProps) {
       <Textarea
         label="Parameters (JSON)"
         rows={5}
-        hint={schedule ? "Left as it is, or empty: those that it has." : undefined}
+        hint={schedule ? "Unchanged, or empty: its current parameters." : undefined}
         spellCheck={false}
         className="font-mono text-xs"
         error={wrong.parameters}
@@ -178,7 +178,7 @@ function How({ draft, onChange, wrong, schedule }: PartProps) {
       <div className="grid gap-3 sm:grid-cols-3">
         <Input
           label="User"
-          hint={isSystems ? "So far the system. Nothing: you, from now on." : "Whose jobs they are. Nothing: yours."}
+          hint={isSystems ? "The system so far. Empty: you, from now on." : "The user of the jobs. Empty: you."}
           maxLength={200}
           autoComplete="off"
           value={draft.user}
@@ -196,7 +196,7 @@ function How({ draft, onChange, wrong, schedule }: PartProps) {
         </Select>
         <Input
           label="Queue"
-          hint="Nothing: as its type says."
+          hint="Empty: as its type says."
           maxLength={200}
           autoComplete="off"
           value={draft.queue}

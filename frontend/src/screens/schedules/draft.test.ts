@@ -97,8 +97,8 @@ describe("a new schedule", () => {
     [{ by: "every", amount: "often" }, { amount: "From a second to a year." }],
     [{ by: "every", amount: "367", unit: "days" }, { amount: "From a second to a year." }],
     [{ amount: "often" }, {}],
-    [{ parameters: "" }, { parameters: "This is no JSON object." }],
-    [{ parameters: "[]" }, { parameters: "This is no JSON object." }],
+    [{ parameters: "" }, { parameters: "This is not a JSON object." }],
+    [{ parameters: "[]" }, { parameters: "This is not a JSON object." }],
   ] as const)("with %j has the wrongs %j", (change, found) => {
     expect(wrongs({ ...fresh, ...change }, null)).toEqual(found);
   });

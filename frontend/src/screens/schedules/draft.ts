@@ -56,7 +56,7 @@ export function wrongs(
   if (name.includes("/") || name === "." || name === "..") found.name = "No slash, and neither “.” nor “..”.";
   const seconds = secondsOf(Number(draft.amount), draft.unit);
   if (draft.by === "every" && !(seconds >= SHORTEST && seconds <= LONGEST)) found.amount = "From a second to a year.";
-  if (!keepsParameters(draft, schedule) && !parsed(draft.parameters)) found.parameters = "This is no JSON object.";
+  if (!keepsParameters(draft, schedule) && !parsed(draft.parameters)) found.parameters = "This is not a JSON object.";
   return found;
 }
 

@@ -84,7 +84,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
         rows={8}
         spellCheck={false}
         className="font-mono text-xs"
-        error={parameters ? null : "This is no JSON object."}
+        error={parameters ? null : "This is not a JSON object."}
         value={text}
         onText={setText}
       />
@@ -129,7 +129,7 @@ function Takes({ schema }: { schema: JsonSchema }) {
           <dt className="max-w-40 truncate font-mono">{name}</dt>
           <dd className="text-muted">
             {what}
-            {!required && " (may be left out)"}
+            {!required && " (optional)"}
           </dd>
         </div>
       ))}

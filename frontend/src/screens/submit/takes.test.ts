@@ -77,7 +77,7 @@ it("shows the fields of models, and those of a model within itself once", () => 
   };
 
   expect(parameters(schema).map(({ what }) => what)).toEqual([
-    "list of {text: text, pages: whole number (may be left out), under: list of object (may be left out)}",
+    "list of {text: text, pages: whole number (optional), under: list of object (optional)}",
     '"dark" or "light"',
   ]);
   expect(JSON.parse(skeleton(schema))).toEqual({ lines: [{ text: "" }], tone: "dark" });

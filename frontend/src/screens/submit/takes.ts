@@ -72,7 +72,7 @@ function words(schema: JsonSchema, models: JsonSchema): string {
 }
 
 function field({ name, what, required }: Parameter): string {
-  return `${name}: ${what}${required ? "" : " (may be left out)"}`;
+  return `${name}: ${what}${required ? "" : " (optional)"}`;
 }
 
 /** What is said of a model that is referred to. Within itself it is not known, so that it is shown once. */

@@ -90,7 +90,7 @@ function Form({
           onChange={(event) => setCut(event.target.value === "some")}
         >
           <option value="some">Only what is chosen here</option>
-          <option value="all">All that its user may, now and later</option>
+          <option value="all">All rights of its user, now and later</option>
         </Select>
         {cut &&
           rights.map((right) => (
@@ -109,7 +109,7 @@ function Form({
 function Secret({ created: { token, secret }, onClose }: { created: Created; onClose: () => void }) {
   return (
     <Dialog open stays title={`The token ${token.name}`} onClose={onClose}>
-      <p className="text-sm">Copy it now: it is shown this once, and kept nowhere.</p>
+      <p className="text-sm">Copy it now: it is shown only once.</p>
       <Code text={secret} label="The token's secret" />
       <div className="flex justify-end gap-2">
         <CopyButton text={secret} label="Copy" done="The token was copied." />

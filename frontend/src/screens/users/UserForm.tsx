@@ -53,8 +53,8 @@ export function UserForm({ user, onClose }: { user: User | null; onClose: () => 
         autoComplete="new-password"
         hint={
           user?.has_password
-            ? "Nothing: it stays. A new one ends their sessions."
-            : "Nothing: they log in by token or link only."
+            ? "Empty: unchanged. A new one ends their sessions."
+            : "Empty: they log in by token or link only."
         }
         error={isShort ? `At least ${SHORTEST} characters.` : null}
         maxLength={1024}

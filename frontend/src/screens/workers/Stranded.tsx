@@ -14,7 +14,7 @@ export function Stranded({ alive }: { alive: number }) {
   if (items.length === 0) return <Trouble source={found} />;
   return (
     <div role="status" className={cx("flex flex-col gap-1", BANNER)}>
-      <p className="font-semibold">Jobs wait for which there is no worker</p>
+      <p className="font-semibold">Jobs wait without a worker for them</p>
       <ul className="flex flex-col gap-0.5">
         {told(items, alive).map((sentence) => (
           <li key={sentence} className="break-words">

@@ -35,7 +35,7 @@ export function Workers() {
   return (
     <Page
       title="Workers"
-      description="Those with a valid lease, and lost ones until a live worker has taken back what they ran."
+      description="Workers with a valid lease, and lost ones until a live worker has taken back their jobs."
       actions={<MaintenanceSwitch />}
     >
       {alive && <Stranded alive={alive.length} />}
