@@ -68,7 +68,7 @@ class Look:
 class _Known:
     """The state from which a look goes on. A look makes a new one, and a look that fails keeps the old one."""
 
-    tail: LogCursor
+    log_cursor: LogCursor
     early_writers: frozenset[str] = frozenset()  # transactions that were open when the feed started
     seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was dispatched
     alerts: LogCursor = field(default_factory=lambda: LogCursor(0))
@@ -100,7 +100,7 @@ class Feed:
     @property
     def position(self) -> Position:
         """Return the current position."""
-        return self._known.tail.position
+        return self._known.log_cursor.position
 
     @property
     def is_warm(self) -> bool:
@@ -115,9 +115,9 @@ class Feed:
         key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
         if key is not None:
             self._cursors, self._vague = Cursors(key), Vague(key)
-        tail = LogCursor(self._database.look(statements.newest, of=EVERYONE))
+        log_cursor = LogCursor(self._database.look(statements.newest, of=EVERYONE))
         early_writers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
-        self._known = _Known(tail, early_writers, alerts=self._database.look(_alerts, of=EVERYONE))
+        self._known = _Known(log_cursor, early_writers, alerts=self._database.look(_alerts, of=EVERYONE))
         self._is_lost = False
 
     def warm_up(self) -> None:
@@ -140,44 +140,44 @@ class Feed:
     def _settle(self) -> None:
         """Close the gaps that no open transaction can fill, and see whether an early writer has ended."""
         now, known = time.monotonic(), self._known
-        if not (known.tail.gaps or known.alerts.gaps or known.early_writers) or now - self._settled < _SETTLE:
+        if not (known.log_cursor.gaps or known.alerts.gaps or known.early_writers) or now - self._settled < _SETTLE:
             return
         self._settled = now
         writers = self._database.look(self._database.kind.log_writers, of=EVERYONE)
-        known.tail.settle(writers)
+        known.log_cursor.settle(writers)
         known.alerts.settle(writers)
         self._is_lost |= self._forget_ended_writers(writers)
 
     def _read(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
-        tail, before = self._known.tail.copy(), self._known.tail.position
-        late = statements.come_late(connection, tail.gaps, _MOST_NUMBERS)
+        log_cursor, before = self._known.log_cursor.copy(), self._known.log_cursor.position
+        late = statements.come_late(connection, log_cursor.gaps, _MOST_NUMBERS)
         is_all = len(late) < _MOST_NUMBERS
         # After all late rows: some may be of the same job and older.
-        fresh = statements.fresh(connection, tail.high, _MOST_NUMBERS) if is_all else []
+        fresh = statements.fresh(connection, log_cursor.high, _MOST_NUMBERS) if is_all else []
         has_more = not is_all or sum(last - first + 1 for first, last in fresh) >= _MOST_NUMBERS
-        if self._is_too_far(connection, fresh[-1][1] if fresh else tail.high, has_more=has_more):
+        if self._is_too_far(connection, fresh[-1][1] if fresh else log_cursor.high, has_more=has_more):
             return self._jump(connection, audience)
-        taken = tail.take(late, fresh, is_all=is_all)
+        taken = log_cursor.take(late, fresh, is_all=is_all)
         entries: Sequence[AnyRow] = ()
         if audience and (late or fresh):
-            entries = statements.entries(connection, audience, taken.before, tail.high, late, MOST_ENTRIES)
+            entries = statements.entries(connection, audience, taken.before, log_cursor.high, late, MOST_ENTRIES)
         progress, seen = self._progress(connection, audience, entries)
         alerts, known = self._new_alerts(connection)
-        look = Look(before, taken, tail.position, entries, progress, alerts, has_more)
-        return look, replace(known, tail=tail, seen=seen)
+        look = Look(before, taken, log_cursor.position, entries, progress, alerts, has_more)
+        return look, replace(known, log_cursor=log_cursor, seen=seen)
 
     def _is_too_far(self, connection: Connection, high: int, *, has_more: bool) -> bool:
-        if len(self._known.tail.gaps) > _MOST_GAPS:
+        if len(self._known.log_cursor.gaps) > _MOST_GAPS:
             return True
         return has_more and statements.newest(connection) - high > _TOO_FAR
 
     def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
-        tail = LogCursor(statements.newest(connection))
+        log_cursor = LogCursor(statements.newest(connection))
         early_writers = self._database.kind.log_writers(connection)
-        here, taken = tail.position, tail.take((), ())
+        here, taken = log_cursor.position, log_cursor.take((), ())
         progress, seen = self._progress(connection, audience, ())
         look = Look(here, taken, here, (), progress, (), has_more=False, is_lost=True)
-        return look, replace(self._known, tail=tail, early_writers=early_writers, seen=seen)
+        return look, replace(self._known, log_cursor=log_cursor, early_writers=early_writers, seen=seen)
 
     def _progress(
         self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]
@@ -221,21 +221,21 @@ class Feed:
         now, known = time.monotonic(), self._known
         if now - known.asked < _ALERTS:
             return (), known
-        tail = known.alerts.copy()
-        rows = statements.alerts_after(connection, tail.position, _MOST_ALERTS)
-        late = [row.id for row in rows if row.id <= tail.high]
+        log_cursor = known.alerts.copy()
+        rows = statements.alerts_after(connection, log_cursor.position, _MOST_ALERTS)
+        late = [row.id for row in rows if row.id <= log_cursor.high]
         is_all = len(rows) < _MOST_ALERTS
-        tail.take(late, _ranges(rows[len(late) :]), is_all=is_all)
-        if len(tail.gaps) > _MOST_GAPS:
-            tail = LogCursor(tail.high)
-        return rows, replace(known, alerts=tail, asked=now if is_all else known.asked)
+        log_cursor.take(late, _ranges(rows[len(late) :]), is_all=is_all)
+        if len(log_cursor.gaps) > _MOST_GAPS:
+            log_cursor = LogCursor(log_cursor.high)
+        return rows, replace(known, alerts=log_cursor, asked=now if is_all else known.asked)
 
 
 def _alerts(connection: Connection) -> LogCursor:
     """Return the position after all existing alerts; numbers missing just below the newest may still come."""
-    tail = LogCursor(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
-    tail.take((), _ranges(statements.alerts_after(connection, tail.position, _IN_FLIGHT)))
-    return tail
+    log_cursor = LogCursor(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
+    log_cursor.take((), _ranges(statements.alerts_after(connection, log_cursor.position, _IN_FLIGHT)))
+    return log_cursor
 
 
 def _ranges(rows: Iterable[AnyRow]) -> list[Range]:
