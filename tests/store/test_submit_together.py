@@ -167,7 +167,7 @@ def test_a_handler_of_a_signal_that_submits_amid_a_submission_does_not_wait_for_
     refusals: list[StorageUnavailable] = []
 
     def handler(*_: object) -> None:
-        with pytest.raises(StorageUnavailable, match="amid it") as refusal:
+        with pytest.raises(StorageUnavailable, match="within it") as refusal:
             scene.submit(parameters={"n": 2})
         refusals.append(refusal.value)
 

@@ -36,7 +36,7 @@ def test_a_transaction_whose_commit_was_not_answered_is_not_run_again(scene: Sce
     def work(connection: Connection) -> None:
         runs.append(connection)
 
-    with breaking(scene.fl.database, arrives=arrives), pytest.raises(CommitUnanswered, match="Look which"):
+    with breaking(scene.fl.database, arrives=arrives), pytest.raises(CommitUnanswered, match="Check which"):
         scene.write(work)
     assert len(runs) == 1
 

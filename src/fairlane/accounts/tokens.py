@@ -64,7 +64,7 @@ class Tokens:
             organization: the only organization that the token is for; None = an operator's token, for all
                 organizations.
             as_user: the user as whom the token acts: a member of the organization, or an operator.
-            name: what it is for.
+            name: the purpose of the token.
             scopes: the rights to which the token is restricted, for example ["jobs:read"]; None = all rights of its
                 user.
             expires_in: seconds or a timedelta; None = it does not expire.

@@ -97,7 +97,7 @@ class Users:
         user: str | None = None,
         of_members: bool = True,
     ) -> User:
-        """Change what is given; the rest stays. A new password and disabling end the user's sessions.
+        """Change the given values; the others stay. A new password and disabling end the user's sessions.
 
         Disabling also revokes the user's tokens, and all tokens that were made with these. Enabling restores none of
         them.
@@ -239,7 +239,7 @@ class Users:
         return Actor(user, Right.MEMBERS_CHANGE).change(self._database, "users.link", work)
 
     def redeem(self, secret: str) -> str:
-        """Exchange the secret of a link for that of a session.
+        """Exchange the secret of a link for the secret of a session.
 
         Raises:
             PermissionDenied: there is no such link, or it was used.

@@ -167,7 +167,7 @@ class LiveJobs:
     ready: Counter[Lane] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
-        """Return True if there are any."""
+        """Return True if there are live jobs."""
         return bool(self.by_status)
 
     def lanes(self) -> set[Lane]:

@@ -42,7 +42,7 @@ def driver_error(engine: Engine) -> type[Exception]:
 
 @contextmanager
 def by_sqlalchemy(engine: Engine) -> Iterator[None]:
-    """Give an error that comes from the driver itself the class that SQLAlchemy gives it."""
+    """Convert an error of the driver itself to SQLAlchemy's class for it."""
     base = driver_error(engine)
     try:
         yield

@@ -24,12 +24,12 @@ Work = Callable[[Connection], T]
 
 _INTERRUPTED: Final = (
     "The process was told to stop while it committed the change: the change was made or it was not. "
-    "Look which, before you try again."
+    "Check which before you try again."
 )
 
 
-_AMID: Final = (
-    "This thread is committing a submission already, and the handler of a signal can't submit amid it; "
+_WITHIN: Final = (
+    "This thread is committing a submission already, and the handler of a signal can't submit within it; "
     "have the handler note what to submit, and submit it afterwards."
 )
 
@@ -102,7 +102,7 @@ class Gathering:
             Exception: what `work` raises, or the transaction.
         """
         if self._holder == threading.get_ident():
-            raise StorageUnavailable(_AMID)
+            raise StorageUnavailable(_WITHIN)
         mine = Savepoint(work)
         try:
             self._waiting.append(mine)

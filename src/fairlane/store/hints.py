@@ -127,7 +127,7 @@ class Listener:
             while own is not self._database and not self._stopped.is_set():
                 try:
                     listen(own)
-                except Exception:  # noqa: BLE001 - drivers have errors of their own, and there is polling meanwhile
+                except Exception:  # noqa: BLE001 - drivers have their own errors, and workers poll meanwhile
                     # Also if LISTEN is not available, for example behind a pooler.
                     self._stopped.wait(NEXT_TRY)
         finally:
@@ -160,7 +160,7 @@ class Listener:
             driver.pgconn.consume_input()
             while driver.pgconn.notifies():
                 was_told = True
-        except Exception:  # noqa: BLE001 - drivers have errors of their own; the thread connects again
+        except Exception:  # noqa: BLE001 - drivers have their own errors; the thread connects again
             self._give_up()
             return
         if was_told:

@@ -94,7 +94,7 @@ class Line:
             return await driver.wait(prepared.run(given))
 
     async def ask(self, questions: Sequence[Question], values: Mapping[str, Any]) -> tuple[datetime, float, list[Rows]]:
-        """Do as `DatabaseEngine.ask`."""
+        """Do the same as `DatabaseEngine.ask`."""
         ((now, seconds, *found),) = await self.fetch(combined(tuple(questions)), values)
         now, seconds = self.moment() or (now.astimezone(UTC), seconds)
         return now, seconds, rows_of(questions, found)

@@ -247,8 +247,8 @@ _index(ended, "fairlane_ended_finished", "organization_id job_type finished_at i
 
 # Lists go by `created_at`. An id has a time in it, too, but the time may be from a wrong clock, or days old.
 _index(jobs, "fairlane_jobs_created", "organization_id created_at id")
-# Lists by user and by queue. Jobs of the system and those in the usual queue, of which there are most, don't enter. The
-# type stands in both so that a list by it, too, reads no job of another type.
+# Lists by user and by queue, without the many jobs of the system and of the default queue. Both have the type, so that
+# a list by type as well reads no job of another type.
 DEFAULT_QUEUE: Final = "default"
 _index(
     jobs, "fairlane_jobs_user", "organization_id submitted_by created_at id job_type", jobs.c.submitted_by.is_not(None)

@@ -48,7 +48,7 @@ _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
 _read_seconds: ContextVar[float | None] = ContextVar("fairlane_read_seconds", default=None)
 _UNANSWERED = (
     "The connection to the database broke during a commit: the change was made or it was not. "
-    "Look which, before you try again."
+    "Check which before you try again."
 )
 
 

@@ -1,4 +1,4 @@
-"""Organizations and who acts in them: directories, members, rights, what is paused, and the audit of it all.
+"""Organizations and their members: directories, rights, pauses, and the audit.
 
-No verb about jobs, logins or keys is here: those ask here whether somebody may.
+Verbs about jobs, logins and keys are in other folders. They ask here whether a user has a right.
 """

@@ -31,8 +31,12 @@ class HostDirectory:
     """
 
     def __init__(self, host: Directory, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._organizations: _Kept[str, Standing] = _Kept(host, "organizations", _refuse_standing, monotonic)
-        self._members: _Kept[tuple[str, str], Membership] = _Kept(host, "members", _refuse_membership, monotonic)
+        self._organizations: _CachedMethod[str, Standing] = _CachedMethod(
+            host, "organizations", _refuse_standing, monotonic
+        )
+        self._members: _CachedMethod[tuple[str, str], Membership] = _CachedMethod(
+            host, "members", _refuse_membership, monotonic
+        )
 
     def organizations(self, ids: Collection[str], max_age: float = 0.0) -> dict[str, Standing]:
         """Return those of the organizations that exist; an answer may be `max_age` seconds old."""
@@ -50,7 +54,7 @@ class HostDirectory:
         self._members.forget(lambda pair: pair[0] == organization and user in (None, pair[1]))
 
 
-class _Kept(Generic[K, V]):
+class _CachedMethod(Generic[K, V]):
     """A method of the host's directory, with its recent answers."""
 
     def __init__(
@@ -122,7 +126,7 @@ def _is_no(value: object) -> bool:
 
 
 def _refuse_standing(value: Any) -> str | None:
-    """Say what is wrong with it; None = nothing."""
+    """Say what is wrong with a value of the answer; None = nothing."""
     if not isinstance(value, Standing):
         return f"a {type(value).__name__} where a Standing belongs"
     status: object = value.status
@@ -140,7 +144,7 @@ def _refuse_standing(value: Any) -> str | None:
 
 
 def _refuse_membership(value: Any) -> str | None:
-    """Say what is wrong with it; None = nothing."""
+    """Say what is wrong with a value of the answer; None = nothing."""
     if not isinstance(value, Membership):
         return f"a {type(value).__name__} where a Membership belongs"
     role: object = value.role

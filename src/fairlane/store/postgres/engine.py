@@ -215,7 +215,7 @@ def insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], rep
 
 
 def insert_plain_jobs(connection: Connection, clock: Clock, chunks: Iterator[Sequence[Draft] | None]) -> None:
-    """Do nothing: `new_jobs.at_once` has a statement that stands alone."""
+    """Do nothing: `new_jobs.at_once` has a statement that needs no transaction."""
 
 
 def take_keys(connection: Connection, keys: Sequence[dedup.KeyToTake]) -> set[tuple[str, str]]:

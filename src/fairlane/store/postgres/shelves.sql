@@ -1,5 +1,5 @@
 -- Find the shelves that follow this one, each with the time at which its oldest job ended. Skip scan: one index probe
--- per shelf, whatever stands on it.
+-- per shelf, however many jobs it has.
 WITH RECURSIVE shelf AS (
   (SELECT organization_id, job_type, finished_at FROM fairlane_ended
    WHERE (organization_id, job_type) > (:organization, :job_type)

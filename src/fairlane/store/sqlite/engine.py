@@ -393,7 +393,7 @@ _UNDER_LEASE: Final = "AND job.lease_token IS given.value ->> 3"
 
 @cache
 def update_live(columns: tuple[str, ...]) -> TextualSelect:
-    """Find the rows first, and change them where they stand."""
+    """Find the rows first, and change them by their rowids."""
     values = "".join(f", {name} = mine.value ->> {place}" for place, name in enumerate(columns, 6))
     mine = _PLACES.format(table=live.name, under_lease=_UNDER_LEASE)
     statement = text(f"""
@@ -407,7 +407,7 @@ RETURNING {", ".join(column.name for column in RETURNED)}
 
 @cache
 def take(table: Table) -> TextualSelect:
-    """Find the rows first, and delete them where they stand."""
+    """Find the rows first, and delete them by their rowids."""
     mine = _PLACES.format(table=table.name, under_lease=_UNDER_LEASE if table is live else "")
     statement = text(f"""
 DELETE FROM {table.name} WHERE rowid IN (SELECT place FROM ({mine}))

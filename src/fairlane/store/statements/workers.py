@@ -111,7 +111,7 @@ def request_drain(connection: Connection, worker_id: UUID) -> str | None:
 
 
 def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
-    """Return True if somebody has asked the worker to drain."""
+    """Return True if the worker was asked to drain."""
     asked = connection.scalars(select(workers.c.drain_requested).where(workers.c.id == worker_id)).one_or_none()
     return bool(asked)
 
