@@ -23,7 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.domain import errors
-from fairlane.domain.classify import LONGEST_WAIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, TYPE_LIMIT, classify, is_brief
+from fairlane.domain.classify import (
+    LONGEST_WAIT,
+    MESSAGE_LIMIT,
+    TRACEBACK_LIMIT,
+    TYPE_LIMIT,
+    classify,
+    is_brief,
+    snooze_of,
+)
 from fairlane.domain.error_types import name_of
 from fairlane.domain.errors import PermanentError, TransientError
 from fairlane.domain.secrets import secret_values
@@ -427,6 +435,17 @@ def test_a_deeply_nested_group_is_classified_r7():
     for _ in range(5_000):
         group = ExceptionGroup("g", [group])
     assert classify(group).permanent
+
+
+def test_groups_that_share_members_are_gone_through_once_r7():
+    """As where two tasks of a handler await the same one, at each level: nested, it would stand there 2^60 times."""
+    group: Exception = PermissionError("p")
+    for _ in range(60):
+        group = ExceptionGroup("g", [group, group])
+    report = classify(group)
+    assert (report.permanent, report.message) == (True, "p")
+    assert "PermissionError: p" in report.traceback
+    assert snooze_of(ExceptionGroup("s", [group, group])) is None
 
 
 # What is kept

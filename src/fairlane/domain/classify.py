@@ -181,14 +181,36 @@ def snooze_of(error: BaseException) -> errors.Snooze | None:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions of a group and of the groups in it; if it is not a group, the exception itself."""
-    waiting = [error]
+    """Yield the exceptions of a group and of the groups in it; if it is not a group, the exception itself.
+
+    Yield each once: groups share members where two tasks of a handler await the same one, and nested it would be many.
+    """
+    waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
         if isinstance(one, BaseExceptionGroup):
             waiting.extend(reversed(one.exceptions))
         else:
             yield one
+
+
+def _flat(error: BaseException) -> BaseException:
+    """Return the exception; if it is a group of groups that share members, one group of all its leaves.
+
+    Python formats a shared member once for each way that leads to it: 20 groups deep that are a million.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            return BaseExceptionGroup("of groups that share exceptions", [*_leaves(error)])
+        seen.add(id(one))
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)
+    return error
 
 
 def _judge(error: BaseException, declared: Declared) -> Ruling:
@@ -383,6 +405,7 @@ def _raw_traceback(error: BaseException) -> str:
     If no code of the application is in it, as with a result that can't be stored, the error's message says enough.
     """
     trace = error.__traceback__
+    error = _flat(error)
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(_FAIRLANE):
         trace = trace.tb_next
     if trace is not None:
