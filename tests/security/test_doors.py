@@ -1,5 +1,6 @@
 """Ways in beside a request as browsers and programs send it: slow ones, WebSockets, pages of others, long downloads."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -15,6 +16,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 from starlette.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from fairlane import ConfigurationError, JobContext, WebSettings
 from fairlane.accounts import passwords
@@ -125,6 +128,22 @@ def test_very_many_frames_that_say_nothing_end_their_socket(api: Api, first: int
             while answer := sender.recv(65_536):
                 answered += answer.count(b"\x8a\x00")
     assert answered < 2_000
+
+
+def test_very_many_messages_end_their_socket(api: Api):
+    ticket = asyncio.run(ticket_of(api, api.token("member")))
+    url = f"ws{api.url.removeprefix('http')}/api/v1/socket.io/?EIO=4&transport=websocket"
+    answers = 0
+    with suppress(ConnectionClosed), connect(url, open_timeout=PATIENCE, close_timeout=1) as socket_io:
+        assert str(socket_io.recv(PATIENCE)).startswith("0{")
+        socket_io.send(f"40{json.dumps({'ticket': ticket})}")
+        assert str(socket_io.recv(PATIENCE)).startswith("40{")
+        with suppress(ConnectionClosed):
+            for number in range(2_000):
+                socket_io.send(f'42{number}["unsubscribe",{{"room":"none"}}]')
+        while socket_io.recv(PATIENCE):
+            answers += 1
+    assert answers < 1_000
 
 
 def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waited_for(api: Api):

@@ -17,8 +17,8 @@ from fairlane.domain.timing import STRANGER_WAITS
 _READ_TIMEOUT: Final = 150.0
 _LEAST_READ: Final = 160 * 1024  # bytes to be read until the next look, if so many wait; else all
 _PIECE: Final = 4096  # bytes of a WebSocket that are read at a time
-_LEAST_PIECE: Final = 64  # bytes; smaller pieces are counted
 # Pieces of a body: so many, and one more for each 64 bytes. The first 100 pieces of each read are free.
+_LEAST_PIECE: Final = 64
 _PIECES, _PIECES_A_READ = 3_000, 100
 _FRAMES, _FRAMES_A_SECOND = 200, 20  # of a WebSocket
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection that wait in the kernel's memory
@@ -85,9 +85,9 @@ class _ReadProtocol(asyncio.Protocol):
 
 
 class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket protocol, ending connections that send very many empty frames.
+    """Uvicorn's WebSocket protocol, ending connections that send very many frames, whatever is in them.
 
-    Each such frame takes as long as a message, and none reaches the code that counts messages.
+    Each frame takes the loop, which all share, for as long as a small request, and no rate counts it.
     """
 
     _left, _at = float(_FRAMES), 0.0
@@ -100,26 +100,37 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer."""
-        self._count()
-        super().handle_ping()
+        if self._may_come():
+            super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
-        """Handle the answer to a ping."""
-        self._count()
-        super().handle_pong(event)
+        """Take the answer to a ping."""
+        if self._may_come():
+            super().handle_pong(event)
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a message, or its first piece."""
+        if self._may_come():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a message of bytes, or its first piece."""
+        if self._may_come():
+            super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
-        """Handle a further piece of a message."""
-        if len(event.data) < _LEAST_PIECE:
-            self._count()
-        super().handle_cont(event)
+        """Take a further piece of a message."""
+        if self._may_come():
+            super().handle_cont(event)
 
-    def _count(self) -> None:
+    def _may_come(self) -> bool:
+        """Count a frame; return False, and end the connection, if it is one too many."""
         now = self.loop.time()
         self._left = min(_FRAMES, self._left + _FRAMES_A_SECOND * (now - self._at)) - 1
         self._at = now
         if self._left < 0:
             self.transport.abort()
+        return self._left >= 0
 
 
 class _SmallPieces(Exception):
