@@ -501,6 +501,16 @@ def test_the_beginning_and_the_end_of_an_id_are_enough(run: Run) -> None:
         assert run("jobs", "show", part, "-o", "acme", "--json").json["job"]["id"] == job_id
 
 
+def test_fewer_than_four_characters_of_an_id_are_refused_and_it_says_so(run: Run, fl: Fairlane) -> None:
+    job_id = str(fl.submit("greet", organization="acme").id)
+
+    for part in (job_id[-1:], job_id[-3:], f"-{job_id[-3:]}"):
+        assert run("jobs", "explain", "-o", "acme", "--", part, code=1).stderr == (
+            f"Error: {part} is too short for an id; give at least 4 characters of its beginning or end.\n"
+        )
+    assert job_id in run("jobs", "explain", job_id[-4:], "-o", "acme").stdout
+
+
 def test_a_part_that_two_ids_have_in_common_is_refused(run: Run) -> None:
     first, second = submitted(run), submitted(run)
     common = next(first[:size] for size in range(36, 0, -1) if first[:size] == second[:size])

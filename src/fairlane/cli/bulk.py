@@ -22,7 +22,8 @@ _DONE: Final = {BulkVerb.CANCEL: JobStatus.CANCELED, BulkVerb.DELETE: "deleted",
 OneJob = Annotated[
     str | None,
     typer.Argument(
-        metavar="JOB", help="The job's id, or enough of its beginning or end. Omitted: filters select the jobs."
+        metavar="JOB",
+        help="The job's id, or at least four characters of its beginning or end. Omitted: filters select the jobs.",
     ),
 ]
 Status = Annotated[

@@ -26,6 +26,10 @@ class AmbiguousId(FairlaneError):
     """The error that several jobs, or error groups, match an id."""
 
 
+class ShortId(FairlaneError):
+    """Too little of a job's id to look for it."""
+
+
 class NoSuchGroup(FairlaneError):
     """The error that an organization has no dead letters with a fingerprint."""
 
@@ -41,12 +45,16 @@ def find_id(fl: "Fairlane", text: str, organization: str) -> UUID:
     Raises:
         JobNotFound: the organization has no such job.
         AmbiguousId: it has several; the message says what to do.
+        ShortId: it may have many.
     """
     if _is_id(text):
         return UUID(text)
-    if not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
-        raise job_not_found(text, organization)
     digits = text.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{0,32}", digits):
+        raise job_not_found(text, organization)
+    if len(digits) < _FEWEST_DIGITS:
+        few = f"give at least {_FEWEST_DIGITS} characters of its beginning or end"
+        raise ShortId(f"{text} is too short for an id; {few}.")
     page = fl.reads.list(organization, text=text, limit=2, with_parameters=False)
     by_id = tuple(job for job in page.items if job.id.hex.startswith(digits) or job.id.hex.endswith(digits))
     found = by_id or _by_end(fl, digits, organization)

@@ -93,7 +93,10 @@ OrganizationArgument = Annotated[
     str, typer.Argument(metavar="ORG", help="Its id.", autocompletion=complete_organizations)
 ]
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id; its beginning or end is enough where only one job has it.")
+    str,
+    typer.Argument(
+        metavar="JOB", help="The job's id, or at least four characters of its beginning or end that no other job has."
+    ),
 ]
 TypeArgument = Annotated[
     str, typer.Argument(metavar="TYPE", help="The job type's name.", autocompletion=complete_types)
