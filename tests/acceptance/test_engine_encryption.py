@@ -361,7 +361,10 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(
             assert lacking.look(job).status is JobStatus.QUEUED
             assert lacking.look(job).parameters == {"parameters": "[encrypted]"}
             assert lacking.way(job) == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.QUEUED]
-            assert "can't use the organization's encryption key" in lacking.reasons(job)
+            assert (
+                "the worker that had the job can't use the organization's encryption key; "
+                "`fairlane check` on the machine of that worker says why"
+            ) in lacking.reasons(job)
             assert not lacking.keys.list(organization="acme")[0].usable
             with pytest.raises(FileNotFoundError, match=rf"^The file of artifact .* of job {ended.id} .*\w\.$"):
                 lacking.artifact(ended.id, "file.txt", organization="acme")

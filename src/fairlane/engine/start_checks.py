@@ -34,7 +34,10 @@ from fairlane.tenancy.directory import Directory, Membership, Standing, stored_m
 # Seconds a job waits when the directory could not be asked about its user, or its key is not here.
 DEFERRED: Final = 10.0
 PERMISSION_LOST: Final = "Permission denied"  # R5 names the reason
-KEY_NOT_HERE: Final = "this worker can't use the organization's encryption key; `fairlane check` says there why"
+KEY_NOT_HERE: Final = (
+    "the worker that had the job can't use the organization's encryption key; "
+    "`fairlane check` on the machine of that worker says why"
+)
 _UNDECODABLE: Final = "InvalidParameters"
 _TOO_MANY_FILES: Final = "TooManyFiles"
 _MOST_FILES: Final = 10_000  # of all parents together: a job that starts is told their names
