@@ -155,9 +155,7 @@ def test_a_job_stands_for_its_id_but_not_in_another_organization(scene: Scene, v
 @VERBS
 def test_what_is_neither_a_job_nor_an_id_is_refused_with_what_to_pass(scene: Scene, verb: Verb):
     wrong: Any = 5
-    with pytest.raises(
-        InvalidParameters, match=r"^Name a job by itself or by its id, such as job\.id, not by a int\.$"
-    ):
+    with pytest.raises(InvalidParameters, match=r"^Name a job by itself or by its id, as in job\.id, not by a int\.$"):
         verb(scene.fl, wrong, "acme", None)
 
 

@@ -72,9 +72,7 @@ def test_a_job_is_as_good_as_its_id_and_what_is_neither_is_refused(world: World,
     job = reads.get(world.submit(), "acme")
 
     assert getattr(reads, read)(job, "acme") == getattr(reads, read)(job.id, "acme")
-    with pytest.raises(
-        InvalidParameters, match=r"^Name a job by itself or by its id, such as job\.id, not by a int\.$"
-    ):
+    with pytest.raises(InvalidParameters, match=r"^Name a job by itself or by its id, as in job\.id, not by a int\.$"):
         getattr(reads, read)(17, "acme")
 
 
