@@ -183,7 +183,7 @@ def test_jobs_that_were_deleted_do_not_come_back(api: Api):
     assert api.as_("admin").delete(f"/organizations/acme/dead-letters/{job}").status_code == 204
     again = client.post(JOBS, json=body, headers=KEY)
     assert (again.status_code, again.json()["type"]) == (422, "urn:fairlane:problem:idempotency-conflict")
-    assert again.json()["detail"] == "What was submitted under this idempotency key was deleted; take a new key."
+    assert again.json()["detail"] == "The jobs of this idempotency key were deleted; take a new key."
     assert total(api) == 0
 
 

@@ -354,7 +354,7 @@ class TestRetryGroup:
     @pytest.mark.parametrize("given", [None, "", " "])
     def test_no_fingerprint_is_no_group_and_never_all(self, scene: Scene, given: Any):
         (letter,) = bury(scene, 1)
-        with pytest.raises(InvalidParameters, match=r"^fingerprint is empty; give the one of a group"):
+        with pytest.raises(InvalidParameters, match=r"^fingerprint is empty; give the fingerprint of a group"):
             scene.fl.dead_letters.retry_group(given, organization="acme")
         assert scene.get(letter.id).status == DEAD_LETTER
 

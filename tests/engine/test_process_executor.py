@@ -116,7 +116,7 @@ async def test_what_a_parent_left_that_is_no_json_is_told_and_the_child_goes_on(
     pid = await end_of(begin(executor, handlers.pid))
     parent = ParentInput(uuid4(), "import", JobStatus.COMPLETED, "planted")
     report = await end_of(begin(executor, handlers.describe, parents=(parent,)))
-    assert "what a parent left is no JSON" in report.message
+    assert "the result of a parent is no JSON" in report.message
     assert await end_of(begin(executor, handlers.pid)) == pid
 
 
@@ -654,6 +654,6 @@ async def test_a_parents_file_that_comes_too_late_is_left_nowhere(executor: Proc
         with pytest.raises(Abandoned):
             await end_of(begun)
     assert channel.file.cancelled()
-    with pytest.raises(PermanentError, match="nobody takes the file"):
+    with pytest.raises(PermanentError, match="nobody needs the file"):
         read()  # a thread was at it already
     assert not child._directory.exists()

@@ -85,7 +85,7 @@ def test_a_duplicate_by_its_key_names_the_key_and_not_the_parameters(fl: Fairlan
 
 @pytest.mark.parametrize("label", ["a", "ab", ("a", "b", "c"), ("a", 5), {"a": 5}, 5])
 def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
-    with pytest.raises(InvalidParameters, match=r"^label must be a name and its value, such as \('sample', '42'\)"):
+    with pytest.raises(InvalidParameters, match=r"^label must be a name and its value, like \('sample', '42'\)"):
         fl.list(organization="acme", label=label)
 
 
@@ -165,7 +165,7 @@ async def test_a_batch_that_holds_something_else_is_told_alike_by_the_async_verb
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"labels": "x"}, "labels must be a mapping, such as {'sample': '42'}, not 'x'."),
+        ({"labels": "x"}, "labels must be a mapping, for example {'sample': '42'}, not 'x'."),
         (
             {"run_at": "2026-11-01"},
             "run_at must be a datetime with a time zone, for example datetime(…, tzinfo=UTC), not '2026-11-01'.",

@@ -110,4 +110,4 @@ async def test_a_line_is_read_whole_however_little_is_read_ahead_but_none_that_i
 def test_the_error_of_a_crash_says_what_may_have_killed_it() -> None:
     assert _how_it_ended(-signal.SIGKILL, None) == "was killed by SIGKILL; Linux does that when memory runs out"
     assert _how_it_ended(-60, None) == "was killed by signal 60"
-    assert _how_it_ended(-9, ValueError("no JSON")) == "said what can't be understood, so it was killed: no JSON"
+    assert _how_it_ended(-9, ValueError("no JSON")) == "sent a message that can't be read, so it was killed: no JSON"

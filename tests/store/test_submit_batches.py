@@ -155,7 +155,7 @@ class TestIds:
         ids=["random", "number", "text", "none", "of another variant"],
     )
     def test_an_id_that_is_no_uuid7_is_refused_with_what_to_do(self, scene: Scene, wrong: Any):
-        with pytest.raises(SubmissionError, match=r"UUIDv7, and not .*: leave id out, or .*fairlane\.new_id") as error:
+        with pytest.raises(SubmissionError, match=r"UUIDv7, not .*: leave id out, or .*fairlane\.new_id") as error:
             scene.fl.submit_many([report(), report(id=wrong)])
         assert (isinstance(error.value, InvalidParameters), error.value.index, scene.total()) == (True, 1, 0)
 

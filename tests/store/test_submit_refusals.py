@@ -215,12 +215,12 @@ class TestParents:
 
     @pytest.mark.parametrize("odd", [None, 7, [7], [None], [["x"]]], ids=repr)
     def test_what_names_no_job_at_all(self, scene: Scene, odd: Any):
-        refused(scene, ParentNotFound, r"depends_on names jobs or their ids, such as \[job\.id\]", depends_on=odd)
+        refused(scene, ParentNotFound, r"depends_on names jobs or their ids, for example \[job\.id\]", depends_on=odd)
 
     def test_ids_that_were_chosen_to_have_one_hash(self, scene: Scene):
         """To order 10,000 of them took more than four seconds of the node's processor."""
         chosen = [UUID(int=NOBODY.int + number * sys.hash_info.modulus) for number in range(100)]
-        refused(scene, ParentNotFound, "chosen to have one hash", depends_on=chosen)
+        refused(scene, ParentNotFound, "chosen to have the same hash", depends_on=chosen)
         refused(scene, ParentNotFound, "is not a job of", depends_on=[UUID(int=NOBODY.int + n) for n in range(100)])
 
     def test_one_parent_needs_no_list(self, scene: Scene):

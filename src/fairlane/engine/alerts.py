@@ -1,6 +1,6 @@
-"""Alerts of an organization, of too many dead letters (R8) or live jobs: written down for those who watch it live.
+"""Store alerts about too many dead letters (R8) or live jobs of an organization, for users who watch it live.
 
-Alerts happen in workers and in submitters.
+Workers and submitters emit these alerts.
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ from fairlane.store.transaction import Database
 
 
 class Alerts:
-    """A subscriber, with a database connection of its own: whoever writes the ends of attempts tells of dead letters,
-    and must not wait for one that handlers or the application hold.
+    """A subscriber with a database connection of its own: the writer of results emits the alerts of dead letters, and
+    must not wait for a connection that handlers or the application hold.
 
     Args:
         threshold: of dead letters.
@@ -32,7 +32,7 @@ class Alerts:
         self._threshold = threshold
 
     def __call__(self, event: Event) -> None:
-        """Write an alert down; of one that can't be written there is the log."""
+        """Store an alert; an alert that can't be stored is only in the log."""
         match event:
             case DeadLetterAlert():
                 values = {"kind": AlertKind.DEAD_LETTERS, "size": event.depth, "bound": self._threshold}

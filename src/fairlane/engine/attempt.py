@@ -1,6 +1,6 @@
-"""Running one attempt is a recipe: decode → context → begin; then its end, its deadline or a stop → outcome.
+"""Run an attempt in steps: decode → context → begin; then its end, its deadline or a stop → outcome.
 
-It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second.
+Calls of the loop drive it, not a task of its own: a worker runs tens of thousands of attempts a second.
 """
 
 import asyncio
@@ -53,19 +53,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
+# Seconds from a timeout to the stop. A busy loop looks at the clock before it hears of handlers that ended in time.
 HEARING: Final = 0.02
 # Characters of parameters; more are decoded in a thread.
 _LARGE: Final = 10_000
-# Seconds; in that time its own thread judges what a handler left, however many end together.
+# Seconds for a thread to judge a handler's outcome, however many end together.
 _JUDGED: Final = 600.0
 _NOTHING: Final = Completed()
-# A handler's arguments, or how its attempt ends where there can be none.
+# A handler's arguments, or the outcome of the attempt if they can't be decoded.
 _Decoded: TypeAlias = dict[str, object] | Outcome
 
 
 class Attempt:
-    """One attempt of one job, while it runs on this worker. To be used on the loop's thread.
+    """An attempt of a job while it runs on this worker. Use it on the loop's thread.
 
     Args:
         slots: told of the end once, maybe before `begin` returns.
@@ -91,12 +91,12 @@ class Attempt:
 
     @property
     def is_lost(self) -> bool:
-        """Return True if the job was given to another worker meanwhile: then its end is nobody's business."""
+        """Return True if the job was given to another worker meanwhile: then its outcome does not count."""
         return self._stopped is Interruption.LEASE_LOST
 
     @property
     def channel(self) -> AttemptChannel:
-        """Return the way of its reports, made for the first of them; from any thread."""
+        """Return the channel of its reports, made for the first of them; from any thread."""
         slots = self._slots
         channel = self._channel or AttemptChannel(
             slots.deps, self.inputs, slots.report_threads, slots.file_threads, slots.loop, slots.on_lost
@@ -114,7 +114,7 @@ class Attempt:
 
     @property
     def is_full(self) -> bool:
-        """Return True if too much that was sent waits to be written."""
+        """Return True if too many reports wait to be written."""
         return self.channel.is_full
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
@@ -122,11 +122,11 @@ class Attempt:
         return self.channel.read_artifact(parent_id, name)
 
     def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
-        """Have a thread do what takes as long as a large file; organizations take turns there."""
+        """Do work in a thread that takes as long as a large file; organizations take turns there."""
         return self._slots.file_threads.submit([self.inputs.organization], work)
 
     def shut(self) -> bool:
-        """Take no more reports; True if all are written, or given up."""
+        """Take no more reports; return True if all are written, or given up."""
         with self._slots.opening:
             self._is_shut = True
         if self._channel is None:
@@ -137,31 +137,31 @@ class Attempt:
 
     @property
     def result_limit(self) -> int:
-        """Return how many bytes its result may have as JSON."""
+        """Return the most bytes that its result may have as JSON."""
         return self._slots.deps.settings.result_limit
 
     @property
     def has_checkpoint(self) -> bool:
-        """Return True if there may be one, of this attempt or of those before it."""
+        """Return True if this attempt or an earlier one may have a checkpoint."""
         has_sent = self._channel is not None and self._channel.has_checkpoint
         return has_sent or self.inputs.checkpoint is not None
 
     @property
     def is_on_the_loop(self) -> bool:
-        """Return True if its handler is async, and no thread reads what it needs or judges its end; from any thread."""
+        """Return True if its handler is async, and no thread reads its inputs or judges its end; from any thread."""
         execution = self._execution
         is_judged = execution is not None and execution.ended is not None
         return self.job_type.isolation is Isolation.ASYNC and self._reading is None and not is_judged
 
     def is_decoded_at_once(self, inputs: AttemptInputs) -> bool:
-        """Return True if it takes a moment to decode these parameters, and no code but ours runs."""
+        """Return True if these parameters are decoded quickly, without code of the application."""
         return len(inputs.parameters) <= _LARGE and not self.job_type.signature.runs_code
 
     def begin_with(self, read: ReadFacts | None) -> None:
-        """Begin once threads have read what it needs and decoded its parameters; organizations take turns there.
+        """Begin once threads have read its inputs and decoded its parameters; organizations take turns there.
 
         Args:
-            read: reads what is not in the job's row.
+            read: reads the inputs that are not in the job's row.
         """
         self._reading = self._slots.loop.create_task(self._read(read))
         self._reading.add_done_callback(self._on_read)
@@ -178,7 +178,7 @@ class Attempt:
             return (inputs, Failed(overdue_report(what, self.job_type.name))), None
 
     async def _read_inputs(self, read: ReadFacts) -> Read:
-        """Read; in an outage again and again for a minute.
+        """Read; in an outage retry for a minute.
 
         After that the job waits longer and longer, and its history says why; in the end the attempt fails.
         """
@@ -198,7 +198,7 @@ class Attempt:
 
     def _read_once(self, read: ReadFacts) -> Read:
         try:
-            # Another process reads them there: here it would hold up all that share this one.
+            # The handler's process decodes the parents' results: here that would hold up all who share this process.
             return read(parents_as_text=self.job_type.isolation is Isolation.PROCESS)
         except BaseException as error:
             if isinstance(error, Exception):
@@ -218,7 +218,7 @@ class Attempt:
         decoded: _Decoded | None = None
         if self._stopped is not None:
             outcome = Stopped() if self._stopped is Interruption.CANCEL else Released("released at shutdown")
-        elif task.cancelled():  # as the loop is taken down: the worker gives the job back as it leaves
+        elif task.cancelled():  # the loop is taken down: the worker gives the job back as it leaves
             self._slots.forget(self)
             return
         elif (error := task.exception()) is not None:
@@ -234,13 +234,13 @@ class Attempt:
     def _decoded(self) -> _Decoded:
         """Decode the parameters; from any thread.
 
-        A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that what
-        can't be decoded ends the same whatever the isolation.
+        A child process decodes once more for itself: values never cross the process boundary. They are decoded here
+        too, so that bad parameters have the same outcome whatever the isolation.
         """
         try:
             return self.job_type.signature.decode(self.inputs.parameters)
         except InvalidParameters as error:
-            # Another version of the handler may be able to read it, so it backs off like any failure.
+            # Another version of the handler may be able to decode them, so the job backs off like any failure.
             kind = "InvalidParameters"
             report = ErrorReport(kind, storable(error), fingerprint=f"{kind} {self.job_type.name}")
             return Failed(report, is_of_handler=False)
@@ -248,7 +248,7 @@ class Attempt:
             return self.judge(None, ending(error, None))
 
     def begin(self, decoded: _Decoded | None = None) -> None:
-        """Begin to run the handler; never raises for what a handler or its values do.
+        """Begin to run the handler; never raise an error of the handler or its values.
 
         Args:
             decoded: its arguments, if a thread has decoded them.
@@ -270,7 +270,7 @@ class Attempt:
         self._slots.on_end(self, decoded)
 
     def set_deadline(self) -> None:
-        """Have a timer stop it when its timeout is over, unless it has one or needs none."""
+        """Set a timer that stops it when its timeout is over, unless it has one or needs none."""
         if self._timer is None and self._stopped is None:
             self._keep_deadline()
 
@@ -280,8 +280,8 @@ class Attempt:
             return
         now = time.monotonic()
         if execution.started is None:
-            # The timeout is the handler's, not its process's that is still coming up. The next look is a timeout from
-            # now at the latest, since the handler may begin just now.
+            # The timeout is the handler's, and its process is still starting. The next look is a timeout from now at
+            # the latest, since the handler may begin just now.
             limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
             left = limit if timeout is None else min(limit, timeout)
         elif execution.ended is not None:
@@ -298,16 +298,16 @@ class Attempt:
             self.stop(Interruption.TIMEOUT)
 
     def _left_to_judge(self, ended: float) -> float:
-        """Return how many seconds a thread may still take to judge how the handler ended.
+        """Return the seconds that a thread may still take to judge how the handler ended.
 
-        That of an async handler is one that organizations share (`Slots.in_value_thread`), with a limit of its own.
-        Without a timeout there is none.
+        Async handlers use threads that organizations share (`Slots.in_value_thread`), with a limit of their own. A
+        handler without a timeout has no limit.
         """
         is_shared = self.job_type.isolation is Isolation.ASYNC
         return math.inf if is_shared or self.inputs.timeout is None else ended + _JUDGED - time.monotonic()
 
     def stop(self, reason: Interruption) -> bool:
-        """Ask the handler to stop. The first reason stands; False if this was not the first."""
+        """Ask the handler to stop. The first reason stands; return False if this was not the first."""
         if self._stopped is not None:
             return False
         self._stopped = reason
@@ -323,10 +323,10 @@ class Attempt:
         return True
 
     def _held_for(self, execution: Execution) -> float:
-        """Return for how many seconds beyond its grace a handler that ignores its stop keeps its slot.
+        """Return the seconds beyond its grace for which a handler that ignores its stop keeps its slot.
 
-        What can't be killed keeps it until its type's own timeout is over. Else a submitter could use up a worker, by
-        jobs with short timeouts or by cancels, and exceed limits by attempts that run beside those that did not stop.
+        A handler that can't be killed keeps it until its type's own timeout is over. Else a submitter could use up a
+        worker by jobs with short timeouts or by cancels, and exceed limits by attempts beside those that did not stop.
         """
         can_be_killed = self.job_type.isolation is Isolation.PROCESS
         is_by_a_user = self._stopped in {Interruption.TIMEOUT, Interruption.CANCEL}
@@ -336,7 +336,7 @@ class Attempt:
         return math.inf if timeout is None else max(0.0, execution.started + timeout - time.monotonic())
 
     def abandon(self) -> None:
-        """Kill the handler; where Python can't, leave it behind. Wait for the thread that judges how one has ended."""
+        """Kill the handler, or leave it behind if Python can't. If it has ended, wait for the thread that judges it."""
         execution = self._execution
         if execution is None or execution.is_over:
             return
@@ -356,13 +356,13 @@ class Attempt:
         started = execution.started if execution is not None else None  # later than `began`, by the start of a process
         self.seconds = (time.monotonic() if ended is None else ended) - (self.began if started is None else started)
         outcome = self._outcome(value, error, judged)
-        self._execution = None  # which refers to this attempt, and no circle shall be left
+        self._execution = None  # it refers to this attempt, and no reference cycle shall be left
         self._slots.on_end(self, outcome)
 
     def judge(self, value: object, error: Raised | None) -> Outcome:
-        """Return what follows from how the handler ended; from any thread. Raise nothing, or the job would never end.
+        """Return the outcome of the handler's end; from any thread. Raise nothing, or the job would never end.
 
-        Ctrl-C raises nothing here: a worker that runs has a signal handler.
+        Ctrl-C raises nothing here: a running worker has a signal handler.
         """
         try:
             return self._success(value) if error is None else self._failure(error)
@@ -370,7 +370,7 @@ class Attempt:
             return self.mistaken(ending(mistake, None))
 
     def _outcome(self, value: object, error: Raised | None, judged: Outcome | None) -> Outcome:
-        """Return how the attempt ends, which may have been asked to stop. `judged`: what follows, if a thread knows."""
+        """Return the outcome of the attempt, which may have been asked to stop. `judged`: as a thread has judged it."""
         reason = self._stopped
         if reason is Interruption.TIMEOUT:
             return self._held_up() or self._timed_out()
@@ -380,19 +380,19 @@ class Attempt:
         if error is None:
             return outcome
         if reason is Interruption.SHUTDOWN and not isinstance(outcome, Snoozed):
-            # An error may come of the stop, such as that of a command that was ended with its handler.
+            # The stop may cause an error, for example of a command that was ended with its handler.
             return Released("released at shutdown")
         return outcome
 
     def mistaken(self, mistake: BaseException) -> Outcome:
-        """Tell of a mistake, of ours or of the handler's objects, and return how the attempt ends by it."""
+        """Log an unexpected error, of Fairlane or of the handler's objects, and return its outcome."""
         mistake = without_words(mistake)
         self._slots.deps.emit(ServiceFailed("attempt", mistake))
         report = ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log")
         return Failed(report, is_of_handler=False)
 
     def _held_up(self) -> Outcome | None:
-        """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
+        """Return the outcome if the attempt was waiting for Fairlane's own storage when its timeout was over."""
         met = self._channel.outage if self._channel is not None else None
         outcome = self.judge(None, met) if met is not None else None
         return outcome if isinstance(outcome, Deferred) else None
@@ -409,7 +409,7 @@ class Attempt:
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:
-        if value is None or self._stopped is Interruption.TIMEOUT:  # it came too late, and nobody will read it
+        if value is None or self._stopped is Interruption.TIMEOUT:  # it is too late, and nobody will read it
             return _NOTHING
         try:
             return Completed(encode_result(value, limit=self.result_limit))

@@ -1,4 +1,4 @@
-"""Submissions, and the graph that a batch of them forms."""
+"""Submissions, and the graph of a batch of them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,23 +27,23 @@ from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.options import OnDuplicate
 from fairlane.store.statements.drafts import at
 
-# What a UUIDv7 has in these of its bits: the version and the variant.
+# The bits of a UUIDv7 that hold the version and the variant.
 _OF_VERSION: Final = 15 << 76 | 3 << 62
 _VERSION: Final = 7 << 76 | 2 << 62
-_ALIKE: Final = 50  # ids of one hash; of ids that nobody chose for it no two have one
+_ALIKE: Final = 50  # ids with the same hash; honest ids have none in common
 
 
 def new_id() -> UUID:
-    """Draw the id of a job to be, for `Submission(…, id=…)`."""
+    """Draw an id for a new job, for `Submission(…, id=…)`."""
     return uuid7()
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One job to submit. `Fairlane.submit` says what each field means.
+    """A job to submit. `Fairlane.submit` says what each field means.
 
-    `depends_on` may name jobs, their ids, and other submissions of the same batch; one, or several in a list. `id` is
-    the job's id to be. Give your own, drawn by `new_id`, only if you need to know it before.
+    `depends_on` may name jobs, their ids, and other submissions of the same batch; one of them, or a list. `id` becomes
+    the job's id. Give your own, drawn by `new_id`, only if you need to know it before.
     """
 
     job_type: str
@@ -73,9 +73,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent(Submission):
-    """A submission that somebody sent, such as over HTTP. It does no more than is open to them by its `access`.
+    """A submission that a user sent, for example over HTTP. It does only what their `access` allows.
 
-    The other ones are the application's own: they may name any parent of the organization, and have any timeout.
+    All other submissions are the application's own: they may name any parent of the organization, and have any timeout.
     """
 
     access: Access
@@ -83,7 +83,7 @@ class Sent(Submission):
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Name no place in a batch in the refusal of a job that is submitted by itself: nobody sent one."""
+    """Within the block, refuse a job without naming its place in a batch: it is submitted by itself."""
     try:
         yield
     except SubmissionError as error:
@@ -92,11 +92,11 @@ def alone() -> Iterator[None]:
 
 
 def refuse_misfits(submissions: Sequence[Submission]) -> None:
-    """Refuse what no database could take, before anything is asked about it. An error's `index` is its submission's.
+    """Refuse submissions that no database could take, before the first query. An error's `index` is its submission's.
 
     Raises:
-        InvalidParameters: it is no list of submissions, or a name is none.
-        CyclicDependency, ParentNotFound, ConfigurationError: they form no graph.
+        InvalidParameters: it is not a list of submissions, or a name is not text.
+        CyclicDependency, ParentNotFound, ConfigurationError: they do not form a graph.
     """
     with at(None):
         _refuse_strangers(submissions)
@@ -122,20 +122,20 @@ def _refuse_strangers(submissions: Sequence[Submission]) -> None:
 
 
 def _check_id(given: object) -> None:
-    # A random id would have each insert read and write some other page of the primary key.
+    # With random ids each insert would read and write another page of the primary key.
     if not isinstance(given, UUID) or given.int & _OF_VERSION != _VERSION:
         raise InvalidParameters(
-            f"The id of a job is a UUIDv7, and not {given!r:.80}: leave id out, or draw it with fairlane.new_id()."
+            f"The id of a job is a UUIDv7, not {given!r:.80}: leave id out, or draw it with fairlane.new_id()."
         )
 
 
 def _refuse_cycles(submissions: Sequence[Submission]) -> None:
-    """Refuse dependencies that are no graph without cycles within the batch; jobs outside can't depend on it.
+    """Refuse dependencies that have a cycle within the batch; jobs outside can't depend on it.
 
     Raises:
         CyclicDependency: its `index` is that of a submission in the cycle.
-        ParentNotFound: `depends_on` names something that is no job; its `index` is that of the submission.
-        ConfigurationError: two submissions have one id.
+        ParentNotFound: `depends_on` names a value that is not a job; its `index` is that of the submission.
+        ConfigurationError: two submissions have the same id.
     """
     if len({one.id for one in submissions}) < len(submissions):
         if len(set(map(id, submissions))) < len(submissions):
@@ -164,20 +164,20 @@ def _refuse_cycles(submissions: Sequence[Submission]) -> None:
 
 
 def _refuse_chosen(parents: Sequence[Sequence[UUID | str]]) -> None:
-    """Refuse ids that were chosen to have one hash: to make a set of 10,000 such would take seconds."""
+    """Refuse ids that were chosen to have the same hash: a set of 10,000 such ids would take seconds."""
     named = {one.bytes: one for each in parents for one in each if isinstance(one, UUID)}
-    hashes = Counter(str(hash(one)) for one in named.values())  # texts are hashed by a secret
+    hashes = Counter(str(hash(one)) for one in named.values())  # Python salts the hashes of texts
     if max(hashes.values(), default=0) > _ALIKE:
-        error = ParentNotFound("depends_on names ids that were chosen to have one hash; no jobs have such ids.")
+        error = ParentNotFound("depends_on names ids that were chosen to have the same hash; no jobs have such ids.")
         error.index = next(index for index, each in enumerate(parents) if each)
         raise error
 
 
 def parent_ids(submission: Submission) -> list[UUID | str]:
-    """Return the ids of a submission's parents, however they were named; what is no id stays, to be refused.
+    """Return the ids of a submission's parents. Text that is not an id stays in the list, to be refused later.
 
     Raises:
-        ParentNotFound: something else than jobs and ids.
+        ParentNotFound: a value is neither a job nor an id.
     """
     named = submission.depends_on
     if isinstance(named, Job | Submission | UUID | str):
@@ -186,7 +186,7 @@ def parent_ids(submission: Submission) -> list[UUID | str]:
         return [_parent_id(parent) for parent in named]
     except TypeError:
         raise ParentNotFound(
-            f"depends_on names jobs or their ids, such as [job.id], and not {type(named).__name__} {named!r:.100}."
+            f"depends_on names jobs or their ids, for example [job.id], not {type(named).__name__} {named!r:.100}."
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""Circuit breakers: how attempts end is counted in memory, written down once a second, and then judged.
+"""Circuit breakers: outcomes of attempts are counted in memory, stored once a second, and then judged.
 
-Nothing of it is in the way of an attempt: no end writes to a counter that others write to.
+This does not slow an attempt: no outcome writes to a counter that others write to.
 """
 
 import threading
@@ -18,21 +18,21 @@ from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.store.statements import breakers, outcomes
 from fairlane.store.transaction import Database
 
-# From one look for the trials of others, who may have been lost with them, to the next, while nothing ends here.
+# Between two looks at the trials of other workers, which may be lost, while nothing ends here.
 _IDLE_ROUNDS: Final = 10
 
 
 class Tally:
-    """Counts how attempts end on this worker, from one `take` to the next."""
+    """Count the outcomes of attempts on this worker, from one `take` to the next."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], list[float]] = {}  # completions, failures and seconds
         self._lock = threading.Lock()
 
     def add(self, ends: Iterable[tuple[str, str, JobStatus, float]]) -> None:
-        """Count ends, each with its organization, job type and seconds, if they say something about the handler.
+        """Count outcomes, each with its organization, job type and seconds, if they prove something about the handler.
 
-        Cancels, releases, snoozes, lost workers and refusals at start say nothing. From any thread.
+        Cancels, releases, snoozes, lost workers and refusals at the start prove nothing. From any thread.
         """
         with self._lock:
             for organization, job_type, ended, seconds in ends:
@@ -55,14 +55,14 @@ class Tally:
         count[2] += seconds
 
     def take(self) -> dict[Pair, Outcomes]:
-        """Return all that was counted; from here on it counts from zero."""
+        """Return all counts, and count from zero again."""
         with self._lock:
             taken, self._counts = self._counts, {}
         return {Pair(*pair): Outcomes(int(one), int(other), seconds) for pair, (one, other, seconds) in taken.items()}
 
 
 class Breakers:
-    """A service: writes the tally down, opens breakers by it, and judges the trials that have ended."""
+    """A service that stores the tally, opens breakers by it, and judges the trials that have ended."""
 
     def __init__(self, database: Database, worker_id: UUID, tally: Tally, emit: Emit) -> None:
         self._database = database
@@ -72,7 +72,7 @@ class Breakers:
         self._idle_rounds = 0
 
     def run_once(self) -> int | None:
-        """Do one round. Return how many breakers it opened and how many trials it judged, None if it did not look."""
+        """Do one round. Return the number of breakers opened and trials judged, None if it did not look."""
         counts = self._tally.take()
         self._idle_rounds = 0 if counts else self._idle_rounds + 1
         if not counts and self._idle_rounds % _IDLE_ROUNDS:
@@ -96,9 +96,9 @@ class Breakers:
         return changes + _judge(connection, now)
 
     def _open(self, connection: Connection, now: datetime, counts: Mapping[Pair, Outcomes]) -> list[Event]:
-        """Open the breakers of those pairs of which too much failed, the last time just now.
+        """Open the breakers of the pairs with too many failures, the last of them just now.
 
-        What completes opens none: it may be the first of many that a mended handler makes up for.
+        A completion opens no breaker: it may be the first of many after the handler was repaired.
         """
         recent = _recent(connection, now, sorted(pair for pair, count in counts.items() if count.failures))
         events: list[Event] = []
@@ -110,7 +110,7 @@ class Breakers:
 
 
 def _recent(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> dict[Pair, Outcomes]:
-    """Return what counts now of each of those pairs whose breaker is closed."""
+    """Return the outcomes that count now, of each pair whose breaker is closed."""
     known = breakers.latest(connection, pairs)
     beginnings: dict[datetime, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -124,9 +124,9 @@ def _recent(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> dic
 
 
 def _judge(connection: Connection, now: datetime) -> list[Event | None]:
-    """Do what follows from the trials that have ended; what is to be told of each, None if another is to be tried.
+    """Close or reopen the breakers of trials that have ended. Return an event for each, None if another job is tried.
 
-    Another worker may be at the same: then one of them does it.
+    If another worker does the same, one of the two succeeds.
     """
     changes: list[Event | None] = []
     for before, ended in breakers.ended_trials(connection):

@@ -1,6 +1,6 @@
-"""How claims ask a host's directory: with answers of some seconds ago, and while it is away less and less often.
+"""Cache the answers of a host's directory for claims, and ask it less and less often while it is away.
 
-What it can't say makes jobs wait; only a definite no ends one.
+Without an answer jobs wait; only a definite no ends a job.
 """
 
 import time
@@ -20,10 +20,10 @@ class DirectoryAway(Exception):
 
 
 class CachedDirectory:
-    """A `Directory` around a host's, for one worker. Its methods raise `DirectoryAway`.
+    """A cache around a host's `Directory`, for one worker. Its methods raise `DirectoryAway`.
 
     Args:
-        max_age: how old an answer may be, in seconds.
+        max_age: the greatest age of an answer, in seconds.
     """
 
     def __init__(
@@ -35,23 +35,23 @@ class CachedDirectory:
         self._members = _Outage(emit, monotonic)
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Return those of the organizations that exist.
+        """Return the organizations that exist.
 
-        Away also while `members` is: what was claimed would be given back.
+        This is away while `members` is away, too: claimed jobs would be given back.
         """
         self._members.refuse()
         with self._organizations.watched():
             return self._host.organizations(ids, self._max_age)
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        """Return those of the (organization, user) pairs that are members."""
+        """Return the (organization, user) pairs that are members."""
         with self._members.watched():
             return self._host.members(pairs, self._max_age)
 
     def members_for(self, needs: Collection[tuple[str, str, str | None]]) -> Mapping[tuple[str, str], Membership]:
         """Return the members among these (organization, user, permission that is needed).
 
-        What would be a no by an answer that was kept is asked again: a user who was given a right just now has it.
+        If a cached answer says no, the host is asked again: a user who was given a right just now has it.
         """
         members = self.members({need[:2] for need in needs})
         doubtful = {need[:2] for need in needs if need[:2] in members and not members[need[:2]].may_submit(need[2])}
@@ -63,7 +63,7 @@ class CachedDirectory:
 
 
 class _Outage:
-    """One question that finds no answer: when to ask again, and when to say so."""
+    """An outage of a directory's method: when to ask again, and when to say so."""
 
     def __init__(self, emit: Emit, monotonic: Callable[[], float]) -> None:
         self._emit = emit

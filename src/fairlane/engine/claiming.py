@@ -1,7 +1,7 @@
-"""The claims of one worker: which lanes have something, whose turn it is, and what each claimed job needs to begin.
+"""The claims of a worker: it chooses lanes, claims jobs in turn by organization, and prepares their attempts.
 
-There are two ways of a claim. On PostgreSQL it is one statement on the worker's event loop. Where a limit is to be
-counted or a breaker tried, where lanes are very many, and on SQLite, it is a transaction in a thread. On SQLite that
+There are two kinds of claims. On PostgreSQL a claim is one statement on the worker's event loop. If a limit is counted
+or a breaker tried, if there are very many lanes, and on SQLite, it is a transaction in a thread. On SQLite that
 transaction begins with the results that wait to be written, since each commit waits for the disk.
 """
 
@@ -42,17 +42,17 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory
 
-# What the sessions of claims on the loop set: the planner would sort a whole lane, or scan tables that are new.
+# Settings for the sessions of claims on the loop: else the planner would sort a whole lane, or scan new tables.
 _SESSION: Final = {"enable_sort": "off", "enable_seqscan": "off"}
-_SHORT_ROUND: Final = 100  # jobs: who is new waits for as long as one takes, and shorter ones cost throughput
+_SHORT_ROUND: Final = 100  # jobs: a newcomer waits for one round, and shorter rounds cost throughput
 _BATCH: Final = 500  # of jobs that are given back
-# Why they are given back; the log says so.
+# The reasons why jobs are given back, for the log.
 _CUT_OFF: Final = "its claim was cut off"
 _LEFT: Final = "its worker left before its end was written"
 
 
 class _Round(NamedTuple):
-    """Tell what was wanted and claimed, and when, in seconds."""
+    """The jobs that a claim wanted and got, and when, in seconds."""
 
     wanted: Wanted
     claimed: list[Claimed]
@@ -61,12 +61,12 @@ class _Round(NamedTuple):
 
 @dataclass(slots=True)
 class Claims:
-    """Claims for one worker: `claim` on the loop, `claim_in_thread` from a thread, never two at once.
+    """The claims of a worker: `claim` on the loop, `claim_in_thread` from a thread, never two at once.
 
-    `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
-    `is_held_up`: some of that was under a limit under which another worker was claiming.
+    `is_hungry`: some jobs were ready in the last round and were not claimed; the next round should be soon.
+    `is_held_up`: some of those were under a limit under which another worker was claiming.
     `is_unsure`: jobs may run under the worker that it does not know; the next round gives them back.
-    `are_over`: the worker leaves. A claim on its way is rolled back: it may have what was just given back.
+    `are_over`: the worker leaves. A claim under way is rolled back: it may hold jobs that were just given back.
     """
 
     database: Database
@@ -77,7 +77,7 @@ class Claims:
     keyring: Keyring
     emit: Emit
     threads: Executor | None
-    results: Results | None = None  # None: somebody else writes how the claimed jobs end
+    results: Results | None = None  # None: results are written elsewhere
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
@@ -96,11 +96,11 @@ class Claims:
             self._claim_line, self._read_line = (Line(self.database, self.threads, _SESSION) for _ in range(2))
 
     def locked(self) -> frozenset[str]:
-        """Return the organizations that have nothing claimed here, since their keys are not here; from any thread."""
+        """Return the organizations whose jobs are not claimed here, since their keys are not here; from any thread."""
         return self._checks.locked
 
     def doubt(self) -> None:
-        """Have the next round give back what the worker does not know: something went wrong. From any thread."""
+        """Let the next round give back the jobs that the worker does not know, after an error. From any thread."""
         self.is_unsure = True
 
     async def close(self) -> None:
@@ -114,10 +114,10 @@ class Claims:
     def give_back(self, known: frozenset[UUID]) -> int:
         """Give back the jobs that run under this worker and have no `known` lease token; return how many.
 
-        They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost; and
-        by an end that could not be written. Each begins anew.
+        A claim whose answer or whose jobs' inputs were lost leaves such jobs, and so does a result that could not be
+        written. Each begins anew.
         """
-        self.is_unsure = False  # before: whoever doubts from here on is heard in the next round
+        self.is_unsure = False  # before the work: a `doubt` from here on is for the next round
 
         def work(connection: Connection) -> list[Finished]:
             done = list[Finished]()
@@ -137,9 +137,9 @@ class Claims:
         return _changed(done)
 
     def leave(self, lost: Collection[UUID] = ()) -> int:
-        """Give back what runs under this worker, and remove the worker; return how many jobs that were.
+        """Give back the jobs that run under this worker, and remove the worker; return how many jobs.
 
-        In one transaction: a claim that is still on its way, since `run_async` was cancelled, finds no worker.
+        It is one transaction: a claim that is still under way, since `run_async` was cancelled, finds no worker.
 
         Args:
             lost: lease tokens of jobs of which one took the worker down: these are rescued, which counts.
@@ -158,7 +158,7 @@ class Claims:
         return self.database.write(work)
 
     def _release(self, connection: Connection, known: frozenset[UUID], reason: str) -> Iterator[list[Finished]]:
-        """Give back what is not known, a batch at a time."""
+        """Give back the jobs that are not known, a batch at a time."""
 
         def end(mine: Sequence[AnyRow]) -> list[Finished]:
             ends = [
@@ -180,7 +180,7 @@ class Claims:
         return workers.end_running(connection, self.card.id, len(known) + _BATCH, end)
 
     async def claim(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
-        """Claim up to `slots` jobs, by one statement on the loop where nothing but jobs has to be looked at or locked.
+        """Claim up to `slots` jobs, by one statement on the loop if nothing but jobs has to be read or locked.
 
         Args:
             known: the lease tokens that the worker has already.
@@ -222,13 +222,13 @@ class Claims:
         return await (self.results.beside_claim(claim) if self.results is not None else in_thread(self.threads, claim))
 
     async def _lanes_on(self, line: Line) -> ReadyLanes | None:
-        """Return the lanes; those that are a little old are read anew beside the claim."""
+        """Return the lanes; lanes that are a little old are read again beside the claim."""
         cache = self.lanes
         lanes = cache.usable()
         is_reading = self._reading is not None and not self._reading.done()
         if lanes is None or cache.is_missing_some():
             if self._reading is not None and is_reading:
-                await self._reading  # it has the line, and perhaps began before the hint
+                await self._reading  # it has the line, and may have begun before the hint
             await cache.refresh(line, self.threads)
             return cache.current
         if cache.is_due() and not is_reading:
@@ -239,16 +239,16 @@ class Claims:
         try:
             await self.lanes.refresh(line, self.threads)
         except (StorageUnavailable, ConfigurationError):
-            return  # of which the claims will tell
+            return  # the claims will report it
         except Exception as error:  # noqa: BLE001 - a mistake in a read must not end the worker
             self.emit(ServiceFailed("claim", error))
 
     def _is_shared(self, lanes: ReadyLanes) -> bool:
-        """Return True if others' jobs on other workers count for whose turn it is."""
+        """Return True if jobs on other workers count for the turns."""
         return len(lanes.contenders) > 1 and any(row.worker != self.card.id for row in lanes.running)
 
     def _contenders(self, lanes: ReadyLanes, running: Iterable[RunningRow]) -> dict[str, Contender]:
-        """Return who contends for the slots, with what runs of theirs on all workers."""
+        """Return the organizations that contend for the slots, with their running jobs on all workers."""
         elsewhere = Counter[str]()
         for row in running:
             if row.worker != self.card.id and row.organization in lanes.contenders:
@@ -266,21 +266,21 @@ class Claims:
         slots: int,
         capacities: Mapping[Lane, int] | None = None,
     ) -> Wanted:
-        # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
+        # While jobs arrive, a newcomer may be among them: it shall not wait behind a round of a thousand.
         most = _SHORT_ROUND if self.lanes.is_expecting() else slots
         quotas = self._share.quotas(contenders, free=min(slots, most))
         mine = [lane for name in quotas for lane in lanes.by_organization.get(name, ())]
         return Wanted(mine, capacities or {}, quotas, lanes.marks)
 
     def _remember(self, done: _Round, lanes: ReadyLanes) -> None:
-        """Note whose turn it was, and which lanes turned out to be empty."""
+        """Note whose turn it was, and the lanes that were empty."""
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in done.claimed)
         self._capacities.took(done.wanted.capacities, by_lane)
         self._share.started({one.lease_token: one.organization for one in done.claimed}, done.at)
         lanes.took(done.wanted, done.claimed, by_lane)
 
     def claim_in_thread(self, slots: int, known: frozenset[UUID]) -> list[Checked]:
-        """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
+        """Claim up to `slots` jobs; with 0 slots it still gives back the jobs that the worker does not know.
 
         Args:
             known: the lease tokens that the worker has already.
@@ -315,7 +315,7 @@ class Claims:
         """Return the lanes if they may start something, and note whether the next round should be soon.
 
         Args:
-            before: those of the last round; what they may start is not looked at twice.
+            before: the lanes of the last round; the same lanes are not checked twice.
         """
         self.is_held_up = False
         self.is_hungry = lanes is not None and bool(lanes.by_organization or lanes.held)
@@ -324,9 +324,9 @@ class Claims:
         return lanes if lanes is before or self._may_start_some(lanes) else None
 
     def _may_start_some(self, lanes: ReadyLanes) -> bool:
-        """Return True if some organization has its keys here and has reached no limit on what runs.
+        """Return True if some organization has its keys here and has not reached its limit on running jobs.
 
-        Else the next round reads the lanes anew, and so is sparing: one statement tells whether anything has changed.
+        Else the next round reads the lanes again, which is cheap: one statement tells whether anything has changed.
         """
         running = running_by_subject(counted(lanes.running)) if lanes.limits else {}
         left = {one: limit.room(running.get(one, 0), 0) for one, limit in lanes.limits.items()}
@@ -341,8 +341,8 @@ class Claims:
         return may_start
 
     def _claim(self, connection: Connection, lanes: ReadyLanes, slots: int, known: frozenset[UUID]) -> _Round | None:
-        # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
-        # Limits are counted exactly. Where that is slow, what has any has one round for each read of the lanes.
+        # Suspensions are read in the claim's transaction, so only the answers of a host's directory may be late. Limits
+        # are counted exactly. If that is slow, limited lanes have one round for each read of the lanes.
         is_counted = self._slowly_counted is not lanes
         is_limited = bool(lanes.limits) and is_counted
         began = begin_claim(
@@ -362,7 +362,7 @@ class Claims:
             allowed = [lane for lane in allowed if lane not in lanes.limited] or allowed
         open_lanes, locked = self._lock_limits(connection, began, lanes, allowed, trials=trials, slots=slots)
         if locked:
-            # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
+            # Once more, under the locks: the capacities are exact, and the log keeps to the limits, too.
             since = time.monotonic()
             began = began._replace(running=running_rows(connection), now=self.database.clock.now(connection))
             self._slowly_counted = lanes if time.monotonic() - since > SLOW else None
@@ -381,10 +381,10 @@ class Claims:
         return _Round(wanted, claimed, began.now.timestamp())
 
     def _allowed(self, lanes: ReadyLanes, began: Beginning, trials: frozenset[Pair]) -> list[Lane]:
-        """Return the lanes of which nothing is paused and whose keys are here.
+        """Return the lanes that are not paused and whose keys are here.
 
         Args:
-            trials: those of the pairs to be tried that may begin now.
+            trials: the pairs whose trial may begin now.
         """
         locked, untried = self._checks.locked, lanes.trials - trials
         gone = {name for name in lanes.by_organization if is_gone(lanes.standings.get(name))} if began.paused else ()
@@ -406,11 +406,11 @@ class Claims:
         trials: frozenset[Pair],
         slots: int,
     ) -> tuple[list[Lane], frozenset[Subject]]:
-        """Return the lanes under whose limits nobody else is claiming, and those limits, locked.
+        """Return the lanes under whose limits no other worker is claiming, and those limits, locked.
 
-        Of limited organizations there are no more among them than there are slots: those whose turn it is, as far as
-        can be seen before the lock. Where others hold all of these, the next ones come, more each time: a claim that
-        hangs holds up none but those whose limits it has.
+        There are at most as many limited organizations among them as slots: those whose turn it is, as far as that is
+        known before the lock. If other workers hold all of these, the next ones follow, more each time: a claim that
+        hangs holds up only the organizations whose limits it has locked.
         """
         limited = {lane: lanes.limited[lane] for lane in allowed if lane in lanes.limited}
         organizations = {lane.organization for lane in limited}
@@ -443,12 +443,12 @@ class Claims:
         subjects: Iterable[Subject],
         trials: Iterable[Pair],
     ) -> tuple[dict[Lane, int], dict[str, Contender]]:
-        """Return what each lane that is limited may start, and who contends; exact where the subjects are locked.
+        """Return the capacity of each limited lane, and the contenders; exact if the subjects are locked.
 
         Args:
-            began: the time, and what runs; counted under the locks, where there are some.
-            starts: how many jobs of the subjects have started within their windows, where they have any.
-            trials: of each of these pairs one job may start.
+            began: the time, and the running jobs; counted under the locks, if there are some.
+            starts: the number of jobs of the subjects that have started within their windows, if they have any.
+            trials: one job of each of these pairs may start.
         """
         running = counted(began.running)
         limits = {subject: lanes.limits[subject] for subject in subjects}
@@ -456,7 +456,7 @@ class Claims:
         left = {one: limit.room(by_subject[one], starts.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in lanes.limited.get(lane, ()))]
         capacities = self._capacities.capacities(able, _by_kind(left, trials), running)
-        # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
+        # An organization that is held back stays known, so that it loses neither its turn nor its oldest jobs' share.
         capacities |= dict.fromkeys({*lanes.lanes}.difference(able), 0)
         contenders = self._contenders(lanes, began.running)
         for name, mine in lanes.by_organization.items():
@@ -478,7 +478,7 @@ class Claims:
 
     @staticmethod
     def _note_starts(connection: Connection, began: Beginning, claimed: Iterable[Claimed], lanes: ReadyLanes) -> None:
-        """Write down the starts that count for an execution rate."""
+        """Store the starts that count for an execution rate."""
         if not (windows := _windows(lanes.limits)):
             return
         subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
@@ -492,12 +492,12 @@ def _changed(done: Iterable[Finished]) -> int:
 
 
 def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
-    """Return the window of each that has an execution rate, in seconds."""
+    """Return the window of each limit that has an execution rate, in seconds."""
     return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
 
 
 def _sum(capacities: Iterable[int | None]) -> int | None:
-    """Return the sum; None if one of them is unlimited."""
+    """Return the sum; None if one of the capacities is unlimited."""
     known = list(capacities)
     return None if None in known else sum(one for one in known if one is not None)
 
@@ -518,6 +518,6 @@ def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Capacities:
 
 
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
-    """Return the trials that begin with what was claimed: of each pair it is one job at most."""
+    """Return the trials that begin with the claimed jobs: one job of each pair at most."""
     pairs = {Pair(one.organization, one.job_type): Trial(one.id, one.attempt, one.lease_token) for one in claimed}
     return {pair: pairs[pair] for pair in trials if pair in pairs}

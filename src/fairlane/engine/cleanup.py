@@ -1,4 +1,4 @@
-"""Cleanup: delete ended jobs past their retention and files that no job has; prove that no child was forgotten."""
+"""Clean-up: delete ended jobs after their retention and files that no job has; find children that were forgotten."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,22 +32,22 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
-# Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
-# waits for its turn in that worker's process.
+# Jobs that a transaction looks at. Smaller batches can't keep up with a worker that ends thousands a second: each
+# statement waits for its turn in that worker's process.
 _BATCH = 2_000
-_BATCH_ALONE = 500  # where no other write goes on meanwhile
-_ENOUGH = 2_000  # jobs a round deletes before it looks after all else
+_BATCH_ALONE = 500  # while no other write goes on
+_ENOUGH = 2_000  # jobs that a round deletes before its other work
 _PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _COUNTS = 10_000  # submissions a round
-_MOST_KEPT = 100_000  # jobs of which it is remembered that they can't be deleted
-_TRIED_AGAIN = timedelta(hours=1)  # after which one is, that was refused for another reason than a reference
+_MOST_KEPT = 100_000  # jobs that are remembered because they can't be deleted
+_TRIED_AGAIN = timedelta(hours=1)  # until a job is retried that was refused for another reason than a reference
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _QUOTAS = 500  # looked at a round
 _BULK_ACTIONS = 500  # a round
 _FILES = 200  # a round
-_MOST_REFUSALS = 5  # a round; a storage that is away would be asked for each file
+_MOST_REFUSALS = 5  # a round; else a storage that is away would be asked for each file
 _START = Pair("", "")
 _FIRST_QUOTA = ("", "")
 
@@ -55,7 +55,7 @@ _FIRST_QUOTA = ("", "")
 class Cleanup:
     """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker.
 
-    It goes round the shelves, and remembers where it is, so that what has to stay is passed once a turn.
+    It goes round the shelves, and remembers its place, so that jobs that have to stay are passed once a turn.
     """
 
     def __init__(self, database: Database, artifacts: ObjectStorage, retention: float) -> None:
@@ -63,33 +63,33 @@ class Cleanup:
         self._artifacts = artifacts
         self._retention = retention
         self._seen = _START
-        # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
+        # Shelves with due jobs, each with the moment before which its jobs go; the first shelf is at work.
         self._due: tuple[tuple[Pair, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
         self._most = _BATCH_ALONE if database.kind.writers_are_serial else _BATCH
         self._size = self._most  # jobs of the next batch
         self._swept: EdgeKey | None = None
-        self._quota = _FIRST_QUOTA  # the last one that was looked at
-        self._kept: dict[UUID, datetime] = {}  # jobs that can't be deleted, each with when it is tried again
+        self._quota = _FIRST_QUOTA  # the last quota that was looked at
+        self._kept: dict[UUID, datetime] = {}  # jobs that can't be deleted, each with the moment of its retry
 
     def run_once(self) -> int:
-        """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. How many of these.
+        """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. Return how many.
 
-        Old counts and quotas that nobody needs go with them, a batch of each.
+        A batch of old counts, and of quotas that nobody needs, goes with them.
 
-        Raises what the database or the storage raised, after all that it did delete.
+        Raises the error of the database or the storage, after all that it did delete.
         """
         deleted, others = 0, 0
         try:
             deleted = self._delete_some()
-        finally:  # the rest must not wait for a job that can't be deleted
+        finally:  # a job that can't be deleted must not hold up the rest
             others = self._database.write(self._repair)
             self._database.write(self._forget)
             others += delete_files(self._database, self._artifacts)
         return deleted + others
 
     def _delete_some(self) -> int:
-        """Go on until enough was deleted, the turn is over, or enough was looked at for once."""
+        """Delete until enough jobs were deleted, the turn is over, or enough jobs were looked at."""
         deleted = 0
         for _ in range(_PAGES):
             self._due = self._due or self._database.read(self._look_for_due)
@@ -102,10 +102,10 @@ class Cleanup:
     def _delete_page(self, shelf: Pair, moment: datetime) -> int:
         """Delete the shelf's next jobs, and return how many; a part of a job counts as one.
 
-        An error never says of which job it is. So fewer are tried again, until one job fails alone. From then on it is
-        skipped: for good if a host's table refers to it, else for an hour, as the fault may have been another's.
-        A page of which somebody holds a row is tried again in the next turn. A page of which more hangs than one
-        transaction may delete is tried again at once.
+        An error never names its job. So smaller batches are tried, until a job fails alone. From then on it is skipped:
+        for ever if a host's table refers to it, else for an hour, as the fault may lie elsewhere. If another session
+        holds a row of a page, the page is retried in the next turn. If a page has more rows than a transaction may
+        delete, it is retried at once.
         """
         now, page = self._database.look(
             lambda c: (
@@ -125,7 +125,7 @@ class Cleanup:
             self._keep(ids[0], _NEVER)
         except (DBAPIError, FairlaneError) as error:
             if not is_held_up(error):
-                self._size = len(ids) // 2 or 1  # it may have been too much for the time that a worker waits
+                self._size = len(ids) // 2 or 1  # the batch may have been too large for the response timeout
                 if len(ids) == 1:
                     self._keep(ids[0], now + _TRIED_AGAIN)
                 raise
@@ -139,7 +139,7 @@ class Cleanup:
 
     def _keep(self, job_id: UUID, until: datetime) -> None:
         if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()  # those that still have to stay are found anew
+            self._kept.clear()  # jobs that still have to stay are found again
         self._kept[job_id] = until
 
     def _write(self, work: Callable[[Connection], T]) -> T:
@@ -148,7 +148,7 @@ class Cleanup:
     def _delete(
         self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime
     ) -> tuple[int, bool]:
-        """Return how many were deleted, and whether these are all that may go."""
+        """Return the number of deleted jobs, and whether these are all that may go."""
         expired = statements.lock_expired(connection, organization, ids, moment)
         if not expired:
             return 0, True
@@ -157,7 +157,7 @@ class Cleanup:
         return deleted, deleted == len(expired)
 
     def _look_for_due(self, connection: Connection) -> tuple[tuple[Pair, datetime], ...]:
-        """Return those of the next shelves whose oldest job is past its retention, each with since when."""
+        """Return the next shelves whose oldest job is past its retention, each with the moment of the retention."""
         now = self._database.clock.now(connection)
         retention = self._retentions(connection)
         found = statements.shelves(connection, self._seen, _SHELVES)
@@ -176,7 +176,7 @@ class Cleanup:
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
     def _retentions(self, connection: Connection) -> Callable[[Pair], timedelta]:
-        """Return how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
+        """Return the retention of each shelf's jobs: the organization's, else the type's, else the setting's."""
         options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
         of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
         of_organizations = organizations.retentions(connection)
@@ -188,7 +188,7 @@ class Cleanup:
         return retention
 
     def _repair(self, connection: Connection) -> int:
-        """Look at the next page of watched edges; how many parents had ended without their children being told."""
+        """Look at the next page of watched edges. Return how many parents had ended without telling their children."""
         edges = dependencies.watched_edges(connection, self._swept, _SWEEP)
         self._swept = edges[-1] if len(edges) == _SWEEP else None
         forgotten = dependencies.ended_parents(connection, edges)
@@ -199,9 +199,9 @@ class Cleanup:
 def delete_files(database: Database, artifacts: ObjectStorage) -> int:
     """Delete a batch of files that no job has: of deleted jobs, replaced artifacts, uploads that came to nothing.
 
-    Two at once take different files, and no transaction is open while files are deleted. Return how many.
+    Two such calls at once take different files, and no transaction is open while files are deleted. Return how many.
 
-    Raises what the storage raised, after all that it did delete.
+    Raises the storage's error, after all that it did delete.
     """
     clock = database.clock
     due = database.write(lambda c: doomed_files.take_due(c, clock.now(c), _FILES))

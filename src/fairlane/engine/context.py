@@ -1,8 +1,8 @@
-"""What a handler gets as its first argument. The same class on the event loop, in a thread and in a process.
+"""The context, which a handler gets as its first argument: the same class on the event loop, in a thread, in a process.
 
-What differs is how to wait and how to stop. A blocking handler (thread, process) waits inside the call and is stopped
-by `Interrupted`, raised from the next call. An `async def` handler awaits what the call returns, or does not, and is
-stopped by its task's cancellation. What it did not await is still waited for before the job counts as completed.
+Handlers differ in how they wait and stop. A blocking handler (thread, process) waits inside the call; to stop it, its
+next call raises `Interrupted`. An `async def` handler may await the receipt that the call returns; to stop it, its task
+is cancelled. Receipts that it did not await are still waited for before the job counts as completed.
 """
 
 import asyncio
@@ -65,9 +65,9 @@ ReadArtifact = Callable[[UUID, str], Iterator[bytes]]
 class Interrupted(BaseException):
     """Raised in a blocking handler that was asked to stop.
 
-    Its next call of the context raises it; a handler in a process of its own finds it raised wherever it is.
-    No `Exception`, so that `except Exception` in a handler does not swallow it: clean up in `finally`, or catch it and
-    raise it again. It is raised by one call; after it `ctx.log`, `ctx.checkpoint` and `ctx.artifact` work once more.
+    The next call of the context raises it; in a process of its own, it is raised wherever the handler is. It is not an
+    `Exception`, so that `except Exception` in a handler does not swallow it: clean up in `finally`, or catch it and
+    raise it again. One call raises it; after that `ctx.log`, `ctx.checkpoint` and `ctx.artifact` work again.
 
     Attributes:
         reason: "cancel", "timeout", "shutdown" or "lease lost".
@@ -78,26 +78,26 @@ class Interrupted(BaseException):
         self.reason = reason
 
 
-# Of all of them: each holds it for a moment, and few ever do. Again by the same thread, if the garbage collector runs
-# what a handler left just then.
+# One lock for all interrupts: each holds it for a moment, and few ever do. The same thread may take it again, if the
+# garbage collector runs code of a handler just then.
 _lock: Final = threading.RLock()
 
 
 class Interrupt:
-    """Tell whether a handler was asked to stop, and why. Safe to use from any thread.
+    """The request to a handler to stop, and its reason. Safe to use from any thread.
 
     Attributes:
-        reason: None while nobody asked.
-        was_thrown: whether the handler has felt it: `throw` was called.
+        reason: None while there is no request.
+        was_thrown: whether `throw` was called, so that the handler knows.
     """
 
-    # How each begins, and nearly all end: on the class, since a worker makes tens of thousands a second.
+    # Defaults on the class, which nearly all instances keep, since a worker makes tens of thousands a second.
     reason: Interruption | None = None
     was_thrown = False
     _waiting: tuple[threading.Event, ...] = ()
 
     def set(self, reason: Interruption) -> bool:
-        """Ask the handler to stop. The first reason stands; False if this was not the first."""
+        """Ask the handler to stop. The first reason stands; return False if this was not the first."""
         with _lock:
             if self.reason is not None:
                 return False
@@ -107,7 +107,7 @@ class Interrupt:
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the handler is asked to stop, at most `timeout` seconds; False if nobody asked."""
+        """Wait until the handler is asked to stop, at most `timeout` seconds; return False if it was not asked."""
         with self._event() as event:
             return event.wait(timeout)
 
@@ -119,7 +119,7 @@ class Interrupt:
 
     @contextmanager
     def _event(self) -> Iterator[threading.Event]:
-        """Give an event that is set when the handler is asked to stop."""
+        """Yield an event that is set when the handler is asked to stop."""
         event = threading.Event()
         with _lock:
             if self.reason is not None:
@@ -139,7 +139,7 @@ class Interrupt:
 
 
 class Receipt:
-    """What the context's verbs return, to be awaited or not. For a blocking handler everything is done already."""
+    """The receipt of a context's verb, which an async handler may await. For a blocking handler all is done already."""
 
     def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
         self._wait = wait
@@ -149,7 +149,7 @@ class Receipt:
 
 
 class JobLog:
-    """`ctx.log`: lines that are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
+    """The log of a job, `ctx.log`: its lines are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
 
     def __init__(self, write: Callable[[LoggedLine], Receipt], secrets: tuple[str, ...]) -> None:
         self._write = write
@@ -160,12 +160,12 @@ class JobLog:
         if level not in get_args(Level):
             raise ValueError(
                 f"there is no log level {level!r}; there are {', '.join(get_args(Level))}; "
-                "write values into the message, as by an f-string"
+                "write values into the message, for example with an f-string"
             )
         return self._write(LoggedLine(level, storable(message, self._secrets)))
 
     def debug(self, message: object) -> Receipt:
-        """Keep a line that helps to find a mistake."""
+        """Keep a line that helps to find a bug."""
         return self(message, "debug")
 
     def info(self, message: object) -> Receipt:
@@ -183,7 +183,7 @@ class JobLog:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A job that this one depended on: how it ended and what it left. `artifacts` are names."""
+    """A job that this one depended on, with its status, result and artifacts. `artifacts` are names."""
 
     id: UUID
     job_type: str
@@ -201,7 +201,7 @@ class Parent:
         return b"".join(self.stream_artifact(name))
 
     def stream_artifact(self, name: str) -> Iterator[bytes]:
-        """Return the bytes of an artifact in pieces, so that a large one need not fit into memory. Blocks.
+        """Return the bytes of an artifact in pieces, so that a large artifact need not fit into memory. Blocks.
 
         Raises PermanentError and StorageUnavailable as `artifact`.
         """
@@ -219,16 +219,16 @@ class Parent:
 
 
 class JobContext:
-    """The job as its handler sees it, and the handler's way to report. Its methods may be called from any thread.
+    """The job as its handler sees it, and the methods to report. They may be called from any thread.
 
     Attributes:
         job_id, organization, user, job_type, labels: the job's own; the user None is the system.
-        attempt: which attempt this is, from 1; it only ever grows.
+        attempt: the number of this attempt, from 1; it only grows.
         lease_token: never used again, so it can fence off this attempt's effects elsewhere.
 
     Args:
-        inputs: what the attempt is.
-        channel: where reports go, and what parents left comes from.
+        inputs: the inputs of the attempt.
+        channel: takes reports, and gives the artifacts of parents.
         interrupt: set by the worker to ask the handler to stop.
         blocking: whether the handler is a plain function, which waits inside the calls.
     """
@@ -246,13 +246,13 @@ class JobContext:
         self._channel = channel
         self._blocking = blocking
         self._unsettled: dict[Future[Any], None] = {}
-        self._unread: list[Callable[[], Awaitable[None]]] = []  # reads an async iterator, and stores what it gave
+        self._unread: list[Callable[[], Awaitable[None]]] = []  # each reads an async iterator, and stores its bytes
 
     @property
     def log(self) -> JobLog:
-        """Return what keeps lines with the job."""
-        # Made when asked for: kept, it would be a reference cycle, and tens of thousands of them a second cost the
-        # garbage collector more than the jobs take.
+        """Return the log of the job."""
+        # Made on demand: if kept, it would be a reference cycle, and tens of thousands of them a second cost the
+        # garbage collector more time than the jobs take.
         return JobLog(self._keep, self._secrets)
 
     @cached_property
@@ -263,7 +263,7 @@ class JobContext:
 
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
-        """Return the values that no text of the handler's is to hold."""
+        """Return the secret values, which are removed from the handler's texts."""
         return secret_values(self._inputs.parameters)
 
     @cached_property
@@ -284,13 +284,13 @@ class JobContext:
         )
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:
-        """Say how far the job is, in percent: less than 0 becomes 0, and more than 100 becomes 100.
+        """Report the progress of the job, in percent: less than 0 becomes 0, and more than 100 becomes 100.
 
-        Awaiting it gives the loop a turn, it does not wait for the database.
+        Awaiting it gives the loop a turn; it does not wait for the database.
 
         Args:
             percent: None for unknown.
-            message: what is being done.
+            message: the present work.
 
         Raises:
             ValueError: `percent` is not a number.
@@ -307,12 +307,12 @@ class JobContext:
         """Iterate and report the progress, with `for` or, over an async iterable, with `async for`.
 
         Args:
-            iterable: what to iterate.
-            total: how many items there are; by default its length, if it has one.
-            message: what is being done; by default the number of items done.
+            iterable: the items.
+            total: the number of items; by default the iterable's length, if it has one.
+            message: the present work; by default the number of items done.
 
         Raises:
-            TypeError: nothing can be iterated there.
+            TypeError: `iterable` can't be iterated.
             ValueError: `total` is not a number.
         """
         if total is None and isinstance(iterable, Sized):
@@ -322,14 +322,13 @@ class JobContext:
     def checkpoint(self, state: object) -> Receipt:
         """Keep `state`, from which the next attempt may resume (`ctx.checkpointed`). In an async handler, await it.
 
-        It is durable when the call returns, or when the await does. While the database is away, both wait. On SQLite
-        commit a transaction of your own first: it would wait for that.
+        The state is durable when the call or the await returns. While the database is away, both wait. On SQLite commit
+        a transaction of your own first: the checkpoint would wait for it.
 
         Raises:
             PermanentError: the state is no JSON value, or is larger than 1 MiB.
             TransientError: on SQLite, another transaction has been writing for 20 s, or for twice `lock_timeout`.
-            Interrupted: a blocking handler was asked to stop and has not been told so yet. The state is kept all the
-                same.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet. The state is still kept.
         """
         return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
 
@@ -341,9 +340,9 @@ class JobContext:
         Args:
             name: as people will see it, at most 200 characters, no path.
             data: bytes; text, to be stored as UTF-8; the path of a file; an open binary file; or an iterator of bytes,
-                in an async handler also an async one. Of these no more than pieces are in memory. A file or iterator
-                is read to its end within the call, an async iterator when the call is awaited, and its bytes wait in
-                a temporary file.
+                in an async handler also an async iterator. Only pieces of a file or iterator are in memory. A file or
+                iterator is read to its end within the call, an async iterator when the call is awaited; the bytes wait
+                in a temporary file.
             content_type: a media type; by default guessed from the name.
 
         Raises:
@@ -392,7 +391,7 @@ class JobContext:
             self.interrupt.throw()
 
     async def settled(self) -> None:
-        """Wait for what an async handler reported and did not await. Raises what it would have raised."""
+        """Wait for the reports that an async handler did not await. Raise the error of the first that failed."""
         while self._unread:
             await self._unread[0]()
         while self._unsettled:
@@ -403,7 +402,7 @@ class JobContext:
             self.raise_if_interrupted()
 
     def _keep(self, line: LoggedLine) -> Receipt:
-        """Keep a line. Where too many wait to be written, wait for it; it fails no handler."""
+        """Keep a line. If too many lines wait to be written, wait for it; it fails no handler."""
         future = self._channel.send(line)
         if self._blocking and not future.done():
             if self.interrupt.was_thrown:
@@ -425,7 +424,7 @@ class JobContext:
         return Receipt(lambda: self._durable(future))
 
     def _stop_unless_told(self) -> None:
-        """Raise Interrupted once: a handler that was told to stop may still say and keep things, to clean up."""
+        """Raise Interrupted once: a handler that was told to stop may still log and keep values, to clean up."""
         if self._blocking and not self.interrupt.was_thrown:
             self.raise_if_interrupted()
 
@@ -439,9 +438,9 @@ async def _turn() -> None:
 
 
 async def _end_of(future: "Future[Any]") -> "asyncio.Future[Any]":
-    """Wait until it is done, and raise nothing."""
-    # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
-    # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
+    """Wait until the future is done, and raise nothing."""
+    # The worker still resolves the future when the waiting handler is cancelled, so the future must not be cancelled
+    # with it. Then nobody reads its error, and asyncio would log it as an error that was never retrieved.
     kept = asyncio.wrap_future(future)
     kept.add_done_callback(lambda done: done.cancelled() or done.exception())
     await asyncio.wait({kept})
@@ -449,14 +448,14 @@ async def _end_of(future: "Future[Any]") -> "asyncio.Future[Any]":
 
 
 class Track(Generic[T]):
-    """Gives the items of an iterable, sync or async, and reports after each that is done: the first and last always.
+    """An iterable, sync or async, that reports the progress after each item: after the first and the last always.
 
     Args:
         report: takes percent and message.
         check: called before each item, to raise if the handler should stop.
-        iterable: what to iterate.
-        total: how many items there are, or None for unknown.
-        message: what is being done, or None for the number of items done.
+        iterable: the items.
+        total: the number of items, or None for unknown.
+        message: the present work, or None for the number of items done.
     """
 
     def __init__(
@@ -510,5 +509,5 @@ class Track(Generic[T]):
         message = self._message or (f"{done}" if total is None else f"{done} of {total:g}")
         percent = 100.0 * done / total if total else None
         if ended and total is not None:
-            percent = 100.0  # all is done, whatever the total promised
+            percent = 100.0  # all items are done, whatever the total was
         self._report(percent, message)

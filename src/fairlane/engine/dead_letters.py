@@ -37,13 +37,13 @@ from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
 _BATCH = 500
-# Of all organizations' groups: so many letters of each are counted, and so many of one organization are told.
+# The most dead letters that are counted of a group, and the most groups that are shown of an organization.
 _COUNTED = 10_000
 _GROUPS_OF_ONE = 1000
 
 
 class DeadLetters:
-    """Look at dead letters, group them by error, retry them, and write down what was decided."""
+    """Look at dead letters, group them by error, retry them, and record decisions about them."""
 
     def __init__(self, database: Database, jobs: JobControl, keyring: Keyring, directory: Directory) -> None:
         self._database = database
@@ -64,10 +64,10 @@ class DeadLetters:
         """Return dead letters, newest first.
 
         Args:
-            resolution: None = whatever was decided.
-            fingerprint: with one error; with `job_type`, of one group.
+            resolution: None = with any decision.
+            fingerprint: the error; together with `job_type` it names a group.
             limit: 1 to 1000.
-            cursor: the page before's `next_cursor`.
+            cursor: the `next_cursor` of the page before.
 
         Raises:
             OrganizationNotFound, InvalidParameters
@@ -96,7 +96,7 @@ class DeadLetters:
         """Return dead letters by job type and error, the largest group first.
 
         Args:
-            limit: how many groups at most; None = all.
+            limit: the most groups to return; None = all.
 
         Raises:
             OrganizationNotFound, InvalidParameters
@@ -105,7 +105,7 @@ class DeadLetters:
 
         def read(connection: Connection) -> tuple[DeadLetterGroup, ...]:
             rows = statements.groups(connection, organization, resolution=wanted, limit=limit)
-            # A sealed reason is bound to its job, which a group does not tell: that of one of them will do.
+            # A sealed reason is bound to its job, which a group does not name: the reason of one of the jobs is enough.
             sealed = [(organization, UUID(row.one_id)) for row in rows if is_sealed(row.reason)]
             shown, letters = self._keyring.shown(connection), statements.dead_letters_of(connection, sealed)
             return tuple(
@@ -118,11 +118,11 @@ class DeadLetters:
         """Return unresolved dead letters of all organizations by organization and error, newest first. For operators.
 
         An error that several job types have is one group here: its `job_type` and `reason` are those of its newest.
-        Each is counted to 10,000 and no further, and of an organization 1,000 groups are told.
+        Each group is counted to 10,000 at most, and an organization has 1,000 groups at most.
 
         Args:
             limit: 1 to 1000.
-            cursor: the page before's `next_cursor`.
+            cursor: the `next_cursor` of the page before.
 
         Raises:
             InvalidParameters
@@ -153,7 +153,7 @@ class DeadLetters:
         user: str | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Queue one again; as `Fairlane.retry`."""
+        """Queue a dead letter again, as `Fairlane.retry`."""
         return self._jobs.retry(job, organization, user=user, parameters=parameters)
 
     def retry_group(
@@ -165,26 +165,26 @@ class DeadLetters:
         user: str | None = None,
         per_second: float = 10.0,
     ) -> RetriedGroup:
-        """Queue all unresolved ones of a group again, paced so that they don't fail together a second time.
+        """Queue all unresolved dead letters of a group again, paced so that they don't fail together a second time.
 
         Args:
-            job_type: of the group; None: those of all types that have this error.
-            per_second: how many become ready each second.
+            job_type: of the group; None: of all types that have this error.
+            per_second: the number of jobs that become ready each second.
 
         Returns:
-            How many, and how many are not the user's. One that somebody else has retried, deleted or decided about
-            meanwhile is passed over, and so is one whose parent is a dead letter: it follows when that is retried.
+            The counts of those queued, and of those refused as they are not the user's. A dead letter that somebody
+            else has retried, deleted or decided about meanwhile is skipped. So is one whose parent is a dead letter:
+            it follows when the parent is retried.
 
         Raises:
             JobNotFound: the user is not a member of the organization.
             OrganizationNotFound: there is none, or it was deleted.
-            InvalidParameters: `fingerprint` is empty or None, which never means all; or `per_second` is no pace that a
-                retry may have.
+            InvalidParameters: `fingerprint` is empty or None, which never means all; or `per_second` is out of range.
         """
         storable(fingerprint=fingerprint)
         if not (fingerprint and fingerprint.strip()):
             raise InvalidParameters(
-                "fingerprint is empty; give the one of a group, as fl.dead_letters.groups tells it."
+                "fingerprint is empty; give the fingerprint of a group from fl.dead_letters.groups."
             )
         check_pace(BulkVerb.RETRY, per_second)
         start = self._database.read(self._database.clock.now)
@@ -201,10 +201,10 @@ class DeadLetters:
                     refused += 1
                     continue
                 except IllegalTransition:
-                    continue  # somebody else was first, or has decided about it, or it follows its parent
+                    continue  # another user was first, or has decided about it, or it follows its parent
                 except JobNotFound:
                     if self._is_there(letter.job_id, organization):
-                        raise  # the user is no member
+                        raise  # the user is not a member
                     continue  # it was deleted meanwhile
                 retried += 1
             if page.next_cursor is None:
@@ -212,7 +212,7 @@ class DeadLetters:
             cursor = page.next_cursor
 
     def resolve(self, job: JobOrId, *, organization: str, user: str | None = None, note: str | None = None) -> None:
-        """Write down that the cause was dealt with otherwise.
+        """Record that the cause was dealt with in another way.
 
         Raises:
             JobNotFound: it is no dead letter of the organization.
@@ -220,7 +220,7 @@ class DeadLetters:
         self._decide(job, organization, Resolution.RESOLVED, user, note)
 
     def ignore(self, job: JobOrId, *, organization: str, user: str | None = None, note: str | None = None) -> None:
-        """Write down that nothing needs to be done.
+        """Record that nothing needs to be done.
 
         Raises:
             JobNotFound: it is no dead letter of the organization.
@@ -228,7 +228,7 @@ class DeadLetters:
         self._decide(job, organization, Resolution.IGNORED, user, note)
 
     def delete(self, job: JobOrId, *, organization: str, user: str | None = None) -> None:
-        """Delete the job with all that is kept of it, as `Fairlane.delete`.
+        """Delete the job with all its data, as `Fairlane.delete`.
 
         Args:
             user: an admin of the organization, or an operator; None = the system.
@@ -250,14 +250,14 @@ class DeadLetters:
         storable(note=note)
 
         def work(connection: Connection, row: AnyRow) -> None:
-            # One that was retried has left its entry behind, but is no dead letter any more.
+            # A job that was retried has left its entry behind, but is no dead letter any more.
             if row.status != JobStatus.DEAD_LETTER:
                 raise JobNotFound(f"Organization {organization} has no dead letter {row.id}.")
             now = self._database.clock.now(connection)
             statements.resolve(connection, now, organization, row.id, resolution, actor=user or SYSTEM, note=note)
 
         verb = "ignore" if resolution is Resolution.IGNORED else "resolve"
-        # A later decision has a note of its own, or none: this one is kept in the audit alone then.
+        # A later decision replaces this note: then only the audit keeps it.
         told = {"resolution": resolution} | ({"note": note} if note is not None else {})
         self._jobs.change(job, organization, user, verb, work, after=told)
 

@@ -1,4 +1,4 @@
-"""Hand to a worker what the application has put together."""
+"""The dependencies that the application hands to a worker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ from fairlane.store.row_security import DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory, StoredDirectory
 
-SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
-REPORT_THREADS: Final = 4  # for what handlers report
-FILE_THREADS: Final = 4  # for the files that they leave
-VALUE_THREADS: Final = 4  # for their validators, and for objects in what they leave
-# One for each of these threads, and one for the heartbeat's: none waits for another's.
+SERVICE_THREADS: Final = 3  # for claims, results and upkeep
+REPORT_THREADS: Final = 4  # for the reports of handlers
+FILE_THREADS: Final = 4  # for their artifacts
+VALUE_THREADS: Final = 4  # for their validators, and for objects in their results
+# One connection for each of these threads, and one for the heartbeat's: none waits for another's.
 _CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + FILE_THREADS + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """Hold what the parts of a worker work with."""
+    """The dependencies of the parts of a worker."""
 
     database: Database
     settings: Settings
@@ -34,7 +34,7 @@ class Deps:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
-    # Made here of the worker's connections, events and wake-up: schedules are above the engine, and submit by it.
+    # Built from the worker's connections, events and wake-up: schedules are above the engine, and submit through it.
     scheduler: Callable[[Database, Emit, Callable[[], object]], Callable[[], int]]
     bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring
@@ -51,6 +51,6 @@ class Deps:
         database = self.database.sibling(
             pool_size=_CONNECTIONS, url=url, role=DatabaseRole.WORKER, response_timeout=silence
         )
-        # What a host's directory reads is the host's.
+        # A host's directory reads on the host's own connections.
         directory = StoredDirectory(database) if self.are_ours else self.directory
         return replace(self, database=database, directory=directory)

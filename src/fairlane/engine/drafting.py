@@ -1,4 +1,4 @@
-"""Turn a submission into a draft, by every check of R1 that needs no other job."""
+"""Turn a submission into a draft, with every check of R1 that needs no other job."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -36,8 +36,9 @@ from fairlane.tenancy.directory import Membership, Standing, memberships, roles_
 from fairlane.tenancy.tenants import no_member, unknown
 
 _MOST_LABELS: Final = 50
-_MOST_KINDS: Final = 1_000  # that are kept
-# What makes submissions of one type to be of one kind: all but what each job has of its own.
+_MOST_KINDS: Final = 1_000  # that are cached
+# Submissions of a type with the same values here are of one kind: these are all fields but those that each job has of
+# its own.
 _shared_by: Final = attrgetter(
     *("organization", "user", "queue", "priority", "on_parent_failure", "run_at", "delay"),
     *("max_retries", "timeout", "dedup_window", "on_duplicate"),
@@ -46,10 +47,9 @@ _shared_by: Final = attrgetter(
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Hold what the directory said of a batch's organizations and members.
+    """The answers of the directory about a batch's organizations and members.
 
-    `of_host`: the directory is the application's own. Of its organizations, those whose ids Fairlane does not take are
-    left out.
+    `of_host`: the directory is the application's own. Its organizations whose ids Fairlane does not take are excluded.
     """
 
     organizations: Mapping[str, Standing]
@@ -58,7 +58,7 @@ class Answers:
 
     @classmethod
     def of_the_host(cls, organizations: Mapping[str, Standing], members: Mapping[tuple[str, str], Membership]) -> Self:
-        """Return what the application's own directory said."""
+        """Return the answers of the application's own directory."""
         possible = {one: standing for one, standing in organizations.items() if ORGANIZATION_IDS.fits(one)}
         return cls(possible, members, of_host=True)
 
@@ -103,33 +103,33 @@ class Answers:
 
 
 class Hopes(Answers):
-    """Say what Fairlane's own directory will say of most submissions. Names that it can't know are refused."""
+    """The answers that Fairlane's own directory gives to most submissions. Names that it can't know are refused."""
 
     def check_organization(self, organization: str) -> Standing:
-        """Return that it is active, and has no limit."""
+        """Return the standing of an active organization without a limit."""
         if not ORGANIZATION_IDS.fits(organization):
             raise unknown(organization, is_stored=True, was_deleted=False)
         return Standing(OrganizationStatus.ACTIVE)
 
     def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
-        """Check no more than the name."""
+        """Check the name only."""
         del job_type, permission
         if user is not None and not USER_IDS.fits(user):
             raise no_member(user, organization, is_stored=True)
 
     def may_cancel_all(self, organization: str, user: str | None) -> bool:
-        """Return True: nothing is replaced where this holds."""
+        """Return True: such submissions replace nothing."""
         del organization, user
         return True
 
 
 class Payload:
-    """Check and hash the parameters of a job before the transaction that stores them, since others wait for that.
+    """The parameters of a job, checked and hashed before the transaction that stores them, since others wait for that.
 
-    The transaction takes the outcome. It checks them again only if the type was registered anew since.
+    The transaction takes the outcome. It checks them again only if the type was registered again since.
 
     Args:
-        by_handler: also by the handler's own types and validators, where this process has them.
+        by_handler: also by the handler's own types and validators, if this process has them.
     """
 
     __slots__ = ("_by_handler", "_hash", "_limit", "_organization", "_outcome", "_schema", "given")
@@ -144,7 +144,7 @@ class Payload:
         self._hash: str | None = None
 
     def check(self, job_type: RegisteredType) -> bool:
-        """Check them, unless it was done; return whether they fit."""
+        """Check the parameters, unless that was done; return whether they fit."""
         if self._schema is not job_type.schema:
             self._schema, self._hash = job_type.schema, None
             try:
@@ -156,7 +156,7 @@ class Payload:
         return not isinstance(self._outcome, FairlaneError)
 
     def by(self, job_type: RegisteredType) -> PreparedParameters:
-        """Return what the type's schema makes of them.
+        """Return the parameters as the type's schema prepares them.
 
         Raises:
             InvalidParameters, PayloadTooLarge
@@ -167,7 +167,7 @@ class Payload:
         return self._outcome
 
     def hash_by(self, job_type: RegisteredType) -> str:
-        """Return the hash that is the same for the same parameters; it is made once.
+        """Return the hash, which is equal for equal parameters; it is made once.
 
         Raises:
             InvalidParameters, PayloadTooLarge
@@ -179,7 +179,7 @@ class Payload:
 
 
 class Ready(NamedTuple):
-    """Carry what was asked and checked before a transaction of submissions.
+    """Submissions that were checked before their transaction.
 
     `answers`: None = Fairlane's own directory is asked in the transaction. `types`: those that were known.
     """
@@ -190,10 +190,11 @@ class Ready(NamedTuple):
 
 
 class Drafting:
-    """Turn submissions into drafts. What many of them have in common is checked once.
+    """Turn submissions into drafts. Values that many of them have in common are checked once.
 
     Args:
-        answers: what the directory said of their organizations and users. As long as it holds, this may be kept.
+        answers: the directory's answers about their organizations and users. The instance may be kept as long as they
+            hold.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -205,7 +206,7 @@ class Drafting:
         """Return the checked form of a submission.
 
         Raises:
-            SubmissionError: what is wrong with it, and what to do.
+            SubmissionError: the submission is wrong; the message says what to do.
         """
         access = submission.access if isinstance(submission, Sent) else None
         values = (job_type, access, *_shared_by(submission))
@@ -266,11 +267,11 @@ class Drafting:
 
 
 def _of_kind(values: Sequence[object]) -> object:
-    """Return what is equal for submissions of one kind. True is refused where 1 is not."""
+    """Return a key that is equal for submissions of one kind. The types count: a check may refuse True and take 1."""
     try:
         hash(tuple(values))
     except TypeError:
-        return object()  # what can't be hashed is refused
+        return object()  # a value that can't be hashed will be refused
     return tuple(values), tuple(map(type, values))
 
 
@@ -360,7 +361,7 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
     if labels == {}:
         return {}
     if not isinstance(labels, Mapping):
-        raise InvalidParameters(f"labels must be a mapping, such as {{'sample': '42'}}, not {labels!r:.80}.")
+        raise InvalidParameters(f"labels must be a mapping, for example {{'sample': '42'}}, not {labels!r:.80}.")
     if len(labels) > _MOST_LABELS:
         raise InvalidParameters(f"A job has at most {_MOST_LABELS} labels, not {len(labels)}.")
     try:

@@ -5,24 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_YOUNG: Final = 50_000  # objects made, less those dropped, from one look of the collector to the next
+_YOUNG: Final = 50_000  # objects made, less those dropped, between two collections
 
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Have the garbage collector leave alone what was made so far, modules above all, and look less often.
+    """Keep the garbage collector away from all present objects, modules above all, and let it run less often.
 
-    A worker makes and drops thousands of objects at a time, and every few hundred have the collector look for cycles,
-    ever again through all that was there before: that took a third of all of a busy worker's time. Whoever serves a
-    thousand sockets told nobody anything meanwhile, for a quarter of a second. A heap that the host has frozen itself
-    stays as it is, also afterwards.
+    A worker makes and drops thousands of objects at a time. Every few hundred of them make the collector search all
+    older objects for cycles, which took a third of a busy worker's time. A server of a thousand sockets stood still
+    meanwhile, for a quarter of a second. A heap that the host has frozen itself stays frozen, also afterwards.
     """
     if gc.get_freeze_count():
         yield
         return
     young, *older = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(young and max(young, _YOUNG), *older)  # 0: the host wants no looks at all
+    gc.set_threshold(young and max(young, _YOUNG), *older)  # 0: the host has switched collections off
     try:
         yield
     finally:

@@ -1,11 +1,11 @@
-"""The heartbeat: one lease per worker, extended from a thread of its own, so that no handler can hold it up.
+"""The heartbeat: it extends the worker's lease from a thread of its own, so that no handler can hold it up.
 
-It also says when this worker may take back others' jobs. After an outage of the database every lease has run out, those
-of healthy workers too; whoever rescued at once would take jobs from the living. So a worker rescues only when its own
-heartbeat has succeeded for a full lease without a failure: by then every living worker has had the time for one.
+It also decides when this worker may take back others' jobs. After an outage of the database all leases have run out,
+even those of healthy workers; an immediate rescue would take jobs from live workers. So a worker rescues only when its
+own heartbeat has succeeded for a full lease without a failure: by then every live worker has had time for a beat.
 
-The same happens when the database's clock is set forward, by somebody or by a failover to another machine. Each beat
-compares it with this process's own clock; whatever it gained by itself is an outage, too.
+The same happens when the database's clock is set forward, by a person or by a failover to another machine. Each beat
+compares it with this process's own clock; a step forward counts as an outage, too.
 """
 
 import threading
@@ -32,24 +32,24 @@ class _Reading(NamedTuple):
 
 
 class _Beat(NamedTuple):
-    """A beat that succeeded. The lease runs from some moment between the two. So how long it lasts goes by `sent`; from
-    when on, and when others could beat, too, by `back`.
+    """A beat that succeeded. The lease runs from some moment between `sent` and `back`. So the end of the lease is
+    computed from `sent`; its beginning, and the time that others had for a beat, from `back`.
     """
 
-    sent: float  # this process's own clock, in seconds, before the beat read that of leases
+    sent: float  # this process's own clock, in seconds, before the beat read the clock of leases
     back: _Reading  # when it had come through
 
 
 class Heartbeat:
-    """Extends the lease of one worker.
+    """Extend the lease of a worker.
 
     Args:
         lease: seconds after which a silent worker has lost its jobs.
-        left_behind: tells how many handlers ignored their stop.
-        locked: tells which organizations' keys are not here.
+        left_behind: returns the number of handlers that ignored their stop.
+        locked: returns the organizations whose keys are not here.
         on_drain: called when an operator asks the worker to drain.
-        monotonic: this process's own clock, in seconds; for its own successes and to see the database's clock
-            jump, never for leases.
+        monotonic: this process's own clock, in seconds; used for its own successes and to see jumps of the database's
+            clock, never for leases.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Heartbeat:
         self._locked = locked
         self._on_drain = on_drain
         self._steady_since: float | None = None
-        self._kept_since = 0.0  # from when on each beat came before the lease of the last one had run out
+        self._kept_since = 0.0  # since then each beat came before the lease of the last one had run out
         self._last: _Beat | None = None  # that succeeded
-        # What of `locked` stands in the database; None = it may not be known, after an error.
+        # The `locked` organizations in the database; None = unknown, after an error.
         self._told_locked: frozenset[str] | None = frozenset()
 
     def start(self) -> None:
@@ -92,21 +92,21 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self, *, wait: bool = True) -> None:
-        """Stop beating. The lease is left to `workers.remove`, or to run out.
+        """Stop beating. `workers.remove` ends the lease, or it runs out.
 
         Args:
-            wait: for a beat that is on its way.
+            wait: whether to wait for a beat that is under way.
         """
         self._stop.set()
         if wait and self._thread.is_alive():
             self._thread.join()
 
     def say_stopping(self) -> None:
-        """Have the worker's row say, from the next beat on, that it claims no more."""
+        """Mark the worker's row, from the next beat on, as claiming no more."""
         self._stopping = True
 
     def run_once(self) -> None:
-        """Beat once; register anew if the worker was given up meanwhile.
+        """Beat once; register again if the worker was given up meanwhile.
 
         Raises:
             StorageUnavailable, ConfigurationError: then the steadiness is lost.
@@ -124,7 +124,7 @@ class Heartbeat:
             self._steady_since = now.own
         if last is None or now.own - last.sent > self._lease:
             self._kept_since = now.own
-        self._last = beat  # after them: who sees this beat sees what it ended
+        self._last = beat  # last, so that a thread that sees this beat sees the other values, too
         if must_drain and not self._stopping:
             self._on_drain()
 
@@ -132,7 +132,7 @@ class Heartbeat:
         """Return True if this heartbeat has succeeded for a full lease, up to now."""
         now = self._monotonic()
         last = self._last
-        since = self._steady_since  # after it: see `run_once`
+        since = self._steady_since  # after the beat: see `run_once`
         is_steady = since is not None and now - since >= self._lease
         return is_steady and last is not None and now - last.back.own <= 2 * self.interval
 
@@ -145,7 +145,7 @@ class Heartbeat:
     def sees_a_step(self, lease_seconds: float) -> bool:
         """Return True if the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
 
-        Less than the interval between two beats is no step: that much every lease has to spare.
+        A step shorter than the interval between two beats does not count: every lease has that much to spare.
         """
         return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
 

@@ -1,9 +1,9 @@
-"""Submitting under a key of the client's own, so that sending a request again submits nothing twice.
+"""Submit under an idempotency key of the client, so that a repeated request submits nothing twice.
 
-First the key is kept, with a hash of the request and the ids that its jobs will have; then the jobs are submitted with
-just these ids. Whoever comes with the same key finds them, or, where a crash came in between, submits them with the
-same ids; of twins that race one submits and the other finds. Who submits what a twin has kept holds the key meanwhile:
-a twin that is refused gives it up, and then it may be another's.
+First the key is stored, with a hash of the request and the ids that its jobs will have; then the jobs are submitted
+with these ids. A repeated request with the same key finds the jobs or, after a crash in between, submits them with the
+same ids. If two equal requests race, one submits and the other finds the jobs. A request that submits for a stored key
+locks the key meanwhile: a request that is refused gives the key up, and then another request may take it.
 """
 
 import json
@@ -32,7 +32,7 @@ KEPT: Final = timedelta(days=1)
 
 
 class Key(NamedTuple):
-    """Whose key it is."""
+    """An idempotency key, with its organization and user."""
 
     organization: str
     user: str
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 
 class Idempotency:
-    """Submissions of one organization, by one user, under keys."""
+    """Submit jobs of an organization, by a user, under idempotency keys."""
 
     def __init__(self, database: Database, submitter: Submitter, keyring: Keyring) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class Idempotency:
         """Submit all or none, once.
 
         Args:
-            request_hash: the same for the same request, in hex; kept hidden where the organization has a key.
+            request_hash: equal for equal requests, in hex; stored hidden if the organization has an encryption key.
 
         Returns:
             The jobs, and whether they were there before.
@@ -59,7 +59,8 @@ class Idempotency:
         Raises:
             IdempotencyConflict: the key was used for another request within a day, or for this one, and its jobs were
                 deleted since.
-            SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may come again.
+            SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may be used
+                again.
         """
         text("Idempotency-Key", key.key)
         while True:
@@ -70,14 +71,12 @@ class Idempotency:
                 if found is not None:
                     return found, True
                 if kept.is_answered:
-                    raise IdempotencyConflict(
-                        "What was submitted under this idempotency key was deleted; take a new key."
-                    )
+                    raise IdempotencyConflict("The jobs of this idempotency key were deleted; take a new key.")
             try:
                 given = _with_ids(submissions, ids)
                 made = self._first(key, kept, given) if is_new else self._again(key, kept, given)
             except (SubmissionError, ConfigurationError):
-                # A twin with the same ids may have been first; whatever refuses this one then, its jobs are there.
+                # An equal request may have been first; whatever error this one gets, the jobs are there then.
                 twins = self._find(key.organization, ids)
                 if twins is not None:
                     return twins, True
@@ -85,22 +84,22 @@ class Idempotency:
                     with suppress(Exception):
                         self._database.write(lambda c: idempotency.give_up(c, *key), of=Administered(key.organization))
                 raise
-            if made is not None:  # else the twin whose ids these are was refused, or another resend was first
+            if made is not None:  # else the request that stored the key was refused, or another repeat was first
                 return made, False
 
     def _first(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job]:
-        """Submit under a key of one's own: no other gives it up."""
+        """Submit under a key that this request has stored: no other request gives it up."""
         made = self._submitter.submit_many(submissions)
         self._database.write(lambda connection: self._answer(connection, key, kept, made), of=key.organization)
         return made
 
     def _again(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job] | None:
-        """Submit what a twin has kept and not answered; None where that is no longer what is kept, or is answered."""
+        """Submit for a key that another request has stored; None if the key has changed or is answered by now."""
         self._submitter.register_types(frozenset(one.job_type for one in submissions))
         ready = self._submitter.prepare(submissions, self._database)
 
         def work(connection: Connection) -> tuple[list[Job], list[Live]] | None:
-            # Held until the answer is there with the jobs: else the twin could give up what they are found by.
+            # Locked until the answer is stored with the jobs: else the other request could give the key up.
             held = idempotency.hold(connection, *key)
             if held is None or held.is_answered or held.job_ids != kept.job_ids:
                 return None
@@ -119,7 +118,7 @@ class Idempotency:
     def _keep(self, key: Key, plain_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
         def work(connection: Connection) -> tuple[AnyRow, bool, str]:
             now = self._database.clock.now(connection)
-            # Asked at each try: keys grow old while a connection is waited for.
+            # Read at each try: encryption keys grow old while the thread waits for a connection.
             ring = self._keyring.rings(connection, [key.organization]).get(key.organization)
             request_hash = ring.hidden(plain_hash) if ring is not None else plain_hash
             fresh = {
@@ -131,16 +130,16 @@ class Idempotency:
             names = {"organization_id": key.organization, "user_id": key.user, "key": key.key}
             while True:
                 is_new = idempotency.keep(connection, {**names, **fresh})
-                # Of twins that find one from before, the first makes it new: to the other it is too old no more.
+                # If two requests find an expired key, the first renews it: for the other it is not expired any more.
                 is_new = is_new or idempotency.renew(connection, *key, before=now - KEPT, values=fresh)
                 kept = idempotency.find(connection, *key)
-                if kept is not None:  # else a twin that was refused has just given it up
+                if kept is not None:  # else a request that was refused has just given it up
                     return kept, is_new, request_hash
 
         kept, is_new, request_hash = self._database.write(work, of=key.organization)
-        # A plain one is from before the organization had a key.
+        # A plain hash is from before the organization had an encryption key.
         if kept.request_hash not in {request_hash, plain_hash}:
-            raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")
+            raise IdempotencyConflict("This idempotency key was used for another request; take a new key for this one.")
         return kept, is_new
 
     def _answer(self, connection: Connection, key: Key, kept: AnyRow, made: Sequence[Job]) -> None:

@@ -1,4 +1,4 @@
-"""Cancel, retry and delete a job, and change when a waiting one starts, and how urgent it is; who may."""
+"""Cancel, retry and delete jobs, change the start and the priority of a waiting job, and check who may do so."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -48,7 +48,7 @@ from fairlane.tenancy.directory import Directory, Membership
 from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
-# What the audit tells of a job that has got another one.
+# The values before a change, for the audit.
 _BEFORE: Final[Mapping[str, Callable[[Connection, AnyRow], str | None]]] = {
     "priority": lambda _, row: PRIORITY_OF_RANK[row.priority],
     "run_at": lambda _, row: row.run_at.isoformat(),
@@ -57,13 +57,13 @@ _BEFORE: Final[Mapping[str, Callable[[Connection, AnyRow], str | None]]] = {
 
 
 class ChangedSince(IllegalTransition):
-    """The job has ended, or was brought back to life, after the moment from which it was to be the same."""
+    """The job has ended or was revived since the caller's moment."""
 
 
 class _Edited(NamedTuple):
-    """Parameters to retry a job with, and those that it has, each checked; of the `row` as it was then.
+    """The new parameters for a retry, and the job's own, each checked; of the `row` at that moment.
 
-    `new` may be why they are refused. `before` and `old` are None where its own can't be opened.
+    `new` may be the error that refuses them. `before` and `old` are None if its own can't be decrypted.
     """
 
     row: AnyRow
@@ -73,10 +73,10 @@ class _Edited(NamedTuple):
 
 
 class JobControl:
-    """The changing verbs on one job. `user=None` is the system, which may do all.
+    """The verbs that change a job. `user=None` is the system, which may do all.
 
     Args:
-        lock_seconds: how long to wait for a lock that somebody holds, and no longer than the database waits.
+        lock_seconds: how long to wait for a lock that another session holds, at most the database's own timeout.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class JobControl:
     def cancel_waiting(
         self, jobs: Sequence[UUID], organization: str, *, user: str | None, reason: str, same_since: datetime
     ) -> frozenset[UUID]:
-        """Cancel those of the jobs that wait, in one transaction that waits for none of them, and return them.
+        """Cancel the waiting jobs among these, in one transaction that waits for no lock on them, and return them.
 
-        Of those that are left, `cancel` says why: somebody holds the job, `user` may not cancel it, it runs, has ended
-        or is not the same.
+        `cancel` says why another one was not canceled: another session holds the job, `user` may not cancel it, it
+        runs, has ended or is not the same.
 
         Raises:
             PermissionDenied, StorageUnavailable, OrganizationNotFound
@@ -169,25 +169,25 @@ class JobControl:
         """Queue a dead letter again, with a fresh count of retries, and revive the children that it took down.
 
         Args:
-            parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
-            at: not before this moment; or what says it, asked in the transaction that retries the job.
-            same_since: only if it has neither ended nor come back to life since, and nobody has decided about it.
+            parameters: to use instead of its own; a secret that is "[redacted]" in them stays unchanged.
+            at: the earliest start; or a function that returns it, called in the transaction that retries the job.
+            same_since: only if it has neither ended nor been revived since, and nobody has decided about it.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
             OrganizationNotFound: there is none, or it was deleted.
             IllegalTransition: it is no dead letter, a parent of it was deleted, or its parent is a dead letter, too:
-                retry that, and its children follow.
+                retry the parent, and its children follow.
             ChangedSince: it is not the same.
         """
 
         def work(connection: Connection, row: AnyRow) -> Job:
             _refuse_unless_same(connection, row, same_since)
             if same_since is not None and dead_letters.decided(connection, organization, row.id) is not None:
-                raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
+                raise IllegalTransition(f"A user has decided about job {row.id}; retry it by itself if you must.")
             edit = self._edit(connection, row, edited) if parameters is not None else None
             moment = at(connection) if callable(at) else at
-            now = self._database.clock.now(connection)  # after it, so that what is due at once is ready at once
+            now = self._database.clock.now(connection)  # after `at`, so that a job that is due now is ready now
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
             return self._read(connection, organization, row.id)
 
@@ -195,7 +195,7 @@ class JobControl:
         self._tenants.require(organization, deleted_too=False)  # its jobs would only be dead letters again
         edited = self._edited(organization, key, parameters) if parameters is not None else None
         told = {"parameters": "edited"} if parameters is not None else None
-        # With other parameters it is another job, and runs as its submitter: operators act for nobody.
+        # With other parameters it is a different job, and runs as its submitter: operators act for nobody.
         return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
     def delete(
@@ -207,14 +207,14 @@ class JobControl:
         same_since: datetime | None = None,
         deadline: float = inf,
     ) -> bool:
-        """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
+        """Delete an ended job with all its data; a worker's clean-up deletes its files soon after.
 
-        A long history goes first, by pieces. Return False if the job is still there at the deadline: call it again.
+        A long history is deleted first, in pieces. Return False if the job is still there at the deadline: call again.
 
         Args:
             user: an admin or an operator; a member may not delete even their own.
             same_since: only if it has neither ended nor come back to life since.
-            deadline: by `time.monotonic`; one piece goes in any case.
+            deadline: by `time.monotonic`; at least one piece is deleted.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
@@ -238,10 +238,10 @@ class JobControl:
             return self.change(job, organization, user, "delete", work, right=Right.JOBS_DELETE)
 
         try:
-            while not delete():  # others have their turn
+            while not delete():  # between two pieces others have their turn
                 if monotonic() > deadline:
                     return False
-        except IntegrityError as error:  # of the statement or, where the key is deferred, of the commit
+        except IntegrityError as error:  # of the statement or, if the foreign key is deferred, of the commit
             raise IllegalTransition(
                 f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
                 "delete or change the rows that refer to it first."
@@ -263,7 +263,7 @@ class JobControl:
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
             IllegalTransition: it has started.
-            InvalidParameters: that is no moment.
+            InvalidParameters: `run_at` is not a moment.
         """
         with _as_parameter():
             at = moment_of("run_at", run_at)
@@ -278,7 +278,7 @@ class JobControl:
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
             IllegalTransition: it has started.
-            InvalidParameters: that is none.
+            InvalidParameters: `priority` is not a priority.
         """
         with _as_parameter():
             wanted = choice(Priority, "priority", priority)
@@ -319,12 +319,12 @@ class JobControl:
         by_operators: bool = True,
         right: Right = Right.JOBS_CHANGE,
     ) -> T:
-        """Run `work` under the job's lock, if the user may change it.
+        """Run `work` under the job's lock, if the user may change the job.
 
-        Admins and operators may change all jobs, others their own if their role gives them `right`: so trusted code's
-        user is asked, too, and `Actor.change` would not do. A stranger learns nothing: to them the job does not exist.
-        The audit is told `after`, and what was before; nothing if `work` returns False: it is to be run again. Without
-        `by_operators` an operator may no more than their membership lets them.
+        Admins and operators may change all jobs, other users their own jobs if their role gives them `right`. The user
+        of trusted code is checked, too, so `Actor.change` would not be enough. To a stranger the job does not exist.
+        The audit gets `after`, and the values before; it gets nothing if `work` returns False, which means: run it
+        again. Without `by_operators` an operator may only do what their membership allows.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -357,9 +357,9 @@ class JobControl:
         return changed
 
     def _edited(self, organization: str, job_id: UUID, parameters: Mapping[str, Any]) -> _Edited | None:
-        """Check parameters to retry a job with, before the transaction, as others wait for that; None: no such job.
+        """Check the new parameters of a retry before the transaction, as others wait for that; None: no such job.
 
-        What is refused is refused in the transaction, once it is known whether the user may change the job.
+        The transaction raises the error, once it knows whether the user may change the job.
         """
 
         def look(connection: Connection) -> _Edited | None:
@@ -395,17 +395,17 @@ class JobControl:
         old_keys: set[str] = set()
         if edited.before is not None and edited.old is not None:
             names = changed(edited.before, prepared.plain)
-            with suppress(InvalidParameters):  # what the type takes no more, nobody submits again
+            with suppress(InvalidParameters):  # nobody submits again parameters that the type does not take any more
                 old_keys = {edited.old.hash_by(job_type)}
         ring = self._keyring.rings(connection, [row.organization_id]).get(row.organization_id)
         if ring is None:
             return Edit(prepared.text, names, key, old_keys)
-        # A plain one is from before the organization had a key.
+        # A plain key is from before the organization had an encryption key.
         hidden = {*old_keys, *map(ring.hidden, old_keys)}
         return Edit(ring.seal(row.id, Field.PARAMETERS, prepared.text), names, ring.hidden(key), hidden)
 
     def _parameters_of(self, connection: Connection, row: AnyRow) -> Mapping[str, Any] | None:
-        """Return the parameters as they are stored, secrets and all; None if they can't be opened or read."""
+        """Return the stored parameters with their secrets; None if they can't be decrypted or read."""
         shown = self._keyring.shown(connection)
         try:
             before = from_json(shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters))
@@ -423,7 +423,7 @@ class JobControl:
 
 
 def _refuse_unless_same(connection: Connection, row: AnyRow, since: datetime | None) -> None:
-    """Refuse a locked job that has ended after this moment, or has come back to life: nobody has asked for that one."""
+    """Refuse a locked job that has ended or was revived after this moment: the caller did not mean it."""
     if since is None:
         return
     has_ended = row.finished_at is not None and row.finished_at > since

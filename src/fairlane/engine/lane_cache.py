@@ -1,14 +1,14 @@
-"""The lanes that have something ready, and what says which of their jobs may start: read now and then, and kept.
+"""Cache the lanes that have ready jobs, with the limits and breakers that decide which of them may start.
 
-A claim goes by what was read a tenth of a second ago, so that a busy worker does not scan all lanes for each batch.
-After a hint it is read anew after as long as the last read took, so that whoever is new is seen soon. Many lanes are
-read less often, since each costs, and so is what takes long.
+A claim uses lanes that were read a tenth of a second ago, so that a busy worker does not scan all lanes for each batch.
+After a hint the next read waits only as long as the last read took, so that newcomers are seen soon. Many lanes, or
+lanes that are slow to read, are read less often.
 
-Each lane keeps a mark, behind which its next claim begins. While some session holds an old snapshot, PostgreSQL can't
-clear away what has ended, and a claim that began at the lane's front would pass all of it. A job that comes before the
-mark (a more urgent one, or one that was given back) is seen by the next read, just as a new lane is.
+Each lane keeps a mark, behind which its next claim begins. While a session holds an old snapshot, PostgreSQL can't
+clear away ended jobs, and a claim that began at the lane's front would pass all of them. A job before the mark (a more
+urgent job, or a job that was given back) is seen by the next read, like a new lane.
 
-What must not be late the claim itself reads: pauses, and what runs under a limit.
+The claim itself reads what must not be late: pauses, and the jobs that run under a limit.
 """
 
 import asyncio
@@ -41,16 +41,16 @@ from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
 
 MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
-SLOW: Final = 0.1  # seconds, of a statement that others should not have to wait for
+SLOW: Final = 0.1  # seconds; others should not have to wait for a slower statement
 _LATELY: Final = 0.2  # seconds
-# Lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless a hint comes.
+# Lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless there is a hint.
 _FEW: Final = 250
 _FEW_ENDED: Final = 10  # jobs of a lane, which a claim passes in less time than it takes to move the mark behind them
-_REST: Final = 4  # times what a read took that was slow; as long it is kept, unless a hint comes
-# Seconds at most, after one read that took so long: the process may have been stopped, or the machine busy.
+_REST: Final = 4  # a slow read is kept for this many times its duration, unless there is a hint
+# The most seconds after one slow read: the process may have been stopped, or the machine busy.
 _LONGEST: Final = 2.0
 _OCTETS: Final = 4  # of a character, at most
-_MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
+_MOST_PREPARED: Final = 10_000  # limits whose rows are known to exist; beyond that those not seen last are forgotten
 # Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
 # 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
 _MOST_LOOKED_AT: Final = 4_000
@@ -58,15 +58,15 @@ _MOST_LOOKED_AT: Final = 4_000
 
 @dataclass(slots=True)
 class ReadyLanes:
-    """The lanes of a worker that may start something, by organization, and what was read of them.
+    """The lanes of a worker that may start something, by organization, with their limits, trials and running jobs.
 
-    Lanes of suspended organizations and those that a breaker holds back are not among them. Those that are paused are
-    in `held` only. Claims take out what they find empty, and move the marks on.
-    `limits` are those of these lanes only, `limited` says which of them hold for a lane that has any; of each pair in
-    `trials` one job may start, if its breaker lets it still.
-    `at` is the database's time, `read_at` the worker's own of the same moment.
-    `contenders`: those that have a lane, also a held one, as if nothing of theirs ran.
-    `size` is how many lanes were found, `is_simple` whether the loop may claim them: nothing is to be locked but jobs.
+    They do not include lanes of suspended organizations, or lanes that a breaker holds back. Paused lanes are in `held`
+    only. Claims remove lanes that they find empty, and move the marks on.
+    `limits` are those of these lanes only, `limited` says which of them hold for a limited lane; one job of each pair
+    in `trials` may start, if its breaker still allows it.
+    `at` is the database's time, `read_at` the worker's own time of the same moment.
+    `contenders`: the organizations that have a lane, also a held one, as if none of their jobs ran.
+    `size` is the number of lanes found, `is_simple` whether the loop may claim them: only jobs have to be locked.
     """
 
     at: datetime
@@ -89,14 +89,14 @@ class ReadyLanes:
         return [lane for mine in self.by_organization.values() for lane in mine]
 
     def now(self) -> datetime:
-        """Return what time it is by the database's clock."""
+        """Return the time by the database's clock."""
         return self.at + timedelta(seconds=time.monotonic() - self.read_at)
 
     def took(self, wanted: Wanted, claimed: Sequence[Claimed], by_lane: Mapping[Lane, int]) -> None:
-        """Take out the lanes that have turned out to be empty, and move the marks of those that gave many jobs.
+        """Remove the lanes that were empty, and move the marks of those that gave many jobs.
 
-        A mark moves to the last of the most urgent jobs that a lane gave. Those that had waited longest may stand far
-        behind it, with others before them that are still ready.
+        A mark moves to the last of the most urgent jobs that a lane gave. The jobs that had waited longest may stand
+        far behind it, with other ready jobs before them.
         """
         by_organization = Counter(one.organization for one in claimed)
         may_be_cut = sum(len(one.parameters) for one in claimed) * _OCTETS >= MOST_AT_ONCE
@@ -125,10 +125,10 @@ class ReadyLanes:
 
 @dataclass(slots=True)
 class LaneCache:
-    """Reads the lanes for the claims of one worker, and keeps them.
+    """Read the lanes for the claims of a worker, and keep them.
 
     Args:
-        kept: how long what was read holds, in seconds; 0 = each round reads, however long that takes.
+        kept: how long the lanes are kept, in seconds; 0 = each round reads, however long that takes.
     """
 
     database: Database
@@ -156,7 +156,7 @@ class LaneCache:
         return self.current
 
     def usable(self) -> ReadyLanes | None:
-        """Return the lanes, if there is one and they are not too old to claim by while they are read anew."""
+        """Return the lanes, if there are any and they may still be used while they are read again."""
         is_usable = self.kept > 0 and time.monotonic() - self._ended_at <= self._keeps() + LANES_LATE
         return self.current if is_usable and self.current is not None and self.current.by_organization else None
 
@@ -165,32 +165,32 @@ class LaneCache:
         return time.monotonic() - self._ended_at > self._keeps()
 
     def is_missing_some(self) -> bool:
-        """Return True if a hint has come since the last read, maybe of somebody new, and it is time for the next."""
+        """Return True if there was a hint since the last read, maybe for a new lane, and it is time for the next."""
         return self._is_hinted and self.is_due()
 
     def is_expecting(self) -> bool:
-        """Return True if jobs are coming in: there was a hint lately."""
+        """Return True if jobs are arriving: there was a hint lately."""
         return time.monotonic() - self._hinted_at < _LATELY
 
     def hinted(self) -> None:
-        """Note that something became ready, maybe in a lane that is not kept. From any thread."""
+        """Note that a job became ready, maybe in a lane that is not kept. From any thread."""
         self._is_hinted, self._hinted_at = True, time.monotonic()
 
     def missed(self, subjects: Iterable[Subject]) -> None:
-        """Make sure of the rows of these limits: another claim has locked them, or clean-up took them."""
+        """Check again that the rows of these limits exist: another claim has locked them, or clean-up deleted them."""
         self._prepared = self._prepared.difference(subjects)
 
     def expire(self) -> None:
-        """Read anew before the next claim: what was read lets nothing start."""
+        """Read again before the next claim: the present lanes let nothing start."""
         self._ended_at = -inf
 
     def drop(self) -> None:
-        """Read anew the next time, and go by no read that is under way."""
+        """Read again the next time, and drop a read that is under way."""
         self.current = None
         self._drops += 1
 
     async def refresh(self, line: Line, threads: Executor | None) -> None:
-        """Read anew, and go by it: on the loop by one statement, if that will do.
+        """Read again: on the loop by one statement, if that is enough.
 
         Raises:
             StorageUnavailable, ConfigurationError
@@ -201,26 +201,26 @@ class LaneCache:
             found = await in_thread(threads, partial(self._read, began))
         else:
             seen = await lanes.look_on(line, self.card.queues, suspended=True)
-            await asyncio.sleep(0)  # to read a thousand lanes takes the loop as long as what follows
+            await asyncio.sleep(0)  # a read of a thousand lanes keeps the loop busy as long as the code below
             found = self._lanes_of(seen, _standings(seen), began)
             if new := self._unprepared(found):
                 await in_thread(threads, partial(self._prepare, new))
         self._keep(found, drops, began)
 
     def _begin(self) -> tuple[int, float]:
-        """Begin a read: what is told of from here on, it may miss."""
+        """Begin a read. It may miss hints and changes from here on."""
         self._is_hinted = False
         return self._drops, time.monotonic()
 
     def _keep(self, found: ReadyLanes | None, drops: int, began: float) -> None:
-        """Go by these, unless what was known has been dropped since their read began."""
+        """Keep these lanes, unless `drop` was called since their read began."""
         self._ended_at = time.monotonic()
         self._took_before, self._took = self._took, self._ended_at - began
         if drops == self._drops:
             self.current = found
 
     def _keeps(self) -> float:
-        """Return for how many seconds the last read holds."""
+        """Return the seconds for which the last read is kept."""
         if not self.kept:
             return 0.0
         if self._is_hinted:
@@ -269,7 +269,7 @@ class LaneCache:
         contenders = {
             name: _contender(_weight(standings.get(name)), len(mine)) for name, mine in by_organization.items()
         }
-        for lane in held:  # known, so that they lose neither their turn nor what their oldest jobs are owed
+        for lane in held:  # known, so that they lose neither their turn nor their oldest jobs' share
             weight = _weight(standings.get(lane.organization))
             contenders.setdefault(lane.organization, Contender(weight, 0, 0))
         return ReadyLanes(
@@ -289,7 +289,7 @@ class LaneCache:
         )
 
     def _unprepared(self, found: ReadyLanes) -> frozenset[Subject]:
-        """Return the limits whose rows have to be made; none where writers are serial: a claim is alone."""
+        """Return the limits whose rows have to be made; none if the database has one writer: a claim is alone there."""
         if self.database.kind.writers_are_serial:
             return frozenset()
         if len(self._prepared) > _MOST_PREPARED:
@@ -297,7 +297,7 @@ class LaneCache:
         return frozenset(found.limits.keys() - self._prepared)
 
     def _prepare(self, new: frozenset[Subject]) -> None:
-        """Make these rows. A claim leaves out the lanes whose rows somebody holds, and the next read tries again."""
+        """Make these rows. A claim skips lanes whose limit rows another session holds; the next read tries again."""
         held = self.database.write_each(
             lambda connection, some: running_limits.prepare(connection, self.database.clock, some),
             list(new),
@@ -320,7 +320,7 @@ def is_held(lane: Lane, paused: frozenset[tuple[str, str]], gone: Iterable[str])
     """Return True if the lane is paused.
 
     Args:
-        gone: organizations that are not there; what waits there is claimed, to be refused, though they be paused.
+        gone: organizations that do not exist; their jobs are claimed even if they are paused, to be refused.
     """
     pauses = pauses_on(lane)
     return any(one in paused for one in pauses if one[0] != "organization" or lane.organization not in gone)
@@ -332,7 +332,7 @@ def _standing(status: str, max_running: int | None, weight: int) -> Standing:
 
 
 def _standings(seen: Sight) -> dict[str, Standing]:
-    """Return those of the organizations that are there."""
+    """Return the standings of the organizations that exist."""
     return {
         lane.organization: _standing(*own)
         for lane, own in seen.lanes.items()
@@ -352,7 +352,7 @@ def _contender(weight: int, lanes: int) -> Contender:
 def _limits(lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sight) -> dict[Subject, Limit]:
     """Return all limits that hold for these lanes.
 
-    What a type's handler says is what was registered last: processes that run other code must agree on one number.
+    The limit of a type's handler is the one registered last: processes that run other code must agree on one number.
     """
     found: dict[Subject, Limit] = {}
     own = {job_type: limit for job_type, options in seen.options.items() if (limit := _own_limit(options)) is not None}

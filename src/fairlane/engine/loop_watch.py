@@ -1,4 +1,4 @@
-"""Notices what blocks the event loop, mostly a handler, and says where."""
+"""Find code that blocks the event loop, mostly in a handler, and report its place."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ _TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker 
 _BLOCKED_AFTER: Final = 1.0  # seconds
 _IDLE: Final = 0.1  # of the time
 _FAIRLANE: Final = Path(__file__).parents[1]
-# What the loop calls is behind the last of these frames, by file and function, and a handler behind `run_async`.
+# The loop's calls are behind the last of these frames, by file and function; a handler is behind `run_async`.
 _LOOPS: Final = {(events.__file__, "_run"), (runners.__file__, "run"), (own_loop.__file__, "run")}
 _CALLER: Final = (base.__file__, base.run_async.__name__)
 
@@ -27,12 +27,11 @@ class LoopWatch:
     """A thread that watches whether the loop still turns.
 
     Args:
-        on_blocked: called once per block, from a thread of its own, with its seconds so far, the place in the code,
-            the name of the task that runs there, None if it is no task, and whether it is Fairlane that runs there, and
-            no handler.
-        on_stuck: called from the thread with the seconds, again and again, while a block lasts longer than
-            `stuck_after`; not at the first look that finds it so, since what held up the loop may have held up the
-            watch, too, and the loop turn next.
+        on_blocked: called once per block, from a thread of its own, with the seconds so far, the place in the code, the
+            name of the task that runs there, None if it is no task, and True if Fairlane's own code runs there instead
+            of a handler.
+        on_stuck: called from the thread with the seconds, repeatedly, while a block lasts longer than `stuck_after`;
+            not at the first look that finds it so. The watch may have been held up, too, and the loop may turn next.
     """
 
     def __init__(
@@ -80,10 +79,10 @@ class LoopWatch:
             blocked = now - max(turn, resumed)
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
-                # By itself: if it is a log line that blocks the loop, the next one waits behind it.
+                # In a thread of its own: if a log line blocks the loop, the next log line waits behind it.
                 where, is_ours = self._where()
                 told = (blocked, where, self._task(), is_ours)
-                with suppress(RuntimeError):  # no thread can be started: on goes the watch
+                with suppress(RuntimeError):  # no thread can be started: the watch goes on
                     threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
             if blocked > self._stuck_after:
                 if suspected == turn:
@@ -92,7 +91,7 @@ class LoopWatch:
             asked, used = time.monotonic(), time.process_time()
 
     def _task(self) -> str | None:
-        # The loop stands still, so its task is asked for from here.
+        # The loop stands still, so its task is read from this thread.
         task = asyncio.current_task(self._loop)
         return task.get_name() if task is not None else None
 
@@ -105,7 +104,7 @@ class LoopWatch:
         last, names = len(stack) - 1, [(one.filename, one.name) for one in stack]
         by_loop = max((place for place, one in enumerate(names) if one in _LOOPS), default=last)
         by_us = max((place for place, one in enumerate(names) if one == _CALLER), default=-1)
-        # What we called is the handler, and what that called in the end may be deep in some library.
+        # Fairlane called the handler, and the innermost frame may be deep in a library.
         first = min(max(by_loop, by_us) + 1, last)
         is_ours = Path(stack[first].filename).is_relative_to(_FAIRLANE)
         place = first if is_ours or by_us >= 0 else last
@@ -114,9 +113,9 @@ class LoopWatch:
 
 
 def _was_paused(seconds: float, computed: float) -> bool:
-    """Return True if the whole process stood still during a tick of so many seconds, of which it computed so many.
+    """Return True if the whole process was paused during a tick of so many seconds, of which it computed so many.
 
-    What holds the interpreter, such as a regular expression, makes the watch late, too, but computes.
+    Code that holds the interpreter's lock, for example a regular expression, makes the watch late, too, but computes.
     """
     return seconds > _BLOCKED_AFTER and computed < seconds * _IDLE
 

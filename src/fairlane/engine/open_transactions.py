@@ -1,4 +1,4 @@
-"""`OpenTransactions`: warn of a submission that stays outside of a transaction that the application has open."""
+"""Warn about a submission that stays outside of a transaction that the application has open."""
 
 import asyncio
 import inspect
@@ -25,11 +25,11 @@ class TransactionNotUsed(UserWarning):
 
 
 class OpenTransactions:
-    """Find the transactions that the application has open here: Django's, and of SQLAlchemy what was passed before.
+    """Find open transactions of the application here: Django's, and those of SQLAlchemy that it passed before.
 
     Args:
         url: of Fairlane's database.
-        connection_of: the application's answer to which connection its transaction is open on.
+        connection_of: the application's function that returns the connection of its open transaction.
 
     Raises:
         ConfigurationError: `connection_of` is no function.
@@ -42,11 +42,11 @@ class OpenTransactions:
             )
         self._connection_of = connection_of
         self._url = make_url(url)
-        # Where each was passed: a thread and a task.
+        # The thread and the task in which each was passed.
         self._passed: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()
 
     def choose(self, connection: object | None) -> object | None:
-        """Return what was passed, else what `connection_of` names; None, and perhaps a warning, if there is neither."""
+        """Return the connection that was passed, else that of `connection_of`; else None, and warn if need be."""
         if connection is None and self._connection_of is not None:
             connection = self._connection_of()
         if connection is None:
@@ -63,7 +63,7 @@ class OpenTransactions:
             self._passed[connection] = _place()
 
     def _warn(self) -> None:
-        """Warn, at the line that submits, if one is open."""
+        """Warn, at the line that submits, if a transaction is open."""
         found = self._of_django() or self._of_sqlalchemy()
         if found is not None:
             warnings.warn(
@@ -87,7 +87,7 @@ class OpenTransactions:
         if self._passed:
             here = _place()
             for one, place in list(self._passed.items()):
-                # In its hook `after_commit` a Session still has the transaction, which is not active any more.
+                # In its hook `after_commit` a Session still has its transaction, which is no longer active.
                 if place == here and one.in_transaction() and getattr(one, "is_active", True):
                     return f"A SQLAlchemy {type(one).__name__} that you passed before"
         return None

@@ -1,7 +1,7 @@
-"""A loop of the worker's own. `asyncio.run` waits for tasks that swallow their cancellation for ever; this does not.
+"""The worker's own event loop, and the log lines for errors that nobody awaits.
 
-And what is logged of errors that nobody awaits: no words and no values of a handler's. They may be of one organization,
-and the log is of all.
+`asyncio.run` waits for ever for tasks that swallow their cancellation; this does not. The log lines hold no words and
+no values of a handler: they may belong to one organization, and the log belongs to all.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseException], bool] | None = None) -> T:
-    """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it.
+    """Run `main` to its end on a new loop; then cancel the other tasks, and leave behind those that ignore it.
 
     Args:
-        goes_on: asked where something else than `main` ends the loop: SystemExit or KeyboardInterrupt of another task
-            or a callback, or `loop.stop()`. True: the loop goes on, and whoever awaits that task gets what it raised.
+        goes_on: called if not `main` ends the loop, but SystemExit or KeyboardInterrupt of another task or a callback,
+            or `loop.stop()`. True: the loop goes on, and the code that awaits that task gets its error.
 
     Returns:
-        What `main` returned.
+        The value that `main` returned.
 
     Raises:
         RuntimeError: this thread runs a loop already.
@@ -59,7 +59,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], goes_on: Callable[[BaseExcep
 
 
 def tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what failed on the loop and was awaited by nobody, as asyncio does."""
+    """Log an error on the loop that nobody awaited, as asyncio does."""
     told = {
         "message": "Exception in a callback" if "handle" in context else context.get("message", "An error on the loop")
     }
@@ -68,9 +68,9 @@ def tell_without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any])
 
 
 def tell_of_threads_without_words() -> None:
-    """Have this process say of a thread of a handler's own that failed, as Python does, where it failed and by what.
+    """Log the failure of a handler's own thread, as Python does, with its place and class only.
 
-    What the application does with such errors by a hook of its own stays.
+    A hook of the application for such errors stays in place.
     """
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _tell_of_thread
@@ -84,7 +84,7 @@ def _tell_of_thread(told: threading.ExceptHookArgs) -> None:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return the faster one, where the extra `uvloop` is installed."""
+    """Return a new loop: the faster one if the extra `uvloop` is installed."""
     try:
         import uvloop  # noqa: PLC0415 - optional
     except ImportError:

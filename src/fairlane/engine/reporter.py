@@ -1,18 +1,19 @@
-"""The way from a running attempt to the database: progress, log lines, checkpoints, artifacts.
+"""The reporter: it writes the progress, log lines, checkpoints and artifacts of a running attempt to the database.
 
-Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
-written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
-nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
-artifact waits too, until it is asked to stop. On SQLite it may be this handler's own transaction that keeps the
-database locked, and nobody else can write until that ends. So a handler waits for SQLite's lock for a while only.
+Of several progress reports the latest wins: the first is written at once, then at most one per interval, the last
+always. All other reports are written at once, in order. Every write carries the attempt's lease, so it may be repeated
+after a commit without an answer. In an outage of the database all reports wait in their order. A handler that waits for
+a checkpoint or an artifact waits too, until it is asked to stop. On SQLite this handler's own transaction may keep the
+database locked, and nobody else can write until it ends. So a handler waits for SQLite's lock for a while only.
 
-One organization alone holds up no other. They take turns in the threads that write, and files have threads of their
-own. A row that another session holds is not waited for in a thread: it is tried again later, as in an outage.
+No organization holds up another. They take turns in the threads that write, and files have threads of their own. No
+thread waits for a row that another session holds: the write is retried later, as in an outage.
 
-A handler may log in a loop. So one transaction writes a hundred reports at most, and others have the locks for as long
-as it took, up to a tenth of a second. When a thousand reports wait, the next line waits for them; an async handler has
-to await it. From a process nothing more is read then. Where nobody waits, ten thousand lines are kept at most, and one
-line says how many were left out. All this bounds memory, too: a text counts as one report more for each 2,000 bytes.
+A handler may log in a loop. So one transaction writes a hundred reports at most, and then others have the locks for as
+long as it took, up to a tenth of a second. When a thousand reports wait, the next line waits for them; an async handler
+has to await it, and nothing more is read from a process. If the handler does not wait, ten thousand lines are kept at
+most, and a line says how many were omitted. This also bounds memory: a text counts as one more report for each 2,000
+bytes.
 """
 
 import asyncio
@@ -46,18 +47,18 @@ from fairlane.store.statements.attempts import Lease
 
 T = TypeVar("T")
 
-# Seconds for which a checkpoint or a file waits for SQLite's lock at least: an application's own transactions are over
+# The least seconds for which a checkpoint or a file waits for SQLite's lock: an application's own transactions are over
 # by then.
 _LONGEST_LOCK: Final = 20.0
 _BATCH: Final = 100  # reports of one transaction
-_REST: Final = 0.1  # seconds between two full ones at most
-_ROOM: Final = 1_000  # reports that wait: a line that comes then is done when it is written
-_MOST_WAITING: Final = 10_000  # lines that come then are left out
-_LONG: Final = 2_000  # bytes: a text counts as one report more for each so many
+_REST: Final = 0.1  # the most seconds between two full transactions
+_ROOM: Final = 1_000  # waiting reports: from here on a line is done when it is written
+_MOST_WAITING: Final = 10_000  # waiting reports: from here on lines are omitted
+_LONG: Final = 2_000  # bytes: a text counts as one more report for each so many
 _OVER: Final = "This attempt is over; nothing more is kept for it."
 _MOST_FILES: Final = (
     f"This job has {attempts.MOST_ARTIFACTS:,} files, which is the most that a job may leave; "
-    "put what belongs together into one file, such as a zip archive."
+    "put files that belong together into one, for example a zip archive."
 )
 _NO_THREAD: Final = (
     "The worker's threads for checkpoints and files were busy until the job's timeout was over. "
@@ -67,11 +68,11 @@ _NO_THREAD: Final = (
 
 @dataclass(slots=True, eq=False)
 class UnwrittenReport:
-    """A report that is to be written.
+    """A report that waits to be written.
 
     Attributes:
-        done: once it is written.
-        stored: its file, once that is uploaded: a write that failed does not upload it again.
+        done: resolved once it is written.
+        stored: its file, once that is uploaded: after a failed write it is not uploaded again.
         key: the version of the key under which the file is stored.
     """
 
@@ -82,7 +83,7 @@ class UnwrittenReport:
 
     @property
     def weight(self) -> int:
-        """Return as how many reports it counts."""
+        """Return the number of reports that it counts as."""
         match self.report:
             case LoggedLine(_, text) | Checkpoint(text):
                 return 1 + sys.getsizeof(text) // _LONG
@@ -94,11 +95,11 @@ class LeaseLostError(FairlaneError):
 
 
 class AttemptChannel:
-    """The channel of one attempt, made for its first report. `send` may be called from any thread and never blocks.
+    """The channel of an attempt, made for its first report. `send` may be called from any thread and never blocks.
 
     Args:
-        threads: which write rows.
-        file_threads: which store files, and write their rows.
+        threads: the threads that write rows.
+        file_threads: the threads that store files, and write their rows.
         on_lost: called from a thread, with the lease, when a write finds it lost.
     """
 
@@ -111,7 +112,7 @@ class AttemptChannel:
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[UUID], None],
     ) -> None:
-        self.has_checkpoint = False  # sent one, whether or not it could be kept
+        self.has_checkpoint = False  # the handler sent a checkpoint, kept or not
         self._deps = deps
         self._inputs = inputs
         self._lease = Lease(inputs.organization, inputs.job_id, inputs.lease_token)
@@ -119,25 +120,25 @@ class AttemptChannel:
         self._file_threads = file_threads
         self._loop = loop
         self._on_lost = on_lost
-        self._writer = threading.Lock()  # held while writing: what was sent first is written first
-        self._lock = threading.Lock()  # of what follows
+        self._writer = threading.Lock()  # held while writing: reports are written in order
+        self._lock = threading.Lock()  # for the attributes below
         self._waiting: list[UnwrittenReport] = []
         self._weight = 0  # of these
         self._writing: Sequence[UnwrittenReport] = ()
-        self._left_out = 0  # lines since the last that was taken
+        self._left_out = 0  # lines omitted since the last line that was taken
         self._latest: Progress | None = None
-        self._names = set[str]()  # of the job's files, once it has one
-        self._outage: StorageUnavailable | None = None  # how the last write failed
+        self._names = set[str]()  # of the job's files, once it has a file
+        self._outage: StorageUnavailable | None = None  # the error of the last write
         self._held_since: float | None = None  # since then each write has found the row or the database locked
-        self._is_held_up = False  # for so long that it may be by the handler
+        self._is_held_up = False  # for so long that the handler may be the reason
         self._wait = 0.0  # seconds to the next try in an outage
         self._last_progress = self._not_before = float("-inf")
         self._scheduled: Future[bool] | None = None  # the next write, until it is done
         self._has_timer = self._is_shut = False
 
     def send(self, report: Report) -> "Future[Any]":
-        """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
-        take its place. So is that of a line, as long as there is room.
+        """Take a report; the future is done when it is written. The future of a progress is done at once: a later
+        progress may take its place. So is that of a line, as long as not too many reports wait.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -175,22 +176,22 @@ class AttemptChannel:
 
     @property
     def is_full(self) -> bool:
-        """Return True if so much waits that a line waits, too."""
+        """Return True if so many reports wait that a line waits, too."""
         return self._weight >= _ROOM
 
     @property
     def outage(self) -> StorageUnavailable | None:
-        """Return what keeps a handler waiting for a report; None if none waits, or it is being written."""
+        """Return the error that keeps a handler waiting for a report; None if none waits, or it is being written."""
         with self._lock:
             left = [one.report for one in (*self._writing, *self._waiting) if not one.done.done()]
             if not left:
                 return None
-            waits_for_thread = any(isinstance(one, Checkpoint | File) for one in left)  # many lines wait for each other
+            waits_for_thread = any(isinstance(one, Checkpoint | File) for one in left)  # many lines wait for lines
             has_no_thread = waits_for_thread and self._scheduled is not None and not self._writing
             return self._outage or (StorageUnavailable(_NO_THREAD) if has_no_thread else None)
 
     def shut(self) -> bool:
-        """Take nothing more; True if all that was sent is written, or given up."""
+        """Take no more reports; return True if all are written, or given up."""
         with self._lock:
             self._is_shut = True
             if self._scheduled is not None and self._scheduled.cancel():
@@ -198,7 +199,7 @@ class AttemptChannel:
             return not (self._waiting or self._latest or self._scheduled)
 
     async def close(self) -> None:
-        """Take nothing more, and write what is left, however long the database is away."""
+        """Take no more reports, and write the rest, however long the database is away."""
         self.shut()
 
         def write() -> asyncio.Future[bool]:
@@ -208,12 +209,12 @@ class AttemptChannel:
             await asyncio.sleep(self._wait)
 
     def _append(self, report: UnwrittenReport) -> None:
-        """Have it wait behind the others; under the lock."""
+        """Append it to the waiting reports; under the lock."""
         self._waiting.append(report)
         self._weight += report.weight
 
     def _schedule(self) -> None:
-        """Have a thread write what is due, or look again when it is; under the lock."""
+        """Let a thread write the reports that are due, or look again when they are; under the lock."""
         if self._scheduled or self._is_shut or not (self._waiting or self._latest):
             return
         due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
@@ -225,7 +226,7 @@ class AttemptChannel:
             self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
 
     def _submit(self, *, last: bool) -> "Future[bool]":
-        """Have a thread write what is next: a file, or a batch of what comes before the next file."""
+        """Let a thread write the next file, or a batch of the reports before it."""
         is_file = any(isinstance(one.report, File) for one in self._waiting[:1])
         threads = self._file_threads if is_file else self._threads
         return threads.submit([self._inputs.organization], partial(self.write_waiting, is_file=is_file, last=last))
@@ -239,19 +240,19 @@ class AttemptChannel:
             self._schedule()
 
     def write_waiting(self, *, is_file: bool, last: bool) -> bool:
-        """Write a batch of what is due, also the last progress if it is the last, in a thread; False if more is left.
+        """Write a batch of due reports, in a thread; the `last` one with the last progress. False if more are left.
 
         Args:
-            is_file: write the file that is next. Else write what comes before the next file.
+            is_file: write the next file. Else write the reports before the next file.
         """
         with self._writer:
             error = self._write_due(is_file=is_file, last=last)
         return error is None and not (self._waiting or self._latest)
 
     def write_left(self) -> bool:
-        """Write all but files, as the worker leaves, in a thread.
+        """Write all reports but files, as the worker leaves, in a thread.
 
-        False: not now, as somebody holds the live row, or another thread writes, perhaps a large file.
+        False: not now, as another session holds the live row, or another thread writes, perhaps a large file.
 
         Raises:
             StorageUnavailable: the database is away.
@@ -259,7 +260,7 @@ class AttemptChannel:
         if not self._writer.acquire(blocking=False):
             return False
         try:
-            self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
+            self.give_up(File)  # of a handler that was stopped: a handler that returned has waited for its files
             error = self._write_due(is_file=False, last=True)
             for _ in range(self._weight // _BATCH + 1):
                 error = error or self._write_due(is_file=False, last=True)
@@ -270,7 +271,7 @@ class AttemptChannel:
         return error is None and not self._waiting
 
     def give_up(self, kind: type | UnionType = object, why: Exception | None = None) -> None:
-        """Tell whoever waits for a report of this kind that it is not kept, and why; None: as the attempt is over."""
+        """Fail the waiting reports of this kind with the reason `why`; None: because the attempt is over."""
         with self._lock:
             given_up = [one for one in self._waiting if isinstance(one.report, kind)]
             self._waiting = [one for one in self._waiting if not isinstance(one.report, kind)]
@@ -278,7 +279,7 @@ class AttemptChannel:
         _tell(given_up, why or LeaseLostError(_OVER))
 
     def _write_due(self, *, is_file: bool, last: bool) -> StorageUnavailable | None:
-        """Write, and return what kept it from being written."""
+        """Write, and return the error if it could not be written."""
         with self._lock:
             batch = self._waiting[:1] if is_file else self._before_file()
             weight = _weight(batch)
@@ -301,13 +302,13 @@ class AttemptChannel:
             self._schedule()
             left = list(self._waiting) if error is not None else []
         if error is not None and self._is_shut:
-            # It is written all the same; a handler that was left behind shall not wait for that.
+            # The reports are still written; but a handler that was left behind shall not wait for them.
             _tell(left, error)
         self._bound_lock(error, began)
         return error
 
     def _before_file(self) -> list[UnwrittenReport]:
-        """Return what comes before the next file, as much of it as a transaction writes; under the lock."""
+        """Return the reports before the next file, as many as a transaction writes; under the lock."""
         batch, weight = list[UnwrittenReport](), 0
         for one in self._waiting:
             if weight >= _BATCH or isinstance(one.report, File):
@@ -317,11 +318,11 @@ class AttemptChannel:
         return batch
 
     def _say_what_is_left_out(self) -> None:
-        """Put a line where lines were left out; under the lock."""
+        """Add a line that says how many lines were omitted; under the lock."""
         if not self._left_out:
             return
         why = (
-            f"{self._left_out} lines were left out here: they came faster than they were written. "
+            f"{self._left_out} lines were omitted here: they came faster than they were written. "
             "In an async handler, await ctx.log(…)."
         )
         written: Future[Any] = Future()
@@ -330,12 +331,12 @@ class AttemptChannel:
         self._left_out = 0
 
     def _bound_lock(self, error: StorageUnavailable | None, began: float) -> None:
-        """Let no handler wait for long for a lock: it may be that of its own transaction, which goes on only with it.
+        """Let no handler wait for long for a lock: its own transaction may hold it, and ends only when it goes on.
 
-        What it waits for fails once SQLite has been locked for too long. A line of it is not waited for any more.
+        The reports that it waits for fail once SQLite has been locked for too long. It waits no more for its lines.
 
         Args:
-            error: how the write ended that `began` then.
+            error: the error of the write that `began` then.
         """
         if error is None or not (is_held_up(error) or is_locked(error)):
             self._held_since, self._is_held_up = None, False
@@ -365,7 +366,7 @@ class AttemptChannel:
         return progress
 
     def _write(self, batch: list[UnwrittenReport], progress: Progress | None) -> StorageUnavailable | None:
-        """Write a batch, and leave in it what is to be written again after the error that is returned."""
+        """Write a batch, and keep in it the reports to write again after the error that is returned."""
         if not batch and progress is None:
             return None
         error: Exception | None = None
@@ -394,7 +395,7 @@ class AttemptChannel:
         return self._deps.database.write(work, row_seconds=LOCK_WAIT_OF_ROUND)
 
     def _store_files(self, batch: list[UnwrittenReport], ring: Ring | None) -> None:
-        """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""
+        """Upload the files of a batch. A file that the storage refuses fails by itself, and leaves the batch."""
         key = ring.active if ring is not None else None
         for one in tuple(batch):
             report = one.report
@@ -420,14 +421,14 @@ class AttemptChannel:
         return name in self._names or len(self._names) < attempts.MOST_ARTIFACTS
 
     def _announce(self) -> tuple[UUID, str]:
-        """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
+        """Store that a file is coming, so that clean-up knows of it. Return its id and its path."""
         database, job, file_id = self._deps.database, self._inputs, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
         self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return file_id, path
 
     def _ring(self) -> Ring | None:
-        """Return the keys that the organization has now, if it has any; outside of transactions."""
+        """Return the organization's present keys, if it has any; outside of transactions."""
         organization = self._inputs.organization
         return self._deps.keyring.rings_of(self._deps.database, [organization]).get(organization)
 
@@ -436,18 +437,18 @@ class AttemptChannel:
     ) -> bool | None:
         """Return True if the lease was held; else nothing was written.
 
-        None, and nothing was written either: the organization has other keys than those that files are stored under.
+        None, and nothing was written either: the files are stored under keys that the organization has no more.
         """
         now = self._deps.database.clock.now(connection)
         reports = [(one.report, one.stored) for one in batch]
         files = {file.id: (report.name, file.path) for report, file in reports if isinstance(report, File) and file}
-        # Before the look at what they replace: who seals files anew locks the row, and moves them.
+        # Before the look at the files that they replace: a re-encryption locks the row, and moves the files.
         if files and not attempts.hold(connection, self._lease):
             return False
         replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
-        # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
+        # Read at each write: a handler may run for hours, and its organization's keys may change after the claim.
         ring = self._deps.keyring.rings(connection, [self._inputs.organization]).get(self._inputs.organization)
-        # A large file is long on its way, and until a job has it nobody seals it anew.
+        # The upload of a large file takes long, and a file is encrypted again only once a job has it.
         if files and (under and under.active) != (ring and ring.active):
             return None
         seal: Seal = partial(ring.seal, self._inputs.job_id) if ring is not None else lambda _, text: text
@@ -495,7 +496,7 @@ def _weight(reports: Iterable[UnwrittenReport]) -> int:
 
 
 def _tell(batch: Iterable[UnwrittenReport], error: Exception | None = None) -> None:
-    """Tell a handler that still waits that it is written, or why it is not."""
+    """Tell a waiting handler that its reports are written, or why they are not."""
     for one in batch:
         if one.done.done():
             continue

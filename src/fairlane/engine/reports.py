@@ -1,4 +1,4 @@
-"""The reports of a running handler to its worker: checks of what it hands over, and reports as values.
+"""The reports of a running handler to its worker, as values, with checks of their content.
 
 Reports cross threads and, as JSON, the process boundary.
 """
@@ -30,7 +30,7 @@ Data = bytes | bytearray | memoryview | str | Path | BinaryIO | Iterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Percent from 0 to 100, or None for unknown, and what is being done."""
+    """A progress: percent from 0 to 100, or None for unknown, and the present work."""
 
     percent: float | None
     message: str | None
@@ -46,14 +46,14 @@ class LoggedLine:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """State, as JSON text, from which the next attempt may resume."""
+    """A checkpoint: the state, as JSON text, from which the next attempt may resume."""
 
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An artifact: its bytes, or the file to take them from: its path, or an open one, read from its start."""
+    """An artifact: its bytes, or the path of a file, or an open file that is read from its start."""
 
     name: str
     data: bytes | Path | BinaryIO
@@ -64,7 +64,7 @@ Report = Progress | LoggedLine | Checkpoint | File
 
 
 class Interruption(StrEnum):
-    """Why a handler is asked to stop."""
+    """The reason why a handler is asked to stop."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
@@ -73,10 +73,10 @@ class Interruption(StrEnum):
 
 
 class Channel(Protocol):
-    """The way from one attempt to its worker. Safe to use from any thread; `send` never blocks."""
+    """The channel from an attempt to its worker. Safe to use from any thread; `send` never blocks."""
 
     def send(self, report: Report) -> "Future[Any]":
-        """Take the report; the future is done when it is durable, or fails with why it can't be."""
+        """Take the report; the future is done when it is durable, or fails with the reason why it can't be."""
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
         """Return the bytes of a parent's artifact in pieces. Blocks.
@@ -87,18 +87,18 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParentInput:
-    """A parent: its status and what it left. `result` is JSON text until `with_results` has read it."""
+    """A parent in the inputs: its status, result and artifacts. `result` is JSON text until `with_results` reads it."""
 
     id: UUID
     job_type: str
     status: JobStatus
     result: Any
     labels: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: where each is stored, its size
+    artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: the path and the size
 
 
 class AttemptInputs(NamedTuple):
-    """What an attempt is, as plain data. `timeout` in seconds; `checkpoint` and `parameters` are JSON text."""
+    """The inputs of an attempt, as plain data. `timeout` in seconds; `checkpoint` and `parameters` are JSON text."""
 
     organization: str
     job_id: UUID
@@ -113,14 +113,14 @@ class AttemptInputs(NamedTuple):
     parents: tuple[ParentInput, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<attempt {self.attempt} of {self.job_id}>"  # what a job holds is in no log and no traceback
+        return f"<attempt {self.attempt} of {self.job_id}>"  # no log and no traceback holds a job's data
 
 
 def with_results(inputs: AttemptInputs) -> AttemptInputs:
-    """Return the inputs with the results of parents as the handler is given them.
+    """Return the inputs with the results of parents decoded for the handler.
 
     Raises:
-        ValueError, RecursionError: one is no JSON.
+        ValueError, RecursionError: a result is not JSON.
     """
     parents = [
         one if one.result is None else replace(one, result=bare(json.loads(one.result))) for one in inputs.parents
@@ -129,32 +129,32 @@ def with_results(inputs: AttemptInputs) -> AttemptInputs:
 
 
 def storable(text: object, secrets: tuple[str, ...] = ()) -> str:
-    """Return a text that any database can hold: a character that can't be stored is no reason for a job to fail.
+    """Return a text that any database can hold: a character that can't be stored must not fail the job.
 
     Args:
-        secrets: the values of the job's secret parameters (`secret_values`), which are taken out before it is cut.
+        secrets: the values of the job's secret parameters (`secret_values`), which are removed before it is cut.
     """
     clean = without(str(text), secrets, stop=TEXT_LIMIT)[:TEXT_LIMIT]
     return clean.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO:
-    """Return what to make a file of. What can be read only once is read here, into a spool.
+    """Return the content of an artifact. Data that can be read only once is read here, into a spool.
 
     Args:
         check: called before each piece that is read, to raise if the handler should stop.
 
     Raises:
-        FileNotFoundError: there is nothing at the path.
-        TypeError: nothing that a file can be made of.
-        PermanentError: a text that UTF-8 can't hold.
+        FileNotFoundError: there is no file at the path.
+        TypeError: no file can be made of the data.
+        PermanentError: UTF-8 can't hold the text.
     """
     if isinstance(data, str):
         try:
             return data.encode()
         except UnicodeEncodeError:
             raise PermanentError(
-                "an artifact's text holds half a surrogate pair, which no file can hold; replace it, as by "
+                "an artifact's text holds half a surrogate pair, which no file can hold; replace it, for example by "
                 "text.encode(errors='replace')"
             ) from None
     if isinstance(data, bytes | bytearray | memoryview):
@@ -167,7 +167,7 @@ def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO
         return spool
     if not data.is_file():
         raise FileNotFoundError(f"there is no file {data} to make an artifact of")
-    # Whoever reads it may be another process, and this one may change its directory.
+    # Another process may read it, and this process may change its directory.
     return data.absolute()
 
 
@@ -183,12 +183,12 @@ def _pieces(data: BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
 
 
 def new_spool() -> BinaryIO:
-    """Return a file without a name, which no crash leaves behind. A small one needs no disk."""
+    """Return a file without a name, which no crash leaves behind. A small file needs no disk."""
     return cast("BinaryIO", _Spool(PIECE))
 
 
 class _Spool(SpooledTemporaryFile[bytes]):
-    """A spool is closed with its last reference: its report may have to be written again, when nobody waits for it."""
+    """A temporary file that is closed with its last reference: its report may be written again without the handler."""
 
     def __del__(self) -> None:
         self.close()
@@ -217,7 +217,7 @@ async def spooled(pieces: AsyncIterator[bytes]) -> BinaryIO:
 
 
 def safe_name(name: str) -> str:
-    """Return an artifact's name that no path can be made of. Raises PermanentError for any other."""
+    """Return an artifact's name that can't be used as a path. Raises PermanentError for any other."""
     if not name.strip() or len(name) > NAME_LIMIT:
         raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name!r}")
     if not name.isprintable():

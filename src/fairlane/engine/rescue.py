@@ -1,4 +1,4 @@
-"""Rescue: take back the jobs of workers whose lease has run out, or that nobody knows any more."""
+"""Rescue: take back the jobs of workers whose lease has run out, or that have no row any more."""
 
 from collections.abc import Callable
 from functools import partial
@@ -48,7 +48,7 @@ class Rescue:
         """Take back the jobs of the first lost worker that has any, up to a batch.
 
         Returns:
-            How many; None if the database was not asked, since this worker may not look now.
+            The number of jobs; None if this worker may not rescue now, so that the database was not asked.
         """
         if not self._heartbeat.may_rescue():
             return None
@@ -63,7 +63,7 @@ class Rescue:
         try:
             rescued = self._database.write(self._rescue)
         except Exception:
-            # Whatever is wrong with this one must not keep the others' jobs waiting; it comes again after them.
+            # An error with this worker must not hold up the others' jobs; it is retried after them.
             if self._rescuing is not None:
                 self._passed_over.add(self._rescuing)
             raise
@@ -71,25 +71,25 @@ class Rescue:
             self._passed_over.clear()
             return None
         lost, finished = rescued
-        # Without those that somebody holds: they are there in the next round.
+        # Without jobs that another session holds: the next round takes them.
         jobs = sum(one.transition is not None for one in finished)
         if jobs:
             self._on_ready()
             self._emit(JobsRescued(lost.id, jobs, lost.name))
-        else:  # it had none, or somebody holds their rows
+        else:  # it had no jobs, or another session holds their rows
             self._passed_over.add(lost.id)
         return jobs
 
     def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
-        """Take back, in a transaction, what one lost worker had; None: no other is lost, or the clock stepped."""
+        """Take back, in a transaction, the jobs of a lost worker; None: no other is lost, or the clock stepped."""
         self._rescuing = None
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
             connection, self._passed_over
         )
-        # The clock is read after the leases were: a step that made one run out shows. And only now is it known how long
-        # this had to wait: meanwhile others may have waited for the same, and their leases have run out. Asked last, as
-        # a beat that comes between the two and sees the step ends the steadiness.
+        # The clock is read after the leases, so that a step which ended a lease shows. And only now is it known how
+        # long this transaction had to wait: meanwhile other workers may have waited for the same, and their leases have
+        # run out. `may_rescue` comes last, as a beat in between that sees the step ends the steadiness.
         is_step = lost is not None and self._heartbeat.sees_a_step(clock.lease_seconds(connection))
         if lost is None or is_step or not self._heartbeat.may_rescue():
             return None

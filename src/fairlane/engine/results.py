@@ -1,15 +1,16 @@
-"""Write how attempts ended, in batches: what came while the last batch was written is the next batch.
+"""Write the outcomes of attempts in batches: the outcomes that arrive during one batch are the next batch.
 
 Quick completions, which one statement writes together, and the other results take turns. The others are several times
-as expensive, and an organization whose jobs fail by the thousand must not hold up what others complete. Among the
-others organizations take turns. So do those whose jobs leave much, as a megabyte takes a fifth of a second to write.
+as expensive, and an organization whose jobs fail by the thousand must not hold up the completions of others. Among the
+other results, organizations take turns. Large results count as other results, as a megabyte takes a fifth of a second
+to write.
 
-One bad result must not stop the rest. A batch that can't be written is split until the bad one is alone, and that one
-fails its attempt: at once where its values are at fault, else if it can't be written the next time either. A live row
-that another session holds is skipped and tried again. A row beside it, such as a dead letter of the job's former life,
-can't be skipped: splitting finds the result that waits for it, and from then on that one is tried alone.
+One bad result must not stop the rest. A batch that can't be written is split until the bad result is alone. It fails
+its attempt: at once if its values are at fault, else if it can't be written the next time either. A live row that
+another session holds is skipped and retried. Another locked row of the job, for example an old dead letter, can't be
+skipped: splitting finds the result that waits for it, and from then on that result is tried alone.
 
-On SQLite each commit waits for the disk. There a claim takes the quick completions that wait into its transaction.
+On SQLite each commit waits for the disk. There a claim takes the waiting quick completions into its transaction.
 """
 
 import asyncio
@@ -43,37 +44,35 @@ from fairlane.store.statements.finish import Finish, Finished, complete_all, fin
 
 _BATCH: Final = 500  # quick completions
 _WITH_CLAIM: Final = 1000  # of them in the transaction of a claim: as many as a worker of a thousand slots has at once
-_MUCH: Final = 10_000  # characters of a result, from which on its organization waits for its turn
+_MUCH: Final = 10_000  # characters of a result; a larger result waits for its organization's turn
 _MOST_AT_ONCE: Final = 1_000_000  # characters of results, after which a batch takes no more
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
 _CLAIM_WAIT: Final = 0.1  # seconds that quick completions wait for a claim, which takes them along
-_LOCKED_WAIT: Final = 0.1  # seconds before a row that another session holds is tried again
+_LOCKED_WAIT: Final = 0.1  # seconds until a row that another session holds is retried
 _MOST_WAITS: Final = 12  # for locks, while no other result is written; enough to find one among a thousand
-_HELD_WAIT: Final = 1.0  # seconds before a result that such a lock holds up is tried again
-_BROKEN_WAIT: Final = 10.0  # seconds before a result that can't be written is tried again
+_HELD_WAIT: Final = 1.0  # seconds until a result that such a lock holds up is retried
+_BROKEN_WAIT: Final = 10.0  # seconds until a result that can't be written is retried
 _UNSTORABLE: Final = "UnstorableOutcome"
-_BAD_VALUE: Final = (
-    "the database refused what the handler left: a value that is too long, or a character that can't be stored"
-)
-_OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
+_BAD_VALUE: Final = "the database refused the handler's result: a value is too long, or a character can't be stored"
+_OUR_MISTAKE: Final = "the worker could not write the outcome of the attempt; see its log"
 
 T = TypeVar("T")
 Part = Sequence[Finish]
 
 
 class Results:
-    """Takes the outcomes of attempts, writes them, and tells of them. On the loop's thread.
+    """Take the outcomes of attempts, write them, and emit their events. On the loop's thread.
 
     Attributes:
-        ended: how many attempts ended how.
-        released: how many of them were given back unfinished.
-        tally: what circuit breakers go by.
+        ended: the number of attempts by their status at the end.
+        released: the number of attempts that were given back unfinished.
+        tally: the counts for circuit breakers.
         changed: set whenever a result is written.
 
     Args:
         worker: its name, for the log.
-        on_written: called for each batch, and told whether a job may have become ready by it.
-        on_broken: called when no result is written any more, by a mistake.
+        on_written: called for each batch; the argument says whether it may have made a job ready.
+        on_broken: called when an unexpected error stops the writing of results.
     """
 
     def __init__(
@@ -99,17 +98,17 @@ class Results:
         self._unwritten: dict[UUID, Finish] = {}  # by lease token
         self._quick = deque[Finish]()
         self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
-        self._held = deque[Part]()  # each to be tried by itself
-        self._no_claim = asyncio.Event()  # none is under way that takes quick completions along
+        self._held = deque[Part]()  # results that are tried alone
+        self._no_claim = asyncio.Event()  # set while no claim is under way that takes quick completions along
         self._no_claim.set()
         self._loop = asyncio.get_running_loop()
-        self._failed: set[UUID] = set()  # lease tokens whose result could not be written by a mistake
+        self._failed: set[UUID] = set()  # lease tokens whose result had an unexpected error
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._outage = Outage("finisher", deps.emit, NEXT_TRY)
-        self._failed_before = False  # the one statement for quick completions
-        self._tell_again = 0.0  # monotonic; not before, that it fails
+        self._failed_before = False  # the statement for quick completions
+        self._tell_again = 0.0  # monotonic; when the next failure may be logged
         # For quick completions. New tables were never analyzed, and then a scan looks cheap.
         session = {"lock_timeout": f"{LOCK_WAIT_OF_ROUND}s", "enable_seqscan": "off"}
         self._line = Line(deps.database, threads, session) if deps.database.kind.is_server else None
@@ -120,7 +119,7 @@ class Results:
         self._task.add_done_callback(self._on_gone)
 
     async def stop(self) -> None:
-        """Write no more, but for `write_left`."""
+        """Write no more, except by `write_left`."""
         try:
             if self._task is not None:
                 self._task.cancel()
@@ -130,7 +129,7 @@ class Results:
                 await self._line.close()
 
     def _on_gone(self, task: asyncio.Task[None]) -> None:
-        """Tell of a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
+        """Log the error, if the task was not stopped: no slot would become free any more, and no job be given up."""
         error = task.exception() if not task.cancelled() else None
         self.changed.set()
         if isinstance(error, Exception):
@@ -138,11 +137,11 @@ class Results:
             self._on_broken()
 
     def __len__(self) -> int:
-        """Return how many are not written yet."""
+        """Return the number of results that are not written yet."""
         return len(self._unwritten)
 
     def leases(self) -> frozenset[UUID]:
-        """Return the lease tokens of those that are not written yet; from any thread."""
+        """Return the lease tokens of the results that are not written yet; from any thread."""
         return frozenset(self._unwritten.copy())
 
     def add(
@@ -154,7 +153,7 @@ class Results:
         has_checkpoint: bool = True,
         has_run: bool = False,
     ) -> None:
-        """Have the outcome of an attempt written."""
+        """Add the outcome of an attempt, to be written."""
         item = Finish(
             inputs.organization,
             inputs.job_id,
@@ -171,17 +170,17 @@ class Results:
         self._put(item)
 
     async def join(self, timeout: float) -> None:
-        """Wait until all are written, or none was for `timeout` seconds, or none is any more."""
+        """Wait until all results are written, or none was written for `timeout` seconds, or the task has ended."""
         while self._unwritten and self._task is not None and not self._task.done():
             self.changed.clear()
             if not await wait_until(self.changed, timeout):
                 return
 
     async def write_left(self) -> bool:
-        """Write what was left when it was stopped; False if something can't be written now.
+        """Write the results that were left when it was stopped; return False if some can't be written now.
 
         Raises:
-            StorageUnavailable, ConfigurationError: nothing can be.
+            StorageUnavailable, ConfigurationError: nothing can be written.
         """
         if self._unwritten:
             await self._write(list(self._unwritten.values()), is_last=True)
@@ -212,7 +211,7 @@ class Results:
         self._wake.set()
 
     def _take_quick(self, most: int) -> Part:
-        """Return up to `most` quick completions, which nobody else will write; from any thread."""
+        """Return up to `most` quick completions and remove them, for the caller to write; from any thread."""
         taken: list[Finish] = []
         size = 0
         with suppress(IndexError):  # another thread may take them, too
@@ -234,7 +233,7 @@ class Results:
         return taken
 
     async def _complete(self, batch: Part) -> None:
-        """Write quick completions by one statement on the loop; what it can't write goes the way of the others."""
+        """Write quick completions by one statement on the loop; those that it can't write become other results."""
         line = self._line
         if line is None:
             await self._write(batch)
@@ -248,8 +247,8 @@ class Results:
             self._on_quick_way_failed(error)
         else:
             self._failed_before = False
-            # `finish` decides what the statement has left out. Of an end whose earlier commit nobody answered, it finds
-            # no row any more, and changes nothing.
+            # `finish` decides the results that the statement has skipped. If an earlier commit without an answer has
+            # written a result, `finish` finds no row any more, and changes nothing.
             batch = [one._replace(was_left_out=True) for one in batch] if len(done) < len(batch) else batch
         if with_child := [one for one in done if one.may_make_ready]:
             try:
@@ -263,9 +262,9 @@ class Results:
             await self._write([one for one in batch if one.lease_token in self._unwritten])
 
     def _on_quick_way_failed(self, error: Exception) -> None:
-        """Tell, once in a while, where it fails again and again: the other way is several times as expensive.
+        """Log, once in a while, that the statement fails repeatedly: the other way is several times as expensive.
 
-        Of an outage, a lock and a value that can't be stored the other way tells.
+        The other way reports an outage, a lock, and a value that can't be stored.
         """
         now = time.monotonic()
         if is_held_up(error) or is_of_values(error):
@@ -281,10 +280,10 @@ class Results:
         database.write(lambda connection: tell_children(connection, database.clock.now(connection), done))
 
     async def _write(self, batch: Part, *, is_last: bool = False) -> None:
-        """Decide about each result and write them together, in parts where together they can't be written.
+        """Decide about each result and write them together, or in parts if that fails.
 
         Args:
-            is_last: the worker leaves. What can't be written now is left.
+            is_last: the worker leaves. Results that can't be written now are not retried.
 
         Raises:
             StorageUnavailable, ConfigurationError: nothing can be written, and `is_last`.
@@ -313,18 +312,18 @@ class Results:
                 self._on_done(done)
 
     def _finish(self, batch: Part) -> list[Finished]:
-        """Write these, in a thread."""
+        """Write these results, in a thread."""
         return self._deps.database.write(partial(self._end, batch), row_seconds=LOCK_WAIT_OF_ROUND)
 
     def _end(self, batch: Part, connection: Connection) -> list[Finished]:
-        """Write these in a transaction."""
+        """Write these results in a transaction."""
         rings = self._deps.keyring.rings(connection, {one.organization for one in batch})
         items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
         now = self._deps.database.clock.now(connection)
         return finish(connection, now, items, self._random, are_ours=self._are_ours)
 
     async def beside_claim(self, claim: Callable[[], T]) -> T:
-        """Run a claim in a thread, and leave quick completions to it on SQLite, where `write_with` takes them along."""
+        """Run a claim in a thread. On SQLite leave quick completions to it: `write_with` takes them along."""
         if self._deps.database.kind.writers_are_serial:
             self._no_claim.clear()
         try:
@@ -335,7 +334,7 @@ class Results:
     def write_with(self, work: Callable[[Connection], T]) -> T:
         """Run the work of a claim in a transaction, on SQLite with a batch of quick completions before it; in a thread.
 
-        A result that can't be written undoes nothing of the claim. Where the claim fails, they are written alone.
+        A result that can't be written does not undo the claim. If the claim fails, the results are written alone.
 
         Raises:
             StorageUnavailable, ConfigurationError, Exception: as `Database.write`.
@@ -356,18 +355,18 @@ class Results:
             is_written = ends.refusal is None
         finally:
             then = partial(self._on_done, ends.result) if is_written else partial(self._put_alone, *batch)
-            with suppress(RuntimeError):  # a loop that is closed hears nothing more
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(then)
         return done
 
     def _instead(self, item: Finish, error: Exception, *, is_last: bool) -> list[Part]:
-        """Return what to write instead of a result that can't be written by itself."""
+        """Return the results to write instead of a result that can't be written by itself."""
         is_bad_value = is_of_values(error)
         is_replaced = isinstance(item.outcome, Failed) and item.outcome.error.error_type == _UNSTORABLE
         if not is_replaced and (is_bad_value or (item.lease_token in self._failed and not is_last)):
             reason = _BAD_VALUE if is_bad_value else _OUR_MISTAKE
             return [[item._replace(outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))]]
-        # Not even that can be stored, or nothing is wrong with it: a mistake of ours, or of the database.
+        # Not even the failure can be stored, or nothing is wrong with the result: a bug of Fairlane or the database.
         self._deps.emit(ServiceFailed("finisher", error))
         self._failed.add(item.lease_token)
         self._later([item], _BROKEN_WAIT, self._put)
@@ -378,7 +377,7 @@ class Results:
             asyncio.get_running_loop().call_later(seconds, put, one)
 
     def _on_done(self, done: Sequence[Finished]) -> None:
-        """Take note of what is written, and tell of it."""
+        """Note the results that are written, and emit their events."""
         if locked := [one.finish for one in done if one.is_locked]:
             self._later(locked, _LOCKED_WAIT, self._put)
         if len(locked) == len(done):
@@ -396,7 +395,7 @@ class Results:
             if transition is None:
                 continue
             outcome, first = item.outcome, transition.steps[0].target
-            # What is put back for a while, as its key is not here, never began.
+            # A job that is put back because its key is not here never began.
             self.released += isinstance(outcome, Released) and not outcome.seconds
             if not isinstance(outcome, Failed) or outcome.is_of_handler:
                 counted.append((item.organization, item.job_type, first, item.seconds))
@@ -415,20 +414,20 @@ class Results:
 
 
 def _size(item: Finish) -> int:
-    """Return how many characters the handler left as its result."""
+    """Return the number of characters of the handler's result."""
     return len(item.outcome.result or "") if isinstance(item.outcome, Completed) else 0
 
 
 def _halves(part: Part) -> list[Part]:
-    """Return both halves, the first one last: that is taken first."""
+    """Return both halves, the first half last: it is taken first."""
     middle = len(part) // 2
     return [part[middle:], part[:middle]]
 
 
 def _sealing(item: Finish, ring: Ring | None) -> Finish:
-    """Return the result as it may be written, by the keys that its organization has now, and not by those of its start.
+    """Return the result sealed by the present keys of its organization, which may have changed since its start.
 
-    Where only this process lacks the key the job is given back, as when that is seen at its start.
+    If only this process lacks the key, the job is given back, as at its start.
     """
     if ring is None:
         return item
@@ -436,6 +435,6 @@ def _sealing(item: Finish, ring: Ring | None) -> Finish:
         return item._replace(seal=partial(ring.seal, item.job_id))
     if not item.has_run:
         return item
-    # The reason of a snooze can't be kept, its time can.
+    # The reason of a snooze can't be sealed, but its time can be kept.
     seconds = item.outcome.seconds if isinstance(item.outcome, Snoozed) else 0.0
     return item._replace(outcome=Released(KEY_NOT_HERE, max(seconds, DEFERRED)))

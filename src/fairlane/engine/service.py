@@ -1,6 +1,6 @@
-"""What a worker does again and again beside running jobs: each service is a name, an interval and a function.
+"""The services that a worker runs repeatedly beside jobs: each is a name, an interval and a function.
 
-A service whose database is away keeps trying with a growing wait, says so, and says when it is back.
+If the database is away, a service retries with a growing wait, emits an event, and another one when it is back.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from fairlane.domain.timing import NEXT_TRY
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
-_LEAST = 0.6  # of a wait, by chance, so that not all workers come at once
-# Times what two rounds took: looks that are dear, as while some session holds an old snapshot, are taken less often,
-# but no more rarely than this many intervals, as it may have been the process that was held up.
+_LEAST = 0.6  # the least part of a wait, by chance, so that not all workers retry at once
+# A wait is a multiple of the duration of two rounds. So slow rounds, as while a session holds an old snapshot, are less
+# frequent, but not rarer than this many intervals, as the process itself may have been held up.
 _REST, _MOST_INTERVALS = 4, 10
 
 
 class Service(NamedTuple):
-    """One of these.
+    """A service of a worker.
 
     Attributes:
         interval: seconds between rounds that found nothing to do.
-        run_once: does one round, in a thread; returns how much there was to do, None if the database was not asked.
+        run_once: does a round, in a thread; returns how much there was to do, None if the database was not asked.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Service(NamedTuple):
 
 
 class Outage:
-    """The waits of one service during an outage of the database, and what it says about it.
+    """The waits and the events of a service during an outage of the database.
 
     Args:
-        longest: seconds between two tries, at most, where that is to be less than usual.
+        longest: the most seconds between two tries, if they are fewer than usual.
     """
 
     def __init__(self, service: str, emit: Emit, longest: float = math.inf) -> None:
@@ -52,7 +52,7 @@ class Outage:
         self._say_again = 0.0  # monotonic
 
     def goes_on(self, error: Exception) -> float:
-        """Tell of another failure, less and less often, and return the seconds to wait before the next try."""
+        """Emit an event for another failure, less and less often, and return the seconds until the next try."""
         before, self._wait = self._wait, next_wait(self._wait)
         seconds = min(self._wait, self._longest) * random.uniform(_LEAST, 1.0)  # noqa: S311 - no secret
         now = time.monotonic()
@@ -62,14 +62,14 @@ class Outage:
         return seconds
 
     def is_over(self) -> None:
-        """Say that the database is back, if it was away."""
+        """Emit an event that the database is back, if it was away."""
         if self._wait:
             self._wait = 0.0
             self._emit(StorageBack(self._service))
 
 
 def next_wait(seconds: float) -> float:
-    """Return how long to wait in an outage after a wait of `seconds`; 0 = there was none yet."""
+    """Return the next wait in an outage after a wait of `seconds`; 0 = there was none yet."""
     return min(max(_FIRST_WAIT, seconds * 2), _LONGEST_WAIT)
 
 
@@ -80,7 +80,7 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
         began = time.monotonic()
         try:
             done = await in_thread(threads, service.run_once)
-            # One dear round may have been held up, as by an outage, after which nothing shall wait the longer.
+            # One slow round may have been held up, for example by an outage; the next round shall not wait for that.
             last, took = took, time.monotonic() - began
             rest = min(_REST * min(last, took), _MOST_INTERVALS * service.interval)
             wait = 0.0 if done else max(service.interval, rest)
@@ -95,16 +95,16 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
 
 
 async def end_services(running: Iterable[asyncio.Task[None]], stopping: asyncio.Event) -> None:
-    """Let them end the round that each is in; who cancels this cancels them."""
+    """Let each service end its present round; a cancellation of this cancels them."""
     stopping.set()
     await asyncio.gather(*running, return_exceptions=True)
 
 
 async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
-    """Try until it says that it is done, at least once; no other try begins after `until`, by the loop's clock.
+    """Try until the work returns True, at least once; no other try begins after `until`, by the loop's clock.
 
     Raises:
-        FairlaneError: of a try that took until then: there is no hope of another.
+        FairlaneError: the error of the last try, after which there is no time for another.
     """
     time_now, wait = asyncio.get_running_loop().time, 0.0
     while True:
@@ -121,12 +121,12 @@ async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def in_thread(threads: Executor | None, work: Callable[[], T]) -> T:
-    """Run blocking work in one of `threads`, None: the loop's own. Cancelling does not interrupt what has begun."""
+    """Run blocking work in one of `threads`, None: the loop's own. A cancel does not interrupt work that began."""
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 async def wait_until(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait for the event, but no longer than `seconds` (None: however long); whether it is set."""
+    """Wait for the event, at most `seconds` (None: without a limit); return whether it is set."""
     task = asyncio.current_task()
     assert task is not None
     cancels, limit = task.cancelling(), asyncio.timeout(seconds)
@@ -136,7 +136,7 @@ async def wait_until(event: asyncio.Event, seconds: float | None) -> bool:
     except TimeoutError:
         return False
     except asyncio.CancelledError:
-        # Python before 3.11.3 takes the timeout of a task that was cancelled before for another cancel.
+        # Python before 3.11.3 mistakes the timeout for another cancel, if the task was cancelled before.
         if limit.expired() and task.cancelling() == cancels:
             return False
         raise

@@ -1,4 +1,4 @@
-"""The slots of a worker: begin the attempts of the jobs that it claimed, stop them, and hand on how they ended.
+"""The slots of a worker: begin the attempts of claimed jobs, stop them, and hand on their outcomes.
 
 A slot is taken until the attempt's last reports are written; then its outcome goes to the results.
 """
@@ -38,19 +38,19 @@ T = TypeVar("T")
 
 _MOMENT: Final = 0.1  # seconds
 _SHORT: Final = 10 * _MOMENT  # a timeout below gets its timer at once
-VALUE_LIMIT: Final = START_LIMIT  # seconds that validators, or the encoding of a result, keep a turn
+VALUE_LIMIT: Final = START_LIMIT  # the most seconds that validators, or the encoding of a result, keep a turn
 _TURN: Final = 0.005  # seconds that jobs are begun without a turn for others
-_LOOKS: Final = 6  # in that time; a pause of the whole process makes one of them late, and not the others
+_LOOKS: Final = 6  # in that time; a pause of the whole process makes only one of them late
 
 
 class Slots:
-    """The attempts that run on a worker: begins them, stops them, and hands their outcomes to the results.
+    """The attempts that run on a worker: it begins them, stops them, and hands their outcomes to the results.
 
-    On the loop's thread, if not said otherwise.
+    On the loop's thread, unless a docstring says otherwise.
 
     Args:
-        on_unfit: told why the worker is to be replaced: the system gives it nothing to run jobs in.
-        loop_threads: those that handlers have by asyncio, where the loop is the worker's own.
+        on_unfit: called with the reason why the worker must be replaced: the system gives it no thread or process.
+        loop_threads: the threads that handlers get from asyncio, if the loop is the worker's own.
 
     Attributes:
         lost: leases of jobs that the worker does not give back, as one of them has taken it down.
@@ -58,7 +58,7 @@ class Slots:
             worker's lease that it does not know.
 
     Raises:
-        ConfigurationError: a handler that is to run in a process can't be imported there.
+        ConfigurationError: a handler that should run in a process can't be imported there.
     """
 
     def __init__(
@@ -80,7 +80,9 @@ class Slots:
         self.file_threads = SharedThreads(FILE_THREADS, "fairlane-files")
         self._value_threads = SharedThreads(VALUE_THREADS, "fairlane-values")
         self._loop_threads = loop_threads
-        self._values: dict[Future[Any], tuple[float, int]] = {}  # its seconds there, and how often it was seen to run
+        self._values: dict[
+            Future[Any], tuple[float, int]
+        ] = {}  # its limit in seconds, and how often it was seen to run
         self._next_look: asyncio.TimerHandle | None = None
         self._job_types = deps.catalogue.mine
         self.executors = _executors(self._job_types.values(), card.slots, self.in_value_thread)
@@ -89,7 +91,7 @@ class Slots:
         self._results = results
         self._hears = hears(deps.emit)
         self._attempts: dict[UUID, Attempt] = {}  # by lease, the oldest first
-        self._unclosed: dict[Attempt, Outcome] = {}  # those that have ended and whose reports are not written
+        self._unclosed: dict[Attempt, Outcome] = {}  # attempts that have ended and whose reports are not written
         self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
         self._are_deadlines_due = False
         self._is_grace_over = False
@@ -103,10 +105,10 @@ class Slots:
             await executor.start()
 
     async def stop(self) -> None:
-        """Stop them; nothing runs any more."""
+        """Stop the executors and the results; no attempt runs any more."""
         if self._next_look is not None:
             self._next_look.cancel()
-        async with AsyncExitStack() as steps:  # whatever cancels one of them
+        async with AsyncExitStack() as steps:  # each step runs, even if another is cancelled
             steps.callback(self.report_threads.shutdown)
             steps.callback(self.file_threads.shutdown)
             steps.callback(self._value_threads.shutdown)
@@ -116,7 +118,7 @@ class Slots:
                 steps.push_async_callback(executor.stop)
 
     def _look_at_values(self) -> None:
-        """Let others have the turn of what takes long of validators and results, and leave behind what is overdue."""
+        """Take the turn from validators and results that take long, and leave behind those that are overdue."""
         pause = VALUE_LIMIT / _LOOKS
         for one, (limit, seen) in self._values.copy().items():
             if one.running():
@@ -130,9 +132,9 @@ class Slots:
         self._next_look = self.loop.call_later(pause, self._look_at_values)
 
     def in_value_thread(self, job_type: JobType[..., object], organization: str, work: Callable[[], T]) -> "Future[T]":
-        """Have a thread run a handler's validators, or take apart what it left; organizations take turns there.
+        """Run a handler's validators, or encode its result, in a thread; organizations take turns there.
 
-        It has its turn for `VALUE_LIMIT`, and may take as long as a handler of the type, if that is longer.
+        The work has its turn for `VALUE_LIMIT`, and may take as long as a handler of the type, if that is longer.
 
         Raises:
             RuntimeError: there is no thread.
@@ -146,7 +148,7 @@ class Slots:
     async def _stop_closing(self) -> None:
         """Stop writing last reports: the database was away for too long.
 
-        It is tried again as the worker leaves; else others rescue the jobs.
+        The worker tries again as it leaves; else others rescue the jobs.
         """
         for task in self._closing:
             task.cancel()
@@ -155,15 +157,15 @@ class Slots:
 
     @property
     def running(self) -> int:
-        """Return how many attempts run."""
+        """Return the number of running attempts."""
         return len(self._attempts)
 
     @property
     def free(self) -> int:
-        """Return how many more may begin. A left-behind handler's slot is replaced, up to the bound.
+        """Return the number of free slots. A left-behind handler's slot is replaced, up to the bound.
 
-        An attempt that has ended makes room before its result is written, but no more wait to be written than there are
-        slots: where the database is slow, they would become ever more.
+        An attempt that has ended frees its slot before its result is written. But at most as many results wait as there
+        are slots: if the database is slow, they would become ever more.
         """
         slots = self._card.slots
         return min(slots, 2 * slots - len(self._results)) - self.running
@@ -174,13 +176,13 @@ class Slots:
         return self.left_behind() >= max(1, min(10, self._card.slots // 10))
 
     def left_behind(self) -> int:
-        """Return how many handlers ignored their stop and still go on, or what is theirs does; from any thread."""
+        """Return the number of handlers that ignored their stop and still run, or whose threads do; from any thread."""
         handlers = sum(len(executor.left_behind) for executor in self.executors.values())
         return handlers + self._loop_threads.left_behind + self._value_threads.left_behind
 
     @property
     def has_work_left(self) -> bool:
-        """Return True if a handler that was abandoned still runs, or a thread its validators or what it returned."""
+        """Return True if an abandoned handler still runs, or a thread with validators or a result."""
         return self._value_threads.is_busy or self._loop_threads.is_busy or self.left_behind() > 0
 
     def leases(self) -> frozenset[UUID]:
@@ -188,19 +190,19 @@ class Slots:
         return frozenset(self._attempts.copy())
 
     def known_leases(self) -> frozenset[UUID]:
-        """Return the same, and those whose result is being written; from any thread."""
+        """Return these leases, and those whose result is not written yet; from any thread."""
         return self.leases() | self._results.leases()
 
     def on_the_loop(self) -> tuple[tuple[str, ...], float]:
-        """Return the types of the async handlers that run, and the seconds that they may take; from any thread."""
+        """Return the types of the running async handlers, and the seconds that they may take; from any thread."""
         found = [one for one in self._attempts.copy().values() if one.is_on_the_loop]
         timeouts = [one.inputs.timeout if one.inputs.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
     async def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
-        """Begin attempts, or end them at once: as their checks at start say, or because the worker is stopping.
+        """Begin attempts, or end them at once: by the decision of their checks, or because the worker is stopping.
 
-        Others have their turn meanwhile: 60 characters for unions in unions take 20 ms to decode.
+        The loop has turns for others meanwhile: 60 characters for unions in unions take 20 ms to decode.
         """
         hears_all, since = self._hears(JobStarted), time.monotonic()
         for one in jobs:
@@ -229,7 +231,7 @@ class Slots:
     def _set_deadlines(self) -> None:
         """Set the timers of attempts that have run for a moment; most have ended by then.
 
-        A timer for each would be one of the most expensive things that a worker does for a job of a millisecond.
+        A timer for each would be one of the most expensive steps that a worker does for a job of a millisecond.
         """
         before = time.monotonic() - _MOMENT
         for attempt in self._attempts.values():
@@ -240,14 +242,14 @@ class Slots:
         self._are_deadlines_due = False
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
-        """Ask one attempt to stop, if it still runs."""
+        """Ask an attempt to stop, if it still runs."""
         attempt = self._attempts.get(lease)
         if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
             inputs = attempt.inputs
             self.deps.emit(LeaseLost(inputs.organization, inputs.job_id, inputs.job_type))
 
     def lose(self) -> None:
-        """Take the jobs whose handlers are on the loop for lost with the worker: one of them has taken it down."""
+        """Count the jobs whose handlers are on the loop as lost with the worker: one of them has taken it down."""
         found = {lease: one for lease, one in self._attempts.items() if one.is_on_the_loop}
         self.lost = frozenset(lease for lease, one in found.items() if one not in self._unclosed)
         for lease in self.lost:
@@ -259,7 +261,7 @@ class Slots:
             self.loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
 
     def end_grace(self) -> None:
-        """Let `let_finish` wait no longer."""
+        """End the wait of `let_finish`."""
         self._is_grace_over = True
         self.changed.set()
 
@@ -270,17 +272,17 @@ class Slots:
         await self._until_none(grace, ends_with_grace=True)
 
     async def finish_all(self) -> None:
-        """Stop what runs, and write all results.
+        """Stop all attempts, and write all results.
 
-        An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
-        something of it is written, it goes on.
+        An outage of the database does not keep the worker for ever: other workers rescue jobs whose results are not
+        written. As long as some are written, it goes on.
         """
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
         await self._until_none(self.stop_grace)
-        for attempt in tuple(self._attempts.values()):  # those too that had ignored another stop before
+        for attempt in tuple(self._attempts.values()):  # also those that had ignored a stop before
             attempt.abandon()
-        # Now handlers have ended or are left behind: what is left is being written.
+        # By now handlers have ended or are left behind, and the last results are being written.
         before = math.inf
         while 0 < self.running < before:
             before = self.running
@@ -288,10 +290,10 @@ class Slots:
         await self._results.join(LAST_WRITES)
 
     async def _until_none(self, seconds: float, *, ends_with_grace: bool = False) -> None:
-        """Wait until nothing runs, for so many seconds at most.
+        """Wait until no attempt runs, for so many seconds at most.
 
-        For none it does not wait at all: where the whole loop is taken down, handlers would end first, as if by
-        themselves.
+        With 0 seconds it does not give the loop a turn: if the whole loop is taken down, handlers would end first, as
+        if by themselves.
         """
         until = self.loop.time() + seconds
         while self._attempts and not (ends_with_grace and self._is_grace_over):
@@ -302,12 +304,12 @@ class Slots:
             await wait_until(self.changed, left)
 
     async def write_left(self) -> bool:
-        """Write once more, when nothing runs any more, what could not be written; False if some of it can't be now.
+        """Write the results again that could not be written, when no attempt runs; return False if some can't be now.
 
         Raises:
-            StorageUnavailable, ConfigurationError: nothing can be.
+            StorageUnavailable, ConfigurationError: nothing can be written.
         """
-        # First, as it raises where the database is silent: nothing else then waits for an answer.
+        # First, as it raises if the database is silent: then nothing else waits for an answer.
         is_written = await self._results.write_left()
         if self._unclosed:
             await self._close_left()
@@ -318,14 +320,14 @@ class Slots:
         waited = 0.0
         for attempt in tuple(self._unclosed):
             began, outcome = self.loop.time(), self._unclosed.pop(attempt)
-            self._unclosed[attempt] = outcome  # another one is the first, the next time
+            self._unclosed[attempt] = outcome  # to the end, so that another attempt is first the next time
             if await in_thread(self._threads, attempt.channel.write_left):
                 self._end(attempt, self._unclosed.pop(attempt))
             elif (waited := waited + self.loop.time() - began) > LAST_HELD_ROWS:
                 return
 
     def give_up(self) -> None:
-        """Tell handlers that were left behind that what is left is not written any more."""
+        """Tell handlers that were left behind that their reports are not written any more."""
         for attempt in self._unclosed:
             attempt.channel.give_up()
 
@@ -336,7 +338,7 @@ class Slots:
             self._results.add(attempt.inputs, outcome)
 
     def on_end(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take the outcome of an attempt. Its last reports are written before its result; without them it has none."""
+        """Take the outcome of an attempt. Its last reports are written before its result."""
         if attempt.shut():
             self._end(attempt, outcome)
             return
@@ -347,23 +349,23 @@ class Slots:
 
     def _on_closed(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
-        if task.cancelled():  # by this worker, or by whoever takes the loop down: nobody waits for the attempt any more
+        if task.cancelled():  # by this worker, or by code that ends the loop: nobody waits for the attempt any more
             self.forget(attempt)
 
     async def _close(self, attempt: Attempt) -> None:
         try:
             await attempt.channel.close()
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
+        except Exception as error:  # noqa: BLE001 - a bug of Fairlane must not leave the job running for ever
             self._unclosed[attempt] = attempt.mistaken(error)
         self._end(attempt, self._unclosed.pop(attempt))
 
     def forget(self, attempt: Attempt) -> None:
-        """Run it no more, and hand on no outcome of it."""
+        """Forget an attempt, without handing on an outcome."""
         self._attempts.pop(attempt.inputs.lease_token, None)
         self.changed.set()
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
-        # From here on the watch must not take the result that is being written for a lost lease.
+        # From here on the watch must not mistake the result that is being written for a lost lease.
         self.forget(attempt)
         if not attempt.is_lost:
             self._results.add(
@@ -377,7 +379,7 @@ def _executors(
     """Return an executor for each isolation that one of the types has."""
     for one in job_types:
         if one.isolation is Isolation.PROCESS:
-            importable_target(one.handler)  # better refused now than when its first job is there
+            importable_target(one.handler)  # refused now, not at its first job
     make: dict[Isolation, Callable[[], Executor]] = {
         Isolation.ASYNC: partial(AsyncExecutor, in_thread),
         Isolation.THREAD: ThreadExecutor,

@@ -1,6 +1,6 @@
-"""Stage: make due jobs ready, and tell children of their parents what no single transaction could.
+"""Stage: make due jobs ready, and update children whose parents no single transaction could tell them about.
 
-Some were submitted beside a finishing parent, some are more than a batch, below a parent that ended or was retried.
+Some children were submitted while a parent finished; some parents that ended or were retried have too many for a batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ from fairlane.store.transaction import Database
 
 
 class Stage:
-    """A service; every worker runs it, rows are skipped that another is at.
+    """A service; every worker runs it, and skips rows that another worker has locked.
 
     Args:
-        on_ready: called, from the service's thread, when something may have become claimable.
+        on_ready: called, from the service's thread, when a job may have become claimable.
     """
 
     def __init__(self, database: Database, on_ready: Callable[[], object]) -> None:
@@ -27,10 +27,10 @@ class Stage:
         self._on_ready = on_ready
         self._looked_at: Mapping[str, EdgeKey] = {}
         self._revived = ""  # the organization that had its turn last
-        self._passed: dict[str, UUID] = {}  # by organization: the parent behind which its next turn begins
+        self._passed: dict[str, UUID] = {}  # by organization: the parent after which its next turn begins
 
     def run_once(self) -> int:
-        """Move one batch of each kind. Return how many jobs or edges that were."""
+        """Move a batch of each kind. Return the number of jobs and edges."""
         database, clock = self._database, self._database.clock
         due = database.look(lambda c: statements.look(c, clock, self._revived))
         moved = 0
@@ -42,7 +42,7 @@ class Stage:
             looked = database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c), self._looked_at))
             moved, self._looked_at = moved + looked.moved, looked.after
         if (organization := due.revives) is not None:
-            self._revived = organization  # also where it is held up: the others have their turns
+            self._revived = organization  # also if it is held up: the others have their turns
             moved += self._revive(organization)
         if moved:
             self._on_ready()

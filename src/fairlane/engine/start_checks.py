@@ -1,8 +1,8 @@
-"""What claimed jobs need to begin: the checks at a job's start (R5), keys, checkpoints, and what their parents left.
+"""The start of claimed jobs: the checks at a job's start (R5), keys, checkpoints, and the results of parents.
 
-Only a definite no ends a job; what a directory can't say makes it wait. What can't be opened is a payload that can't be
-decoded: the attempt fails, backs off and ends in dead letter. Where only this process lacks the key no attempt is
-spent, since another worker has it, or this one will after a restart.
+Only a definite no ends a job; without an answer of the directory it waits. A payload that can't be decrypted counts as
+one that can't be decoded: the attempt fails, backs off and ends in dead letter. If only this process lacks the key, no
+attempt is spent: another worker has the key, or this one will have it after a restart.
 """
 
 import json
@@ -42,28 +42,28 @@ _UNDECODABLE: Final = "InvalidParameters"
 _TOO_MANY_FILES: Final = "TooManyFiles"
 _MOST_FILES: Final = 10_000  # of all parents together: a job that starts is told their names
 _FILES_OF_PARENTS: Final = (
-    f"its parents left more than {_MOST_FILES:,} files together, which is the most that a job is told of; "
+    f"its parents left more than {_MOST_FILES:,} files together, which is the most that a job is given; "
     "depend on fewer parents, or have them leave fewer files"
 )
 _NO_LABELS: Final = "{}"
 
 
-# The inputs of an attempt with all that it needs, and how it ends at once if some of that can't be opened.
+# The complete inputs of an attempt, and its outcome if some of them can't be decrypted.
 Read: TypeAlias = tuple[AttemptInputs, Outcome | None]
 
 
 class ReadFacts(Protocol):
-    """Reads them. Blocks, and raises StorageUnavailable."""
+    """Read the complete inputs. Blocks, and raises StorageUnavailable."""
 
     def __call__(self, *, parents_as_text: bool) -> Read:
-        """Return them, with what parents left as JSON text or as Python has it."""
+        """Return the inputs, with the results of parents as JSON text or as Python values."""
 
 
 class Checked(NamedTuple):
-    """A claimed job with what its row tells of its attempt, or with the outcome that it already has.
+    """A claimed job with the inputs from its row, or with the outcome that it already has.
 
     Attributes:
-        read: reads the inputs with its checkpoint and what its parents left; None: it has neither.
+        read: reads the inputs with its checkpoint and the results of its parents; None: it has neither.
     """
 
     claimed: Claimed
@@ -74,7 +74,7 @@ class Checked(NamedTuple):
 
 @dataclass(slots=True)
 class StartChecks:
-    """For the claims of one worker. `locked`: organizations whose keys are not here, and which have nothing claimed."""
+    """The checks for a worker's claims. `locked`: organizations whose keys are not here; their jobs are not claimed."""
 
     database: Database
     directory: Directory
@@ -85,7 +85,7 @@ class StartChecks:
     async def prepare_on(
         self, line: Line, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> list[Checked] | None:
-        """Do as `prepare`, on the event loop; None: these need more than what their claim and the keys tell."""
+        """Do as `prepare`, on the event loop; None: these jobs need more than their claim and the cached keys."""
         if any(
             (one.user is not None and isinstance(self.directory, CachedDirectory))
             or is_gone(standings.get(one.organization))
@@ -96,31 +96,31 @@ class StartChecks:
         if any(ring is not None and ring.is_locked for ring in rings.values()) or any(
             _is_of_newer_key(one, rings[one.organization]) for one in claimed
         ):
-            return None  # keys have to be asked for anew, or are not here
+            return None  # keys have to be read again, or are not here
         members = self._members_of(claimed)
         return [self._checked(one, decision(one, standings, members), rings[one.organization]) for one in claimed]
 
     def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Checked]:
-        """Return each with what its row tells of its attempt, or with the outcome that it already has.
+        """Return each job with the inputs from its row, or with the outcome that it already has.
 
         Args:
-            standings: of their organizations, as the claim went by them.
+            standings: the standings of their organizations that the claim used.
         """
         members, stand, rings = self._members_of(claimed), self._ask_again(claimed, standings), self._rings(claimed)
         return [self._checked(one, decision(one, stand, members), rings.get(one.organization)) for one in claimed]
 
     def look_for_keys(self) -> None:
-        """See which of the keys that were not here are here now."""
+        """Check which of the missing keys are here now."""
         rings = self.keyring.rings_of(self.database, self.locked)
         self.locked = frozenset(one for one in self.locked if one in rings and rings[one].is_locked)
 
     def _rings(self, claimed: Sequence[Claimed]) -> Mapping[str, Ring]:
-        """Return the keys of those organizations that have any; lanes stay shut from now on whose keys are not here."""
+        """Return the keys of the organizations that have any; from now on skip lanes whose keys are not here."""
         rings = self.keyring.rings_of(self.database, {one.organization for one in claimed})
         for one in claimed:
             ring = rings.get(one.organization)
             if _is_of_newer_key(one, ring):
-                self.keyring.forget(one.organization)  # what was kept is from before the key was made
+                self.keyring.forget(one.organization)  # the cached keys are from before the key was made
                 rings |= self.keyring.rings_of(self.database, [one.organization])
         locked = {organization for organization, ring in rings.items() if ring.is_locked}
         for organization in sorted(locked - self.locked):
@@ -129,7 +129,7 @@ class StartChecks:
         return rings
 
     def _checked(self, one: Claimed, decision: Outcome | None, ring: Ring | None) -> Checked:
-        """Return the job as its attempt begins, opened by the keys of its organization if it has any.
+        """Return the job as its attempt begins, decrypted if its organization has keys.
 
         Args:
             decision: of the checks at the job's start; it takes precedence.
@@ -144,7 +144,7 @@ class StartChecks:
         try:
             inputs = _inputs(one)
         except (ValueError, RecursionError):
-            # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
+            # A person changed them by hand. Such a job must not keep the others of its round from beginning.
             decision = decision or _undecodable(one.job_type, Unreadable("its labels are no JSON.", BROKEN))
             inputs = _inputs(one._replace(labels=_NO_LABELS))
         has_more = one.attempt > 1 or one.has_parents
@@ -154,8 +154,8 @@ class StartChecks:
     def _read(self, job: AttemptInputs, *, has_parents: bool, parents_as_text: bool) -> Read:
         """Do as `Checked.read`.
 
-        What it reads is opened and made Python's after the transaction: of large results that takes longer than
-        PostgreSQL lets a transaction be idle.
+        Texts are decrypted and decoded after the transaction: for large results that takes longer than PostgreSQL lets
+        a transaction be idle.
         """
         organization = job.organization
 
@@ -187,12 +187,12 @@ class StartChecks:
         except Unreadable as error:
             return job, _trouble(job.job_type, error)
         except (ValueError, RecursionError):
-            return job, _undecodable(job.job_type, Unreadable("what a parent left is no JSON.", BROKEN))
+            return job, _undecodable(job.job_type, Unreadable("the result of a parent is no JSON.", BROKEN))
 
     def _ask_again(
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> Mapping[str, Standing] | None:
-        """Return how these jobs' organizations stand; None: no answer. A no ends jobs, so it is asked for again."""
+        """Return the standings of these jobs' organizations; None: no answer. A no ends jobs, so ask again for it."""
         gone = {one.organization for one in claimed if is_gone(standings.get(one.organization))}
         if not gone:
             return standings
@@ -203,7 +203,7 @@ class StartChecks:
         return {one: each for one, each in standings.items() if one not in gone} | dict(again)
 
     def _members_of(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
-        """Return the members among the jobs' users, which a claim of ours has told; None: a host gives no answer."""
+        """Return the members among the jobs' users, as the claim has read them; None: a host gives no answer."""
         if not isinstance(self.directory, CachedDirectory):
             return {
                 (one.organization, one.user): member
@@ -228,7 +228,7 @@ def decision(
     standings: Mapping[str, Standing] | None,
     members: Mapping[tuple[str, str], Membership] | None,
 ) -> Outcome | None:
-    """Return what the checks at start say; None = go. `standings`, `members`: None = the directory gave no answer."""
+    """Return the decision of the checks; None = begin. `standings`, `members`: None = the directory gave no answer."""
     if standings is None:
         return Released("the directory could not be asked about its organization", DEFERRED)
     if is_gone(standings.get(claimed.organization)):
@@ -260,7 +260,7 @@ def _is_of_newer_key(one: Claimed, ring: Ring | None) -> bool:
 
 def _trouble(job_type: str, error: Unreadable) -> Outcome:
     if isinstance(error, KeyNotHere):
-        # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
+        # The organization's people read this; `fairlane check` tells the operator what to do.
         return Released(KEY_NOT_HERE, DEFERRED)
     return _undecodable(job_type, error)
 

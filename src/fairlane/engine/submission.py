@@ -1,4 +1,4 @@
-"""Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
+"""Submit jobs: one path for one job and for many, in a transaction of Fairlane's or of the caller's."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -39,7 +39,7 @@ from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
 from fairlane.tenancy.directory import Directory, StoredDirectory
 
-# How the keys of organizations are looked for, given the connection that is at hand.
+# A function that returns the keys of organizations, given the present connection.
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
@@ -48,8 +48,8 @@ _SHORT = 10_000  # characters of them
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 CHUNK = 250  # jobs of one statement; the next is written while PostgreSQL inserts these
 _THEIRS = "the one that your connection leads to"
-# A submission that waits for another transaction's lock keeps a connection of the pool busy. So each waits for a moment
-# first. One that meets a lock then waits for its turn, without a connection. There are as many turns as half of the
+# A submission that waits for another transaction's lock keeps a connection of the pool busy. So each first waits for a
+# moment only. If that is not enough, it waits for its turn, without a connection. There are half as many turns as the
 # pool has connections.
 _EACH = 2  # turns of one organization
 CROWDED = "Too many submissions wait for locks that other transactions hold; nothing was submitted, try again."
@@ -57,7 +57,7 @@ _UNREGISTERED = "The connection to the database broke while job types were being
 
 
 class Submitter:
-    """Checks submissions and hands them to the store, all or nothing."""
+    """Check submissions and hand them to the store, all or nothing."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Submitter:
         """Submit all, or none: an error names the index.
 
         Args:
-            connection: a connection or transaction of the caller's; nothing is visible before the caller commits it.
+            connection: a connection or transaction of the caller; nothing is visible before the caller commits it.
 
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
@@ -104,10 +104,10 @@ class Submitter:
             return self.submit_in_ours(submissions)
 
     def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
-        """Do the same in a transaction of Fairlane's own, with what `refuse_misfits` has let pass.
+        """Do the same in a transaction of Fairlane's own, with submissions that `refuse_misfits` has checked.
 
         Args:
-            lock_seconds: how long to wait for locks; None = as the settings say, for who has a turn.
+            lock_seconds: how long to wait for locks; None = as the settings say, for a caller that has a turn.
         """
         if not submissions:
             return []
@@ -122,9 +122,9 @@ class Submitter:
     def prepare(
         self, submissions: Sequence[Submission], database: Database | None = None, *, by_handler: bool = True
     ) -> Ready:
-        """Do before the transaction what may take long: ask a host's directory, check and hash parameters.
+        """Do the slow work before the transaction: ask a host's directory, check and hash parameters.
 
-        What is refused is refused in the transaction, which knows of several refusals which comes first.
+        The transaction raises the errors: if there are several, it knows which comes first.
 
         Args:
             database: where to read types that this process does not know yet; None = the transaction reads them.
@@ -141,7 +141,7 @@ class Submitter:
         for one, payload in zip(submissions, payloads, strict=True):
             found = types.get(one.job_type)
             if found is not None and not payload.check(found):
-                break  # the transaction comes no further
+                break  # the transaction ends here
             if found is not None and is_hashed(one, found):
                 payload.hash_by(found)
         return Ready(answers, payloads, types)
@@ -155,17 +155,17 @@ class Submitter:
         """Submit all, or none, in a transaction of Fairlane's own that does more.
 
         Returns:
-            The jobs, and what to `warn` of when that is committed.
+            The jobs, and the organizations to `warn` about after the commit.
 
         Raises:
-            SubmissionError, ConfigurationError: to be rolled back.
+            SubmissionError, ConfigurationError: roll back.
         """
         refuse_misfits(submissions)
         with at(None):
             return self._submit(connection, submissions, ready)
 
     def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
-        """Return a submission as it would be stored, once it has passed all checks that need no other job's row.
+        """Return the draft of a submission that has passed all checks that need no other job's row.
 
         Raises:
             SubmissionError, ConfigurationError
@@ -184,7 +184,7 @@ class Submitter:
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
             moment = None
-            if plain is not None:  # on SQLite alone: on PostgreSQL `_submit_at_once` has tried it
+            if plain is not None:  # on SQLite only: on PostgreSQL `_submit_at_once` has tried it
                 moment = self._database.kind.insert_plain_jobs(ours, self._database.clock, plain.chunks())
             made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
             return made
@@ -203,13 +203,13 @@ class Submitter:
         error: CommitUnanswered,
         made: tuple[list[Job], list[Live]] | None = None,
     ) -> tuple[list[Job], list[Live]]:
-        """Return all that was submitted, after a commit without an answer, or nothing; ids were drawn before.
+        """Return all jobs of a commit without an answer, or none; their ids were drawn before.
 
         Args:
-            made: the jobs as they were to be committed; None where they were submitted at once.
+            made: the jobs as the transaction made them; None if they were submitted at once.
 
         Raises:
-            CommitUnanswered: they are not there, or nobody can look; they may come still.
+            CommitUnanswered: they are not there, or the database can't be read; they may still appear.
         """
         drawn = {one.id for one in submissions}
         jobs, live = made or ([], [])
@@ -226,7 +226,7 @@ class Submitter:
         return jobs or found, live
 
     def _find(self, wanted: Sequence[Job | Submission]) -> list[Job]:
-        """Return the jobs of these ids; none where one is missing, or nobody can look."""
+        """Return the jobs of these ids; none if one is missing, or the database can't be read."""
         ids = {(one.organization, one.id) for one in wanted}
         with suppress(StorageUnavailable):
             found = self._database.read(lambda ours: self.read_all(ours, ids), of=_organizations(wanted))
@@ -234,12 +234,12 @@ class Submitter:
         return []
 
     def _plain(self, submissions: Sequence[Submission], ready: Ready, *, ask: bool = True) -> "Plain | None":
-        """Return what to submit without asking before, by statements that prove what is taken for granted here.
+        """Return submissions that can be inserted without earlier queries; their statements prove all assumptions.
 
-        That is that nothing is in its way; None where something may be.
+        The assumption is that nothing refuses them. None: something may.
 
         Args:
-            ask: for keys of their organizations that are not known.
+            ask: whether to read keys of their organizations that are not known.
         """
         if not {one.job_type for one in submissions} <= ready.types.keys():
             return None
@@ -249,9 +249,9 @@ class Submitter:
         return Plain(submissions, ready, drafting, self._keyring)
 
     def at_hand(self, submission: Submission) -> "Plain | None":
-        """Return one to be submitted on an event loop: nobody has to be asked or waited for to draft it.
+        """Return a submission that an event loop may insert: its draft needs no query and no wait.
 
-        None: it has to be submitted in a thread, be it only to be refused.
+        None: it has to be submitted in a thread, which may also refuse it.
         """
         if not isinstance(self._directory, StoredDirectory):
             return None
@@ -270,7 +270,7 @@ class Submitter:
         return plain.jobs(moment) if moment is not None else None
 
     def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
-        # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
+        # No warning of a nearly full queue: it is not known whether the caller commits.
         try:
             with (
                 translated(_THEIRS),
@@ -290,17 +290,17 @@ class Submitter:
             raise
 
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """Return the keys of now: at repeatable read the caller's snapshot may be from before there was one.
+        """Return the present keys: at repeatable read the caller's snapshot may be older than the first key.
 
-        Where writers are serial, who has such a snapshot can't write; and a database in memory has no second
-        connection.
+        On a database with one writer, a connection with such a snapshot can't write; and a database in memory has no
+        second connection.
         """
         if self._database.kind.writers_are_serial:
             return self._keyring.rings(theirs, organizations)
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
     def _earlier_jobs(self, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
-        """Return the jobs that have taken the keys; the caller's snapshot may hide them at repeatable read.
+        """Return the jobs that have taken the dedup keys; the caller's snapshot may hide them at repeatable read.
 
         Raises:
             DuplicateJob, StorageUnavailable: as `admission.earlier_jobs` says.
@@ -314,10 +314,10 @@ class Submitter:
         return self._database.read(look, of=_organizations(submissions))
 
     def register_types(self, needed: Collection[str] = (), *, anew: bool = False) -> None:
-        """Write this process's job types to the database, if it has news.
+        """Write this process's job types to the database, if any are new.
 
         Args:
-            needed: the types that are to be submitted. Of the others those are left out whose rows somebody holds.
+            needed: the types to submit. Other types are skipped if another session holds their rows.
             anew: register all types, also those that are registered, which takes the operator's role.
 
         Raises:
@@ -329,7 +329,7 @@ class Submitter:
         try:
             held = self._catalogue.register(self._database, names, anew=anew)
         except CommitUnanswered as error:
-            # To write them twice does no harm, and who submits must not look for a job that was never sent.
+            # Writing them twice does no harm, and the caller must not look for a job that was never sent.
             raise StorageUnavailable(_UNREGISTERED) from error
         if missing := [name for name in held if anew or name in needed]:
             raise held_types(missing)
@@ -354,7 +354,7 @@ class Submitter:
         return self._jobs_of(connection, drafts, submitted), submitted.live
 
     def warn(self, organizations: Sequence[Live]) -> None:
-        """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
+        """Emit a warning once when an organization's live jobs pass 80 % of its limit (R4)."""
         for one in organizations:
             if one.before < _NEARLY_FULL * one.limit <= one.after:
                 self._emit(QueueLimitWarning(one.organization, one.after, one.limit))
@@ -378,14 +378,14 @@ class Submitter:
         try:
             return self._catalogue.find(connection, [one.job_type for one in submissions])
         except (JobTypeDisabled, JobTypeNotFound):
-            # Which of them: asked again one by one, as only a refusal needs to know.
+            # Find the type that is missing one by one, as only an error needs its name.
             for index, one in enumerate(submissions):
                 with at(index):
                     self._catalogue.find(connection, [one.job_type])
             raise
 
     def _jobs_of(self, connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
-        """Return the drafts' jobs; only those are read that are not just as they were inserted."""
+        """Return the drafts' jobs; only jobs that differ from the inserted ones are read."""
         found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
         unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
         by_key = self.read_all(connection, unknown)
@@ -395,7 +395,7 @@ class Submitter:
         ]
 
     def read_all(self, connection: Connection, ids: Collection[tuple[str, UUID]]) -> dict[tuple[str, UUID], Job]:
-        """Return the jobs that are there, of these organizations and ids."""
+        """Return the jobs of these organizations and ids that exist."""
         found: dict[tuple[str, UUID], Job] = {}
         for organization in sorted({organization for organization, _ in ids}):
             mine = iter(sorted(job_id for owner, job_id in ids if owner == organization))
@@ -407,7 +407,7 @@ class Submitter:
 
 
 def _is_small(submission: Submission) -> bool:
-    """Return True if a loop has no time to lose with its parameters."""
+    """Return True if its parameters are small enough for an event loop."""
     given = submission.parameters
     if type(given) is not dict or len(given) > _FEW or not _SCALARS.issuperset(map(type, given.values())):
         return False
@@ -415,7 +415,7 @@ def _is_small(submission: Submission) -> bool:
 
 
 class Plain:
-    """Submissions of which is taken for granted that nothing is in their way."""
+    """Submissions that are inserted on the assumption that nothing refuses them."""
 
     def __init__(self, submissions: Sequence[Submission], ready: Ready, drafting: Drafting, keyring: Keyring) -> None:
         self._given = list(zip(submissions, ready.payloads, strict=True))
@@ -427,16 +427,16 @@ class Plain:
         self.is_alone = len(submissions) == 1
 
     def chunks(self) -> Iterator[list[Draft] | None]:
-        """Return them chunk by chunk, as they are stored; None: something is in the way."""
+        """Yield the drafts chunk by chunk, as they are stored; None: something refuses them."""
         draft, types = self._drafting.draft, self._types
-        # When the connection is there: keys grow old while it is waited for.
-        # Who has none here is taken to have none: that is proved, too.
+        # Called when the connection is there: cached keys grow old during the wait.
+        # An organization without a cached key is assumed to have none: the statement proves that, too.
         kept = self._keyring.kept(self._organizations)
         try:
             self._drafts = [draft(one, types[one.job_type], payload) for one, payload in self._given]
             stored = [sealed(one, kept.get(one.organization)) for one in self._drafts]
         except FairlaneError:
-            stored = []  # Of several refusals it is the general way that knows which comes first.
+            stored = []  # If there are several errors, the general way knows which comes first.
         if not stored or not all(map(new_jobs.is_plain, stored)):
             yield None
             return

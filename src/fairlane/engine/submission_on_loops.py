@@ -1,15 +1,15 @@
 """Submit on the caller's event loop: a plain job takes no thread, and jobs that meet on a loop are submitted together.
 
-Each loop that submits twice has one connection. Its first job goes by a thread, as many a loop is made for one call.
-While a statement is on its way, what is submitted meanwhile waits, and all of it goes by the next statement, up to a
-size that holds up the loop for a moment only. A job of which something does not hold is left out by the statement, and
-submitted in a thread: the steps there say what is wrong with it, and take the time that they take.
+Each loop that submits twice has a connection. Its first job is submitted in a thread, as many loops are made for one
+call. While a statement is under way, further jobs wait for the next statement, which takes all of them, up to a size
+that holds up the loop for a moment only. The statement skips a job if an assumption about it is wrong. Such a job is
+submitted in a thread, whose steps find the error, however long they take.
 
-A statement that had to wait for a lock, or had an error, did nothing. Then each organization's jobs go by one of their
-own, and those alone that fail again go to threads, in turn by organization (`Submitter.turns`). While an organization
-has turns there, or waits for one, no statement takes its jobs: others would wait for its lock.
+A statement that met a lock, or had an error, did nothing. Then each organization's jobs have a statement of their own.
+Only jobs that fail again go to threads, in turn by organization (`Submitter.turns`). While an organization has turns
+there, or waits for one, no statement takes its jobs: others would wait for its lock.
 
-A connection that is silent for ten seconds is given up: all that is submitted on the loop waits for it.
+A connection that is silent for ten seconds is given up, since all jobs that are submitted on the loop wait for it.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class _HeldUp(Exception):
 
 
 class LoopSubmitter:
-    """Submits single jobs on the loops of those who await them."""
+    """Submit single jobs on the loops of their callers."""
 
     def __init__(self, database: Database, submitter: Submitter, threads: SharedThreads) -> None:
         self._database = database
@@ -107,7 +107,7 @@ class LoopSubmitter:
         awaited = asyncio.wrap_future(coming)
         try:
             await asyncio.wait([awaited], timeout=self._submitter.lock_timeout)
-            if coming.cancel():  # which does nothing once it has begun
+            if coming.cancel():  # False once it has begun
                 raise StorageUnavailable(CROWDED)
         except BaseException:
             awaited.cancel()
@@ -134,7 +134,7 @@ class LoopSubmitter:
         self._senders = WeakKeyDictionary[asyncio.AbstractEventLoop, _Sender | None]()
 
     def _sender(self) -> "_Sender | None":
-        """Return the loop's; None: it submits for the first time, perhaps the only one."""
+        """Return the loop's sender; None: it submits for the first time, perhaps the only time."""
         loop = asyncio.get_running_loop()
         sender = self._senders.get(loop)
         if sender is None:
@@ -169,7 +169,7 @@ class _Going(NamedTuple):
 
 
 class _Sender:
-    """One loop's connection, and who waits for it."""
+    """A loop's connection, and the jobs that wait for it."""
 
     def __init__(self, database: Database, turns: SharedThreads) -> None:
         self.line = Line(database, None, {})
@@ -180,23 +180,23 @@ class _Sender:
         self._close: AsyncGenerator[None, None] | None = None
 
     async def send(self, organization: str, plain: Plain) -> datetime | None:
-        """Return when it was submitted; None: nothing was done.
+        """Return the moment of the submission; None: nothing was done.
 
         Raises:
             CommitUnanswered
-            NeedsSession: nothing was done, nor ever will be.
+            NeedsSession: nothing was done, and nothing can be on this connection.
             _HeldUp: nothing was done.
         """
         one = _Waiting(organization, plain, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         if self._task is None or self._task.done():
-            # It outlives whoever came first, and has nothing of their context.
+            # The task outlives the first caller, so it has nothing of their context.
             self._task = asyncio.create_task(self._run(), name="fairlane-submit", context=Context())
         return await one.end
 
     async def _run(self) -> None:
         if self._close is None:
-            # Whoever ends a loop ends its generators: that is when the connection has to be closed.
+            # The end of a loop ends its generators, and then the connection has to be closed.
             self._close = self._closing()
             await anext(self._close)
         try:
@@ -204,7 +204,7 @@ class _Sender:
                 await self._submit_all()
         finally:
             for one in (*(each.of for each in self._going), *self._waiting):
-                one.end.cancel()  # Where the loop ends: nobody is left waiting.
+                one.end.cancel()  # The loop ends: no caller shall be left waiting.
             self._going = []
             self._waiting.clear()
 
@@ -224,7 +224,7 @@ class _Sender:
                 await self._submit(self._going)
 
     def _drafted(self) -> list[_Going]:
-        """Take those who go by the next statement."""
+        """Take the jobs for the next statement."""
         going: list[_Going] = []
         characters = 0
         while self._waiting and len(going) < CHUNK and characters < _MOST:
@@ -248,7 +248,7 @@ class _Sender:
         return going
 
     async def _submit(self, going: Sequence[_Going]) -> None:
-        """Submit them by one statement; where that fails as a whole, those of each organization by one."""
+        """Submit the jobs by one statement; if it fails as a whole, by one statement for each organization."""
         done: Mapping[UUID, datetime] = {}
         try:
             done = await new_jobs.at_once_on(self.line, [one.draft for one in going], LOCK_WAIT_OF_MOMENT)
@@ -265,7 +265,7 @@ class _Sender:
             elif is_held_up(error):
                 for one in going:
                     one.of.fail(_HeldUp())
-                await asyncio.sleep(0)  # They come for their turn before the next statement is drafted.
+                await asyncio.sleep(0)  # They ask for their turn before the next statement is drafted.
         for one in going:
             one.of.tell(done.get(one.draft.id))
 

@@ -1,8 +1,8 @@
-"""The supervisor: keeps a number of worker processes alive, and stops them when it is asked to.
+"""The supervisor: it keeps a number of worker processes alive, and stops them on request.
 
-Each child is in a session of its own, so that Ctrl-C reaches it once, from here, and not a second time from the
-terminal: a second signal would end the grace of its jobs. A child learns that its supervisor is gone, however it went,
-from a pipe that only the supervisor can write to: the system closes it with the process, and the child reads its end.
+Each child has a session of its own, so that Ctrl-C reaches it once, from the supervisor, and not a second time from the
+terminal: a second signal would end the grace of its jobs. A pipe tells a child that its supervisor is gone, for any
+reason: only the supervisor can write to it, the system closes it with the process, and the child reads its end.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _log = logging.getLogger("fairlane")
 
 
 class Supervisor:
-    """Runs `processes` copies of a command that is a worker.
+    """Run worker processes, and replace those that end.
 
     Args:
         commands: the command line of each child.
@@ -64,7 +64,7 @@ class Supervisor:
             _ask_to_stop(child)
 
     async def _keep(self, command: Sequence[str]) -> None:
-        """Have one child run, the next when it ends."""
+        """Run a child, and the next one when it ends."""
         wait = _FIRST_WAIT
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -90,7 +90,7 @@ class Supervisor:
             start_new_session=True,
         )
         self._running.add(child)
-        # Asked while it was being started: then it has not heard of it yet.
+        # The stop came while the child was being started, so it has not heard of it yet.
         for _ in range(self._asked):
             _ask_to_stop(child)
         try:
@@ -100,11 +100,11 @@ class Supervisor:
 
 
 def stop_with_supervisor() -> bool:
-    """Stop, in a child, as by SIGTERM when the supervisor is gone. Elsewhere do nothing, and return False."""
+    """In a child, stop as by SIGTERM when the supervisor is gone. Elsewhere do nothing, and return False."""
     descriptor = os.environ.pop(_LIFELINE, None)
     if descriptor is None:
         return False
-    # Processes that a handler starts are not to have it: it is this process that is tied to the supervisor.
+    # Processes that a handler starts must not inherit it: only this process is tied to the supervisor.
     os.set_inheritable(int(descriptor), False)
     threading.Thread(target=_wait_for_end, args=[int(descriptor)], name="fairlane-lifeline", daemon=True).start()
     return True
@@ -112,7 +112,7 @@ def stop_with_supervisor() -> bool:
 
 def _wait_for_end(descriptor: int) -> None:
     while os.read(descriptor, 1):
-        """Nobody writes; what comes is the end."""
+        """Ignore data: nobody writes, and only the end arrives."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Watch: find cancel requests for running jobs, jobs whose lease was lost, and jobs that nobody here knows of."""
+"""Watch: find cancel requests for running jobs, jobs whose lease was lost, and jobs that this worker does not know."""
 
 from collections.abc import Set
 from typing import Final
@@ -10,14 +10,14 @@ from fairlane.engine.slots import Slots
 from fairlane.store.statements import workers
 from fairlane.store.transaction import Database
 
-_IDLE_ROUNDS: Final = 40  # from one look for jobs that the worker does not know of to the next, while it runs nothing
+_IDLE_ROUNDS: Final = 40  # between two looks for jobs that the worker does not know, while it runs nothing
 
 
 class Watch:
-    """A service: one query per round for all jobs that run here, hardly any while nothing runs.
+    """A service: one query per round for all jobs that run here, few queries while nothing runs.
 
-    The heartbeat keeps whatever is claimed under the worker's name, so a job that the worker does not know of, however
-    that came about, would be kept and never run: the claims are told to give it back.
+    The heartbeat keeps all jobs that are claimed under the worker's name. So a job that the worker does not know, for
+    any reason, would be kept and never run: `Claims.doubt` lets the next claim give it back.
     """
 
     def __init__(self, database: Database, claims: Claims, slots: Slots) -> None:
@@ -29,10 +29,10 @@ class Watch:
         self._strays: frozenset[UUID] = frozenset()  # leases that were unknown in the last look
 
     def run_once(self) -> int | None:
-        """Stop what was canceled or lost. Return 0, since a request that is followed needs no other round; None if it
-        did not look.
+        """Stop jobs that were canceled or lost. Return 0, since a request that is followed needs no other round; None
+        if it did not look.
         """
-        # Before the query: what began after it is not missed in the answer.
+        # Before the query, so that an attempt that begins after it is not taken for a lost one.
         leases = self._slots.leases()
         self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
         if self._idle_rounds % _IDLE_ROUNDS:
@@ -47,10 +47,10 @@ class Watch:
         return 0
 
     def _look_for_strays(self, mine: Set[UUID]) -> None:
-        # One that is unknown once was claimed this moment, or has ended.
+        # A job that is unknown only once was claimed just now, or has ended.
         strays = mine - self._slots.known_leases()
         if strays & self._strays:
             self._claims.doubt()
-            # A full worker claims no more until a slot is free, and these jobs would wait for that.
+            # A full worker claims no more until a slot is free, and these jobs would wait until then.
             self._tell(self._slots.changed.set)
         self._strays = frozenset(strays)

@@ -1,7 +1,7 @@
-"""A worker's life: it enlists, serves until it is stopped or nothing is left to do, and leaves.
+"""The worker: it registers, serves until it is stopped or nothing is left to do, and leaves.
 
-It has one asyncio loop. Database work that is not done on the loop is done in a few threads; the heartbeat and the
-loop watch have threads of their own.
+It has one asyncio loop. A few threads do the database work that is not done on the loop; the heartbeat and the loop
+watch have threads of their own.
 """
 
 import asyncio
@@ -60,16 +60,16 @@ from fairlane.store.statements.workers import WorkerCard
 
 _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
-_GATHERING: Final = 0.003  # seconds for more of them to get free
-_BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
+_GATHERING: Final = 0.003  # seconds for more slots to become free
+_BROKEN_WAIT: Final = 5.0  # seconds until the next claim after an unexpected error
 _ALL_REGISTERED: Final = 60.0  # seconds between two looks for types to register, when none is left
-_BREAKERS: Final = 1.0  # seconds from one count of how attempts ended to the next
+_BREAKERS: Final = 1.0  # seconds between two counts of outcomes
 _LOOK: Final = 0.05  # seconds between two looks whether workers have left
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How many attempts ended how.
+    """Counts of attempts by their outcome.
 
     `retried` failed or timed out and are queued again; `snoozed` raised `Snooze`, or were given back before they ran.
     """
@@ -82,15 +82,15 @@ class Drained:
 
 
 class Worker:
-    """Runs jobs of this process's types until it is stopped.
+    """Run jobs of this process's types until it is stopped.
 
     Args:
-        queues: which to serve; None = all.
-        concurrency: how many jobs it runs at once.
-        name: how logs and the dashboard call it.
+        queues: the queues to serve; None = all.
+        concurrency: the number of jobs that it runs at once.
+        name: its name in logs and in the dashboard.
 
     Raises:
-        ConfigurationError: `concurrency` is no whole number from 1 on.
+        ConfigurationError: `concurrency` is not a whole number from 1 on.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class Worker:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT: then claim no more, let jobs finish within the grace, release the rest.
 
-        A second signal ends the grace at once. Beside the main thread there are no signals; only `stop` ends it there.
-        SystemExit in what a handler began on the loop does not end it, nor does `loop.stop()`.
-        Meanwhile, on the main thread, the garbage collector leaves alone what was there before (`gc.freeze`).
+        A second signal ends the grace at once. Outside the main thread there are no signals; only `stop` ends it there.
+        Neither SystemExit in a task of a handler nor `loop.stop()` ends it. Meanwhile, on the main thread, the garbage
+        collector ignores all older objects (`gc.freeze`).
 
         Raises:
             ConfigurationError: no job types, or the schema is missing, old or newer than this code.
@@ -130,12 +130,12 @@ class Worker:
         own_loop.run(self._run_with_signals, self._goes_on)
 
     async def run_async(self) -> None:
-        """Run on the caller's loop until `stop` is called or the main thread has ended; it hears no signals.
+        """Run on the caller's loop until `stop` is called or the main thread has ended; it handles no signals.
 
-        It also returns by itself where the worker can't be trusted any more. Then `must_be_replaced` is true, and the
+        It also returns by itself if the worker can't be trusted any more. Then `must_be_replaced` is true, and the
         process should end. Cancelling it is `stop(at_once=True)`, and raises CancelledError once the worker has left.
-        SystemExit or `loop.stop()` ends the caller's loop. Where that cancels this, as `asyncio.run` does, the jobs of
-        async handlers count as lost with the worker: the third time one may be a dead letter.
+        SystemExit or `loop.stop()` ends the caller's loop. If that cancels this, as `asyncio.run` does, the jobs of
+        async handlers count as lost with the worker: the third time such a job may become a dead letter.
 
         Raises:
             ConfigurationError: as for `run`.
@@ -145,14 +145,14 @@ class Worker:
     def drain(self) -> Drained:
         """Run until nothing is claimable and nothing runs. For tests, and for scripts that end.
 
-        Its loop is its own: where one runs in this thread, `await worker.drain_async()`. Meanwhile the garbage
-        collector leaves alone what was there before (`gc.freeze`).
+        It has a loop of its own: if a loop runs in this thread, `await worker.drain_async()`. Meanwhile the garbage
+        collector ignores all older objects (`gc.freeze`).
 
         Returns:
-            How the attempts that it ran have ended.
+            Counts of its attempts by their outcome.
 
         Raises:
-            StorageUnavailable: the database is away; what ran was stopped.
+            StorageUnavailable: the database is away; running jobs were stopped.
             ConfigurationError, RuntimeError: as for `run`.
         """
         with frozen_heap():
@@ -177,7 +177,7 @@ class Worker:
         )
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Ask it to stop, from any thread, also before it runs; `at_once` leaves out `grace`, not `stop_grace`."""
+        """Ask it to stop, from any thread, also before it runs; `at_once` skips `grace`, not `stop_grace`."""
         self._stop_asked = True
         if self._loop is not None:
             self._loop.stop(at_once=at_once)
@@ -193,18 +193,18 @@ class Worker:
         try:
             await self._run(until_idle=False, is_own=True)
         except asyncio.CancelledError:
-            if not self.must_be_replaced:  # by a handler; then it has left in order
+            if not self.must_be_replaced:  # else a handler ended the loop, and the worker has left in order
                 raise
 
     def _goes_on(self, error: BaseException) -> bool:
-        """Tell what ends the loop, and return True to go on with it: signals do not raise while the worker runs."""
+        """Log the error that ends the loop, and return True to go on: signals do not raise while the worker runs."""
         if self._loop is None:
             return False
         self._loop.on_ended(error)
         return True
 
     async def _run(self, *, until_idle: bool, is_own: bool) -> Counter[JobStatus]:
-        """Return how many attempts ended how."""
+        """Return the counts of attempts by their status at the end."""
         if not self._card.job_types:
             raise ConfigurationError("This worker has no job types; import the modules with your handlers first.")
         loop = self._loop = WorkerLoop(self._deps, self._card, self._replace_me, is_own=is_own)
@@ -223,18 +223,18 @@ class Worker:
         self.stop(at_once=self._signals > 1)
 
     def _replace_me(self) -> None:
-        """Stop, and have this process replaced: an operator says so, or it can't be trusted to run more."""
+        """Stop, and ask for a new process: an operator wants it, or this one can't be trusted to run more."""
         self.must_be_replaced = True
         self.stop()
 
 
 class WorkerLoop:
-    """One run of a worker, on the loop on which it is made.
+    """A run of a worker, on the loop on which it is made.
 
     Args:
         replace_me: called, from any thread, when an operator asks for it or this process can't be trusted to run more;
             has to call `stop`.
-        is_own: whether the loop is the worker's own, and no host's.
+        is_own: whether the loop is the worker's own, not a host's.
     """
 
     def __init__(self, deps: Deps, card: WorkerCard, replace_me: Callable[[], None], *, is_own: bool) -> None:
@@ -250,7 +250,7 @@ class WorkerLoop:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.current_thread()
         self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
+        self._wake = asyncio.Event()  # a job may be claimable, or a limit may have capacity again
         self._pause = 0.0  # seconds before the next claim round
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         database.alarm = DeadLetterAlarm(settings.dead_letter_alert, emit)
@@ -289,7 +289,7 @@ class WorkerLoop:
             if await self._enlist():
                 await self._serve(until_idle=until_idle)
         finally:
-            # Whatever happened: a lease that is kept without a worker would hold its jobs for ever.
+            # After any error: a lease that is kept without a worker would hold its jobs for ever.
             self._loop_watch.stop()
             self._listener.stop()
             self._heartbeat.stop()
@@ -300,12 +300,12 @@ class WorkerLoop:
 
     @property
     def has_work_left(self) -> bool:
-        """Return True if something still runs for a handler; once the worker has left, nobody waits for it."""
+        """Return True if a handler or its threads still run; once the worker has left, nobody waits for them."""
         return self._slots.has_work_left
 
     @property
     def keeps_process(self) -> bool:
-        """Return True if the process waits for this worker's thread to end, and the worker can still leave."""
+        """Return True if the process waits for the end of this worker's thread, and the worker can still leave."""
         return self._loop.is_running() and self._thread.is_alive() and not self._thread.daemon
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -323,7 +323,7 @@ class WorkerLoop:
         self._slots.changed.set()
 
     def _hurry(self) -> None:
-        """Wait no longer than a moment for a silent database: it must not keep a worker that is to end."""
+        """Wait only a moment for a silent database: it must not keep a worker that should end."""
         if (response_timeout := self._deps.database.response_timeout) is not None:
             response_timeout.seconds = LAST_SILENCE
 
@@ -335,7 +335,7 @@ class WorkerLoop:
             self._wake.set()
 
     def _on_ready(self) -> None:
-        """Claim what this worker has made ready, and tell other workers."""
+        """Claim jobs that this worker has made ready, and send a hint to other workers."""
         self._on_hint(is_new=True)
         self._applications.hint()
 
@@ -347,7 +347,7 @@ class WorkerLoop:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _enlist(self) -> bool:
-        """Check the schema, register types and worker; wait for a database that is not there. False: stopped first."""
+        """Check the schema, register types and worker; wait for a database that is away. False: stopped first."""
         outage = Outage("worker", self._emit, NEXT_TRY)
         while not self._stopping.is_set():
             try:
@@ -366,15 +366,15 @@ class WorkerLoop:
         self._heartbeat.start()
 
     def _register_types(self) -> None:
-        """Register the types that are left, but for those whose rows somebody holds."""
+        """Register the remaining types, except those whose rows another session holds."""
         catalogue, database = self._deps.catalogue, self._deps.database
         self._unregistered = catalogue.register(database, self._unregistered, anew=True)
 
     def _register_held_types(self) -> int:
-        """Register the types whose rows somebody held. Return how many those were.
+        """Register the types whose rows another session held. Return how many.
 
         Raises:
-            StorageUnavailable: somebody still holds some of them.
+            StorageUnavailable: another session still holds some of them.
         """
         before = len(self._unregistered)
         self._register_types()
@@ -388,7 +388,7 @@ class WorkerLoop:
             asyncio.create_task(run_service(service, self._threads, ended, self._emit))
             for service in self._services(until_idle=until_idle)
         ]
-        # The last first. A cancel cuts short the step that it comes upon, and skips none of the others.
+        # The last step runs first. A cancel cuts short the present step, and skips none of the others.
         async with AsyncExitStack() as steps:
             steps.callback(self._slots.give_up)
             steps.push_async_callback(self._leave)
@@ -406,8 +406,8 @@ class WorkerLoop:
             if raised is not None:
                 if isinstance(raised, asyncio.CancelledError) and _is_by_handler(is_own=self._is_own):
                     self._slots.lose()
-                    self._drain_for(f"what one of these async handlers did has ended all tasks: {self._on_the_loop()}")
-                await self._claim_no_more(0.0)  # cancelled or broken: then nothing that runs here is waited for
+                    self._drain_for(f"one of these async handlers has ended all tasks: {self._on_the_loop()}")
+                await self._claim_no_more(0.0)  # cancelled or broken: do not wait for running jobs
                 raise raised
 
     async def _work(self, *, until_idle: bool) -> None:
@@ -416,7 +416,7 @@ class WorkerLoop:
         card = self._card
         self._emit(WorkerStarted(card.name, card.slots, card.queues))
         queues = {one.name: one.options.queue for one in self._deps.catalogue.mine.values()}
-        # Nobody shall wonder why jobs wait beside a worker that knows their types.
+        # Explain why jobs wait although a worker knows their types.
         waiting = [name for name, queue in queues.items() if card.queues is not None and queue not in card.queues]
         if waiting:
             others = tuple(sorted({queues[name] for name in waiting}))
@@ -441,7 +441,7 @@ class WorkerLoop:
         if self._unregistered:
             services.append(Service("registration", _ALL_REGISTERED, self._register_held_types))
         if until_idle:
-            return services  # a drain does the others itself: it has to know that they left nothing to claim
+            return services  # a drain runs the others itself: it has to know that they left nothing to claim
         return [
             Service("scheduler", settings.stage_interval, self._submit_ticks),
             Service("bulk actions", settings.stage_interval, self._bulk.run_once),
@@ -471,8 +471,8 @@ class WorkerLoop:
     def _next_pause(self, *, claimed: int) -> float:
         """Return the seconds to the next round, if nothing happens before.
 
-        What is ready and could not be claimed (a limit, a pause, another worker's lock) is looked at again soon, then
-        less and less often: room may come where no hint tells of it, such as the end of another worker's job.
+        If ready jobs could not be claimed (a limit, a pause, another worker's lock), the next round is soon, later
+        rounds less and less often: capacity may come without a hint, for example when another worker's job ends.
         """
         longest = self._deps.settings.poll_interval
         if claimed:
@@ -488,27 +488,27 @@ class WorkerLoop:
             await self._slots.changed.wait()
             self._slots.changed.clear()
         if self._slots.free < self._card.slots // _FEW:
-            # Short jobs end one by one; claimed one by one they would cost a round each.
+            # Short jobs end one by one; a claim for each would cost a round each.
             await wait_until(self._stopping, _GATHERING)
 
     async def _drain(self) -> None:
         while not self._stopping.is_set():
-            # Before the claim, so that what ends meanwhile is not missed.
+            # Before the claim, so that an attempt that ends meanwhile is not missed.
             self._slots.changed.clear()
             if await self._claim():
                 continue
             if self._slots.running or len(self.results):
                 if not await wait_until(self._slots.changed, self._deps.settings.stage_interval):
-                    await in_thread(self._threads, self._stage.run_once)  # what comes due runs beside what takes long
+                    await in_thread(self._threads, self._stage.run_once)  # jobs that become due run beside long ones
             elif not await self._made_ready():
-                self._claims.lanes.drop()  # what it goes by is up to a tenth of a second old
+                self._claims.lanes.drop()  # the lanes are up to a tenth of a second old
                 if not await self._claim():
                     if not self._claims.is_held_up:
                         return
                     await wait_until(self._stopping, _HUNGRY_WAIT)
 
     async def _made_ready(self) -> bool:
-        """Return True if one of these found something to do, after which there may be something to claim."""
+        """Return True if one of these services found something to do: then there may be jobs to claim."""
         rounds = (self._submit_ticks, self._stage.run_once, self._breakers.run_once, self._bulk.step)
         return any([await in_thread(self._threads, run) for run in rounds])
 
@@ -518,31 +518,31 @@ class WorkerLoop:
             return 0
         began = monotonic()
         jobs = await self._claims.claim(free, self._slots.known_leases())
-        # Claimed while the stop came in: they are this worker's, so it must give them back.
+        # Claimed while the stop arrived: the jobs are this worker's, so it must give them back.
         stopped = self._stopping.is_set()
         if jobs and not stopped and not self._heartbeat.has_kept_lease(began):
-            # Others may have these jobs by now; the next round gives back what is still under this worker's name.
+            # Others may have these jobs by now; the next round gives back those that are still under this worker.
             self._claims.doubt()
         else:
             await self._slots.begin(jobs, release=stopped)
         return len(jobs)
 
     async def _write_left(self) -> None:
-        """Write once more what handlers have done: what nobody writes is given back, and done again.
+        """Write the remaining results once more: jobs without a written result are given back, and run again.
 
-        The database may be back only now, or another session hold a row for a moment.
+        The database may be back only now, or another session may have held a row for a moment.
         """
         with suppress(FairlaneError):
             await try_until(self._loop.time() + LAST_TRIES, self._slots.write_left)
 
     async def _leave(self) -> None:
-        """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
+        """Sign off, and retry if the connection breaks: else the jobs would wait until the lease runs out."""
         with suppress(FairlaneError):  # others do it when its lease runs out
             await try_until(self._loop.time() + LAST_TRIES, self._write_and_sign_off)
         self._emit(WorkerStopped(self._card.name, self.results.released))
 
     async def _write_and_sign_off(self) -> bool:
-        # Whatever is left: if the database lets the worker sign off, it may let it write as well.
+        # Write first: if the database lets the worker sign off, it may let it write as well.
         await self._slots.write_left()
         await in_thread(self._threads, self._sign_off)
         return True
@@ -554,12 +554,12 @@ class WorkerLoop:
 
     def _on_blocked(self, seconds: float, where: str, task: str | None, is_ours: bool) -> None:
         possible = self._slots.on_the_loop()[0] if not is_ours else ()
-        # A handler's task has the name of its type; a task that the handler itself began does not say whose it is.
+        # A handler's task has the name of its type; a task that the handler began has another name.
         found = (task,) if task is not None and task in possible else possible
         self._emit(LoopBlocked(self._card.name, found, seconds, where))
 
     def on_ended(self, error: BaseException) -> None:
-        """Tell what ended the loop, which goes on."""
+        """Emit an event about the error that ended the loop, which goes on."""
         service = f"event loop with async handlers of {self._on_the_loop()}"
         self._emit(ServiceFailed(service, without_words(error)))
 
@@ -568,11 +568,11 @@ class WorkerLoop:
         return ", ".join(types) or "no type"
 
     def _drain_for(self, reason: str) -> None:
-        """End in order, to be replaced; from any thread."""
+        """Drain, to be replaced; from any thread."""
         if not self._is_unfit:
             self._is_unfit = True
-            # Told once the loop turns again: if it is a log line that blocks it, the watch must not wait behind that.
-            with suppress(RuntimeError):  # a loop that is closed tells nothing more
+            # Logged once the loop turns again: if a log line blocks it, the watch must not wait behind that line.
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._emit, WorkerUnfit(self._card.name, reason))
         self._replace_me()
 
@@ -580,9 +580,9 @@ class WorkerLoop:
         self._drain_for(f"the event loop was blocked for {seconds:.0f} s, longer than a lease")
         _, longest = self._slots.on_the_loop()
         if not self._is_stuck and seconds > self._deps.settings.lease + longest:
-            # No handler may take that long and no timeout can end it: others shall have the jobs.
+            # No handler may take that long and no timeout can end it: other workers shall get the jobs.
             self._is_stuck = True
-            self._heartbeat.stop(wait=False)  # it may hang where the loop does, as in a log line that nobody takes
+            self._heartbeat.stop(wait=False)  # it may hang at the same place as the loop, for example in a log line
             self._emit(WorkerStuck(self._card.name, seconds))
 
 
@@ -594,7 +594,7 @@ if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has n
 def _stop_all() -> None:
     """Stop the workers of other threads as the main thread ends, and wait until those that keep the process have left.
 
-    Later Python gives nobody a thread of a pool any more, so a worker could neither run jobs nor write how they end.
+    Afterwards Python starts no thread of a pool any more, so a worker could neither run jobs nor write their results.
     """
     while running := tuple(_running):
         for one in running:
@@ -610,9 +610,9 @@ threading._register_atexit(_stop_all)  # type: ignore[attr-defined]  # noqa: SLF
 
 @contextmanager
 def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
-    """Call this at SIGTERM and SIGINT; afterwards they do what they did before.
+    """Within the block, call this at SIGTERM and SIGINT; then restore the earlier handlers.
 
-    Not by the loop's own `add_signal_handler`: what takes that back has the signal end the process for a moment.
+    The loop's own `add_signal_handler` is not used: while it is removed, a signal would end the process.
     """
     loop = asyncio.get_running_loop()
 
@@ -628,10 +628,10 @@ def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
 
 
 def _is_by_handler(*, is_own: bool) -> bool:
-    """Return True if the worker was cancelled by what a handler did, and not by Ctrl-C or its host.
+    """Return True if a handler's action cancelled the worker, and not Ctrl-C or its host.
 
-    Whoever cancels all tasks of a loop that was ended, as `asyncio.run`, does so while what ended it is handled: here
-    that is seen from within, outside any `except`. On its own loop only Ctrl-C or a handler cancels the worker.
+    `asyncio.run`, for example, cancels all tasks of an ended loop while it handles the error that ended it: that error
+    is visible here, outside any `except`. On the worker's own loop only Ctrl-C or a handler cancels the worker.
     """
     handled = sys.exc_info()[1]
     if is_own:

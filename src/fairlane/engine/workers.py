@@ -1,4 +1,4 @@
-"""What operators ask of workers: `fl.workers`."""
+"""The verbs of operators about workers: `fl.workers`."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -14,7 +14,7 @@ from fairlane.tenancy.authority import Actor, Told
 
 
 class Workers:
-    """Look at the workers of all machines, and ask things of them, through the database. For operators."""
+    """Look at the workers of all machines, and drain them, through the database. For operators."""
 
     def __init__(self, database: Database, look: Callable[[], tuple[WorkerView, ...]]) -> None:
         self._database = database
@@ -27,10 +27,10 @@ class Workers:
     def drain(self, worker_id: UUID, *, user: str | None = None) -> None:
         """Ask a worker to claim no more, finish what it runs and end; its supervisor starts another in its place.
 
-        It hears of it with its next heartbeat, within a third of its lease.
+        The worker learns of it with its next heartbeat, within a third of its lease.
 
         Args:
-            user: who asks for it; None = the system.
+            user: the user who asks for it; None = the system.
 
         Raises:
             WorkerNotFound: no live worker has the id.

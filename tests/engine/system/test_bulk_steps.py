@@ -249,7 +249,7 @@ def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_i
         steps(scene, action)
     ended = now_is(scene, action)
     assert (ended.state, ended.changed, ended.refused) == ("done", 3, 1)
-    assert (ended.refusals[0].job, "held by somebody else" in ended.refusals[0].detail) == (jobs[1].id, True)
+    assert (ended.refusals[0].job, "another session held it" in ended.refusals[0].detail) == (jobs[1].id, True)
 
 
 def test_no_job_is_left_out_for_a_database_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -301,7 +301,7 @@ def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene,
     assert (now_is(scene, good).state, now_is(scene, broken).state) == ("done", "working")
     steps(scene, broken)
     assert (now_is(scene, broken).state, now_is(scene, broken).changed) == ("stopped", 1)
-    assert "a mistake of Fairlane's" in str(now_is(scene, broken).problem)
+    assert "Fairlane has a bug" in str(now_is(scene, broken).problem)
     assert sum(isinstance(event, ServiceFailed) for event in scene.events) == 10
 
 

@@ -1,7 +1,7 @@
-"""Runs `async def` handlers as tasks of the worker's loop.
+"""Run `async def` handlers as tasks of the worker's loop.
 
-A task can be asked to stop, not made to: one that swallows its cancellation and goes on is left behind, counted until
-it ends. A handler that blocks the loop is another matter, seen by `engine.loop_watch`.
+A task can be asked to stop, but not forced: a task that swallows its cancellation and goes on is left behind, and
+counted until it ends. `engine.loop_watch` finds a handler that blocks the loop.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from fairlane.engine.reports import Interruption
 from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.parameters_values import encode_small
 
-# Has a thread do it for a type and an organization.
+# Runs work in a thread, for a type and an organization.
 InThread: TypeAlias = Callable[[JobType[..., Any], str, Callable[[], None]], "Future[Any]"]
 
-_FEW: Final = 1_000  # characters of parameters; of more, the secrets are listed in a thread
-# A task may have ended already when it is made: one that waits for nothing, as many do, costs no turn of the loop then.
+_FEW: Final = 1_000  # characters of parameters; the secrets of longer ones are listed in a thread
+# An eager task may have ended already when it is made: a handler that waits for nothing costs no turn of the loop.
 _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
@@ -59,7 +59,7 @@ class AsyncExecution(Execution):
             self.task.add_done_callback(self._on_done)
 
     def tell(self, value: object, raised: Raised | None) -> None:
-        """Tell how the handler ended, and that what it left in threads is nobody's any more."""
+        """Tell the outcome, and mark the handler's threads as left behind from now on."""
         self._life.ended = time.monotonic()
         super().tell(value, raised)
 
@@ -77,9 +77,9 @@ class AsyncExecution(Execution):
         self.task.cancel()
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
-        # Asked for in any case: an exception that nobody looked at is logged by asyncio.
+        # Always read: asyncio logs an exception that was never retrieved.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
-        # Not by its truth: an exception may have a length, and so be false.
+        # Compared with None: an exception may have a length, and so be false.
         value = task.result() if raised is None else None
         if self._is_short(value, raised) or self.is_over or not self._judge_in_thread(value, raised):
             self._end(value, raised)
@@ -98,7 +98,7 @@ class AsyncExecution(Execution):
         return text is not None
 
     def _judge_in_thread(self, value: object, raised: BaseException | None) -> bool:
-        """Have a thread judge what would hold up the loop; organizations take turns there. False: there is no thread.
+        """Judge the end in a thread if it would hold up the loop; organizations take turns. False: there is no thread.
 
         Until that is done, the handler counts as running.
         """
@@ -136,11 +136,11 @@ class AsyncExecutor(Executor):
     """`Executor` on the loop that runs when it is made.
 
     Args:
-        in_thread: has a thread judge an end that takes long; RuntimeError if there is none.
+        in_thread: judges an end that takes long in a thread; raises RuntimeError if there is none.
 
     Attributes:
-        running: all that has not ended.
-        left_behind: what of it was abandoned.
+        running: the executions that have not ended.
+        left_behind: those of them that were abandoned.
     """
 
     def __init__(self, in_thread: InThread) -> None:
@@ -150,7 +150,7 @@ class AsyncExecutor(Executor):
         self.left_behind: set[AsyncExecution] = set()
 
     async def stop(self) -> None:
-        """Cancel what still runs, and give it a moment to end; abandon the rest."""
+        """Cancel running handlers, and give them a moment to end; abandon the rest."""
         running = tuple(self.running)
         for execution in running:
             execution.task.cancel()

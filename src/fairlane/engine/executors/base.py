@@ -1,4 +1,4 @@
-"""What the executors have in common: what they are given, what they give back, and how a handler can end."""
+"""The common base of the executors: their calls, their executions, and the errors that end a handler."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from fairlane.engine.executors.loop_threads import JOB, Life
 from fairlane.engine.reports import AttemptInputs, Channel, Interruption
 from fairlane.jobtypes.job_type import JobType
 
-# Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped. A handler
-# waits as long for a thread or process that the system does not give, before another worker shall have it.
+# Seconds in which a process should have begun its handler, with all imports; a process that hangs there is stopped. A
+# handler waits as long for a thread or process that the system does not give, until another worker shall get its job.
 START_LIMIT: Final = 60.0
 
 
@@ -23,36 +23,36 @@ T = TypeVar("T")
 
 
 class HandlerQuit(FairlaneError):
-    """The handler raised what ends programs or tasks (SystemExit, CancelledError, …) though nobody asked it to stop."""
+    """The handler raised an error that ends programs or tasks (SystemExit, CancelledError, …), without a request."""
 
 
 class Abandoned(FairlaneError):
-    """The handler did not stop when asked to, so it was killed or, where that is impossible, left behind."""
+    """The handler did not stop when asked to, so it was killed or, if that is impossible, left behind."""
 
 
 class NotBegun(FairlaneError):
-    """The system gives no thread or process to run the handler in: no fault of the handler, which never began."""
+    """The system gives no thread or process for the handler, which never began: no fault of the handler."""
 
 
 class Overdue(FairlaneError):
-    """A validator of the handler's, or an object that it left, took too long, so its thread was left behind."""
+    """A validator of the handler, or an object in its result, took too long, so its thread was left behind."""
 
 
 class ProcessDied(TransientError):
     """The handler's process ended before the handler did: a crash, an exit, or memory that ran out."""
 
 
-# What is to be said of how a handler failed (`ending`). A process of its own has judged it already.
+# The error of a handler that failed (`ending`). A process of its own has judged it already.
 Raised = BaseException | ErrorReport
 
 
-# Told in the place of what a handler raised, once that is judged in a thread. On the loop the error's own code would
-# run, and what cleans up after it, as of a temporary directory that its frame still has.
+# Replaces the error of a handler once a thread has judged it. On the loop the error's own code would run, and clean-up
+# of its frames, for example of a temporary directory.
 JUDGED: Final = ErrorReport("", "")
 
 
 def overdue_report(what: str, job_type: str) -> ErrorReport:
-    """Return the report of an attempt that ends by `Overdue`; no value is in it, so no secrets are looked for."""
+    """Return the report of an attempt that ends by `Overdue`; it holds no value, so no secrets have to be removed."""
     return ErrorReport(Overdue.__name__, what, fingerprint=f"{Overdue.__name__} {job_type}")
 
 
@@ -61,21 +61,21 @@ class Judging(Channel, Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Return True if too much that was sent waits to be written."""
+        """Return True if too many reports wait to be written."""
 
     def in_file_thread(self, work: Callable[[], T]) -> "Future[T]":
-        """Have a thread do what takes as long as a large file; organizations take turns there."""
+        """Do work in a thread that takes as long as a large file; organizations take turns there."""
 
     @property
     def result_limit(self) -> int:
-        """Return how many bytes a result may have as JSON."""
+        """Return the most bytes that a result may have as JSON."""
 
     def judge(self, value: object, error: Raised | None) -> Outcome:
-        """Return what follows from what the handler returned, or raised; from any thread. Raises nothing."""
+        """Return the outcome of the handler's value or error; from any thread. Raises nothing."""
 
 
 class Call(NamedTuple):
-    """A handler and what to call it with. A process decodes `inputs.parameters` itself, it needs no `arguments`."""
+    """A handler and its arguments. A process decodes `inputs.parameters` itself, it needs no `arguments`."""
 
     job_type: JobType[..., Any]
     arguments: Mapping[str, object]
@@ -84,21 +84,21 @@ class Call(NamedTuple):
     channel: Judging
 
 
-# Called once, on the loop's thread, with what the handler returned or how it failed, and what follows if it was judged.
+# Called once, on the loop's thread, with the handler's value or error, and the outcome if it was judged.
 OnEnd = Callable[[object, Raised | None, Outcome | None], None]
 
 
 class Execution(ABC):
-    """One handler on its way. To be used on the loop's thread.
+    """The execution of a handler. Use it on the loop's thread.
 
-    It tells its end by a call, not by a future: that would be one more turn of the loop for each of tens of thousands
-    of jobs a second.
+    It tells its end by a call, not by a future: a future would cost one more turn of the loop for each of tens of
+    thousands of jobs a second.
 
     Attributes:
-        entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a thread or a process.
-        started: when the handler began, by the same clock; None while its process is still coming up, or not there.
+        entered: when it got its thread or process, by `time.monotonic()`; None while it waits for one.
+        started: when the handler began, by the same clock; None while its process is still starting, or not there.
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
-        outcome: what follows from its end, if that is judged before it is told: a large result takes long to encode.
+        outcome: the outcome, if it is judged before the end is told: a large result takes long to encode.
     """
 
     __slots__ = ("_on_end", "call", "ended", "entered", "outcome", "started")
@@ -117,7 +117,7 @@ class Execution(ABC):
         return self._on_end is None
 
     def tell(self, value: object, raised: Raised | None) -> None:
-        """Tell how the handler ended; what comes after the first word is too late and is dropped."""
+        """Tell the end of the handler; only the first call counts."""
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
@@ -126,7 +126,7 @@ class Execution(ABC):
         on_end(value, raised, self.outcome)
 
     def judge(self, value: object, raised: BaseException | None) -> None:
-        """Judge how the handler ended before that is told, in a thread."""
+        """Judge the end of the handler before it is told, in a thread."""
         error = ending(raised, self.call.context.interrupt.reason) if raised is not None else None
         self.outcome = self.call.channel.judge(value, error)
 
@@ -136,26 +136,26 @@ class Execution(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Stop the handler, or what judges its end; where Python can't, leave it behind. Tell its end in any case."""
+        """Stop the handler, or the judging of its end; leave it behind if Python can't. Always tell its end."""
 
 
 class Executor(ABC):
-    """One way to run handlers. To be used on the loop's thread."""
+    """A way to run handlers. Use it on the loop's thread."""
 
-    left_behind: Collection[Execution]  # what was abandoned and has not ended
+    left_behind: Collection[Execution]  # those that were abandoned and have not ended
 
     async def start(self) -> None:  # noqa: B027 - most need nothing
-        """Get ready, where that takes anything; before the first `begin`."""
+        """Get ready, before the first `begin`."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Give back what is held; what still runs is abandoned."""
+        """Free all threads and processes; abandon handlers that still run."""
 
     @abstractmethod
     def begin(self, call: Call, on_end: OnEnd) -> Execution:
         """Begin to run a handler, which may have ended when this returns.
 
-        Raises NotBegun if there is no thread or process to be had, and what else keeps this handler from being run.
+        Raises NotBegun if there is no thread or process, and other errors that keep this handler from running.
         """
 
 
@@ -165,10 +165,10 @@ async def run_async(
     arguments: Mapping[str, object],
     life: Life | None = None,
 ) -> object:
-    """Run an `async def` handler, and see what it reported through to the end.
+    """Run an `async def` handler, and wait for its reports.
 
     Args:
-        life: whose threads of the loop it has; None: it is alone on its loop.
+        life: the job that owns its threads of the loop; None: it is alone on its loop.
     """
     JOB.set(life)
     try:
@@ -188,12 +188,12 @@ def _said(raised: BaseException) -> str:
 
 
 def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
-    """Return what is to be said of a handler that raised: mostly that.
+    """Return the error to report for a handler that raised: mostly the same error.
 
     It is never an exception that ends a task or the worker.
 
     Args:
-        raised: what the handler raised.
+        raised: the exception that the handler raised.
         reason: why it was asked to stop, or None if it was not.
     """
     kind = type(raised)  # `isinstance` would ask the exception for its `__class__`, which may raise

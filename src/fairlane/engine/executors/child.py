@@ -55,7 +55,7 @@ _AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that h
 
 
 class WireChannel:
-    """`Channel` to the worker. Progress is latest-wins: none is sent before the worker has taken the one before."""
+    """`Channel` to the worker. Of several progress reports it sends only the latest, once the worker is ready."""
 
     def __init__(self, run: int, child: "Child") -> None:
         self._run = run
@@ -66,9 +66,9 @@ class WireChannel:
         self._lines = count(1)
 
     def send(self, report: Report) -> "Future[Any]":
-        """Take the report; the future is done when the worker has it, of a checkpoint or file when it is durable.
+        """Take the report; the future is done when the worker has it, for a checkpoint or file when it is durable.
 
-        That of each hundredth line is done when the worker has room for more.
+        For each hundredth line it is done when the worker takes more lines.
         """
         if isinstance(report, Progress):
             with self._lock:
@@ -86,7 +86,7 @@ class WireChannel:
         return taken
 
     def read_artifact(self, parent_id: UUID, name: str) -> Iterator[bytes]:
-        """Return the bytes of a parent's artifact in pieces, of a file that the worker has put beside this process."""
+        """Return the bytes of a parent's artifact in pieces, from a file that the worker has put there."""
         path = Path(self._child.ask({"read": [str(parent_id), name], "run": self._run}).result())
         file = path.open("rb")
         path.unlink()
@@ -98,13 +98,13 @@ class WireChannel:
         return pieces()
 
     def go_on(self) -> None:
-        """Send what came since the last progress, which the worker has taken."""
+        """Send the latest progress, now that the worker has taken the last one."""
         with self._lock:
             self._may_send = True
             self._send_latest()
 
     def flush(self) -> None:
-        """Send what is held back, whether or not the worker is ready: the handler has ended."""
+        """Send the progress that is held back, even if the worker is not ready: the handler has ended."""
         with self._lock:
             self._send_latest()
 
@@ -127,7 +127,7 @@ class WireChannel:
 
 
 class Run:
-    """One handler on its way, by the message that starts it.
+    """A run of a handler, by the message that starts it.
 
     Attributes:
         armed: a signal may raise `Interrupted` in the main thread now.
@@ -157,17 +157,17 @@ class Run:
         try:
             inputs = with_results(self.inputs)
         except (ValueError, RecursionError):
-            raise InvalidParameters("payload not decodable: what a parent left is no JSON.") from None
+            raise InvalidParameters("payload not decodable: the result of a parent is no JSON.") from None
         context = JobContext(inputs, self.channel, self.interrupt, blocking=not is_async)
         self._child.send({"begun": True, "run": self.number})
         if not is_async:
             return handler(context, **arguments)
-        # A task is stopped by its cancellation; an exception out of nowhere would break its loop.
+        # A cancellation stops a task; an exception raised by a signal would break its loop.
         self.armed = False
         return asyncio.run(self._cancelable(partial(run_async, handler, context, arguments)))
 
     def failure(self, raised: BaseException) -> Message:
-        """Return how a handler ended that raised."""
+        """Return the message about a handler that raised."""
         error = ending(raised, self.interrupt.reason)
         if isinstance(error, Interrupted):
             return {"stopped": True}
@@ -178,7 +178,7 @@ class Run:
         return {"raised": asdict(classify(error, transient=transient, permanent=permanent, secrets=secrets))}
 
     def stop(self, reason: Interruption) -> bool:
-        """Ask the handler to stop, from another thread; False if it was asked before."""
+        """Ask the handler to stop, from another thread; return False if it was asked before."""
         if not self.interrupt.set(reason):
             return False
         self._cancel()
@@ -196,14 +196,14 @@ class Run:
         return value
 
     def _cancel(self) -> None:
-        # Popped by whichever thread comes first: a second cancellation would hit the handler's clean-up. And a loop
-        # that is closed has run its task to the end.
+        # The first thread pops it: a second cancellation would hit the handler's clean-up. And a closed loop has run
+        # its task to the end.
         with suppress(IndexError, RuntimeError):
             self._cancels.pop()()
 
 
 class Child:
-    """This process: runs what the worker sends, until the worker is gone."""
+    """The child process: it runs the handlers that the worker sends, until the worker is gone."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -228,7 +228,7 @@ class Child:
         threading.Thread(target=self._insist, name="fairlane-interrupt", daemon=True).start()
         self._tell({"ready": True})
         while True:
-            # For each run anew: the handler before may have ignored it.
+            # For each run again: the handler before may have ignored the signal.
             signal.signal(signal.SIGTERM, self._on_terminate)
             run = self._runs.get()
             end = self._end_of(run)
@@ -273,7 +273,7 @@ class Child:
             return {"returned": encode_result(value, limit=run.result_limit)}
         except BaseException as raised:  # noqa: BLE001 - whatever it is, the worker shall know
             if isinstance(raised, MemoryError):
-                # To tell of it takes memory, too: what the handler holds is given back before.
+                # The message takes memory, too: the handler's memory is freed before.
                 traceback.clear_frames(raised.__traceback__)
             return run.failure(raised)
 
@@ -283,7 +283,7 @@ class Child:
 
     @contextmanager
     def _shield(self) -> Iterator[None]:
-        """Let no signal raise anything in the middle of a line; it does so at the end."""
+        """Delay signals that arrive in the middle of a line until its end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -308,7 +308,7 @@ class Child:
             run.interrupt.throw()
 
     def _messages(self) -> Iterator[Message]:
-        """Yield what the worker sends, until it is gone: it may have been killed in the middle of a line."""
+        """Yield the worker's messages, until it is gone: it may have been killed in the middle of a line."""
         with suppress(ConnectionError):
             while (line := self._lines.readline()).endswith(b"\n"):
                 yield json.loads(line)
@@ -328,7 +328,7 @@ class Child:
                 self._run = Run(message, self)
                 self._runs.put(self._run)
             case {"interrupt": reason}:
-                # The reason first: the handler that the signal interrupts shall find it.
+                # The reason first: the interrupted handler shall find it.
                 if self._run is not None and self._run.stop(Interruption(reason)):
                     os.killpg(0, signal.SIGTERM)
                     self._stopped.put(self._run)
@@ -341,10 +341,10 @@ class Child:
                     self._run.channel.go_on()
 
     def _insist(self) -> NoReturn:
-        """Signal the main thread again, until a handler that was told to stop has felt it.
+        """Signal the main thread again, until a handler that was told to stop has noticed it.
 
-        A signal just before a system call does not end the call: only after it does Python look for signals. And often
-        the main thread is right there: the listener gets the interpreter when a handler begins to wait.
+        A signal just before a system call does not end the call: Python looks for signals only after it. And the main
+        thread is often at that point: the listener gets the interpreter when a handler begins to wait.
         """
         while True:
             run = self._stopped.get()
@@ -372,7 +372,7 @@ def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any],
 
 
 def _limits() -> list[tuple[int, int]]:
-    """Return what this process may use of memory, time, files and so on."""
+    """Return the limits of this process on memory, time, files and so on."""
     return [resource.getrlimit(limit) for limit in _LIMITS]
 
 
@@ -386,10 +386,10 @@ def _has_children() -> bool:
 
 
 def _tie_to_worker(lifeline: int) -> None:
-    """Have Linux end this process with its worker, and let it know of the processes that those leave which it starts.
+    """Ask Linux to end this process with its worker, and to make it the parent of orphans of the processes it starts.
 
-    Nothing is ever sent through the lifeline: all that happens to it is that the worker's end is closed. SIGTERM is
-    for where a process that the worker forked still holds that.
+    Nothing is ever sent through the lifeline: the worker's end is only closed. SIGTERM helps if a process that the
+    worker forked still holds that end.
     """
     if sys.platform != "linux":
         return
@@ -402,12 +402,12 @@ def _tie_to_worker(lifeline: int) -> None:
 
 
 def main(connection: str, lifeline: str) -> NoReturn:
-    """Be the child process of a worker."""
+    """Serve as the child process of a worker."""
     if os.getpgrp() != os.getpid():
-        # It would kill the group of whoever started it.
+        # It would kill the process group of its caller.
         sys.exit("this module is started by a Fairlane worker, in a session of its own")
     for descriptor in (int(connection), int(lifeline)):
-        os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
+        os.set_inheritable(descriptor, False)  # processes of a handler must not hold the line
     _tie_to_worker(int(lifeline))
     own_loop.tell_of_threads_without_words()
     Child(socket.socket(fileno=int(connection))).serve()

@@ -1,16 +1,16 @@
-"""Runs handlers in processes of their own, which can be killed, and whose crash hurts nobody else.
+"""Run handlers in processes of their own, which can be killed, and whose crash hurts nobody else.
 
-Each child runs in its own session, one handler after the other. One that was interrupted or that died is replaced. What
-the two sides say to each other is in `wire`, the other side is `child`.
+Each child runs in its own session, one handler after the other. A child that was interrupted or that died is replaced.
+`wire` has the messages between the two sides; the other side is `child`.
 
-To come up a child imports the application, which keeps a core busy for a second or so. If all that are needed came up
-together, the first would be there when the last is, and by then it could have run all of the short handlers. So only as
-many come up at once as there are cores; other handlers wait, and their organizations take turns. But one that hangs in
-an import must not hold up the others: while any wait, one child more comes up each second.
+A child imports the application as it starts, which keeps a core busy for a second or so. If all needed children started
+together, the first would be ready only with the last, and by then it could have run all short handlers. So only as many
+start at once as there are cores; other handlers wait, and their organizations take turns. But a child that hangs in an
+import must not hold up the others: while any handler waits, one more child starts each second.
 
-A run that leaves a process or a limit, or that is stopped, ends its child. While any wait, its organization pays for
-that: it has a new child come up at its turn, and takes no idle one that another organization had before. But no more
-children are kept than there are slots, nor than the system gives.
+A run that leaves a process or a limit, or that is stopped, ends its child. While any handler waits, its organization
+pays for that: it starts a new child at its turn, and takes no idle child of another organization. But there are never
+more children than slots, or than the system allows.
 """
 
 import asyncio
@@ -57,9 +57,9 @@ _CHILD: Final = "fairlane.engine.executors.child"
 _STDERR: Final = 2
 _REAP_WAIT: Final = 0.005  # seconds; a killed process is gone within a few milliseconds
 _PACE: Final = 0.05  # seconds between two progress reports of one child, so that a flood costs the loop nothing
-# Children that import the application; of one worker process, and of the cores that it may use.
+# Children of a worker process that import the application at once: as many as the cores that it may use.
 _AT_ONCE: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_HANGS_AFTER: Final = 1.0  # seconds that handlers wait for the children that come up, before one more does
+_HANGS_AFTER: Final = 1.0  # seconds that handlers wait for starting children, before one more starts
 
 
 class ProcessExecution(Execution):
@@ -67,8 +67,8 @@ class ProcessExecution(Execution):
 
     Args:
         run: its number.
-        start: the message that has a child begin it.
-        on_begun: called when its child has come up and calls the handler.
+        start: the message that starts it in a child.
+        on_begun: called when its child has started and calls the handler.
     """
 
     def __init__(self, call: Call, on_end: OnEnd, run: int, start: bytes, on_begun: Callable[[], None]) -> None:
@@ -90,15 +90,15 @@ class ProcessExecution(Execution):
         return self.call.context.interrupt.reason is not None
 
     def begun(self) -> None:
-        """Note that the child calls the handler now."""
+        """Note that the child is calling the handler."""
         self.started = time.monotonic()
         self._on_begun()
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the child, which raises `Interrupted` in the handler and sends SIGTERM to the processes it started.
 
-        It is the child that signals, not the worker: so the handler always knows why before the signal is there, and
-        a SIGTERM from outside (systemd sends one to every process of a service) interrupts no handler.
+        The child signals, not the worker: so the handler always knows the reason before the signal arrives, and a
+        SIGTERM from outside (systemd sends one to every process of a service) interrupts no handler.
         """
         if self.is_over or not self.call.context.interrupt.set(reason):
             return
@@ -115,14 +115,14 @@ class ProcessExecution(Execution):
 
 
 class ChildProcess:
-    """A child process as its worker sees it: it runs one handler at a time. To be used on the loop's thread.
+    """A child process as its worker sees it: it runs one handler at a time. Use it on the loop's thread.
 
     Args:
-        on_idle: called when a handler has ended and the next may come.
+        on_idle: called when a handler has ended and the next may start.
         on_end: called when the process is gone, and reaped.
 
     Raises:
-        OSError: the system has no process to give.
+        OSError: the system gives no process.
     """
 
     def __init__(self, on_idle: Callable[["ChildProcess"], None], on_end: Callable[["ChildProcess"], None]) -> None:
@@ -132,15 +132,15 @@ class ChildProcess:
         self._running: ProcessExecution | None = None
         self._run = 0
         self._outbox: list[bytes] = []
-        # Of parents' files, for the handler that runs; on the loop's thread.
+        # Reads of parents' files, for the running handler; on the loop's thread.
         self._reads: set[Future[Any] | asyncio.Future[Any]] = set()
-        self._room = asyncio.Event()  # for more of what its handler reports
+        self._room = asyncio.Event()  # set while it takes more reports of its handler
         self._room.set()
         self._writer: asyncio.StreamWriter | None = None
         self._directory = Path(tempfile.gettempdir(), f"fairlane-{uuid4().hex}")
         self.came_up = False
         self.organization: str | None = None  # of its latest run
-        self._has_loaded = False  # the application: that takes most of the time until the first handler begins
+        self._has_loaded = False  # the application, which takes most of the time until the first handler begins
         self._process, connection, self._lifeline = _spawn()
         self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": os.environ.get("PYTHONPATH")})
         self.ended = self._loop.create_task(self._attend(connection), name=f"child process {self.pid}")
@@ -152,21 +152,21 @@ class ChildProcess:
 
     @property
     def is_loading(self) -> bool:
-        """Return True if it comes up, or imports the application, for what it is to run."""
+        """Return True if it starts, or imports the application, for a handler."""
         return self._running is not None and not self._has_loaded
 
     def run(self, running: ProcessExecution, run: int, start: bytes) -> None:
-        """Run a handler, by the message `start`; everything that the child says of it bears the number `run`."""
+        """Run a handler, by the message `start`; all messages of the child about it have the number `run`."""
         self._running, self._run = running, run
         self.organization = running.call.inputs.organization
         self._write(start)
 
     def send(self, message: Message) -> None:
-        """Send a message; one to a process that is gone is lost."""
+        """Send a message; it is lost if the process is gone."""
         self._write(wire.line(message))
 
     def interrupt(self, reason: Interruption) -> None:
-        """Ask the handler to stop, and hear how it ends: that comes behind all that it has reported."""
+        """Ask the handler to stop, and read its end, which follows all its reports."""
         self.send({"interrupt": reason})
         self._room.set()
 
@@ -180,7 +180,7 @@ class ChildProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def dismiss(self) -> None:
-        """End it, and with it what it runs."""
+        """End the process and its handler."""
         if self._running is not None:
             self._running.abandon()
         self.kill()
@@ -205,7 +205,7 @@ class ChildProcess:
             await self._remove_files()
 
     async def _remove_files(self) -> None:
-        """Remove what was on its way, in a thread: it may be many files, or large ones."""
+        """Remove files that were under way, in a thread: they may be many, or large."""
         if not self._directory.exists():
             return
         remove = partial(shutil.rmtree, self._directory, ignore_errors=True)
@@ -220,7 +220,7 @@ class ChildProcess:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 self._take(json.loads(await _next_line(reader)))
-                # What is in the buffer is read without waiting: others have their turn between two lines.
+                # Lines in the buffer are read without waiting: others have their turn between two lines.
                 await asyncio.sleep(0)
                 await self._room.wait()
 
@@ -261,7 +261,7 @@ class ChildProcess:
                 self._ended(asyncio.CancelledError(), is_clean=False)
 
     def _leave(self) -> ProcessExecution | None:
-        """Return the handler that ran, which is over: nobody takes the files any more that it has asked for."""
+        """Return the handler that ran and has ended: the files that it asked for are not needed any more."""
         running, self._running = self._running, None
         for reading in self._reads:
             reading.cancel()
@@ -269,7 +269,7 @@ class ChildProcess:
         return running
 
     def _refuse(self, message: Message) -> None:
-        """Refuse what a thread of an earlier handler says: it does not speak for the job that runs now."""
+        """Refuse a message from a thread of an earlier handler: it does not belong to the present job."""
         if (number := message.get("number")) is not None:
             late = PermanentError("the handler has ended, nothing more can be kept for its job")
             self.send({"failed": number, "error": wire.pack_error(late)})
@@ -292,7 +292,7 @@ class ChildProcess:
             self._loop.call_later(_PACE, self.send, {"paced": self._run})
         if isinstance(report, File):
             future.add_done_callback(lambda _: self._taken(report))
-        # How a handler ends that was asked to stop comes behind its lines; of these too many are left out.
+        # The end of an interrupted handler follows its lines, so too many lines are omitted, not waited for.
         has_room = isinstance(report, LoggedLine) and call.context.interrupt.reason is not None
         if call.channel.is_full and not future.done() and not has_room:
             self._room.clear()
@@ -301,22 +301,22 @@ class ChildProcess:
             future.add_done_callback(lambda done: self._on_loop(self._answer, number, done))
 
     def _read(self, call: Call, parent: UUID, name: str) -> str:
-        """Put an artifact of a parent where the child can take it. The child never sees the storage's credentials."""
+        """Copy an artifact of a parent to a file for the child. The child never sees the storage's credentials."""
         path = wire.place_for_file(self._directory)
         saved = str(save(call.channel.read_artifact(parent, name), path))
         if self._running is None or self._running.call is not call:
             path.unlink(missing_ok=True)
             with suppress(OSError):  # other files are there
                 self._directory.rmdir()
-            raise PermanentError("the handler has ended, nobody takes the file any more")
+            raise PermanentError("the handler has ended, nobody needs the file any more")
         return saved
 
     def _taken(self, report: File) -> None:
-        # A path that the handler gave is the handler's.
+        # A path that the handler gave is the handler's own file.
         if not isinstance(report.data, Path) or report.data.parent != self._directory:
             return
         remove = partial(report.data.unlink, missing_ok=True)
-        if own_loop.is_running():  # as it was given up
+        if own_loop.is_running():  # the report was given up
             self._loop.run_in_executor(None, remove)
         else:
             remove()
@@ -331,7 +331,7 @@ class ChildProcess:
             self.send({"done": number, "value": result if isinstance(result, str) else None})
 
     def _on_loop(self, function: Callable[..., object], *args: Any) -> None:
-        # A closed loop means that the worker is gone, and soon its children are.
+        # A closed loop means that the worker is gone, and soon its children are, too.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
@@ -340,7 +340,7 @@ class ProcessExecutor(Executor):
     """`Executor` with child processes, on POSIX systems.
 
     Args:
-        slots: how many handlers run at once at most, and so how many children are kept.
+        slots: the most handlers that run at once, and so the most children.
     """
 
     left_behind = ()  # a killed process occupies nothing
@@ -349,24 +349,24 @@ class ProcessExecutor(Executor):
         self._slots = slots
         self._children: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
-        # Who wait for a child, by organization, the next one first; some may be over by now.
+        # Executions that wait for a child, by organization, the next one first; some may be over by now.
         self._waiting: dict[str, deque[ProcessExecution]] = {}
-        self._owing = set[str]()  # organizations a run of which ended its child, while others waited
+        self._owing = set[str]()  # organizations whose run ended its child while others waited
         self._growing: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._stopped = False
 
     @property
     def pids(self) -> frozenset[int]:
-        """Return the process ids of the children that live."""
+        """Return the process ids of the live children."""
         return frozenset(child.pid for child in self._children)
 
     async def start(self) -> None:
-        """Start one child beforehand."""
+        """Start a child beforehand."""
         self._warm_up()
 
     async def stop(self) -> None:
-        """Kill all children and what they started; none is left, not as a zombie either."""
+        """Kill all children and the processes that they started; none is left, not even as a zombie."""
         self._stopped = True
         if self._growing is not None:
             self._growing.cancel()
@@ -376,14 +376,14 @@ class ProcessExecutor(Executor):
         children = tuple(self._children)
         for child in children:
             child.dismiss()
-        # Cancelled are they, where the whole loop is taken down.
+        # If the whole loop is taken down, these tasks are cancelled.
         await asyncio.gather(*(child.ended for child in children), return_exceptions=True)
 
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
-        """Begin to run a handler, in an idle child or a new one, when it is its organization's turn.
+        """Begin to run a handler, in an idle child or a new one, at its organization's turn.
 
-        It ends with NotBegun if the system has no process to give. Raises ConfigurationError if it can't be imported,
-        and PermanentError if its inputs are too long for a message.
+        It ends with NotBegun if the system gives no process. Raises ConfigurationError if it can't be imported, and
+        PermanentError if its inputs are too long for a message.
         """
         self._numbers += 1
         target = importable_target(call.job_type.handler)
@@ -406,7 +406,7 @@ class ProcessExecutor(Executor):
         return execution
 
     def _waits(self) -> bool:
-        """Return True if any waits for a child; those in front that are over are forgotten."""
+        """Return True if any execution waits for a child; forget those in front that are over."""
         for organization, line in tuple(self._waiting.items()):
             while line and line[0].is_over:
                 line.popleft()
@@ -415,7 +415,7 @@ class ProcessExecutor(Executor):
         return bool(self._waiting)
 
     def _take(self, organization: str) -> ProcessExecution:
-        """Take the organization's next one; those behind it wait behind the other organizations."""
+        """Take the organization's next execution; the rest wait behind the other organizations."""
         line = self._waiting.pop(organization)
         taken = line.popleft()
         if line:
@@ -429,7 +429,7 @@ class ProcessExecutor(Executor):
         return next((one for one in self._waiting if may_come_up or self._idle_for(one)), None)
 
     def _idle_for(self, organization: str) -> ChildProcess | None:
-        """Return an idle child that the organization may have: its own, while it owes one."""
+        """Return an idle child that the organization may use: only its own, while it owes one."""
         owes = organization in self._owing and len(self._children) < self._slots
         return next((one for one in reversed(self._idle) if not owes or one.organization == organization), None)
 
@@ -437,18 +437,18 @@ class ProcessExecutor(Executor):
         return sum(child.is_loading for child in self._children)
 
     def _grow(self, least: int = 0) -> None:
-        """Have those that wait begin, in idle children and in as many new ones as may come up: `least` in any case."""
+        """Begin waiting executions, in idle children and in as many new ones as may start: at least `least`."""
         at_once = max(_AT_ONCE, least)
         while (organization := self._whose_turn(may_come_up=self._coming_up() < at_once)) is not None:
             try:
                 child = self._idle_for(organization) or self._launch()
             except OSError as error:
                 if self._idle:
-                    self._owing.clear()  # there is nothing to pay with
+                    self._owing.clear()  # no child can be started to pay with
                     continue
                 first = min((line[0] for line in self._waiting.values()), key=lambda one: one.queued)
                 if self._children and time.monotonic() - first.queued <= START_LIMIT:
-                    break  # one of these will do it, unless they are taken for long
+                    break  # one of these children will take it, unless they are busy for long
                 self._take(first.call.inputs.organization).tell(None, NotBegun(str(error)))
             else:
                 with suppress(ValueError):
@@ -467,7 +467,7 @@ class ProcessExecutor(Executor):
         return child
 
     def _warm_up(self) -> None:
-        # If there is none to be had, whoever needs one is told so.
+        # If the system gives none, the execution that needs a child reports it.
         with suppress(OSError):
             self._idle.append(self._launch())
 
@@ -484,15 +484,15 @@ class ProcessExecutor(Executor):
         if child.organization is not None:
             self._owing.add(child.organization)
         self._grow()
-        # One that never came up is not replaced unasked: the next would do no better, and so for ever.
+        # A child that never started is not replaced unasked: the next would fail, too, and so for ever.
         if child.came_up and not self._idle and not self._waits() and len(self._children) < self._slots:
             self._warm_up()
 
 
 def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
-    """Return a child, the connection to it, and our end of its lifeline.
+    """Return a child, the connection to it, and the worker's end of its lifeline.
 
-    On the loop's thread: the child is told of the end of the thread that started it as if it were the worker's.
+    On the loop's thread: for the child, the end of the thread that started it is the end of the worker.
     """
     ours, theirs = socket.socketpair()
     held, lifeline = socket.socketpair()
@@ -500,13 +500,13 @@ def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
     with theirs, lifeline:
         try:
             process = subprocess.Popen(
-                # -P: a file json.py in the working directory shall not be what the child imports.
+                # -P: the child shall not import a file json.py of the working directory.
                 [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno()), str(lifeline.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
                 pass_fds=[theirs.fileno(), lifeline.fileno()],
                 start_new_session=True,
-                # What this process can import, the child can; it puts the variable back.
+                # The child can import all that this process can; it restores the variable.
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             )
         except OSError:
@@ -517,7 +517,7 @@ def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytearray:
-    """Return the next line. It may be longer than what the reader reads ahead, which is kept for each child.
+    """Return the next line. It may be longer than the reader's buffer, of which each child has one.
 
     Raises:
         IncompleteReadError: there is none.
@@ -536,7 +536,7 @@ async def _next_line(reader: asyncio.StreamReader) -> bytearray:
 
 def _how_it_ended(code: int, trouble: Exception | None) -> str:
     if trouble is not None:
-        return f"said what can't be understood, so it was killed: {trouble}"
+        return f"sent a message that can't be read, so it was killed: {trouble}"
     if code >= 0:
         return f"ended with exit code {code} before the handler did"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

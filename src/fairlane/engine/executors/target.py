@@ -1,5 +1,5 @@
-"""Where another process finds a handler: a module and a name in it. Both come from this process's own registration,
-never from a database row."""
+"""The place of a handler for another process: a module and a name in it. Both come from this process's own
+registration, never from a database row."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from fairlane.jobtypes.job_type import JobType
 
 
 def importable_target(function: Callable[..., object]) -> tuple[str, str]:
-    """Return the module and the qualified name under which a fresh process finds `function`.
+    """Return the module and the qualified name under which a new process finds `function`.
 
     Raises ConfigurationError for functions that only this process has: of a script, a lambda, in another function.
     """
@@ -20,10 +20,10 @@ def importable_target(function: Callable[..., object]) -> tuple[str, str]:
 
 
 def check_importable(job_type: str, function: Callable[..., object]) -> None:
-    """Refuse a handler that no process will ever find, as soon as it is made a job type.
+    """Refuse a handler that no process can find, as soon as it is made a job type.
 
-    One of a script is left to the worker's start: a script may submit the jobs of handlers that it has, while a worker
-    imports the same file as a module.
+    A handler in a script is checked only at the worker's start: a script may submit jobs of its own handlers, while a
+    worker imports the same file as a module.
 
     Raises ConfigurationError, as `importable_target`.
     """
@@ -54,7 +54,7 @@ def _place(function: Callable[..., object]) -> tuple[str, str]:
 def _importable_module(module: str, name: str) -> str:
     if module != "__main__":
         return module
-    # `python -m package.module` has the importable name here, `python module.py` has nothing.
+    # With `python -m package.module` the importable name is here, with `python module.py` there is none.
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def _importable_module(module: str, name: str) -> str:
 def load_handler(module: str, name: str) -> Callable[..., Any]:
     """Import a handler: the function itself, also if its name now stands for the job type made of it.
 
-    Raises ConfigurationError if the module has no such function, and what importing it raises.
+    Raises ConfigurationError if the module has no such function, and errors of the import.
     """
     found: Any = import_module(module)
     for part in name.split("."):

@@ -1,11 +1,11 @@
-"""Runs plain handlers in threads.
+"""Run plain handlers in threads.
 
-The pool is our own because `ThreadPoolExecutor` joins its threads when the interpreter exits: one handler that never
-returns would keep the worker from ever ending. Ours are daemons, and can be left behind.
+The pool is Fairlane's own because `ThreadPoolExecutor` joins its threads when the interpreter exits: a handler that
+never returns would keep the worker from ever ending. These threads are daemons, and can be left behind.
 
-Handlers that begin together wait in one queue for a few threads, since what is short is done sooner by few that take
-one after the other: more of them would only take turns. More threads start, up to one for each handler, while some
-wait and the process has time to spare, as it has when handlers wait for something themselves.
+Handlers that begin together wait in one queue for a few threads, since few threads finish short handlers sooner: more
+threads would only take turns. More threads start, up to one for each handler, while some handlers wait and the process
+has time to spare, for example because handlers wait for something themselves.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from fairlane.engine.executors.base import JUDGED, START_LIMIT, Abandoned, Call,
 from fairlane.engine.reports import Interruption
 
 _FEW: Final = 4  # threads that start at once
-_MOMENT: Final = 0.005  # seconds between two looks at what waits
-_BUSY: Final = 0.5  # of a core: a process that takes more has no time to spare
-_LONG: Final = 0.25  # seconds that nothing shall have to wait for a thread
+_MOMENT: Final = 0.005  # seconds between two looks at waiting handlers
+_BUSY: Final = 0.5  # of a core: a process that uses more has no time to spare
+_LONG: Final = 0.25  # the most seconds that a handler should wait for a thread
 _numbers = count(1)
 
 
@@ -37,14 +37,14 @@ class ThreadExecution(Execution):
         self.queued = time.monotonic()
         self.entered = self.started = None
         self._executor = executor
-        self._turn = threading.Lock()  # taken once: by the thread that begins it, or by whoever says that it never will
+        self._turn = threading.Lock()  # taken once: by the thread that begins it, or by `never_begin`
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the handler, which sees it at its next call of the context. The first reason stands."""
         self.call.context.interrupt.set(reason)
 
     def abandon(self) -> None:
-        """Leave the thread behind, counted until the handler really ends. One that has not begun never will."""
+        """Leave the thread behind, counted until the handler really ends. A handler that has not begun never begins."""
         if self.is_over:
             return
         if not self.never_begin(Abandoned("the handler had to stop before a thread was free for it")):
@@ -53,7 +53,7 @@ class ThreadExecution(Execution):
             self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
 
     def never_begin(self, error: Exception) -> bool:
-        """End it by this error if no thread has begun it; False if one has."""
+        """End it with this error if no thread has begun it; return False if a thread has."""
         if not self._turn.acquire(blocking=False):
             return False
         self._executor.running.discard(self)
@@ -61,12 +61,12 @@ class ThreadExecution(Execution):
         return True
 
     def run(self) -> bool:
-        """Run the handler, and judge what it returned, or raised; True if it raised. In its thread."""
+        """Run the handler, and judge its value or error; return True if it raised. In its thread."""
         value, raised = self._call()
         if (value is not None or raised is not None) and not self.is_over:
             self.judge(value, raised)
         has_raised = raised is not None
-        del value, raised  # the error's traceback has this frame, and no circle shall be left
+        del value, raised  # the error's traceback has this frame, and no reference cycle shall be left
         return has_raised
 
     def _call(self) -> tuple[object, BaseException | None]:
@@ -75,7 +75,7 @@ class ThreadExecution(Execution):
             return None, Interrupted(reason or Interruption.SHUTDOWN)
         self.entered = self.started = time.monotonic()
         try:
-            # An empty context: a variable that one handler sets is not there for the next.
+            # An empty context: the next handler does not see a variable that this one sets.
             return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
             return None, error
@@ -87,17 +87,17 @@ class ThreadExecutor(Executor):
     """`Executor` with no more threads than handlers.
 
     Attributes:
-        running: what has not ended, but for what was abandoned.
-        left_behind: what was abandoned and has not ended.
+        running: the executions that have not ended, except abandoned ones.
+        left_behind: the executions that were abandoned and have not ended.
     """
 
     def __init__(self) -> None:
         self.running: set[ThreadExecution] = set()
         self.left_behind: set[ThreadExecution] = set()
         self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()  # None ends a thread
-        self._waiting: deque[ThreadExecution] = deque()  # what is in it, and maybe some that has begun
+        self._waiting: deque[ThreadExecution] = deque()  # those in the inbox, and maybe some that have begun
         self._outbox: deque[tuple[ThreadExecution, bool]] = deque()
-        self._is_told = False  # that something is in the outbox: the loop is woken once for all that end together
+        self._is_told = False  # the loop knows of the outbox: it is woken once for all that end together
         self._threads = 0
         self._most = 0  # handlers at a time, since the last look at idle threads
         self._growing: asyncio.TimerHandle | None = None
@@ -117,7 +117,7 @@ class ThreadExecutor(Executor):
     def begin(self, call: Call, on_end: OnEnd) -> ThreadExecution:
         """Begin to run a plain handler, as soon as a thread is free.
 
-        Raises NotBegun if the system has no thread to give.
+        Raises NotBegun if the system gives no thread.
         """
         execution = ThreadExecution(call, on_end, self)
         needed = self._unfinished + 1
@@ -125,7 +125,7 @@ class ThreadExecutor(Executor):
             try:
                 self._start_thread()
             except RuntimeError as error:
-                if not self._threads:  # else those that there are will do it
+                if not self._threads:  # else the present threads will take it
                     raise NotBegun(str(error)) from error
         self.running.add(execution)
         self._inbox.put(execution)
@@ -142,7 +142,7 @@ class ThreadExecutor(Executor):
         return len(self.running) + len(self.left_behind)
 
     def _grow(self) -> None:
-        """Start threads for what waits: twice as many, or one more where they would only take turns."""
+        """Start threads for waiting handlers: twice as many, or one more if they would only take turns."""
         before, self._looked = self._looked, (time.process_time(), time.monotonic())
         is_busy = self._looked[0] - before[0] > _BUSY * (self._looked[1] - before[1])
         waiting = self._count_waiting()
@@ -151,7 +151,7 @@ class ThreadExecutor(Executor):
             for _ in range(min(most, waiting, self._unfinished - self._threads)):
                 self._start_thread()
         except RuntimeError as error:
-            # If the system has no more to give, those that there are will do it, unless they are taken for long.
+            # If the system gives no more, the present threads will take it, unless they are busy for long.
             while self._wait() > START_LIMIT:
                 self._waiting.popleft().never_begin(NotBegun(str(error)))
             waiting = self._count_waiting()
@@ -159,13 +159,13 @@ class ThreadExecutor(Executor):
         self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow) if again else None
 
     def _count_waiting(self) -> int:
-        """Return how many have not begun; those that have and stand before them are forgotten."""
+        """Return how many have not begun; forget those in front that have."""
         while self._waiting and (self._waiting[0].started is not None or self._waiting[0].is_over):
             self._waiting.popleft()
         return len(self._waiting)
 
     def _wait(self) -> float:
-        """Return how long the one that came first has waited, in seconds."""
+        """Return the seconds that the first of them has waited."""
         return time.monotonic() - self._waiting[0].queued if self._waiting else 0.0
 
     def _start_thread(self) -> None:
@@ -199,8 +199,8 @@ class ThreadExecutor(Executor):
                     return  # the loop is closed: the worker left without this handler, nobody waits for its end
 
     def _tell_ends(self) -> None:
-        """Tell what has ended; what comes too late is dropped."""
-        self._is_told = False  # before the look, so that whatever comes after it is told anew
+        """Tell the ends of executions."""
+        self._is_told = False  # before the look, so that a later end wakes the loop again
         while self._outbox:
             execution, has_raised = self._outbox.popleft()
             self.running.discard(execution)

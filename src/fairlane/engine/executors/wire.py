@@ -1,7 +1,7 @@
-"""What a worker and its child processes say to each other: JSON, one message a line. Nothing is pickled.
+"""The messages between a worker and its child processes: JSON, one message a line. Nothing is pickled.
 
 From the worker:
-    hello: path, pythonpath, directory   once; the directory is for files on their way
+    hello: path, pythonpath, directory   once; the directory is for files under way
     start: inputs, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
            limit, run                    `limit` is of its result in bytes, and `run` numbers what is run, so that
                                          nothing late is mistaken
@@ -43,16 +43,16 @@ _TEXT_LIMIT: Final = 100_000  # characters of an error
 
 
 def place_for_file(directory: Path) -> Path:
-    """Return a path for a file on its way. The directory is made for the first: most children never see one."""
+    """Return a path for a file under way. The first file makes the directory: most children never need it."""
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory / uuid4().hex
 
 
 def line(message: Message, times: int = 1) -> bytes:
-    """Return a message as it is sent.
+    """Return a message as bytes.
 
     Args:
-        times: the limit that it may have, as what is text in this text is escaped.
+        times: the factor of the limit, as text within this text is escaped.
 
     Raises:
         PermanentError: it is too long.
@@ -64,7 +64,7 @@ def line(message: Message, times: int = 1) -> bytes:
 
 
 def refuse_longer_texts(texts: Iterable[str]) -> None:
-    """Raise PermanentError if these are too long for a message, before one is made of them."""
+    """Raise PermanentError if these are too long for a message, before the message is made."""
     size = 0
     for text in texts:
         size += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
@@ -96,7 +96,7 @@ def unpack_report(packed: Message) -> Report:
 
 
 def pack_error(error: BaseException) -> Message:
-    """Return as a message the error that a handler gets as the answer to its report or read."""
+    """Return an error as a message, the answer to a handler's report or read."""
     is_mistake = not isinstance(error, FairlaneError)
     return {
         "classes": [(one.__module__, one.__qualname__) for one in type(error).__mro__],
@@ -107,7 +107,7 @@ def pack_error(error: BaseException) -> Message:
 
 
 def unpack_error(packed: Message) -> Exception:
-    """Return an error of the nearest class that this process has and that can be made of a text."""
+    """Return an error of the nearest class that this process has and that takes a text."""
     error = Exception(packed["text"])
     for module, name in packed["classes"]:
         kind = getattr(sys.modules.get(module), name, None)

@@ -1,4 +1,4 @@
 """Work on many jobs that Fairlane does itself, step by step: bulk actions, their verbs and their service.
 
-What a step does to jobs are the engine's own verbs; no handler of an application runs here.
+A step uses the engine's own verbs; no handler of an application runs here.
 """

@@ -1,4 +1,4 @@
-"""Many jobs at once: `fl.bulk`."""
+"""The verbs for many jobs at once: `fl.bulk`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -31,14 +31,14 @@ from fairlane.tenancy.authority import is_operator
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants, no_member
 
-_AT_ONCE: Final = 2.0  # seconds that whoever begins one works at it
+_AT_ONCE: Final = 2.0  # seconds that the call that begins an action works at it
 
 
 class Bulk:
-    """Cancel, retry or delete all jobs that fit filters. Each job is audited by itself, and each action as a whole.
+    """Cancel, retry or delete all jobs that match filters. Each job is audited by itself, and each action as a whole.
 
     Args:
-        resolved: which jobs fit filters, with a text as what it stands for now: `Matching.resolved`.
+        resolved: returns the jobs that match filters, with a text resolved as of now: `Matching.resolved`.
     """
 
     def __init__(
@@ -60,30 +60,29 @@ class Bulk:
         seconds: float = _AT_ONCE,
         token: str | None = None,
     ) -> BulkAction:
-        """Begin a bulk action: "cancel", "retry" or "delete". Workers do what is left after `seconds`.
+        """Begin a bulk action: "cancel", "retry" or "delete". Workers do the rest after `seconds`.
 
         Args:
-            filters: as `Reads.list` has them; {} = all jobs. Of their statuses only those count with which it can be
-                done, and of the jobs those that are there by now. A filter that is empty or None is refused:
-                it never means all.
-            user: who acts; what is not theirs to change is refused, job by job.
-            per_second: how many dead letters become ready each second, so that they don't fail together a second time;
-                None: all at once. Others have no pace.
-            seconds: how long it is worked at here, and before this returns.
-            token: the hash of the token by which it is begun; with that it ends.
+            filters: as in `Reads.list`; {} = all jobs. The action takes only jobs in statuses that the verb allows, and
+                only jobs that are there by now. A filter that is empty or None is refused: it never means all.
+            user: the acting user; jobs that they may not change are refused, one by one.
+            per_second: the number of dead letters that become ready each second, so that they don't fail together a
+                second time; None: all at once. Other verbs have no pace.
+            seconds: how long this call works at it before it returns.
+            token: the hash of the token that begins it; the action ends with the token.
 
         Raises:
             InvalidParameters: a filter, the verb or the pace makes no sense, or it takes no jobs of these statuses.
             OrganizationNotFound: there is none, or its jobs can't be retried, as it was deleted.
-            JobTypeNotFound: the filter names one that is not registered.
+            JobTypeNotFound: the filter names a type that is not registered.
             PermissionDenied: `user` is neither a member of the organization nor an operator.
-            TooManyBulkActions: ten of the organization's go on already.
+            TooManyBulkActions: the organization has ten bulk actions at work.
             StorageUnavailable: the database is away, and nothing was begun.
         """
         storable(organization=organization, user=user)
         if not isinstance(filters, Mapping):
             raise InvalidParameters(
-                f"filters must be a mapping, such as {{'job_type': 'report.pdf'}}, not {filters!r:.80}."
+                f"filters must be a mapping, for example {{'job_type': 'report.pdf'}}, not {filters!r:.80}."
             )
         given = dict(filters)
         if "status" in given:
@@ -112,7 +111,7 @@ class Bulk:
             return self._create(connection, organization, wanted, values)
 
         row = self._database.write(begin, of=Administered(organization))
-        # It has begun: whatever goes wrong from here on, workers go on with it.
+        # It has begun: workers go on with it after any error from here on.
         with suppress(FairlaneError):
             deadline = monotonic() + seconds
             self._steps.step(row, taken)
@@ -122,7 +121,7 @@ class Bulk:
         return bulk_action_of(row, row.created_at)
 
     def get(self, action: UUID | str, *, organization: str) -> BulkAction:
-        """Return a bulk action, to see how far it has come. It is kept for a day after its end.
+        """Return a bulk action with its progress. It is kept for a day after its end.
 
         Raises:
             BulkActionNotFound, OrganizationNotFound
@@ -136,7 +135,7 @@ class Bulk:
         return self._tenants.read(read, of=organization)
 
     def list(self, *, organization: str, before: UUID | None = None, limit: int = 100) -> tuple[BulkAction, ...]:
-        """Return those that go on or ended within a day, the newest first, from just after `before`.
+        """Return the bulk actions that go on or ended within a day, the newest first, from just after `before`.
 
         Raises:
             OrganizationNotFound
@@ -151,11 +150,11 @@ class Bulk:
     def stop(
         self, action: UUID | str, *, organization: str, user: str | None = None, only_own: bool = False
     ) -> BulkAction:
-        """End it before its end, within a second: what it has changed stays changed. One that has ended stays so.
+        """Stop a bulk action within a second: its changes stay. An action that has ended is not changed.
 
         Args:
-            user: who stops it; None = the system.
-            only_own: whether it has to be theirs.
+            user: the user who stops it; None = the system.
+            only_own: whether the action has to be theirs.
 
         Raises:
             BulkActionNotFound, OrganizationNotFound, PermissionDenied
@@ -164,7 +163,7 @@ class Bulk:
         actor = self._tenants.actor(organization, user, Right.JOBS_CHANGE)
 
         def work(connection: Connection) -> BulkAction:
-            # Asked once it is known whose the action is.
+            # Checked once the user of the action is known.
             row = statements.lock(connection, organization, key)
             if row is None:
                 raise unknown(organization, key)
@@ -185,7 +184,7 @@ class Bulk:
     def _create(
         self, connection: Connection, organization: str, wanted: WantedJobs, values: Mapping[str, Any]
     ) -> AnyRow:
-        # Two at once may both find room for the last one: the bound is to keep one organization from a thousand.
+        # Two calls at once may both pass the check: the bound only keeps an organization from a thousand actions.
         if statements.working(connection, organization) >= MOST_WORKING:
             raise TooManyBulkActions(
                 f"{MOST_WORKING} bulk actions of {organization} go on; wait for one of them, or stop it."
@@ -205,7 +204,7 @@ class Bulk:
             "created_at": now,
         }
         statements.create(connection, row)
-        # Names of filters alone: what was searched for, the audit need not know.
+        # Only the names of filters: the audit need not hold the searched values.
         names = sorted(name for name, value in json.loads(values["filters"]).items() if value)
         after = {"verb": values["verb"], "filters": names, "per_second": values["per_second"]}
         actor = values["user_id"] or SYSTEM

@@ -1,4 +1,4 @@
-"""Goes on with bulk actions that were begun, so that whoever began one need not wait for its end."""
+"""The service that continues bulk actions, so that the user who began one need not wait for its end."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,18 +11,18 @@ from fairlane.store.transaction import Database
 
 _MOST_TRIED: Final = 10  # organizations a round
 
-# Does a step of an organization's bulk action, unless somebody else is at it; how much it did.
+# Does a step of an organization's bulk action, unless another process works at it; returns the number of steps.
 GoOn = Callable[[str, UUID], int]
 
 
 class BulkActions:
     """A service; every worker runs it: a step for one organization, then a rest if all slots are taken.
 
-    Organizations take turns, also if somebody holds a job of the one whose turn it is.
+    Organizations take turns, also if another session holds a job of the one whose turn it is.
 
     Args:
-        has_room: tells whether the worker has a slot to spare.
-        on_ready: called, from the service's thread, when something may have become claimable.
+        has_room: returns True if the worker has a free slot.
+        on_ready: called, from the service's thread, when a job may have become claimable.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class BulkActions:
         self._last_turn = ""  # an organization
 
     def run_once(self) -> int:
-        """Do a step. Return 0 in a full worker, as if there were no more to do: its jobs have most of its time."""
+        """Do a step. Return 0 in a full worker, as if there were no more to do: its jobs get most of its time."""
         done = self.step()
         return done if self._has_room() else 0
 
     def step(self) -> int:
-        """Do a step for the next organization: of its action that has waited longest. Return how many steps that were.
+        """Do a step for the next organization, of its action that has waited longest. Return the number of steps.
 
-        Actions are passed over that are not due, that somebody else is at, or of which somebody holds a job.
+        Actions are skipped that are not due, that another process works at, or of which another session holds a job.
         """
         database = self._database
         found = database.look(statements.live)
@@ -69,7 +69,7 @@ class BulkActions:
         try:
             return self._go_on(organization, action)
         except StorageUnavailable:
-            return 0  # a job of it is held: it comes later. Where the database is away, the next look says so
+            return 0  # another session holds a job of it: retried later. If the database is away, the next look says so
         except Exception as error:  # noqa: BLE001 - one that is broken must not hold up the others
             self._emit(ServiceFailed("bulk actions", error))
             return 0

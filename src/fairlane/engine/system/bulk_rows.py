@@ -1,4 +1,4 @@
-"""Bulk actions and which jobs they are about, as rows keep them."""
+"""Bulk actions and their filters, as rows store them."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements.job_list import Place, WantedJobs
 from fairlane.store.tables import AnyRow
 
-_WAITING: Final = timedelta(seconds=10)  # for somebody who goes on with it
+_WAITING: Final = timedelta(seconds=10)  # without a process that works at it
 _MOMENTS: Final = ("created_after", "created_before", "there_at", "retry_after")
 
 
@@ -40,7 +40,7 @@ def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:
 
 
 def kept_filters(filters: Mapping[str, Any]) -> str:
-    """Return the filters that were given, to be told; statuses as a list."""
+    """Return the filters as the user gave them, to be shown; statuses as a list."""
     given = {name: value for name, value in filters.items() if name != "in_errors"}
     if isinstance(given.get("label"), tuple):
         given["label"] = dict([given["label"]])
@@ -48,7 +48,7 @@ def kept_filters(filters: Mapping[str, Any]) -> str:
 
 
 def kept_wanted(wanted: WantedJobs) -> str:
-    """Write as JSON which jobs are wanted."""
+    """Return the wanted jobs as JSON."""
     kept = asdict(wanted)
     if wanted.words_from is not None:
         kept["words_from"] = encode_cursor(*wanted.words_from)
@@ -56,18 +56,18 @@ def kept_wanted(wanted: WantedJobs) -> str:
 
 
 class OfNewerRelease(ConfigurationError):
-    """A bulk action was begun by a newer Fairlane, and says more of its jobs than this one knows."""
+    """A newer Fairlane began the bulk action, with a filter that this one does not know."""
 
 
 def wanted_of(text: str) -> WantedJobs:
-    """Read which jobs were wanted.
+    """Read the wanted jobs.
 
     Raises:
-        OfNewerRelease: without what is not known here it would be about other jobs, too.
+        OfNewerRelease: a filter is not known here; without it the action would take other jobs, too.
     """
     kept: dict[str, Any] = _with_moments(json.loads(text))
     for name in kept.keys() - WantedJobs.__dataclass_fields__.keys():
-        if kept.pop(name):  # else it says nothing: see `Wanted`
+        if kept.pop(name):  # else it has no effect: see `Wanted`
             raise OfNewerRelease(
                 f"A newer Fairlane has begun this bulk action, with a filter {name!r:.80} that this one does not know: "
                 "workers of the newer one go on with it; upgrade this one."
@@ -87,7 +87,7 @@ def wanted_of(text: str) -> WantedJobs:
 
 
 def unknown(organization: str, action: object) -> BulkActionNotFound:
-    """Return the error for a bulk action that is not there."""
+    """Return the error for a bulk action that does not exist."""
     return BulkActionNotFound(
         f"Organization {organization} has no bulk action {action!s:.80}, or it ended more than a day ago."
     )

@@ -1,4 +1,4 @@
-"""The steps of bulk actions: whoever begins one does the first, workers all others."""
+"""The steps of bulk actions: the call that begins one does the first, workers all others."""
 
 import json
 from collections.abc import Mapping
@@ -26,21 +26,21 @@ from fairlane.store.transaction import Database, reading_within
 from fairlane.tenancy.directory import Directory
 from fairlane.tenancy.tenants import Tenants
 
-_MOST_HELD: Final = 3  # steps that one job may stop, before it is left out
-_MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
-_MOST_SLOW: Final = 3  # steps in a row whose search takes longer
+_MOST_HELD: Final = 3  # steps that a job may stop, before it is skipped
+_MOST_FAILURES: Final = 10  # steps in a row that end in errors other than an outage
+_MOST_SLOW: Final = 3  # steps in a row whose search is too slow
 _AGAIN: Final = timedelta(seconds=5)
 _TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
-_TOO_SLOW = "its search takes the database too long; begin it anew with another filter"
+_TOO_SLOW = "its search takes the database too long; begin it again with another filter"
 _NOT_HERE = "a worker is not set up for this: see `fairlane check`"
-_BROKEN = "a mistake of Fairlane's; the log of its worker says which"
+_BROKEN = "Fairlane has a bug; see the log of its worker"
 
 
 class BulkSteps:
-    """Works at bulk actions, half a second at a time, and keeps how far that came.
+    """Work at bulk actions, half a second at a time, and store their progress.
 
     Args:
-        accounts: where tokens are asked for: the application's connections, as workers' may not read them.
+        accounts: the database on which tokens are read: the application's connections, as a worker's may not read them.
     """
 
     def __init__(self, database: Database, work: BulkWork, directory: Directory, accounts: Database) -> None:
@@ -50,10 +50,10 @@ class BulkSteps:
         self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:
-        """Do a step of one that is due, unless somebody else is at it; return 1 if it is done.
+        """Do a step of a due action, unless another process works at it; return 1 if it is done.
 
         Raises:
-            StorageUnavailable: a job is held by somebody, or the database is away; it is tried again, later.
+            StorageUnavailable: another session holds a job, or the database is away; the step is retried later.
         """
         token, database = uuid4(), self._database
         row = database.write(
@@ -65,7 +65,7 @@ class BulkSteps:
         return int(row is not None)
 
     def step(self, row: AnyRow, token: UUID) -> None:
-        """Do a step of one that was taken under this token. What it raises, `go_on` says."""
+        """Do a step of an action that was taken under this token. Raise as `go_on`."""
         with acting_from(row.origin, as_operator=row.as_operator, is_trusted=row.needs is None):
             try:
                 problem = self._problem(row)
@@ -76,14 +76,14 @@ class BulkSteps:
                 with reading_within(BULK_SEARCH):
                     worked = self._work.run(order, row.cursor, BULK_STEP, passes_held=passes_held)
             except Exception as error:
-                # Where the database is away nothing can be noted; then it is whoever's in half a minute.
+                # If the database is away nothing can be stored; then another process takes it in half a minute.
                 with suppress(StorageUnavailable):
                     self._give_back(row, token, error)
                 raise
             self._keep(row, token, worked)
 
     def _problem(self, row: AnyRow) -> str | None:
-        """Say why it must not go on: whoever began it may not do so any more. None if they may."""
+        """Return why it must not go on: its user has lost the right. None if they still have it."""
         actor = self._tenants.actor(row.organization_id, row.user_id, NEEDED[BulkVerb(row.verb)])
 
         def read(connection: Connection) -> str | None:
@@ -107,11 +107,11 @@ class BulkSteps:
     def _due(self, row: AnyRow, token: UUID, connection: Connection) -> datetime:
         """Return when the next job of a retry with a pace is due.
 
-        The moment is kept with that job, and whoever goes on alone takes it.
+        The moment is stored with that job, so that no other process takes it.
         """
         found = self._mine(connection, row, token)
         if found is None:
-            raise StorageUnavailable(f"Bulk action {row.id} was held for too long; somebody else goes on with it.")
+            raise StorageUnavailable(f"Bulk action {row.id} was held for too long; another process goes on with it.")
         now = self._database.clock.now(connection)
         due: datetime = max(now, found.next_due or now)
         later = {"next_due": due + timedelta(seconds=1 / row.per_second)}
@@ -119,7 +119,7 @@ class BulkSteps:
         return due
 
     def _keep(self, row: AnyRow, token: UUID, worked: Worked) -> None:
-        """Keep how far it came, unless it was taken for too long and is somebody else's by now."""
+        """Store its progress, unless it was taken for too long and another process has it by now."""
 
         def keep(connection: Connection) -> None:
             found = self._mine(connection, row, token)
@@ -136,9 +136,9 @@ class BulkSteps:
         self._database.write(keep, of=Administered(row.organization_id))
 
     def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
-        """Let others try, after a while that grows; what fails again and again by itself ends.
+        """Let others try, after a growing wait; end an action that fails repeatedly by itself.
 
-        A database that is away ends none. What this release does not know is left to workers of a newer one.
+        An outage of the database ends no action. Workers of a newer release go on with actions unknown to this one.
         """
         failures = max(row.failures, 0) + (not isinstance(error, OfNewerRelease))
         if isinstance(error, StatementTooSlow):
@@ -176,7 +176,7 @@ class BulkSteps:
 
 
 def _sum(row: AnyRow, worked: Worked) -> dict[str, Any]:
-    """Add what was done now to what was done before."""
+    """Add the counts of this step to the earlier ones."""
     told = [*json.loads(row.refusals), *([str(one.job), one.detail] for one in worked.refusals)]
     return {
         "changed": row.changed + worked.changed,

@@ -1,11 +1,11 @@
-"""Works off many jobs, from the newest to the oldest: what bulk actions do.
+"""The work of bulk actions: change many jobs, from the newest to the oldest.
 
-Jobs that wait are canceled a page at a time, each page in one transaction that waits for nobody. Every other job is
-changed in a transaction of its own. Then it is said how far that came. So a
-crash leaves jobs that were changed and jobs that were not, and going over them again does the rest: one that was
-canceled or deleted fits no more, and one that was retried is passed over, also if it has failed again. So is whatever
-else has ended, or come back to life, after the beginning: who began it can't have meant that. When a retried one is due
-is kept in its own transaction, so that no two are ever given one moment.
+Waiting jobs are canceled a page at a time, each page in one transaction that waits for no lock. Every other job is
+changed in a transaction of its own. Then the progress is stored. So a crash leaves jobs that were changed and jobs that
+were not, and a second pass does the rest: a job that was canceled or deleted matches no more, and a job that was
+retried is skipped, even if it has failed again. So is any other job that has ended or was revived after the beginning:
+the user can't have meant it. The moment at which a retried job is due is stored in its own transaction, so that no two
+jobs get the same moment.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,21 +35,21 @@ from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements.job_list import Place, WantedJobs
 
 TOLD: Final = 20  # refusals, in full
-_PAGE: Final = 100  # jobs; those that wait are canceled in one transaction, which holds their rows
+_PAGE: Final = 100  # jobs; waiting jobs are canceled in one transaction, which holds their rows
 _REASON: Final = "canceled with others"
 _PACES: Final = (0.001, 100_000.0)  # jobs a second
-_KEPT_WAITING = "it is held by somebody else, who kept this waiting for too long; do it again later"
+_KEPT_WAITING = "another session held it for too long; try again later"
 
 Places = Callable[..., tuple[Place, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do, with which jobs, as whom.
+    """An order to change jobs: the verb, the wanted jobs and the acting user.
 
     Args:
-        begun: jobs that have ended or come back to life since are not those that were meant.
-        due: gives a job that is retried its moment, in its transaction; None: all are ready at once.
+        begun: jobs that have ended or were revived since are skipped.
+        due: returns the moment for a retried job, in its transaction; None: all are ready at once.
     """
 
     verb: BulkVerb
@@ -62,7 +62,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """How far it came; see `BulkAction`. `next_cursor`: where to go on; None: it came to the end."""
+    """The progress of a step; see `BulkAction`. `next_cursor`: where to go on; None: it has reached the end."""
 
     changed: int
     passed_over: int
@@ -76,10 +76,10 @@ class _NotWhole(Exception):
 
 
 class BulkWork:
-    """Cancels, retries or deletes jobs.
+    """Cancel, retry or delete jobs.
 
     Args:
-        places: gives where jobs that are wanted stand, newest first, from just after `before`: `Matching.places`.
+        places: returns the places of wanted jobs, newest first, from just after `before`: `Matching.places`.
     """
 
     def __init__(self, jobs: JobControl, places: Places) -> None:
@@ -87,17 +87,17 @@ class BulkWork:
         self._places = places
 
     def run(self, order: Order, cursor: str | None, seconds: float, *, passes_held: bool = False) -> Worked:
-        """Work for `seconds`, or for one job if that takes longer; of a long history that is deleted, for a piece.
+        """Work for `seconds`, or for one job if that takes longer; a job with a long history is deleted in pieces.
 
         Args:
-            cursor: the job that the step before came to; None: from the newest on.
-            passes_held: refuse the first job if somebody holds it for too long, in place of being stopped by it.
+            cursor: the last job of the step before; None: begin at the newest.
+            passes_held: refuse the first job if another session holds it for too long, instead of stopping at it.
 
         Raises:
-            StorageUnavailable: before or at the first job. At a later one it says how far it came before.
+            StorageUnavailable: before or at the first job. At a later job the progress is returned instead.
         """
         before, deadline = Place(*decode_cursor(cursor)) if cursor is not None else None, monotonic() + seconds
-        tally, has_passed = _Tally(order.verb), False  # a job: else there is no place to say where to go on
+        tally, has_passed = _Tally(order.verb), False  # a job: else there is no place from which to go on
         while not has_passed or monotonic() <= deadline:
             try:
                 page = self._places(order.organization, order.wanted, before=before, limit=_PAGE)
@@ -122,7 +122,7 @@ class BulkWork:
     def _goes_on(
         self, order: Order, job: UUID, tally: "_Tally", passes_held: bool, deadline: float, *, has_passed: bool
     ) -> bool:
-        """Change a job. Return False if it can't be had, and the step ends before it."""
+        """Change a job. Return False if another session holds it, and the step ends before it."""
         try:
             tally.count(job, partial(self._one, order, job, deadline))
         except _NotWhole:
@@ -136,7 +136,7 @@ class BulkWork:
         return True
 
     def _cancel_waiting(self, order: Order, page: Sequence[UUID]) -> frozenset[UUID]:
-        """Cancel at once those that only wait. Where that can't be done, each is tried by itself, which says why."""
+        """Cancel the waiting jobs at once. If that fails, each is tried by itself, which finds the reason."""
         if order.verb is not BulkVerb.CANCEL or not page:
             return frozenset()
         with suppress(FairlaneError):
@@ -175,11 +175,11 @@ def _just_newer(place: Place) -> Place:
 
 
 class _Tally:
-    """What became of the jobs so far."""
+    """The counts of jobs so far."""
 
     def __init__(self, verb: BulkVerb) -> None:
-        # One that has changed since it was found is not to be canceled or retried any more, and the child of a dead
-        # letter follows it. One that can't be deleted yet is somebody's to look at.
+        # A job that has changed since it was found must not be canceled or retried any more, and the child of a dead
+        # letter follows its parent. A job that can't be deleted yet is refused, so that a person looks at it.
         self._passes: tuple[type[Exception], ...] = (JobNotFound, ChangedSince)
         if verb is not BulkVerb.DELETE:
             self._passes = (JobNotFound, IllegalTransition)
@@ -202,6 +202,6 @@ class _Tally:
             self.refusals.append(Refusal(job, detail))
 
     def worked(self, before: Place | None) -> Worked:
-        """Return what was done so far, from the newest job to just after `before`; None: of all."""
+        """Return the progress, from the newest job to just after `before`; None: of all jobs."""
         next_cursor = encode_cursor(*before) if before is not None else None
         return Worked(self.changed, self.passed_over, self.refused, tuple(self.refusals), next_cursor)
