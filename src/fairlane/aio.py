@@ -1,8 +1,7 @@
-"""`fl.aio`: the async side of `Fairlane`. Each verb is written once, sync, and wrapped here.
+"""The async side of `Fairlane`, `fl.aio`. Each verb is written once, sync, and wrapped here.
 
 A verb runs in a thread, for which organizations take turns. Given an AsyncConnection or AsyncSession, it runs on that
-connection's own loop and transaction.
-A plain job is submitted to PostgreSQL on the caller's loop.
+connection's own loop and transaction. A plain job is submitted to PostgreSQL on the caller's loop.
 """
 
 import asyncio
@@ -66,7 +65,7 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
         given: Any = kwargs.get("organization")
         if place is not None and place < len(args):
             given = args[place]
-        whose = given if isinstance(given, str) else ""  # else it is the operators' work, or refused
+        whose = given if isinstance(given, str) else ""  # else it is an operator's verb, or it will be refused
         return await self._threads.run([whose], partial(verb, self._sync, *args, **kwargs))
 
     return call
@@ -75,17 +74,17 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
 def submitting(
     verb: Callable[Concatenate[S, P], R], here: Callable[..., Awaitable[R]]
 ) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
-    """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task.
+    """Make the async form of a verb that submits: it asks for the connection here, in the caller's task.
 
     Args:
-        here: does what the verb does on the caller's loop, given no connection.
+        here: does the verb's work on the caller's loop, if there is no connection.
     """
     awaited, names = asynchronous(verb), signature(verb).parameters.keys()
 
     @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         sync: Any = self._sync
-        if unknown := kwargs.keys() - names:  # which `here` would name another function by
+        if unknown := kwargs.keys() - names:  # else the TypeError of `here` would name another function
             raise TypeError(f"{verb.__name__}() got an unexpected keyword argument {min(unknown)!r}")
         more: Any = dict(kwargs)
         connection = sync._theirs(more.pop("connection", None))  # noqa: SLF001 - the other half of the same object
@@ -260,7 +259,7 @@ async def _submit_many(sync: Fairlane, submissions: Sequence[Submission]) -> lis
 
 
 class AsyncVerbs(Verbs[Fairlane]):
-    """`fl.aio`: the verbs of `Fairlane` with the same arguments, to be awaited."""
+    """The verbs of `Fairlane` with the same arguments, to be awaited: `fl.aio`."""
 
     def __init__(self, sync: Fairlane, threads: SharedThreads) -> None:
         super().__init__(sync, threads)
@@ -311,7 +310,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         """
 
         def opened() -> Iterator[bytes]:
-            # The way to a thread and back takes longer than a small piece.
+            # The switch to a thread and back takes longer than a small piece.
             return in_pieces(self._sync.stream_artifact(job, name, organization=organization), PIECE)
 
         return self._pieces(await self._threads.run([organization], opened), organization)
@@ -322,8 +321,8 @@ class AsyncVerbs(Verbs[Fairlane]):
         Raises:
             JobNotFound
             StorageUnavailable: the database did not answer. The job goes on; call this again.
-            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
-                left as it is.
+            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever); the message says
+                why. The job is unchanged.
         """
         looks = self._sync._looks(job, organization=organization, timeout=timeout)  # noqa: SLF001 - as above
         while True:
@@ -333,7 +332,7 @@ class AsyncVerbs(Verbs[Fairlane]):
             await asyncio.sleep(look)
 
     async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
-        """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
+        """Yield the job as it is now, then each of its transitions and each change of its progress, until it has ended.
 
         It looks at the database up to twice a second while nothing happens, and more often just after a change. To
         show thousands of jobs to many people at once, take the live events.
@@ -346,7 +345,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         while True:
             now = await self.get(job, organization=organization)
             entries = await self.history(job, organization=organization) if now != before else ()
-            # A log that has gone on since then, or is not the job's: both are read again after the pause.
+            # The log has gone on since then, or is not the job's: both are read again after the pause.
             if entries and entries[-1].to_status == now.status:
                 new = () if before is None else tuple(one for one in entries if one.sequence > told)
                 for entry in new or (None,):

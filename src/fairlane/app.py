@@ -1,4 +1,4 @@
-"""`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
+"""The class `Fairlane`, the one object that an application makes: thin verbs, and the wiring of all parts."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ from fairlane.telemetry import EventLog
 from fairlane.tenancy.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.tenancy.host_directory import HostDirectory
 
-# What only some processes use is imported where it is used: most commands need one group of verbs.
+# Modules that only some processes use are imported where they are used: most commands need one group of verbs.
 if TYPE_CHECKING:
     from fairlane.accounts.tickets import Tickets
     from fairlane.accounts.tokens import Tokens
@@ -94,7 +94,7 @@ class Fairlane:
         clock: for tests.
         subscribers: called with every event of `fairlane.domain.events`.
         connection_of: called at each submission without `connection=`. It returns the connection or session that your
-            transaction is open on, which is used as if it had been passed, or None.
+            transaction is open on, which is used as if you had passed it, or None.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -110,7 +110,7 @@ class Fairlane:
         connection_of: Callable[[], object | None] | None = None,
     ) -> None:
         self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
-        self.database = _database(settings, clock)  # first, as it refuses what is no URL with a sentence
+        self.database = _database(settings, clock)  # first, as its error for a wrong URL is a sentence
         self._transactions = OpenTransactions(settings.url, connection_of)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
         self.emit = Fanout((EventLog(), self._alerts, *subscribers))
@@ -132,7 +132,7 @@ class Fairlane:
 
     @cached_property
     def _threads(self) -> "SharedThreads":
-        """Return the threads of whatever is awaited. One organization may have half of the connections."""
+        """Return the threads of awaited verbs. One organization may have half of the connections."""
         from fairlane.store.shared_threads import SharedThreads
 
         return SharedThreads(2 * self.settings.pool_size, "fairlane-aio", each=self.settings.pool_size)
@@ -264,11 +264,11 @@ class Fairlane:
     def migrate(self) -> None:
         """Create or upgrade the schema, and register this process's job types.
 
-        A SQLite file is created here and nowhere else: whoever opens one that is not there gets a `ConfigurationError`.
+        Only this creates a SQLite file: all other calls raise `ConfigurationError` if the file is missing.
 
         Raises:
             ConfigurationError: the schema is newer than this code, or the file can't be created.
-            StorageUnavailable: somebody holds the rows of some job types; all others are registered.
+            StorageUnavailable: another session holds the rows of some job types; all others are registered.
         """
         schema.migrate(self.database, self.settings.owner_url)
         self.database.renew()
@@ -301,20 +301,20 @@ class Fairlane:
         annotations.
 
         Args:
-            name: of the type, such as "report.pdf".
-            timeout: seconds or timedelta; default 300, in the queue "bulk" 1800; None = unlimited. Whoever submits
-                over REST may shorten it, and never lengthen it.
+            name: of the type, for example "report.pdf".
+            timeout: seconds or timedelta; default 300, in the queue "bulk" 1800; None = unlimited. A submission over
+                REST may shorten it, and never lengthen it.
             max_retries: after the first attempt; None = unlimited, 0 = none.
             backoff: a `Backoff`, or a list of waits; default 60 s · 2^(n-1) ± 20 %.
-            isolation: where it runs; auto = `async def` on the event loop, `def` in a thread; process = a process of
-                its own, which can be killed.
+            isolation: the place where it runs; auto = `async def` on the event loop, `def` in a thread; process = a
+                process of its own, which can be killed.
             dedup_window: how long an identical submission is a duplicate, while the earlier job is live; 0 = off.
             rate_limit: submissions per user within `rate_limit_window` (at most a day).
             max_running: of this type at once, of all organizations together.
             execution_rate: starts of this type within any `execution_rate_window` (at most a day), retries too.
-            requires_permission: what a member needs to submit it.
-            transient, permanent: exceptions to retry, or not to, beside those known.
-            retention: how long ended jobs are kept where their organization says nothing; None = the setting.
+            requires_permission: the permission that a member needs to submit it.
+            transient, permanent: exceptions to retry, or not to retry, beside those known.
+            retention: how long ended jobs are kept if their organization says nothing; None = the setting.
 
         Raises:
             ConfigurationError: an option or the handler's signature is wrong, or the name is taken.
@@ -383,21 +383,21 @@ class Fairlane:
         """Submit a job. Once this returns, or the caller's transaction commits, the job will not be lost.
 
         Args:
-            user: who acts; None = the system, which may submit everything and is not checked for membership, so refuse
-                a request without a logged-in user before.
-            depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed,
-                and its handler is given their results. Whether `user` may see these is not checked.
+            user: the acting user; None = the system, which may submit everything and is not checked for membership, so
+                refuse a request without a logged-in user before.
+            depends_on: a parent or several in the same organization, as jobs or ids; the job waits until all have
+                completed, and its handler gets their results. It is not checked whether `user` may see these.
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
-            delay, run_at: not before; one of them, `run_at` with a time zone and in the years 1970 to 2199. A moment
-                that has passed is now.
-            dedup_key: makes submissions identical in place of the parameters; where `dedup_window` is 0, nothing does.
+            delay, run_at: the earliest start; give one of them, `run_at` with a time zone and in the years 1970 to
+                2199. A moment in the past means now.
+            dedup_key: makes submissions identical, instead of the parameters; not if `dedup_window` is 0.
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.
-            labels: names and values to find it by.
-            connection: a connection or transaction of the caller's; see `docs/how-to/submit.md`. None = ask
+            labels: names and values by which the job can be found.
+            connection: a connection or transaction of the caller; see `docs/how-to/submit.md`. None = ask
                 `connection_of`.
 
-            What is left out is inherited from the job type.
+            Options that are not given are inherited from the job type.
 
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
@@ -431,7 +431,7 @@ class Fairlane:
         """Submit all or none, in one transaction.
 
         Raises:
-            SubmissionError: its `index` names the one that was refused.
+            SubmissionError: its `index` is that of the refused submission.
             StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
@@ -442,7 +442,7 @@ class Fairlane:
         return None if connection is OWN else self._transactions.choose(connection)
 
     def get(self, job: JobOrId, *, organization: str) -> Job:
-        """Return a job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
+        """Return a job. Raises `JobNotFound` for foreign and for unknown ids."""
         return self.reads.get(job, organization)
 
     def list(
@@ -484,16 +484,16 @@ class Fairlane:
     def history(self, job: JobOrId, *, organization: str) -> tuple[LogEntry, ...]:
         """Return the job's execution log, oldest first: its newest 1,000 entries. Raises `JobNotFound`.
 
-        If the first one's `sequence` is above 1, older ones were left out.
+        If the first entry's `sequence` is above 1, older entries are omitted.
         """
         return self.reads.history(job, organization)
 
     def log_lines(self, job: JobOrId, *, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
-        """Return what the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
+        """Return the lines that the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
         return self.reads.log_lines(job, organization, after=after, limit=limit)
 
     def explain(self, job: JobOrId, *, organization: str) -> "Explanation":
-        """Say why the job is not running, or how it ended. Raises `JobNotFound`."""
+        """Return why the job is not running, or how it ended. Raises `JobNotFound`."""
         return self.reads.explain(job, organization)
 
     def result(self, job: JobOrId, *, organization: str) -> Result:
@@ -511,7 +511,7 @@ class Fairlane:
         return self.reads.result(job, organization)
 
     def artifact(self, job: JobOrId, name: str, *, organization: str) -> bytes:
-        """Return an artifact's bytes, also of a job that runs still. `stream_artifact` gives those of a large one.
+        """Return an artifact's bytes, also while the job runs. For a large artifact use `stream_artifact`.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -558,7 +558,7 @@ class Fairlane:
         return Result(None, self.reads.artifacts(job, organization))
 
     def find_artifact(self, job: JobOrId, name: str, *, organization: str) -> Artifact:
-        """Return what is known of an artifact, to hand it out in pieces.
+        """Return the description of an artifact, without its bytes.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -583,7 +583,7 @@ class Fairlane:
         return self._jobs.cancel(job, organization, user=user, reason=reason)
 
     def run_now(self, job: JobOrId, *, organization: str, user: str | None = None) -> Job:
-        """Let a job that waits for its time, or for its next attempt, start at once. One that is ready stays as it is.
+        """Let a job that waits for its time, or for its next attempt, start at once. A job that is ready is unchanged.
 
         Pauses and limits hold for it as for every job.
 
@@ -597,7 +597,7 @@ class Fairlane:
         """Let a job that has not started, or waits for its next attempt, start no earlier than `run_at`.
 
         Args:
-            run_at: with a time zone and in the years 1970 to 2199. A moment that has passed is now. A job with parents
+            run_at: with a time zone and in the years 1970 to 2199. A moment in the past means now. A job with parents
                 waits for both.
 
         Raises:
@@ -625,9 +625,9 @@ class Fairlane:
     ) -> Job:
         """Queue a dead letter again, with other `parameters` if they are given.
 
-        It waits for parents that have not ended. The dead letters that its own end caused are revived, but for those
+        It waits for parents that have not ended. The dead letters that its own end caused are revived, except those
         about which a person has decided: 500 at once, and the others by a worker. Children that were canceled stay
-        canceled. A person who retries is held up neither by deduplication nor by the limit of live jobs.
+        canceled. Neither deduplication nor the limit of live jobs holds up a retry.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters
@@ -637,10 +637,10 @@ class Fairlane:
         return self._jobs.retry(job, organization, user=user, parameters=parameters)
 
     def delete(self, job: JobOrId, *, organization: str, user: str | None = None) -> None:
-        """Delete a job that has ended, with all that is kept of it, as the erasure of a person's data needs it.
+        """Delete a job that has ended, with all its data, for example to erase a person's data.
 
-        Its parameters, result, log, labels and dead letter go at once; a worker deletes its files within minutes. The
-        audit keeps who deleted it.
+        Its parameters, result, log, labels and dead letter are deleted at once; a worker deletes its files within
+        minutes. The audit keeps who deleted it.
 
         Args:
             user: an admin of the organization, or an operator; None = the system.
@@ -658,8 +658,8 @@ class Fairlane:
         Raises:
             JobNotFound
             StorageUnavailable: the database did not answer. The job goes on; call this again.
-            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
-                left as it is.
+            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever); the message says
+                why. The job is unchanged.
         """
         looks = self._looks(job, organization=organization, timeout=timeout)
         while not isinstance(look := next(looks), Job):
@@ -667,7 +667,7 @@ class Fairlane:
         return look
 
     def _looks(self, job: JobOrId, *, organization: str, timeout: Seconds | None) -> Iterator[float | Job]:
-        """Yield how many seconds to wait before the next look, and last the job when it has ended.
+        """Yield the seconds to wait before the next look, and last the job when it has ended.
 
         Raises:
             JobNotFound, WaitTimeout: as `wait` says.
@@ -685,11 +685,11 @@ class Fairlane:
         yield job
 
     def metrics(self, *, organization: str | None = None, minutes: int = 60) -> "Metrics":
-        """Return counts and ages, and how jobs went within the last minutes.
+        """Return counts and ages, and the numbers of the last minutes.
 
         Args:
-            organization: whose; None = over all organizations, for operators.
-            minutes: how far back, 1 to 1440.
+            organization: the organization; None = all organizations, for operators.
+            minutes: the minutes to look back, 1 to 1440.
 
         Raises:
             OrganizationNotFound, InvalidParameters
@@ -707,9 +707,9 @@ class Fairlane:
         """Make a worker for this process's job types.
 
         Args:
-            queues: which to serve; None = all.
-            concurrency: how many jobs it runs at once.
-            name: how logs and the dashboard call it; default host and process id.
+            queues: the queues to serve; None = all.
+            concurrency: the number of jobs that it runs at once.
+            name: its name in logs and in the dashboard; default host and process id.
 
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
@@ -742,7 +742,7 @@ class Fairlane:
         return Worker(deps, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
     def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
-        """Make what does bulk actions; by default on the application's connections."""
+        """Make the object that does the steps of bulk actions; by default on the application's connections."""
         from fairlane.engine.jobs import JobControl
         from fairlane.engine.system.bulk_steps import BulkSteps
         from fairlane.engine.system.bulk_work import BulkWork
@@ -760,12 +760,12 @@ class Fairlane:
         return BulkSteps(database, work, directory, self.database)
 
     def directory_changed(self, *, organization: str, user: str | None = None) -> None:
-        """Tell that a host's directory would answer otherwise now than before.
+        """Tell Fairlane that the answers of a host's directory have changed.
 
-        Workers of this process ask it afresh at their next claim; those of others within `directory_max_age` seconds.
+        Workers of this process ask it again at their next claim; workers of others within `directory_max_age` seconds.
 
         Args:
-            user: who in the organization; None = the organization and all its members.
+            user: the user in the organization; None = the organization and all its members.
         """
         if isinstance(self.directory, HostDirectory):
             self.directory.changed(organization, user)
@@ -809,7 +809,7 @@ def _keyring(settings: Settings) -> Keyring:
 
 
 class Fanout:
-    """Hands every event to every subscriber. One that raises is logged and does not disturb the others."""
+    """Hand every event to every subscriber. The error of a subscriber is logged and does not disturb the others."""
 
     def __init__(self, subscribers: Sequence[Emit]) -> None:
         self._subscribers = tuple(subscribers)
@@ -824,12 +824,12 @@ class Fanout:
                 _log.exception("A subscriber failed on %s.", printable(type(event).__name__))
 
     def hears(self, kind: type[Event]) -> bool:
-        """Return True if any of them wants to be told of such events now."""
+        """Return True if any subscriber wants such events now."""
         for asks in self._asks:  # noqa: SIM110 - asked for each job, and `any` takes three times as long
             if asks(kind):
                 return True
         return False
 
     def and_also(self, *more: Emit) -> "Fanout":
-        """Return the same with more subscribers, which are told first: none of the others holds them up."""
+        """Return a copy with more subscribers, which are called first: none of the others holds them up."""
         return Fanout((*more, *self._subscribers))

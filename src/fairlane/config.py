@@ -1,4 +1,4 @@
-"""Settings: frozen, checked once, every default named here."""
+"""The settings: frozen and checked once, with every default."""
 
 import os
 import re
@@ -32,23 +32,23 @@ from fairlane.domain.timing import (
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
-# When a commit of SQLite returns: when the disk has it, or as soon as the operating system has.
+# A commit of SQLite returns when the disk has it, or as soon as the operating system has it.
 Synchronous: TypeAlias = Literal["full", "normal"]
 FULL: Final[Synchronous] = "full"
 
-# The same database by other logins.
+# The settings for the same database with other logins.
 OTHER_LOGINS = ("worker_url", "owner_url")
 
 
 class _FromEnvironment(BaseModel):
-    """Settings that code gives, and of the others those that the environment has as FAIRLANE_…"""
+    """Settings that come from code, else from the environment as FAIRLANE_…"""
 
-    # Of our own, since importing pydantic-settings takes a tenth of the start of the command line.
+    # Without pydantic-settings, whose import takes a tenth of the start of the command line.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     def __init__(self, **given: Any) -> None:
         environment = {name.lower(): value for name, value in os.environ.items()}
-        alone = OTHER_LOGINS if "url" in given else ()  # these are of the environment's database
+        alone = OTHER_LOGINS if "url" in given else ()  # these belong to the environment's database
         names = {name: f"fairlane_{name}" for name in type(self).model_fields if name not in alone}
         found = {name: environment[variable] for name, variable in names.items() if variable in environment}
         try:
@@ -58,9 +58,9 @@ class _FromEnvironment(BaseModel):
 
 
 class Settings(_FromEnvironment):
-    """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes.
+    """The settings of an application, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes.
 
-    A `url` in code is alone: `worker_url` and `owner_url` are then what the code says, and not the environment's, which
+    If `url` is set in code, `worker_url` and `owner_url` come from code, too, and not from the environment: those
     belong to the database of FAIRLANE_URL.
 
     Raises:
@@ -126,7 +126,7 @@ class Settings(_FromEnvironment):
     def load(cls, url: str | None = None) -> Self:
         """Read the settings from the environment.
 
-        A `url` that is given stands alone, without the environment's other logins.
+        A `url` that is given is used without the environment's other logins.
 
         Raises:
             ConfigurationError: a value is wrong; the message says which and what it must be.
@@ -134,8 +134,8 @@ class Settings(_FromEnvironment):
         return cls(url=url) if url is not None else cls()
 
 
-# What signs a token is a private key that only the identity provider has. With a shared secret (HS256) whoever checks
-# tokens could make them, and where both are taken a public key passes for a secret.
+# Tokens are signed with a private key that only the identity provider has. With a shared secret (HS256) every checker
+# of tokens could make them; and if both are accepted, a public key can be used as a secret.
 SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
@@ -143,7 +143,7 @@ _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 
 
 class WebSettings(_FromEnvironment):
-    """What the REST API may be set to, in code or as FAIRLANE_… in the environment; rates are per minute and user.
+    """The settings of the REST API, in code or as FAIRLANE_… in the environment; rates are per minute and user.
 
     Raises:
         ConfigurationError: a value is wrong, or there is no such setting.
@@ -241,12 +241,12 @@ def meant(name: str, known: Collection[str]) -> str:
 
 
 def what_is_wrong(name: str, text: str) -> str | None:
-    """Say why a setting can't be what the environment says; None if it can."""
+    """Return why the environment's value of a setting is wrong; None if it is right."""
     if name in WebSettings.model_fields:
         try:
             WebSettings.model_validate({name: text})
         except ConfigurationError as error:
-            # One that goes with others is right or wrong only beside them.
+            # A setting that goes with others can be checked only together with them.
             return str(error).partition(f"{name}: ")[2].rstrip(".") or None
         return None
     field = Settings.model_fields[name]

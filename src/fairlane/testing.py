@@ -1,4 +1,4 @@
-"""For the tests of applications: a clock that only moves when told, and a context for a handler alone.
+"""Tools for the tests of applications: a clock that only moves when told, and a context for a single handler.
 
 There is no fake engine: in-memory SQLite is the real store, and `worker().drain()` the real worker.
 """
@@ -24,7 +24,7 @@ _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ManualClock:
-    """Stands still until it is moved: `Fairlane("sqlite://", clock=clock)`, then `clock.advance(60)`.
+    """A clock that stands still until it is moved: `Fairlane("sqlite://", clock=clock)`, then `clock.advance(60)`.
 
     Args:
         start: the first moment; aware.
@@ -50,23 +50,24 @@ class ManualClock:
         return self._lease
 
     def boot_id(self, connection: Connection) -> str:
-        """Return always the same boot."""
+        """Return the same boot always."""
         return ""
 
 
 class RecordingContext(JobContext):
-    """What a handler gets, for a test that calls it: `send_invoice(ctx, 7)`. It keeps what the handler reports.
+    """A context for a test that calls a handler: `send_invoice(ctx, 7)`. It keeps the handler's reports.
 
-    A worker masks secret parameters in what a handler reports. Here they stay in clear, as nothing says what is secret.
+    A worker masks secret parameters in the reports of a handler. Here they stay in clear, as no schema says what is
+    secret.
 
     Args:
-        organization, user, job_type, labels, attempt: what the handler shall see of its job.
+        organization, user, job_type, labels, attempt: the job's values that the handler sees.
         parameters: for handlers that read `ctx.parameters`; the arguments are given in the call.
         checkpointed: the state that an earlier attempt left.
         parents: made by `finished_parent`.
 
     Attributes:
-        lines: what it said with `ctx.log`.
+        lines: the lines that it wrote with `ctx.log`.
         reported: its progress, as pairs of percent and message.
         checkpoints: the states that it kept, decoded from JSON.
         files: its artifacts' bytes by name.
@@ -118,7 +119,7 @@ class RecordingContext(JobContext):
         return super().sleep(0)
 
     def cancel(self) -> None:
-        """Have the handler stopped as a cancel does.
+        """Stop the handler as a cancel does.
 
         `is_canceled()` is true, and its next call of the context raises `fairlane.Interrupted`.
         """
@@ -136,7 +137,7 @@ class RecordingContext(JobContext):
         """Return a parent that has ended, for `parents=[…]`.
 
         Args:
-            result: what its handler returned, as JSON gives it back: a Decimal is text, a tuple a list.
+            result: the value that its handler returned, as JSON gives it back: a Decimal is text, a tuple a list.
             files: its artifacts' bytes by name.
         """
         left = dict(files or {})
@@ -146,7 +147,7 @@ class RecordingContext(JobContext):
 
 
 class _Recorder:
-    """The way from the context to its lists."""
+    """The channel from the context to its lists."""
 
     def __init__(self, context: RecordingContext) -> None:
         self._context = context
@@ -167,5 +168,5 @@ class _Recorder:
         return done
 
     def read_artifact(self, _parent_id: UUID, name: str) -> Iterator[bytes]:
-        """Refuse: parents that a test makes bring their files along."""
+        """Refuse: the parents of a test have their files with them."""
         raise FileNotFoundError(name)

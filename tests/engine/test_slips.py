@@ -40,14 +40,14 @@ def fl(sqlite_url: str) -> Iterator[Fairlane]:
 @pytest.mark.parametrize("backoff", [5, "60", {60}])
 def test_a_backoff_that_is_no_list(fl: Fairlane, backoff: Any) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"^a: backoff must be a Backoff or a list of waits, such as \[60, 300\]"
+        ConfigurationError, match=r"^a: backoff must be a Backoff or a list of waits, for example \[60, 300\]"
     ):
         fl.job_type("a", backoff=backoff)
 
 
 @pytest.mark.parametrize("errors", [ValueError, [ValueError()], ["ValueError"], "ValueError"], ids=repr)
 def test_exceptions_that_are_no_list_of_classes(fl: Fairlane, errors: Any) -> None:
-    sentence = r"^a: transient must be a list of exception classes, such as \[TimeoutError\], not "
+    sentence = r"^a: transient must be a list of exception classes, for example \[TimeoutError\], not "
     with pytest.raises(ConfigurationError, match=sentence):
         fl.job_type("a", transient=errors)
 

@@ -1,4 +1,4 @@
-"""The catalogue of job types that any process can submit by: its own, and those that others registered."""
+"""The catalogue of the job types that a process can submit: its own types, and those that others registered."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,13 +22,13 @@ from fairlane.store.transaction import Database
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegisteredType:
-    """What is needed to submit a type: no handler.
+    """A job type without its handler, as submissions need it.
 
     `judge` raises InvalidParameters for the text of parameters that fit the schema, if the handler's own types and
     validators refuse them; None: it has none, or this process does not have the handler.
-    `documents` is the registered schema and options, to be compared; None for a type of this process's own, which goes
-    by its own definition whatever is registered.
-    Each is equal to itself alone, so that what is kept of a type is not kept of the next version.
+    `documents` is the registered schema and options, to be compared; None for a type of this process, which uses its
+    own definition whatever is registered.
+    Each instance is equal only to itself, so that caches of a type do not serve its next version.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Catalogue:
         self._mine: dict[str, JobType[..., Any]] = {}
         self._own: dict[str, RegisteredType] = {}
         self._written: set[str] = set()
-        self._held: set[str] = set()  # somebody held their rows when they were to be written
+        self._held: set[str] = set()  # another session held their rows when they should have been written
         self._read: dict[str, RegisteredType] = {}
 
     def add(self, job_type: JobType[..., Any]) -> None:
@@ -69,8 +69,8 @@ class Catalogue:
     def news(self, needed: Collection[str] = ()) -> list[str]:
         """Return the types to register before `needed` are submitted.
 
-        Those are all that were not registered yet. A type whose row somebody held is left to those who need it: to
-        workers, and to submissions of the type.
+        These are all that were not registered yet. A type whose row another session held is registered only by callers
+        that need it: workers, and submissions of the type.
         """
         if len(self._written) == len(self._mine):
             return []
@@ -81,10 +81,10 @@ class Catalogue:
         """Register these types of this process, so that any process can submit them.
 
         Args:
-            anew: also those that are registered, as they are here; for workers and `migrate`.
+            anew: register again those that are registered, as they are here; for workers and `migrate`.
 
         Returns:
-            The types that are not registered, as somebody holds their rows: see `held_types`.
+            The types that are not registered, as another session holds their rows: see `held_types`.
 
         Raises:
             CommitUnanswered, StorageUnavailable, ConfigurationError
@@ -101,9 +101,9 @@ class Catalogue:
         return held
 
     def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:
-        """Return what is needed to submit these types. This process's own definition goes before the registered one.
+        """Return these types for a submission. This process's own definition goes before the registered one.
 
-        One that this process had registered and somebody deleted since is registered again, in this transaction.
+        A type that this process had registered and that was deleted since is registered again, in this transaction.
 
         Raises:
             JobTypeNotFound, JobTypeDisabled
@@ -131,13 +131,13 @@ class Catalogue:
         return found
 
     def known(self, name: str) -> RegisteredType | None:
-        """Return what `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
+        """Return the cached answer of `find`; None = call `find`."""
         return self._own.get(name) or self._read.get(name)
 
     def learn(self, connection: Connection, names: Collection[str]) -> dict[str, RegisteredType]:
-        """Return these types as they are registered, and keep them as `known`; it locks nothing, and refuses nothing.
+        """Return these types as they are registered, and cache them for `known`. Lock nothing, and refuse nothing.
 
-        A type that a newer version of Fairlane registered is left out: `find` says so.
+        A type that a newer version of Fairlane registered is omitted: `find` raises the error.
         """
         found = {}
         for row in statements.documents(connection, names):
@@ -161,7 +161,7 @@ def _own(job_type: JobType[..., Any]) -> RegisteredType:
 
 
 def held_types(names: Iterable[str]) -> StorageUnavailable:
-    """Return what to say of types that `Catalogue.register` could not register."""
+    """Return the error for types that `Catalogue.register` could not register."""
     return StorageUnavailable(
         f"An open transaction holds the rows of these job types in fairlane_job_types: {', '.join(names)}. "
         "They are not registered; end that transaction, then try again."

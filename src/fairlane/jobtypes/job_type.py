@@ -1,6 +1,6 @@
-"""Job types: what a handler has to look like, and the handle that `@fl.job_type` returns.
+"""Job types: the checks of a handler's signature, and the handle that `@fl.job_type` returns.
 
-A handler's own process needs it, so it knows of no database.
+A handler's own process imports this module, so it knows of no database.
 """
 
 import json
@@ -33,7 +33,7 @@ R = TypeVar("R")
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-# How a handle submits: (job type, parameters, options of submit) -> job.
+# The function by which a handle submits: (job type, parameters, options of submit) -> job.
 Submit = Callable[..., Job]
 
 
@@ -78,7 +78,7 @@ class JobType(Generic[P, R]):
         return f"<JobType {self.name!r}>"
 
     def __call__(self, context: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the handler itself, as a test may want to."""
+        """Call the handler itself, for example in a test."""
         return self.handler(context, *args, **kwargs)
 
     def submit(self, **options: Any) -> Callable[P, Job]:
@@ -101,7 +101,7 @@ class JobType(Generic[P, R]):
 def _by_name(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return a call's arguments by parameter name, without the context.
 
-    Those of unknown names are there too; submit refuses them.
+    Unknown names are included; submit refuses them.
     """
     call = signature(handler)
     context = next(iter(call.parameters))
@@ -139,7 +139,7 @@ def check_context(job_type: str, handler: Callable[..., object], context: type) 
     if isgeneratorfunction(handler) or isasyncgenfunction(handler):
         raise ConfigurationError(
             f"{job_type}: the handler yields, so a call of it runs nothing; return its value instead, "
-            "and tell how far it is by ctx.progress."
+            "and report its progress by ctx.progress."
         )
     if not iscoroutinefunction(handler) and iscoroutinefunction(type(handler).__call__):
         raise ConfigurationError(
@@ -161,7 +161,7 @@ def check_context(job_type: str, handler: Callable[..., object], context: type) 
 
 
 def _annotation(handler: Callable[..., object], parameter: Parameter) -> Any:
-    """Return its annotation; `Any` where there is none, or one that only type checkers can resolve."""
+    """Return the parameter's annotation; `Any` if there is none, or only type checkers can resolve it."""
     if parameter.annotation is Parameter.empty:
         return Any
     try:
@@ -172,7 +172,7 @@ def _annotation(handler: Callable[..., object], parameter: Parameter) -> Any:
 
 
 def _may_be(context: type, annotation: Any) -> bool:
-    """Return True if a context is what the annotation says: a protocol of one's own may stand for it."""
+    """Return True if a context fits the annotation, which may be a protocol of the application."""
     if get_origin(annotation) in {Union, UnionType}:
         return any(_may_be(context, one) for one in get_args(annotation))
     kind = get_origin(annotation) or annotation

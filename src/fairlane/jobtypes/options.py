@@ -24,7 +24,7 @@ DEFAULT_DEDUP_WINDOW: Final = 300.0
 
 
 class Isolation(StrEnum):
-    """Where a handler runs. `auto`: `async def` on the event loop, `def` in a thread."""
+    """The place in which a handler runs. `auto`: `async def` on the event loop, `def` in a thread."""
 
     AUTO = "auto"
     ASYNC = "async"
@@ -34,7 +34,7 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How jobs of a type are run and limited; times in seconds, None = unlimited."""
+    """The options of a job type: how its jobs run, and their limits; times in seconds, None = unlimited."""
 
     timeout: float | None = DEFAULT_TIMEOUT
     max_retries: int | None = DEFAULT_RETRIES
@@ -53,7 +53,7 @@ class Options:
 
     @property
     def limit(self) -> Limit:
-        """Return what of the type may run."""
+        """Return the limit on the type's jobs."""
         return Limit(self.max_running, self.execution_rate, self.execution_rate_window)
 
     def to_json(self) -> str:
@@ -62,7 +62,7 @@ class Options:
 
     @classmethod
     def from_json(cls, document: str) -> Self:
-        """Read the registered form; what a newer version added is left out."""
+        """Read the registered form; options of a newer version are ignored."""
         known: dict[str, Any] = {name: value for name, value in json.loads(document).items() if name in cls.__slots__}
         backoff = known.pop("backoff", None) or {}
         options = cls(**known)
@@ -92,12 +92,14 @@ def exceptions(name: str, value: object) -> tuple[str, ...]:
     """Return the names of exception classes, as the classifier knows them.
 
     Raises:
-        ConfigurationError: it is no list of them.
+        ConfigurationError: it is not a list of exception classes.
     """
     given = tuple(value) if isinstance(value, Iterable) else (value,)
     if isinstance(value, Iterable) and all(isinstance(one, type) and issubclass(one, BaseException) for one in given):
         return tuple(map(name_of, given))
-    raise ConfigurationError(f"{name} must be a list of exception classes, such as [TimeoutError], not {value!r:.80}.")
+    raise ConfigurationError(
+        f"{name} must be a list of exception classes, for example [TimeoutError], not {value!r:.80}."
+    )
 
 
 def rate_window(name: str, value: object) -> float:
@@ -116,7 +118,7 @@ def window_of(name: str, number: int | None, window: object) -> float:
     """Return the window of the rate `name`, as `rate_window`.
 
     Raises:
-        ConfigurationError: it is none, or one of a rate that was left out, which would hold back nothing.
+        ConfigurationError: it is not a window, or its rate was not given, so it would hold back nothing.
     """
     length = rate_window(f"{name}_window", window)
     if number is None and length != DEFAULT_WINDOW:
@@ -133,7 +135,9 @@ def backoff_of(value: object) -> Backoff:
     if value is None or isinstance(value, Backoff):
         return value or Backoff()
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"backoff must be a Backoff or a list of waits, such as [60, 300], not {value!r:.80}.")
+        raise ConfigurationError(
+            f"backoff must be a Backoff or a list of waits, for example [60, 300], not {value!r:.80}."
+        )
     delays = tuple(seconds("backoff", one) for one in value)
     if not delays:
         raise ConfigurationError("backoff needs at least one wait, or leave it out for the default.")

@@ -4,18 +4,18 @@
                                   ── document, with defaults ──▸ typed tree ──▸ canonical text, hashed
     text ── json ──▸ plain tree ── document ──▸ typed tree ── handler's annotations ──▸ arguments
 
-Whoever submits and whoever runs use the same document, made once from the handler's signature and registered in the
-database. So a process that never imported the handler stores and hashes exactly as one that did. Only the last step, to
-dataclasses, models and Enum members, needs the handler, and only there do its own validators run. A process that has
-the handler takes that step at submission, too, and refuses what they refuse. For other processes the worker does so.
+Submitters and workers use the same document, made once from the handler's signature and registered in the database. So
+a process that never imported the handler stores and hashes exactly like a process that did. Only the last step, to
+dataclasses, models and Enum members, needs the handler, and only there its own validators run. A process that has the
+handler takes that step at submission, too, and refuses values that they refuse. For other processes the worker does so.
 
-A default that is left out is hashed as if it were given, since both submissions ask for the same work. It is not
-stored: so a handler may gain or lose an optional parameter while jobs wait and while workers are deployed. A job that
-waits has the default of the code that will run it. Not hashed are defaults that nobody can give (a value of another
-type), that nobody may see (a secret), or that a function makes anew (`default_factory=uuid4`).
+A default that is not given is hashed as if it were given, since both submissions ask for the same work. It is not
+stored: so a handler may gain or lose an optional parameter while jobs wait and while workers are deployed. A waiting
+job gets the default of the code that will run it. Some defaults are not hashed: those that nobody can give (a value of
+another type), that nobody may see (a secret), or that a function makes each time (`default_factory=uuid4`).
 
-Whatever has no annotation is stored, hashed and handed over as its JSON form, so that a date and its ISO text are then
-the same.
+A value without an annotation is stored, hashed and handed over as its JSON form, so that a date and its ISO text are
+then the same.
 """
 
 import json
@@ -42,7 +42,7 @@ from fairlane.jobtypes.parameters_validator import FLAT, SECRETS, checked, filli
 from fairlane.jobtypes.parameters_values import dressed, dumps, json_form, lift, stored_as_given
 
 VERSION: Final = 1
-# Long values and long lists of mistakes help nobody, and end in logs.
+# Long values and long lists of errors help nobody, and end in logs.
 _SHOWN_CHARACTERS: Final = 80
 _SAID_CHARACTERS: Final = 2_000  # of a validator's own words
 _SHOWN_ERRORS: Final = 10
@@ -60,7 +60,7 @@ class PreparedParameters(NamedTuple):
 
 
 class ParameterSchema:
-    """What a job type's parameters may be, as its registered document says; the handler is not needed."""
+    """The schema of a job type's parameters, from its registered document; the handler is not needed."""
 
     def __init__(self, document: Node) -> None:
         self.job_type: str = document["job_type"]
@@ -70,14 +70,14 @@ class ParameterSchema:
         self._hashed = validator_of(filled)
         definitions = document["definitions"]
         self._ambiguous = "union" in kinds(document["parameters"], definitions)
-        # Then they are read from their text in one step, which is a sixth of the work.
+        # If so, they are read from their text in one step, which is a sixth of the work.
         self.is_flat = FLAT.issuperset(kinds(document["parameters"], definitions))
-        # Then prepared parameters are their typed values, and there are no defaults to put in.
+        # If so, prepared parameters are their typed values, and there are no defaults to fill in.
         self._is_hashed_as_stored = self.is_flat and FLAT.issuperset(kinds(filled["parameters"], {}))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return the schema that `describe` gave to some other process.
+        """Return the schema that another process got from `describe`.
 
         Raises ConfigurationError if a newer version of Fairlane wrote it.
         """
@@ -93,7 +93,7 @@ class ParameterSchema:
         return self._document
 
     def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> PreparedParameters:
-        """Check `parameters` and give the text to be stored.
+        """Check `parameters` and return the text to be stored.
 
         Typed values may be given as Python objects or in their JSON form. Raises InvalidParameters with a sentence for
         each one that is missing, unknown or of the wrong type, or that can't be stored. Raises PayloadTooLarge if the
@@ -103,7 +103,7 @@ class ParameterSchema:
         if flat is not None and not any(map(is_hidden_name, flat[0])):
             return PreparedParameters(flat[0], *flat)
         try:
-            # A dict that is marked as a secret is one value; parameters are none, whatever their names.
+            # A dict that is marked as a secret is one value; the parameters as a whole are never secret.
             given = MappingProxyType(parameters) if isinstance(parameters, dict) else parameters
             lifted = lift(given, "parameters", limit=limit)
         except InvalidParameters as error:
@@ -127,7 +127,7 @@ class ParameterSchema:
         return prepared
 
     def canonical(self, plain: Mapping[str, Any]) -> str:
-        """Return the text that is hashed of prepared parameters: that of their typed values, with the defaults."""
+        """Return the text to hash of prepared parameters: that of their typed values, with the defaults."""
         return canonical(plain if self._is_hashed_as_stored else self._typed(plain, self._hashed))
 
     def read(self, text: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class ParameterSchema:
                 flat: dict[str, Any] = self._validator.validate_json(text)
                 return flat
         except ValidationError:
-            pass  # the other way tells what is wrong
+            pass  # the other way finds the error
         try:
             plain = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -154,13 +154,13 @@ class ParameterSchema:
         return typed
 
     def _check_read_back(self, typed: dict[str, Any], prepared: PreparedParameters) -> None:
-        """Refuse what JSON can't tell apart: a date given to `str | date` would arrive as text."""
+        """Refuse values that JSON can't tell apart: a date given to `str | date` would arrive as text."""
         again = self.read(prepared.text)
         for name, value in typed.items():
             if canonical(again[name]) != canonical(value):
                 raise InvalidParameters(
                     f"{self.job_type}: parameter '{name}' is ambiguous: its JSON form would be read back as another "
-                    "member of the union, so put that of the value first in the handler's annotation"
+                    "member of the union, so put the value's type first in the handler's annotation"
                 )
 
     def _too_large(self, limit: float) -> PayloadTooLarge:
@@ -173,7 +173,7 @@ class ParameterSchema:
         """Return one error with a sentence for each of pydantic's `errors`.
 
         Args:
-            secrets: the values (`secret_values`) that it does not quote; a validator's own words may.
+            secrets: the values (`secret_values`) to remove; a validator's own words may quote them.
         """
         sentences = [self._sentence(error, secrets) for error in errors[:_SHOWN_ERRORS]]
         if len(errors) > _SHOWN_ERRORS:
@@ -200,7 +200,7 @@ class ParameterSchema:
         return f"{subject}{colon} {message} (got {got})"
 
     def _may_be_secret(self, location: tuple[int | str, ...]) -> bool:
-        """Return True if what is there, or in it, must not be shown: a sentence of ours ends in logs."""
+        """Return True if the value there, or a part of it, must not be shown: Fairlane's sentences end in logs."""
         if not location or any(isinstance(step, str) and is_secret_name(step) for step in location):
             return True
         parameters = self._document["parameters"]
@@ -212,8 +212,8 @@ class ParameterSchema:
 class Signature:
     """A handler's parameters: its schema, and how stored text becomes its arguments.
 
-    `has_code`: types or validators of its own may refuse what fits the schema. `runs_code`: to decode may run those, or
-    other code of the application's classes.
+    `has_code`: types or validators of its own may refuse values that fit the schema. `runs_code`: to decode may run
+    them, or other code of the application's classes.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Signature:
         self.schema = schema
         self.has_code, self.runs_code = has_code, has_code or runs_code
         self._adapters = adapters
-        self._more = more  # of what `**` takes
+        self._more = more  # for the parameters that `**` takes
         self._is_read = schema.is_flat and not any(adapters.values()) and more is None
 
     @classmethod
@@ -285,11 +285,11 @@ class Signature:
                 arguments[name] = bare(arguments[name])
                 continue
             try:
-                # Not strict, whatever the model says: the types were checked, objects and Enum members are JSON still.
+                # Not strict, whatever the model says: the types were checked; objects and Enum members are JSON.
                 arguments[name] = adapter.validate_python(dressed(arguments[name]), strict=False)
             except ValidationError as error:
                 errors.extend({**detail, "loc": (name, *detail["loc"])} for detail in error.errors(include_url=False))
-            except InvalidParameters as refused:  # by a validator of the handler's own
+            except InvalidParameters as refused:  # by a validator of the handler
                 said = _cut(str(refused), secret_values(text), _SAID_CHARACTERS)
                 raise InvalidParameters(said) from None
         if errors:
@@ -316,7 +316,7 @@ def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter
 def _typing(
     job_type: str, handler: Callable[..., object], parameter: Parameter, builder: DocumentBuilder
 ) -> tuple[Node, _Adapter]:
-    """Return its node of the document, and what makes a value of its type."""
+    """Return its node of the document, and the adapter that makes a value of its type."""
     if parameter.annotation is Parameter.empty:
         return {"kind": "any"}, None
     try:
@@ -335,7 +335,7 @@ def _typing(
 
 
 def _put_defaults(builder: DocumentBuilder) -> None:
-    """Put into the document each default that may be given and seen, as JSON."""
+    """Add to the document each default that may be given and seen, as JSON."""
     names = [str(place) for place, _ in enumerate(builder.defaults)]
     given = {
         name: {"schema": field["schema"], "required": False}
@@ -353,7 +353,7 @@ def _put_defaults(builder: DocumentBuilder) -> None:
 def resolved(handler: Callable[..., object], annotation: object) -> Any:
     """Return an annotation of the handler's, text or not, as a type.
 
-    One by one: that of the context, which is often imported for type checkers only, need not be resolved.
+    One by one: the annotation of the context, which is often imported for type checkers only, need not be resolved.
     """
     function: Any = handler
     while isinstance(function, partial):

@@ -4,7 +4,7 @@ A node of the document is `{"kind": …, …}`. The kinds:
 
 - scalars: null, bool, int, float, str, bytes, datetime, aware_datetime, naive_datetime, date, time, timedelta, decimal,
   uuid, each with its constraints (`ge`, `gt`, `le`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`, …);
-- `secret` and `secret_bytes`, text and bytes that nobody but the handler is shown;
+- `secret` and `secret_bytes`, text and bytes that only the handler sees;
 - `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`, and a union of objects that
   are told apart by a field of theirs with its name, `by`;
 - `list` and `set` with `items`, `dict` with `keys` and `values`, `tuple` with `items` or, if of any length, `rest`;
@@ -13,12 +13,12 @@ A node of the document is `{"kind": …, …}`. The kinds:
   have a `default`, for the hash: see `parameters`;
 - `ref`, the name of one of the document's definitions: objects are kept there, since they may be recursive;
 - `any`, a JSON value, for what has no annotation;
-- `opaque`, a JSON value that only the handler's own types can judge, because a document can't hold the code: other
+- `opaque`, a JSON value that only the handler's own types can check, because a document can't hold the code: other
   classes, validators that run before pydantic's own;
-- `reserved`, the name of the handler's context, which is no parameter.
+- `reserved`, the name of the handler's context, which is not a parameter.
 
-Validators that run after pydantic's own are such code, too; the types below them are in the document. Where there is
-such code (`has_code`), a process that has the handler runs it at each submission. For others the worker runs it.
+Validators that run after pydantic's own are such code, too; the types below them are in the document. If there is such
+code (`has_code`), a process that has the handler runs it at each submission. For others the worker runs it.
 """
 
 import collections.abc
@@ -82,18 +82,18 @@ _CONTAINERS: Final[dict[Any, str]] = {
     collections.abc.MutableMapping: "dict",
     tuple: "tuple",
 }
-# Factories that make the same value at each call. What another function makes tomorrow is not known today.
+# Factories that make the same value at each call. Other functions may make another value tomorrow.
 _EMPTY: Final = (list, dict, set, frozenset, tuple, str, bytes)
-# Python hashes texts by a secret, all else by known rules. Who knows them chooses numbers, or UUIDs, so that to make a
-# set of them takes the square of their number: 0.04 s for 1,000 UUIDs.
+# Python salts the hashes of texts, but not of other types. An attacker can choose numbers or UUIDs with the same hash,
+# so that a set of them takes quadratic time: 0.04 s for 1,000 UUIDs.
 _HASHED_BY_SECRET: Final = frozenset({"str", "bytes", "date", "literal", "enum"})
 _MOST_HASHED: Final = 1_000
 REQUIRED: Final = object()  # in the place of a default: the field must be given
-_UNKNOWN: Final = object()  # it may be left out, and only the handler's process knows what it is then
+_UNKNOWN: Final = object()  # the field may be omitted, and only the handler's process knows its default
 # The kinds with one text for each value, so that they can be keys of a JSON object.
 _KEYS: Final = frozenset({"any", "str", "int", "date", "uuid", "literal", "enum"})
 _QUALIFIERS: Final = (Required, NotRequired, ReadOnly, typing.Final)
-# What stands beside a type and does not change what it accepts; `StringConstraints` are read as constraints.
+# Metadata beside a type that does not change the accepted values; `StringConstraints` are read as constraints.
 _HARMLESS: Final = (
     AfterValidator,
     Discriminator,
@@ -109,7 +109,7 @@ _HARMLESS: Final = (
 _RANGE: Final = frozenset({"ge", "gt", "le", "lt"})
 _LENGTH: Final = frozenset({"min_length", "max_length"})
 _NUMBER: Final = _RANGE | {"multiple_of"}
-# The simple constraints of a type, such as `Field(ge=1)`, which are keys of its node; by kind.
+# The simple constraints of a type, for example `Field(ge=1)`, which are keys of its node; by kind.
 CONSTRAINTS: Final[dict[str, frozenset[str]]] = {
     "int": _NUMBER,
     "float": _NUMBER,
@@ -129,7 +129,7 @@ CONSTRAINTS: Final[dict[str, frozenset[str]]] = {
 
 
 def _flattened(metadata: Iterable[object]) -> list[object]:
-    """Return what stands beside a type, with the content of each `Field(…)` before it."""
+    """Return the metadata beside a type, with the content of each `Field(…)` before it."""
     flat: list[object] = []
     for item in metadata:
         flat.extend([*item.metadata, item] if isinstance(item, FieldInfo) else [item])
@@ -146,7 +146,7 @@ def _constrain(node: Node, metadata: Iterable[object]) -> Node:
         if target["kind"] == "union" and (by := _discriminator(item)) is not None:
             target["by"] = by
         if isinstance(item, AfterValidator):
-            break  # what follows looks at that validator's result
+            break  # later constraints look at that validator's result
         for name in sorted(allowed):
             value = getattr(item, name, None)
             if name == "pattern" and value is not None:
@@ -157,7 +157,7 @@ def _constrain(node: Node, metadata: Iterable[object]) -> Node:
 
 
 def _discriminator(item: object) -> str | None:
-    """Return the field's name that stands beside a union; a function in its place is for the worker alone."""
+    """Return the name of the field that tells a union's members apart; only the worker uses a function instead."""
     found = item.discriminator if isinstance(item, (FieldInfo, Discriminator)) else None
     name = found.discriminator if isinstance(found, Discriminator) else found
     return name if isinstance(name, str) else None
@@ -179,8 +179,8 @@ def _portable(pattern: str | re.Pattern[str]) -> str | None:
 class DocumentBuilder:
     """Turn annotations into nodes, and collect the definitions that they refer to.
 
-    `defaults` has the fields that may be left out, each with its name and the Python value that it has then. `has_code`
-    is True if the annotations refuse more than the document says; `runs_code`, if code of the application's may run.
+    `defaults` has the optional fields, each with its name and its default as a Python value. `has_code` is True if the
+    annotations refuse more than the document; `runs_code`, if code of the application may run.
     """
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class DocumentBuilder:
         return _constrain(self._node_of(annotation), flat)
 
     def field(self, name: str, node: Node, default: object = REQUIRED) -> Node:
-        """Return the field of an object; with a `default` it may be left out."""
+        """Return the field of an object; with a `default` it is optional."""
         field: Node = {"schema": node, "required": default is REQUIRED}
         if default is not REQUIRED and default is not _UNKNOWN:
             self.defaults.append((name, field, default))
@@ -267,7 +267,9 @@ class DocumentBuilder:
             return _enum(kind)
         if is_typeddict(kind):
             return self._defined(kind, kind.__qualname__, lambda: self._typed_dict(kind))
-        self.runs_code = True  # as a class of the application's is made: a factory, a descriptor, a hash of its own
+        self.runs_code = (
+            True  # when an instance of the application's class is made: a factory, a descriptor, a hash of its own
+        )
         if hasattr(kind, "__pydantic_fields__"):
             return self._defined(kind, kind.__qualname__, lambda: self._model(kind))
         if dataclasses.is_dataclass(kind):
@@ -327,21 +329,21 @@ class DocumentBuilder:
 
 
 def most_of(node: Node) -> float:
-    """Return how many members a set, or names a dict, may have that are of this node."""
+    """Return the most members of a set, or names of a dict, that are of this node."""
     if node["kind"] == "optional":
         return most_of(node["of"])
     return inf if node["kind"] in _HASHED_BY_SECRET else _MOST_HASHED
 
 
 def is_read_as_it_is(annotation: Any) -> bool:
-    """Return True if a value of this type is what its JSON is read as."""
+    """Return True if a value of this type equals its JSON form."""
     if get_origin(annotation) in (list, Union, types.UnionType):
         return all(map(is_read_as_it_is, get_args(annotation)))
     return annotation in (str, int, float, bool, types.NoneType)
 
 
 def _has_own_init(kind: Any) -> bool:
-    """Return True if code of the class's own runs when one is made: `__post_init__`, or a model's own two."""
+    """Return True if the class has code that runs at creation: `__post_init__`, or a model's two hooks."""
     if issubclass(kind, BaseModel) and kind.__init__ not in (BaseModel.__init__, pydantic.RootModel.__init__):
         return True
     of_models = getattr(kind, "model_post_init", BaseModel.model_post_init)
@@ -355,7 +357,7 @@ def _object(fields: dict[str, Node], kind: Any) -> Node:
 
 
 def _default(default: object, factory: object) -> object:
-    """Return the default of a dataclass's or a model's field, as far as it is the same at each call."""
+    """Return the default of a field of a dataclass or a model, if it is the same at each call."""
     if default is not dataclasses.MISSING and default is not PydanticUndefined:
         return default
     if factory is None or factory is dataclasses.MISSING:

@@ -1,7 +1,7 @@
 """A schema document as JSON Schema 2020-12, for forms and for clients of other languages.
 
-It takes whatever a submission takes, and may take more: what JSON Schema has no words for (a date's bounds, the unique
-members of a set, lengths after whitespace was stripped) is found out by the submission alone.
+It accepts all that a submission accepts, and may accept more: JSON Schema can't express a date's bounds, the unique
+members of a set, or lengths after whitespace was stripped. Only the submission checks these.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,14 +38,14 @@ _NUMBERS: Final = {
     "multiple_of": "multipleOf",
 }
 _TEXTS: Final = {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"}
-# What pydantic changes before it looks: only the least length holds for what was sent, too.
+# Changes that pydantic makes before it checks: only the least length also holds for the given value.
 _CHANGES: Final = frozenset({"strip_whitespace", "to_lower", "to_upper"})
 
 
 def json_schema(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of a job type's parameters, from its registered document.
 
-    Of a kind that this version does not know it says nothing, so that a list of types survives a newer worker.
+    A kind that this version does not know is accepted as any value, so that a list of types survives a newer worker.
     """
     made = {"$schema": _DIALECT, **_object(document["parameters"])}
     if document["definitions"]:
@@ -72,7 +72,7 @@ def _array(node: Node) -> dict[str, Any]:
     made: dict[str, Any] = {"type": "array", "items": _of(node["items"])}
     if "min_length" in node:
         made["minItems"] = node["min_length"]
-    if "max_length" in node and node["kind"] == "list":  # a set takes a member twice
+    if "max_length" in node and node["kind"] == "list":  # a set may be given a member twice
         made["maxItems"] = node["max_length"]
     return made
 

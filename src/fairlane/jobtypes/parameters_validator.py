@@ -32,7 +32,7 @@ def validator_of(document: Node) -> SchemaValidator:
     """
     known = document["definitions"]
     tell_apart = partial(_told_apart, known)
-    # Each in a chain of one: the name goes to the chain, since what it holds may be a reference to another name.
+    # Each in a chain of one: the chain gets the name, since its content may be a reference to another name.
     definitions: list[CoreSchema] = [
         core_schema.chain_schema([_schema(_changed(node, tell_apart))], ref=name) for name, node in known.items()
     ]
@@ -45,7 +45,7 @@ def checked(validator: SchemaValidator, values: object) -> Any:
 
     Raises:
         ValidationError: some don't fit.
-        InvalidParameters: unions in each other would be tried too often.
+        InvalidParameters: nested unions would be tried too often.
     """
     tries = _Tries(values)
     try:
@@ -59,10 +59,10 @@ def checked(validator: SchemaValidator, values: object) -> Any:
 
 
 class _Tries:
-    """Counts how often unions are tried: members that are tried in each of a value's members multiply.
+    """A counter of the tries of unions: in nested unions the tries multiply.
 
     Attributes:
-        left: how many may be tried; fewer than 0 once it were too many.
+        left: the tries that are left; less than 0 once there were too many.
     """
 
     def __init__(self, values: object) -> None:
@@ -75,11 +75,11 @@ class _Tries:
         if self.left < 0 and self._is_first:
             self.left, self._is_first = _TRIES_A_VALUE * _number(self._values), False
         if self.left < 0:
-            raise ValueError  # which ends this member; each other one ends where it meets the next union
+            raise ValueError  # this ends this member; each other member ends at its next union
 
 
 def _number(values: object) -> int:
-    """Return how many values there are, and in all of them."""
+    """Return the number of values, with the values in all of them."""
     waiting = [values]
     for one in waiting:
         if isinstance(one, (Mapping, list, tuple)):
@@ -88,7 +88,7 @@ def _number(values: object) -> int:
 
 
 def filling(document: Node) -> Node:
-    """Return the document of a validator that puts the default of each field that is left out in its place."""
+    """Return the document of a validator that fills in the default of each missing field."""
     definitions = {name: _changed(node, _filled) for name, node in document["definitions"].items()}
     return {"parameters": _changed(document["parameters"], _filled), "definitions": definitions}
 
@@ -118,19 +118,19 @@ def _filled(node: Node) -> Node:
 
 
 def _told_apart(definitions: Node, node: Node) -> Node:
-    """Return a union of objects that one field tells apart with the places of its members by that field's values."""
+    """Return a union with the places of its members by the values of the field that tells them apart."""
     if "by" not in node:
         return node
     members = [definitions[one["name"]] if one["kind"] == "ref" else one for one in node["of"]]
     fields = [one.get("fields", {}).get(node["by"], {"schema": {}}) for one in members]
-    schemas = [one["schema"].get("of", one["schema"]) for one in fields]  # it may be put in, where it is left out
+    schemas = [one["schema"].get("of", one["schema"]) for one in fields]  # the field may have a default
     values = [(canonical(value), place) for place, one in enumerate(schemas) for value in one.get("values", ())]
     is_so = all("values" in one for one in schemas) and len(dict(values)) == len(values)
     return node | {"places": dict(values)} if is_so and not any("also" in one for one in fields) else node
 
 
 def words(node: Node) -> str:
-    """Say what a node accepts, for messages: "a date", "one of 'a', 'b'"."""
+    """Return in words what a node accepts, for messages: "a date", "one of 'a', 'b'"."""
     kind = node["kind"]
     if kind in _SCALARS:
         return _SCALARS[kind].words
@@ -159,8 +159,8 @@ def kinds(node: Node, definitions: Node) -> Iterator[str]:
 def _within(node: Node) -> Iterator[Node]:
     """Yield the nodes that a node is made of.
 
-    What only looks like a node is none: names of fields, defaults and the values of an Enum are the application's, and
-    may be any of a node's own words.
+    Names of fields, defaults and the values of an Enum are the application's. They may equal a node's own keys, but are
+    not nodes.
     """
     if node["kind"] in _CHOICES:
         return
@@ -183,13 +183,13 @@ _FEW_TRIES: Final = 20_000  # of unions, which take some 10 to 20 ms
 _TRIES_A_VALUE: Final = 3
 _WITHIN: Final = ("of", "items", "keys", "values", "rest", "extras")
 SECRETS: Final = frozenset({"secret", "secret_bytes"})
-# The kinds of which a validator makes the same of JSON text as of the values in it.
+# The kinds for which a validator gives the same result for JSON text as for the values in it.
 FLAT: Final = frozenset({"null", "bool", "int", "float", "str", "optional", "list", "object"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Scalar:
-    """One scalar kind: its words in messages, pydantic's schema and how its JSON form is read (ValueError if not)."""
+    """A scalar kind: its words in messages, pydantic's schema, and the reader of its JSON form (or ValueError)."""
 
     words: str
     schema: Callable[..., CoreSchema]
@@ -198,7 +198,7 @@ class _Scalar:
 
 
 def _datetime(text: str) -> datetime:
-    # A bare date is not taken for midnight: in `datetime | date` it could not be told apart.
+    # A bare date does not mean midnight: in `datetime | date` the two could not be told apart.
     if "T" not in text and " " not in text:
         raise ValueError("no time of day")
     return datetime.fromisoformat(text)
@@ -206,8 +206,8 @@ def _datetime(text: str) -> datetime:
 
 def _decimal(number: str | float) -> Decimal:
     try:
-        # By way of its text a number is what its writer typed: 0.1, not 0.1000000000000000055…, and all digits of a
-        # LongNumber. A bool's text is no number.
+        # Through its text a number is exactly as typed: 0.1, not 0.1000000000000000055…, and all digits of a
+        # LongNumber. A bool's text is not a number.
         return Decimal(str(number))
     except DecimalException:
         raise ValueError("no number") from None
@@ -296,7 +296,7 @@ def _any(value: object) -> object:
 
 def _opaque(value: object) -> object:
     if _has_bytes(value):
-        # As base64 text they would arrive as that text, and nobody would notice.
+        # Bytes would arrive as base64 text, and nobody would notice.
         raise PydanticCustomError("kind", "must not contain bytes, since only the handler knows its type")
     return _any(value)
 
@@ -342,7 +342,7 @@ def _secret_bytes(value: object) -> Secret:
 
 
 def _choice(node: Node) -> CoreSchema:
-    # By canonical text, to which True is not 1.
+    # By canonical text, in which True is not 1.
     choices = {canonical(value): value for value in node["values"]}
     expected = words(node)
 

@@ -2,7 +2,7 @@
 
 Datetimes, dates and times are ISO 8601 text with the offset that they were given, durations ISO 8601 too, Decimals and
 UUIDs their text, bytes base64, sets sorted lists, Enum members their values, dataclasses and models dicts. Secrets are
-`{"$secret": …}`, so that whoever shows them knows.
+`{"$secret": …}`, so that every reader can hide them.
 """
 
 import dataclasses
@@ -43,10 +43,10 @@ MAX_DEPTH: Final = 32
 MAX_INT_BITS: Final = 14_000
 _BYTE: Final = 8  # bits
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-# What JSON has as it is; nearly every value in a large payload is one of these.
+# The types that JSON has, too; nearly every value in a large payload has one of these.
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, dict})
-# What needs no opening.
+# The types without methods of the application's.
 _PLAIN: Final = _SIMPLE | _CONTAINERS
 _BUILT_IN: Final = _PLAIN | {tuple, UUID, Decimal, date, timedelta, bytes}
 _TEXT: Final = frozenset({str})
@@ -58,22 +58,22 @@ _COLLECTIONS: Final = (Mapping, list, tuple, set, frozenset)
 
 
 def lift(value: object, place: Place, depth: int = 0, *, limit: float = inf) -> object:
-    """Return `value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
+    """Return `value` made of dicts, lists, `Unordered` and scalars of their own Python types only.
 
-    Raises InvalidParameters, naming what is wrong below `place`, for what can't be stored: NaN, NUL, lone surrogates,
-    unknown objects, and more than 32 levels of lists and dicts. Raises PayloadTooLarge as soon as what was lifted has
-    more than `limit` bytes as JSON; what comes behind is not looked at.
+    Raises InvalidParameters, with the place below `place`, for values that can't be stored: NaN, NUL, lone surrogates,
+    unknown objects, and more than 32 levels of lists and dicts. Raises PayloadTooLarge as soon as the lifted part has
+    more than `limit` bytes as JSON; the rest is not looked at.
     """
     return _Lifting(limit).lift(value, place, depth)
 
 
 class _Lifting:
-    """Lifts a value, and counts the bytes that its JSON has at least.
+    """Lift a value, and count the least bytes of its JSON.
 
-    A container counts the fewest bytes that its members can have; each member then counts what it has beyond those.
+    A container counts the fewest bytes that its members can have; each member then counts its bytes beyond those.
 
     Args:
-        opens: takes what has methods of its own, too; else TypeError.
+        opens: takes objects with methods of their own, too; else TypeError.
     """
 
     def __init__(self, limit: float, *, opens: bool = True) -> None:
@@ -131,9 +131,9 @@ class _Lifting:
 
 
 def stored_as_given(validator: SchemaValidator, given: object, limit: float) -> tuple[dict[str, Any], str] | None:
-    """Return a checked dict, and its text, of what most jobs have: a few texts, whole numbers and bools.
+    """Return a checked dict, and its text, for the parameters of most jobs: a few texts, whole numbers and bools.
 
-    None: something in it is stored in another form, or is refused; the general way says why.
+    None: a value in it is stored in another form, or is refused; the general way finds the error.
     """
     if type(given) is not dict or not (
         _TEXT.issuperset(map(type, given)) and _AS_GIVEN.issuperset(map(type, given.values()))
@@ -163,7 +163,7 @@ def encode_result(value: object, *, limit: int) -> str | None:
 
 
 def encode_small(value: object, *, limit: int) -> str | None:
-    """Return a result as `encode_result` does if that takes a moment and runs no code but ours; else None."""
+    """Return a result as `encode_result` does if that is quick and runs no code of the application; else None."""
     try:
         lifted = _Lifting(min(_SMALL, limit), opens=False).lift(value, "result", 1)
         text = dumps(json_form(lifted))
@@ -173,9 +173,9 @@ def encode_small(value: object, *, limit: int) -> str | None:
 
 
 def encoded(value: object, what: str, limit: int) -> str:
-    """Return what a handler hands over as JSON text of at most `limit` bytes; `what` names it.
+    """Return a value of a handler as JSON text of at most `limit` bytes; `what` names it.
 
-    Raises PermanentError if it can't be stored: another attempt would hand over the like.
+    Raises PermanentError if it can't be stored: another attempt would hand over the same.
     """
     try:
         text = dumps(json_form(lift(value, what, depth=1, limit=limit)))
@@ -260,7 +260,7 @@ def dressed(value: Any) -> Any:
 
 
 def wire_names(name: str, field: FieldInfo) -> list[str]:
-    """Return the keys that a model itself reads a field from; it is stored under the first."""
+    """Return the keys from which a model reads a field; the field is stored under the first."""
     alias = field.alias if field.validation_alias is None else field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     return [choice for choice in choices if isinstance(choice, str)] or [name]
@@ -272,7 +272,7 @@ def _is_moment(value: object) -> bool:
 
 
 def _opened(value: object) -> object:
-    """Return an Enum member's value, a dataclass or a model as a dict (all its fields), everything else as it is."""
+    """Return an Enum member's value, a dataclass or a model as a dict (all its fields), other values unchanged."""
     if type(value) in _PLAIN:
         return (
             Secret(value[MARK])
@@ -301,7 +301,7 @@ def _opened(value: object) -> object:
 
 
 def _rank(member: object, text: str) -> tuple[float, str]:
-    # An int is not made a float here: comparison between the two is exact.
+    # An int is not converted to a float: comparison between the two is exact.
     if isinstance(member, (int, float)) and not isinstance(member, bool):
         return member, ""
     return float("inf"), text

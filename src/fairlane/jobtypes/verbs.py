@@ -1,4 +1,4 @@
-"""Job types, as operators run them: paused, disabled, limited, with their circuit breakers: `fl.job_types`."""
+"""The verbs of operators about job types: pause, disable, limit, and circuit breakers: `fl.job_types`."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,10 +35,10 @@ Overrides = Mapping[Subject, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class JobTypeLimit:
-    """What of a job type may run; None = unlimited, 0 = none.
+    """A limit on a job type; None = unlimited, 0 = none.
 
-    `organization` None: of all organizations together. `changed` names what `fl.job_types.limit` set; the rest is as
-    the type's handler says, and for one organization unlimited.
+    `organization` None: of all organizations together. `changed` names the values that `fl.job_types.limit` set; the
+    rest is from the type's handler, and unlimited for one organization.
     """
 
     job_type: str
@@ -53,9 +53,9 @@ class JobTypeLimit:
 class JobTypeView:
     """A registered job type.
 
-    `parameters` is the JSON Schema of what its jobs take; each submission is checked anyway. `limits` are what of it
-    may run: of all organizations together, then of the one that asks, where something was set for it. What `options`
-    say of that is what the type's handler says.
+    `parameters` is the JSON Schema of its jobs' parameters; each submission is checked anyway. `limits` are its limits:
+    that of all organizations together, then that of the organization that asks, if it was set. The limits in `options`
+    are those of the type's handler.
     """
 
     name: str
@@ -71,7 +71,7 @@ class JobTypeView:
 class JobTypes(Pauses):
     """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers.
 
-    What changes something takes `user`, who does it; None = the system.
+    Verbs that change something take the acting `user`; None = the system.
     """
 
     def __init__(self, database: Database, emit: Emit, directory: Directory, catalogue: Catalogue) -> None:
@@ -84,7 +84,7 @@ class JobTypes(Pauses):
         """Return all registered types, by name.
 
         Args:
-            organization: whose own limits are told, too; None = only those of all together.
+            organization: include this organization's own limits; None = only those of all together.
 
         Raises:
             OrganizationNotFound
@@ -111,7 +111,7 @@ class JobTypes(Pauses):
         """Return the circuit breakers that are open.
 
         Args:
-            organization: whose; None = all organizations', for operators.
+            organization: the organization of the breakers; None = all organizations, for operators.
 
         Raises:
             OrganizationNotFound
@@ -121,9 +121,9 @@ class JobTypes(Pauses):
         return tuple(self._tenants.read(lambda c: breakers.open_of(c, organization), of=organization))
 
     def close_breaker(self, name: str, *, organization: str, user: str | None = None) -> bool:
-        """Let jobs of the type start again in the organization at once; False if its breaker was not open.
+        """Let jobs of the type start again in the organization at once; return False if its breaker was not open.
 
-        Only what ends from the next full minute on counts towards opening it again.
+        Only attempts that end from the next full minute on count towards opening it again.
 
         Raises:
             InvalidParameters: a text that can't be stored.
@@ -157,7 +157,7 @@ class JobTypes(Pauses):
         self._set_enabled(name, user, enabled=True)
 
     def disable(self, name: str, *, user: str | None = None) -> None:
-        """Refuse submissions of the type; jobs that are there run.
+        """Refuse submissions of the type; existing jobs run.
 
         Raises:
             JobTypeNotFound, PermissionDenied
@@ -165,20 +165,20 @@ class JobTypes(Pauses):
         self._set_enabled(name, user, enabled=False)
 
     def delete(self, name: str, *, user: str | None = None) -> None:
-        """Delete a type that no job is of.
+        """Delete a type that has no jobs.
 
         A process that has the type's handler registers it again when it submits it.
 
         Raises:
             JobTypeNotFound, PermissionDenied
-            ConfigurationError: jobs of the type are there.
+            ConfigurationError: there are jobs of the type.
             StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
         storable(name=name)
 
         def work(connection: Connection) -> tuple[None, Told]:
-            # Removed first: from then on no submission begins, and those that had begun are seen.
+            # Removed first: from then on no submission begins, and those that have begun are seen.
             if not statements.remove(connection, name):
                 raise job_type_not_found(name)
             if statements.is_referenced(connection, name):
@@ -200,14 +200,14 @@ class JobTypes(Pauses):
         execution_rate_window: Seconds | Inheriting = INHERIT,
         user: str | None = None,
     ) -> JobTypeLimit:
-        """Change what is given of a type's limits; the rest stays. `reset_limit` takes it all back.
+        """Change the given values of a type's limits; the rest stays. `reset_limit` undoes all changes.
 
-        Workers go by it within a tenth of a second; jobs that run beyond it finish.
+        Workers use the new limits within a tenth of a second; jobs that run beyond them finish.
 
         Args:
-            organization: whose jobs of the type; None = of all organizations together. Both hold, each by itself.
+            organization: limit the jobs of this organization; None = of all organizations together. Both limits hold.
             max_running: at once. None = unlimited, whatever the type's handler says; 0 = none.
-            execution_rate: starts within any `execution_rate_window`, counted from when the rate was set.
+            execution_rate: starts within any `execution_rate_window`, counted from the moment the rate was set.
             execution_rate_window: at most a day; 60 s unless said otherwise.
 
         Raises:
@@ -234,11 +234,11 @@ class JobTypes(Pauses):
             return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {})), told
 
         limited = self._change("limit", name, user, work, organization)
-        self._database.hint()  # there may be room now
+        self._database.hint()  # there may be capacity now
         return limited
 
     def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
-        """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set.
+        """Undo the changes of `limit`: the handler's limits hold again. Return False if nothing was set.
 
         Raises:
             JobTypeNotFound, OrganizationNotFound, PermissionDenied
@@ -259,7 +259,7 @@ class JobTypes(Pauses):
         return was_set
 
     def limits(self, *, name: str | None = None) -> tuple[JobTypeLimit, ...]:
-        """Return what of each type, or of one, may run: of all organizations together, then of each with its own limit.
+        """Return the limits of each type, or of one: of all organizations together, then of each with its own limit.
 
         Raises:
             JobTypeNotFound
@@ -306,7 +306,7 @@ def _limit_subject(job_type: str, organization: str | None) -> Subject:
 
 
 def _refuse_window_alone(limited: JobTypeLimit, changes: Mapping[str, Any]) -> None:
-    # Who takes the rate away may name a window beside it.
+    # A caller who removes the rate may give a window with it.
     if {"execution_rate", "execution_rate_window"} & {*changes} == {"execution_rate_window"} and (
         limited.execution_rate is None
     ):
@@ -318,7 +318,7 @@ def _types_and_overrides(connection: Connection) -> tuple[Sequence[AnyRow], Over
 
 
 def _limits(row: AnyRow, overrides: Overrides, own: Iterable[Subject]) -> tuple[JobTypeLimit, ...]:
-    """Return what of a type may run: of all together, then of those subjects for which something was set."""
+    """Return the limits of a type: of all together, then of the subjects for which a limit was set."""
     every = Subject(None, row.name)
     subjects = (every, *(one for one in own if one != every and one in overrides))
     return tuple(_limit(one, row.options, overrides.get(one, {})) for one in subjects)
