@@ -63,7 +63,7 @@ class SocketDoor:
         """Count a new socket. It is kept for a while even without a connection, so their number is bounded.
 
         At the bound the oldest ones are dropped: a client with a ticket shows it at once. To refuse new ones would
-        lock everybody out while somebody floods.
+        lock everybody out during a flood.
 
         Raises:
             Problem: too many sockets without a valid ticket came from the address.

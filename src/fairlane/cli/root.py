@@ -216,7 +216,7 @@ def root(
             "-A",
             metavar="MODULE[:OBJECT]",
             envvar="FAIRLANE_APP",
-            help="The application with your handlers, such as myproject.jobs:fl. The object may be left out "
+            help="The application with your handlers, such as myproject.jobs:fl. The object may be omitted "
             "if the module has only one Fairlane.",
         ),
     ] = None,

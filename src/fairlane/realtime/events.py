@@ -104,7 +104,7 @@ class Revoked(InRoom):
 
 
 class Heartbeat(Event):
-    """All events so far were sent. It comes every five seconds; a client without it for longer is not up to date."""
+    """The note that all events so far were sent. It comes every five seconds; without it a client is not up to date."""
 
     name: ClassVar[str] = "heartbeat"
 
