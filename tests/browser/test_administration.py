@@ -150,7 +150,7 @@ def test_job_types_say_how_their_attempts_went_of_late(enter: Callable[..., Page
     expect(page).to_have_url(re.compile("minutes=1440"))
     expect(row.get_by_role("cell").nth(2)).to_have_text("100 %")
     page.goto(f"{site.url}/o/acme")
-    page.get_by_role("table", name="The slowest jobs of late").get_by_role("link", name="report.fail").click()
+    page.get_by_role("table", name="Slowest jobs lately").get_by_role("link", name="report.fail").click()
     expect(page).to_have_url(re.compile(slow))
 
 

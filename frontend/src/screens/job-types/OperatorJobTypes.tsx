@@ -5,6 +5,7 @@ import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { allBreakersQuery, allJobTypesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
+import { OrganizationId } from "../../shell/OrganizationId";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Button, Card, type Column, Confirm, Page, RowActions, Table, Time, Trouble } from "../../ui";
@@ -143,7 +144,7 @@ function Breakers() {
         source={found}
         columns={[
           { head: "Job type", wide: true, cell: ({ job_type }) => job_type },
-          { head: "Organization", cell: ({ organization }) => organization },
+          { head: "Organization", cell: (breaker) => <OrganizationId organization={breaker.organization} /> },
           { head: "Open since", from: "sm", cell: ({ opened_at }) => <Time at={opened_at} /> },
           { head: "Next trial", cell: ({ until, trial }) => (trial ? "running now" : <Time at={until} />) },
           {

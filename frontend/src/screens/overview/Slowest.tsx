@@ -1,5 +1,6 @@
 import type { Schema } from "../../api/client";
 import { JobLink } from "../../shell/JobLink";
+import { OrganizationId } from "../../shell/OrganizationId";
 import { Card, type Column, duration, EmptyState, type Source, Table, Time } from "../../ui";
 
 type SlowJob = Schema["SlowJob"];
@@ -12,13 +13,17 @@ interface Props {
   ofAll?: boolean;
 }
 
-/** Jobs that ended of late, the slowest first. */
+/** Jobs that ended lately, the slowest first. */
 export function Slowest({ jobs, source, ofAll = false }: Props) {
-  const owner: Column<SlowJob> = { head: "Organization", from: "sm", cell: ({ organization }) => organization };
+  const owner: Column<SlowJob> = {
+    head: "Organization",
+    from: "sm",
+    cell: (job) => <OrganizationId organization={job.organization} />,
+  };
   return (
-    <Card title="Slowest of late" flush>
+    <Card title="Slowest jobs lately" flush>
       <Table
-        caption="The slowest jobs of late"
+        caption="Slowest jobs lately"
         rows={jobs}
         rowKey={({ id }) => id}
         source={source}
