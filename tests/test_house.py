@@ -23,6 +23,12 @@ MIGRATIONS = PACKAGE / "store" / "migrations"
 # What is delivered or run beside the package.
 BESIDE = ("benchmarks", "docs", "examples")
 LONGEST_FUNCTION = 45
+# No docstring begins with one of these: it says what something is, or what it does.
+QUESTIONS = {
+    *("What", "Where", "Who", "How", "Whether", "Which", "When", "Why"),
+    *("One", "All", "That", "Those", "Each", "As", "Is", "If"),
+}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 # A status as a plain string, where it is no status. (file, string): why.
 NO_STATUS = {
@@ -249,6 +255,13 @@ def test_a_class_name_stands_once() -> None:
             homes[node.name].append(name)
 
     assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_a_docstring_begins_with_a_noun_or_a_verb() -> None:
+    documented = [(name, node) for name, node in nodes() if isinstance(node, DOCUMENTED)]
+    texts = [(name, node, text) for name, node in documented if (text := ast.get_docstring(node))]
+
+    assert [at(*one) for one in texts if one[2].split()[0].strip(",.:") in QUESTIONS] == []
 
 
 def test_every_package_says_what_lives_in_it() -> None:
