@@ -84,9 +84,7 @@ class Rescue:
         """Take back, in a transaction, the jobs of a lost worker; None: no other is lost, or the clock stepped."""
         self._rescuing = None
         clock = self._database.clock
-        lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
-            connection, self._passed_over
-        )
+        lost = workers.lock_lost(connection, clock, self._passed_over) or workers.missing(connection, self._passed_over)
         # The clock is read after the leases, so that a step which ended a lease shows. And only now is it known how
         # long this transaction had to wait: meanwhile other workers may have waited for the same, and their leases have
         # run out. `may_rescue` comes last, as a beat in between that sees the step ends the steadiness.

@@ -189,8 +189,8 @@ class Results:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            is_late = not (self._no_claim.is_set() or await wait_until(self._no_claim, _CLAIM_WAIT))
-            if (is_late or self._no_claim.is_set()) and (quick := self._take_quick(_BATCH)):
+            has_waited = not (self._no_claim.is_set() or await wait_until(self._no_claim, _CLAIM_WAIT))
+            if (has_waited or self._no_claim.is_set()) and (quick := self._take_quick(_BATCH)):
                 await self._complete(quick)
             if self._others:
                 await self._write(self._take_others())
@@ -393,7 +393,7 @@ class Results:
             if self._failed:
                 self._failed.discard(item.lease_token)
             if transition is None:
-                continue
+                continue  # its lease was lost, or an earlier commit of this end took effect
             outcome, first = item.outcome, transition.steps[0].target
             # A job that is put back because its key is not here never began.
             self.released += isinstance(outcome, Released) and not outcome.seconds

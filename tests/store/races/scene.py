@@ -176,7 +176,7 @@ def write_ends(
 
 def rescue_one(connection: Connection, clock: Clock, batch: int = 500) -> Rescued | None:
     """Take back up to a batch of jobs of a lost worker, if there is one, as the rescue service does."""
-    lost = workers.lock_expired(connection, clock)
+    lost = workers.lock_lost(connection, clock)
     if lost is None:
         return None
     held = workers.running_jobs(connection, lost.id, batch)

@@ -133,7 +133,7 @@ class LostWorker(NamedTuple):
     name: str
 
 
-def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> LostWorker | None:
+def lock_lost(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> LostWorker | None:
     """Lock a worker whose lease has expired, so that no other rescuer takes it; None if there is none.
 
     A lease from another boot of the machine (SQLite) has expired, too: its worker died with that boot.
@@ -280,7 +280,7 @@ def rescue_worker(
     """End attempts of a lost worker as `Lost`, remove its row if none is left, and return the outcomes.
 
     Args:
-        lost: found by `missing`, or locked by `lock_expired`: then a second rescuer skips it, and a claim of the worker
+        lost: found by `missing`, or locked by `lock_lost`: then a second rescuer skips it, and a claim of the worker
             itself, if it is still alive, waits and then finds no lease.
         held: some of its `running_jobs`.
         are_ours: whether organizations are in Fairlane's own directory.
