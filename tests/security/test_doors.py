@@ -27,6 +27,7 @@ from fairlane.api.bodies import SMALL
 from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.encryption.artifacts import ObjectStorage
+from fairlane.realtime import sockets as realtime_sockets
 from fairlane.realtime import sse
 from fairlane.realtime.sockets import LARGEST
 from tests.accounts.cheap_passwords import REAL
@@ -144,6 +145,73 @@ def test_very_many_messages_end_their_socket(api: Api):
         while socket_io.recv(PATIENCE):
             answers += 1
     assert answers < 1_000
+
+
+@pytest.mark.parametrize("path", ["health", "login", "socket.io/?EIO=4&transport=polling", "organizations/acme/jobs"])
+def test_a_query_of_very_many_parameters_is_refused_before_it_is_parsed(api: Api, path: str):
+    answer = api.client().get(f"/{path}{'&' if '?' in path else '?'}{'&'.join(['%=%'] * 1_001)}")
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:fairlane:problem:too-many-parameters")
+
+
+def test_a_head_of_very_many_lines_is_refused_and_an_ordinary_one_is_not(api: Api):
+    begin = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n"
+    for lines, status in ((190, b"200"), (201, b"400")):
+        with closing(api.connect()) as sender:
+            # The second request is behind the first one, in the same packet; its body is no part of a head.
+            sender.sendall(begin + b"a: b\r\n" * lines + b"\r\n" + (begin + b"\r\n" if lines == 190 else b""))
+            assert sender.recv(12) == b"HTTP/1.1 " + status
+    with closing(api.connect()) as sender:
+        body = b"\n" * 1_000
+        sender.sendall(
+            b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + body + begin + b"\r\n"
+        )
+        assert sender.recv(12) == b"HTTP/1.1 415"
+
+
+class TestSocketsThatPoll:
+    PACKET = '42["unsubscribe",{"room":"none"}]'
+
+    @pytest.fixture
+    def socket_io(self, api: Api) -> str:
+        """Return the path of a socket without a ticket."""
+        return f"/socket.io/?EIO=4&transport=polling&sid={socket_of(api)}"
+
+    @pytest.fixture
+    def admitted(self, api: Api, socket_io: str) -> str:
+        """Return the path of a socket that its ticket has let in."""
+        ticket = asyncio.run(ticket_of(api, api.token("member")))
+        assert api.client().post(socket_io, content=f"40{json.dumps({'ticket': ticket})}").status_code == 200
+        assert api.client().get(socket_io).text.startswith("40{")
+        return socket_io
+
+    def test_very_many_packets_end_one(self, api: Api, admitted: str):
+        client = api.client()
+        sent = [client.post(admitted, content="\x1e".join([self.PACKET] * 16)) for _ in range(40)]
+        answers = [(one.status_code, one.json().get("type") if one.status_code > 200 else "") for one in sent]
+        first = answers.index((429, "urn:fairlane:problem:too-many-packets"))
+        assert first >= 12
+        assert {status for status, _ in answers[first + 1 :]} == {400}  # there is no such socket any more
+
+    def test_few_packets_end_one_without_a_ticket(self, api: Api, socket_io: str):
+        client = api.client()
+        assert client.post(socket_io, content="3").status_code == 200
+        assert client.post(socket_io, content="\x1e".join(["3"] * 16)).status_code == 200
+        assert client.post(socket_io, content="\x1e".join(["3"] * 16)).status_code == 429
+
+    def test_answers_that_are_not_fetched_end_one(self, api: Api, admitted: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(realtime_sockets, "_MOST_UNFETCHED", 50)
+        client = api.client()
+        asks = "\x1e".join([f'42{number}["unsubscribe",{{"room":"none"}}]' for number in range(16)])
+        statuses = [client.post(admitted, content=asks).status_code for _ in range(5)]
+        assert statuses == [200] * 4 + [429]
+
+    def test_a_form_is_refused(self, api: Api, admitted: str):
+        assert api.client().post(admitted, content="d=3").status_code == 400
+
+    def test_one_that_has_ended_is_unknown(self, api: Api, admitted: str):
+        client = api.client()
+        assert client.post(admitted, content="1").status_code == 200
+        assert client.post(admitted, content="3").json()["type"] == "urn:fairlane:problem:unknown-socket"
 
 
 def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waited_for(api: Api):

@@ -17,6 +17,8 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+_MOST_PARAMETERS: Final = 1_000  # of a query
+
 # Descriptions in the OpenAPI document of headers that some answers have.
 _TOLD: Final[Mapping[str, str]] = {
     "Accept-Ranges": "bytes: a `Range` may ask for a part.",
@@ -29,6 +31,17 @@ _TOLD: Final[Mapping[str, str]] = {
     "Retry-After": "In seconds; omitted where waiting alone does not help.",
     "WWW-Authenticate": "How to prove who you are.",
 }
+
+
+def refuse_long_query(scope: Scope) -> None:
+    """Refuse a query of very many parameters, before anything parses it: 16,000 took the event loop 48 ms.
+
+    Raises:
+        Problem: there are too many.
+    """
+    if scope["query_string"].count(b"&") >= _MOST_PARAMETERS:
+        detail = f"Send at most {_MOST_PARAMETERS} query parameters."
+        raise problems.Problem(400, "too-many-parameters", detail)
 
 
 def headers_told(*names: str) -> dict[str, Any]:
@@ -45,8 +58,8 @@ def is_same(tag: str, if_none_match: str | None) -> bool:
 class Outermost:
     """ASGI middleware that adds the shared headers to each answer that does not set them itself.
 
-    It refuses a request that gives its length twice. If one of two servers in a row goes by Content-Length and the
-    other by Transfer-Encoding, the body for one is the next request for the other.
+    It refuses a query that is too long, and a request that gives its length twice. If one of two servers in a row goes
+    by Content-Length and the other by Transfer-Encoding, the body for one is the next request for the other.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -69,12 +82,11 @@ class Outermost:
             await send(message)
 
         headers = Headers(scope=scope)
-        if "content-length" in headers and "transfer-encoding" in headers:
-            detail = "Send Content-Length or Transfer-Encoding, not both; the connection is closed."
-            problem = problems.Problem(400, "ambiguous-length", detail, headers={"Connection": "close"})
-            await problem.response()(scope, receive, secured)
-            return
         try:
+            refuse_long_query(scope)
+            if "content-length" in headers and "transfer-encoding" in headers:
+                detail = "Send Content-Length or Transfer-Encoding, not both; the connection is closed."
+                raise problems.Problem(400, "ambiguous-length", detail, headers={"Connection": "close"})
             await self._app(scope, receive, secured)
         except Exception as error:
             if has_begun:

@@ -13,12 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api.authentication import ROOT, comes_from_elsewhere, path_of, refuse_socket
 from fairlane.api.bodies import SMALL, body_of, replayed
+from fairlane.api.headers import refuse_long_query
 from fairlane.api.problems import Problem
 from fairlane.api.watching import Door
 from fairlane.domain.timing import STRANGER_WAITS
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
+_BETWEEN_PACKETS: Final = b""
 MOST_TICKETLESS: Final = 2_000  # sockets of a node, kept for 10 s: about 20 kB each, and a partial message
 
 
@@ -47,6 +49,7 @@ class SocketDoor:
                 raise Problem(
                     403, "cross-site", "A page of another site may not connect; FAIRLANE_WEB_ORIGINS lets it."
                 )
+            refuse_long_query(scope)
             sid = _named_in(scope)
             if sid is None:
                 await self._count(scope)
@@ -78,14 +81,24 @@ class SocketDoor:
         None: the client is gone.
 
         Raises:
-            Problem: the body is too large, or takes too long to come.
+            Problem: the body is too large, takes too long to come, or has too many packets.
         """
         if scope["type"] != "http":
             return receive
         has_ticket = sid is not None and self._sockets.has_let_in(sid)
         deadline = None if has_ticket else timeout(STRANGER_WAITS)
         body = await body_of(receive, LARGEST if has_ticket else SMALL, deadline)
-        return replayed(body, receive) if body is not None else None
+        if body is None:
+            return None
+        if body.startswith(b"d="):  # which the library would parse as a form
+            raise Problem(400, "jsonp", "JSONP is not served; send packets as they are.")
+        if body and sid is not None:
+            if not self._sockets.has(sid):
+                raise _unknown()
+            if not await self._sockets.take(sid, 1 + body.count(_BETWEEN_PACKETS)):
+                detail = "The socket sent too many packets, or did not fetch its answers; it is closed."
+                raise Problem(429, "too-many-packets", detail)
+        return replayed(body, receive)
 
 
 def _named_in(scope: Scope) -> str | None:

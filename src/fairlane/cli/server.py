@@ -12,6 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from fairlane.domain.timing import STRANGER_WAITS
+from fairlane.realtime.sockets import Allowance
 
 # Seconds between two looks at how much was read. A client that reads 2 kB/s reads 64 KiB each half minute.
 _READ_TIMEOUT: Final = 150.0
@@ -20,7 +21,7 @@ _PIECE: Final = 4096  # bytes of a WebSocket that are read at a time
 # Pieces of a body: so many, and one more for each 64 bytes. The first 100 pieces of each read are free.
 _LEAST_PIECE: Final = 64
 _PIECES, _PIECES_A_READ = 3_000, 100
-_FRAMES, _FRAMES_A_SECOND = 200, 20  # of a WebSocket
+_MOST_LINES: Final = 200  # of a request's head; each costs the loop 2 microseconds
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection that wait in the kernel's memory
 
 
@@ -90,7 +91,10 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
     Each frame takes the loop, which all share, for as long as a small request, and no rate counts it.
     """
 
-    _left, _at = float(_FRAMES), 0.0
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """Begin to count."""
+        super().connection_made(transport)
+        self._allowance = Allowance()
 
     def data_received(self, data: bytes) -> None:
         """Read the data, unless it holds too many frames."""
@@ -125,12 +129,10 @@ class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
 
     def _may_come(self) -> bool:
         """Count a frame; return False, and end the connection, if it is one too many."""
-        now = self.loop.time()
-        self._left = min(_FRAMES, self._left + _FRAMES_A_SECOND * (now - self._at)) - 1
-        self._at = now
-        if self._left < 0:
+        may_come = self._allowance.take(1)
+        if not may_come:
             self.transport.abort()
-        return self._left >= 0
+        return may_come
 
 
 class _SmallPieces(Exception):
@@ -149,7 +151,14 @@ class _Connection(h11.Connection):
         super().receive_data(data)
 
     def next_event(self) -> Any:
-        """Return the next event. Raises `_SmallPieces`."""
+        """Return the next event.
+
+        Raises:
+            _SmallPieces: a body came in too many small pieces.
+            h11.RemoteProtocolError: the head of a request is malformed, or has too many lines.
+        """
+        if self.their_state is h11.IDLE:
+            self._refuse_long_head()
         event = super().next_event()
         if isinstance(event, h11.Data) and self._free > 0:
             self._free -= 1
@@ -160,6 +169,14 @@ class _Connection(h11.Connection):
         elif isinstance(event, h11.Request):
             self._left = _PIECES
         return event
+
+    def _refuse_long_head(self) -> None:
+        # Before h11 parses the lines, each by a regular expression.
+        if len(self._receive_buffer) > _MOST_LINES:
+            head = bytes(self._receive_buffer)
+            end = head.find(b"\n\r\n")
+            if head.count(b"\n", 0, end if end >= 0 else len(head)) > _MOST_LINES:
+                raise h11.RemoteProtocolError("The request has too many headers.", error_status_hint=431)
 
 
 class PunctualProtocol(_ReadProtocol, H11Protocol):

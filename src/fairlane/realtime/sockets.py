@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import socketio
 from engineio.async_socket import AsyncSocket
@@ -32,6 +33,9 @@ _ALL: Final = 1.0  # seconds between two looks at all clients
 _MOST_ASKING: Final = 2_000  # connections whose tickets are being checked; others have to retry a little later
 _HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown a ticket, valid or not
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
+PACKETS, PACKETS_A_SECOND = 200, 20  # of a client
+_PACKETS_OF_STRANGER: Final = 20  # that a client without a ticket may send at once, where it polls
+_MOST_UNFETCHED: Final = 300  # packets for a client that polls: answers, beside the 16 in flight
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
 _UNAVAILABLE: Final = "unavailable"
@@ -61,6 +65,21 @@ class _ClientsPacket(Packet):  # type: ignore[misc] # the library has no types
         return 0
 
 
+class Allowance:
+    """The number of packets, or frames, that one client may send: so many at once, and some more each second."""
+
+    def __init__(self, at_once: int = PACKETS) -> None:
+        self._most = self._left = float(at_once)
+        self._at = time.monotonic()
+
+    def take(self, number: int) -> bool:
+        """Count so many; return False if that is too many."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + PACKETS_A_SECOND * (now - self._at)) - number
+        self._at = now
+        return self._left >= 0
+
+
 class Sockets:
     """The sockets of one process.
 
@@ -84,6 +103,7 @@ class Sockets:
         for name in ("connect", "disconnect", *REQUESTS):
             self._server.on(name, getattr(self, f"_{name}"))
         self._clients: dict[str, _Connection] = {}
+        self._allowances = WeakKeyDictionary[AsyncSocket, Allowance]()  # of clients that poll
         self._asking: set[str] = set()  # connections whose tickets are being checked
         self._dirty: set[str] = set()
         self._behind: set[str] = set()  # clients with more messages than they have taken
@@ -100,8 +120,22 @@ class Sockets:
         return len(self._clients)
 
     def has(self, eio_sid: str) -> bool:
-        """Return True if there is a connection of this id."""
-        return eio_sid in self._server.eio.sockets
+        """Return True if there is an open connection of this name."""
+        socket = self._server.eio.sockets.get(eio_sid)
+        return socket is not None and not socket.closed
+
+    async def take(self, eio_sid: str, packets: int) -> bool:
+        """Count packets that come by polling; return False, and close the connection, if it is too many.
+
+        A client without a ticket may send few. A client that fetches no answers may send no more, as they are kept.
+        """
+        socket = self._server.eio.sockets[eio_sid]
+        allowance = self._allowances.setdefault(socket, Allowance(_PACKETS_OF_STRANGER))
+        if allowance.take(packets) and socket.queue.qsize() < _MOST_UNFETCHED:
+            return True
+        await self._drop(eio_sid)
+        self._forget_closed()
+        return False
 
     def has_let_in(self, eio_sid: str) -> bool:
         """Return True if the connection has shown a valid ticket."""
@@ -153,6 +187,7 @@ class Sockets:
         self._clients[sid] = _Connection(client, eio_sid)
         socket = self._server.eio.sockets[eio_sid]
         socket.poll = partial(_next_packets, socket)
+        self._allowances[socket] = Allowance()
 
     async def _admit(self, eio_sid: str, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Return the principal of a ticket.
