@@ -44,7 +44,7 @@ _LEAD: Final = 3.0  # seconds from the beginning of a flood until others are mea
 
 
 class Answer(NamedTuple):
-    """One request: what it was, the status, and the seconds from when it was to be sent to its answer."""
+    """The answer to a request: its kind, its status, and the seconds from the moment at which it was to be sent."""
 
     kind: str
     status: int
@@ -180,7 +180,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
 
 def figures(answers: Sequence[Answer], flooded: Counter[int], seconds: float) -> dict[str, Any]:
-    """What the others waited in one kind of stretch, in milliseconds, and what became of the flood."""
+    """Return the others' waits in one kind of stretch, in milliseconds, and the flood's answers by status."""
     waits = [1000 * one.seconds for one in answers]
     hundredths = quantiles(waits, n=100)
     by_kind = {kind: [1000 * one.seconds for one in answers if one.kind == kind] for kind in sorted(set(_ROUND))}

@@ -16,13 +16,13 @@ Arrival = tuple[str, dict[str, Any], float]
 
 
 class Listener(asyncio.Protocol):
-    """One websocket that speaks as much Socket.IO as it takes.
+    """A websocket client that speaks only the Socket.IO that the benchmark needs.
 
-    It is opened by the library for that, and then read as it comes: the library takes longer for a message than the
-    server to send it. What servers send has no mask, and here it is short and in one frame each.
+    The websockets library opens the connection, and this class then reads the bytes: the library takes longer to read a
+    message than the server to send it. What servers send has no mask, and here it is short and in one frame each.
 
     Args:
-        told: called with each event's name, what it says, and when it came.
+        told: called with each event's name, its data, and the moment of its arrival.
     """
 
     def __init__(self, transport: asyncio.Transport, told: Callable[[Arrival], object]) -> None:

@@ -1,4 +1,4 @@
-"""How fast lists and charts answer with a million jobs: each filter that REST offers, with row security on.
+"""Measure how fast lists and charts answer with a million jobs: each filter of REST, with row security on.
 
     python -m benchmarks.lists --url postgresql://… [--jobs 1000000] [--times 30] [--only NAME] [--json FILE]
 
@@ -161,7 +161,7 @@ def _operators() -> Iterator[tuple[str, Question]]:
 
 
 def questions() -> Iterator[tuple[str, str, Question]]:
-    """Whose, what, and how to ask."""
+    """Yield each question: its organization, its name, and the function that asks it."""
     for organization in ORGANIZATIONS:
         for part in (_lists, _pages, _charts):
             for name, ask in part(organization):

@@ -1,4 +1,4 @@
-"""What figures were measured on: without it they say nothing."""
+"""Describe the machine of a measurement: without it, figures say nothing."""
 
 import os
 import platform

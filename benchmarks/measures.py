@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` measures: a function each, whose docstring is the definition of its figures.
+"""The measures of `python -m benchmarks`: a function each, whose docstring is the definition of its figures.
 
 Each run has a fresh database, and its worker one process with 1,000 slots. Deduplication, all checks and the execution
 log are on, as they are by default.
@@ -46,7 +46,7 @@ _FEWEST_FOR_P99: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much to measure: jobs of a drain or a backlog, and how many single jobs a latency is made of.
+    """The size of a measurement: jobs of a drain or a backlog, and how many single jobs a latency is made of.
 
     `deep`: how many wait beside a deep drain.
     """
@@ -63,7 +63,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number: what it is, and in which unit."""
+    """A number: its meaning and its unit."""
 
     what: str
     unit: Literal["jobs/s", "ms"]

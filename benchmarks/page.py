@@ -190,7 +190,7 @@ _DEFINITIONS: Final = (
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """All results by the names of their files."""
+    """Return all results by the names of their files."""
     files = sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 

@@ -1,4 +1,4 @@
-"""What the realtime side costs: latency and memory with many sockets, and what a client costs that does not read.
+"""Measure the realtime side: latency and memory with many sockets, and the cost of a client that does not read.
 
     python -m benchmarks.realtime --url postgresql://… [--sockets 1000] [--seconds 30] [--nodes 2] [--only revocation]
 
@@ -199,7 +199,7 @@ def _close(listeners: list[Listener]) -> None:
 
 
 def _running_jobs(fl: Fairlane) -> list[UUID]:
-    """As a worker would have them; no worker is needed to tell of them."""
+    """Write 100 jobs as running; no worker is needed to send events of them."""
     ids = [fl.submit("report", organization="acme").id for _ in range(100)]
 
     def work(connection: Any) -> None:

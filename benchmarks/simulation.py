@@ -1,7 +1,7 @@
-"""Who gets how many of the workers' slots, drawn over time: `python -m benchmarks.simulation`.
+"""Simulate how organizations share the workers' slots over time: `python -m benchmarks.simulation`.
 
-Nothing but `fairlane.domain.fairness` decides here: claims of workers, and jobs that last as long as they are said to.
-There is no database and no clock, so the charts are the same on every machine. Tests of shares use it, too.
+Only `fairlane.domain.fairness` decides here. Claims of workers and the durations of jobs are given. There is no
+database and no clock, so the charts are the same on every machine. Tests of shares use it, too.
 """
 
 import heapq
@@ -35,7 +35,7 @@ class Tenant:
 
 
 class Start(NamedTuple):
-    """One job that was started, and when it ends."""
+    """A job that was started, and when it ends."""
 
     organization: str
     at: float
@@ -97,7 +97,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """How it stands after a claim round: running jobs, and jobs started so far, by organization."""
+    """The counts after a claim round: running jobs, and jobs started so far, by organization."""
 
     now: float
     running: Mapping[str, int]

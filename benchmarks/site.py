@@ -1,4 +1,4 @@
-"""Where a figure is measured: a fresh database for each run, and processes that end with it."""
+"""The surroundings of a measurement: a fresh database for each run, and processes that end with it."""
 
 import os
 import subprocess

@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _samples(fl: Fairlane) -> Iterator[dict[str, Any]]:
-    """One a minute."""
+    """Yield a sample each minute."""
     endless, ends = submissions(NOOP, _ORGANIZATIONS), Ends()
     began = time.monotonic()
     submitted, before, at = 0, 0, began
@@ -109,7 +109,7 @@ class Ends:
     _settled: int = 0
 
     def count(self, connection: Connection) -> int:
-        """How many jobs have ended so far."""
+        """Return how many jobs have ended so far."""
         values = {"after": self._after, "settled": self._settled}
         row = connection.execute(_ENDS, values).one()
         ended: int = self._before + row.ends

@@ -1,6 +1,6 @@
-"""How much processor time the command line takes to start: `make bench-start`.
+"""Measure the processor time that the command line takes to start: `make bench-start`.
 
-The median of ten runs is told, and the least of them: other work on the machine adds to all, and takes from none.
+The result is the median of ten runs, and the least of them: other work on the machine only adds time.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is run while it is measured: the handlers, and the two processes beside the one that measures.
+"""The work that is measured: the handlers, and the two processes beside the one that measures.
 
 `python -m benchmarks.work worker N` is a worker as in production, with N slots; `… feeder N` keeps N jobs of
 one organization in the queue. Both end with the process that started them.

@@ -42,7 +42,7 @@ def _relinked(page: Path, text: str, target: Path) -> str:
 
 
 def _moved(link: Path, target: Path) -> str:
-    """Where the site has what a link leads to; a file that is no page is copied there."""
+    """Return the site's address of a link's target; a file that is no page is copied to the site."""
     file = Path(os.path.normpath(link))
     if file.suffix == ".md":
         return _place(file)

@@ -1,9 +1,9 @@
-"""One suite, every database: each test that asks for `database_url` runs on SQLite and on PostgreSQL.
+"""The suite runs on every database: each test that asks for `database_url` runs on SQLite and on PostgreSQL.
 
-Whatever is shared lies in one directory per test run, made by the controlling process and handed to xdist's workers:
-a migrated SQLite file to copy, and a PostgreSQL server with a migrated database to clone, once for each worker. Both
-are made at the first test that needs them, by whichever worker comes first. FAIRLANE_TEST_POSTGRES_URL names a server
-to use instead; its user must be a superuser.
+Shared files lie in one directory per test run, made by the controlling process and handed to xdist's workers: a
+migrated SQLite file to copy, and a PostgreSQL server with a migrated database to clone, once for each worker. The
+first worker whose test needs them makes them. FAIRLANE_TEST_POSTGRES_URL names a server to use instead; its user must
+be a superuser.
 """
 
 import atexit
@@ -262,14 +262,14 @@ def postgres_template(run_directory: Path, postgres_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def one_database(postgres_server: str, postgres_template: str) -> Iterator[OneDatabase]:
-    """What lends each test its PostgreSQL database."""
+    """Yield the PostgreSQL database that each test borrows."""
     database = OneDatabase(postgres_server, postgres_template)
     yield database
     database.drop()
 
 
 def memory_directory() -> Path | None:
-    """Where files are memory, if there is plenty of it: a database is cloned in 9 ms there, on a disk in up to 240."""
+    """Return a directory in memory, if there is plenty: a database is cloned in 9 ms there, on a disk in up to 240."""
     plenty = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30
     return SHARED_MEMORY if plenty and os.access(SHARED_MEMORY, os.W_OK | os.X_OK) else None
 
@@ -286,7 +286,7 @@ def migrate(url: str) -> None:
 
 
 def once(directory: Path, name: str, make: Callable[[], str]) -> str:
-    """What `make` returns, for the first worker that asks; the others read its note."""
+    """Call `make` for the first worker that asks, and return its note to all others."""
     note = directory / name
     with fasteners.InterProcessLock(directory / "lock"):
         if not note.exists():

@@ -1,7 +1,7 @@
-"""How far those tests go that could always go further: `FAIRLANE_TEST_DEPTH`.
+"""`FAIRLANE_TEST_DEPTH` says how far those tests go that could always go further.
 
-`short`, where nothing is said: a little way. `long`: as `make test-all` goes, and CI. `whole`: as far as what they
-prove is promised, which takes hours.
+`short`, the default: a little way. `long`: for `make test-all` and CI. `whole`: as far as what they prove is promised,
+which takes hours.
 """
 
 import os

@@ -81,7 +81,7 @@ def _stores(server: str | None, wanted: set[Store]) -> dict[str, Any]:
 
 
 class _Result:
-    """What is measured of one peer, run by run; what went wrong stands in its place."""
+    """The figures of one peer, run by run; after an error, its text instead."""
 
     def __init__(self, name: str, server: str | None) -> None:
         known = PEERS[name]
@@ -126,7 +126,7 @@ class _Result:
             self._about["again"] = mine["again"]
 
     def document(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the figures and their medians, for JSON."""
         return self._about | {name: {"value": median(runs), "runs": runs} for name, runs in self._figures.items()}
 
     def _stop(self, what: str, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Which peers there are, what each needs, and what else of it is measured."""
+"""The peers, the needs of each, and what else is measured of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a peer needs to run: an environment with its packages, and a fresh store."""
+"""Prepare what a peer needs to run: an environment with its packages, and a fresh store."""
 
 import shutil
 import socket

@@ -67,7 +67,7 @@ class Peer(Protocol):
         """Submit so many jobs of `handlers`, in the fastest documented way; peers without organizations ignore that."""
 
     def remaining(self) -> int:
-        """How many jobs have not ended, as the store shows them."""
+        """Return how many jobs have not ended, as the store shows them."""
 
     def work(self) -> None:
         """Be a worker until this process is ended."""

@@ -1,4 +1,4 @@
-"""What is seen while the demo runs: on a terminal a bar for each job, by organization; elsewhere a line per change."""
+"""The demo's display: on a terminal a bar for each job, by organization; elsewhere a line per change."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

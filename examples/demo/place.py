@@ -1,4 +1,4 @@
-"""Where the demo is: a directory of its own with a fresh database, and the example application on it."""
+"""The demo's place: a directory of its own with a fresh database, and the example application on it."""
 
 import os
 import shutil

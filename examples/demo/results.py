@@ -1,4 +1,4 @@
-"""What the demo leaves: the reports as files, a table of the jobs, the dead letter, and what to try next."""
+"""The demo's results: the reports as files, a table of the jobs, the dead letter, and what to try next."""
 
 import shlex
 import shutil

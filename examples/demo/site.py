@@ -16,7 +16,7 @@ _JOB: Final = """-H "Content-Type: application/json" -d '{"job_type": "archive.s
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where it is served.
+    """The addresses at which the demo is served.
 
     Args:
         address: of the REST API.

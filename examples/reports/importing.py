@@ -33,7 +33,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file holds: its good rows, oldest first, and its bad ones by line."""
+    """The content of a checked file: its good rows, oldest first, and its bad ones by line."""
 
     series: Series
     bad: tuple[BadRow, ...]

@@ -15,7 +15,7 @@ _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)  # the zero of ZIP's calendar: the same
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file to pack, in a folder of its own report."""
+    """A file to pack, in a folder of its own report."""
 
     folder: str
     name: str

@@ -1,4 +1,4 @@
-"""What the demo does, as data: three firms, their members and the jobs of each, with the status each should end in."""
+"""The demo's plan, as data: three firms, their members, their jobs, and the status in which each job should end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Firm:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One job to submit. `after` names steps of the same firm that come before it."""
+    """A job to submit. `after` names steps of the same firm that come before it."""
 
     name: str
     job_type: str

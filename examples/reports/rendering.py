@@ -34,7 +34,7 @@ OnPage = Callable[[int, int], None]  # (page begun, from 1; pages in all)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What goes into one PDF. `accent` is a colour like #1f4e79."""
+    """The content of one PDF. `accent` is a colour like #1f4e79."""
 
     firm: str
     title: str

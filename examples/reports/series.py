@@ -14,7 +14,7 @@ _PERIOD: Final = re.compile(r"(\d{4})(?:-(\d{2}))?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement. `period` is `YYYY` or `YYYY-MM`, so that text order is time order."""
+    """A measurement. `period` is `YYYY` or `YYYY-MM`, so that text order is time order."""
 
     period: str
     value: float
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """All measurements of one measure, oldest first."""
+    """The measurements of one measure, oldest first."""
 
     measure: str
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""What became of the planned jobs, compared with what was expected."""
+"""Compare the outcomes of the planned jobs with the expected ones."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def say(environment: dict[str, str], typed: str, folder: Path) -> None:
 
 
 def check(fl: Fairlane, ids: tuple[str, str, str]) -> None:
-    """All is there: what completed, with its file; and what ran then runs again, and spends no retry."""
+    """Assert that completed jobs have their files, and that jobs that ran then run again without spending a retry."""
     done, slow, later = ids
     assert fl.result(done, organization="sealed").value == "the year's sales"
     assert fl.artifact(done, "report.txt", organization="sealed") == b"the year's sales"

@@ -152,7 +152,7 @@ def start(tmp_path: Path, url: str) -> Iterator[Start]:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """What a job of type wait waits at, until somebody writes."""
+    """Make the pipe at which a job of type wait waits until the test writes."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path

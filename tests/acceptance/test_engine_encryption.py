@@ -277,7 +277,7 @@ def forgotten(fl: Engine, wrapped: Sequence[str]) -> bool:
 
 
 def files_of(fl: Engine) -> bytes:
-    """What the files of the database, without its log, have of the table of keys."""
+    """Return the bytes of the table of keys in the database's files, without its log."""
     if fl.database.file is not None:
         found = fl.database.file.parent.glob(f"{fl.database.file.name}*")
         return b"".join(one.read_bytes() for one in found)

@@ -261,7 +261,7 @@ def test_the_traceback_is_kept_without_secrets(fl: Engine) -> None:
 
 @pytest.mark.slow
 def test_a_traceback_begins_with_the_handler(fl: Engine) -> None:
-    """How Fairlane came to it is nothing that its author could mend."""
+    """A handler's author can mend nothing in Fairlane's own frames."""
 
     @fl.job_type("thread", max_retries=0)
     def plain(ctx: JobContext) -> None:

@@ -20,7 +20,7 @@ def fl(database_url: str) -> Iterator[Engine]:
 
 
 class Seen(NamedTuple):
-    """What people see of a job's progress."""
+    """The progress of a job that readers see."""
 
     percent: float | None
     message: str | None

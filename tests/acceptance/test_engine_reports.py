@@ -25,7 +25,7 @@ def fl(database_url: str, tmp_path: Path) -> Iterator[Engine]:
 
 
 def writes(fl: Engine, job: Job) -> int:
-    """How often the progress of a job was written."""
+    """Return how often the progress of a job was written."""
     mine = select(progress_table.c.sequence).where(
         progress_table.c.organization_id == "acme", progress_table.c.job_id == job.id
     )
@@ -231,7 +231,7 @@ ODD_ORGANIZATIONS = (
 
 
 def add(fl: Engine, organization: str) -> None:
-    """One as a host's directory may have it: Fairlane itself makes none of such a name."""
+    """Add an organization with a name that only a host's directory can have: Fairlane refuses it."""
 
     def work(connection: Connection) -> bool:
         now = fl.database.clock.now(connection)

@@ -72,7 +72,7 @@ def made(fl: Engine, name: str = "hourly", organization: str = "acme") -> list[J
 
 
 def tick(job: Job) -> datetime:
-    """Whose job it is: it may have been submitted later, and then its `run_at` says when."""
+    """Return the tick of a job. The job may have been submitted later, and then its `run_at` says when."""
     return datetime.fromisoformat(job.labels["tick"])
 
 
@@ -290,7 +290,7 @@ def test_a_schedule_that_is_broken_does_not_hold_up_others(fl: Engine, clock: Ma
 
 
 def test_a_validator_is_asked_by_the_job_of_a_tick_and_by_no_scheduler(fl: Engine, clock: ManualClock) -> None:
-    """One that never returned, or that ended its thread, kept the ticks of all organizations waiting."""
+    """A validator that never returned, or that ended its thread, kept the ticks of all organizations waiting."""
     schedulers: list[str] = []
 
     def never(page: int) -> int:

@@ -46,7 +46,7 @@ def content(fl: Engine, job: Any, name: str) -> bytes:
 
 
 def stored(fl: Engine) -> dict[str, bytes]:
-    """All that the storage has, by path."""
+    """Return all files of the storage, by path."""
     paths = [str(file["path"]) for page in obstore.list(fl.artifacts._store) for file in page]
     return {path: fl.artifacts.get(path) for path in paths}
 
@@ -57,7 +57,7 @@ def sweep(fl: Engine) -> None:
 
 
 def is_sealed(fl: Engine, version: int) -> bool:
-    """Whether all files that hold something are sealed under this version."""
+    """Return True if all files that are not empty are sealed under this version."""
     return all(one.startswith(f"fl2:{version}\n".encode()) for one in stored(fl).values() if one)
 
 

@@ -71,7 +71,7 @@ def fl(request: pytest.FixtureRequest, database_url: str) -> Iterator[Engine]:
 
 
 def told(fl: Engine, job: Job) -> str:
-    """All that anybody is told of a job."""
+    """Return everything that readers see of a job."""
     seen = (
         fl.look(job),
         fl.list(organization="acme"),

@@ -56,7 +56,7 @@ def drain(fl: Engine, *, slots: int, workers: int) -> None:
 
 
 def first_starts(fl: Fairlane, weights: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
-    """Who had the first 400 starts, with all of the claim that was the last of them; and how many each has later."""
+    """Count by organization the first 400 starts, with the whole claim of the last of them; and all later starts."""
     jobs = sorted((job for name in weights for job in started(fl, name)), key=lambda job: (job.started_at, job.id))
     claims = [list(claim) for _, claim in groupby(jobs, key=lambda job: job.started_at)]
     first, later = Counter[str](), Counter[str]()

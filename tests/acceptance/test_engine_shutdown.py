@@ -162,7 +162,7 @@ def test_a_released_job_runs_again_at_once(fl: Engine) -> None:
 
 
 def test_a_cancelled_run_releases_what_runs(fl: Engine) -> None:
-    """As a web application does with its background tasks."""
+    """A web application cancels its background tasks so."""
     register(fl)
     job = fl.give("async")
 
@@ -194,7 +194,7 @@ def test_a_loop_that_is_taken_down_releases_what_runs(fl: Engine, also: tuple[st
 
 
 def test_a_run_that_is_cancelled_within_the_grace_releases_what_runs(fl: Engine) -> None:
-    """As a host does that waits for a worker which it has stopped, but not for long."""
+    """A host cancels so that waits for a worker which it has stopped, but not for long."""
     register(fl)
     job = fl.give("async")
 
@@ -246,7 +246,7 @@ def test_a_run_that_is_cancelled_when_the_grace_is_over_leaves_in_order_all_the_
 
 
 def test_a_run_that_is_cancelled_twice_leaves_what_runs_in_threads_behind_and_releases_it(database_url: str) -> None:
-    """One whose last progress was not written yet was taken for a mistake of ours, and spent a retry."""
+    """A job whose last progress was not written yet was taken for a mistake of Fairlane, and spent a retry."""
     with engine(database_url, stop_grace=600.0, progress_interval=600.0) as fl:
         goes_on, waiting = threading.Event(), threading.Semaphore(0)
 

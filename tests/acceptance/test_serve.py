@@ -23,14 +23,14 @@ def command(url: str, *args: str) -> list[str]:
 
 
 def run(url: str, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it says where it ends by itself."""
+    """Run the command until it ends by itself, and return its output."""
     given = os.environ | environment
     return subprocess.run(command(url, *args), check=False, capture_output=True, text=True, timeout=60, env=given)
 
 
 @contextmanager
 def serving(url: str, *args: str, lines: int) -> Iterator[list[str]]:
-    """What it prints, so many lines; it serves meanwhile."""
+    """Serve while the block runs, and yield the first lines of the output."""
     process = subprocess.Popen(command(url, *args), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:

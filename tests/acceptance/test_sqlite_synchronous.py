@@ -1,4 +1,4 @@
-"""Whether commits on SQLite wait for the disk is a setting, which each connection that writes goes by."""
+"""Commits on SQLite wait for the disk or not, by a setting that each writing connection follows."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NUMBERS = {"full": 2, "normal": 1}
 
 @contextmanager
 def commits() -> Iterator[set[tuple[str, int]]]:
-    """What PRAGMA synchronous says on connections that write, and in which thread they commit."""
+    """Yield PRAGMA synchronous of each connection that writes, with the thread in which it commits."""
     seen: set[tuple[str, int]] = set()
 
     def note(connection: Connection) -> None:

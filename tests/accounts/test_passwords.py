@@ -1,4 +1,4 @@
-"""What a password costs whoever guesses: the real parameters, which other tests do without."""
+"""Guessing a password is expensive with the real parameters; other tests use cheaper ones."""
 
 from argon2 import PasswordHasher, extract_parameters
 

@@ -1,4 +1,4 @@
-"""What whoever asks is told: all of an answer by which what is another's could be told from what is nobody's."""
+"""Compare answers in every part that could tell objects of another organization from objects that do not exist."""
 
 import re
 from typing import Final

@@ -25,7 +25,7 @@ class Route(NamedTuple):
 
     @property
     def parameters(self) -> list[str]:
-        """What stands in the path."""
+        """Return the names of the path's parameters."""
         return re.findall(r"{(\w+)}", self.path)
 
 
@@ -39,7 +39,7 @@ def routes(api: Api) -> list[Route]:
 
 
 def nobodys(parameter: str) -> str:
-    """What nobody has; a file's name is looked for in a job that nobody has."""
+    """Return the id of an object that does not exist; for a file's name, its job does not exist."""
     if parameter == "name":
         return "report.txt"
     return str(uuid4()) if parameter in {"job", "token", "worker", "bulk_action"} else f"nobody-{next(NUMBER)}"

@@ -88,7 +88,7 @@ class Api:
             self.fl.database.write(partial(self._add_members, organization), of=organization)
 
     def _add_members(self, organization: str, connection: Connection) -> None:
-        """All at once: eight transactions were a tenth of what most tests take."""
+        """Add all members in one transaction: eight transactions were a tenth of what most tests take."""
         now = self.fl.database.clock.now(connection)
         for user, role in ROLES.items():
             set_member(connection, now, organization, self.name(user, organization), Role(role), [])

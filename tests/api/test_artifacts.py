@@ -42,7 +42,7 @@ REFUSED = {
 
 @pytest.fixture
 def path(api: Api) -> str:
-    """Where the files of a job are."""
+    """Return the address of the files of a job."""
     make(api.fl)
     job = api.fl.submit("files", organization="acme", user="member")
     api.run()

@@ -1,4 +1,4 @@
-"""What proves who sends a request, and what does not (R19)."""
+"""Credentials that prove who sends a request, and others that do not (R19)."""
 
 from collections.abc import Callable
 from datetime import timedelta

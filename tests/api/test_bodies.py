@@ -1,4 +1,4 @@
-"""What is refused of a body before anything parses it."""
+"""Bodies are refused before any code parses them."""
 
 import asyncio
 import gzip
@@ -306,7 +306,7 @@ trees = st.recursive(
 
 
 def made_of(tree: object) -> tuple[int, int, int]:
-    """How many values and names, and how deep."""
+    """Return how many values and names a tree has, and how deep it is."""
     inner = list(tree.values()) if isinstance(tree, dict) else tree if isinstance(tree, list) else []
     each = [made_of(one) for one in inner]
     names = len(tree) if isinstance(tree, dict) else 0

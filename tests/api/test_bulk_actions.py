@@ -13,7 +13,7 @@ BASE = "/organizations/acme/bulk-actions"
 
 
 def begin(api: Api, user: str, **filters: Any) -> dict[str, Any]:
-    """One that has canceled one of three jobs of the member."""
+    """Begin to cancel three jobs of the member in bulk; the first of them is canceled at once."""
     for _ in range(3):
         api.fl.submit("report", organization="acme", user="member")
     found: dict[str, Any] = api.as_(user).post(BASE, json={"action": "cancel", "filter": filters}).json()

@@ -1,4 +1,4 @@
-"""How the dashboard's files are served: to anybody, below any path, cached, under a policy that shuts all else out."""
+"""The dashboard's files are served without login, below any path, cached, under a strict content security policy."""
 
 import gzip
 from collections.abc import Callable, Iterator

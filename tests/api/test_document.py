@@ -183,7 +183,7 @@ def test_a_body_may_be_what_the_document_allows_and_nothing_beyond(api: Api):
 
 
 class Operation(NamedTuple):
-    """One of the document."""
+    """An operation of the document."""
 
     path: str
     method: str

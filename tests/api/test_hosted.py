@@ -55,7 +55,7 @@ def hosted(serve: Callable[..., Api], host: Host) -> Api:
 
 
 class Things:
-    """What routes of a hosted organization ask for: fresh for each request."""
+    """The objects that routes of a hosted organization ask for: fresh for each request."""
 
     def __init__(self, api: Api) -> None:
         self._fl, self._api = api.fl, api

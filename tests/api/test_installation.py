@@ -1,4 +1,4 @@
-"""What is wrong with the installation is no fault of the request, and its words are for whoever runs the server."""
+"""A fault of the installation is not blamed on the request, and its text is for operators of the server."""
 
 import sqlite3
 from collections.abc import Callable

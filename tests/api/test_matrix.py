@@ -20,7 +20,7 @@ DEAD = 50
 
 
 class World:
-    """Who asks, and what they ask for: for each request something fresh, as the one before may have changed it."""
+    """The principals and the objects of the matrix: fresh for each request, as the one before may have changed them."""
 
     def __init__(self, api: Api, dead: int = DEAD) -> None:
         self.api = api
@@ -67,7 +67,7 @@ class World:
         )
 
     def schedule(self, organization: str) -> str:
-        """One that will have no tick for as long as anybody looks."""
+        """Create a schedule that has no tick during the test."""
         name = f"schedule-{next(NUMBER)}"
         self.api.fl.schedules.put(
             name, "report", organization=organization, every=86_400, as_user=self.member(organization)
@@ -75,7 +75,7 @@ class World:
         return name
 
     def bulk_action(self, organization: str) -> str:
-        """One that changed nothing."""
+        """Start a bulk action that changes nothing."""
         filters = {"queue": "nothing"}
         return str(
             self.api.fl.bulk.start("retry", filters, organization=organization, user=self.member(organization)).id
@@ -124,7 +124,7 @@ class World:
 
 
 def wrong_within(world: World, route: Route, row: Within) -> Iterator[str]:
-    """What a route within an organization answers otherwise than its row says."""
+    """Yield each answer of a route within an organization that differs from its row."""
     objects = [one for one in route.parameters if one not in {"organization", "name"}]
     body = body_of(row, route)
     for principal in m.PRINCIPALS:
@@ -163,7 +163,7 @@ def wrong_within(world: World, route: Route, row: Within) -> Iterator[str]:
 
 
 def values_of(route: Route, chosen: Callable[[str], str]) -> dict[str, str]:
-    """What is asked for by each parameter of the path."""
+    """Return a value for each parameter of the path."""
     return {one: chosen(one) for one in route.parameters if one != "organization"}
 
 

@@ -1,4 +1,4 @@
-"""Whatever may be called so can be reached: names with slashes, and those that end as an address does."""
+"""Every allowed name can be reached by address: names with slashes, and names that end as an address does."""
 
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ def told(ctx: JobContext) -> None:
 
 
 def address(name: str) -> str:
-    """As the dashboard's client and `encodeURIComponent` write it."""
+    """Quote a name like the dashboard's client and `encodeURIComponent`."""
     return quote(name, safe="!'()*")
 
 

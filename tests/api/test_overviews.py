@@ -1,4 +1,4 @@
-"""What a dashboard asks for: counts, timelines, graphs, shares, and many jobs changed at once."""
+"""The dashboard's overviews: counts, timelines, graphs, shares, and changes of many jobs at once."""
 
 from datetime import UTC, datetime
 from functools import partial

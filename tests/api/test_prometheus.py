@@ -1,4 +1,4 @@
-"""What Prometheus is told: the numbers, bounded however many there are of what they count, and nothing of any job."""
+"""Prometheus gets a bounded set of numbers, however many objects they count, and no data of any job."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""How often a user may ask, and that nobody loses by what others ask."""
+"""A user has a rate limit, and nobody loses requests by what others ask."""
 
 import sys
 

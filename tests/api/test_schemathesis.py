@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and much that it doesn't, sent by Schemathesis: its checks hold, no 5xx."""
+"""Schemathesis sends requests that the OpenAPI document allows, and many others: its checks hold, and no 5xx."""
 
 import json
 import subprocess

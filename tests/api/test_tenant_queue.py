@@ -73,7 +73,7 @@ class Book:
             self._following(self.state.end(tenant, user, is_quick=is_quick, is_answered=is_answered))
 
     def _is_quick(self, tenant: str, number: int) -> bool:
-        """Whether it is the quick one of its tenant; where only one is worked on, there is no other."""
+        """Return True for the quick request of its tenant; a tenant with one request at work has no other."""
         at_work = self.at(tenant) - sum(answered for (there, _), answered in self.answered.items() if there == tenant)
         return tenant in self.quick and (at_work == 1 or number % 2 == 0)
 
@@ -87,7 +87,7 @@ class Book:
             self.state.remove(tenant, user, number)
 
     def able(self) -> dict[tuple[str, str], int]:
-        """Who may begin, though they wait: nobody, between two steps. With how many are worked on at their tenant."""
+        """Return the waiting users that could begin, with their tenant's count at work: none, between two steps."""
         open_places = self.waiting.keys() - self.quick
         waiting = {(tenant, user) for tenant in open_places for user, _ in self.waiting[tenant]}
         is_full = self.at_work >= self.at_once

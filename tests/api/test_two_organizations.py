@@ -250,7 +250,7 @@ class Listen:
 
 @dataclass(frozen=True)
 class Scrape:
-    """What Prometheus is told has names of queues in it, and nothing else that either has written."""
+    """Assert that the text for Prometheus holds names of queues, and no other text of either organization."""
 
     def do(self, two: Two) -> None:
         text = two.operator.get("/operator/metrics/prometheus").text

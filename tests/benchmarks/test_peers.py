@@ -1,4 +1,4 @@
-"""What is measured of the peers is measured of Fairlane, too. How large it is is no test's business."""
+"""Everything that is measured of the peers is measured of Fairlane, too. No test holds the figures themselves."""
 
 import json
 import subprocess

@@ -58,7 +58,7 @@ def site(sqlite_url: str) -> Iterator[Site]:
 
 @pytest.fixture
 def failures() -> list[str]:
-    """What went wrong on pages: scripts that failed, and what their policy refused."""
+    """Collect the errors of pages: scripts that failed, and what their policy refused."""
     return []
 
 

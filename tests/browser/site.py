@@ -20,7 +20,7 @@ OPERATOR: Final = "olga"
 
 
 class Gate:
-    """How far running handlers may go; a test opens it page by page."""
+    """A gate for running handlers; a test opens it page by page."""
 
     def __init__(self) -> None:
         self.pages = 0

@@ -1,4 +1,4 @@
-"""What an organization's admin looks after: members, tokens, the audit, its name; and what each reader chooses."""
+"""An admin manages members, tokens, the audit and the organization's name, and each reader has own settings."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a first look at the busiest screens may cost. Counted and not timed, so that a busy machine passes, too."""
+"""The first look at the busiest screens stays within a budget. It is counted and not timed, for busy machines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ MEASURE: Final = """() => new Promise((done) => {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a screen may take. `questions`: different addresses of the API that it asks.
+    """The most that a screen may take. `questions`: different addresses of the API that it asks.
 
-    Each screen asks three of them: who one is, a ticket for the socket, and maintenance mode.
+    Each screen asks three of them: who the user is, a ticket for the socket, and maintenance mode.
     """
 
     questions: int
@@ -93,7 +93,7 @@ def test_bulk_actions_are_asked_for_once_while_there_are_none(enter: Callable[..
 
 
 def excess(enter: Callable[..., Page], path: str, budget: Budget) -> list[str]:
-    """What a screen took beyond its budget, in a browser that has seen nothing before."""
+    """Return what a screen took beyond its budget, in a browser with an empty cache."""
     page = enter("ana", path)
     settled(page, path)
     expect(page.get_by_role("table").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""Where an application keeps organizations and members itself, no page sends anybody to Fairlane's own members."""
+"""No page links to Fairlane's own members if an application keeps organizations and members itself."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 

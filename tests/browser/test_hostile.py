@@ -1,4 +1,4 @@
-"""What somebody sent is shown as text, wherever it appears, and never runs."""
+"""Text from users is shown as text, wherever it appears, and never runs."""
 
 from collections.abc import Callable
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""One job's page, while it runs and afterwards."""
+"""The page of one job, while it runs and afterwards."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What happens is on the screen at once, also after the connection was away."""
+"""Changes are on the screen at once, also after the connection was away."""
 
 import json
 import time
@@ -16,7 +16,7 @@ def phase(page: Page, name: str) -> None:
 
 
 def bar(page: Page, job_type: str) -> Locator:
-    """That of a job's own page: on the overview, which goes when the page is there, it has the id in its name."""
+    """Return the progress bar of a job's own page: the overview's bar has the job's id in its name."""
     return page.get_by_role("progressbar", name=f"Progress of {job_type}", exact=True)
 
 
@@ -125,7 +125,7 @@ def test_one_organization_hears_nothing_of_the_other(enter: Callable[..., Page],
 
 
 def awaited(page: Page, found: Callable[[], Any]) -> Any:
-    """What is found in what a page has heard, as soon as there is something."""
+    """Wait until `found` finds something in what a page has heard, and return it."""
     until = time.monotonic() + PATIENCE
     while not (something := found()):
         assert time.monotonic() < until, "it was never heard"
@@ -134,7 +134,7 @@ def awaited(page: Page, found: Callable[[], Any]) -> Any:
 
 
 def events(heard: list[str]) -> list[tuple[str, Any]]:
-    """Those that came by socket."""
+    """Return the events that came by socket."""
     told = [json.loads(line[2:]) for line in heard if line.startswith("42[")]
     return [(name, data) for name, data in told]
 

@@ -91,7 +91,7 @@ def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
 
 
 def _add_silent_worker(fl: Fairlane) -> None:
-    """One of another version, that has left two handlers behind, and beats no more."""
+    """Add a worker of another version that has left two handlers behind, and has stopped beating."""
     card = WorkerCard(uuid4(), "reports-2:4711", ("default", "bulk"), ("report.render",), 8, version="0.9.0")
     clock = fl.database.clock
     fl.database.write(lambda connection: workers.register(connection, clock, card, 600.0))
@@ -99,7 +99,7 @@ def _add_silent_worker(fl: Fairlane) -> None:
 
 
 def _add_schedules(fl: Fairlane) -> None:
-    """One that has had a tick, one that is paused, one whose ticks are refused as its user has left, and plain ones."""
+    """Add a schedule with a tick, a paused one, one whose ticks are refused as its user has left, and plain ones."""
     fl.members.add("acme", "zoe", role=Role.MEMBER)
     for name in ("each-hour", "of-zoe"):
         fl.schedules.put(name, "report.render", organization="acme", every=1, as_user="zoe")

@@ -1,4 +1,4 @@
-"""Whoever asks more often than they may is told so, and what they asked for comes by itself; old answers say so."""
+"""A reader beyond the rate limit is told so, and the answer comes by itself; old answers say that they are old."""
 
 from collections.abc import Callable
 

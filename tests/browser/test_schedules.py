@@ -17,7 +17,7 @@ READER = "Asia/Tokyo"
 
 @pytest.fixture
 def site(database_url: str) -> Iterator[Site]:
-    """As others have it, on each database."""
+    """Serve the site on each database."""
     with Site(database_url) as made:
         yield made
 
@@ -27,7 +27,7 @@ def row(page: Page, name: str) -> Locator:
 
 
 def told(ticks: tuple[datetime, ...], zone: str) -> list[str]:
-    """As the screen shows them."""
+    """Format ticks like the screen."""
     this = datetime.now(ZoneInfo(zone)).year
     local = [tick.astimezone(ZoneInfo(zone)) for tick in ticks]
     return [f"{at:%a} {at.day} {at:%b}{'' if at.year == this else f' {at.year}'} {at:%H:%M}" for at in local]

@@ -1,4 +1,4 @@
-"""Each screen, wide and narrow, light and dark: no barrier that axe finds, nothing that reaches past the edge.
+"""Each screen, wide and narrow, light and dark, has no barrier that axe finds, and nothing reaches past the edge.
 
 The pictures are kept in build/screenshots.
 """
@@ -103,7 +103,7 @@ def settled(page: Page, name: str) -> None:
 
 
 def seen_in_all_ways(enter: Callable[..., Page], name: str, user: str | None, path: str) -> list[str]:
-    """What is wrong with a screen in the first of `WAYS`; the pictures of it are kept."""
+    """Return the faults of a screen in the first of `WAYS`, and keep pictures of it."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
     page = enter(user, path, color_scheme="light")

@@ -26,7 +26,7 @@ _commands = cache(get_command)
 
 
 class Outcome:
-    """What a command printed."""
+    """The output of a command."""
 
     def __init__(self, stdout: str, stderr: str) -> None:
         self.stdout = stdout

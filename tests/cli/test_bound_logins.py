@@ -1,4 +1,4 @@
-"""What `fairlane migrate` and `fairlane check` say of row security, until it binds the application's login."""
+"""`fairlane migrate` and `fairlane check` report row security until it binds the application's login."""
 
 import re
 from collections.abc import Iterator
@@ -167,7 +167,7 @@ FAULTS = {
 
 
 def rights_told(run: Run) -> str | None:
-    """What `fairlane check` says of rights that Fairlane did not grant, where nothing is wrong."""
+    """Return the sentence of `fairlane check` about rights that Fairlane did not grant, if nothing is wrong."""
     told = [one["sentence"] for one in run("check", "--json").json["findings"] if one["subject"] == "rights"]
     return str(told[0]) if told else None
 

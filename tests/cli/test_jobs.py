@@ -102,7 +102,7 @@ def test_a_value_that_is_no_json_is_text(run: Run, fl: Fairlane) -> None:
 
 
 def test_json_holds_nothing_that_a_terminal_acts_on(run: Run, fl: Fairlane) -> None:
-    """What a member submitted reached an operator's terminal as it was: U+009B begins a command there."""
+    """A member's text reached an operator's terminal unchanged: U+009B begins a command there."""
     name = "a\x9b31mb\u202ec\u200d é🙂"
     job_id = submitted(run, "--parameters", json.dumps({"name": name}))
     shown = run("jobs", "show", str(job_id), "-o", "acme", "--json").stdout

@@ -1,4 +1,4 @@
-"""What is printed fits, and moves nobody's cursor."""
+"""Printed text fits the terminal, and holds nothing that moves its cursor."""
 
 import io
 import logging

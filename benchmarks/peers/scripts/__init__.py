@@ -1,1 +1,1 @@
-"""One script per peer: how to prepare its store, submit, count what is left, and work. The shape is in `shape.py`."""
+"""The scripts of the peers: each prepares its store, submits, counts what is left, and works, as in `shape.py`."""

@@ -14,7 +14,7 @@ _KEY: Final = "dramatiq:default"
 
 
 class DramatiqPeer:
-    """One process with its default number of threads."""
+    """Dramatiq in one process with its default number of threads."""
 
     package: ClassVar = "dramatiq"
     settings: ClassVar = f"{_THREADS} threads in one process"

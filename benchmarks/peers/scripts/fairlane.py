@@ -43,7 +43,7 @@ def _application() -> Fairlane:
 
 
 class FairlanePeer:
-    """All checks and the execution log are on; the role is the tables' owner."""
+    """Fairlane with all checks and the execution log on; its role owns the tables."""
 
     package: ClassVar = "fairlane"
     settings: ClassVar = (

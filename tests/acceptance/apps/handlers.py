@@ -18,17 +18,16 @@ from tests.patience import PATIENCE
 
 
 def where(ctx: JobContext, at: datetime) -> dict[str, Any]:
-    """Which process it runs in."""
+    """Return the process in which the handler runs."""
     return {"pid": os.getpid(), "at": at, "attempt": ctx.attempt}
 
 
 def return_nan(ctx: JobContext) -> float:
-    """What JSON has no word for."""
     return float("nan")
 
 
 def read_parents(ctx: JobContext) -> list[str]:
-    """What the parents left as files."""
+    """Return the texts of the parents' artifacts."""
     return [parent.artifact(name).decode() for parent in ctx.parents for name in parent.artifacts]
 
 
@@ -68,7 +67,7 @@ def keep_large(ctx: JobContext, folder: str) -> int:
 
 
 def report_and_fail_once(ctx: JobContext) -> dict[str, Any]:
-    """All that a handler may say, from a process."""
+    """Use every verb of the context from a process, and fail once."""
     ctx.artifact("page.txt", f"from attempt {ctx.attempt}")
     if ctx.attempt == 1:
         ctx.progress(30, "page 3")
@@ -88,7 +87,6 @@ def sleep_in_the_first_attempt(ctx: JobContext) -> str:
 
 
 def raise_key_error(ctx: JobContext) -> None:
-    """What a mistake in a handler does."""
     raise KeyError("x")
 
 
