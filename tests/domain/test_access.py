@@ -1,4 +1,4 @@
-"""What a principal may in an organization: never more than role, credential and organization give together (R19)."""
+"""A principal's rights in an organization never exceed its role, credential and organization together (R19)."""
 
 import pytest
 from hypothesis import given

@@ -81,7 +81,7 @@ def undecodable_json() -> json.JSONDecodeError:
 
 
 def http_error(status: object, headers: object = None, name: str = "status_code") -> Exception:
-    """As requests and httpx raise it: the response is in the error."""
+    """Make an error like those of requests and httpx: the response is in the error."""
     error = RuntimeError(f"HTTP {status}")
     error.response = SimpleNamespace(**{name: status}, headers=headers)  # type: ignore[attr-defined]
     return error
@@ -438,7 +438,7 @@ def test_a_deeply_nested_group_is_classified_r7():
 
 
 def test_groups_that_share_members_are_gone_through_once_r7():
-    """As where two tasks of a handler await the same one, at each level: nested, it would stand there 2^60 times."""
+    """Two tasks of a handler may await the same task, at each level: nested, it would stand there 2^60 times."""
     group: Exception = PermissionError("p")
     for _ in range(60):
         group = ExceptionGroup("g", [group, group])

@@ -1,4 +1,4 @@
-"""What follows from the end of an attempt: R5 (rescue), R7 (retries), R10 (cancel)."""
+"""Decisions at the end of an attempt: R5 (rescue), R7 (retries), R10 (cancel)."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

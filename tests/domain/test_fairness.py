@@ -284,7 +284,7 @@ def test_short_jobs_of_more_organizations_than_free_slots_start_four_at_a_time_b
 
 
 def turns(share: FairShare, contenders: Mapping[str, Contender], number: int) -> Counter[str]:
-    """Who gets a single slot, so many times."""
+    """Count by organization the starts in a single slot that becomes free so many times."""
     found = Counter[str]()
     for _ in range(number):
         share.ended([], 0.0)
@@ -396,7 +396,7 @@ def test_a_limit_of_one_goes_round_among_organizations_and_queues():
 
 @given(st.integers(1, 12), st.integers(1, 5), st.data())
 def test_whoever_can_use_a_type_s_room_gets_it_soon_however_many_others_can_not(organizations, capacity, data):
-    """What a claim can't know: that an organization has more urgent jobs of another type, or that its rows are held."""
+    """A claim can't know that an organization has more urgent jobs of another type, or that its rows are held."""
     lanes = [Lane("q", f"o{number:02}", "pdf") for number in range(organizations)]
     able = data.draw(st.sampled_from(lanes))
     share, waited = CapacityShare(), 0

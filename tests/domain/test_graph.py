@@ -68,7 +68,7 @@ def test_r9_it_is_one_that_failed_of_whose_ancestors_none_has(pairs: set[tuple[i
 
 
 def test_r9_layers_of_jobs_that_all_failed_take_no_longer_than_their_edges() -> None:
-    """Each one's ancestors were gone through anew: a page of such jobs took most of a second."""
+    """The ancestors of each job were gone through anew: a page of such jobs took most of a second."""
     layers = [range(100 * number, 100 * number + 100) for number in range(20)]
     between = [(parent, child) for upper, lower in pairwise(layers) for parent in upper for child in lower]
     assert first(1_999, dict.fromkeys(range(2_000), DEAD), *between) == 0

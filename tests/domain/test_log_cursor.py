@@ -45,7 +45,7 @@ class Log:
                 self.end(which, commits=False)
 
     def look(self, tail: LogCursor, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
-        """One look as the feed takes it; the numbers read, where it then stands, and where after each."""
+        """Look like the feed; return the numbers read, the position then, and the position after each number."""
         late = [one for one in sorted(self.visible) if within(one, tail.gaps)][:most]
         is_all = len(late) < most
         fresh = [one for one in sorted(self.visible) if one > tail.high][:most] if is_all else []

@@ -1,4 +1,4 @@
-"""What may be a name: whatever Python prints, but for what a pattern says."""
+"""A name may hold everything that Python prints, except for what a pattern says."""
 
 import re
 import sys

@@ -181,7 +181,7 @@ def test_no_secret_stays_because_of_another_one_beside_it_r7():
 
 @pytest.mark.slow
 def test_time_grows_only_with_the_length_of_the_text_r7():
-    """What takes quadratic time takes minutes for a megabyte; the bound is far from both."""
+    """Quadratic time would be minutes for a megabyte; the bound is far from both."""
     slow = []
     for unit in UNITS:
         text = "password=" + unit * (1_000_000 // len(unit))

@@ -1,4 +1,4 @@
-"""When schedules have ticks, and which of those that are due become jobs."""
+"""Schedules have their ticks at the right moments, and the right ones of the due ticks become jobs."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise

@@ -1,4 +1,4 @@
-"""What is secret among parameters is hidden from readers, found in texts, and put back where it was."""
+"""Secret parameters are hidden from readers, found in texts, and put back in their places."""
 
 import json
 import tracemalloc
@@ -161,7 +161,7 @@ def test_of_thousands_of_secrets_no_text_is_kept_though_they_are_short_or_alike(
 
 @pytest.mark.parametrize("begin", ["a", "_", "password", "🙂", "access_"])
 def test_a_name_of_any_length_is_looked_at_from_its_end_and_not_kept(begin):
-    """One of 250,000 characters took 50 ms, and 4,096 of them were kept: gigabytes."""
+    """A name of 250,000 characters took 50 ms, and 4,096 of them were kept: gigabytes."""
     tracemalloc.start()
     try:
         for number in range(20):
@@ -349,7 +349,7 @@ def test_a_secret_does_not_show_itself():
 
 
 def test_secrets_that_can_be_written_in_very_many_forms_leave_nothing_of_a_text() -> None:
-    """Each line has some twenty forms: of 95,000 characters they were 180,000, and each log line took two seconds."""
+    """Every line has some twenty forms: of 95,000 characters they were 180,000, and each log line took two seconds."""
     many = secret_values(json.dumps({"password": "\n".join(f"😀'{number:04}" for number in range(1_000))}))
     assert without("a line", many) == REDACTED
 
@@ -408,7 +408,7 @@ def test_of_a_secret_that_pydantic_has_shortened_nothing_is_left(said: str) -> N
 
 
 def test_quotes_of_pydantic_go_though_what_stands_whole_is_nowhere() -> None:
-    """Where there is much to search, values are left out of which no part is there: then nothing was looked at."""
+    """In a long search, values of which the text holds no part are skipped: the quotes were then not looked at."""
     keys = [json.dumps({"k": f"{number:03}{KEY}\n"}) for number in range(30)]
     values = secret_values(json.dumps({"password": keys}))
     said = "x" * 200_000 + pydantic_s_words(keys[0])

@@ -1,4 +1,4 @@
-"""What people may change of a job that has not started: which step follows, for every job and every moment."""
+"""People's changes of a job that has not started: the step that follows, for every job and every moment."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What an artifact storage refuses holds its jobs, and says what to check (R5, R7)."""
+"""An artifact storage that refuses files holds its jobs, and the error says what to check (R5, R7)."""
 
 import threading
 from collections.abc import Callable, Iterator

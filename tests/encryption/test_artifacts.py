@@ -1,4 +1,4 @@
-"""Which folder an artifact storage keeps files in (R13)."""
+"""The folder in which an artifact storage keeps files (R13)."""
 
 import os
 import stat

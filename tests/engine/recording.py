@@ -150,7 +150,7 @@ class Begun:
 
 
 async def end_of(begun: Begun) -> Any:
-    """What a handler returned, or its process reported; raises what it raised."""
+    """Return what a handler returned, or its process reported; raise what it raised."""
     async with asyncio.timeout(PATIENCE):
         return await asyncio.shield(begun.finished)  # else its end could not be told any more
 

@@ -41,7 +41,7 @@ def left_by_a_handler(fl: Engine, text: str) -> tuple[Job, bytes]:
 
 
 def dump(fl: Fairlane) -> str:
-    """All rows of all tables, and all files."""
+    """Return all rows of all tables, and all files."""
     with fl.database.engine.connect() as connection:
         rows = [str(row) for table in metadata.sorted_tables for row in connection.execute(select(table))]
     files = [fl.artifacts.get(file["path"]) for page in obstore.list(fl.artifacts._store) for file in page]

@@ -1,4 +1,4 @@
-"""When the timeout of an attempt is over (R6): counted from when its handler begins."""
+"""The timeout of an attempt counts from the start of its handler (R6)."""
 
 import asyncio
 from collections.abc import Callable

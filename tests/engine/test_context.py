@@ -1,4 +1,4 @@
-"""What a handler gets: its job, its reports, its stop."""
+"""The context that a handler gets: its job, its reports, its stop."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What becomes of a handler on the loop and in a thread alike."""
+"""A handler has the same outcomes on the loop and in a thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

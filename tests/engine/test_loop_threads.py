@@ -313,7 +313,7 @@ async def test_a_job_that_is_over_is_kept_by_nothing() -> None:
 
 
 class Watched(Life):
-    """One that counts how often somebody asks whether it is over."""
+    """A life that counts how often it is asked whether it has ended."""
 
     looks = 0
 

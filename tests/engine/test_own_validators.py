@@ -1,4 +1,4 @@
-"""What only the handler's own code can refuse is refused at submission where the handler is, else by a worker."""
+"""Validators in the handler's own code refuse at submission in the handler's application, and else in a worker."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who may change, retry, decide about and delete a job: a member their own, an admin all, a viewer none (R19)."""
+"""Members may change, retry, decide about and delete their own jobs, admins all jobs, viewers none (R19)."""
 
 import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -357,7 +357,7 @@ async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessExecutor]:
-    """One that lets one child come up at a time, and has all the patience of the world."""
+    """Yield an executor that lets one child start at a time, and never takes a child for hanging."""
     monkeypatch.setattr(process, "_AT_ONCE", 1)
     monkeypatch.setattr(process, "_HANGS_AFTER", 3600.0)
     executor = ProcessExecutor(3)
@@ -424,7 +424,7 @@ def begin_of(organization: str, executor: ProcessExecutor, handler: Callable[...
 async def test_an_organization_whose_runs_end_their_children_pays_for_them_while_it_can(
     narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All waited in one line, and the next run of that organization took each child that another one had freed."""
+    """All runs waited in one line, and the next run of that organization took each child that another had freed."""
     ending = [begin_of("evil", narrow, handlers.leave_process, how="returns") for _ in range(4)]
     before = [one for one in ending if one.execution.entered is not None]
     neighbours = begin_of("good", narrow, handlers.pid)

@@ -16,9 +16,10 @@ from tests.patience import PATIENCE
 
 
 async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As while some session holds an old snapshot. No longer than ten intervals: perhaps the process stood still.
+    """A look takes so long while some session holds an old snapshot.
 
-    And not after a single one, which an outage may have held up: a lost worker's jobs waited for that much longer.
+    The pause is ten intervals at most, as perhaps the process stood still. A single long look changes nothing, as an
+    outage may have held it up: a lost worker's jobs waited for that much longer.
     """
     clock, stopping, waits = Monotonic(), asyncio.Event(), list[float]()
     takes = iter([60.0, 0.1, 2.0, 2.0, 60.0, 60.0])
@@ -88,7 +89,7 @@ Answers = list[bool | Exception]
 
 
 async def tried(answers: Answers, seconds: float) -> Answers:
-    """What is left of the answers, after tries for so many seconds."""
+    """Return the answers that are left after tries for so many seconds."""
 
     async def work() -> bool:
         answer = answers.pop(0)

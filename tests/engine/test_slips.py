@@ -1,4 +1,4 @@
-"""What a newcomer writes by mistake is refused with a sentence that says what to write."""
+"""A newcomer's mistakes are refused with a sentence that says what to write."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

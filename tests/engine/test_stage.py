@@ -37,7 +37,7 @@ def is_ready(fl: Engine, job: Job) -> bool:
 
 
 def rounds(fl: Engine) -> list[int]:
-    """How many jobs each round made ready, until one finds none."""
+    """Return how many jobs each round made ready, until a round finds none."""
     service = Stage(fl.database, fl.database.hint)
     return list(iter(service.run_once, 0))
 

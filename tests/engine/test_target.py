@@ -1,4 +1,4 @@
-"""Where another process finds a handler."""
+"""The name by which another process finds a handler."""
 
 import functools
 import sys

@@ -291,7 +291,7 @@ def test_a_handler_that_outlives_the_loop_ends_quietly() -> None:
 
 
 async def test_threads_do_not_keep_the_interpreter_alive() -> None:
-    """That is why the pool is our own."""
+    """The engine has a thread pool of its own for this reason."""
     code = """
 import asyncio, threading
 from fairlane.engine.executors.thread import ThreadExecutor

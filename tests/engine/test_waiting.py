@@ -33,7 +33,7 @@ def claimed(scene: Scene) -> list[UUID]:
 
 
 def last_words(scene: Scene, job: Job) -> tuple[str, str]:
-    """Who did what last."""
+    """Return the actor and the message of the last entry."""
     entry = scene.fl.history(job, organization="acme")[-1]
     return entry.actor, entry.message
 

@@ -28,7 +28,7 @@ class NeedsArguments(ConnectionError):
 
 
 def raised(error: BaseException, *, transient: tuple[str, ...] = ()) -> Any:
-    """What a child says of an error of its handler."""
+    """Return a child's report of its handler's error."""
     start = {"run": 1, "start": wire.INPUTS.dump_python(inputs(), mode="json"), "target": ("m", "n"), "limit": 9}
     run = Run(start | {"errors": (transient, ())}, cast("Any", None))
     try:

@@ -1,4 +1,4 @@
-"""Which jobs a running worker starts next, and that none which it claimed is ever forgotten."""
+"""A running worker starts the right jobs next, and forgets no job that it claimed."""
 
 import json
 from collections import Counter
@@ -157,7 +157,7 @@ def test_a_child_starts_as_its_parent_ends_also_beside_a_job_that_a_limit_holds_
 
 
 def test_a_host_may_read_json_as_it_likes(postgres_url: str) -> None:
-    """How psycopg reads JSON is set for a whole process."""
+    """The JSON loader of psycopg is set for a whole process."""
     set_json_loads(lambda text: {"wrapped": json.loads(text)})
     try:
         with engine(postgres_url) as fl:

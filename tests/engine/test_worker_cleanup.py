@@ -160,7 +160,7 @@ def test_a_job_that_has_not_ended_is_never_cleaned_up(fl: Engine, clock: ManualC
 
 
 def batches_of(size: int, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever they are on the other database."""
+    """Set the batch size of this database, and a large one for the other database."""
     name, other = ("_BATCH", "_BATCH_ALONE")[:: 1 if fl.database.kind.is_server else -1]
     monkeypatch.setattr(module, name, size)
     monkeypatch.setattr(module, other, 1_000)
@@ -185,7 +185,7 @@ def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_oldest_of_a_long_log_goes_before_its_job(
     fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All went in one transaction, which nobody else's writes got past on SQLite."""
+    """The whole log was deleted in one transaction, which held up all other writes on SQLite."""
 
     @fl.job_type("chatty", retention=DAY)
     async def chatty(ctx: JobContext) -> None:

@@ -1,4 +1,4 @@
-"""How attempts ended is written down, and none of these ends holds up another."""
+"""The ends of attempts are written down, and no end holds up another."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -125,13 +125,13 @@ def test_where_jobs_of_one_organization_end_by_the_hundred_another_s_are_not_wri
 
 
 def end_of(fl: Engine, job: Job) -> datetime:
-    """When the job's first attempt ended."""
+    """Return when the job's first attempt ended."""
     return fl.history(job.id, organization=job.organization)[2].at
 
 
 @pytest.mark.slow
 def test_while_ends_can_t_be_written_no_more_jobs_wait_for_that_than_there_are_slots(postgres_url: str) -> None:
-    """Where the database is slow, a worker would else claim ever more, and lose it all when it is killed."""
+    """On a slow database a worker would else claim ever more, and lose all of it when it is killed."""
     with engine(postgres_url) as fl:
 
         @fl.job_type("work", dedup_window=0)

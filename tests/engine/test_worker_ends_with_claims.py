@@ -66,7 +66,7 @@ def refusing(url: str, job: Job, change: str, condition: str = "") -> Iterator[N
 
 
 def test_a_claim_takes_the_ends_that_wait_into_its_transaction(fl: Engine) -> None:
-    """Each commit waits for the disk: apart, the two wait twice for each batch."""
+    """Every commit waits for the disk: apart, the two wait twice for each batch."""
     give(fl, 100)
     with transactions() as sent:
         assert fl.worker(concurrency=10).drain().completed == 100

@@ -32,12 +32,12 @@ class Crash(BaseException):
 
 
 def files(fl: Engine) -> list[bytes]:
-    """What is in the storage."""
+    """Return the content of the storage."""
     return sorted(fl.artifacts.get(file["path"]) for page in obstore.list(fl.artifacts._store) for file in page)
 
 
 def doomed(fl: Engine) -> int:
-    """How many files are written down to be deleted."""
+    """Return how many files are written down to be deleted."""
     return fl.database.read(lambda c: c.execute(select(func.count()).select_from(doomed_table)).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""What is large is worked through beside the loop: parameters, results, and failures of jobs with many secrets."""
+"""Large values are processed beside the loop: parameters, results, and failures of jobs with many secrets."""
 
 import asyncio
 import threading
@@ -224,7 +224,7 @@ def test_a_cancel_comes_too_late_for_a_result_that_is_judged(fl: Engine, gate: G
 
 
 def test_a_cancel_leaves_behind_no_handler_that_has_returned(fl: Engine, gate: Gate) -> None:
-    """When the timeout of the type was over its result was thrown away, and counted as a handler that does not stop."""
+    """After the timeout of the type, the result was thrown away, and counted as a handler that does not stop."""
     with running(fl.worker()):
         job = judged(fl, gate, fails=False)
         fl.cancel(job.id, organization="acme")

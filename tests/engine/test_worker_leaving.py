@@ -1,4 +1,4 @@
-"""What a worker that leaves still writes, and what it gives back to be done again."""
+"""A worker that leaves writes the ends of its jobs, and gives back the others to be done again."""
 
 import asyncio
 import threading

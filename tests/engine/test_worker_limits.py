@@ -24,7 +24,7 @@ IDLE = "idle"  # an organization that nothing limits
 
 
 class Runs:
-    """What runs, in more slots than there are jobs; each job runs until the test ends it."""
+    """The running jobs, in more slots than there are jobs; each job runs until the test ends it."""
 
     def __init__(self, fl: Engine) -> None:
         self.fl, self.hold = fl, Hold()
@@ -40,7 +40,7 @@ class Runs:
             self.fl.give(name, organization=organization, **options)
 
     def now(self) -> Counter[tuple[str, str]]:
-        """How many jobs of each organization and type run."""
+        """Return how many jobs of each organization and type run."""
         return Counter((job.organization, job.job_type) for job in running_jobs(self.fl, *EVERYBODY))
 
     def are(self, **expected: int) -> None:
@@ -328,7 +328,7 @@ class Walk:
         self.limits[organization, name] = limit
 
     def is_full(self) -> bool:
-        """Each job that waits does so at a limit."""
+        """Return True if every waiting job waits at a limit."""
         now = self.runs.now()
         return all(self.fullest(job, now) for job in self.waiting())
 
@@ -341,7 +341,7 @@ class Walk:
         return any(limit is not None and number_of(subject, now) >= limit for subject, limit in found)
 
     def limits_hold(self, before: Counter[tuple[str, str]]) -> None:
-        """What ran before a limit came, or was made lower, may run on."""
+        """Assert the limits; jobs that ran before a limit came, or was made lower, may run on."""
         self.runs.look_again()
         now = self.runs.now()
         for subject, limit in self.limits.items():

@@ -1,4 +1,4 @@
-"""What a worker says in the log of its attempts."""
+"""Lines of a worker in the log about its attempts."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from fairlane import Fairlane, JobContext, PermanentError, Snooze
 def test_attempts_are_in_the_log_from_the_moment_that_its_level_shows_them(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where nobody else hears of them, no event is made of which no line is written."""
+    """Without other listeners, no event is made for a line that is not written."""
     log = logging.getLogger("fairlane")
     caplog.set_level(logging.DEBUG, "fairlane")
     log.setLevel(logging.WARNING)

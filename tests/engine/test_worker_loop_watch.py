@@ -1,4 +1,4 @@
-"""Whoever blocks the loop is named; a loop that stays blocked is told of again and again."""
+"""The log names a handler that blocks the loop, and reports a loop that stays blocked again and again."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ from tests.patience import PATIENCE
 
 
 class Told:
-    """What a watch told."""
+    """The reports of a watch."""
 
     def __init__(self) -> None:
         self.blocked: list[tuple[float, str, str | None]] = []
@@ -78,7 +78,7 @@ async def test_a_block_is_told_once_with_its_place() -> None:
 
 
 async def test_no_handler_is_blamed_for_a_block_of_our_own() -> None:
-    """What we call there may be of a handler's, such as the objects in its result."""
+    """Fairlane's own calls there may run code of a handler: for example, objects in its result have methods."""
     told = Told()
     with watching(told, stuck_after=60.0):
         asyncio.get_running_loop().call_soon(end_in_thread, Future(), lambda: told.said.wait(PATIENCE))

@@ -1,4 +1,4 @@
-"""Which of an organization's jobs come first: those that come again do not go before the others for ever."""
+"""The order of an organization's jobs: retried jobs do not go before the others for ever."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a worker does to the process that it runs in, and takes back."""
+"""A worker's changes of its process, and their reversal."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What jobs of one organization report holds up no other organization, however long it takes."""
+"""Reports from jobs of one organization hold up no other organization, however long they take."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ class SlowStorage:
         self.begun: list[str] = []  # paths
 
     def organizations(self) -> set[str]:
-        """Whose files are on their way, or were."""
+        """Return the organizations whose files are being stored, or were."""
         return {path.partition("/")[0] for path in self.begun}
 
 
@@ -230,7 +230,7 @@ def test_a_file_is_stored_once_however_often_its_row_is_tried(postgres_url: str,
 
 
 def lines_of(fl: Engine, job: Job) -> Sequence[Any]:
-    """All of them, the oldest first."""
+    """Return all lines of the job, the oldest first."""
     mine = (log_lines.c.organization_id == job.organization) & (log_lines.c.job_id == job.id)
     with fl.database.engine.connect() as connection:
         return connection.execute(

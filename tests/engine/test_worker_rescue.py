@@ -202,7 +202,7 @@ def test_who_is_lost_when_the_databases_clock_steps_is_rescued_a_lease_later(
 def test_a_rescue_that_had_to_wait_beyond_the_lease_takes_nothing(
     fl: Engine, clock: ManualClock, survivor: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds it up may hold up the beats of the living, too; it was asked whether it may before the wait."""
+    """The same lock may hold up the beats of living workers, too; the rescuer had asked if it may before it waited."""
     job = fl.give("work")
     member(fl, "healthy").claim()
     asked, may = threading.Event(), survivor.heartbeat.may_rescue

@@ -35,7 +35,7 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
 
 
 class Slots:
-    """What runs in the slots of all workers; each job runs until the test ends it."""
+    """The jobs in the slots of all workers; each job runs until the test ends it."""
 
     def __init__(self, fl: Engine) -> None:
         self.fl, self.hold = fl, Hold()
@@ -46,7 +46,7 @@ class Slots:
             self.fl.give(name, organization=organization)
 
     def filled(self, number: int) -> Counter[str]:
-        """Whose jobs run, once so many do."""
+        """Wait until so many jobs run, and count them by organization."""
         until(lambda: len(running_jobs(self.fl, *EVERYBODY)) == number)
         return running_by_organization(self.fl, *EVERYBODY)
 
@@ -137,7 +137,7 @@ class Starts:
 
     @property
     def of_low(self) -> list[int]:
-        """Which starts were those of jobs of low priority; the first is 1."""
+        """Return the numbers of the starts of jobs of low priority; the first start is 1."""
         return [place for place, priority in enumerate(self.priorities, 1) if priority == "low"]
 
     def start(self, ctx: JobContext) -> None:

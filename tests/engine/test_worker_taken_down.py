@@ -1,4 +1,4 @@
-"""What becomes of a worker and its jobs where a handler ends the loop that all of them are on."""
+"""The outcome for a worker and its jobs when a handler ends the loop on which all of them run."""
 
 import asyncio
 import sys

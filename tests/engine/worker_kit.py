@@ -80,7 +80,7 @@ class Engine(Fairlane):
         return self.wait(job.id, organization=job.organization, timeout=PATIENCE)
 
     def value(self, job: Job) -> Any:
-        """What its handler returned."""
+        """Return the value that the job's handler returned."""
         return self.result(job.id, organization=job.organization).value
 
     def way(self, job: Job) -> list[JobStatus]:
@@ -185,7 +185,7 @@ def running_jobs(fl: Engine, *organizations: str) -> list[Job]:
 
 
 def running_by_organization(fl: Engine, *organizations: str) -> Counter[str]:
-    """How many jobs of these organizations run now."""
+    """Count the running jobs of these organizations."""
     return Counter(job.organization for job in running_jobs(fl, *organizations))
 
 

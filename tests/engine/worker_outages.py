@@ -55,7 +55,7 @@ class OwnServer:
         database.close()
 
     def stop(self) -> None:
-        """As a crash does: no connection is told."""
+        """Stop it like a crash: no connection is told."""
         self._control("-m", "immediate", "stop")
 
     def start(self) -> None:
@@ -78,7 +78,7 @@ class OwnServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Return True if it was started and not stopped."""
         return Path(self._server.pgdata, "postmaster.pid").exists()
 
 

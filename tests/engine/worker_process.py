@@ -46,7 +46,7 @@ class WorkerProcess:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """As `kill -9` does."""
+        """Kill it like `kill -9`."""
         self._process.kill()
         self._process.wait()
 

@@ -76,7 +76,7 @@ class Member:
         self.asked += 1
 
     def claim(self, slots: int = 10) -> list[Claimed]:
-        """One claim round of a worker that knows the jobs that it has claimed and not ended."""
+        """Run one claim round of a worker that knows the jobs that it has claimed and not ended."""
         ready = self.claims.claim_in_thread(slots, frozenset(self.known))
         taken = [each.claimed for each in ready]
         self.known |= {one.lease_token for one in taken}
@@ -97,7 +97,7 @@ class Member:
             ends = self._finish(ends)
 
     def _finish(self, ends: list[Finish]) -> list[Finish]:
-        """Those that were locked."""
+        """Finish these, and return those that were locked."""
         database = self.fl.database
         done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
         return [one.finish for one in done if one.is_locked]
@@ -146,7 +146,7 @@ def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme",
 
 
 def organizations(taken: Iterable[Claimed]) -> Counter[str]:
-    """How many of the claimed jobs are whose."""
+    """Count the claimed jobs by organization."""
     return Counter(one.organization for one in taken)
 
 

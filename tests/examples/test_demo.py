@@ -30,7 +30,7 @@ FILES: Final = {
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that root's PostgreSQL, which is another user's, may enter."""
+    """Yield a directory that root's PostgreSQL, which runs as another user, may enter."""
     with tempfile.TemporaryDirectory(prefix="fairlane-demo-") as name:
         Path(name).chmod(0o755)
         yield Path(name) / "demo"

@@ -1,4 +1,4 @@
-"""One fault: what it hit, and on whose way."""
+"""A fault: the statement that it hit, and the functions that led to it."""
 
 import sys
 from types import FrameType
@@ -13,7 +13,7 @@ _BY_ITSELF: Final = frozenset({"Submitter._submit_at_once", *ON_THE_LOOP})
 
 
 class Fault(NamedTuple):
-    """One that was injected, or is to be.
+    """A fault that was injected, or is to be.
 
     `calls`: Fairlane's functions above the store that led to the statement, innermost first; `number`: how often the
     test had sent it by then; `has_effect`: it was done before the connection was lost; `is_alone`: in no transaction.
@@ -27,17 +27,17 @@ class Fault(NamedTuple):
 
     @property
     def is_commit(self) -> bool:
-        """Whether it hit a COMMIT."""
+        """Return True if the fault hit a COMMIT."""
         return self.statement.startswith("COMMIT")
 
     @property
     def is_of_a_submission(self) -> bool:
-        """Whether a submission met it, which finds out by itself what became of its COMMIT."""
+        """Return True if a submission met it, which finds out by itself whether its COMMIT took effect."""
         return "Submitter._submit_in_ours" in self.calls
 
     @property
     def may_be_kept(self) -> bool:
-        """Whether what the transaction did is there, although its answer was lost."""
+        """Return True if the transaction may have taken effect, although its answer was lost."""
         is_by_itself = self.is_alone and not _BY_ITSELF.isdisjoint(self.calls)
         # Before it submits, it looks for the organization's keys; and after a lost answer, for what was submitted.
         is_a_look = "Submitter._find" in self.calls or self.statement.startswith("SELECT")
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Which service or verb met it."""
+        """Return the name of the service or verb that met it."""
         on_the_loop = (name for name in ON_THE_LOOP if name in self.calls)
         return next(on_the_loop, self.calls[-1] if self.calls else "other")
 

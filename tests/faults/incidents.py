@@ -1,6 +1,6 @@
-"""What else befalls jobs, beside that they run: one of each.
+"""Incidents of jobs beside their plain runs: one of each kind.
 
-A worker is lost, and its jobs are rescued. A schedule has a tick. A job that waits is canceled, and one that runs. One
+A worker is lost, and its jobs are rescued. A schedule has a tick. A waiting job is canceled, and a running one. One job
 times out each time, one is submitted twice, and two dead letters are retried by a bulk action.
 """
 
@@ -43,7 +43,7 @@ _BROKEN: Final = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
 
 
 def again(call: Callable[[], T]) -> T:
-    """What an application does whose call was not answered: it calls again. All that is called here may be."""
+    """Call again like an application whose call had no answer. Every call here may be made twice."""
     for _ in range(_TRIES):
         with suppress(StorageUnavailable):
             return call()
@@ -51,14 +51,14 @@ def again(call: Callable[[], T]) -> T:
 
 
 class Impatient(Event):
-    """One that nobody waits for longer than for a beat."""
+    """An event whose wait lasts no longer than a beat."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return super().wait(_BEAT if timeout is None else min(timeout, _BEAT))
 
 
 class LongSteady(Heartbeat):
-    """One that has beaten for a full lease when its worker begins, by the worker's own clock: so it may rescue.
+    """A heartbeat with a full lease behind it at its start, by the worker's own clock: so its worker may rescue.
 
     It beats often enough for each play to have some beats, and by that clock a third of a lease lies between two.
     """
@@ -117,8 +117,9 @@ def register(fl: Engine) -> None:
 
 @dataclass(frozen=True)
 class Past:
-    """What had happened before the worker came that is watched. `lost`: a job that a lost worker ran; `stopped`: one
-    more, of which a cancel was asked for; `dead`: two dead letters.
+    """The jobs from before the start of the watched worker.
+
+    `lost`: a job that a lost worker ran; `stopped`: another of its jobs, with a cancel request; `dead`: dead letters.
     """
 
     lost: Job
@@ -161,7 +162,7 @@ class Incidents:
         return bool(ticks(fl)) and self._bulk(fl).ended_at is not None
 
     def assert_ended(self, fl: Engine, now: Mapping[UUID, Job]) -> list[Job]:
-        """Each ended as what befell it says; those that were to take effect.
+        """Assert that each job ended as its incident says, and return those that were to take effect.
 
         Args:
             now: all jobs, as they are by now.
@@ -199,7 +200,7 @@ def befall(fl: Engine, past: Past) -> Incidents:
 
 
 def _cancel(fl: Engine, job: Job) -> None:
-    """As an application that looks what became of a call without an answer."""
+    """Cancel like an application that looks what became of a call without an answer."""
     with suppress(IllegalTransition):
         again(partial(fl.cancel, job.id, organization="acme"))
         return

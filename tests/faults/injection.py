@@ -58,7 +58,7 @@ _TRIES: Final = 100  # of one call; so many faults in a row are none of ours
 
 
 class _Here(threading.local):
-    """Where a thread is: its last statement, whether an application's call is under way, and what hit that."""
+    """The state of a thread: its last statement, whether an application calls, and the fault that hit the call."""
 
     statement = "nothing"
     is_called = False
@@ -67,13 +67,13 @@ class _Here(threading.local):
 
 @dataclass
 class Faults:
-    """What is to fail, and what did.
+    """The faults to inject, and the injected ones.
 
     Args:
-        rate: how many of all statements, from 0 to 1.
-        seed: draws which.
-        test: draws others for each test.
-        spares: says what not to inject.
+        rate: the part of all statements that fails, from 0 to 1.
+        seed: draws the statements.
+        test: the test's name; it draws other statements for each test.
+        spares: says which faults not to inject.
     """
 
     rate: float
@@ -171,7 +171,7 @@ def injecting(faults: Faults) -> Iterator[Faults]:
 
 
 def _sending(faults: Faults) -> dict[str, Callable[..., None]]:
-    """What a dialect sends statements by, with faults."""
+    """Return the methods by which a dialect sends statements, with faults."""
     dialect: Any = DefaultDialect
     commit = dialect.do_commit
 
@@ -201,7 +201,7 @@ def _fetching(faults: Faults) -> Callable[..., Awaitable[Any]]:
 
 
 def _calling(faults: Faults) -> dict[str, Callable[..., Any]]:
-    """What an application's calls go through, made again after faults."""
+    """Return the methods for an application's calls, which are made again after faults."""
 
     def calling(call: Callable[..., Any]) -> Callable[..., Any]:
         return lambda self, work, *values, **scope: faults.call(partial(call, self, work, *values, **scope))

@@ -22,7 +22,7 @@ _FAILING: Final = ("fail once", "break")
 
 @dataclass
 class Book:
-    """What handlers did. `effects`: each job's attempts that came to their end; `peak`: limited ones at once."""
+    """The records of handlers. `effects`: each job's attempts that reached their end; `peak`: limited jobs at once."""
 
     effects: dict[UUID, list[int]] = field(default_factory=dict)
     peak: int = 0
@@ -36,7 +36,7 @@ class Book:
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """One of the limited runs meanwhile."""
+        """Count a limited job while the block runs."""
         with self._lock:
             self._limited += 1
             self.peak = max(self.peak, self._limited)
@@ -134,7 +134,7 @@ def submit(fl: Engine, number: int) -> list[Job]:
 
 
 def assert_ended(jobs: list[Job]) -> list[Job]:
-    """Each job ended as its kind does; those that were to take effect."""
+    """Assert that each job ended as its kind does, and return those that were to take effect."""
     effective: list[Job] = []
     for job in jobs:
         is_broken = job.job_type == "break" and job.parameters["fails"]

@@ -1,4 +1,4 @@
-"""One fault alone: a certain statement or COMMIT that a certain service or verb sends loses its connection once."""
+"""A fault alone: one statement or COMMIT of one service or verb loses its connection once."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ _NUMBERED: Final = re.compile(r"__\d+")
 
 
 class Kind(NamedTuple):
-    """What is sent from one place by one text, but for its values and how many of them there are."""
+    """The statements of one place and one text, whatever their values and the number of their values."""
 
     place: str
     text: str

@@ -1,4 +1,4 @@
-"""What is spared from faults in the ordinary tests, and why. Whatever is not named here has to bear them.
+"""Faults that are spared in the ordinary tests, with the reasons. Code that is not named here has to bear them.
 
 `test_promises.py` and `test_every_statement.py` in this folder name nothing here: their loads count effects, not
 attempts or events.
@@ -32,7 +32,7 @@ LEFT_OUT: Final = {
 
 
 def lost_claim(fault: Fault) -> bool:
-    """What was claimed is given back, and that attempt counts."""
+    """A claimed job is given back, and that attempt counts."""
     if not {"Claims.claim", "Claims.claim_in_thread"} & {*fault.calls} or "Claims.give_back" in fault.calls:
         return False
     return fault.may_be_kept or "StartChecks.prepare" in fault.calls
@@ -65,7 +65,7 @@ def lost_key(fault: Fault) -> bool:
 
 
 def lost_alert(fault: Fault) -> bool:
-    """What could not be written down of an alert is in the log alone."""
+    """An alert that could not be written down is in the log alone."""
     return "Alerts.__call__" in fault.calls
 
 
@@ -120,12 +120,12 @@ SPARED: Final[dict[str, list[Reason]]] = {
 
 
 def left_out(test: str) -> str | None:
-    """Why a test is not run with faults; None: it is."""
+    """Return why a test is not run with faults, or None."""
     return next((reason for pattern, reason in LEFT_OUT.items() if fnmatch(test, pattern)), None)
 
 
 def spares_for(test: str) -> Spares:
-    """What to spare in this test."""
+    """Return the faults to spare in this test."""
     kinds = [
         kind for pattern, reasons in SPARED.items() if fnmatch(test, pattern) for _, some in reasons for kind in some
     ]

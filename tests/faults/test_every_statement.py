@@ -76,7 +76,7 @@ def plays(database_url: str) -> Iterator[Play]:
 
 @pytest.fixture
 def sent(plays: Play, database_url: str) -> list[Kind]:
-    """All kinds of statements of the load, in the order in which they were first sent."""
+    """Return all kinds of statements of the load, in the order in which they were first sent."""
     database = database_url.partition(":")[0]
     if database not in _sent:
         faults = Losing()

@@ -1,4 +1,4 @@
-"""What lost connections have brought to light, each by itself."""
+"""Mistakes that lost connections have brought to light, each by itself."""
 
 from collections.abc import Callable
 

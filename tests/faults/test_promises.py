@@ -1,4 +1,4 @@
-"""Whatever connection is lost at whatever statement: no job is lost, and none takes effect twice."""
+"""No job is lost, and none takes effect twice, whatever connection is lost at whatever statement."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Talks(Protocol):
-    """What one application needs of the context."""
+    """The part of the context that one application needs."""
 
     def progress(self, percent: float) -> object: ...
 

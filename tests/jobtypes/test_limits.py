@@ -11,7 +11,7 @@ from tests.store.races.scene import Scene
 
 
 def limits(fl: Fairlane, name: str = "report") -> dict[str | None, tuple[int | None, int | None, float]]:
-    """Those of a type, by organization: at once, rate, window."""
+    """Return the limits of a type, by organization: at once, rate, window."""
     return {
         one.organization: (one.max_running, one.execution_rate, one.execution_rate_window)
         for one in fl.job_types.limits(name=name)

@@ -1,4 +1,4 @@
-"""What is loaded when, as processes of handlers start by the thousand."""
+"""Modules are loaded only when they are needed, as processes of handlers start by the thousand."""
 
 import subprocess
 import sys

@@ -197,7 +197,7 @@ def hashed_by(annotation: Any, value: object) -> str:
 
 
 def canonical_of(schema: ParameterSchema, parameters: Mapping[str, object]) -> str:
-    """What is hashed of them."""
+    """Return the text of the parameters that is hashed."""
     return schema.canonical(schema.prepare(parameters).plain)
 
 

@@ -116,7 +116,7 @@ def nested(depth: int, leaf: object, **more: object) -> Any:
     ids=["told apart", "in a model", "with defaults", "by a default", "default left out", "alike", "numbers"],
 )
 def test_what_nests_in_unions_is_read_back_as_it_was_given(given: dict[str, Any]) -> None:
-    """Each level took three times as long as the one in it: ten were seconds, thirty would be years."""
+    """Every level took three times as long as the level in it: ten were seconds, thirty would be years."""
     prepared = signature.schema.prepare(given)
     assert signature.schema.canonical(prepared.plain)
     arguments = signature.decode(prepared.text)

@@ -30,7 +30,7 @@ CANCELED, QUEUED = JobStatus.CANCELED, JobStatus.QUEUED
 
 
 def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
-    """One that has changed one job."""
+    """Begin a bulk action that has changed one job."""
     return scene.fl.bulk.start(
         verb, more.pop("filters", {}), organization="acme", **{"user": "olga", "seconds": 0.0, **more}
     )
@@ -320,7 +320,7 @@ def test_one_whose_search_takes_the_database_too_long_ends(scene: Scene, monkeyp
 
 
 def test_slow_searches_end_one_whichever_workers_do_them(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    """Each worker counted its own, so that twenty searched forty times."""
+    """Every worker counted its own slow searches, so that twenty workers searched forty times."""
     submit(scene, 3)
     action = begin(scene)
 
@@ -354,7 +354,7 @@ def test_only_slow_searches_one_after_the_other_end_one(scene: Scene, monkeypatc
 
 
 def test_a_long_history_goes_by_steps(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    """All went in one step, however long that took, and another worker began the same meanwhile."""
+    """The whole history was deleted in one long step, and another worker began the same meanwhile."""
     monkeypatch.setattr("fairlane.store.statements.cleanup._MOST", 2)
     monkeypatch.setattr("fairlane.store.statements.cleanup._PIECE", 1)
     letters = [scene.dead_letter() for _ in range(2)]

@@ -11,7 +11,7 @@ JOBS = 5
 
 
 def dead_letters(fl: Engine) -> None:
-    """Those of a handler that fails once."""
+    """Make dead letters of a handler that fails once."""
     failed: set[object] = set()
 
     @fl.job_type("report", dedup_window=0)

@@ -1,4 +1,4 @@
-"""What all rules share: the engine, the model beside it, and the look at both after each step."""
+"""The part that all rules share: the engine, the model beside it, and the comparison of both after each step."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -22,7 +22,7 @@ LATER: Final = 60.0  # seconds
 
 
 class Deciding(Machine):
-    """Those of the organization, and strangers."""
+    """Decisions about jobs by people of the organization, and by strangers."""
 
     @rule(
         job=jobs,

@@ -64,7 +64,7 @@ class Governing(Submitting, Running):
         self.world.held = holds
 
     def limit(self, limits: dict[Subject, int]) -> None:
-        """How many jobs may run at once; those that run beyond it finish."""
+        """Limit how many jobs may run at once; running jobs beyond the limit finish."""
         for subject in self.world.limits.keys() | limits.keys():
             organization, job_type = subject
             if organization in self.world.deleted:
@@ -85,7 +85,7 @@ class Governing(Submitting, Running):
 
     @rule(place=places, member=st.sampled_from(MEMBERS))
     def change_the_member(self, place: str, member: Member | None) -> None:
-        """What the member had submitted before is refused when it starts, if it may no longer be."""
+        """Change the member: a job submitted before is refused at its start if the member has lost the right."""
         key = self.here[place], MEMBER[place]
         if member is not None:
             self.set_member(*key, member)
@@ -113,7 +113,7 @@ class Governing(Submitting, Running):
 
     @rule(place=places, job_type=job_types, ends=st.sampled_from([(0, 10), (0, 10), (4, 4), (10, 4), None]))
     def hear_of_other_workers(self, place: str, job_type: str, ends: tuple[int, int] | None) -> None:
-        """How attempts completed and failed elsewhere; or an operator says that all is well again."""
+        """Count attempts that completed and failed elsewhere; or let an operator close the breaker."""
         pair = Pair(self.here[place], job_type)
         if ends is None:
             self.close(pair)
@@ -125,7 +125,7 @@ class Governing(Submitting, Running):
 
     @rule(target=spent, place=places, job_type=job_types, hand=hands, outcome=outcomes)
     def try_after_an_outage(self, place: str, job_type: str, hand: int, outcome: Outcome) -> MultipleResults[Claimed]:
-        """All failed elsewhere, a breaker rested, and jobs that waited are tried."""
+        """Let all attempts elsewhere fail, let the breaker rest, and try the jobs that waited."""
         self.hear_of_other_workers(place, job_type, (0, 10))
         self.pass_time(REST.total_seconds(), "none")
         self.submit([self.ask(place, (), "system", job_type=job_type) for _ in range(2)], "own")

@@ -21,7 +21,7 @@ transactions = st.sampled_from(["own", "own", "caller's", "rolled back"])
 
 
 class Submitting(Machine):
-    """One job, or a graph of some, in a transaction of the engine's own or of the caller's."""
+    """Submissions of one job, or of a graph of some, in a transaction of the engine's own or of the caller's."""
 
     @initialize(target=jobs, place=places)
     def first(self, place: str) -> UUID:
@@ -57,7 +57,7 @@ class Submitting(Machine):
     def submit_some(
         self, place: str, parents: list[UUID], chain: list[ParentPolicy], alone: bool, transaction: str
     ) -> MultipleResults[UUID]:
-        """Each job waits for the one before it in the batch, and for the one before that; or for none of them."""
+        """Submit a batch in which each job waits for the two before it, or for none of them."""
         batch: list[Asked] = []
         for policy in chain:
             before = tuple(asked.id for asked in batch[-2:]) if batch and not alone else self.known(place, parents)
@@ -65,7 +65,7 @@ class Submitting(Machine):
         return self.submit(batch, transaction)
 
     def known(self, place: str, drawn: Sequence[UUID]) -> tuple[UUID, ...]:
-        """Those that are still there; what becomes of a submission that names others, `is_unknown` tells."""
+        """Return the jobs that are still there; `is_unknown` says what a submission that names others becomes."""
         return tuple(one for one in drawn if find(self.world, one, self.here[place]))
 
     def ask(self, place: str, parents: tuple[UUID, ...], who: str = "member", **more: Any) -> Asked:

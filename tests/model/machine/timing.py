@@ -38,7 +38,7 @@ class Timing(Machine):
             breakers.forget(self.world, DAY)
 
     def write_down(self, tally: Tally) -> None:
-        """As a worker does each second; one that has ended nothing looks in every tenth only."""
+        """Write it down like a worker in each second; a worker that has ended nothing looks in every tenth only."""
         service = Breakers(self.fl.database, uuid4(), tally, self.scene.events.append)
         for _ in range(10):
             service.run_once()

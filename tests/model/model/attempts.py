@@ -1,4 +1,4 @@
-"""How jobs run, and how attempts end: R5, R7."""
+"""Starts and ends of attempts: R5, R7."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -52,7 +52,7 @@ def write_down(world: World, ends: Iterable[Ends]) -> None:
 
 
 def written(world: World, pair: Pair, completions: int, failures: int) -> Ends:
-    """What a worker writes down at this moment."""
+    """Return what a worker writes down at this moment."""
     return Ends(pair, _minute(world.now), completions, failures)
 
 
