@@ -1,4 +1,4 @@
-"""What a test does that needs what not every machine has."""
+"""Skip or fail a test that needs what not every machine has."""
 
 import os
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""How long tests wait."""
+"""The time that tests wait."""
 
 from typing import Final
 

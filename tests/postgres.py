@@ -46,7 +46,7 @@ SELECT EXISTS (SELECT {_IN_PUBLIC} = 'r' AND (pg_relation_size(oid) > {_LARGEST}
 
 
 class OneDatabase:
-    """One migrated database for all tests of a process, emptied after each: sooner done than a new one for each.
+    """A migrated database for all tests of a process, emptied after each: that is faster than a new one for each.
 
     After a test that changes more than rows, leaves many of them or does not close its connections, the next test gets
     a new database of another name.

@@ -55,7 +55,7 @@ class Block:
 
 
 def tokens_of(page: Path, section: str | None = None) -> Iterator[Token]:
-    """All tokens of a page, inline ones too; only those of one section, if it is named."""
+    """Yield all tokens of a page, inline ones too; only those of one section, if it is named."""
     inside = section is None
     tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))
     for position, token in enumerate(tokens):
@@ -176,7 +176,7 @@ class Reader:
         self.others[terminal] = subprocess.Popen(**self.bash(f"exec {command}"), start_new_session=True)
 
     def end(self, terminal: str) -> None:
-        """As Ctrl-C does; a worker that was stopped ends well."""
+        """Stop it like Ctrl-C; a worker that was stopped ends well."""
         if terminal in self.others:
             running = self.others.pop(terminal)
             running.send_signal(signal.SIGINT)
@@ -508,7 +508,7 @@ def commands_of(page: Path) -> Iterator[str]:
 
 @cache
 def complaint_about(command: str) -> str:
-    """What the command line has to say against a command; nothing of it is run.
+    """Return the complaint of the command line about a command; nothing of it is run.
 
     `--help` is looked at after the options before it are known to be options.
     """

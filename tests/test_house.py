@@ -128,7 +128,7 @@ def beside() -> dict[str, Path]:
 
 
 def nodes(*, outside: str = " ") -> Iterator[tuple[str, ast.AST]]:
-    """All nodes of the syntax trees, each with its file's name."""
+    """Yield all nodes of the syntax trees, each with its file's name."""
     for name in files():
         if not name.startswith(outside):
             for node in walked(name):

@@ -1,4 +1,4 @@
-"""What is installed, and by what: the demo's part of the lock, and a package where there is no npm."""
+"""The installed packages, and their sources: the demo's part of the lock, and a package where there is no npm."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_a_part_of_the_lock_has_what_the_package_names(part: str, groups: list[s
 
 
 def steps(tmp_path: Path, *arguments: str) -> str:
-    """What make would do in a fresh clone."""
+    """Return the commands that make would run in a fresh clone."""
     for name in ("Makefile", "pyproject.toml", *(one.name for one in ROOT.glob("requirements*.lock"))):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "frontend").mkdir(exist_ok=True)

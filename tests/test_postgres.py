@@ -1,4 +1,4 @@
-"""Each test finds its PostgreSQL database as if it were new, whatever the test before has done there."""
+"""Every test finds its PostgreSQL database like a new one, whatever the test before has done there."""
 
 import os
 import subprocess

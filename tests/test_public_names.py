@@ -1,4 +1,4 @@
-"""All that an application writes, gets or catches imports from `fairlane`, and no more than is asked for is loaded."""
+"""Applications import everything from `fairlane` that they write, get or catch, and load no more than they ask for."""
 
 import ast
 import dataclasses
@@ -21,7 +21,7 @@ PUBLIC = {name: getattr(fairlane, name) for name in fairlane.__all__}
 
 
 def signatures(owner: type) -> Iterator[Any]:
-    """What the public verbs and properties of a class take and return; of a value, its fields."""
+    """Yield the types that the public verbs and properties of a class take and return; of a value, its fields."""
     for name, member in inspect.getmembers(owner):
         function = member.fget if isinstance(member, property) else getattr(member, "func", member)
         if owner is Fairlane and isinstance(member, cached_property):

@@ -1,4 +1,4 @@
-"""Which tests a short run of everything takes."""
+"""The selection of tests for a short run of everything."""
 
 import os
 import subprocess

@@ -26,7 +26,7 @@ from tests.model.model.world import Breaker, Job, Key, Span, Step, Trial, World
 
 @dataclass
 class Seen:
-    """All that matters of a job. `unmet` counts while it is pending only, `due` while it is queued."""
+    """The compared fields of a job. `unmet` counts while it is pending only, `due` while it is queued."""
 
     organization: str
     status: JobStatus
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Picture(NamedTuple):
-    """All jobs by their ids, all deduplication keys by organization, and all breakers."""
+    """The state to compare: jobs by their ids, deduplication keys by organization, and breakers."""
 
     jobs: dict[UUID, Seen]
     keys: set[tuple[str, Key]]
@@ -57,7 +57,7 @@ class Picture(NamedTuple):
 
 
 def of_model(world: World) -> Picture:
-    """What has to be."""
+    """Return the required state."""
     return Picture(
         {job_id: _of_job(job) for job_id, job in world.jobs.items()},
         {(organization, key) for (organization, *_), key in world.keys.items()},
@@ -90,7 +90,7 @@ def _of_job(job: Job) -> Seen:
 
 
 def of_database(connection: Connection) -> Picture:
-    """What is; rows of jobs that are gone would fail it."""
+    """Return the actual state; rows of jobs that are gone would fail it."""
     rows = connection.execute(select_whole()).all()
     jobs = {row.id: _of_row(row) for row in rows}
     numbers = defaultdict[UUID, list[int]](list)

@@ -65,7 +65,7 @@ def test_no_child_waits_for_a_parent_that_has_ended(scene: Scene, graph: list[No
 
 
 def submit(scene: Scene, graph: Sequence[Node], *, together: bool) -> list[Job]:
-    """As one batch, or one by one."""
+    """Submit the graph as one batch, or job by job."""
     asked: list[Submission] = []
     for node in graph:
         parents = [asked[parent] for parent in sorted(node.parents)]

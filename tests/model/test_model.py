@@ -1,4 +1,4 @@
-"""Whatever people, workers and time do, in whatever order: the engine's rows are those of the model, after each step.
+"""The engine's rows are those of the model after each step, whatever people, workers and time do in whatever order.
 
 Two organizations live side by side, so what leaks from one to the other shows as a difference, too.
 """
@@ -16,7 +16,7 @@ from tests.model.machine.governing import Governing
 
 
 class Engine(Governing, Deciding):
-    """All rules together."""
+    """The machine with all rules together."""
 
 
 def test_the_engine_does_what_the_model_says(database_url: str, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ from tests.reads.world import World
 
 
 def counted(reads: Reads, **filters: Any) -> dict[str, int]:
-    """Those that are not 0."""
+    """Return the counts that are not 0."""
     return {status: size for status, size in reads.matching.counts("acme", **filters).by_status.items() if size}
 
 

@@ -20,7 +20,7 @@ TYPE, PAIR = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
 
 
 def remedy(subject: Subject, option: str) -> str:
-    """What is said of who can do something about a limit of report.pdf."""
+    """Return the sentence that says who can raise a limit of report.pdf."""
     of = "" if subject.organization is None else f" -o {subject.organization}"
     return (
         "An operator can see what uses this limit, and raise it: `fairlane types limits report.pdf`, "
@@ -38,7 +38,7 @@ def told(world: World, reads: Reads) -> "Told":
 
 
 class Told:
-    """What is said of a job that waits behind others, while workers have room."""
+    """The explanations of a job that waits behind others, while workers have free slots."""
 
     def __init__(self, world: World, reads: Reads) -> None:
         self.world = world

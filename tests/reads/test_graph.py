@@ -13,7 +13,7 @@ from tests.reads.world import World
 
 
 def chain(world: World, length: int) -> list[UUID]:
-    """Each waits for the one before."""
+    """Submit jobs that each wait for the one before."""
     ids = [world.submit()]
     while len(ids) < length:
         ids.append(world.submit(parents=(ids[-1],)))

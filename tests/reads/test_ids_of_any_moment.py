@@ -45,7 +45,7 @@ def submit(scene: Scene, away: timedelta) -> UUID:
 
 
 def pages(fl: Fairlane, *, oldest_first: bool = False) -> list[UUID]:
-    """All of the list, two jobs a page."""
+    """Return the whole list, read in pages of two jobs."""
     found: list[UUID] = []
     cursor, total = None, 0
     while not found or cursor is not None:

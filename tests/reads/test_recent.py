@@ -106,7 +106,7 @@ def test_r15_a_job_that_ended_without_an_attempt_has_no_processing_time(world: W
 def test_r15_few_ends_are_all_told_however_many_job_types_there_are(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each type had an equal part of the sample, so a busy one told of its newest ends alone."""
+    """Every type had an equal part of the sample, so a busy type showed its newest ends alone."""
     monkeypatch.setattr(numbers, "_SAMPLED", 40)
     slow = world.run(runs=90.0)
     for _ in range(9):

@@ -42,7 +42,7 @@ LEASE = 15.0
 
 
 def lease_of(claimed: Claimed) -> Lease:
-    """What proves a write of this attempt."""
+    """Return the lease that proves a write of this attempt."""
     return Lease(claimed.organization, claimed.id, claimed.lease_token)
 
 
@@ -73,7 +73,7 @@ class World:
         self.write(lambda connection: organizations.set_member(connection, self.now, name, "ana", Role.MEMBER, ()))
 
     def submit(self, organization: str = "acme", job_type: str = "report.pdf", **more: Any) -> UUID:
-        """One job; `more` are fields of a `Draft` and its `Kind`, with labels as a mapping and the priority by name."""
+        """Submit a job. `more`: fields of a `Draft` and its `Kind`, labels as a mapping, the priority by name."""
         return self.submit_many([self.draft(organization, job_type, **more)])[0]
 
     def submit_many(self, drafts: Sequence[Draft]) -> list[UUID]:

@@ -1,4 +1,4 @@
-"""Whoever was away is told what was missed, or that it can't be told."""
+"""A client that was away gets what it missed, or hears that it can't be told."""
 
 import asyncio
 import json

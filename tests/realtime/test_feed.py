@@ -52,7 +52,7 @@ def fl(database_url: str) -> Iterator[Fairlane]:
 
 @pytest.fixture
 def feed(fl: Fairlane) -> Iterator[Feed]:
-    """As it runs in production, under the role of the application."""
+    """Run the feed as in production, under the role of the application."""
     feed = Feed(fl.database, fl.keyring)
     with in_role():
         feed.start()
@@ -430,7 +430,7 @@ async def test_rooms_that_hear_too_much_in_a_second_begin_anew_once_and_others_g
     hub.enter(operator, EVERYTHING)
 
     async def told(jobs: int) -> tuple[set[tuple[str, int]], int, int]:
-        """What each of the crowd is told, and how much the others are, when so many jobs are submitted."""
+        """Submit jobs; return what each of the crowd is told, and how many messages the others get."""
         fl.submit_many([Submission("report", organization="acme") for _ in range(jobs)])
         fl.submit("report", organization="other")
         await Dispatch(hub, feed.cursors, feed.look(hub.audience())).tell()
@@ -461,7 +461,7 @@ async def test_alerts_are_told_behind_the_reset_of_a_look_that_lost_something(fl
 
 
 def read_alerts(feed: Feed) -> list[str]:
-    """Whose alerts a look finds."""
+    """Return the organizations whose alerts a look finds."""
     feed._known, feed._settled = replace(feed._known, asked=0.0), 0.0  # it is time for them
     return [row.organization_id for row in feed.look(ACME).alerts]
 

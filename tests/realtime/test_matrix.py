@@ -19,12 +19,12 @@ WHOSE: Final = ("own", "another's", "nobody's")
 
 
 class Row(NamedTuple):
-    """What an event gets, with what is one's own, another organization's and nobody's: 200, or a problem's status.
+    """The answers to an event about one's own, another organization's and nobody's: 200, or a problem's status.
 
     Args:
         body: of an organization and a job.
-        members: whoever belongs to an organization, as whatever, and be it suspended.
-        operator: the same for an operator, whose own is a member's.
+        members: the answers to any member of an organization, in any role, also of a suspended one.
+        operator: the answers to an operator, whose own is a member's.
     """
 
     body: Callable[[str, str], Any]
@@ -48,7 +48,7 @@ MATRIX: Final = {
 
 
 class World:
-    """Who asks, and what they ask for: an organization and a job."""
+    """The principals, and what they ask for: an organization and a job."""
 
     def __init__(self, api: Api) -> None:
         fl = api.fl
@@ -79,7 +79,7 @@ def status_of(answer: str) -> int:
 
 
 async def wrong(world: World, api: Api, principal: str) -> list[str]:
-    """What a principal is told otherwise than the matrix says."""
+    """Return the answers to a principal that differ from the matrix."""
     found = []
     async with Wire(api) as wire:
         assert (await wire.come_in(ticket=await ticket_of(api, world.secrets[principal]))).startswith("0")

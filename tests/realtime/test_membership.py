@@ -1,4 +1,4 @@
-"""Whoever loses a right is out of its rooms within two seconds, on every node."""
+"""A client that loses a right is out of its rooms within two seconds, on every node."""
 
 import asyncio
 import time
@@ -63,14 +63,14 @@ class Loser:
         await asyncio.to_thread(self._take_away)
 
     async def seconds(self) -> float:
-        """How long it took until the last of them was closed."""
+        """Wait until the last of them is closed, and return how long that took."""
         for watcher in self.watchers:
             await watcher.is_gone.wait()
         return max((watcher.gone_at or 0.0) - self.lost_at for watcher in self.watchers)
 
 
 def credentials_of(api: Api) -> dict[str, tuple[dict[str, Any], Callable[[], object]]]:
-    """How each way to lose a right came in, and what takes it away."""
+    """Return a credential for each way to lose a right, and the function that takes the right away."""
     fl = api.fl
     session = fl.users.redeem(fl.users.link(fl.users.create("admin").id))
     seen = fl.users.principal(session)

@@ -1,4 +1,4 @@
-"""What those who watch are told where the database answers some of what it is asked, and not all."""
+"""Clients are told the truth while the database answers only some of the questions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

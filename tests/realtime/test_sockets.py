@@ -31,7 +31,7 @@ async def run(api: Api) -> None:
 
 
 async def refused(api: Api, ticket: object) -> Any:
-    """What a client is told that is not let in."""
+    """Return the refusal of a client that is not let in."""
     watcher = Watcher(api, "member", "acme", secret="")
     with pytest.raises(socketio.exceptions.ConnectionError):
         await watcher.open(ticket)

@@ -20,7 +20,7 @@ PATIENCE = 20.0  # seconds until a test gives up
 
 
 class Watcher:
-    """One client, with a ticket of the user's."""
+    """A client, with a ticket of the user's."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Watcher:
         await self.until(lambda _: self.statuses(job_id).count(status) >= times)
 
     def statuses(self, job_id: object, room: str | None = None) -> list[str]:
-        """What a job went through, as it was told in a room, or in any."""
+        """Return the statuses of a job that were told in a room, or in any."""
         return [
             data["to_status"]
             for name, data in self.told

@@ -10,7 +10,7 @@ EVERY_JOB = text("SELECT DISTINCT organization_id FROM fairlane_jobs")
 
 
 def seen_by(fl: Fairlane) -> dict[str, object]:
-    """As whom the application's connections act, and whose jobs they see in transactions that name nobody or acme."""
+    """Return the role of the application's connections, and whose jobs they see for nobody and for acme."""
 
     def look(of: Scope) -> list[str]:
         def work(connection: Connection) -> list[str]:

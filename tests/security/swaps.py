@@ -29,7 +29,7 @@ class Swap(NamedTuple):
     send: Send
 
     def answer(self, client: httpx.Client, value: str) -> httpx.Response:
-        """What a route says of it. To a request that reaches none, or is none of its own, all things are alike."""
+        """Return a route's answer. It must come from the route itself: all other answers are alike for every value."""
         answer = self.send(client, value)
         kinds = ("not-found", "method-not-allowed", "invalid-request", "unsupported-media-type")
         assert not any(f'"urn:fairlane:problem:{kind}"' in answer.text for kind in kinds), answer.text
@@ -62,7 +62,7 @@ def _filtered(verb: BulkVerb, name: str) -> Callable[[str], Any]:
 
 
 def _bulk_swaps() -> Iterator[tuple[str, Swap]]:
-    """Each verb by each filter, and before it how many it would be."""
+    """Yield each verb by each filter, and before it the count of the jobs."""
     for verb in BulkVerb:
         for name in ("user", "text", "queue", "label", "fingerprint"):
             filtered = _filtered(verb, name)
@@ -108,7 +108,7 @@ SWAPS: Final = {
 
 
 class Others:
-    """What the other organization has, and for each the like of it that nobody has.
+    """The other organization's objects, and for each a name or id of the same shape that nobody has.
 
     Attributes:
         jobs: the ids of its jobs.
@@ -147,7 +147,7 @@ class Others:
         self.marks = {*self.jobs, *self._theirs.values(), THEIRS}
 
     def pair(self, kind: str) -> tuple[str, str]:
-        """One of theirs, and one that nobody has, each time another one."""
+        """Return an object of theirs, and one that nobody has, each time another one."""
         theirs = self._theirs[kind]
         if kind in {"job", "dead", "bulk action", "audit entry"}:
             return theirs, str(uuid4())

@@ -1,6 +1,6 @@
-"""What is another's costs the database what nobody's costs: the same statements, so that no clock tells them apart.
+"""Foreign objects and missing objects cost the database the same statements, so that no clock tells them apart.
 
-How long they take in fact measures `python -m benchmarks.api_alike`.
+`python -m benchmarks.api_alike` measures how long they take in fact.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Each id within a body, a query or a key, swapped for another organization's: as one that nobody has, to the byte."""
+"""Foreign ids within a body, a query or a key get the same answer, to the byte, as ids that nobody has."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def properties(schema: Any, schemas: dict[str, Any]) -> Iterator[str]:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Those within an organization, each with its path and method."""
+    """Yield the operations within an organization, each with its path and method."""
     for path, methods in document["paths"].items():
         if path.startswith("/api/v1/organizations/{organization}"):
             for method, operation in methods.items():
@@ -55,7 +55,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def fields(document: dict[str, Any]) -> set[tuple[str, str]]:
-    """All that bodies and queries hold: operation and field."""
+    """Return all fields of bodies and queries: operation and field."""
     found = set[tuple[str, str]]()
     for _, _, operation in operations(document):
         names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
@@ -74,7 +74,7 @@ def holding(value: Any, body: Any) -> Iterator[str]:
 
 
 def swapped(document: dict[str, Any], swap: Swap) -> set[tuple[str, str]]:
-    """What a swap swaps: operation and field, as the request says that it sends."""
+    """Return what a swap swaps: operation and field, as the request sends them."""
     requests: list[httpx.Request] = []
 
     def note(request: httpx.Request) -> httpx.Response:

@@ -91,7 +91,7 @@ def name(session: Session, names: str, *, is_local: bool = False) -> None:
 
 
 def seen_in(session: Session, table: Table) -> set[str]:
-    """Whose rows of the table the session sees; nobody's where it may not read the table."""
+    """Return the organizations whose rows of the table the session sees; none if it may not read the table."""
     try:
         return {row[0] for row in session.execute(f"SELECT {key_of(table)} FROM {table.name}").fetchall()}
     except psycopg.errors.InsufficientPrivilege:

@@ -80,7 +80,7 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(
 
 @pytest.mark.parametrize("role", ["member", None])
 def test_a_body_in_very_many_small_pieces_ends_its_connection(api: Api, role: str | None):
-    """Each takes as long as a large one, of the loop that all share: four connections held up all others."""
+    """A small piece takes the shared loop as long as a large one: four connections held up all others."""
     url = urlsplit(api.url)
     who = f"Authorization: Bearer {api.token(role)}\r\n" if role is not None else ""
     head = f"POST /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\n{who}Transfer-Encoding: chunked\r\n\r\n"
@@ -384,7 +384,7 @@ def asked(api: Api, path: str, memory: int | None = 4_096) -> socket.socket:
 
 
 def large_file_of(api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[int]]:
-    """Where the member finds a file of 8 MB, and how many bytes each piece has that was read from the storage."""
+    """Return the address of a file of 8 MB, and a list of the sizes of the pieces that the storage reads."""
     monkeypatch.setattr(api.fl, "artifacts", ObjectStorage(folder.as_uri()))
 
     @api.fl.job_type("large")
@@ -580,7 +580,7 @@ def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.Monke
 
 
 def test_an_organization_has_few_exports_at_once_and_takes_none_of_others(api: Api, monkeypatch: pytest.MonkeyPatch):
-    """Each line is made by the interpreter, which all requests share: 320 streams slowed others' down ten times."""
+    """Every line is made by the interpreter, which all requests share: 320 streams slowed others down ten times."""
     monkeypatch.setattr(downloads, "MOST_EXPORTS", 1)
     monkeypatch.setattr(audit, "_LOOK_AGAIN", 1)
     real, goes_on = audit._is_good, threading.Event()

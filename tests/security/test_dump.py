@@ -1,13 +1,13 @@
-"""Whoever reads all tables, as by a dump that got lost, has nothing that opens anything.
+"""A reader of all tables, for example of a lost dump, has nothing that opens anything.
 
-What a dump may hold, and why:
+A dump may hold:
 
 - hashes: SHA-256 of 256 random bits (tokens, sessions, links, tickets), and argon2id of passwords;
 - wrapped keys: those under which an organization's payload is sealed, themselves sealed by a master key, which is in
   the settings of the processes and nowhere else;
-- the key of cursors: with it one sees from a cursor how far the log is, or makes one; rooms are still checked;
+- the key of cursors: its holder can see from a cursor how far the log is, or make a cursor; rooms are still checked;
 - idempotency keys: names that clients give to their requests, good only beside the credential of their user;
-- secret parameters, where the organization has no key: without one all payload is readable by whoever reads tables.
+- secret parameters of organizations without a key: their whole payload is readable by readers of the tables.
 """
 
 from base64 import b64encode
@@ -30,7 +30,7 @@ PASSWORD = "correct horse battery"
 
 
 def secrets_of(scene: Scene) -> dict[str, str]:
-    """One of each kind of what opens something, as whoever has it has it."""
+    """Return a secret of each kind that opens something, as its owner has it."""
     fl = scene.fl
     fl.users.create("olga", password=PASSWORD, operator=True)
     session, link = fl.users.log_in("olga", PASSWORD), fl.users.link("olga")
@@ -61,7 +61,7 @@ def secrets_of(scene: Scene) -> dict[str, str]:
 
 
 def texts_in(fl: Fairlane) -> Iterator[str]:
-    """All texts in all rows of all tables."""
+    """Yield all texts in all rows of all tables."""
     with fl.database.engine.connect() as connection:
         for table in metadata.sorted_tables:
             for row in connection.execute(select(table)):
@@ -69,7 +69,7 @@ def texts_in(fl: Fairlane) -> Iterator[str]:
 
 
 def opens(fl: Fairlane, text: str) -> Iterator[str]:
-    """As which credential the text is good."""
+    """Yield the kinds of credential as which the text is good."""
     if fl.users.principal(text) is not None:
         yield "session"
     if fl.tokens.principal(text) is not None or fl.tokens.principal(PREFIX + text) is not None:

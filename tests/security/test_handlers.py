@@ -1,4 +1,4 @@
-"""What a handler may do, and what becomes one: its rights are the application's, and no database row leads to code."""
+"""A handler's rights are those of its application, and no database row leads to code."""
 
 import json
 import sys

@@ -158,7 +158,7 @@ def logins(postgres_url: str) -> Iterator[dict[str, str]]:
 
 
 def is_planted(login: str, statement: str) -> bool:
-    """Whether the database let acme say this."""
+    """Return True if the database let acme execute this."""
     with psycopg.connect(plain(login), autocommit=True) as session:
         session.execute("SELECT set_config(%s, 'acme', false)", [SETTING])
         try:

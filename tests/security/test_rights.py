@@ -1,4 +1,4 @@
-"""What was taken from somebody stays taken: whichever credential they had, and at whatever moment it was taken."""
+"""A right that was taken away stays away, for each credential and at each moment."""
 
 import sqlite3
 import time

@@ -38,7 +38,7 @@ def login_until(may_end: threading.Event) -> Any:
 
 
 def seen(api: Api, job: str, user: str) -> str:
-    """All that a user is told of the job."""
+    """Return everything that a user is told of the job."""
     client = api.as_(user)
     of_job = [f"/jobs/{job}{end}" for end in ("", "/history", "/logs", "/explanation", "/graph")]
     lists = ["/jobs", "/dead-letters", "/dead-letter-groups", "/schedules", "/schedules/nightly", "/audit"]

@@ -26,7 +26,7 @@ def postgres(one_host_database: OneDatabase) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def one_host_database(run_directory: Path, postgres_server: str, postgres_template: str) -> Iterator[OneDatabase]:
-    """What lends each test its host's database: a table that a test makes would cost the next test a new database."""
+    """Yield the host's database that tests borrow: a table that a test makes would cost the next test a new one."""
 
     def make() -> str:
         name = f"{run_directory.name}_host"

@@ -14,7 +14,7 @@ LOOKS = 100
 
 
 def reads_its_own(fl: Fairlane, organization: str) -> bool:
-    """Whether all that it reads, many times, is the organization's."""
+    """Return True if everything that it reads, many times, is the organization's."""
     pages = [fl.list(organization=organization) for _ in range(LOOKS)]
     return all([job.organization for job in page.items] == [organization] for page in pages)
 

@@ -36,7 +36,7 @@ def create_table(url: str) -> None:
 
 
 def committed(url: str) -> set[int]:
-    """What anybody else sees."""
+    """Return the committed rows, read by another connection."""
     parsed = make_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     with closing(sqlite3.connect(str(parsed.database)) if sqlite else psycopg.connect(url)) as connection:
@@ -170,7 +170,7 @@ def sqlite_host(url: str, kind: type[Host] = Host, **options: Any) -> AbstractCo
 
 @contextmanager
 def sqlite_rows_host(url: str) -> Iterator[Host]:
-    """Whatever a host can set on its sqlite3 connection to get other rows than tuples of str."""
+    """Yield a host whose sqlite3 connection returns rows that are no tuples of str, by every setting that there is."""
     with sqlite_host(url, detect_types=sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES) as host:
         host.lent.row_factory = lambda cursor, row: dict(
             zip((name[0] for name in cursor.description), row, strict=True)

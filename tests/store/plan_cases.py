@@ -157,7 +157,7 @@ def letters(
 
 
 def missed(connection: Connection) -> object:
-    """What an organization has missed behind the gaps of a cursor, near the end of the log."""
+    """Return what an organization has missed behind the gaps of a cursor, near the end of the log."""
     position = Position(50_400, ((49_000, 49_500), (50_000, 50_000)))
     return feed.missed(connection, Audience(frozenset({"big"})), position, 50_500, 501)
 
@@ -166,7 +166,7 @@ WATCHED = Audience(jobs=frozenset((f"small{n % 100}", UUID(int=300_000 + n)) for
 
 
 def place(number: int) -> job_list.Place:
-    """Where the job of this number stands in lists."""
+    """Return the place of the job of this number in lists."""
     return job_list.Place(START + timedelta(seconds=number), UUID(int=number))
 
 
@@ -176,7 +176,7 @@ def page_of(connection: Connection, **wanted: Any) -> None:
 
 
 def count_of(connection: Connection, **wanted: Any) -> None:
-    """How many there are, to the cap; planned for its values, as reads have it."""
+    """Count the jobs, up to the cap; planned for its values, like reads."""
     engine_of(connection).plan_for_values(connection)
     job_list.count(connection, "big", job_list.WantedJobs(**wanted), up_to=10_001)
 
@@ -212,7 +212,7 @@ def lanes_of(connection: Connection) -> None:
 
 
 def claim_alone(connection: Connection, wanted: Wanted) -> None:
-    """As on a worker's loop. SQLite has no such statement."""
+    """Claim like a worker's loop. SQLite has no such statement."""
     beginning_of(connection)
     if not engine_of(connection).writers_are_serial:
         statement, values = claim.alone(engine_of(connection), wanted, worker_id=WORKER, worker="w", are_ours=True)

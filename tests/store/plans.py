@@ -1,4 +1,4 @@
-"""What a database would do for the statements that a function of the store executes."""
+"""Explain the plans of the statements that a function of the store executes."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -100,7 +100,7 @@ def _before_cursor_execute(
 
 
 def _is_ours() -> bool:
-    """Whether the nearest caller outside SQLAlchemy is code of ours."""
+    """Return True if the nearest caller outside SQLAlchemy is Fairlane's code."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith((_LIBRARY, "<string>")):
         frame = frame.f_back
@@ -209,7 +209,7 @@ class _Walk:
             self._visit(insert.select, frozenset())
 
     def _require(self, tables: Iterable[Any], edges: Iterable[Edge]) -> None:
-        """Each tenant table's organization can be reached from a value, or from a table of another block."""
+        """Refuse a tenant table whose organization no value, and no table of another block, reaches."""
         tables = list(tables)
         known: set[Node] = {None}
         pending = list(edges)
@@ -262,7 +262,7 @@ def _mentioned(element: Any) -> Iterator[Any]:
 
 
 def _join_edges(element: Any) -> Iterator[Edge]:
-    """What the ON clauses bind. That of an outer join binds only its nullable side."""
+    """Yield the bindings of the ON clauses. The ON clause of an outer join binds only its nullable side."""
     if not isinstance(element, Join):
         return
     yield from _join_edges(element.left)

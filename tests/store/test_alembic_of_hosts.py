@@ -65,7 +65,7 @@ def shop(database_url: str, tmp_path: Path) -> Path:
 
 
 def alembic(shop: Path, url: str, *command: str, includes: str, refers: str = "", schemas: str = "") -> str:
-    """What the command says, whether or not it succeeds."""
+    """Run the command and return its output, whether or not it succeeds."""
     parsed = make_url(url)
     driver = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}[parsed.get_backend_name()]
     run = subprocess.run(

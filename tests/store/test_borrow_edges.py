@@ -1,4 +1,4 @@
-"""What a particular host would be surprised by."""
+"""Edge cases that would surprise a host with unusual settings."""
 
 import os
 import sqlite3

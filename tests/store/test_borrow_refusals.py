@@ -1,4 +1,4 @@
-"""What can't be borrowed, and what its owner is told."""
+"""Connections that can't be borrowed, and the errors that their owners get."""
 
 from contextlib import suppress
 from typing import Any

@@ -1,4 +1,4 @@
-"""What may not start costs the starts of the others nothing, however much of it there is (R4)."""
+"""Jobs that may not start cost the starts of other jobs nothing, however many they are (R4)."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ MAILS = 60
 
 
 class Cost:
-    """What a drain reads: on PostgreSQL rows and entries of indexes; on SQLite instructions of its virtual machine."""
+    """The reads of a drain: rows and index entries on PostgreSQL; instructions of the virtual machine on SQLite."""
 
     def __init__(self, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self._fl = fl

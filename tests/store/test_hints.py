@@ -1,4 +1,4 @@
-"""What a worker hears of what others did, and whether it was they who did it."""
+"""Hints tell a worker what other processes did, and whether it was the worker itself."""
 
 import asyncio
 import queue
@@ -58,7 +58,7 @@ def database(fl: Fairlane) -> Iterator[Database]:
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """One that turns in a thread of its own."""
+    """Yield a loop that runs in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -97,7 +97,7 @@ def test_hints_that_come_without_end_are_heard_a_hundred_times_a_second_at_most(
 def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sent(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Whoever submits has committed by then, and must not see an error."""
+    """The submitter has committed by then, and must not see an error."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

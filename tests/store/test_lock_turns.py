@@ -95,7 +95,7 @@ def flood(scene: Scene, number: int = _FLOOD) -> Iterator[list["Future[Job]"]]:
 
 
 def waiting(scene: Scene) -> int:
-    """How many sessions wait for another one's transaction."""
+    """Return how many sessions wait for another session's transaction."""
     return waiting_for_locks(scene.fl.settings.url)
 
 
@@ -305,7 +305,7 @@ def test_a_lock_that_is_not_given_costs_no_connection(database_url: str, others:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_has_all_turns(scene: Scene) -> None:
-    """Those that its parent's threads have end in the parent alone."""
+    """The turns that its parent's threads have end in the parent alone."""
     with flood(scene):
         if (child := os.fork()) == 0:
             code = 1

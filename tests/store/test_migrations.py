@@ -71,7 +71,7 @@ def test_files_are_named_after_the_revisions_in_their_order() -> None:
 
 @pytest.mark.slow
 def test_database_finds_no_difference_between_migrations_and_tables(empty: Database) -> None:
-    """What alembic does not look at: primary keys, predicates of partial indexes, fill factors, order of columns."""
+    """Alembic compares no primary keys, predicates of partial indexes, fill factors or the order of columns."""
     empty.write(tables.metadata.create_all)
     wanted = empty.read(catalog)
     empty.write(tables.metadata.drop_all)
@@ -91,7 +91,7 @@ def test_catalog_shows_what_alembic_does_not_look_at(migrated: Database) -> None
 
 
 def differences(connection: Connection) -> list[Any]:
-    """What alembic would change to make the database fit the tables."""
+    """Return what Alembic would change to make the database fit the tables."""
     context = MigrationContext.configure(connection, opts=schema.comparison(connection))
     return list(compare_metadata(context, tables.metadata))
 

@@ -107,7 +107,7 @@ async def aio(fl: Fairlane) -> None:
 
 
 async def listened(fl: Fairlane) -> None:
-    """As `fairlane serve` does for live events."""
+    """Listen like `fairlane serve` for live events."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     listener = Listener(fl.database, lambda _: loop.call_soon_threadsafe(told.set), loop)
     listener.start()
@@ -199,7 +199,7 @@ def test_a_login_without_rights_of_its_own_submits_in_each_way(fl: Fairlane, dat
 
 
 def test_who_has_had_an_answer_keeps_no_session_of_the_server(fl: Fairlane, tmp_path: Path) -> None:
-    """What a client sends behind the end of a transaction has PgBouncer keep a session until it sends more."""
+    """A message that a client sends after the end of a transaction makes PgBouncer keep a session until the next."""
     with ExitStack() as files:
         traces: dict[object, Path] = {}
 

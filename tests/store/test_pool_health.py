@@ -21,7 +21,7 @@ def database(postgres_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def pings(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """One for each connection that was asked."""
+    """Collect the connections that were asked."""
     seen: list[object] = []
     ask: Callable[[Any], bool] = database.engine.dialect.do_ping
 

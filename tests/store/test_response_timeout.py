@@ -1,4 +1,4 @@
-"""Where PostgreSQL does not answer, a connection with a bound is given up and another one made."""
+"""A connection with a response timeout is given up and made anew if PostgreSQL does not answer."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

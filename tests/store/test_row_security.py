@@ -89,7 +89,7 @@ def current_user(connection: Connection) -> str:
 
 
 def seen(database: Database, of: Scope = ()) -> list[list[str]]:
-    """Whose jobs the broken query returns: in a transaction that writes, in one that reads, and by itself."""
+    """Return the owners of the jobs that the broken query returns: in a write, in a read, and by itself."""
 
     def work(connection: Connection) -> list[str]:
         return sorted(connection.execute(EVERY_JOB).scalars())
@@ -182,7 +182,7 @@ def test_a_session_in_which_no_organization_was_ever_named_sees_nothing_and_writ
 
 
 def changed_by(session: psycopg.Connection[Any], statement: str) -> int | str:
-    """How many rows it has changed; "refused": it may not be said."""
+    """Return how many rows the statement has changed, or "refused"."""
     try:
         return session.execute(statement).rowcount
     except InsufficientPrivilege:

@@ -1,4 +1,4 @@
-"""Whoever asks for tenants' rows and forgets to say whose is told so, on each database, instead of seeing nothing."""
+"""A query for tenants' rows that does not name the tenant is refused on each database, instead of seeing nothing."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

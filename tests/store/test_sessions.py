@@ -1,4 +1,4 @@
-"""What Fairlane sets for its own sessions on PostgreSQL, whatever server, role and URL say."""
+"""Fairlane's settings for its own sessions on PostgreSQL, whatever server, role and URL say."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""What the statements say that stand in files of their own: as much as the values that they are sent with."""
+"""The statements in files of their own set all that the code and their transitions say."""
 
 import re
 from collections.abc import Iterator

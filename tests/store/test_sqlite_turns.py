@@ -69,7 +69,7 @@ def test_the_patience_of_all_else_stays(database: Database) -> None:
 
 
 def test_only_a_lock_is_waited_for(database: Database) -> None:
-    """Whatever else refuses to begin is said at once, and nothing that somebody has begun is joined."""
+    """Every other refusal to begin is raised at once, and no transaction that is already begun is joined."""
     with database.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None

@@ -1,4 +1,4 @@
-"""Which submissions are identical, for how long, and what happens then (R2, R3). Races are in `races/`."""
+"""Identical submissions, for how long they count as identical, and the result (R2, R3). Races are in `races/`."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -78,7 +78,7 @@ QUICK = {
 
 @pytest.fixture(params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in HOSTS])
 def kind(request: pytest.FixtureRequest) -> str:
-    """One kind of caller."""
+    """Return a kind of caller."""
     name: str = request.param
     return name
 

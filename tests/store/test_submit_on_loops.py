@@ -67,7 +67,7 @@ async def connect(scene: Scene) -> None:
 
 
 def connections(scene: Scene) -> int:
-    """How many the database has, beside this one."""
+    """Return how many connections the database has, beside this one."""
     counted = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
     found: int = scene.fl.database.read(lambda connection: connection.execute(counted).scalar_one(), of=EVERYONE)
     return found

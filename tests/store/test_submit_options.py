@@ -1,4 +1,4 @@
-"""What a submission may choose, and what it inherits: absent = inherit, None = unlimited, 0 = none (R1, R4)."""
+"""Options of a submission, and their inheritance: absent = inherit, None = unlimited, 0 = none (R1, R4)."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any, assert_type

@@ -51,7 +51,7 @@ def are_few(fl: Fairlane, seen: list[str]) -> bool:
 
 @contextmanager
 def statements(fl: Fairlane) -> Iterator[list[str]]:
-    """Those that are executed meanwhile."""
+    """Collect the statements that are executed while the block runs."""
     seen: list[str] = []
     dialect: Any = fl.database.engine.dialect
     send = dialect.do_execute

@@ -1,4 +1,4 @@
-"""What a submission is refused for: each reason has an error of its own, the same on every way in (R1)."""
+"""Refusals of a submission: each reason has an error of its own, the same on every way in (R1)."""
 
 import asyncio
 import sys

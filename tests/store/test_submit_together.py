@@ -203,7 +203,7 @@ def interrupts(number: signal.Signals) -> Iterator[None]:
 
 
 def is_waiting(thread: int) -> bool:
-    """Whether the thread waits for its turn, or has just come to. By name: plays replace the method."""
+    """Return True if the thread waits for its turn, or is about to. By name: plays replace the method."""
     return sys._current_frames()[thread].f_code.co_qualname == "Gathering.commit"
 
 

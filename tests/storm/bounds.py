@@ -1,4 +1,4 @@
-"""What a storm has to keep to, and to put to the test, to be told as passed."""
+"""The bounds that a storm has to keep and to put to the test before it passes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -22,13 +22,13 @@ ENOUGH: Final = 50
 
 
 def failed(report: Report) -> bool:
-    """Whether there is anything that must not be, or something is not proved."""
+    """Return True if the report has a finding, a missed bound, or an unproved promise."""
     is_wrong = report.verdict.findings or report.crashes or any(report.outage.values())
     return bool(is_wrong or list(missed(report)) or list(unproved(report)))
 
 
 def missed(report: Report) -> Iterator[str]:
-    """What was not in its time, or took too much."""
+    """Yield each bound of time or amount that was missed."""
     lease, kills = report.profile.lease, report.counts[Fault.KILL]
     alone = undisturbed(report.recoveries, report.injections, lease)
     if too_late := sum(one.seconds > LATEST * lease for one in alone):
@@ -44,7 +44,7 @@ def missed(report: Report) -> Iterator[str]:
 
 
 def unproved(report: Report) -> Iterator[str]:
-    """What a storm was to put to the test, and did not come to."""
+    """Yield each promise that the storm did not put to the test."""
     kills, rescued = report.counts[Fault.KILL], report.verdict.rescued
     alone = undisturbed(report.recoveries, report.injections, report.profile.lease)
     as_planned = report.counts == {fault: count for fault, count in planned(report.profile).items() if count}
@@ -68,19 +68,19 @@ def unproved(report: Report) -> Iterator[str]:
 
 
 def kills_of(recoveries: Iterable[Recovery]) -> set[Injection]:
-    """Those after which these jobs ran again."""
+    """Return the kills after which these jobs ran again."""
     return {one.kill for one in recoveries}
 
 
 def planned(profile: Profile) -> Mapping[Fault, int]:
-    """How often each fault is to be injected, with the long outage at the end."""
+    """Return how often each fault is to be injected, with the long outage at the end."""
     return {**profile.faults, Fault.OUTAGE: int(profile.outage > 0)}
 
 
 def undisturbed(recoveries: Iterable[Recovery], injections: Iterable[Injection], lease: float) -> list[Recovery]:
-    """Those from kills with nothing else in the way: a rescuer needs a steady database.
+    """Return the recoveries from kills with no other fault in the way: a rescuer needs a steady database.
 
-    What comes later than two leases after a kill, by when all is to run again, is not asked: it excuses nothing.
+    A fault later than two leases after the kill excuses nothing: all jobs are to run again by then.
     """
     others = [one for one in injections if one.kind in DISTURBING]
 

@@ -21,7 +21,7 @@ _FILE: Final = "STORM_CLOCK"  # environment variable: a file with the shift, in 
 
 
 def can_lie() -> bool:
-    """Whether there is a way to load a library before the others, and something to compile it with."""
+    """Return True if this machine can compile a library and load it before the others."""
     return sys.platform == "linux" and shutil.which(_COMPILER) is not None
 
 
@@ -51,7 +51,7 @@ def require() -> None:
 
 
 def variables(library: Path | None, file: Path) -> Mapping[str, str]:
-    """What makes a process and its children go by the clock in the file."""
+    """Return the variables that make a process and its children use the clock in the file."""
     return {"LD_PRELOAD": str(library), _FILE: str(file)} if library is not None else {}
 
 

@@ -1,7 +1,7 @@
-"""What the database shows after a storm.
+"""The database's evidence after a storm.
 
-Of a million jobs it takes longer to look at the rows than the database lets a transaction pause, so what they say is
-found out when the transaction is over.
+The rows of a million jobs take longer to judge than the database lets a transaction pause, so they are judged when
+the transaction is over.
 """
 
 import json
@@ -49,7 +49,7 @@ _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its los
 
 
 def stored(fl: Fairlane, clocks: Clocks) -> dict[str, Stored]:
-    """All jobs, by id."""
+    """Return all jobs, by id."""
     mine = (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
     state = [STATE[name] for name in ("status", "attempt", "error_type", "finished_at")]
     columns = (jobs.c.id, jobs.c.organization_id, *state, results.c.value)
@@ -80,7 +80,7 @@ def _rows(fl: Fairlane, wanted: Select[Any]) -> Sequence[Any]:
 
 
 def _losses(fl: Fairlane, clocks: Clocks) -> Mapping[object, Sequence[Loss]]:
-    """How often each job was taken from its worker, as that was lost."""
+    """Return the losses of each job whose worker was lost."""
     mine = execution_log.alias()
     is_lost = exists().where(
         mine.c.organization_id == execution_log.c.organization_id,
@@ -168,9 +168,9 @@ def _other_ends(fl: Fairlane) -> Iterator[Finding]:
 
 
 def foreign_writes(fl: Fairlane) -> list[Finding]:
-    """What stands there under an attempt and was written by another one, or after that attempt had ended.
+    """Return what stands there under an attempt, but was written by another one, or after that attempt had ended.
 
-    Attempts write whose it is. That does not show what was overwritten again, by an attempt that had the job.
+    Attempts write their own number. Rows that an attempt that had the job overwrote again are not seen.
     """
     return [*_foreign_rows(fl), *_foreign_files(fl)]
 
@@ -215,7 +215,7 @@ def _files(fl: Fairlane) -> Iterator[tuple[str, str, bytes | None, bytes]]:
 
 
 def lost_outputs(fl: Fairlane) -> list[Finding]:
-    """What the attempt that completed a job had left with the engine, and is not there."""
+    """Return what the attempt that completed a job had left with the engine, and is not there."""
     found = list[Finding]()
     for way, tables in _LEFT.items():
         for table in tables:
@@ -270,7 +270,7 @@ def runs(fl: Fairlane, job_type: str, clocks: Clocks) -> list[Run]:
 
 
 def rescued(fl: Fairlane, since: datetime) -> int:
-    """How many jobs were taken from workers since then."""
+    """Return how many jobs were taken from workers since then."""
     return _count(fl, execution_log, _ENDS, execution_log.c.message.like(_LOST_WORKER), execution_log.c.at >= since)
 
 
@@ -281,12 +281,12 @@ def released(fl: Fairlane) -> set[tuple[str, int]]:
 
 
 def stopped(fl: Fairlane) -> int:
-    """How many jobs were canceled while they ran."""
+    """Return how many jobs were canceled while they ran."""
     return _count(fl, execution_log, _ENDS, execution_log.c.to_status == JobStatus.CANCELED)
 
 
 def unfinished(fl: Fairlane) -> int:
-    """How many jobs have not ended."""
+    """Return how many jobs have not ended."""
     return _count(fl, live)
 
 

@@ -1,9 +1,9 @@
-"""Which fault explains what became of a job: that it was taken from its worker, or took effect once more.
+"""Explain by a fault why a job was taken from its worker, or took effect once more.
 
-Only what was injected into that very worker does, and only in its time. A loss: the worker had the job when the fault
-came, a rescuer took it no sooner than a lease can have run out since, and no later than a living worker would have been
-heard of again. One that was told to stop while it could not write has left what it had, too. A second effect: the
-attempt of the first is one that was lost, and the fault came before its end could be written.
+Only a fault that was injected into that very worker counts, and only in its time. A loss: the worker had the job when
+the fault came, a rescuer took it no sooner than a lease can have run out since, and no later than a living worker would
+have been heard of again. A worker that was told to stop while it could not write has left its jobs, too. A second
+effect: the attempt of the first was lost, and the fault came before its end could be written.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ class Loss:
 
 
 class Faults:
-    """What was injected. `lease`: of the workers, in seconds."""
+    """The injected faults. `lease`: of the workers, in seconds."""
 
     def __init__(self, injections: Iterable[Injection], lease: float) -> None:
         self._lease, self._beat = lease, lease / _BEATS_PER_LEASE
@@ -136,7 +136,7 @@ class Faults:
         return due
 
     def _hindrances(self, worker: str) -> list[Injection]:
-        """What kept a worker from writing, or made it slow, in their order."""
+        """Return the faults that kept a worker from writing, or made it slow, in their order."""
         found = [one for one in self._of[""] if one.kind in AWAY]
         found += [one for one in self._those_of(worker) if one.kind in _HINDERING]
         return sorted(found, key=lambda one: one.began)

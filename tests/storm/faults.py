@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Fault(StrEnum):
-    """What can be injected."""
+    """A kind of fault that can be injected."""
 
     KILL = "kill -9 of a worker"
     STOP = "SIGSTOP of a worker past its lease, then SIGCONT"
@@ -60,7 +60,7 @@ class Injection:
     is_cut: bool = False
 
     def meets(self, began: float, ended: float) -> bool:
-        """Whether it went on at some moment of this time."""
+        """Return True if it went on at some moment of this time."""
         return began <= self.ended and self.began <= ended
 
 

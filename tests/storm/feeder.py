@@ -54,7 +54,7 @@ class Feeder:
             self._cancel_running()
 
     def _cancel_running(self) -> None:
-        """Those that were submitted a batch ago: by now they run, if the backlog is short."""
+        """Cancel the jobs that were submitted a batch ago: by now they run, if the backlog is short."""
         while self._running:
             self._cancel(self._running.pop())
 
@@ -70,7 +70,7 @@ class Feeder:
                 self._cancel(order)
 
     def _take(self, orders: list[Order]) -> bool:
-        """Whether the batch is known to be in the database."""
+        """Submit the batch; return True if it is known to be in the database."""
         ids = {str(order.submission.id): order.expected for order in orders}
         self.parents |= {str(order.submission.id): order.parents for order in orders if order.parents}
         now = time.monotonic()

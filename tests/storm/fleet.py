@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass(slots=True)
 class Fleet:
-    """All workers. `settings`: FAIRLANE_… for each; `concurrency`: how many jobs each runs at once.
+    """The fleet of workers. `settings`: FAIRLANE_… for each; `concurrency`: how many jobs each runs at once.
 
     `exits`: how each ended.
     """

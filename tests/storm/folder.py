@@ -22,22 +22,22 @@ def prepare(directory: Path) -> None:
 
 
 def ledgers(directory: Path) -> Path:
-    """Where the files of the ledger are."""
+    """Return the folder of the ledger's files."""
     return directory / "ledger"
 
 
 def up_file(directory: Path, worker: str) -> Path:
-    """Is there from when the worker claims."""
+    """Return the file that is there from when the worker claims."""
     return directory / "up" / f"{worker}.up"
 
 
 def log_file(directory: Path, worker: str) -> Path:
-    """What the worker says."""
+    """Return the file of the worker's log."""
     return directory / "logs" / f"{worker}.log"
 
 
 def tracebacks(directory: Path) -> Iterator[str]:
-    """Which workers, or children of theirs, met something that nobody had thought of."""
+    """Yield the workers, or children of workers, with an unexpected error in their log."""
     for log in sorted(log_file(directory, "").parent.glob("*.log")):
         with log.open(encoding="utf-8", errors="replace") as lines:
             if any(_TRACEBACK in line for line in lines):

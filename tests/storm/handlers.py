@@ -85,7 +85,7 @@ def in_process(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str,
 
 
 def name(organization: str, job: object = "") -> str:
-    """What a job is told, as its parameter `own`, that it is. A schedule does not know what its jobs will be called."""
+    """Return the name that a job gets as its parameter `own`. A schedule does not know the ids of its jobs."""
     return f"{organization}/{job}"
 
 
@@ -96,7 +96,7 @@ def _begin(ctx: JobContext, own: str) -> None:
 
 @contextmanager
 def _told(ctx: JobContext) -> Iterator[None]:
-    """What is stopped here was not running any more when its worker is killed later."""
+    """Write down that a handler was stopped: it does not run any more when its worker is killed later."""
     try:
         yield
     except (asyncio.CancelledError, Interrupted):

@@ -1,4 +1,4 @@
-"""How each fault is injected: plain functions, which return when the fault is over."""
+"""Inject faults: a plain function for each, which returns when the fault is over."""
 
 import signal
 import subprocess
@@ -39,9 +39,9 @@ _TURNS: Final[Mapping[Fault, str]] = {
 
 @dataclass(slots=True)
 class Site:
-    """Where faults are injected. `lease`: of the workers, in seconds. What fits the database is there.
+    """The targets of faults, as far as they fit the database. `lease`: of the workers, in seconds.
 
-    `turns`: of what is injected into the worker in a slot, by slot and kind.
+    `turns`: of the faults of a worker in a slot, by slot and kind.
     """
 
     fleet: Fleet
@@ -103,7 +103,7 @@ Process = subprocess.Popen[bytes]
 def _lasting(
     site: Site, planned: Planned, seconds: float, begin: Callable[[Process], None], end: Callable[[Process], None]
 ) -> Injection:
-    """One that is begun, lasts, and is ended again; whole only if the worker lived through all of it."""
+    """Begin a fault that lasts, and end it again; it is whole only if the worker lived through all of it."""
     worker, process = site.fleet.up(planned.slot)
     began = time.monotonic()
     begin(process)

@@ -1,4 +1,4 @@
-"""What the storm's handlers did, kept outside of the engine: one append-only file per process, a line of JSON each.
+"""The ledger of the storm's handlers, kept outside of the engine: one append-only file per process, JSON lines.
 
 A line is written by one system call before the handler goes on, so a killed process leaves whole lines of all that it
 did. Moments are `time.monotonic()`, which all processes of a machine share and no set clock moves.
@@ -19,7 +19,7 @@ from tests.storm import folder
 
 
 class Kind(StrEnum):
-    """What an entry tells."""
+    """The kind of an entry."""
 
     BEGIN = "begin"  # the handler was called
     KEEP = "keep"  # a checkpoint was kept
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. `at`: seconds, monotonic; `found`: at a begin, of which attempt the checkpoint is, or 0.
+    """A line. `at`: seconds, monotonic; `found`: at a begin, of which attempt the checkpoint is, or 0.
 
     `is_own`: the handler was given what was submitted as this job of this organization.
     """
@@ -72,13 +72,13 @@ def _file(pid: int) -> int:
 
 
 def is_busy(directory: Path, worker: str) -> bool:
-    """Whether a handler of this worker has begun and not ended."""
+    """Return True if a handler of this worker has begun and not ended."""
     kinds = Counter(entry.kind for entry in read(directory, worker))
     return kinds[Kind.BEGIN] > kinds[Kind.FAIL] + kinds[Kind.EFFECT] + kinds[Kind.GIVE_UP]
 
 
 def read(directory: Path, worker: str = "*") -> Iterator[Entry]:
-    """All entries of all processes, or of those of this worker, by process."""
+    """Yield all entries of all processes, or of those of this worker, by process."""
     for path in sorted(folder.ledgers(directory).glob(f"{worker}-*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             # One without an end was cut off by a kill: what it was to tell was not told in time.

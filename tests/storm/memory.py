@@ -1,4 +1,4 @@
-"""How much memory a worker takes while a storm goes by."""
+"""Measure the memory of a worker during a storm."""
 
 import threading
 import time
@@ -66,7 +66,7 @@ def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator
 
 
 def memory(pid: int) -> Memory | None:
-    """What a process takes; None for one that is gone, or where there is no /proc."""
+    """Return the memory of a process; None if the process is gone, or if there is no /proc."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:

@@ -138,7 +138,7 @@ _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
 
 def results() -> list[dict[str, Any]]:
-    """All results, by database."""
+    """Return all results, by database."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
 
 
@@ -261,7 +261,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
 
 
 def _memory(every: float, mib: Sequence[float], anonymous: Sequence[float]) -> str:
-    """What it was once the worker had warmed up, and what it was at the end: medians, as it goes up and down."""
+    """Return the memory of the warm worker and of the worker at the end: medians, as it goes up and down."""
     stretch, warm = (round(seconds / every) for seconds in (memory.STRETCH, memory.WARM))
 
     def told(looks: Sequence[float]) -> str:

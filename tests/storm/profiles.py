@@ -1,4 +1,4 @@
-"""How large a storm may be."""
+"""The sizes of storms."""
 
 from dataclasses import replace
 from typing import Final

@@ -1,4 +1,4 @@
-"""What else is promised, judged as `verdict` does: whole batches, keys, limits, parents, ends of workers."""
+"""Judge the promises that `verdict` leaves: whole batches, keys, limits, parents, ends of workers."""
 
 import signal
 from collections import defaultdict
@@ -34,7 +34,7 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a worker's process ended. `was_asked`: by the storm, when it was over."""
+    """The end of a worker's process. `was_asked`: by the storm, when it was over."""
 
     worker: str
     code: int
@@ -142,7 +142,7 @@ def of_ledger(entries: Iterable[Entry], job_type: str, stored: Mapping[str, Stor
 
 
 def most_at_once(runs: Iterable[Run]) -> int:
-    """How many ran at the moment when most did; who begins as another ends comes after it."""
+    """Return how many ran at the moment when most did; a begin at the moment of an end comes after it."""
     steps = sorted((at, step) for began, ended in runs for at, step in ((began, 1), (ended, -1)))
     running = most = 0
     for _, step in steps:
@@ -152,5 +152,5 @@ def most_at_once(runs: Iterable[Run]) -> int:
 
 
 def beyond(limit: int, job_type: str, counted: Iterable[int]) -> list[Finding]:
-    """What passed a limit."""
+    """Return a finding for each count beyond a limit."""
     return [Finding("broken", f"of {job_type}", f"ran {most} at once, of {limit}") for most in counted if most > limit]

@@ -14,7 +14,7 @@ _CHUNK: Final = 65536
 
 
 class Silence(StrEnum):
-    """What gets lost on the way while both sides believe that they are connected."""
+    """The direction that gets lost while both sides believe that they are connected."""
 
     NONE = "nothing"
     ANSWERS = "the server's answers"
@@ -22,7 +22,7 @@ class Silence(StrEnum):
 
 
 class Proxy:
-    """One port. `delay`: seconds that each chunk takes longer, in each direction; `asked`: chunks that clients sent."""
+    """A proxy on one port. `delay`: added seconds per chunk and direction; `asked`: chunks that clients sent."""
 
     def __init__(self, socket: Path) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""What is told of a storm, and what is kept of it: counts and times, as JSON."""
+"""The report of a storm for people, and its kept form: counts and times, as JSON."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ _SHOWN: Final = 20  # findings
 
 
 def document(database: str, report: Report) -> dict[str, Any]:
-    """What is kept."""
+    """Return the kept form of the report."""
     profile, verdict = report.profile, report.verdict
     alone = undisturbed(report.recoveries, report.injections, profile.lease)
     return {
@@ -95,7 +95,7 @@ def _seconds(recoveries: Iterable[Recovery]) -> list[float]:
 
 
 def command(database: str, seed: int, size: str = "") -> str:
-    """What runs it again."""
+    """Return the command that runs it again."""
     return f'make storm ARGS="--seed {seed} --database {database}{size and " "}{size}"'
 
 
@@ -152,7 +152,7 @@ def injected(report: Report, since: float = 0.0) -> Iterator[str]:
 
 
 def kept_as(kept: Mapping[str, Any]) -> str:
-    """What a storm's figures are kept under: each database has one, and one that is long."""
+    """Return the name under which a storm's figures are kept: each database has one, and one for long storms."""
     return f"{kept['database']}-long" if kept["spared"] else str(kept["database"])
 
 

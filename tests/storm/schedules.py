@@ -70,7 +70,7 @@ def lost(ended: Iterable[Ended], made: Made) -> list[Finding]:
 
 
 def duplicates(made: Made) -> list[Finding]:
-    """All jobs of a tick beyond its first."""
+    """Return all jobs of a tick beyond its first."""
     return [
         Finding("duplicate", job, f"is another one of the tick of {at} of {who}")
         for (who, at), jobs in made.items()

@@ -41,9 +41,9 @@ _OUTAGE_LEADS: Final = 2.0  # seconds under load before the outage, and after it
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How large a storm is. Seconds: of the storm, of the lease, of the long outage at its end.
+    """The size of a storm. Seconds: of the storm, of the lease, of the long outage at its end.
 
-    `spared`: workers more, which meet only what happens to the database. The memory of the last is watched.
+    `spared`: more workers, which meet only faults of the database. The memory of the last is watched.
     """
 
     jobs: int
@@ -58,7 +58,7 @@ class Profile:
 
 @dataclass(slots=True)
 class Report:
-    """What happened.
+    """The outcome of a storm.
 
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
     were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`:
@@ -92,7 +92,7 @@ class Report:
 
     @property
     def counts(self) -> Counter[Fault]:
-        """How often each fault was injected, and not cut short."""
+        """Return how often each fault was injected, and not cut short."""
         return Counter(one.kind for one in self.injections if not one.is_cut)
 
 
@@ -193,7 +193,7 @@ def _wait(site: Site, until: float, feeding: "Future[None]") -> None:
 
 
 def _long_outage(site: Site, profile: Profile, feeder: Feeder, outage: dict[str, int]) -> Injection:
-    """When all workers are up and nothing is left to be rescued from those before."""
+    """Inject the long outage when all workers are up and no earlier loss is left to be rescued."""
     for slot in range(profile.workers):
         site.fleet.up(slot)
     site.is_over.wait(3 * profile.lease)
@@ -279,7 +279,7 @@ def _count_begun(entries: Iterable[Entry], attempts: set[tuple[str, int]]) -> in
 
 
 def _unplanned(found: Verdict, expected: Mapping[str, Expected], stored: Mapping[str, Stored]) -> int:
-    """How many dead letters nobody had planned or promised."""
+    """Return how many dead letters were neither planned nor promised."""
     return sum(
         expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
         for job, one in stored.items()

@@ -1,4 +1,4 @@
-"""What is told of recoveries: what took long is not left out because it took long. And what a storm has to prove."""
+"""Recoveries that took long are reported, and the storm has to prove each of its bounds."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,7 +144,7 @@ def late(jobs: int, seconds: float, kills: int = ENOUGH) -> Change:
 
 
 def called(*seconds: float) -> Change:
-    """When the first handler was, after the database was back."""
+    """Set the seconds from the database's return to the first call of a handler."""
     return lambda one: replace(one, first_claims=list(seconds))
 
 

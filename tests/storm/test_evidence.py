@@ -1,4 +1,4 @@
-"""What the database shows after a storm: jobs that were taken from workers, and writes that are not their attempt's."""
+"""Evidence from the database after a storm: jobs that were taken from workers, and writes of foreign attempts."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ LEAVING = {log_lines: "report", progress: "report", artifacts: "file"}
 
 
 class TestLosses:
-    """What the engine's log says of a job whose workers fall silent."""
+    """Losses in the engine's log of a job whose workers fall silent."""
 
     @pytest.fixture
     def clock(self) -> ManualClock:

@@ -1,4 +1,4 @@
-"""What explains that a job was taken from its worker, and that it took effect once more."""
+"""The faults that explain why a job was taken from its worker, or took effect once more."""
 
 import pytest
 

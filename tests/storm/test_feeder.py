@@ -1,4 +1,4 @@
-"""What the storm's feeder knows of the jobs that it submitted."""
+"""The records of the storm's feeder about the jobs that it submitted."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the storm's looker tells of the jobs at which it looks."""
+"""The reports of the storm's looker about the jobs at which it looks."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""What a storm plans is known beforehand, by its seed."""
+"""A storm's plan is known beforehand, by its seed."""
 
 from collections import Counter
 from random import Random

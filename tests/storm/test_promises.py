@@ -67,7 +67,7 @@ class TestTime:
 
 
 class TestOwn:
-    """What a handler was called with."""
+    """The inputs with which a handler was called."""
 
     def found(self, organization: str = "acme", *, is_own: bool = True) -> list[str]:
         called = replace(entry(Kind.BEGIN, "job", 1.0), organization=organization, is_own=is_own)
@@ -108,7 +108,7 @@ class TestChildren:
 
 
 class TestLimits:
-    """How many ran at once."""
+    """The number of jobs that ran at once."""
 
     def test_one_that_begins_as_another_ends_comes_after_it(self) -> None:
         assert promises.most_at_once([(1.0, 2.0), (2.0, 3.0)]) == 1

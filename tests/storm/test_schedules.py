@@ -1,4 +1,4 @@
-"""What is said of ticks after a storm: each is one job, none is none, two are one too many."""
+"""Findings about ticks after a storm: a tick is one job; none is too few, and two are one too many."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the storm works with does what it says."""
+"""The tools of the storm do what they say."""
 
 import os
 import subprocess

@@ -226,7 +226,7 @@ KILLS = [Injection(Fault.KILL, one.worker, one.began + 2, one.began + 2.1) for o
 def buried(
     *losses: Loss, faults: list[Injection], status: JobStatus = JobStatus.DEAD_LETTER, is_blamed: bool = True
 ) -> tuple[int, int]:
-    """How many jobs are lost, and how many buried as is promised."""
+    """Return how many jobs are lost, and how many are dead letters as promised."""
     found = verdict([], *faults, stored={JOB: Stored(status, losses=losses, is_blamed=is_blamed)})
     return len(found.lost), len(found.buried)
 

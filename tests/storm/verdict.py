@@ -1,4 +1,4 @@
-"""What a storm did to the jobs: a pure function of what was submitted, done, injected and stored.
+"""Judge the jobs of a storm: a pure function of what was submitted, done, injected and stored.
 
 *Lost*: a job that was to take effect and did not, or that has not ended as it was to. *Duplicate*: each effect of a job
 beyond its first. *Zombie*: an effect under a lease that had been lost, or a write that the engine took under an old
@@ -25,7 +25,7 @@ from tests.storm.ledger import Entry, Kind
 
 
 class Expected(StrEnum):
-    """How a job is to end."""
+    """The planned end of a job."""
 
     COMPLETED = "with its effect"
     CANCELED = "canceled, without an effect"
@@ -96,7 +96,7 @@ class Verdict:
 
     @property
     def findings(self) -> list[Finding]:
-        """All that must not be."""
+        """Return everything that must not be."""
         return [*self.lost, *self.duplicates, *self.zombies, *self.taken, *self.broken]
 
 
@@ -137,7 +137,7 @@ def judge(
 
 
 def _is_buried(stored: Stored | None, faults: Faults) -> bool:
-    """Whether faults that were injected explain each loss of a job that was buried for them."""
+    """Return True if injected faults explain each loss of a job that was dead-lettered for them."""
     if stored is None or stored.status is not JobStatus.DEAD_LETTER or not stored.is_blamed:
         return False
     return len(stored.losses) >= SUSPECT_AT and all(faults.of_loss(loss) for loss in stored.losses)
@@ -177,7 +177,7 @@ def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[En
 def _judge_effects(
     verdict: Verdict, job: str, mine: Sequence[Entry], losses: Iterable[Loss], faults: Faults, *, due: int
 ) -> None:
-    """Each effect beyond those `due`, of the last attempt, has to be explained, and each that came late."""
+    """Find effects without an explanation: effects beyond the `due` ones of the last attempt, and late effects."""
     effects = sorted((entry for entry in mine if entry.kind is Kind.EFFECT), key=lambda entry: entry.attempt)
     begins = {entry.attempt: entry.at for entry in mine if entry.kind is Kind.BEGIN}
     lost = {loss.attempt: loss for loss in losses}
@@ -204,7 +204,7 @@ def _judge_effects(
 
 
 def _judge_checkpoints(verdict: Verdict, job: str, mine: Sequence[Entry]) -> None:
-    """Each attempt is to find what the last one before it kept."""
+    """Find attempts that began with another checkpoint than the one that was kept last before them."""
     kept = [entry.attempt for entry in mine if entry.kind is Kind.KEEP]
     for begin in mine:
         last = max((attempt for attempt in kept if attempt < begin.attempt), default=0)

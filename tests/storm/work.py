@@ -1,4 +1,4 @@
-"""What is submitted during a storm: job graphs of all kinds, planned with how each job is to end."""
+"""The submissions of a storm: job graphs of all kinds, planned with the end of each job."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

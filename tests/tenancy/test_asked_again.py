@@ -1,4 +1,4 @@
-"""Each verb that a request calls asks its user for the right once more, in the transaction of the change."""
+"""Verbs that a request calls check the user's right once more, in the transaction of the change."""
 
 import asyncio
 from collections.abc import Callable

@@ -32,7 +32,7 @@ class Unwritten(Exception):
 
 @pytest.fixture
 def scene(database_url: str) -> Iterator[Scene]:
-    """Where there is something to do of each kind: see `verbs`."""
+    """Yield a scene with something to do for each of `verbs`."""
     with Scene(database_url, encryption_keys=FIRST) as scene:
         yield scene
 
@@ -119,7 +119,7 @@ def test_the_audit_tells_when_a_waiting_job_was_to_start_and_how_urgent_it_was(s
 
 
 def told(fl: Fairlane, organization: str | None) -> list[tuple[str, Any, Any]]:
-    """What the audit says, in its order: what was done, what was before and after."""
+    """Return the audit's entries in their order: the action, the value before and the value after."""
     return [(one.action, one.before, one.after) for one in reversed(fl.audit.list(organization=organization))]
 
 
@@ -136,7 +136,7 @@ def audited() -> list[set[tuple[str, int]]]:
 
 
 def everything(fl: Fairlane) -> dict[str, list[str]]:
-    """All rows of all tables."""
+    """Return all rows of all tables."""
     with fl.database.engine.connect() as connection:
         return {
             table.name: sorted(str(row) for row in connection.execute(select(table)))

@@ -1,4 +1,4 @@
-"""What applications test their handlers with."""
+"""The context with which applications test their handlers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

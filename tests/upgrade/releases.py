@@ -30,7 +30,7 @@ class Release:
 
 
 def this_code() -> Release:
-    """What is tested everywhere else."""
+    """Return the code that all other tests test."""
     return Release(sys.executable, ROOT / "src")
 
 
@@ -65,7 +65,7 @@ def last_release(tag: str, directory: Path) -> Release:
 
 
 def git(*arguments: str, check: bool = True) -> str:
-    """What git prints about this repository; nothing where there is none."""
+    """Return the output of git about this repository; nothing without a repository."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return ""
     return _output(["git", *arguments], ROOT, check=check)

@@ -1,4 +1,4 @@
-"""One release and the next, side by side on one database: no job is lost, and no writer waits for the migration."""
+"""Two releases, side by side on one database, lose no job, and no writer waits for the migration."""
 
 import signal
 import threading
@@ -32,7 +32,7 @@ CUT_OFF: Final = "its claim was cut off"  # what the log says of an attempt that
 
 @pytest.fixture
 def fl(database_url: str) -> Iterator[Fairlane]:
-    """What submits: this code, whatever the workers are."""
+    """Yield the submitter: this code, whatever release the workers have."""
     with Fairlane(database_url) as made:
         made.organizations.create("acme")
         yield made
@@ -40,7 +40,7 @@ def fl(database_url: str) -> Iterator[Fairlane]:
 
 @pytest.fixture(autouse=True)
 def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where handlers write which jobs they ran."""
+    """Return the file in which handlers write the jobs that they ran."""
     monkeypatch.setenv("EFFECTS", str(tmp_path / "effects"))
     return tmp_path / "effects"
 
@@ -116,7 +116,7 @@ def upgrade(fl: Fairlane, old: Release, new: Release, effects: Path) -> None:
 
 
 def fill(fl: Fairlane) -> None:
-    """As many jobs as an old database has; they are due tomorrow."""
+    """Submit as many jobs as an old database has; they are due tomorrow."""
     for first in range(0, MANY, BATCH):
         fl.submit_many([of("later", number, delay=86_400) for number in range(first, first + BATCH)])
 
@@ -154,14 +154,14 @@ def of(queue: str, number: int, *, delay: float | None = None) -> Submission:
 
 
 def number_of(fl: Fairlane, *statuses: JobStatus) -> int:
-    """How many jobs are in one of these; asked again and again, so no more than that is asked."""
+    """Count the jobs in these statuses; the count is asked again and again, so it asks for no more."""
     them = select(func.count()).where(live.c.organization_id == "acme", live.c.status.in_(statuses))
     with fl.database.engine.connect() as connection:
         return connection.execute(them).scalar_one()
 
 
 def counts(fl: Fairlane) -> dict[str, int]:
-    """How many jobs there are of each status that any has."""
+    """Return how many jobs have each status, if any has it."""
     return {str(status): size for status, size in fl.metrics(organization="acme").jobs_by_status.items() if size}
 
 

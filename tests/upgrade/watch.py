@@ -1,4 +1,4 @@
-"""Who waits for whose lock in a PostgreSQL database, and for how long."""
+"""Watch the waits for locks in a PostgreSQL database, and their duration."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ _WAITS: Final = """
 
 
 class Wait(NamedTuple):
-    """One wait of one session."""
+    """A wait of a session."""
 
     pid: int
     mode: str

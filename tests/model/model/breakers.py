@@ -83,7 +83,7 @@ def _judge(world: World, breaker: Breaker, trial: Trial) -> None:
 
 
 def is_open(world: World, pair: Pair) -> bool:
-    """Whether there is something to close."""
+    """Return True if there is a breaker to close."""
     breaker = world.breakers.get(pair)
     return breaker is not None and breaker.closed_at is None
 

@@ -1,4 +1,4 @@
-"""How children learn of their parents' ends: R9."""
+"""Parents' ends, and how their children learn of them: R9."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -23,7 +23,7 @@ def settle(world: World, ended: Iterable[Job]) -> None:
 
 
 def _ends(world: World, child: Job, parents: Sequence[Job]) -> bool:
-    """Whether what a pending job hears of its parents ends it."""
+    """Return True if its parents' ends end a pending job."""
     culprits = frozenset(parent.asked.id for parent in parents if parent.status in ENDED_BADLY)
     if culprits and child.asked.policy is ParentPolicy.CANCEL:
         move(world, child, JobStatus.CANCELED)
@@ -36,7 +36,7 @@ def _ends(world: World, child: Job, parents: Sequence[Job]) -> bool:
 
 
 def stage(world: World) -> None:
-    """What is due becomes ready; edges of which nobody knows yet whether the parent has ended are looked at."""
+    """Make due jobs ready, and look at the edges whose parents may have ended before."""
     for job in world.jobs.values():
         if job.status is JobStatus.PENDING and not job.unmet and job.run_at <= world.now:
             queue(world, job)

@@ -1,4 +1,4 @@
-"""What may start: R4, R16, R17."""
+"""Jobs that may start: R4, R16, R17."""
 
 from collections import Counter
 from uuid import UUID
@@ -10,9 +10,9 @@ from tests.model.model.world import Hold, Job, World
 
 
 def startable(world: World) -> set[UUID]:
-    """What a worker may start next: it is ready, nothing holds it, and there is room under each of its limits.
+    """Return the jobs that a worker may start next: ready, not held, and with capacity under each of their limits.
 
-    Each by itself: one that starts may take the room of others.
+    Every job is judged by itself: a job that starts may take the capacity of others.
     """
     running = Counter[Subject]()
     for job in world.jobs.values():
@@ -27,12 +27,12 @@ def startable(world: World) -> set[UUID]:
 
 
 def is_restricted(world: World) -> bool:
-    """Whether one job that starts may keep another from starting."""
+    """Return True if a job that starts may keep another from starting."""
     return bool(world.limits) or any(breaker.closed_at is None for breaker in world.breakers.values())
 
 
 def _limits_of(job: Job) -> tuple[Subject, Subject, Subject]:
-    """All that may limit it: those of its organization, of its type everywhere, and of its type there."""
+    """Return all that may limit it: its organization, its type everywhere, and its type there."""
     organization, job_type = job.pair
     return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
 

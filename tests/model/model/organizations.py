@@ -1,4 +1,4 @@
-"""Who may what, and what becomes of the jobs of an organization that is suspended or deleted: R1, R5, R19."""
+"""Rights of people, and the jobs of an organization that is suspended or deleted: R1, R5, R19."""
 
 from typing import Final
 
@@ -52,7 +52,7 @@ def why_not_touch(world: World, job: Job, user: str) -> Refusal:
 
 
 def refusal_at_start(world: World, job: Job) -> str | None:
-    """Why a job that was claimed may not run."""
+    """Return why a job that was claimed may not run."""
     asked = job.asked
     if asked.organization in world.deleted:
         return ORGANIZATION_GONE
@@ -65,12 +65,12 @@ def why_not_delete(world: World, organization: str) -> Refusal:
 
 
 def is_left_over(world: World) -> bool:
-    """Whether something waits in an organization that was deleted: it ran then, or was retried."""
+    """Return True if a job waits in a deleted organization: it ran during the deletion, or was retried."""
     return any(_waiting(world, organization) for organization in world.deleted)
 
 
 def delete_organization(world: World, organization: str) -> None:
-    """What waits goes to dead letter, what runs finishes. Its suspension, its pause and its limit go with it."""
+    """Dead-letter its waiting jobs; running ones finish. Its suspension, its pause and its limit go with it."""
     world.deleted.add(organization)
     world.held -= {("suspension", organization), ("organization", organization)}
     world.limits.pop(Subject(organization, None), None)

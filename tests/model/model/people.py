@@ -1,4 +1,4 @@
-"""What people do with jobs: R8, R10, R19."""
+"""People's actions on jobs: R8, R10, R19."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -115,7 +115,7 @@ def why_not_decide(world: World, job: Job, user: str) -> Refusal:
 
 
 def decide(world: World, job: Job, resolution: Resolution) -> None:
-    """What a person wrote down."""
+    """Write down a person's decision."""
     assert job.dead_letter is not None
     job.dead_letter.resolution = resolution
 

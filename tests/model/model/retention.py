@@ -1,4 +1,4 @@
-"""What is kept, and what goes: R14."""
+"""Jobs that are kept, and jobs that are deleted: R14."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -28,7 +28,7 @@ def delete(world: World, job_ids: Iterable[UUID]) -> None:
 
 
 def expired(world: World, retention: float) -> list[UUID]:
-    """What clean-up deletes (R14)."""
+    """Return the jobs that clean-up deletes (R14)."""
     moment = world.now - timedelta(seconds=retention)
     return [
         job.asked.id

@@ -1,4 +1,4 @@
-"""How jobs are submitted: R1, R3, R9."""
+"""Submission of jobs: R1, R3, R9."""
 
 from collections.abc import Sequence
 from datetime import timedelta

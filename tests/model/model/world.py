@@ -1,7 +1,7 @@
-"""All there is in the model's world: organizations' jobs, keys and workers, and how a job's status changes.
+"""The model's world: organizations' jobs, keys and workers, and the changes of a job's status.
 
 The model says what Fairlane has to do: a dataclass per job, and a plain function for each thing that happens. It is
-written from the requirements and knows no rows, locks or statements. Where they leave something open (the jitter of a
+written from the requirements and knows no rows, locks or statements. If they leave something open (the jitter of a
 backoff, which of two parents is named) the model has all that is allowed, and keeps to what the engine chose.
 
 Verbs of people have a function `why_not_…`, which names the error that must be raised; then nothing changes.
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 class End(NamedTuple):
-    """How an attempt ended, proved by its lease."""
+    """The end of an attempt, proved by its lease."""
 
     job_id: UUID
     lease: UUID
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 @dataclass
 class DeadLetter:
-    """What people see of a job that ended there.
+    """The dead letter of a job, as people see it.
 
     `culprits`: the parents of which one is named for it; `refusal`: why the job was not allowed to run.
     """
@@ -77,7 +77,7 @@ class Asked:
 
 @dataclass
 class Job:
-    """One job. `due` is when it may be claimed again, while it is queued and not `ready`."""
+    """A job. `due` is when it may be claimed again, while it is queued and not `ready`."""
 
     asked: Asked
     run_at: datetime
@@ -104,12 +104,12 @@ class Job:
 
     @property
     def unmet(self) -> int:
-        """How many parents it waits for."""
+        """Return how many parents it waits for."""
         return sum(state is not EdgeState.SETTLED for state in self.parents.values())
 
 
 class Key(NamedTuple):
-    """Which job has a deduplication key, and until when."""
+    """The job that has a deduplication key, and until when."""
 
     job_id: UUID
     expires_at: datetime
@@ -140,7 +140,7 @@ class Breaker:
 
 
 class Ends(NamedTuple):
-    """How many attempts of a pair completed and failed, as was written down in a minute."""
+    """The numbers of completed and failed attempts of a pair that were written down in a minute."""
 
     pair: Pair
     minute: datetime
@@ -150,7 +150,7 @@ class Ends(NamedTuple):
 
 @dataclass
 class World:
-    """All there is.
+    """The whole state of the model.
 
     `workers`: when the lease of each runs out; `held`: what is suspended or paused; `limits`: how many jobs may run at
     once; `untold`: how attempts ended since that was last written down, True for those that failed.
@@ -179,7 +179,7 @@ def find(world: World, job_id: UUID, organization: str) -> Job | None:
 
 
 def children_of(world: World, parent: UUID) -> Iterator[Job]:
-    """Those that were submitted to wait for it."""
+    """Return the jobs that were submitted to wait for it."""
     return (job for job in world.jobs.values() if parent in job.parents)
 
 
@@ -201,7 +201,7 @@ def queue(world: World, job: Job, seconds: float = 0.0) -> None:
 
 
 def keep_to(job: Job, due: Span | None, culprits: frozenset[UUID]) -> None:
-    """What the engine chose, where it was free to choose."""
+    """Take over the engine's choice if the engine was free to choose."""
     if job.due is not None and due is not None and job.due.earliest <= due.earliest <= job.due.latest:
         job.due = due
     letter = job.dead_letter

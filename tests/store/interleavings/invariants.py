@@ -1,4 +1,4 @@
-"""What must hold after every order of every race, each by its name."""
+"""The invariants that hold after every order of every race, each by its name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _ROUNDS = 20
 
 
 def hold(scene: Scene) -> None:
-    """All that holds at any time between transactions."""
+    """Assert what holds at any time between transactions."""
     scene.fl.database.look(each_job_stands_once)
     assert_all_logs_agree(scene.fl)
     scene.fl.database.read(_each_attempt_ends_once)
@@ -39,7 +39,7 @@ def hold(scene: Scene) -> None:
 
 
 def no_job_is_lost(scene: Scene) -> None:
-    """All workers are lost, time passes, and an honest worker brings every job to its end."""
+    """Lose all workers, let time pass, and assert that an honest worker brings every job to its end."""
     scene.clock.advance(LEASE + 1)
     while scene.rescue() is not None:
         pass

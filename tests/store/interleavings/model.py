@@ -31,7 +31,7 @@ class _Lock(NamedTuple):
 
 
 class Model:
-    """One play of the programs, each a transaction that commits at its end if it may have written.
+    """A play of the programs, each a transaction that commits at its end if it may have written.
 
     Args:
         there: the tables that have a row before.
@@ -47,7 +47,7 @@ class Model:
         self._waiting: list[_Lock] = []
 
     def turns(self) -> dict[Turn, Step]:
-        """Who could go on."""
+        """Return the participants that could go on."""
         waiting = {one.place for one in self._waiting}
         return {
             (place, False): step
@@ -109,7 +109,7 @@ class Model:
                 self._do(wish)
 
     def outcome(self) -> Outcome:
-        """What was seen and left, and who wait for each other."""
+        """Return what was seen and left, and the participants that wait for each other."""
         return (
             tuple(map(tuple, self._seen)),
             tuple(sorted(self._rows.items())),
@@ -118,6 +118,6 @@ class Model:
 
 
 def _step(touched: Touched) -> Step:
-    """Whoever changes a row reads it, too, and sees what is committed."""
+    """Return the step: a change of a row reads it, too, and sees what is committed."""
     table, touch = touched
     return Step(f"{touch.value} {table}", frozenset({touched, (table, Touch.READ)}))

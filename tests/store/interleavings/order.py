@@ -1,9 +1,9 @@
-"""One order of the steps of transactions that race: of all participants exactly one goes on at a time.
+"""The order of the steps of transactions that race: of all participants exactly one goes on at a time.
 
 Each participant is a call in a thread of its own, with the connection that it takes from the pool. SQLAlchemy's events
 stop the thread before each statement and each commit until it is its turn. A step may have to wait for a lock that
 another holds: PostgreSQL tells, and the participant's step then ends within a step of the other's. SQLite has one
-lock for all that write, so there whoever would begin to write has no turn while another does.
+lock for all writers, so there a participant that would begin to write has no turn while another does.
 """
 
 import threading
@@ -36,7 +36,7 @@ class Crashed(BaseException):
 
 
 class Participant:
-    """One side of the race. `step` is what it is about to do while it stands still."""
+    """A side of the race. `step` is what it is about to do while it stands still."""
 
     def __init__(self, *, may_crash: bool) -> None:
         self.step: Step | None = None
@@ -102,7 +102,7 @@ class Order:
                 self._news.notify_all()
 
     def _turns(self) -> dict[Turn, Step]:
-        """Who could go on. Where it ends nothing of its transaction, to crash before a read is to crash after it."""
+        """Return the participants that could go on. A crash before a plain read is no turn: it equals one after it."""
         is_taken = any(one.is_writing for one in self._participants)
         turns: dict[Turn, Step] = {}
         for place, one in enumerate(self._participants):

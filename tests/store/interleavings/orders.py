@@ -1,4 +1,4 @@
-"""All orders of the participants' steps; of those that differ only in steps that commute, just one.
+"""The orders of the participants' steps; of those that differ only in steps that commute, just one.
 
 Two steps of different participants race if they do not commute and nothing that came between has ordered them. Of each
 race that a play has shown, another play takes the other order: it repeats the play up to the first of the two steps,
@@ -36,11 +36,11 @@ class _Choice:
 
     @property
     def place(self) -> int:
-        """Whose turn it was."""
+        """Return the place of the participant whose turn it was."""
         return self.taken[0]
 
     def is_awake(self, turn: Turn) -> bool:
-        """Whether it has to be tried here, and was not."""
+        """Return True if the turn has to be tried here, and was not."""
         return turn in self.wanted and turn not in self.asleep
 
     def want(self, firsts: Sequence[Turn]) -> None:
@@ -98,7 +98,7 @@ class Orders:
         return dict(items)
 
     def _asleep(self) -> dict[Turn, Step]:
-        """What sleeps after the last turn."""
+        """Return the turns that sleep after the last turn."""
         if not self._path:
             return {}
         last = self._path[-1]
@@ -127,9 +127,10 @@ class Orders:
             ordered |= awaited
 
     def _firsts(self, first: int, before: Sequence[set[int]]) -> list[Turn]:
-        """What could be taken instead of the first step of a race, so that the second, the last one, comes before it.
+        """Return the turns that could replace the first step of a race, so that its second step comes before it.
 
-        Of all that need not come after the first step, that is what nothing else of it has to come before.
+        The second step is the last one of the play. The turns are steps that need not come after the first step, and
+        that no other such step has to precede.
         """
         last = len(before) - 1
         free = [*(index for index in range(first + 1, last) if first not in before[index]), last]

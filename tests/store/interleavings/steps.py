@@ -11,7 +11,7 @@ from fairlane.store.tables import dead_letters, ended, live, metadata
 
 
 class Touch(Enum):
-    """What a step does with rows of a table; by PostgreSQL's row locks, where it locks them."""
+    """The effect of a step on rows of a table; by PostgreSQL's row locks, if it locks them."""
 
     READ = "read"
     INSERT = "insert"
@@ -54,7 +54,7 @@ _REFERRED: Final = {
 
 
 class Step(NamedTuple):
-    """What one participant is about to do.
+    """The next action of a participant.
 
     `touched` of a step that `ends` its transaction is all that this has touched: it becomes visible or is undone, and
     the locks are gone.
@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
     @property
     def writes(self) -> bool:
-        """Whether it locks or changes anything."""
+        """Return True if it locks or changes anything."""
         return any(touch is not Touch.READ for _, touch in self.touched)
 
 
@@ -103,7 +103,7 @@ def _touched(text: str) -> Iterable[Touched]:
 
 
 def commute(one: Step, other: Step) -> bool:
-    """Whether two participants' steps lead to the same, whichever comes first.
+    """Return True if two participants' steps lead to the same state in either order.
 
     At read committed, and from SQLite's log, a read sees what is committed: only the ends of others matter to it.
     """

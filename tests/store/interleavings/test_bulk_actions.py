@@ -21,7 +21,7 @@ QUEUED, DEAD_LETTER = JobStatus.QUEUED, JobStatus.DEAD_LETTER
 
 
 def begin(scene: Scene, verb: str, per_second: float | None = None) -> BulkAction:
-    """One that has changed its first job, a second ago."""
+    """Begin a bulk action that has changed its first job, a second ago."""
     action = scene.fl.bulk.start(verb, {}, organization="acme", user="olga", seconds=0.0, per_second=per_second)
     assert (action.changed, action.state) == (1, "working")
     scene.clock.advance(1)

@@ -1,4 +1,4 @@
-"""Whoever is gone in the middle of what they write leaves no job behind, nor half of it, whatever comes beside it."""
+"""A participant that crashes in the middle of a write leaves no job behind, nor half of it, whatever runs beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -17,7 +17,7 @@ FAILED, CANCELED, DEAD_LETTER = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.
 
 
 class End(NamedTuple):
-    """How an attempt ends by itself (None: well), and the steps of that. Without a checkpoint it ends the short way."""
+    """The end of an attempt by itself (None: well), and its steps. Without a checkpoint it ends the short way."""
 
     outcome: Outcome | None
     steps: list[JobStatus]

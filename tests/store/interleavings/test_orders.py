@@ -36,7 +36,7 @@ def played(programs: Sequence[Program], there: Iterable[str], random: Random | N
 
 
 def outcomes(programs: Sequence[Program], there: Iterable[str], taken: Sequence[int] = ()) -> set[Outcome]:
-    """What can come of it, in any order that begins with these turns."""
+    """Return all possible outcomes, in any order that begins with these turns."""
     model = Model(programs, there)
     for place in taken:
         model.take(place)

@@ -122,7 +122,7 @@ def finish(family: Family) -> None:
 
 
 def finish_again(family: Family) -> None:
-    """As a worker does whose commit had no answer."""
+    """Finish twice like a worker whose commit had no answer."""
     finish(family)
     finish(family)
 
@@ -133,7 +133,7 @@ def reencrypt(family: Family) -> None:
 
 
 class Verb(NamedTuple):
-    """What somebody does, and of which families it changes the job or who is around it."""
+    """A verb, and the families whose job, or whose job's surroundings, it changes."""
 
     call: Callable[[Family], object]
     families: Sequence[str]
@@ -194,7 +194,7 @@ class Held(NamedTuple):
 
 
 class Choose:
-    """Whose turn it is. `look` is called between any two steps."""
+    """The choice of the next turn. `look` is called between any two steps."""
 
     def __init__(self, held: Held, look: Callable[[], object]) -> None:
         self._held = held

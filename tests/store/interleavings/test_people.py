@@ -1,4 +1,4 @@
-"""Whatever is taken from somebody stays taken, whatever they, or somebody else, change at that moment (R13)."""
+"""A right that was taken away stays away, whatever anybody changes at that moment (R13)."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def requested(verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What a request asks for, by a user who may lose their right meanwhile."""
+    """Call a verb like a request, by a user who may lose their right meanwhile."""
     with acting_from("a request"):
         return verb(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Which steps wait for each other is PostgreSQL's to say, and both the plays and the model of them go by it."""
+"""PostgreSQL decides which steps wait for each other, and both the plays and the model of them agree with it."""
 
 from itertools import product
 from typing import Final
@@ -23,7 +23,7 @@ WITH: Final = {  # the one row of the table, or its key
 
 @pytest.fixture
 def waits(postgres_url: str) -> set[tuple[Touch, Touch]]:
-    """Which touches of an open transaction another waits for, and with which of its own."""
+    """Return which touches of an open transaction another waits for, and with which of its own."""
     with psycopg.connect(postgres_url) as one, psycopg.connect(postgres_url) as other:
         one.execute("CREATE TABLE one (id integer PRIMARY KEY, value integer)")
         one.commit()

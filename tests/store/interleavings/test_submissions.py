@@ -27,7 +27,7 @@ def submit(scene: Scene, wish: Wish) -> Job:
 
 
 def check(scene: Scene, wish: Wish, answers: list[Any], *, most: int) -> None:
-    """What the submitters were told fits the one job that lives."""
+    """Assert that the submitters' answers fit the one job that lives."""
     a_dedup_key_has_one_live_owner(scene)
     jobs = [answer for answer in answers if isinstance(answer, Job)]
     (live,) = [job for job in scene.fl.list(organization="acme").items if job.status == JobStatus.QUEUED]

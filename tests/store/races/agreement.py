@@ -1,4 +1,4 @@
-"""What must hold after every race: the execution log and the job's row tell the same story."""
+"""Assert after every race that the execution log and the job's row tell the same story."""
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise

@@ -21,14 +21,14 @@ DEADLINE = 20.0  # seconds; only a test that fails waits for so long
 
 
 class Race:
-    """One transaction stays open while others run beside it.
+    """A race: one transaction stays open while others run beside it.
 
     SQLite's writers are serial: there the others begin when the open one has ended, so only the order that can happen
     is run. `serial` says so.
 
     Args:
-        database: whose transactions race.
-        url: of a test's own PostgreSQL database, where nobody but the test waits for locks.
+        database: the database whose transactions race.
+        url: of a test's own PostgreSQL database, on which only the test waits for locks.
     """
 
     def __init__(self, database: Database, url: str) -> None:
@@ -74,12 +74,12 @@ class Race:
         return future
 
     def waiting(self) -> int:
-        """How many transactions wait for a lock."""
+        """Return how many transactions wait for a lock."""
         return 0 if self.serial else waiting_for_locks(self._url)
 
 
 def waiting_for_locks(url: str) -> int:
-    """How many sessions of this PostgreSQL database wait for a lock."""
+    """Return how many sessions of this PostgreSQL database wait for a lock."""
     with psycopg.connect(url, autocommit=True) as observer:
         row = observer.execute(
             "SELECT count(*) FROM pg_stat_activity"
@@ -90,7 +90,7 @@ def waiting_for_locks(url: str) -> int:
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the calls return, each in a thread of its own, all begun together."""
+    """Return the results of the calls, each in a thread of its own, all begun together."""
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:

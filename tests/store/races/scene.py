@@ -1,4 +1,4 @@
-"""Who takes part in a race: an application, its people, workers that do only what the test says, a clock at rest."""
+"""The scene of a race: an application, its people, workers that do only what the test says, a clock at rest."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -95,7 +95,7 @@ class Scene:
         return self.fl.submit(job_type, organization=organization, user=user, **more)
 
     def total(self, organization: str = "acme") -> int:
-        """How many jobs the organization has."""
+        """Return how many jobs the organization has."""
         return self.fl.list(organization=organization, limit=1).total
 
     def get(self, job: Job | UUID, organization: str = "acme") -> Job:
@@ -128,7 +128,7 @@ class Scene:
         return self.get(job, job.organization)
 
     def stage(self) -> int:
-        """One round of the stage service."""
+        """Run one round of the stage service."""
         return Stage(self.fl.database, self.fl.database.hint).run_once()
 
     def rescuing(self, batch: int = 500) -> Work[Rescued | None]:
@@ -252,5 +252,5 @@ class Hand:
 
 
 def lease_of(claimed: Claimed) -> Lease:
-    """What proves a write of the attempt."""
+    """Return the lease that proves a write of the attempt."""
     return Lease(claimed.organization, claimed.id, claimed.lease_token)

@@ -19,7 +19,7 @@ QUEUED, RUNNING = JobStatus.QUEUED, JobStatus.RUNNING
 
 
 def judge(scene: Scene) -> int:
-    """What a worker's service does a second after it has ended something; here with nothing counted."""
+    """Run a worker's service as a second after it has ended something; here with nothing counted."""
     service = Breakers(scene.fl.database, uuid4(), Tally(), scene.events.append)
     return sum(service.run_once() or 0 for _ in range(10))
 

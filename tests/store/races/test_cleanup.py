@@ -50,7 +50,7 @@ def cleaning(scene: Scene) -> Work[int]:
 
 
 def clean(scene: Scene) -> int:
-    """One round of the clean-up service."""
+    """Run one round of the clean-up service."""
     return scene.cleaner().run_once()
 
 
@@ -161,7 +161,7 @@ def test_a_job_that_cannot_be_deleted_holds_up_none_while_files_are_refused(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_page_that_takes_too_long_comes_again_smaller(scene: Scene):
-    """As where much of a host's goes with each job."""
+    """Many rows of a host may go with each job."""
     jobs = [completed(scene) for _ in range(3)]
     grow_old(scene)
     scene.write(lambda connection: connection.exec_driver_sql(STOP_IF_MANY_GO))

@@ -1,4 +1,4 @@
-"""One job for identical submissions, whoever races, rolls back, hangs or looks through an old snapshot (R3)."""
+"""Identical submissions make one job, whoever races, rolls back, hangs or reads an old snapshot (R3)."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

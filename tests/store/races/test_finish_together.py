@@ -99,7 +99,7 @@ def rename(scene: Scene, claimed: Claimed, job_id: UUID) -> Claimed:
 
 
 def left_of(scene: Scene, job_id: UUID) -> dict[str, list[dict[str, Any]]]:
-    """All rows of a job, without what tells it from its twin."""
+    """Return all rows of a job, without the columns that tell it from its twin."""
     found = {}
     with scene.fl.database.engine.begin() as connection:
         for table in (jobs, live, ended, execution_log, attempt_errors, dead_letters, results, checkpoints):

@@ -24,7 +24,7 @@ QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMP
 
 
 def rows(scene: Scene) -> list[AnyRow]:
-    """All jobs, column by column."""
+    """Return all jobs, column by column."""
     return list(scene.fl.database.read(lambda connection: connection.execute(select_whole().order_by(jobs.c.id)).all()))
 
 
@@ -34,7 +34,7 @@ def lose(scene: Scene) -> None:
 
 
 def is_registered(scene: Scene, worker: Hand) -> bool:
-    """Whether the worker's row is there: it still may beat."""
+    """Return True if the worker's row is there: the worker still may beat."""
     return worker.beat()
 
 

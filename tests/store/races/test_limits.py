@@ -168,7 +168,7 @@ def test_no_window_is_passed_by_a_claim_that_began_before_another_and_got_the_lo
 
 
 def test_starts_of_a_long_window_are_few_rows_and_pass_it_nowhere(database_url: str) -> None:
-    """Each claim sums them up: a row for each claim of a day were 864,000."""
+    """Every claim sums them up: a row for each claim of a day would be 864,000."""
     clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
     with engine(database_url, clock=clock) as fl:
         job_type(fl, "pdf", execution_rate=20, execution_rate_window=DAY)

@@ -234,7 +234,7 @@ def stage_all(scene: Scene) -> None:
 
 
 def statuses(scene: Scene, organization: str = "acme") -> dict[JobStatus, int]:
-    """How many jobs have each status, where any has it."""
+    """Return how many jobs have each status, if any has it."""
     found = scene.fl.metrics(organization=organization).jobs_by_status
     return {status: number for status, number in found.items() if number}
 
@@ -380,7 +380,7 @@ class TestAChildThatSomebodyHolds:
 
     @pytest.mark.slow
     def test_its_parent_keeps_no_children_of_another_s(self, scene: Scene, race: Race):
-        """Each has its own actor, and the first comes back in each round."""
+        """Every parent has its own actor, and the first returns in each round."""
         parent = scene.dead_letter()
         child = scene.submit(depends_on=[parent])
         stage_all(scene)
