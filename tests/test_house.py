@@ -5,7 +5,7 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from inspect import Parameter, getmembers, ismethod, signature
 from pathlib import Path
@@ -26,7 +26,7 @@ LONGEST_FUNCTION = 45
 # No docstring begins with one of these: it says what something is, or what it does.
 QUESTIONS = {
     *("What", "Where", "Who", "How", "Whether", "Which", "When", "Why"),
-    *("One", "All", "That", "Those", "Each", "As", "Is", "If"),
+    *("Whoever", "Whatever", "Whose", "One", "All", "That", "Those", "Each", "As", "Is", "If"),
 }
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -133,6 +133,12 @@ def nodes(*, outside: str = " ") -> Iterator[tuple[str, ast.AST]]:
         if not name.startswith(outside):
             for node in walked(name):
                 yield name, node
+
+
+def nodes_of(paths: Mapping[str, Path]) -> Iterator[tuple[str, ast.AST]]:
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            yield name, node
 
 
 def dotted(node: ast.AST) -> str:
@@ -258,7 +264,9 @@ def test_a_class_name_stands_once() -> None:
 
 
 def test_a_docstring_begins_with_a_noun_or_a_verb() -> None:
-    documented = [(name, node) for name, node in nodes() if isinstance(node, DOCUMENTED)]
+    tests = {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob("tests/**/*.py")}
+    everywhere = [*nodes(), *nodes_of(beside()), *nodes_of(tests)]
+    documented = [(name, node) for name, node in everywhere if isinstance(node, DOCUMENTED)]
     texts = [(name, node, text) for name, node in documented if (text := ast.get_docstring(node))]
 
     assert [at(*one) for one in texts if one[2].split()[0].strip(",.:") in QUESTIONS] == []
@@ -273,8 +281,7 @@ def test_every_package_says_what_lives_in_it() -> None:
 
 
 def test_nothing_turns_data_into_code() -> None:
-    others = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in beside().items()}
-    everywhere = [*nodes(), *((name, node) for name, module in others.items() for node in ast.walk(module))]
+    everywhere = [*nodes(), *nodes_of(beside())]
     calls = [(name, node, dotted(node.func)) for name, node in everywhere if isinstance(node, ast.Call)]
     imports = [(name, node, module) for name, node in everywhere for module in imported(node)]
     shells = [

@@ -1,4 +1,4 @@
-"""Each screen, wide and narrow, light and dark, has no barrier that axe finds, and nothing reaches past the edge.
+"""Screens, wide and narrow, light and dark, have no barrier that axe finds, and nothing reaches past the edge.
 
 The pictures are kept in build/screenshots.
 """

@@ -54,7 +54,7 @@ def test_one_killer_is_dead_lettered_within_the_bound_and_no_innocent_is(innocen
 
 
 def test_two_killers_at_a_time_are_dead_lettered_and_hardly_an_innocent_is():
-    """If they kill in different rhythms, a neighbour may be taken for one of them: about one in twenty."""
+    """A neighbour of two killers with different rhythms may be taken for one of them: about one in twenty."""
     innocents, dead_lettered = 0, 0
     for seed in range(200):
         random = Random(seed)

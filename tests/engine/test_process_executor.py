@@ -424,7 +424,7 @@ def begin_of(organization: str, executor: ProcessExecutor, handler: Callable[...
 async def test_an_organization_whose_runs_end_their_children_pays_for_them_while_it_can(
     narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All runs waited in one line, and the next run of that organization took each child that another had freed."""
+    """The runs waited in one line, and the next run of that organization took each child that another had freed."""
     ending = [begin_of("evil", narrow, handlers.leave_process, how="returns") for _ in range(4)]
     before = [one for one in ending if one.execution.entered is not None]
     neighbours = begin_of("good", narrow, handlers.pid)

@@ -98,7 +98,7 @@ def test_a_run_in_which_nothing_was_injected_fails() -> None:
 
 
 def test_a_test_that_fails_says_how_to_replay_it() -> None:
-    """If every statement fails, not even a test's organization can be made."""
+    """A test whose every statement fails can't even make its organization."""
     test = "tests/acceptance/test_engine_results.py::test_results_come_back_as_json[sqlite]"
     ended = run("1.0:3", test)
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED

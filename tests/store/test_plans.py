@@ -169,7 +169,7 @@ def test_tables_that_were_never_analyzed_are_read_by_index(young: Database, name
 
 
 def test_a_piece_of_a_log_is_compared_with_no_subquery(young: Database) -> None:
-    """If the job was taken for a short one, each of its rows was compared with each of the piece."""
+    """The database took the job for a short one, and compared each of its rows with each of the piece."""
     found = both_ways(young, lambda c: cleanup._thin_out(c, "big", execution_log.c.job_id, UUID(int=1)))
     assert not [plan for way in found for plan in way if "Join" in plan]
 
