@@ -154,7 +154,7 @@ clock, so it is the same on every machine.
 
 ![Two organizations: one's long jobs give way until each has half of the slots](charts/fairness-2.png)
 
-An organization that is alone may take every slot, and jobs are never interrupted; whoever comes gets each slot that is
+An organization that is alone may take every slot, and jobs are never interrupted; a newcomer gets each slot that is
 freed, until both have the same.
 
 ![A hundred organizations with jobs of all lengths: slots by weight](charts/fairness-100.png)

@@ -281,7 +281,7 @@ def _item(section: str, text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    # Requirement numbers are for whoever changes the code.
+    # Requirement numbers are for maintainers of the code.
     return re.sub(r" \(R\d+(?:, R\d+)*\)", "", text)
 
 

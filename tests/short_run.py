@@ -3,8 +3,8 @@
 That is a short run of everything: `FAIRLANE_TEST_DEPTH` is short, and no tests are named. It leaves out what is marked
 `slow` and the folders `SLOW`. Of a test that runs on both databases it takes one, always the same one, unless the test
 is marked `both_databases`, since what it tests speaks to each database in its own way. That one is PostgreSQL for one
-test in eight, since a test takes twice as much processor time there. `make test-all`, and whoever names tests, runs all
-of them, on both.
+test in eight, since a test takes twice as much processor time there. `make test-all`, and a run that names tests, run
+all of them, on both.
 """
 
 import importlib
@@ -77,9 +77,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not is_short(config):
         return
     turns = whose_turn(item.nodeid for item in items)
-    left_out = [item for item in items if _is_slow(item) or not (item.nodeid in turns or _is_on_both(item))]
-    config.hook.pytest_deselected(items=left_out)
-    gone = set(left_out)
+    excluded = [item for item in items if _is_slow(item) or not (item.nodeid in turns or _is_on_both(item))]
+    config.hook.pytest_deselected(items=excluded)
+    gone = set(excluded)
     items[:] = [item for item in items if item not in gone]
 
 

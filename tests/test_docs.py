@@ -563,7 +563,7 @@ def test_no_page_is_longer_than_400_lines() -> None:
 
 
 def sentences_of(page: Path) -> Iterator[str]:
-    """Yield the sentences of a page's prose. A piece of code in a sentence counts as a word; tables are left out."""
+    """Yield the sentences of a page's prose. A piece of code in a sentence counts as a word; tables are skipped."""
     tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))
     for before, token in pairwise(tokens):
         if token.type == "inline" and before.type == "paragraph_open":

@@ -116,7 +116,7 @@ def walked(name: str) -> list[ast.AST]:
 def beside() -> dict[str, Path]:
     """Migrations, and all Python that is not the package's, but for the tests; by its path from the root.
 
-    What benchmarks install of others, in hidden folders, is not ours.
+    Packages that benchmarks install in hidden folders are excluded.
     """
     found = (
         *MIGRATIONS.rglob("*.py"),
@@ -198,7 +198,7 @@ def test_every_public_verb_has_the_same_order_of_arguments_and_one_word_for_who_
         if "organization" in given.keys() - of_keyword and group not in ABOUT_ORGANIZATIONS:
             wrong.append(f"{name}: an organization is a keyword")
         if optional - of_keyword:
-            wrong.append(f"{name}: what may be left out is a keyword")
+            wrong.append(f"{name}: what may be omitted is a keyword")
         if last not in READS and name not in WITHOUT_ACTOR and "user" not in of_keyword & optional:
             wrong.append(f"{name}: who acts is the keyword `user`, None for the system")
         if twin is not None and signature(twin).parameters != given:

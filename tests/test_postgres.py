@@ -71,7 +71,7 @@ def test_after_more_than_a_few_rows_the_next_test_has_a_new_database(one: OneDat
         assert another != url
 
 
-def test_whoever_is_still_connected_is_cut_off(one: OneDatabase):
+def test_sessions_that_are_still_connected_are_cut_off(one: OneDatabase):
     with one.lent() as url:
         connection = psycopg.connect(url)
         connection.execute("LOCK TABLE fairlane_jobs")

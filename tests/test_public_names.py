@@ -50,7 +50,7 @@ def met() -> set[type]:
     while ways:
         new = {one for hint in signatures(ways.pop()) for one in classes_in(hint)} - found
         found |= new
-        # Settings are pydantic's, whose own verbs are none of ours.
+        # Settings are pydantic's, whose own verbs are not Fairlane's.
         ways += new - {fairlane.Settings}
     return found
 

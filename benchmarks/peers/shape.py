@@ -307,7 +307,7 @@ def _moments(word: str) -> list[float]:
 @contextmanager
 def _worker(module: str) -> Iterator["subprocess.Popen[bytes]"]:
     command: Sequence[str] = [sys.executable, "-m", module, "work"]
-    # Its words are for whoever runs the script; the one line on standard output is the script's own.
+    # Its words are for the user of the script; the one line on standard output is the script's own.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     try:
         yield child

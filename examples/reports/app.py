@@ -21,7 +21,7 @@ REPORT = "report.pdf"
 fl = Fairlane()
 
 # Deduplication is off throughout (dedup_window=0): two thumbnail jobs have the same parameters, none, and differ in
-# their parents only; and whoever interrupts the demo may start it again on the same database at once.
+# their parents only; and a user who interrupts the demo may start it again on the same database at once.
 
 
 @contextmanager

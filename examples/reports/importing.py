@@ -22,7 +22,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that was left out, and why."""
+    """A row that was skipped, and why."""
 
     line: int
     reason: str

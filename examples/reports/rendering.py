@@ -1,7 +1,7 @@
 """A series as a PDF: title page, summary with chart, data pages.
 
-Needs reportlab, so whoever can live without it imports this module late. The output depends on the input only,
-no date and no random id goes in: a job that ran twice leaves the same bytes.
+Needs reportlab, so code that works without it imports this module late. The output depends on the input only, without
+a date or a random id: a job that ran twice leaves the same bytes.
 """
 
 import io

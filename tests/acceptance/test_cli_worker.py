@@ -103,7 +103,7 @@ async def stuck(ctx) -> None:
     print("stuck", file=sys.stderr, flush=True)
     threading.Event().wait()
 
-# A pipe that is full: whoever writes waits, and so do all others who would.
+# A pipe that is full: a thread that writes waits, and so do all others that would.
 class Full(logging.Handler):
     def emit(self, record):
         threading.Event().wait()

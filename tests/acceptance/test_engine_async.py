@@ -115,6 +115,6 @@ async def test_a_worker_can_not_take_over_a_loop_that_runs(fl: Engine) -> None:
         fl.worker().run()
 
 
-async def test_a_worker_that_can_not_start_raises_to_whoever_awaits_it(database_url: str) -> None:
+async def test_a_worker_that_can_not_start_raises_to_its_caller(database_url: str) -> None:
     with engine(database_url) as fl, pytest.raises(ConfigurationError):
         await fl.worker().run_async()

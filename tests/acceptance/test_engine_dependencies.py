@@ -206,7 +206,7 @@ def test_the_alert_comes_for_children_that_are_submitted_after_their_parent_has_
 
 
 @pytest.mark.slow
-def test_the_alert_comes_again_when_the_depth_had_sunk(fl: Engine) -> None:
+def test_the_alert_repeats_when_the_depth_had_sunk(fl: Engine) -> None:
     letters = [fail(fl) for _ in range(3)]
     fl.dead_letters.ignore(letters[0].id, organization="acme")
     fail(fl)

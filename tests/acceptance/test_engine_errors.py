@@ -77,7 +77,7 @@ def test_a_job_with_a_retry_ahead_is_not_run_before_its_time(fl: Engine) -> None
     assert fl.look(job).attempt == 2
 
 
-def test_a_job_comes_back_no_sooner_than_the_other_side_asks_for(fl: Engine) -> None:
+def test_a_job_is_retried_no_sooner_than_the_other_side_asks_for(fl: Engine) -> None:
     always(fl, lambda: TransientError("busy", retry_after=7))
     job = fl.give("work")
     fl.drain()

@@ -353,7 +353,7 @@ def test_one_that_catches_up_does_not_hold_up_others(fl: Engine, clock: ManualCl
     assert ticks(fl, "late") == [at(1.4)]
 
 
-def test_a_tick_that_is_refused_at_first_is_not_left_out(fl: Engine, clock: ManualClock) -> None:
+def test_a_tick_that_is_refused_at_first_is_not_skipped(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")
     fl.organizations.update("acme", max_live_jobs=0)
     clock.advance(HOUR)
@@ -447,7 +447,7 @@ def test_a_schedule_that_is_broken_and_held_by_somebody_is_passed_over_alone(
 
 
 @pytest.mark.slow
-def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
+def test_a_tick_that_was_refused_for_too_long_is_skipped_and_says_why(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="skip")
     fl.organizations.update("acme", max_live_jobs=0)
     for _ in range(3):

@@ -170,7 +170,7 @@ def test_a_secret_is_sealed_with_the_other_parameters(database_url: str) -> None
         assert "[redacted] [redacted] [redacted]" in str(fl.look(job).error_message)
 
 
-def test_whoever_has_no_handler_can_mark_a_secret_and_equal_secrets_are_duplicates(database_url: str) -> None:
+def test_a_submitter_without_the_handler_can_mark_a_secret_and_equal_secrets_are_duplicates(database_url: str) -> None:
     with engine(database_url) as fl:
 
         @fl.job_type("open")

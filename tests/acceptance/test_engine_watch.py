@@ -97,7 +97,7 @@ async def test_a_foreign_job_is_as_unknown_as_one_that_is_none(fl: Engine) -> No
             await anext(fl.aio.watch(wanted, organization=organization))
 
 
-async def test_whoever_stops_watching_leaves_nothing_behind(fl: Engine) -> None:
+async def test_a_watcher_that_stops_leaves_nothing_behind(fl: Engine) -> None:
     job = fl.give("work")
     before = asyncio.all_tasks()
 

@@ -68,7 +68,7 @@ def test_where_nobody_can_log_in_other_machines_are_not_served(database_url: str
     assert "fairlane tokens create" in re.sub(r"\s+", " ", done.stderr)
 
 
-def test_with_a_token_it_serves_whoever_has_one(database_url: str):
+def test_with_a_token_it_serves_the_holders_of_one(database_url: str):
     with Fairlane(database_url) as fl:
         fl.organizations.create("acme")
         fl.members.add("acme", "ana")

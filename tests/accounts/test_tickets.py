@@ -1,4 +1,4 @@
-"""Tickets for sockets: good once, for a minute, and dear to nobody where they are invented."""
+"""Tickets for sockets: good once, for a minute; invented ones cost nobody else anything."""
 
 from collections.abc import Iterator
 

@@ -15,7 +15,7 @@ def told(answer: httpx.Response, *asked: str) -> tuple[int, dict[str, str], str]
 
     Args:
         asked: what was asked for, which an answer may repeat. Of something that was made, its own ids and times are
-            left out, too.
+            removed, too.
     """
     headers = {name: value for name, value in answer.headers.items() if name not in MAY_DIFFER}
     content = answer.text

@@ -24,7 +24,7 @@ def api(serve: Callable[..., Api]) -> Api:
 
 @pytest.fixture
 def one_by_one(one_by_one: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a bulk action is a job, and whoever begins does no second one."""
+    """Let a step of a bulk action be one job, and its start do no second step."""
     defaults = Bulk.start.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "seconds", 0.0)

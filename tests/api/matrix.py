@@ -18,7 +18,7 @@ class Open(NamedTuple):
 
 
 class Proved(NamedTuple):
-    """For whoever has proved who they are, wherever they belong."""
+    """The answer to any user with a credential, in whatever organization."""
 
     status: int
     body: Any = None
@@ -30,7 +30,7 @@ class Within(NamedTuple):
     Args:
         viewer, member, admin, suspended, operator: with what is the organization's own; what is to be changed is the
             member's. `suspended` is a member of an organization that is suspended.
-        unknown: with an id that is another organization's or nobody's, for whoever has the right.
+        unknown: with an id that is another organization's or nobody's, for a user with the right.
         job: in which state the job of the path has to be.
     """
 

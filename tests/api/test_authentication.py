@@ -48,7 +48,9 @@ def test_without_a_credential_nothing_is_open_but_what_a_login_needs(api: Api):
 
 
 @pytest.mark.slow
-def test_the_document_is_written_once_and_answers_whoever_has_it_with_304(api: Api, monkeypatch: pytest.MonkeyPatch):
+def test_the_document_is_written_once_and_answers_clients_that_have_it_with_304(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
     anonymous = api.client()
     first = anonymous.get("/openapi.json")
     assert first.headers["cache-control"] == "no-cache"
@@ -65,7 +67,7 @@ def test_the_document_is_written_once_and_answers_whoever_has_it_with_304(api: A
 
 
 @pytest.mark.slow
-def test_whoever_asks_for_the_document_again_and_again_is_told_to_wait_and_nobody_else(serve: Callable[..., Api]):
+def test_a_client_that_asks_for_the_document_again_and_again_is_told_to_wait_and_nobody_else(serve: Callable[..., Api]):
     api = serve({"rate_unproved": 3})
     anonymous = api.client()
     asked = [anonymous.get("/openapi.json") for _ in range(4)]
@@ -291,7 +293,7 @@ def test_every_answer_tells_browsers_to_show_run_and_keep_nothing(api: Api):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_whoever_changes_their_password_stays_in_and_all_others_are_out(api: Api):
+def test_a_user_who_changes_their_password_stays_logged_in_and_all_other_sessions_end(api: Api):
     api.fl.members.add("acme", OPERATOR, role="viewer")
     api.with_password()
     clients = [api.client() for _ in range(2)]
@@ -309,7 +311,7 @@ def test_whoever_changes_their_password_stays_in_and_all_others_are_out(api: Api
     assert (told.action, told.actor, told.subject) == ("users.password", OPERATOR, OPERATOR)
 
 
-def test_a_password_is_changed_by_whoever_knows_it_and_has_logged_in(api: Api):
+def test_a_password_is_changed_by_a_user_who_knows_it_and_has_logged_in(api: Api):
     api.with_password()
     client = api.client()
     client.headers["Origin"] = api.url
@@ -322,7 +324,7 @@ def test_a_password_is_changed_by_whoever_knows_it_and_has_logged_in(api: Api):
     assert api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}).status_code == 201
 
 
-def test_whoever_has_a_session_guesses_its_password_no_more_often_than_at_a_login(serve):
+def test_the_holder_of_a_session_guesses_its_password_no_more_often_than_at_a_login(serve):
     api = serve({"rate_login": 3}).with_password()
     client = api.client(cookies={"fairlane_session": api.fl.users.redeem(api.fl.users.link(OPERATOR))})
     change = {"current": "a wrong password", "new": "staple battery horse"}

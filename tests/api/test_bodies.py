@@ -45,7 +45,7 @@ def test_a_body_beyond_the_limit_is_refused_whatever_it_says_of_its_length(serve
     assert client.get(JOBS).json()["total"] == 0
 
 
-def test_whoever_has_proved_nothing_sends_little(api: Api):
+def test_a_client_without_a_credential_sends_little(api: Api):
     login = {"user": "x", "password": "x" * 20_000}
     assert api.client().post("/sessions", json=login).status_code == 413
     # Refused for its credential before its body is looked at.

@@ -46,7 +46,7 @@ def test_members_stop_their_own_and_admins_all(api: Api):
     assert api.as_("admin").post(f"{BASE}/{of_admin['id']}/stop").json()["state"] == "stopped"
 
 
-def test_dead_letters_are_deleted_by_whoever_may_delete_one(api: Api):
+def test_dead_letters_are_deleted_by_users_who_may_delete_one(api: Api):
     job = api.fl.submit("failing", organization="acme", user="member")
     api.run()
     _, changer = api.fl.tokens.create(organization="acme", as_user="admin", name="cut", scopes=["jobs:change"])
@@ -72,7 +72,7 @@ def test_one_ends_with_the_token_that_began_it(api: Api):
     assert "revoked" in ended["problem"]
 
 
-def test_workers_do_what_is_left_as_whoever_began_it(api: Api):
+def test_workers_do_what_is_left_as_the_user_who_began_it(api: Api):
     api.fl.queues.pause("default")  # so that jobs stay where they are
     begun = begin(api, "member")
     api.run()

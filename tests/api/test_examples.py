@@ -1,4 +1,4 @@
-"""The OpenAPI document shows each body and each answer by an example, and whoever copies one is understood."""
+"""The OpenAPI document shows each body and each answer by an example, and a copied example is understood."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

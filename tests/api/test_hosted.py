@@ -176,7 +176,7 @@ def test_whom_the_host_removes_while_a_request_is_served_changes_nothing(hosted:
     assert len(fl.tokens.list(organization="acme")) == 1
 
 
-def test_a_bulk_action_ends_when_the_host_removes_whoever_began_it(
+def test_a_bulk_action_ends_when_the_host_removes_the_user_who_began_it(
     hosted: Api, host: Host, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("fairlane.engine.system.bulk_steps.BULK_STEP", 0.0)  # a job
@@ -200,7 +200,7 @@ def test_while_the_directory_is_away_requests_may_be_sent_again(hosted: Api, hos
         answer = admin.request(method, path, json=body)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "directory" in answer.json()["detail"]
-        assert "no route" not in answer.text, "what the host's code raised is for whoever wrote it"
+        assert "no route" not in answer.text, "what the host's code raised is for its author"
     host.is_away = False
     assert [admin.request(method, path, json=body).status_code for method, path, body in sent] == [200, 201, 200]
 

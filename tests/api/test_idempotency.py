@@ -150,7 +150,7 @@ def test_twins_that_race_submit_one_job_and_both_get_it(api: Api, monkeypatch: p
     assert len({one.json()["id"] for one in answers}) == total(api) == 1
 
 
-def test_a_request_that_was_refused_may_come_again(api: Api):
+def test_a_request_that_was_refused_may_be_retried(api: Api):
     client = api.as_("member")
     body = {"job_type": "later"}
     assert client.post(JOBS, json=body, headers=KEY).status_code == 422
@@ -175,7 +175,7 @@ def test_an_answer_with_an_earlier_job_is_the_same_again(api: Api):
     assert (again.status_code, again.json()["id"]) == (200, earlier)
 
 
-def test_jobs_that_were_deleted_do_not_come_back(api: Api):
+def test_jobs_that_were_deleted_do_not_return(api: Api):
     client = api.as_("member")
     body = {"job_type": "failing"}
     job = client.post(JOBS, json=body, headers=KEY).json()["id"]

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submitted, watched, canceled and retried by whoever may."""
+"""Jobs over HTTP: submitted, watched, canceled and retried by users who may."""
 
 import json
 from decimal import Decimal
@@ -290,7 +290,7 @@ def test_what_is_no_time_or_no_priority_is_refused(api: Api, what: str, body: di
 
 
 @pytest.mark.slow
-def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):
+def test_payload_is_for_its_submitter_and_for_users_who_have_the_right(api: Api):
     job = submitted(api, "failing", parameters={"text": SECRET})
     done = submitted(api, "report", parameters={"month": SECRET})
     api.run()
@@ -345,7 +345,7 @@ def test_a_list_without_the_right_to_payload_finds_nothing_by_what_errors_say(ap
     assert api.as_("viewer").get(JOBS, params={"text": "ValueError"}).json()["total"] == 1
 
 
-def test_a_dead_letter_runs_again_with_other_parameters_by_whoever_may_submit(api: Api):
+def test_a_dead_letter_runs_again_with_other_parameters_by_users_who_may_submit(api: Api):
     job = submitted(api, "failing", parameters={"text": "first"})
     api.run()
     letters = "/organizations/acme/dead-letters"

@@ -275,7 +275,7 @@ def test_while_keys_are_good_nobody_waits_for_new_ones(issuer: Issuer):
     assert user_of(provider, signed()) == "member"
     provider._fetch = slow
     now += 1800
-    # Neither whoever finds that they are due, nor the others.
+    # Neither the request that finds that they are due waits, nor the others.
     assert [user_of(provider, signed()) for _ in range(3)] == ["member"] * 3
     assert begun.wait(PATIENCE)
     now += 1799
@@ -318,7 +318,7 @@ def test_an_issuer_that_is_silent_is_asked_again_only_a_while_after_it_was_given
     assert asked == 2
 
 
-def test_while_the_issuer_is_silent_nobody_waits_for_whoever_asks_it(monkeypatch: pytest.MonkeyPatch):
+def test_while_the_issuer_is_silent_nobody_waits_for_the_request_that_asks_it(monkeypatch: pytest.MonkeyPatch):
     now, begun, may_end = 1000.0, Event(), Event()
 
     def silent(_url: str) -> bytes:

@@ -38,7 +38,7 @@ def test_counts_follow_the_filters_of_the_list(api: Api):
     assert (counts["by_status"]["completed"], counts["by_status"]["queued"], counts["capped"]) == (1, 1, [])
 
 
-def test_counts_tell_nothing_of_errors_to_whoever_may_not_read_them(api: Api):
+def test_counts_tell_nothing_of_errors_to_readers_who_may_not_read_them(api: Api):
     submitted(api, "failing")
     api.run()
     for user, expected in (("admin", 1), ("viewer", 0)):

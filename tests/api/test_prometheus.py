@@ -92,7 +92,7 @@ def test_where_nothing_ended_no_figure_is_made_up(api: Api):
     assert found["fairlane_attempts_per_minute"] == {(): 0}
 
 
-def test_whoever_is_called_as_the_others_are_makes_no_series_twice(api: Api, monkeypatch: pytest.MonkeyPatch):
+def test_an_organization_named_like_the_others_makes_no_series_twice(api: Api, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(exposition, "LARGEST", 1)
     for queue, size in ((exposition.OTHERS, 3), ("second", 2), ("third", 1)):
         for _ in range(size):

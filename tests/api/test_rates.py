@@ -73,7 +73,7 @@ def test_a_place_to_count_that_is_none_is_refused_in_a_sentence():
         Rates(WebSettings(rates_url="nothing://x"))
 
 
-def test_a_queue_that_is_full_says_when_to_come_again(api: Api):
+def test_a_queue_that_is_full_says_when_to_retry(api: Api):
     api.fl.organizations.update("acme", max_live_jobs=1)
     accepted, refused = (api.as_("member").post(JOBS, json={"job_type": "report"}) for _ in range(2))
     assert accepted.status_code == 201
@@ -81,7 +81,7 @@ def test_a_queue_that_is_full_says_when_to_come_again(api: Api):
     assert int(refused.headers["retry-after"]) >= 1
 
 
-def test_a_queue_that_takes_nothing_names_no_time_to_come_again(api: Api):
+def test_a_queue_that_takes_nothing_names_no_time_to_retry(api: Api):
     api.fl.organizations.update("acme", max_live_jobs=0)
     refused = api.as_("member").post(JOBS, json={"job_type": "report"})
     assert (refused.status_code, refused.json()["type"]) == (429, "urn:fairlane:problem:queue-full")

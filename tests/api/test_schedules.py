@@ -27,7 +27,7 @@ def test_an_admin_puts_pauses_resumes_runs_and_deletes_a_schedule(api: Api):
     assert len(made["next_ticks"]) == 5
     assert admin.get(f"{BASE}/monthly").json() == made
     assert admin.get(BASE).json()["items"] == [made]
-    # Parameters that are left out stay; the rest is what is said.
+    # Parameters that are omitted stay; the rest is what is said.
     changed = admin.put(f"{BASE}/monthly", json=HOURLY).json()
     assert (changed["parameters"], changed["every"], changed["user"]) == ({"month": "2026-11"}, 3600, "admin")
     assert admin.post(f"{BASE}/monthly/pause").json()["next_ticks"] == []

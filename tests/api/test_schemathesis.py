@@ -41,7 +41,7 @@ def run(api: Api, folder: Path, *options: str) -> dict[str, Any]:
     command += ["--request-timeout", "60"]  # seconds; to retry a thousand dead letters takes a busy machine a while
     for one in EXCLUDED + ENDLESS:
         command += ["--exclude-operation-id", one]
-    # Nothing of ours runs in it, so its own time limit is all that it needs; the rest is for a busy machine.
+    # No code of Fairlane runs in it, so its own time limit is all that it needs; the rest is for a busy machine.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout[-6000:]
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())

@@ -88,7 +88,7 @@ def passes(node: Rates, who: str = "ana") -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
-def test_nodes_count_together_and_exactly_whoever_asks_at_once(counter: Counter, scheme: str):
+def test_nodes_count_concurrent_requests_together_and_exactly(counter: Counter, scheme: str):
     nodes = [node(counter, scheme) for _ in range(3)]
     with ThreadPoolExecutor(12) as threads:
         passed = list(threads.map(lambda number: passes(nodes[number % 3]), range(4 * LIMIT)))

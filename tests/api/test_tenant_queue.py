@@ -205,7 +205,7 @@ def test_places_that_wait_take_turns_however_many_wait_there():
     assert order == ["a1", "o1", "t1", "a2", "o2", "a3"]
 
 
-def test_whoever_gives_up_while_waiting_takes_nobodys_turn():
+def test_a_request_that_gives_up_while_waiting_takes_nobodys_turn():
     async def play() -> None:
         queue = TenantQueue(1)
         turn = await queue.begin("acme")

@@ -1,4 +1,4 @@
-"""Two organizations, whatever they do: nothing of one is ever told to the other, nor to whoever reads the logs.
+"""Two organizations, whatever they do: nothing of one is ever told to the other, nor to a reader of the logs.
 
 Each writes its canary wherever it can write anything. All that comes out is searched for the other's: canary, user, and
 each id that the other was ever told.

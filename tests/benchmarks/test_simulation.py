@@ -3,7 +3,7 @@
 from benchmarks.simulation import Tenant, rounds
 
 
-def test_whoever_comes_later_ends_with_half_of_the_slots() -> None:
+def test_an_organization_that_comes_later_ends_with_half_of_the_slots() -> None:
     tenants = {"long": Tenant(lambda: 60.0), "short": Tenant(lambda: 0.5, since=10.0)}
     *_, last = rounds(tenants, slots=10, seconds=300, every=0.5)
     assert last.running == {"long": 5, "short": 5}

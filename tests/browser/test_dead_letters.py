@@ -148,7 +148,7 @@ def test_one_is_edited_and_retried(enter: Callable[..., Page], site: Site, lette
     assert [job.parameters for job in jobs if job.status == "queued"] == [{"text": "another table"}]
 
 
-def test_each_says_what_went_wrong_with_it_to_whoever_may_read_that(enter: Callable[..., Page], site: Site):
+def test_each_says_what_went_wrong_with_it_to_users_who_may_read_that(enter: Callable[..., Page], site: Site):
     for parcel in (1, 2):
         site.done(site.submit("report.fail", user="ben", parameters={"text": f"parcel {parcel} is too heavy"}))
     site.done(site.submit("report.fail", user="ana", parameters={"text": "parcel 3 is too heavy"}))

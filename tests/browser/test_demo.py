@@ -1,4 +1,4 @@
-"""`make demo ARGS=--serve`, as it is run by whoever looks at the dashboard for the first time."""
+"""`make demo ARGS=--serve`, as a newcomer runs it to see the dashboard."""
 
 import os
 import signal

@@ -26,7 +26,7 @@ def site(sqlite_url: str) -> Iterator[Site]:
         yield made
 
 
-def test_whoever_may_not_see_payload_is_sent_to_the_application(enter: Callable[..., Page], site: Site):
+def test_a_user_who_may_not_see_payload_is_sent_to_the_application(enter: Callable[..., Page], site: Site):
     job = site.done(site.submit("report.fail"))
     main = enter("ben", f"o/acme/jobs/{job}").locator("main")
     expect(main).to_contain_text("they need the right payload:read, which your application can give you.")

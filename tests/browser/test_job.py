@@ -187,7 +187,7 @@ def test_a_parent_that_is_needed_is_not_deleted_and_the_dialog_says_by_which_job
     expect(page).to_have_url(re.compile("/o/acme/jobs$"))
 
 
-def test_a_page_that_shows_a_job_says_that_it_was_deleted_once_one_comes_back_to_it(
+def test_a_page_that_shows_a_job_says_that_it_was_deleted_once_the_reader_returns_to_it(
     enter: Callable[..., Page], site: Site
 ):
     site.gate.pages = 100
@@ -230,7 +230,7 @@ def test_from_the_overview_clicks_lead_to_why_a_job_does_not_run(enter: Callable
     expect(page.get_by_text("Queue parked is paused")).to_contain_text("painting the walls")
 
 
-def test_payload_is_hidden_from_whoever_may_not_see_it(enter: Callable[..., Page], site: Site):
+def test_payload_is_hidden_from_users_who_may_not_see_it(enter: Callable[..., Page], site: Site):
     site.gate.pages = 100
     job = site.done(site.submit(parameters={"title": "salaries"}))
     page = enter("vic", f"o/acme/jobs/{job}")

@@ -11,7 +11,7 @@ from tests.api.served import Server
 from tests.browser.site import Site
 
 
-def test_whoever_is_not_logged_in_logs_in_and_comes_to_where_they_wanted(enter: Callable[..., Page], site: Site):
+def test_a_user_who_is_not_logged_in_logs_in_and_comes_to_where_they_wanted(enter: Callable[..., Page], site: Site):
     password = site.with_password("ana")
     page = enter(None, "o/acme/jobs?status=queued")
     expect(page).to_have_url(re.compile("/login"))

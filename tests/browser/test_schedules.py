@@ -81,7 +81,7 @@ def test_a_schedule_from_the_form_to_its_end(enter: Callable[..., Page], site: S
         site.fl.schedules.get("monthly", organization="acme")
 
 
-def test_on_a_phone_the_next_tick_is_told_and_the_others_to_whoever_asks(enter: Callable[..., Page], site: Site):
+def test_on_a_phone_the_next_tick_is_shown_and_the_others_when_the_reader_asks(enter: Callable[..., Page], site: Site):
     site.fl.schedules.put(
         "monthly", "report.render", organization="acme", cron="30 6 1 * *", time_zone="Europe/Zurich", as_user="ana"
     )

@@ -56,7 +56,7 @@ def test_a_retry_of_a_group_says_how_many_there_are_and_asks(run: Run, fl: Fairl
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
 
 
-def test_whoever_retries_a_group_is_told_of_the_breaker_that_holds_it_back(run: Run, dead: Job, resting: str) -> None:
+def test_a_retry_of_a_group_names_the_breaker_that_holds_it_back(run: Run, dead: Job, resting: str) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--yes")
 

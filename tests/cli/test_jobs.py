@@ -445,9 +445,7 @@ def test_why_a_job_waits_is_said_above_the_progress_bar_and_breaks_no_word(
     assert lines[lines.index("No worker is alive. The team that runs") + 2] == "worker`."
 
 
-def test_whoever_leaves_a_wait_is_told_that_the_job_goes_on(
-    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_end_of_a_wait_says_that_the_job_goes_on(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
     def press_ctrl_c(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -817,20 +815,20 @@ def test_retry(run: Run, dead: Job) -> None:
 
 
 @pytest.mark.parametrize("group", ["jobs", "dead-letters"])
-def test_whoever_retries_what_a_breaker_holds_back_is_told(run: Run, dead: Job, resting: str, group: str) -> None:
+def test_a_retry_names_the_breaker_that_holds_it_back(run: Run, dead: Job, resting: str, group: str) -> None:
     retried = run(group, "retry", dead.id, "-o", "acme")
 
     assert (retried.stdout, retried.stderr) == (f"Job {dead.id} is queued again.\n", resting)
 
 
-def test_whoever_submits_what_a_breaker_holds_back_is_told(run: Run, resting: str) -> None:
+def test_a_submission_names_the_breaker_that_holds_it_back(run: Run, resting: str) -> None:
     assert run("jobs", "submit", "fail", "-o", "acme").stderr == resting
     assert run("jobs", "submit", "fail", "-o", "acme", "--json").stderr == ""
     assert run("jobs", "submit", "fail", "-o", "acme", "--delay", "1h").stderr == ""
 
 
 @pytest.mark.parametrize("verb", ["jobs submit", "jobs retry", "jobs run-now", "schedules submit"])
-def test_whoever_makes_a_job_ready_is_told_all_that_keeps_it_from_starting(
+def test_a_verb_that_makes_a_job_ready_names_all_that_keeps_it_from_starting(
     run: Run, fl: Fairlane, dead: Job, verb: str
 ) -> None:
     fl.queues.pause("default", reason="the printer is away", user="ops")
@@ -845,7 +843,7 @@ def test_whoever_makes_a_job_ready_is_told_all_that_keeps_it_from_starting(
     assert missing.startswith("No live worker that serves queue default has a handler for ")
 
 
-def test_whoever_submits_what_starts_soon_is_told_no_more(run: Run, fl: Fairlane) -> None:
+def test_a_submission_that_starts_soon_says_no_more(run: Run, fl: Fairlane) -> None:
     with running_worker(fl):
         assert run("jobs", "submit", "greet", "-o", "acme").stderr == ""
 

@@ -43,7 +43,7 @@ def test_the_version_is_told_without_the_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fairlane", "--version"])
-    monkeypatch.setitem(sys.modules, "fairlane.cli.root", None)  # whoever imports it fails
+    monkeypatch.setitem(sys.modules, "fairlane.cli.root", None)  # an import of it fails
     cli.main()
     assert capsys.readouterr().out.startswith("fairlane ")
 
@@ -112,7 +112,7 @@ def test_an_empty_organization_is_refused(run: Run, required: bool, sentence: st
         *(f"schedules {verb} nightly -o acme" for verb in ("pause", "resume", "submit", "delete --yes")),
     ],
 )
-def test_whoever_is_said_to_act_has_to_be_there(run: Run, fl: Fairlane, command: str) -> None:
+def test_the_acting_user_has_to_exist(run: Run, fl: Fairlane, command: str) -> None:
     fl.schedules.put("nightly", "greet", organization="acme", every=86_400)
     before = fl.audit.list(organization="acme"), fl.audit.list(organization=None)
 

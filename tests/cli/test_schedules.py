@@ -93,7 +93,7 @@ def test_show_as_json_is_the_schedule_and_its_next_ticks(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("fl")
-def test_put_says_all_anew_but_for_parameters_that_are_left_out(run: Run) -> None:
+def test_put_says_all_anew_but_for_parameters_that_are_omitted(run: Run) -> None:
     put(run, "nightly", *WEEKDAYS, "-p", "name=Ana", "-l", "team=a")
     run("schedules", "pause", "nightly", "-o", "acme")
 

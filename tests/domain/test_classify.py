@@ -328,7 +328,7 @@ def test_a_date_needs_the_time_r7():
     assert classify(http_error(503, {"Retry-After": "Thu, 01 Jan 2026 12:02:00 GMT"})).retry_after is None
 
 
-def test_who_says_when_to_come_again_is_asked_again_r7():
+def test_an_error_that_says_when_to_retry_is_transient_r7():
     """GitHub answers 403 with Retry-After, RFC 9110 has it for 413."""
     report = classify(http_error(403, {"Retry-After": "60"}))
     assert (report.permanent, report.retry_after) == (False, 60)
@@ -511,7 +511,7 @@ def test_long_texts_are_cut_and_say_so_r7():
     assert "omitted" in report.traceback
 
 
-def test_of_a_long_traceback_head_and_tail_are_kept_r7():
+def test_of_a_long_traceback_begin_and_end_are_kept_r7():
     report = classify(caught(RuntimeError("\n".join(f"é line {number}" for number in range(10_000)))))
     assert len(report.traceback.encode()) <= TRACEBACK_LIMIT
     assert report.traceback.startswith("Traceback")

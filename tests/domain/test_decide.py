@@ -196,7 +196,7 @@ def test_what_was_not_finished_spends_no_retry_and_no_rescue_r5(job, outcome):
 
 
 @given(ATTEMPTS, UNFINISHED)
-def test_what_was_not_finished_comes_back_when_it_asked_to_r5(job, outcome):
+def test_what_was_not_finished_is_retried_when_it_asked_to_r5(job, outcome):
     changes = decided(job, outcome).changes
     if outcome.seconds > 0:
         assert changes["next_retry_at"] == NOW + timedelta(seconds=outcome.seconds)

@@ -188,7 +188,7 @@ def test_long_jobs_and_short_ones_have_as_many_slots():
     assert fleet.running() == {"long": 5, "short": 5}
 
 
-def test_whoever_comes_gets_each_slot_that_long_jobs_free_until_both_have_as_many():
+def test_a_newcomer_gets_each_slot_that_long_jobs_free_until_both_have_as_many():
     share = FairShare()
     running = [("long", one) for one in start(share, {"long": 100})]
     for freed in range(1, 60):
@@ -297,13 +297,13 @@ def turns(share: FairShare, contenders: Mapping[str, Contender], number: int) ->
 BOTH = {"a": Contender(), "b": Contender()}
 
 
-def test_whoever_was_away_is_owed_nothing():
+def test_an_organization_that_was_away_is_owed_nothing():
     share = FairShare()
     turns(share, {"a": Contender()}, 100)
     assert turns(share, BOTH, 10) == {"a": 5, "b": 5}
 
 
-def test_whoever_is_away_for_a_moment_still_owes_what_it_had_more_than_the_others():
+def test_an_organization_that_is_away_for_a_moment_still_owes_what_it_had_more_than_the_others():
     share = FairShare()
     start(share, jobs_of(share, {"b": Contender()}, 1))
     share.ended([], 11 * LEAST)  # its job took as long as eleven short ones
@@ -311,7 +311,7 @@ def test_whoever_is_away_for_a_moment_still_owes_what_it_had_more_than_the_other
     assert turns(share, BOTH, 20) == {"a": 15, "b": 5}
 
 
-def test_whoever_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_oldest():
+def test_an_organization_that_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_oldest():
     share = FairShare()
     for _ in range(9):
         assert share.quotas(BOTH, free=2)["b"].oldest == 0
@@ -395,7 +395,9 @@ def test_a_limit_of_one_goes_round_among_organizations_and_queues():
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.data())
-def test_whoever_can_use_a_type_s_room_gets_it_soon_however_many_others_can_not(organizations, capacity, data):
+def test_an_organization_that_can_use_a_type_s_capacity_gets_it_soon_however_many_others_can_not(
+    organizations, capacity, data
+):
     """A claim can't know that an organization has more urgent jobs of another type, or that its rows are held."""
     lanes = [Lane("q", f"o{number:02}", "pdf") for number in range(organizations)]
     able = data.draw(st.sampled_from(lanes))

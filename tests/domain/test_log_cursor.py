@@ -44,14 +44,14 @@ class Log:
             case "roll back":
                 self.end(which, commits=False)
 
-    def look(self, tail: LogCursor, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
+    def look(self, cursor: LogCursor, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
         """Look like the feed; return the numbers read, the position then, and the position after each number."""
-        late = [one for one in sorted(self.visible) if within(one, tail.gaps)][:most]
+        late = [one for one in sorted(self.visible) if within(one, cursor.gaps)][:most]
         is_all = len(late) < most
-        fresh = [one for one in sorted(self.visible) if one > tail.high][:most] if is_all else []
-        taken = tail.take(late, ranges(fresh), is_all=is_all)
+        fresh = [one for one in sorted(self.visible) if one > cursor.high][:most] if is_all else []
+        taken = cursor.take(late, ranges(fresh), is_all=is_all)
         read = late + fresh
-        return read, tail.position, {one: taken.after(one) for one in read}
+        return read, cursor.position, {one: taken.after(one) for one in read}
 
     def missing(self, position: Position) -> set[int]:
         return {one for one in self.visible if one > position.high or within(one, position.gaps)}
@@ -81,34 +81,34 @@ steps = st.lists(
 
 @given(steps)
 def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
-    log, tail, read = Log(), LogCursor(0), list[int]()
+    log, cursor, read = Log(), LogCursor(0), list[int]()
     for step in steps:
         if step[0] == "look":
-            read += log.look(tail, step[1] + 1)[0]
+            read += log.look(cursor, step[1] + 1)[0]
         elif step[0] == "settle":
-            tail.settle(frozenset(log.open))
+            cursor.settle(frozenset(log.open))
         else:
             log.step(step)
     while log.open:
         log.end(0, commits=True)
-    read += log.look(tail)[0]
+    read += log.look(cursor)[0]
     assert sorted(read) == sorted(log.visible)
     assert len(read) == len(set(read))
 
 
 @given(steps, steps, st.integers(1, 9))
-def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
+def test_a_reader_that_returns_to_any_position_misses_exactly_what_was_not_read(
     before: list[tuple[str, int]], after: list[tuple[str, int]], most: int
 ):
-    log, tail, read = Log(), LogCursor(0), set[int]()
+    log, cursor, read = Log(), LogCursor(0), set[int]()
     for step in before:
         if step[0] == "look":
-            read |= set(log.look(tail, most)[0])
+            read |= set(log.look(cursor, most)[0])
         elif step[0] == "settle":
-            tail.settle(frozenset(log.open))
+            cursor.settle(frozenset(log.open))
         else:
             log.step(step)
-    numbers, end, positions = log.look(tail, most)
+    numbers, end, positions = log.look(cursor, most)
     for step in after:
         log.step(step)
     for one in numbers:
@@ -119,42 +119,42 @@ def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
 
 @given(steps, st.integers(0, 3))
 def test_a_position_of_few_gaps_misses_nothing(steps: list[tuple[str, int]], most: int):
-    log, tail = Log(), LogCursor(0)
+    log, cursor = Log(), LogCursor(0)
     for step in steps:
         if step[0] == "look":
-            log.look(tail)
+            log.look(cursor)
         else:
             log.step(step)
-    short = tail.position.within(most)
+    short = cursor.position.within(most)
     assert len(short.gaps) <= most
-    assert log.missing(short) >= log.missing(tail.position)
+    assert log.missing(short) >= log.missing(cursor.position)
 
 
 def test_a_gap_is_kept_for_as_long_as_somebody_may_fill_it():
-    tail = LogCursor(0)
-    tail.take((), [(1, 3), (5, 5)])
-    tail.settle(frozenset({"a", "b"}))
-    tail.take((), [])
-    tail.settle(frozenset({"b", "c"}))
-    assert tail.take((), []).gaps == ((4, 4),)
+    cursor = LogCursor(0)
+    cursor.take((), [(1, 3), (5, 5)])
+    cursor.settle(frozenset({"a", "b"}))
+    cursor.take((), [])
+    cursor.settle(frozenset({"b", "c"}))
+    assert cursor.take((), []).gaps == ((4, 4),)
     # Who came later can't: the number was drawn before.
-    tail.settle(frozenset({"c"}))
-    assert tail.gaps == ((4, 4),), "until a look that is younger than the answer"
-    assert tail.take((), []).gaps == ()
+    cursor.settle(frozenset({"c"}))
+    assert cursor.gaps == ((4, 4),), "until a look that is younger than the answer"
+    assert cursor.take((), []).gaps == ()
 
 
 def test_what_comes_late_is_cut_out_of_its_gap():
-    tail = LogCursor(0)
-    tail.take((), [(10, 10)])
-    taken = tail.take([4, 5], [])
+    cursor = LogCursor(0)
+    cursor.take((), [(10, 10)])
+    taken = cursor.take([4, 5], [])
     assert taken.gaps == ((1, 3), (6, 9))
     assert taken.after(4) == Position(10, ((1, 3), (5, 5), (6, 9)))
 
 
 def test_a_gap_that_is_closed_is_kept_until_all_that_came_of_it_was_taken():
-    tail = LogCursor(0)
-    tail.take((), [(10, 10)])
-    tail.settle(frozenset({"a"}))
-    tail.settle(frozenset())
-    assert tail.take([4, 5], [], is_all=False).gaps == ((1, 3), (6, 9))
-    assert tail.take([7], []).gaps == ()
+    cursor = LogCursor(0)
+    cursor.take((), [(10, 10)])
+    cursor.settle(frozenset({"a"}))
+    cursor.settle(frozenset())
+    assert cursor.take([4, 5], [], is_all=False).gaps == ((1, 3), (6, 9))
+    assert cursor.take([7], []).gaps == ()

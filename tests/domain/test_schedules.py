@@ -43,7 +43,7 @@ def test_a_cron_expression_is_of_its_time_zone():
     assert local(times, NEW_YEAR, 3) == ["01.01. 06:30 +0100", "02.01. 06:30 +0100", "05.01. 06:30 +0100"]
 
 
-def test_a_tick_in_the_hour_that_is_left_out_comes_at_its_end_and_once():
+def test_a_tick_in_the_hour_that_the_clock_skips_comes_at_its_end_and_once():
     times = timetable(cron="30 2 * * *", time_zone=ZURICH, start=NEW_YEAR)
     around = local(times, datetime(2026, 3, 28, 12, tzinfo=UTC), 2)
     assert around == ["29.03. 03:00 +0200", "30.03. 02:30 +0200"]
@@ -141,7 +141,7 @@ def test_a_round_makes_at_most_one_job_and_goes_on_after_it(
         (Missed.ALL, LATE + timedelta(seconds=1), [1, 2, 3]),
     ],
 )
-def test_what_was_missed_is_left_out_made_up_for_once_or_wholly(missed: Missed, late: timedelta, ticks: list[int]):
+def test_what_was_missed_is_skipped_made_up_for_once_or_wholly(missed: Missed, late: timedelta, ticks: list[int]):
     times = every(3600)
     now, tick, made = NEW_YEAR + timedelta(hours=3) + late, times.next(NEW_YEAR), []
     while tick is not None and tick <= now:

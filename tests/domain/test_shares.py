@@ -100,7 +100,9 @@ standings = st.dictionaries(
 
 
 @given(standings)
-def test_whoever_is_named_holds_at_least_half_of_the_slots(given_standings: dict[str, OrganizationLoad]) -> None:
+def test_an_organization_that_is_named_holds_at_least_half_of_the_slots(
+    given_standings: dict[str, OrganizationLoad],
+) -> None:
     found, running = neighbour(given_standings), sum(one.running for one in given_standings.values())
 
     if found is not None and running > 0:

@@ -58,7 +58,7 @@ def test_a_host_s_answers_are_never_older_than_r19_allows():
     assert Settings.model_fields["directory_max_age"].default <= timing.LONGEST_DIRECTORY_AGE <= 30.0
 
 
-def test_whoever_watches_is_looked_at_twice_before_the_last_answer_is_too_old():
+def test_a_watcher_is_looked_at_twice_before_the_last_answer_is_too_old():
     assert 2 * timing.PROOF_KEPT <= timing.WATCHERS_KEPT
 
 

@@ -158,7 +158,7 @@ def test_what_leaves_running_gives_up_its_lease_r5(transition: Transition):
 
 
 @every_transition
-def test_a_burial_goes_with_dead_letter_and_can_be_grouped_r8(transition: Transition):
+def test_a_cause_goes_with_dead_letter_and_can_be_grouped_r8(transition: Transition):
     assert (transition.cause is not None) == (transition.target is JobStatus.DEAD_LETTER)
     if transition.cause is not None:
         assert transition.cause.reason

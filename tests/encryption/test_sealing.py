@@ -61,7 +61,7 @@ def test_the_form_is_that_of_the_golden_vectors():
     for one in GOLDEN["texts"]:
         with_key = ring(one["organization"], keys={one["version"]: b64decode(one["key"])}, active=one["version"])
         assert with_key.open(UUID(one["job"]), Field(one["field"]), one["sealed"]) == one["text"]
-        # The same, without any code of ours.
+        # The same, without any code of Fairlane.
         data = b64decode(one["sealed"].split(":")[2])
         bound_to = "\x1f".join((one["organization"], one["job"], one["field"])).encode()
         opened = AESGCM(b64decode(one["key"])).decrypt(data[:12], data[12:], bound_to)

@@ -168,7 +168,7 @@ def crash(ctx: JobContext, how: str) -> NoReturn:
         case "out of memory":
             exhaust_memory()
         case _:
-            os.kill(os.getpid(), signal.SIGKILL)  # as Linux does to whoever has most, when there is no memory left
+            os.kill(os.getpid(), signal.SIGKILL)  # as Linux kills the largest process when there is no memory left
     raise AssertionError
 
 

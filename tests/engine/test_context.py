@@ -95,7 +95,7 @@ def test_a_snooze_that_is_no_time_is_refused(given: Any) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", None])
-def test_a_snooze_without_a_reason_says_when_it_comes_again(reason: Any) -> None:
+def test_a_snooze_without_a_reason_says_when_it_runs_again(reason: Any) -> None:
     assert str(Snooze(5, reason)) == "again in 5 s"
 
 

@@ -32,7 +32,7 @@ PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DE
 JAM, INK = "PaperJam in tray 2", "OutOfInk in cartridge"
 
 
-def bury(
+def dead_lettered(
     scene: Scene,
     count: int,
     fingerprint: str = JAM,
@@ -57,7 +57,7 @@ def ids(scene: Scene, **filters) -> list[UUID]:
 
 class TestList:
     def test_newest_first_with_the_reason(self, scene: Scene):
-        first, second = bury(scene, 2)
+        first, second = dead_lettered(scene, 2)
         newest, _ = scene.fl.dead_letters.list(organization="acme").items
         assert ids(scene) == [second.id, first.id]
         assert (newest.reason, newest.error_type, newest.fingerprint) == ("PaperJam: PaperJam it is", "PaperJam", JAM)
@@ -66,10 +66,10 @@ class TestList:
 
     @pytest.mark.parametrize("resolution", [Resolution.PENDING, None])
     def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene, resolution: Resolution | None):
-        buried = bury(scene, 7)
+        dead = dead_lettered(scene, 7)
         decide = {1: scene.fl.dead_letters.ignore, 2: scene.fl.dead_letters.resolve, 5: scene.fl.dead_letters.ignore}
         for place, decided in decide.items() if resolution is None else ():
-            decided(buried[place].id, organization="acme")
+            decided(dead[place].id, organization="acme")
         found, cursor, sizes = [], None, []
         while True:
             page = scene.fl.dead_letters.list(organization="acme", resolution=resolution, limit=3, cursor=cursor)
@@ -78,7 +78,7 @@ class TestList:
             cursor = page.next_cursor
             if cursor is None:
                 break
-        assert found == [job.id for job in reversed(buried)]
+        assert found == [job.id for job in reversed(dead)]
         assert sizes == [(3, 7), (3, 7), (1, 7)]
 
     def test_pages_stay_in_order_where_many_fell_at_one_moment(self, scene: Scene):
@@ -93,7 +93,7 @@ class TestList:
         assert found == sorted((job.id for job in fallen), reverse=True)
 
     def test_by_resolution_and_fingerprint(self, scene: Scene):
-        jammed, empty = bury(scene, 2, JAM), bury(scene, 1, INK)
+        jammed, empty = dead_lettered(scene, 2, JAM), dead_lettered(scene, 1, INK)
         scene.fl.dead_letters.ignore(jammed[0].id, organization="acme")
         assert ids(scene) == [empty[0].id, jammed[1].id]
         assert ids(scene, fingerprint=JAM) == [jammed[1].id]
@@ -101,7 +101,7 @@ class TestList:
         assert len(ids(scene, resolution=None)) == 3
 
     def test_another_organization_sees_none_of_them(self, scene: Scene):
-        bury(scene, 1)
+        dead_lettered(scene, 1)
         assert scene.fl.dead_letters.list(organization="rival").items == ()
         assert scene.fl.dead_letters.groups(organization="rival") == ()
 
@@ -109,7 +109,7 @@ class TestList:
         "wrong", [{"limit": 0}, {"limit": 1001}, {"limit": "5"}, {"resolution": "lost"}, {"cursor": "page2"}], ids=str
     )
     def test_filters_that_make_no_sense_are_refused(self, scene: Scene, wrong: dict[str, Any]):
-        bury(scene, 1)
+        dead_lettered(scene, 1)
         with pytest.raises(InvalidParameters):
             scene.fl.dead_letters.list(organization="acme", **wrong)
 
@@ -117,7 +117,11 @@ class TestList:
 class TestGroups:
     def test_the_largest_first_with_its_first_and_last(self, scene: Scene):
         scene.add_type("letter", dedup_window=0)
-        jammed, empty, letters = bury(scene, 3, JAM), bury(scene, 2, INK), bury(scene, 1, JAM, "letter")
+        jammed, empty, letters = (
+            dead_lettered(scene, 3, JAM),
+            dead_lettered(scene, 2, INK),
+            dead_lettered(scene, 1, JAM, "letter"),
+        )
         groups = scene.fl.dead_letters.groups(organization="acme")
         assert [(group.fingerprint, group.job_type, group.count) for group in groups] == [
             (JAM, "report", 3),
@@ -138,9 +142,9 @@ class TestGroups:
 class TestGroupsOfAll:
     def test_by_organization_and_error_the_newest_first(self, scene: Scene):
         scene.add_type("letter", dedup_window=0)
-        bury(scene, 2, JAM)
-        empty, theirs = bury(scene, 1, INK), bury(scene, 2, JAM, user="rita", organization="rival")
-        (last,) = bury(scene, 1, JAM, "letter")
+        dead_lettered(scene, 2, JAM)
+        empty, theirs = dead_lettered(scene, 1, INK), dead_lettered(scene, 2, JAM, user="rita", organization="rival")
+        (last,) = dead_lettered(scene, 1, JAM, "letter")
         page = scene.fl.dead_letters.groups_of_all()
         assert [(one.organization, one.fingerprint, one.job_type, one.count) for one in page.items] == [
             ("acme", JAM, "letter", 3),
@@ -157,7 +161,7 @@ class TestGroupsOfAll:
 
     def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene):
         for number in range(5):
-            bury(scene, 1, f"PaperJam in tray {number}")
+            dead_lettered(scene, 1, f"PaperJam in tray {number}")
         found, cursor = [], None
         while True:
             page = scene.fl.dead_letters.groups_of_all(limit=2, cursor=cursor)
@@ -171,9 +175,9 @@ class TestGroupsOfAll:
     def test_no_flood_costs_more_than_its_bound(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(verbs, "_COUNTED", 2)
         monkeypatch.setattr(verbs, "_GROUPS_OF_ONE", 2)
-        bury(scene, 1, JAM, user="rita", organization="rival")
+        dead_lettered(scene, 1, JAM, user="rita", organization="rival")
         for number in range(3):
-            bury(scene, number + 1, f"PaperJam in tray {number}")
+            dead_lettered(scene, number + 1, f"PaperJam in tray {number}")
         page = scene.fl.dead_letters.groups_of_all()
         assert [(one.organization, one.count, one.count_is_capped) for one in page.items] == [
             ("acme", 2, False),
@@ -181,12 +185,12 @@ class TestGroupsOfAll:
             ("rival", 1, False),
         ]
         assert (page.total, page.total_is_capped) == (3, True)
-        bury(scene, 2, "PaperJam in tray 0")
+        dead_lettered(scene, 2, "PaperJam in tray 0")
         newest, *_ = scene.fl.dead_letters.groups_of_all().items
         assert (newest.count, newest.count_is_capped) == (2, True)
 
     def test_those_of_a_deleted_organization_are_nobodys(self, scene: Scene):
-        bury(scene, 1)
+        dead_lettered(scene, 1)
         scene.fl.organizations.delete("acme")
         assert scene.fl.dead_letters.groups_of_all() == Page((), None, 0)
 
@@ -198,7 +202,7 @@ class TestGroupsOfAll:
 
 class TestDecisions:
     def test_a_decision_can_be_changed_and_a_letter_still_be_retried(self, scene: Scene):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         scene.fl.dead_letters.ignore(job.id, organization="acme", user="ana", note="never mind")
         scene.fl.dead_letters.resolve(job.id, organization="acme", user="olga", note="printed by hand")
         (letter,) = scene.fl.dead_letters.list(organization="acme", resolution=None).items
@@ -210,7 +214,7 @@ class TestDecisions:
         assert (letter.resolution, letter.note, letter.resolved_by) == ("retried", None, "ana")
 
     def test_one_that_was_retried_is_no_dead_letter_to_decide_about(self, scene: Scene):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         scene.fl.retry(job.id, organization="acme")
         for decide in (scene.fl.dead_letters.resolve, scene.fl.dead_letters.ignore):
             with pytest.raises(JobNotFound, match="has no dead letter"):
@@ -218,7 +222,7 @@ class TestDecisions:
         assert ids(scene, resolution="retried") == [job.id]
 
     def test_one_that_fails_again_is_pending_again(self, scene: Scene):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         scene.fl.retry(job.id, organization="acme")
         scene.end(*scene.worker().claim(), outcome=Failed(ErrorReport("OutOfInk", "empty", permanent=True)))
         (letter,) = scene.fl.dead_letters.list(organization="acme").items
@@ -233,7 +237,7 @@ class TestDecisions:
 
 class TestDelete:
     def test_a_parent_stays_while_a_child_may_still_be_retried(self, scene: Scene):
-        (parent,) = bury(scene, 1)
+        (parent,) = dead_lettered(scene, 1)
         child = scene.submit(depends_on=[parent])
         with pytest.raises(IllegalTransition, match="is dead_letter: resolve or delete that one first"):
             scene.fl.dead_letters.delete(parent.id, organization="acme")
@@ -275,7 +279,7 @@ class TestDelete:
         assert [letter.parent_deleted for letter in letters if letter.job_id == child.id] == [True]
 
     def test_one_of_a_deleted_organization_says_so_beside_its_own_error(self, scene: Scene):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         scene.fl.organizations.delete("acme")
         with pytest.raises(OrganizationNotFound):
             scene.fl.retry(job.id, organization="acme")
@@ -286,7 +290,7 @@ class TestDelete:
 
 class TestRetryGroup:
     def test_its_jobs_become_ready_one_after_the_other(self, scene: Scene):
-        jammed, empty = bury(scene, 5, JAM), bury(scene, 1, INK)
+        jammed, empty = dead_lettered(scene, 5, JAM), dead_lettered(scene, 1, INK)
         start = scene.now
         assert scene.fl.dead_letters.retry_group(JAM, organization="acme", user="olga", per_second=2) == RetriedGroup(
             5, 0
@@ -303,20 +307,20 @@ class TestRetryGroup:
 
     def test_what_other_types_have_of_the_same_error_is_left_where_it_is(self, scene: Scene):
         scene.add_type("letter", dedup_window=0)
-        reports, letters = bury(scene, 2, JAM), bury(scene, 1, JAM, "letter")
+        reports, letters = dead_lettered(scene, 2, JAM), dead_lettered(scene, 1, JAM, "letter")
         assert ids(scene, fingerprint=JAM, job_type="letter") == [letters[0].id]
         assert scene.fl.dead_letters.retry_group(JAM, organization="acme", job_type="report").retried == 2
         assert ids(scene) == [letters[0].id]
         assert {scene.get(job).status for job in reports} == {QUEUED}
 
-    def test_those_somebody_has_decided_about_are_left_out(self, scene: Scene):
-        first, second = bury(scene, 2)
+    def test_those_somebody_has_decided_about_are_skipped(self, scene: Scene):
+        first, second = dead_lettered(scene, 2)
         scene.fl.dead_letters.resolve(first.id, organization="acme")
         assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 1
         assert (scene.get(first).status, scene.get(second).status) == (DEAD_LETTER, QUEUED)
 
     def test_one_that_is_deleted_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
-        gone, *left = bury(scene, 3)
+        gone, *left = dead_lettered(scene, 3)
         retry = scene.fl._jobs.retry
 
         def delete_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
@@ -329,7 +333,7 @@ class TestRetryGroup:
         assert {scene.get(job).status for job in left} == {QUEUED}
 
     def test_one_that_is_ignored_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
-        ignored, *left = bury(scene, 3)
+        ignored, *left = dead_lettered(scene, 3)
         retry = scene.fl._jobs.retry
 
         def ignore_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
@@ -343,7 +347,7 @@ class TestRetryGroup:
         assert scene.get(ignored).status is DEAD_LETTER
 
     def test_to_a_stranger_its_jobs_do_not_exist(self, scene: Scene):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         with pytest.raises(JobNotFound):
             scene.fl.dead_letters.retry_group(JAM, organization="acme", user="rita")
         assert scene.get(job).status == DEAD_LETTER
@@ -353,28 +357,28 @@ class TestRetryGroup:
 
     @pytest.mark.parametrize("given", [None, "", " "])
     def test_no_fingerprint_is_no_group_and_never_all(self, scene: Scene, given: Any):
-        (letter,) = bury(scene, 1)
+        (letter,) = dead_lettered(scene, 1)
         with pytest.raises(InvalidParameters, match=r"^fingerprint is empty; give the fingerprint of a group"):
             scene.fl.dead_letters.retry_group(given, organization="acme")
         assert scene.get(letter.id).status == DEAD_LETTER
 
     def test_what_is_not_a_members_own_is_refused_and_holds_up_nothing(self, scene: Scene):
-        (theirs,) = bury(scene, 1, user="bea")
-        (mine,) = bury(scene, 1)
-        later, another = bury(scene, 1, user="bea"), bury(scene, 1)
+        (theirs,) = dead_lettered(scene, 1, user="bea")
+        (mine,) = dead_lettered(scene, 1)
+        later, another = dead_lettered(scene, 1, user="bea"), dead_lettered(scene, 1)
         assert scene.fl.dead_letters.retry_group(JAM, organization="acme", user="ana") == RetriedGroup(2, 2)
         assert {scene.get(job).status for job in (mine, *another)} == {QUEUED}
         assert {scene.get(job).status for job in (theirs, *later)} == {DEAD_LETTER}
 
     @pytest.mark.parametrize("pace", [0, -1, 1e-300, float("nan")], ids=str)
     def test_a_pace_that_makes_no_sense_is_refused(self, scene: Scene, pace: float):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         with pytest.raises(InvalidParameters, match="per_second is for retries"):
             scene.fl.dead_letters.retry_group(JAM, organization="acme", per_second=pace)
         assert scene.get(job).status == DEAD_LETTER
 
     def test_what_went_down_with_its_parent_is_passed_over(self, scene: Scene):
-        (parent,) = bury(scene, 1)
+        (parent,) = dead_lettered(scene, 1)
         child = scene.submit(depends_on=[parent])
         (fallen,) = [
             one for one in scene.fl.dead_letters.groups(organization="acme") if one.error_type == "ParentEnded"
@@ -384,7 +388,7 @@ class TestRetryGroup:
         assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 1
         assert scene.get(child).status == PENDING
 
-    def test_a_family_that_fell_together_comes_back_in_whatever_order_it_is_met(self, scene: Scene):
+    def test_a_family_that_fell_together_is_revived_in_whatever_order_it_is_met(self, scene: Scene):
         parent = Submission("report", organization="acme", user="ana", delay=60)
         fallen = [parent]
         for _ in range(3):
@@ -399,25 +403,25 @@ class TestRetryGroup:
 
 class TestRaces:
     def test_a_group_skips_what_somebody_else_is_retrying(self, scene: Scene, race: Race):
-        buried = bury(scene, 3)
+        dead = dead_lettered(scene, 3)
 
         def retry(connection: Connection) -> None:
             now = scene.clock.now(connection)
-            dead_letters.retry(connection, now, "acme", buried[1].id, actor="olga")
+            dead_letters.retry(connection, now, "acme", dead[1].id, actor="olga")
 
         with race.open() as retrying:
             retry(retrying)
             group = race.waits(lambda: scene.fl.dead_letters.retry_group(JAM, organization="acme"))
         assert group.result().retried == 2
-        assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
+        assert {tuple(steps(scene.fl, job))[-2:] for job in dead} == {(DEAD_LETTER, QUEUED)}
 
     def test_of_five_who_retry_one_group_each_job_is_retried_once(self, scene: Scene):
-        buried = bury(scene, 6)
+        dead = dead_lettered(scene, 6)
         assert sum(at_once([lambda: scene.fl.dead_letters.retry_group(JAM, organization="acme").retried] * 5)) == 6
-        assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
+        assert {tuple(steps(scene.fl, job))[-2:] for job in dead} == {(DEAD_LETTER, QUEUED)}
 
     def test_of_a_retry_and_a_decision_the_retry_stands(self, scene: Scene, race: Race):
-        (job,) = bury(scene, 1)
+        (job,) = dead_lettered(scene, 1)
         with race.open() as retrying:
             dead_letters.retry(retrying, scene.clock.now(retrying), "acme", job.id, actor="olga")
             late = race.waits(lambda: scene.fl.dead_letters.ignore(job.id, organization="acme"))

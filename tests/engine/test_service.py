@@ -15,7 +15,7 @@ from tests.engine.worker_store import Monotonic
 from tests.patience import PATIENCE
 
 
-async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_whose_looks_are_slow_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look takes so long while some session holds an old snapshot.
 
     The pause is ten intervals at most, as perhaps the process stood still. A single long look changes nothing, as an

@@ -53,7 +53,7 @@ class Turns:
         await task
 
     async def given(self) -> None:
-        """Wait until all that may begin have their turns: whoever comes last looks at all that wait before it."""
+        """Wait until all that may begin have their turns: the last to come looks at all that wait before it."""
         await self._turns.run("z", int)
 
     def close(self) -> None:

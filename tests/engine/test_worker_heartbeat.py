@@ -151,7 +151,7 @@ def on_its_way(worker: Member, monkeypatch: pytest.MonkeyPatch, *, before: float
         worker.heartbeat.run_once()
 
 
-def test_its_lease_lasts_no_longer_for_the_time_that_the_beat_took_to_come_back(
+def test_its_lease_lasts_no_longer_for_the_time_that_the_answer_to_the_beat_took(
     worker: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, heartbeat = worker.monotonic, worker.heartbeat

@@ -1,4 +1,4 @@
-"""R5, R6, R10: what a handler does to its process hurts nobody else, and whoever looks at the job reads what it was."""
+"""R5, R6, R10: what a handler does to its process hurts nobody else, and readers of the job see what it was."""
 
 import asyncio
 import multiprocessing

@@ -72,12 +72,12 @@ async def test_a_block_is_told_once_with_its_place() -> None:
     this = asyncio.current_task()
     assert this is not None
     assert task == this.get_name()
-    assert where.startswith("threading.py")  # the place itself, as no handler of ours has called it
+    assert where.startswith("threading.py")  # the place itself, as no handler of the test has called it
     assert told.are_ours == [False]
     assert told.stuck == []
 
 
-async def test_no_handler_is_blamed_for_a_block_of_our_own() -> None:
+async def test_the_log_names_no_handler_for_a_block_of_the_engine_s_own() -> None:
     """Fairlane's own calls there may run code of a handler: for example, objects in its result have methods."""
     told = Told()
     with watching(told, stuck_after=60.0):
@@ -88,7 +88,7 @@ async def test_no_handler_is_blamed_for_a_block_of_our_own() -> None:
     assert told.are_ours == [True]
 
 
-async def test_a_handler_is_blamed_for_what_it_has_us_do(executor: AsyncExecutor) -> None:
+async def test_the_log_names_a_handler_for_what_it_has_the_engine_do(executor: AsyncExecutor) -> None:
     told = Told()
 
     async def handler(ctx: JobContext) -> None:

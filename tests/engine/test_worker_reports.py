@@ -340,7 +340,7 @@ def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(databa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("does_await", [True, False])
-def test_lines_of_an_async_handler_wait_where_it_awaits_and_else_one_says_how_many_are_left_out(
+def test_lines_of_an_async_handler_wait_where_it_awaits_and_else_one_says_how_many_are_omitted(
     fl: Engine, database_url: str, does_await: bool
 ) -> None:
     begin, has_logged = Gate(), threading.Event()
@@ -366,14 +366,14 @@ def test_lines_of_an_async_handler_wait_where_it_awaits_and_else_one_says_how_ma
             assert has_logged.wait(PATIENCE)
         assert fl.ended(job).status == "completed"
     said = [line.message for line in lines_of(fl, job)]
-    left_out = [message for message in said if not message.startswith("row")]
+    excluded = [message for message in said if not message.startswith("row")]
     if does_await:
-        assert not left_out
+        assert not excluded
     else:
-        assert left_out
+        assert excluded
     number = 0
     for message in said:
-        if message in left_out:
+        if message in excluded:
             number += int(message.split()[0])
         else:
             assert message == f"row {number}"

@@ -110,7 +110,7 @@ def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: Manual
     assert fl.events.of(DeadLetterAlert) == [DeadLetterAlert("acme", 2)]
 
 
-def test_neighbours_of_a_killer_are_queued_apart_and_the_one_that_kills_again_is_buried(
+def test_neighbours_of_a_killer_are_queued_apart_and_the_one_that_kills_again_is_dead_lettered(
     fl: Engine, clock: ManualClock, survivor: Member
 ) -> None:
     given = [fl.give("work") for _ in range(3)]

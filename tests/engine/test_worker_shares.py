@@ -58,7 +58,7 @@ class Slots:
         self.fl.ended(job)
 
 
-def test_no_slot_is_kept_free_and_whoever_comes_to_full_workers_gets_one_of_the_next(fl: Engine) -> None:
+def test_no_slot_is_kept_free_and_a_newcomer_to_full_workers_gets_one_of_the_next(fl: Engine) -> None:
     slots = Slots(fl)
     slots.give(1, "rival")
     slots.give(40)
@@ -105,7 +105,7 @@ def test_a_worker_that_comes_later_makes_up_for_what_others_run(fl: Engine) -> N
 
 
 @pytest.mark.slow
-def test_a_type_s_limit_is_shared_among_organizations_whoever_came_first(fl: Engine) -> None:
+def test_a_type_s_limit_is_shared_among_organizations_in_whatever_order_they_came(fl: Engine) -> None:
     slots = Slots(fl)
     slots.hold.job_type(fl, "mail", max_running=6)
     slots.give(12, "acme", "mail")
@@ -171,7 +171,7 @@ def test_until_it_has_waited_for_a_minute_the_more_urgent_goes_first(fl: Engine,
 def test_the_share_of_the_oldest_holds_beside_another_worker_s_starts_under_the_same_limit(
     fl: Engine, clock: ManualClock
 ) -> None:
-    """While another worker claims under its limit, an organization is left out of a round; it is not forgotten."""
+    """While another worker claims under its limit, a round skips an organization, and later rounds do not forget it."""
     fl.organizations.update("acme", max_running=1)
     starts = Starts(fl, most=60)
     low = fl.give("pdf", priority="low")

@@ -1,4 +1,4 @@
-"""Databases that go away and come back: really."""
+"""Real databases that go away and return."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""`make demo`, as it is run by whoever tries Fairlane."""
+"""`make demo`, as a newcomer runs it."""
 
 import os
 import re

@@ -33,7 +33,7 @@ from tests.engine.worker_store import LEASE, Member, member
 T = TypeVar("T")
 
 _DAY: Final = 86_400.0  # seconds
-_TRIES: Final = 10  # of one call; so many lost answers in a row are none of ours
+_TRIES: Final = 10  # of one call; so many lost answers in a row are not injected
 _TIMEOUT: Final = 0.01  # seconds
 _BEAT: Final = 0.02  # seconds
 _SOON: Final = timedelta(seconds=0.1)
@@ -80,12 +80,12 @@ class LongSteady(Heartbeat):
 
 
 def hasty(name: str, interval: float, run_once: Callable[[], int | None]) -> Service:
-    """A service; one that comes back sooner to a worker that it had to pass over, or to what it counts."""
+    """Return a service that returns sooner to a worker that it had to pass over, or to what it counts."""
     return Service(name, {"rescue": _SOON.total_seconds(), "breakers": _BEAT}.get(name, interval), run_once)
 
 
 @contextmanager
-def in_haste() -> Iterator[None]:
+def with_short_waits() -> Iterator[None]:
     """Workers may rescue as soon as they begin, a bulk action's step is a job, and what failed is soon tried again."""
     with ExitStack() as patches:
         patches.enter_context(patch.object(worker, "Heartbeat", LongSteady))
@@ -128,11 +128,11 @@ class Past:
 
 
 def past(fl: Engine) -> Past:
-    """A worker buries two jobs, has two more, and its lease runs out."""
+    """Let a worker dead-letter two jobs and claim two more, and let its lease run out."""
     fl.catalogue.register(fl.database, fl.catalogue.news())
     early = member(fl, "early")
     given = [fl.give("plain", labels=dict([_BULK])) for _ in range(2)]
-    _bury(fl, early)
+    _dead_letter(fl, early)
     lost, stopped = fl.give("plain"), fl.give("plain")
     assert len(early.claim()) == 2
     fl.cancel(stopped.id, organization="acme")
@@ -141,7 +141,7 @@ def past(fl: Engine) -> Past:
     return Past(lost, stopped, given)
 
 
-def _bury(fl: Engine, worker: Member) -> None:
+def _dead_letter(fl: Engine, worker: Member) -> None:
     claimed = worker.claim()
     assert len(claimed) == 2
     worker.end(*claimed, outcome=_BROKEN)

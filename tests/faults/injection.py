@@ -54,7 +54,7 @@ _THREADS: Final = (
 )
 _LOST: Final = "server closed the connection unexpectedly"
 _SHUT_DOWN: Final = "terminating connection due to administrator command"
-_TRIES: Final = 100  # of one call; so many faults in a row are none of ours
+_TRIES: Final = 100  # of one call; so many faults in a row are not injected
 
 
 class _Here(threading.local):

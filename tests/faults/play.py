@@ -26,7 +26,7 @@ def play(faults: Faults, number: int, *engines: Engine) -> None:
         incidents.register(one)
     past = incidents.past(fl)
     with ExitStack() as stack:
-        for block in (incidents.in_haste(), injecting(faults), *(running(one.worker()) for one in engines)):
+        for block in (incidents.with_short_waits(), injecting(faults), *(running(one.worker()) for one in engines)):
             stack.enter_context(block)
         jobs = load.submit(fl, number)
         befallen = incidents.befall(fl, past)

@@ -16,7 +16,7 @@ import pytest
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.engine.worker import WorkerLoop
 from tests.faults.injection import Faults, injecting
-from tests.faults.spared import left_out, spares_for
+from tests.faults.spared import excluded, spares_for
 
 VARIABLE: Final = "FAIRLANE_TEST_FAULTS"
 _PLACE: Final = "fault"  # the name of the user properties that carry counts to the controlling process
@@ -49,7 +49,7 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        reason = left_out(item.nodeid)
+        reason = excluded(item.nodeid)
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=f"no faults here: {reason}"))
 

@@ -11,7 +11,7 @@ from tests.faults.fault import Fault
 from tests.faults.injection import Spares
 
 # Tests that are not run with faults.
-LEFT_OUT: Final = {
+EXCLUDED: Final = {
     "tests/acceptance/test_cli_worker.py*": "its workers run in processes of their own",
     "tests/acceptance/*::test_keys_are_looked_at_once_*": "it counts statements",
     "tests/acceptance/*::test_nobody_goes_by_the_keys_*": "its key comes amid a read that is made again",
@@ -119,9 +119,9 @@ SPARED: Final[dict[str, list[Reason]]] = {
 }
 
 
-def left_out(test: str) -> str | None:
+def excluded(test: str) -> str | None:
     """Return why a test is not run with faults, or None."""
-    return next((reason for pattern, reason in LEFT_OUT.items() if fnmatch(test, pattern)), None)
+    return next((reason for pattern, reason in EXCLUDED.items() if fnmatch(test, pattern)), None)
 
 
 def spares_for(test: str) -> Spares:

@@ -362,7 +362,7 @@ def test_the_offset_that_was_given_is_stored():
     assert prepared_by(datetime, at).text == '{"value":"2026-11-01T00:00:00+02:00"}'
 
 
-def test_a_default_that_is_left_out_is_hashed_and_not_stored():
+def test_a_default_that_is_omitted_is_hashed_and_not_stored():
     prepared = SMALL.prepare({"month": date(2026, 11, 1)})
     plain = {"month": "2026-11-01"}
     filled = '{"copies":1,"month":date(2026-11-01),"template":"monthly"}'
@@ -415,7 +415,7 @@ def printing(
     ],
     ids=str,
 )
-def test_a_default_that_is_left_out_hashes_as_the_one_that_is_given(given):
+def test_a_default_that_is_omitted_hashes_as_the_one_that_is_given(given):
     schema = Signature.of("print", printing).schema
     least: dict[str, object] = {"book": {}}
     assert canonical_of(schema, least | given) == canonical_of(schema, least)

@@ -113,7 +113,7 @@ def nested(depth: int, leaf: object, **more: object) -> Any:
         {"fruit": nested(5, 1)},
         {"fruit": 3, "side": 4},
     ],
-    ids=["told apart", "in a model", "with defaults", "by a default", "default left out", "alike", "numbers"],
+    ids=["told apart", "in a model", "with defaults", "by a default", "default omitted", "alike", "numbers"],
 )
 def test_what_nests_in_unions_is_read_back_as_it_was_given(given: dict[str, Any]) -> None:
     """Every level took three times as long as the level in it: ten were seconds, thirty would be years."""

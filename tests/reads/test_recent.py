@@ -150,7 +150,7 @@ def test_r15_live_workers_are_counted_for_operators(world: World, reads: Reads) 
     assert (reads.metrics().workers, reads.metrics("acme").workers) == (1, None)
 
 
-def test_r15_what_ended_before_is_left_out(world: World, reads: Reads) -> None:
+def test_r15_what_ended_before_is_omitted(world: World, reads: Reads) -> None:
     world.run(runs=50.0)
     world.pass_time(3600.0)
     world.run(runs=2.0)

@@ -1,4 +1,4 @@
-"""A reader of server-sent events that waits for none, so that whoever has it does other things meanwhile."""
+"""A reader of server-sent events that waits for none, so that its owner does other things meanwhile."""
 
 import select
 import socket

@@ -281,7 +281,7 @@ def test_what_is_written_by_many_at_once_is_told_once_each(fl: Fairlane, feed: F
     assert Counter(job_id for job_id, _ in told) == Counter(committed)
 
 
-def test_who_comes_back_is_told_what_was_missed_whatever_node_and_whatever_gaps(fl: Fairlane, feed: Feed):
+def test_a_client_that_returns_is_told_what_was_missed_whatever_node_and_whatever_gaps(fl: Fairlane, feed: Feed):
     first = fl.submit("report", organization="acme")
     cursor = feed.cursors.seal(feed.look(ACME).position)
     missed = [fl.submit("report", organization="acme") for _ in range(3)]

@@ -38,7 +38,7 @@ class Host:
 
 
 class Site:
-    """A host's directory at a time of ours."""
+    """A host's directory at a time that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

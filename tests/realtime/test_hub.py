@@ -189,7 +189,7 @@ def test_who_leaves_a_room_that_could_not_be_entered_is_not_told_what_came_meanw
     assert waiting(one) == []
 
 
-def test_whoever_loses_a_room_gets_nothing_of_it_that_waited(hub: Hub):
+def test_a_client_that_loses_a_room_gets_nothing_of_it_that_waited(hub: Hub):
     one = client(hub, ACME, OTHER)
     hub.tell(step(1))
     hub.tell(step(2, OTHER))

@@ -104,7 +104,7 @@ async def test_every_event_gives_each_principal_what_the_matrix_says(api: Api):
 
 
 @pytest.mark.parametrize("principal", [m.ANONYMOUS, m.REVOKED])
-async def test_whoever_has_not_come_in_is_answered_nothing_whatever_they_ask_for(api: Api, principal: str):
+async def test_a_client_that_was_not_let_in_is_answered_nothing_whatever_it_asks_for(api: Api, principal: str):
     world = World(api)
     token, secret = api.fl.tokens.create(organization="acme", as_user="member", name="test")
     shown = {"ticket": await ticket_of(api, secret)} if principal == m.REVOKED else {}

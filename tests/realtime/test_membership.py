@@ -23,7 +23,7 @@ BUSY = 8.0
 
 
 class Node:
-    """Another web node on the same database; whoever is known at one is known at the other."""
+    """Another web node on the same database; both nodes know the same users."""
 
     def __init__(self, api: Api) -> None:
         self.fl = Fairlane(Settings(url=api.fl.database.url, artifacts_url="memory:///"))
@@ -161,7 +161,7 @@ async def test_rights_that_a_user_loses_are_looked_at_without_waiting_another_se
     live = api.app.state.web.live
     membership = live._membership
     await eventually(lambda: membership.credentials_checked and membership.memberships_checked)
-    # From here on nobody looks, but for whoever is asked to.
+    # From here on only the check that the test asks for looks.
     await asyncio.to_thread(api.fl.users.update, OPERATOR, operator=False)
     asyncio.run_coroutine_threadsafe(live._check_credentials(), live._task.get_loop())
     async with asyncio.timeout(BUSY):

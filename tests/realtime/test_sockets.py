@@ -38,7 +38,7 @@ async def refused(api: Api, ticket: object) -> Any:
     return watcher.refused
 
 
-async def test_whoever_watches_an_organization_is_told_of_each_step_in_order(api: Api, connect: Connect):
+async def test_a_watcher_of_an_organization_is_told_of_each_step_in_order(api: Api, connect: Connect):
     watcher: Watcher = await connect(api)
     answer = await watcher.subscribe(organization="acme")
     assert answer["room"] == "org:acme"
@@ -198,7 +198,7 @@ async def test_what_a_token_is_cut_to_holds_for_its_sockets(api: Api, connect: C
     assert (await watcher.subscribe(organization="acme"))["error"]["status"] == 403
 
 
-async def test_whoever_leaves_a_room_is_told_nothing_more(api: Api, connect: Connect):
+async def test_a_client_that_leaves_a_room_is_told_nothing_more(api: Api, connect: Connect):
     watcher: Watcher = await connect(api)
     await watcher.subscribe(organization="acme")
     first = api.fl.submit("report", organization="acme")

@@ -53,7 +53,7 @@ class Wire:
         return await self.answer(number)
 
     async def answer(self, number: int) -> str:
-        """The answer to the event of this number; what else is told meanwhile, such as heartbeats, is passed over."""
+        """Return the answer to the event of this number; skip other messages, for example heartbeats."""
         while not (packet := await self.next()).startswith(f"3{number}["):
             continue
         return packet.removeprefix(f"3{number}")

@@ -75,7 +75,7 @@ SWAPS: Final = {
     "a parent that failed": Swap("dead", post("jobs", lambda job: {**REPORT, "depends_on": [job]})),
     "a parent in a batch": Swap("job", in_batch(lambda job: {**REPORT, "depends_on": [job]})),
     "a parent in a batch that failed": Swap("dead", in_batch(lambda job: {**REPORT, "depends_on": [job]})),
-    # Each its own key: the one before has put a job of ours under it.
+    # Each its own key: the one before has put a job of acme under it.
     **{f"a key to {one}": Swap(f"key to {one}", post("jobs", unique(one))) for one in DUPLICATES},
     **{f"a key in a batch to {one}": Swap(f"batch's key to {one}", in_batch(unique(one))) for one in DUPLICATES},
     "a key of a request": Swap(

@@ -215,7 +215,7 @@ class TestSocketsThatPoll:
 
 
 def test_of_one_address_a_bounded_number_of_bodies_without_a_credential_is_waited_for(api: Api):
-    """No test is known by two addresses; whoever has a credential is not counted among them."""
+    """No test has two addresses; clients with a credential are not counted."""
     head = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
     with ExitStack() as stack:
         slow = [stack.enter_context(closing(api.connect())) for _ in range(21)]

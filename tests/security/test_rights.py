@@ -40,7 +40,7 @@ def test_a_token_that_expires_makes_none_that_outlives_it(api: Api):
     assert made["expires_at"] is not None
 
 
-def test_a_disabled_user_who_is_deleted_does_not_come_back_by_an_old_token(api: Api):
+def test_a_disabled_user_who_is_deleted_does_not_return_by_an_old_token(api: Api):
     api.fl.users.create("mallory", operator=True)
     api.fl.members.add("acme", "mallory", role="admin")
     old = [api.as_("mallory"), api.as_("mallory", None)]

@@ -1,4 +1,4 @@
-"""A secret parameter that came in by REST reaches its handler, and leaves by no way: whoever looks, and wherever."""
+"""A secret parameter that came in by REST reaches its handler, and leaves by no way, whoever looks."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from tests.realtime.stream import Stream
 from tests.realtime.watching import Watcher
 
 ACME = "/organizations/acme"
-# Marked by the handler's type, by its name, and by whoever sends it.
+# Marked by the handler's type, by its name, and by its sender.
 GIVEN = {"key": "open-sesame-4711", "db_password": "let-me-in-0815", "anything": {"$secret": "shh-shh-1234"}}
 SECRETS = ("open-sesame-4711", "let-me-in-0815", "shh-shh-1234")
 SHOWN = dict.fromkeys(GIVEN, "[redacted]")

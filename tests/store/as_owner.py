@@ -1,9 +1,9 @@
-"""A pytest plugin: what a test itself looks at or writes in the database, it does as the login of the URL.
+"""A pytest plugin: a test itself reads and writes the database as the login of the URL.
 
 Sessions of an application have taken on a role that sees only what its transactions have named (row security). Tests
-look below that: a connection that a test takes from an engine of ours, or a transaction that it runs itself, steps out
-of the role for as long as it has it. Services that a test runs on the application's connections have the worker's eyes
-there, as they have in a worker. Whatever else our own code runs keeps to its role; so does a test within `in_role`.
+look below that: a connection that a test takes from Fairlane's engine, or a transaction that it runs itself, steps out
+of the role for as long as it has it. Services that a test runs on the application's connections have the worker's role
+there, as they have in a worker. All other code of Fairlane keeps to its role; so does a test within `in_role`.
 Where there are no roles, as on SQLite, a transaction of the app is still to say whose rows it wants: tests and services
 are freed from that, too.
 """
@@ -100,7 +100,7 @@ def _caller() -> str:
 
 @contextlib.contextmanager
 def in_role() -> Iterator[None]:
-    """Within the block, what the test runs is seen with the eyes of the sessions' role."""
+    """Run the test's statements in the block under the sessions' role."""
     token = _keeps.set(True)
     try:
         yield

@@ -207,7 +207,7 @@ def claim_of(connection: Connection, wanted: Wanted) -> None:
 
 
 def lanes_of(connection: Connection) -> None:
-    beginning_of(connection)  # which makes a scan look dear, as the session on a worker's loop does
+    beginning_of(connection)  # which makes a scan look expensive, as the session on a worker's loop does
     connection.execute(lanes.active(engine_of(connection), is_named=False))
 
 

@@ -162,7 +162,7 @@ def test_django_transaction_marked_for_rollback_is_named(sqlite: str) -> None:
         host.rollback()
 
 
-async def test_whoever_lends_an_async_engine_is_told_of_its_connections(sqlite: str) -> None:
+async def test_the_lender_of_an_async_engine_is_told_of_its_connections(sqlite: str) -> None:
     engine = create_async_engine(sqlite.replace("sqlite:", "sqlite+aiosqlite:"))
     with (
         pytest.raises(ConfigurationError, match=r"also takes SQLAlchemy's AsyncConnection or AsyncSession\.$"),

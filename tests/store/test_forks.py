@@ -29,7 +29,7 @@ def jobs(url: str) -> int:
 
 
 @pytest.mark.slow
-def test_whoever_forks_after_the_first_use_reads_what_it_asked_for(database_url: str) -> None:
+def test_a_process_that_forks_after_the_first_use_reads_what_it_asked_for(database_url: str) -> None:
     command = [*PYTHON, "-m", "tests.store.forking", database_url]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The migrations build `store.tables`, once, whoever runs them, and touch nothing else."""
+"""The migrations build `store.tables`, once, under every login, and touch nothing else."""
 
 import sqlite3
 import subprocess

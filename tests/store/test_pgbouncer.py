@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode each transaction may be another session's; nothing of ours stays in any."""
+"""Behind PgBouncer in transaction mode the session may change with each transaction: Fairlane leaves nothing in it."""
 
 import asyncio
 from collections.abc import Iterator

@@ -325,7 +325,7 @@ def test_a_revival_looks_up_each_generation_before_statistics_are_gathered(postg
             r".*Index Cond: \(.*organization_id.* = .*AND \(caused_by = below\S*\.\w+\)\)",
             plan,
         ), plan
-        assert re.search(r"Filter: .*resolution", plan), f"what was decided is left out behind the probe: {plan}"
+        assert re.search(r"Filter: .*resolution", plan), f"what was decided is skipped behind the probe: {plan}"
 
 
 def revive(connection: Connection) -> None:

@@ -378,7 +378,7 @@ def test_in_production_the_tables_owner_is_refused(fl: Fairlane, logins: dict[st
                 careless.submit("report", organization="acme")
             with pytest.raises(ConfigurationError, match="owns Fairlane's tables"):
                 careless.worker().drain()
-        # Nor whoever may take on the owner.
+        # Nor a role that may take on the owner.
         with psycopg.connect(plain(fl.database.url), autocommit=True) as administrator:
             administrator.execute(f"GRANT {make_url(owner).username} TO {make_url(logins['jobs']).username}")
         with (

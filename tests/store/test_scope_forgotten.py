@@ -42,7 +42,7 @@ def test_it_is_refused_whichever_way_it_is_run(fl: Fairlane, statement: Any):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TENANTS)
-def test_no_table_of_tenants_is_left_out(fl: Fairlane, name: str):
+def test_no_table_of_tenants_is_forgotten(fl: Fairlane, name: str):
     table: Table = TABLES[name]
     for work in (select(table), table.delete(), insert(table).from_select(list(table.c), select(table))):
         with in_role(), pytest.raises(ScopeForgotten, match=f"on {name} in"):
@@ -58,7 +58,7 @@ def test_what_is_nobody_s_needs_no_scope(fl: Fairlane):
 
 
 @pytest.mark.parametrize("of", ["acme", ["acme"], (), EVERYONE], ids=["one", "some", "nobody", "everyone"])
-def test_whoever_says_whose_rows_they_want_may_ask(fl: Fairlane, of: Any):
+def test_a_query_that_says_whose_rows_it_wants_may_run(fl: Fairlane, of: Any):
     with in_role():
         for verb in verbs(fl.database):
             verb(lambda connection: connection.execute(MINE).all(), of=of)

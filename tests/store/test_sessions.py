@@ -16,7 +16,7 @@ from tests.postgres import database_on, drop_database
     ("name", "value"), [("jit", "off"), ("lock_timeout", "7s"), ("default_transaction_isolation", "read committed")]
 )
 def test_what_is_set_for_every_session(postgres_url: str, name: str, value: str) -> None:
-    """Without `jit = off` a server with LLVM compiles each claim, since a sort is made to look dear to it."""
+    """Without `jit = off` a server with LLVM compiles each claim, since a sort is made to look expensive to it."""
     theirs = with_option(postgres_url, f"{name}=on") if name == "jit" else postgres_url
 
     assert shown(Database(theirs, lock_seconds=7.0), name) == value

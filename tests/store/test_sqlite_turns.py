@@ -1,4 +1,4 @@
-"""Many write to one SQLite file, one at a time: whoever waits gets a turn."""
+"""Many threads write to one SQLite file, one at a time: each waiting writer gets a turn."""
 
 import sqlite3
 import time

@@ -47,7 +47,7 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 @pytest.fixture
 def no_threads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on, whoever asks for a thread is refused."""
+    """Return a function that refuses all threads from its call on."""
 
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("a thread was asked for")

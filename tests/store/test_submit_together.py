@@ -125,7 +125,7 @@ def test_a_commit_that_failed_is_told_to_all_that_it_was_for(scene: Scene) -> No
     assert refusals
 
 
-def test_whoever_is_interrupted_while_committing_leaves_no_other_waiting(scene: Scene) -> None:
+def test_a_thread_that_is_interrupted_while_committing_leaves_no_other_waiting(scene: Scene) -> None:
     def interrupted(connection: Any) -> None:
         raise KeyboardInterrupt
 

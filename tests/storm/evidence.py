@@ -45,7 +45,7 @@ _TOGETHER: Final = timedelta(seconds=1)
 _LEFT: Final[Mapping[str, Sequence[Table]]] = {"report": (log_lines, progress), "file": (artifacts,)}
 # What attempts leave, and the column that says whose it is.
 _TOLD: Final[Mapping[Table, str]] = {log_lines: "message", progress: "message", checkpoints: "state"}
-_BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its losses
+_BLAMED: Final = "WorkerLost"  # error type of a job that was dead-lettered for its losses
 
 
 def stored(fl: Fairlane, clocks: Clocks) -> dict[str, Stored]:
@@ -251,7 +251,7 @@ def moments(made: Mapping[tuple[str, datetime], Sequence[str]], clocks: Clocks) 
 
 
 def runs(fl: Fairlane, job_type: str, clocks: Clocks) -> list[Run]:
-    """From when to when each attempt at a job of this type ran, as the log has it; what has not ended is left out."""
+    """Return the begin and end of each ended attempt at a job of this type, as the log has it."""
     rows = (
         select(execution_log.c.job_id, execution_log.c.to_status, execution_log.c.at)
         .join(jobs, (jobs.c.organization_id == execution_log.c.organization_id) & (jobs.c.id == execution_log.c.job_id))

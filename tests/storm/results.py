@@ -121,7 +121,7 @@ def told(report: Report) -> Iterator[str]:
         yield f"The fault came at most {max(verdict.gaps):.2f} s after the effect, {slow} times after {PROMPT:g} s."
     rescued = ", ".join(f"{count} by {kind}" for kind, count in verdict.rescued.items()) or "none"
     yield f"Rescues that a fault explains: {rescued}."
-    yield f"Buried as faults took three workers away under them: {len(verdict.buried)}."
+    yield f"Dead letters, as promised, as faults took three workers away under them: {len(verdict.buried)}."
     for name, recoveries in (
         ("A killed worker's jobs ran again after", [one for one in report.recoveries if not one.is_suspect]),
         ("… with no other fault in the way", undisturbed(report.recoveries, report.injections, lease)),

@@ -1,4 +1,4 @@
-"""A schedule of each organization, whose ticks fall into the storm: each is to become one job, whoever is killed."""
+"""A schedule of each organization, whose ticks fall into the storm: each is to become one job, in spite of kills."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -199,16 +199,16 @@ def _long_outage(site: Site, profile: Profile, feeder: Feeder, outage: dict[str,
     site.is_over.wait(3 * profile.lease)
     since = datetime.now(UTC)
     injection = away(site, Fault.OUTAGE, profile.outage)
-    # By then whoever would take jobs from the living has had the time to.
+    # By then a rescuer that took jobs from living workers would have had the time to.
     site.is_over.wait(3 * profile.lease)
     outage["rescued"] = evidence.rescued(feeder.fl, since)
     return injection
 
 
 def rest(took: float) -> float:
-    """Seconds until what is left is counted again, when that took so many: of a million it is as dear as many jobs.
+    """Return the seconds until the next count of the jobs that are left, which took so many seconds.
 
-    Short enough that one look that fails does not make time without an end of the time until the next one.
+    To count a million is as slow as many jobs. A count that failed must not put off the next one without an end.
     """
     return min(max(_LOOK, _REST * took), _SETTLING / 4)
 

@@ -59,7 +59,7 @@ VERBS: Final[dict[str, Callable[..., Any]]] = {
     "bulk.stop": lambda verb, **by: verb(an_action(verb), organization="acme", **by),
     "workers.drain": lambda verb, **by: verb(uuid4(), **by),
 }
-# Those of jobs ask whoever calls them, application or request.
+# Verbs of jobs check each caller, application or request.
 OF_JOBS: Final = "dead_letters."
 # Asks once it has found a key to go by; no route calls it.
 AFTER_A_KEY: Final = "keys.reencrypt"

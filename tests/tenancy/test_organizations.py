@@ -75,7 +75,7 @@ class TestCreate:
 
 
 class TestUpdate:
-    def test_what_is_left_out_stays_and_none_is_unlimited(self, scene: Scene):
+    def test_what_is_omitted_stays_and_none_is_unlimited(self, scene: Scene):
         verbs = scene.fl.organizations
         verbs.update("acme", max_running=5, max_live_jobs=9)
         changed = verbs.update("acme", name="Acme Ltd.", max_running=None)
@@ -145,7 +145,7 @@ def delete_and_leave_its_jobs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class TestDelete:
-    def test_waiting_jobs_are_buried_and_running_ones_finish(self, scene: Scene):
+    def test_waiting_jobs_are_dead_lettered_and_running_ones_finish(self, scene: Scene):
         running = scene.submit()
         (claimed,) = scene.worker().claim()
         queued, scheduled = scene.submit(), scene.submit(delay=60)
@@ -159,13 +159,13 @@ class TestDelete:
         assert scene.get(running).status == COMPLETED
         assert scene.get(elsewhere, "rival").status == QUEUED
 
-    def test_more_jobs_than_a_batch_are_buried_too(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    def test_more_jobs_than_a_batch_are_dead_lettered_too(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("fairlane.tenancy.organizations._BATCH", 2)
         jobs = scene.fl.submit_many([Submission("report", organization="acme", user=None) for _ in range(5)])
         scene.fl.organizations.delete("acme")
         assert [scene.get(job).status for job in jobs] == [DEAD_LETTER] * 5
 
-    def test_a_whole_family_is_buried_for_the_same_reason(self, scene: Scene):
+    def test_a_whole_family_is_dead_lettered_for_the_same_reason(self, scene: Scene):
         parent = Submission("report", organization="acme", user="ana")
         child = Submission("report", organization="acme", user="ana", depends_on=[parent])
         stubborn = Submission(
@@ -175,7 +175,7 @@ class TestDelete:
         scene.fl.organizations.delete("acme")
         assert {scene.get(job).error_message for job in jobs} == {"Organization not found"}
 
-    def test_the_children_of_a_job_that_runs_on_are_buried_at_once(self, scene: Scene):
+    def test_the_children_of_a_job_that_runs_on_are_dead_lettered_at_once(self, scene: Scene):
         parent = scene.submit()
         child = scene.submit(depends_on=[parent])
         (claimed,) = scene.worker().claim()
@@ -203,7 +203,7 @@ class TestDelete:
         assert scene.get(job).error_message == "Organization not found"
 
     @pytest.mark.parametrize("order", ["paused and deleted", "deleted and paused"])
-    def test_what_would_come_back_to_its_queue_ends_at_once_though_it_was_paused(self, scene: Scene, order: str):
+    def test_what_would_return_to_its_queue_ends_at_once_though_it_was_paused(self, scene: Scene, order: str):
         job = scene.submit()
         (claimed,) = scene.worker().claim()
         for verb in order.split(" and "):
@@ -225,14 +225,14 @@ class TestDelete:
     def test_a_deletion_that_was_cut_off_is_ended_by_another(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         jobs = [scene.submit(delay=60) for _ in range(3)]
         monkeypatch.setattr("fairlane.tenancy.organizations._BATCH", 2)
-        bury, cut_off = Organizations._dead_letter_waiting, [False, True]
+        dead_letter, cut_off = Organizations._dead_letter_waiting, [False, True]
 
-        def bury_once(self: Organizations, *arguments: Any) -> int:
+        def dead_letter_once(self: Organizations, *arguments: Any) -> int:
             if cut_off and cut_off.pop(0):
                 raise StorageUnavailable("The database is away.")
-            return bury(self, *arguments)
+            return dead_letter(self, *arguments)
 
-        monkeypatch.setattr(Organizations, "_dead_letter_waiting", bury_once)
+        monkeypatch.setattr(Organizations, "_dead_letter_waiting", dead_letter_once)
         with pytest.raises(StorageUnavailable):
             scene.fl.organizations.delete("acme")
         assert sorted(scene.get(job).status for job in jobs) == [DEAD_LETTER, DEAD_LETTER, PENDING]

@@ -92,7 +92,7 @@ def test_drain_says_how_attempts_ended(fl: Fairlane) -> None:
         match how:
             case "retry":
                 raise TransientError("busy")
-            case "bury":
+            case "dead-letter":
                 raise PermanentError("never")
             case "snooze":
                 raise Snooze(60)
@@ -100,7 +100,7 @@ def test_drain_says_how_attempts_ended(fl: Fairlane) -> None:
                 fl.cancel(ctx.job_id, organization="acme")
                 await ctx.sleep(60)
 
-    for how in ("end", "end", "end", "retry", "retry", "bury", "snooze", "cancel"):
+    for how in ("end", "end", "end", "retry", "retry", "dead-letter", "snooze", "cancel"):
         fl.submit("work", organization="acme", parameters={"how": how})
 
     assert fl.worker().drain() == Drained(completed=3, retried=2, dead_letters=1, canceled=1, snoozed=1)

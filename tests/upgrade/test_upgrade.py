@@ -79,7 +79,7 @@ def test_the_last_release_and_this_code_work_on_each_others_schema(
 
 
 def test_a_migration_that_has_to_wait_holds_up_no_writer(postgres_url: str, following: Release) -> None:
-    """Somebody reads a table in a transaction that stays open; whoever waits for its lock has others wait behind."""
+    """A reader's transaction stays open; a migration that waits for its lock makes others wait behind."""
     ended(this_code(), postgres_url, "migrate")  # which registers the job type
     with Fairlane(postgres_url) as fl, psycopg.connect(postgres_url) as reader, watched(postgres_url) as watch:
         fl.organizations.create("acme")

@@ -37,7 +37,7 @@ def submit(scene: Scene, number: int, user: str = "ana", **more: Any) -> list[An
     return scene.fl.submit_many([Submission("report", organization="acme", user=user, **more) for _ in range(number)])
 
 
-def bury(scene: Scene, number: int) -> list[Any]:
+def dead_lettered(scene: Scene, number: int) -> list[Any]:
     jobs = submit(scene, number)
     claimed = scene.worker().claim(number)
     # Again, as a finisher does, while a connection that a test of faults has cut still holds a row.
@@ -116,16 +116,16 @@ def test_what_runs_is_asked_to_stop(scene: Scene):
 
 
 def test_dead_letters_are_retried_and_nothing_else(scene: Scene):
-    buried = bury(scene, 2)
+    dead = dead_lettered(scene, 2)
     scene.fl.cancel(scene.submit().id, organization="acme")
     assert all_of(scene, "retry").changed == 2
-    assert {scene.get(job).status for job in buried} == {QUEUED}
+    assert {scene.get(job).status for job in dead} == {QUEUED}
 
 
 def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_are_retried(scene: Scene):
     scene.add_type("letter")
     scene.fl.migrate()  # registers it
-    decided, *buried = bury(scene, 3)
+    decided, *dead = dead_lettered(scene, 3)
     other = scene.submit()
     jam = ErrorReport("PaperJam", "in tray 2", permanent=True, fingerprint="PaperJam in tray 2")
     scene.end(*scene.worker().claim(1), outcome=Failed(jam))
@@ -136,12 +136,12 @@ def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_
     assert all_of(scene, "retry", {"fingerprint": error, "job_type": "letter"}).changed == 0
     done = all_of(scene, "retry", {"fingerprint": error, "job_type": "report"})
     assert (done.changed, done.passed_over) == (2, 0)
-    assert {scene.get(job).status for job in buried} == {QUEUED}
+    assert {scene.get(job).status for job in dead} == {QUEUED}
     assert {scene.get(job).status for job in (decided, other)} == {JobStatus.DEAD_LETTER}
 
 
 def test_what_somebody_has_decided_about_is_retried_with_no_others(scene: Scene):
-    resolved, ignored, open_one = bury(scene, 3)
+    resolved, ignored, open_one = dead_lettered(scene, 3)
     scene.fl.dead_letters.resolve(resolved.id, organization="acme", note="sent by hand")
     scene.fl.dead_letters.ignore(ignored.id, organization="acme", note="the customer has left")
     done = all_of(scene, "retry", {"job_type": "report"})
@@ -152,7 +152,7 @@ def test_what_somebody_has_decided_about_is_retried_with_no_others(scene: Scene)
 
 
 def test_dead_letters_are_deleted(scene: Scene):
-    bury(scene, 2)
+    dead_lettered(scene, 2)
     kept = scene.submit()
     assert all_of(scene, "delete").changed == 2
     assert [job.id for job in scene.fl.list(organization="acme").items] == [kept.id]
@@ -283,7 +283,7 @@ def test_children_of_dead_letters_follow_the_parent_and_are_no_refusals(scene: S
 def test_what_has_failed_again_is_not_retried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "BULK_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
-    old, new = bury(scene, 1), bury(scene, 1)
+    old, new = dead_lettered(scene, 1), dead_lettered(scene, 1)
     action = scene.fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
     scene.clock.advance(1)
     scene.end(*scene.worker().claim(1), outcome=BROKEN)
@@ -316,7 +316,7 @@ def _forget_cursor(connection: Any, action: BulkAction) -> None:
     ],
 )
 def test_what_makes_no_sense_is_not_begun(scene: Scene, verb: str, filters: dict[str, Any], pace: float | None):
-    bury(scene, 1)
+    dead_lettered(scene, 1)
     with pytest.raises(InvalidParameters):
         scene.fl.bulk.start(verb, filters, organization="acme", per_second=pace)
     assert scene.fl.bulk.list(organization="acme") == ()

@@ -5,7 +5,7 @@ import pytest
 from fairlane import Job, JobStatus
 from fairlane.domain.bulk import BulkAction
 from fairlane.store.statements.job_list import Place
-from tests.engine.system.test_bulk import bury, submit
+from tests.engine.system.test_bulk import dead_lettered, submit
 from tests.engine.system.test_bulk_steps import begin, now_is, steps
 from tests.store.races.scene import BROKEN, Scene
 
@@ -30,7 +30,7 @@ def counts(scene: Scene, action: BulkAction) -> tuple[int, int, int]:
 def test_what_dies_after_it_began_was_not_meant(scene: Scene, verb: str):
     running = scene.submit()
     claimed = scene.worker().claim()
-    bury(scene, 2)
+    dead_lettered(scene, 2)
     action = begin(scene, verb)
     scene.clock.advance(1)
     scene.end(*claimed, outcome=BROKEN)
@@ -40,7 +40,7 @@ def test_what_dies_after_it_began_was_not_meant(scene: Scene, verb: str):
 
 @pytest.mark.parametrize("verb", ["delete", "retry"])
 def test_what_was_retried_after_it_began_and_failed_anew_was_not_meant(scene: Scene, verb: str):
-    old, _ = bury(scene, 2)
+    old, _ = dead_lettered(scene, 2)
     action = begin(scene, verb)
     scene.clock.advance(1)
     scene.fl.retry(old.id, organization="acme")
@@ -52,7 +52,7 @@ def test_what_was_retried_after_it_began_and_failed_anew_was_not_meant(scene: Sc
 def test_what_was_retried_between_the_look_and_its_turn_is_no_refused_deletion(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):
-    old, new = bury(scene, 2)
+    old, new = dead_lettered(scene, 2)
     monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: places(new, old))
     action = begin(scene, "delete")
     scene.clock.advance(1)
@@ -77,12 +77,12 @@ def test_what_was_brought_back_after_it_began_is_not_canceled(scene: Scene):
 
 
 def test_what_was_brought_back_before_it_began_is_meant(scene: Scene):
-    (canceled,) = bury(scene, 1)
+    (canceled,) = dead_lettered(scene, 1)
     scene.fl.retry(canceled.id, organization="acme")
     scene.clock.advance(1)
     assert counts(scene, begin(scene)) == (1, 0, 0)
     assert scene.get(canceled).status == CANCELED
-    (deleted,) = bury(scene, 1)
+    (deleted,) = dead_lettered(scene, 1)
     scene.fl.retry(deleted.id, organization="acme")
     scene.end(*scene.worker().claim(), outcome=BROKEN)
     scene.clock.advance(1)

@@ -1,4 +1,4 @@
-"""Bulk actions go on by themselves, step by step, whatever happens to whoever is at them (R8, R10)."""
+"""Bulk actions go on by themselves, step by step, whatever happens to the worker of a step (R8, R10)."""
 
 import json
 from datetime import timedelta
@@ -19,7 +19,7 @@ from fairlane.engine.system.bulk_actions import BulkActions
 from fairlane.reads.jobs import Matching
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.locks import lock_job
-from tests.engine.system.test_bulk import bury, submit
+from tests.engine.system.test_bulk import dead_lettered, submit
 from tests.store.races.scene import Scene
 from tests.store.test_read_timeout import FOR_EVER
 
@@ -84,7 +84,7 @@ def test_a_worker_rests_after_a_step_only_where_all_its_slots_are_taken(scene: S
 
 @pytest.mark.parametrize("interruption", ["none", "it is not told how far it came", "somebody else goes on"])
 def test_the_pace_goes_on_from_step_to_step(scene: Scene, monkeypatch: pytest.MonkeyPatch, interruption: str):
-    since, jobs = scene.now, bury(scene, 4)
+    since, jobs = scene.now, dead_lettered(scene, 4)
     action = begin(scene, "retry", per_second=0.01)
     if interruption == "it is not told how far it came":
         Work(scene, monkeypatch, after=away)
@@ -151,7 +151,7 @@ def away() -> None:
 
 
 def somebody_else(scene: Scene, action: BulkAction) -> None:
-    """Goes on with one that whoever was at it has had for too long."""
+    """Take over an action that another worker has had for too long."""
     scene.clock.advance(LATE)
     assert scene.fl.bulk._steps.go_on("acme", action.id) == 1
 
@@ -173,7 +173,7 @@ class Work:
         return worked
 
 
-def test_whoever_was_too_slow_says_nothing_of_how_far_they_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+def test_a_worker_that_was_too_slow_says_nothing_of_how_far_it_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     submit(scene, 3)
     action = begin(scene)
     Work(scene, monkeypatch, after=partial(somebody_else, scene, action))
@@ -214,7 +214,7 @@ def test_a_member_stops_their_own(scene: Scene):
 
 
 @pytest.mark.parametrize("loss", ["removed", "viewer", "disabled"])
-def test_it_ends_with_the_right_of_whoever_began_it(scene: Scene, loss: str):
+def test_it_ends_with_the_right_of_the_user_who_began_it(scene: Scene, loss: str):
     submit(scene, 3)
     with acting_from("a request"):
         action = begin(scene, user="ana")
@@ -233,7 +233,7 @@ def test_it_ends_with_the_right_of_whoever_began_it(scene: Scene, loss: str):
 
 
 @pytest.mark.parametrize(("page", "first"), [(1, 2), (100, 3)])
-def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_it(
+def test_a_job_that_is_held_is_skipped_after_a_while_and_stops_nothing_before_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, page: int, first: int
 ):
     if not scene.fl.database.kind.is_server:
@@ -252,8 +252,8 @@ def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_i
     assert (ended.refusals[0].job, "another session held it" in ended.refusals[0].detail) == (jobs[1].id, True)
 
 
-def test_no_job_is_left_out_for_a_database_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    bury(scene, 2)
+def test_no_job_is_skipped_for_a_database_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    dead_lettered(scene, 2)
     control, away = scene.fl.bulk._steps._work._jobs, [StorageUnavailable("away")] * 6
     retry = control.retry
 
@@ -290,7 +290,7 @@ def test_a_database_that_goes_away_between_two_pages_costs_nothing(scene: Scene,
 
 def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     submit(scene, 3)
-    bury(scene, 2)
+    dead_lettered(scene, 2)
     broken, good = begin(scene), begin(scene, "retry")
 
     def fails(*_: Any, **__: Any) -> None:

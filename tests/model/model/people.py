@@ -121,7 +121,7 @@ def decide(world: World, job: Job, resolution: Resolution) -> None:
 
 
 def why_not_discard(world: World, job: Job, user: str) -> Refusal:
-    """By whoever is no admin; of what never was a dead letter; while it lives, or somebody needs it."""
+    """Refuse users who are no admins, a job that never was a dead letter, a live job, and a job that is needed."""
     if job.dead_letter is None:
         return JobNotFound
     if refusal := why_not_touch(world, job, user):

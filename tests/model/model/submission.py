@@ -36,7 +36,7 @@ def why_not_submit(world: World, batch: Sequence[Asked]) -> Refusal:
 
 
 def _may_replace(world: World, holder: Job, asked: Asked) -> bool:
-    """It has not started, and whoever submits may cancel it."""
+    """Return True if it has not started, and the submitter may cancel it."""
     is_theirs = asked.user is None or why_not_touch(world, holder, asked.user) is None
     return holder.status in WAITING and is_theirs
 

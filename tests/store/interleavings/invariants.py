@@ -131,8 +131,8 @@ def _a_status_has_what_belongs_to_it(connection: Connection) -> None:
     statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, STATUS).select_from(WHOLE))}
     letters = set(connection.scalars(select(dead_letters.c.job_id)))
     with_result = set(connection.scalars(select(results.c.job_id)))
-    buried = {job_id for job_id, status in statuses.items() if status == JobStatus.DEAD_LETTER}
-    assert buried <= letters, "a dead letter that nobody finds"
+    dead = {job_id for job_id, status in statuses.items() if status == JobStatus.DEAD_LETTER}
+    assert dead <= letters, "a dead letter that nobody finds"
     assert {statuses[job_id] for job_id in with_result} <= {JobStatus.COMPLETED}, "a result of what did not complete"
 
 

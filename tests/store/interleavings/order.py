@@ -128,7 +128,7 @@ class Order:
             self._news.notify_all()
 
     def _settle(self) -> None:
-        """Come back when nobody moves but those who wait for others' locks."""
+        """Return when nobody moves but those who wait for others' locks."""
         while True:
             with self._news:
                 moving = [one for one in self._participants if one.moves]
@@ -194,7 +194,7 @@ class Order:
 _playing: list[Order] = []
 
 
-# For good, since threads of ours go through the listeners while a play begins or ends. Of all engines: they come before
+# For good, since threads of the test go through them while a play begins or ends. Of all engines: they come before
 # what our own do at a BEGIN.
 @event.listens_for(Engine, "before_cursor_execute")
 def _before_statement(*given: Any) -> None:

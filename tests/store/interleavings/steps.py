@@ -71,7 +71,7 @@ class Step(NamedTuple):
 
 
 def statement(text: str) -> Step | None:
-    """The step of a statement; None where it touches nothing of ours."""
+    """The step of a statement; None if it touches no table of Fairlane."""
     if _UNDOES.match(text):
         return Step(text, frozenset(product(metadata.tables, Touch)), ends=True)
     touched = frozenset(_touched(text))

@@ -1,4 +1,4 @@
-"""A step of a bulk action beside a job that dies or comes back to life: it takes nothing that it was not begun for.
+"""A step of a bulk action beside a job that dies or is revived: it takes nothing that it was not begun for.
 
 And wherever one crashes, a pace holds.
 """

@@ -1,4 +1,4 @@
-"""Clean-up beside whoever still needs the job: it goes wholly, or stays wholly (R14)."""
+"""Clean-up beside transactions that still need the job deletes the job wholly, or keeps it wholly (R14)."""
 
 from fairlane import Job, JobNotFound, JobStatus, ParentNotFound
 from tests.store.interleavings.conftest import InEveryOrder

@@ -28,7 +28,7 @@ ENDS = {
     "completed": End(None, [COMPLETED]),
     "completed plainly": End(None, [COMPLETED], has_checkpoint=False),
     "retried": End(JAMMED, [FAILED, QUEUED]),
-    "buried": End(BROKEN, [FAILED, DEAD_LETTER]),
+    "dead-lettered": End(BROKEN, [FAILED, DEAD_LETTER]),
 }
 EVERY_END = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 EVERY_COMPLETION = pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Sce
         (job,), _ = scene.fl.idempotency.submit(KEY, "ab" * 32, [Submission("report", organization="acme", user="ana")])
         return job.id
 
-    def give_up_and_come_again() -> UUID:
+    def give_up_and_retry() -> UUID:
         scene.fl.database.write(lambda connection: idempotency.give_up(connection, *KEY), of="acme")
         return submit()
 
@@ -63,7 +63,7 @@ def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Sce
     @in_every_order
     def play(order: Order) -> None:
         keep(scene)  # by one that is about to be refused; the first below is its resend
-        answers = order.run(submit, give_up_and_come_again)
+        answers = order.run(submit, give_up_and_retry)
         assert {*answers, submit()} == {job.id for job in scene.fl.list(organization="acme").items}
         assert len(set(answers)) == 1
 

@@ -49,24 +49,24 @@ class Race:
                 transaction.rollback()
 
     def waits(self, call: Callable[[], T]) -> "Future[T]":
-        """Start `call`, which must wait for a lock of the open transaction; come back when it does."""
+        """Start `call`, which must wait for a lock of the open transaction; return when it does."""
         future = self.begins(call)
         assert self.serial or not future.done(), f"did not wait: {future}"
         return future
 
     def passes(self, call: Callable[[], T]) -> "Future[T]":
-        """Start `call`, which must not wait for the open transaction; come back when it is done."""
+        """Start `call`, which must not wait for the open transaction; return when it is done."""
         future = self.starts(call)
         if not self.serial:
             assert future in wait([future], DEADLINE).done, "waited for the open transaction"
         return future
 
     def starts(self, call: Callable[[], T]) -> "Future[T]":
-        """Start `call`, and come back at once."""
+        """Start `call`, and return at once."""
         return self._threads.submit(call)
 
     def begins(self, call: Callable[[], T]) -> "Future[T]":
-        """Start `call`; come back when it is done or waits for the open transaction, whichever it does."""
+        """Start `call`; return when it is done or waits for the open transaction."""
         before = self.waiting()
         future = self.starts(call)
         if not self.serial:

@@ -1,4 +1,4 @@
-"""R16: of a pair whose breaker lets a job be tried, exactly one starts, whoever races and whoever is lost."""
+"""R16: of a pair whose breaker lets a job be tried, exactly one starts, whichever workers race or are lost."""
 
 from uuid import UUID, uuid4
 

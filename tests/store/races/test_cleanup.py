@@ -160,7 +160,7 @@ def test_a_job_that_cannot_be_deleted_holds_up_none_while_files_are_refused(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_page_that_takes_too_long_comes_again_smaller(scene: Scene):
+def test_a_page_that_takes_too_long_is_retried_smaller(scene: Scene):
     """Many rows of a host may go with each job."""
     jobs = [completed(scene) for _ in range(3)]
     grow_old(scene)

@@ -1,4 +1,4 @@
-"""Identical submissions make one job, whoever races, rolls back, hangs or reads an old snapshot (R3)."""
+"""Identical submissions make one job, even if submitters race, roll back, hang or read an old snapshot (R3)."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -1,4 +1,4 @@
-"""Parents and children: whatever ends, begins or comes back at the same time, no child is forgotten (R9)."""
+"""Parents and children: whatever ends, begins or is revived at the same time, no child is forgotten (R9)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,7 +205,7 @@ def most_rows(scene: Scene, end: str, *, children: int) -> tuple[int, int]:
     with rows_written(scene.fl.database) as watching:
         while scene.stage():
             pass
-    with rows_written(scene.fl.database) as telling:
+    with rows_written(scene.fl.database) as settling:
         if end == "is canceled":
             scene.fl.cancel(parent.id, organization="acme")
         else:
@@ -213,7 +213,7 @@ def most_rows(scene: Scene, end: str, *, children: int) -> tuple[int, int]:
         while scene.stage():
             pass
     assert not scene.fl.list(organization="acme", status="pending", limit=1).total
-    return max(watching), max(telling)
+    return max(watching), max(settling)
 
 
 @contextmanager
@@ -335,7 +335,7 @@ def unsettle(connection: Connection, child: UUID) -> None:
 
 
 class TestCascade:
-    """grandparent → parent → child → grandchild, of which the child's sister is canceled instead of buried."""
+    """grandparent → parent → child → grandchild, of which the child's sister is canceled instead of dead-lettered."""
 
     @pytest.fixture
     def family(self, scene: Scene) -> list[Job]:

@@ -46,7 +46,7 @@ def claimed(scene: Scene, job: Job) -> Claimed:
 class TestWritesOfTheAttempt:
     @pytest.mark.slow
     @WRITES
-    def test_a_finish_passes_by_a_job_whose_write_is_not_committed_and_comes_back(
+    def test_a_finish_passes_by_a_job_whose_write_is_not_committed_and_returns(
         self, scene: Scene, race: Race, claimed: Claimed, writing: Writing
     ):
         with race.open() as open_write:
@@ -68,7 +68,7 @@ class TestWritesOfTheAttempt:
 
     @pytest.mark.slow
     @WRITES
-    @pytest.mark.parametrize("outcome", [None, JAMMED, BROKEN], ids=["completed", "retried", "buried"])
+    @pytest.mark.parametrize("outcome", [None, JAMMED, BROKEN], ids=["completed", "retried", "dead-lettered"])
     def test_a_write_after_the_finish_is_refused(
         self, scene: Scene, claimed: Claimed, writing: Writing, outcome: Outcome | None
     ):

@@ -1,4 +1,4 @@
-"""A child comes back to life while another of its parents ends: that end must count, or the child waits for ever."""
+"""A child is revived while another of its parents ends: that end must count, or the child waits for ever."""
 
 import pytest
 from sqlalchemy import Connection, select, text
