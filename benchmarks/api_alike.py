@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def pairs(me: Caller, they: Caller) -> dict[str, tuple[Callable[[], str], Callable[[], str]]]:
-    """For each question the addresses of what is theirs and of what is nobody's."""
+    """Return for each question the addresses of what is theirs and of what is nobody's."""
     found: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
         name: (
             lambda ask=ask: ask(me.organization, they.job),  # type: ignore[misc]

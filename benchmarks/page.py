@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md and its charts from the results in benchmarks/results: `python -m benchmarks.page`.
+"""Write docs/benchmarks.md and its charts from the results in benchmarks/results: `python -m benchmarks.page`.
 
 A result is what `python -m benchmarks --json`, `python -m benchmarks.peers run` or `python -m benchmarks.soak` wrote.
 What no result has is in no table; what was found by other means is told in words.

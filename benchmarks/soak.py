@@ -99,7 +99,7 @@ def _samples(fl: Fairlane) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Ends:
-    """Counts the jobs that have ended by what the log says of them since the last look.
+    """A counter of the jobs that the log says have ended since the last look.
 
     To count those that are live would take seconds while a snapshot is held, and be a part of what is measured.
     """

@@ -1,4 +1,4 @@
-"""Makes the generated parts of docs/reference/*.md from docstrings, settings, errors and the command line.
+"""Make the generated parts of docs/reference/*.md from docstrings, settings, errors and the command line.
 
 The pages in the repository have each name with its signature and a sentence, so that they can be read there. Those of
 the site have all that the docstrings say.
@@ -236,7 +236,7 @@ def _many_each(parameters: Iterator[str]) -> Iterator[str]:
 
 
 def _split(parameters: str) -> Iterator[str]:
-    """At the commas outside of brackets."""
+    """Split at the commas outside of brackets."""
     depth, begin = 0, 0
     for position, character in enumerate(parameters):
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""Writes docs/state-machine.md from the transition table, so that the page can't differ from the code."""
+"""Write docs/state-machine.md from the transition table, so that the page can't differ from the code."""
 
 from pathlib import Path
 from typing import Final

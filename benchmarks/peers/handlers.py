@@ -38,7 +38,7 @@ _first: Final = _Once("first")
 
 
 def noop(*_: object, **__: object) -> None:
-    """Nothing."""
+    """Do nothing."""
     _first()
 
 
@@ -61,7 +61,7 @@ def slow(*_: object, **__: object) -> None:
 
 
 async def async_noop(*_: object, **__: object) -> None:
-    """Nothing."""
+    """Do nothing."""
     _first()
 
 

@@ -99,7 +99,7 @@ def chunks(count: int) -> Iterator[int]:
 
 
 def counter(statement: str) -> Callable[[], int]:
-    """Counts with a statement on PostgreSQL, on one connection, made at the first count."""
+    """Return a function that counts with a statement on PostgreSQL, on one connection, made at the first count."""
     connection: Any = None
 
     def count() -> int:
@@ -116,7 +116,7 @@ def counter(statement: str) -> Callable[[], int]:
 
 
 def wait_for_end() -> None:
-    """For workers that are threads: wait until this process is ended."""
+    """Wait until this process is ended, for workers that are threads."""
     threading.Event().wait()
 
 
@@ -322,7 +322,7 @@ def _worker(module: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def _signal(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """To all processes that the worker consists of."""
+    """Send a signal to all processes of the worker."""
     try:
         os.killpg(child.pid, number)
     except ProcessLookupError:

@@ -109,7 +109,7 @@ held, is_running, let_go = threading.Event(), threading.Event(), threading.Event
 
 @contextmanager
 def held_up() -> Iterator[None]:
-    """Within the block the slow job does not end."""
+    """Keep the slow job from ending within the block."""
     held.set()
     is_running.clear()
     let_go.clear()
@@ -122,7 +122,7 @@ def held_up() -> Iterator[None]:
 
 @contextmanager
 def running_a_slow_job(fl: Fairlane) -> Iterator[None]:
-    """Within the block a worker is at the slow job."""
+    """Run the slow job within the block."""
     worker = threading.Thread(target=lambda: fl.worker(queues=None).drain())
     with held_up():
         worker.start()

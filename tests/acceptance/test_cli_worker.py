@@ -128,7 +128,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fl(url: str) -> Iterator[Fairlane]:
-    """Without handlers, as any process that submits."""
+    """Yield an engine without handlers, like any process that submits."""
     with Fairlane(url) as made:
         made.organizations.create("acme")
         yield made
@@ -136,7 +136,7 @@ def fl(url: str) -> Iterator[Fairlane]:
 
 @pytest.fixture
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
-    """Starts workers of the module `handlers`; ends them after the test."""
+    """Start workers of the module `handlers`; end them after the test."""
     (tmp_path / "handlers.py").write_text(HANDLERS)
     started: list[Program] = []
 

@@ -90,7 +90,7 @@ def log_keeps_to(fl: Engine, limits: Limits) -> None:
 
 
 def rate_keeps_to(fl: Engine, rate: int, window: float) -> None:
-    """So many starts in any window, by the log."""
+    """Assert the number of starts in any window, by the log."""
     with fl.database.engine.connect() as connection:
         rows = connection.execute(text("SELECT at FROM fairlane_execution_log WHERE to_status = 'running'")).scalars()
         starts = sorted(at if isinstance(at, datetime) else datetime.fromisoformat(at) for at in rows)

@@ -108,7 +108,7 @@ def test_a_worker_presumed_dead_stops_its_handler_and_overwrites_nothing(
 
 
 def silence_heartbeat_of(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """From when the event is set, this worker beats no more."""
+    """Return an event that silences this worker's beats."""
     silent = threading.Event()
     beat = Heartbeat.run_once
 

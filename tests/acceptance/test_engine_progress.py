@@ -32,7 +32,7 @@ HOUR = 3600  # seconds
 
 
 def seen(fl: Engine, job: Job) -> set[Seen]:
-    """By the job itself and by a list; while it runs, also by the snapshot that live views begin with."""
+    """Return the progress in the job itself and in a list; while it runs, also in the snapshot of live views."""
     one = fl.look(job)
     (listed,) = (other for other in fl.list(organization="acme").items if other.id == job.id)
     assert (one.progress_at is None) == (one.progress_message is None)

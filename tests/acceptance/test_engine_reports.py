@@ -19,7 +19,7 @@ from tests.engine.worker_kit import Engine, Gate, engine, running, until
 
 @pytest.fixture
 def fl(database_url: str, tmp_path: Path) -> Iterator[Engine]:
-    """With a progress interval that no test lives to see the end of."""
+    """Yield an engine with a progress interval longer than any test."""
     with engine(database_url, progress_interval=3600.0, artifacts_url=(tmp_path / "artifacts").as_uri()) as fl:
         yield fl
 

@@ -58,7 +58,7 @@ def test_results_come_back_as_json(fl: Engine) -> None:
 
 
 class Trap:
-    """Its own attributes raise."""
+    """A result whose attributes raise."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("hands off")

@@ -24,7 +24,7 @@ LARGE = bytes(range(256)) * (3 * CHUNK // 256) + b"!"
 
 @pytest.fixture
 def fl(database_url: str) -> Iterator[Engine]:
-    """Of an organization without a key; others may give it one."""
+    """Yield an engine with an organization that has no key yet."""
     with engine(database_url, encryption_keys=FIRST) as fl:
         register(fl)
         yield fl

@@ -11,7 +11,7 @@ PRINCIPALS: Final = (ANONYMOUS, REVOKED, STRANGER, VIEWER, MEMBER, ADMIN, SUSPEN
 
 
 class Open(NamedTuple):
-    """Without a credential: the same for everybody."""
+    """The answer without a credential: the same for everybody."""
 
     status: int
     body: Any = None
@@ -25,7 +25,7 @@ class Proved(NamedTuple):
 
 
 class Within(NamedTuple):
-    """Within an organization.
+    """The answers within an organization.
 
     Args:
         viewer, member, admin, suspended, operator: with what is the organization's own; what is to be changed is the
@@ -45,7 +45,7 @@ class Within(NamedTuple):
 
 
 class Across(NamedTuple):
-    """For operators only; `unknown`: with an id that is nobody's."""
+    """The answers to operators only; `unknown`: with an id that is nobody's."""
 
     status: int
     unknown: int = 404

@@ -29,7 +29,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site(api: Api, built: Path) -> Iterator[httpx.Client]:
-    """Without any credential."""
+    """Yield a client without any credential."""
     server = Server(create_app(api.fl, api.settings, dashboard=True))
     with httpx.Client(base_url=server.url) as client:
         yield client

@@ -105,7 +105,7 @@ OTHERWISE: Mapping[str, int] = dict.fromkeys(
 
 
 def answers(api: Api) -> Iterator[tuple[str, int, httpx.Response]]:
-    """Of each route: its name, which status it has to answer with, and its answer to an admin, or to an operator."""
+    """Yield each route's name, the status that it has to answer with, and its answer to an admin, or to an operator."""
     things, admin, operator = Things(api), api.as_("admin"), api.operator()
     for route in routes(api):
         row = MATRIX[route.name]

@@ -41,7 +41,7 @@ PEM = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublic
 
 
 class Issuer:
-    """Publishes keys, and counts how often somebody asks for them."""
+    """An issuer that publishes keys, and counts how often somebody asks for them."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -12,7 +12,7 @@ NAMES = ("repo:org/app:ref", "https://id.example/ana", "a/pause", "limits", "a/"
 
 
 def told(ctx: JobContext) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 def address(name: str) -> str:

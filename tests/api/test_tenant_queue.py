@@ -223,7 +223,7 @@ def test_a_request_that_gives_up_while_waiting_takes_nobodys_turn():
 
 
 def client(api: Api, secret: str) -> httpx.AsyncClient:
-    """On this loop, with no network between."""
+    """Return a client on this loop, with no network between."""
     headers = {"Authorization": f"Bearer {secret}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url="http://test/api/v1", headers=headers)
 
@@ -248,7 +248,7 @@ async def log_in(api: Api, address: str, user: str) -> int:
 
 
 class Hold:
-    """Holds up all that acme's member asks for, once it is on, until it is let go."""
+    """A hold on all requests of acme's member, once it is on, until it is let go."""
 
     def __init__(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held, self.let_go = Event(), Event()

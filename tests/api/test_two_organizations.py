@@ -129,7 +129,7 @@ class Submit:
 
 @dataclass(frozen=True)
 class Fail:
-    """So often that a breaker opens."""
+    """Fail so often that a breaker opens."""
 
     who: Who
 
@@ -237,7 +237,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Listen:
-    """Until they have heard of a job that begins now."""
+    """Listen until they have heard of a job that begins now."""
 
     who: Who
 

@@ -14,13 +14,13 @@ from tests.browser.test_screens import settled
 
 
 def hostile(field: str) -> str:
-    """Takes the page over where it is taken for HTML; says of which field it is."""
+    """Return markup that takes the page over if it is taken for HTML, and names its field."""
     return f"<img src=x onerror=\"document.title='owned'\">{field}"
 
 
 @pytest.fixture
 def taken(site: Site) -> dict[str, list[tuple[str, list[str]]]]:
-    """Of each reader, the addresses of screens and the fields that are hostile on each."""
+    """Return for each reader the addresses of screens and the hostile fields on each."""
     fl = site.fl
     site.gate.pages = 3
     user, queue, label = hostile("user"), hostile("queue"), {hostile("key"): hostile("value")}

@@ -39,7 +39,7 @@ class Outcome:
 
 
 class Run(Protocol):
-    """Runs a command and checks its exit code."""
+    """A function that runs a command and checks its exit code."""
 
     def __call__(self, *arguments: object, code: int = 0, answer: str | None = None) -> Outcome: ...
 

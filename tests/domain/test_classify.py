@@ -575,7 +575,7 @@ LIBRARY = compile(
 
 
 def fingerprint(code: CodeType, error: Exception, library: str = "parse") -> str:
-    """Of an error that an application's `run`, the code, gets from a function of a library."""
+    """Return the fingerprint of an error that an application's `run`, the code, gets from a function of a library."""
     application: dict[str, Any] = {"__name__": code.co_filename.split("/")[3] + ".jobs"}
     foreign: dict[str, Any] = {"__name__": "csvlib.parser"}
     exec(code, application)

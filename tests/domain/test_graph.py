@@ -16,7 +16,7 @@ DEAD, CANCELED, DONE, PENDING = JobStatus.DEAD_LETTER, JobStatus.CANCELED, JobSt
 
 
 def nodes(statuses: Mapping[int, JobStatus]) -> dict[UUID, Node]:
-    """By number; each ended as many seconds after the start."""
+    """Return nodes by number; each ended as many seconds after the start."""
     return {
         UUID(int=n): Node(UUID(int=n), "report", status, 1, START, START, START + timedelta(seconds=n))
         for n, status in statuses.items()

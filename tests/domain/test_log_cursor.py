@@ -1,4 +1,4 @@
-"""Nothing skipped and nothing twice, in whatever order transactions draw numbers, commit, roll back and stay open."""
+"""The cursor skips nothing and repeats nothing, in whatever order transactions draw numbers, commit and roll back."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

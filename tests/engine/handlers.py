@@ -158,7 +158,7 @@ def die(ctx: JobContext, how: str) -> NoReturn:
 
 
 def crash(ctx: JobContext, how: str) -> NoReturn:
-    """Ends its process in earnest, by what handlers do."""
+    """End its process in earnest, by what handlers do."""
     ctx.log("begun")
     match how:
         case "segfault":
@@ -195,7 +195,7 @@ def block(ctx: JobContext, how: str) -> None:
 
 
 def leave_process(ctx: JobContext, how: str) -> int:
-    """Ends, but what it started goes on."""
+    """End, but leave a process that goes on."""
     if how == "forks twice":
         started = subprocess.run(
             f"sleep {LONG} >/dev/null & echo $!", shell=True, stdout=subprocess.PIPE, text=True, check=True
@@ -222,7 +222,7 @@ def refuse_sigterm(ctx: JobContext) -> int:
 
 
 def leave_thread(ctx: JobContext, path: str) -> int:
-    """Ends, but a thread of it goes on and speaks once the file is there."""
+    """End, but leave a thread that goes on and speaks once the file is there."""
 
     def speak() -> None:
         while not Path(path).exists():

@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 
 class RecordingChannel:
-    """Keeps what it is sent, files with their bytes. Everything is durable at once, or fails with `error`."""
+    """A channel that keeps what it is sent, files with their bytes. All is durable at once, or fails with `error`."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.reports: list[Report] = []

@@ -15,7 +15,7 @@ LIMIT = 10_000  # bytes
 
 
 class Watched(UserDict[str, Any]):
-    """Tells when somebody looks at what is in it."""
+    """A mapping that tells when somebody looks at what is in it."""
 
     def __init__(self, tell: Callable[[], object]) -> None:
         super().__init__(to="bob")
@@ -27,7 +27,7 @@ class Watched(UserDict[str, Any]):
 
 
 class Counted(list[int]):
-    """Counts how many of its items were looked at."""
+    """A list that counts how many of its items were looked at."""
 
     looks = 0
 

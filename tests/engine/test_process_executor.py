@@ -544,7 +544,7 @@ asyncio.run(main())
 
 
 class FullChannel(RecordingChannel):
-    """Has no room for more lines."""
+    """A channel that never takes more lines."""
 
     def send(self, report: Report) -> "Future[Any]":
         sent = super().send(report)
@@ -562,7 +562,7 @@ async def test_a_handler_that_logs_in_a_loop_waits_for_room_until_it_is_stopped(
 
 
 class SlowChannel(RecordingChannel):
-    """Has no room before what was sent is written, in a moment each."""
+    """A channel that takes no more lines before the earlier ones are written, in a moment each."""
 
     is_full = True
 
@@ -592,7 +592,7 @@ async def test_what_a_handler_does_not_await_is_not_read_before_there_is_room(ex
 
 
 class SilentChannel(RecordingChannel):
-    """Has no room, and writes nothing: an outage."""
+    """A channel that takes no lines, and writes nothing: an outage."""
 
     is_full = True
 
@@ -629,7 +629,7 @@ async def test_one_that_does_not_stop_is_killed_though_there_is_no_room(executor
 
 
 class LateChannel(RecordingChannel):
-    """Has no turn for files before the test gives one."""
+    """A channel that has no turn for files before the test gives one."""
 
     def __init__(self) -> None:
         super().__init__()

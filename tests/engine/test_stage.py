@@ -27,7 +27,7 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
 
 
 def give_later(fl: Engine, number: int, delay: float, organization: str = "acme") -> list[Job]:
-    """So many jobs that are due after `delay` seconds."""
+    """Submit so many jobs that are due after `delay` seconds."""
     wanted = [Submission("work", organization=organization, delay=delay) for _ in range(number)]
     return [job for at in range(0, number, 1000) for job in fl.submit_many(wanted[at : at + 1000])]
 

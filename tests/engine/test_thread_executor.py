@@ -221,7 +221,7 @@ async def test_what_is_told_never_to_begin_does_not(executor: ThreadExecutor, mo
 
 
 class Mute(BaseException):
-    """Can't say what it is."""
+    """An error that can't say what it is."""
 
     def __str__(self) -> str:
         raise ValueError("no words")

@@ -18,7 +18,7 @@ from tests.engine.recording import inputs
 
 
 class NeedsArguments(ConnectionError):
-    """Can't be made without knowing more than its message."""
+    """An error that can't be made from its message alone."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"{host}:{port}")

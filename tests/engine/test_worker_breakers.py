@@ -39,7 +39,7 @@ COMPLETED, QUEUED, DEAD = JobStatus.COMPLETED, JobStatus.QUEUED, JobStatus.DEAD_
 
 
 class Clinic(Engine):
-    """Its type "operate" fails while `is_ill`, its type "visit" never."""
+    """An engine whose type "operate" fails while `is_ill`, and whose type "visit" never fails."""
 
     is_ill = True
 

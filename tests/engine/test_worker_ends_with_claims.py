@@ -1,4 +1,4 @@
-"""On SQLite a claim writes in its transaction the ends that wait, and neither of the two undoes the other."""
+"""A claim on SQLite writes the waiting ends in its transaction, and neither of the two undoes the other."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ class Runs:
         return Counter((job.organization, job.job_type) for job in running_jobs(self.fl, *EVERYBODY))
 
     def are(self, **expected: int) -> None:
-        """So many run, named by organization or by type, and no more, though workers have looked again since."""
+        """Assert that so many run, by organization or type, and no more, though workers have looked again since."""
 
         def found() -> Counter[str]:
             numbers = Counter[str]()
@@ -62,7 +62,7 @@ class Runs:
             assert self.fl.ended(self.fl.give("work", organization=IDLE)).status == "completed"
 
     def end(self, number: int, organization: str = "acme", name: str = "pdf") -> None:
-        """So many of these end."""
+        """End so many of these jobs."""
         jobs = [job for job in running_jobs(self.fl, organization) if job.job_type == name][:number]
         assert len(jobs) == number
         self.hold.let_go(*jobs)

@@ -12,7 +12,7 @@ FEW = 30
 
 
 def crowd(fl: Engine, number: int, *, each: int = 2) -> list[str]:
-    """So many organizations, each with some jobs, of which one may run at once and three may start in a minute."""
+    """Create so many organizations with some jobs each: one may run at once, and three may start in a minute."""
     names = [f"o{n:05}" for n in range(number)]
     about = {"name": "", "status": "active", "weight": 1, "max_running": 1, "created_at": fl.give("pdf").created_at}
     document = '{"execution_rate": 3}'

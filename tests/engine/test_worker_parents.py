@@ -37,7 +37,7 @@ def fl(postgres_url: str) -> Iterator[Engine]:
 
 @contextmanager
 def unreadable(fl: Engine) -> Iterator[None]:
-    """Nobody can read what jobs left, until the block ends."""
+    """Let nobody read what jobs left, until the block ends."""
     with psycopg.connect(plain(fl.settings.url)) as holder:
         holder.execute("LOCK TABLE fairlane_artifacts IN ACCESS EXCLUSIVE MODE")
         yield

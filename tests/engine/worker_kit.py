@@ -131,7 +131,7 @@ def running(worker: Worker) -> Iterator[Worker]:
 
 
 class Gate:
-    """Holds handlers until the test opens it."""
+    """A gate that holds handlers until the test opens it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -142,7 +142,7 @@ class Gate:
         self._event.set()
 
     def wait(self, seconds: float = PATIENCE) -> None:
-        """In a thread."""
+        """Wait in a thread."""
         self._reached.set()
         assert self._event.wait(seconds), "the gate was never opened"
 

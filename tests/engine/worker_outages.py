@@ -84,7 +84,7 @@ class OwnServer:
 
 @contextmanager
 def own_server(directory: Path) -> Iterator[OwnServer]:
-    """Its files are in the directory; it is stopped when the block ends."""
+    """Yield a server whose files are in the directory; it is stopped when the block ends."""
     server = OwnServer(directory)
     try:
         yield server

@@ -140,7 +140,7 @@ def job_type(fl: Engine, name: str, **options: Any) -> None:
 
 
 def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme", **options: Any) -> None:
-    """So many jobs."""
+    """Submit so many jobs."""
     for _ in range(number):
         fl.give(name, organization=organization, **options)
 

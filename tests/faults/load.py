@@ -112,7 +112,7 @@ def _register_reports(made: Any, book: Book) -> None:
 
 
 def submit(fl: Engine, number: int) -> list[Job]:
-    """So many jobs, of each kind in turn; one is the child of the last one of its kind, whatever became of that."""
+    """Submit so many jobs, of each kind in turn; one is the child of the last one of its kind, whatever its end was."""
     jobs: list[Job] = []
     while len(jobs) < number:
         parents = jobs[-len(_KINDS) :]

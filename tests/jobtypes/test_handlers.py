@@ -19,7 +19,7 @@ class Talks(Protocol):
 
 
 class MyContext(JobContext):
-    """For an application that wants its own name."""
+    """A context for an application that wants its own name."""
 
 
 def made(handler: Callable[..., Any], **options: Any) -> None:

@@ -76,7 +76,7 @@ def submit(scene: Scene, graph: Sequence[Node], *, together: bool) -> list[Job]:
 
 
 def live_through(scene: Scene, graph: Sequence[Node], jobs: Sequence[Job]) -> None:
-    """In waves: what runs ends in two transactions at the same moment, and people cancel beside them."""
+    """Run the graph in waves: running jobs end in two concurrent transactions, and people cancel beside them."""
     fates = {job.id: node.fate for node, job in zip(graph, jobs, strict=True)}
     hand = scene.worker()
     for wave in count():

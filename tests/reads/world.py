@@ -181,7 +181,7 @@ class World:
         self.write(lambda connection: breakers.open_one(connection, breaker))
 
     def count(self, organization: str = "acme", job_type: str = "report.pdf", **counts: Any) -> None:
-        """Ends of attempts, as a worker writes them down."""
+        """Count ends of attempts, as a worker writes them down."""
         of_type = {Pair(organization, job_type): Outcomes(**counts)}
         self.write(lambda connection: outcomes.add(connection, self.now, uuid4(), of_type))
 

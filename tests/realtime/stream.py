@@ -9,7 +9,7 @@ from tests.patience import PATIENCE
 
 
 class Stream:
-    """Reads an organization's events as they come, without waiting for any."""
+    """A reader of an organization's events as they come, without waiting for any."""
 
     def __init__(self, api: Api, secret: str, path: str) -> None:
         where = urlsplit(api.url)

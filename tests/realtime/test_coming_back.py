@@ -109,7 +109,7 @@ async def test_alerts_are_told_to_the_organization_and_to_operators(api: Api, co
 
 
 class Reader:
-    """Reads a stream of server-sent events."""
+    """A reader of a stream of server-sent events."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self._lines = answer.aiter_lines()

@@ -19,7 +19,7 @@ ANA = Principal("ana", "jwt")
 
 
 class Host:
-    """Counts how often it is asked."""
+    """A host that counts how often it is asked."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -23,6 +23,6 @@ def seen_by(fl: Fairlane) -> dict[str, object]:
 
 
 def spy(ctx: JobContext, url: str) -> dict[str, object]:
-    """In a process of its own, where the application is made anew by its module."""
+    """Look in a process of its own, where the application is made anew by its module."""
     with Fairlane(url) as fl:
         return seen_by(fl)

@@ -14,7 +14,7 @@ from tests.security.swaps import SWAPS, Others, Swap
 
 
 def told(answer: httpx.Response, value: str) -> tuple[int, dict[str, str], str]:
-    """Without what was sent: the whole of a label, or its value."""
+    """Return the answer without what was sent: the whole of a label, or its value."""
     return alike.told(answer, value, value.rpartition("=")[2])
 
 

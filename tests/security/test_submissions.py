@@ -1,4 +1,4 @@
-"""Nobody sees by a job that they submit what they may not see, or runs it for longer than its type may run."""
+"""A submitted job shows its user nothing that they may not see, and runs no longer than its type may."""
 
 from collections.abc import Callable
 from typing import Any

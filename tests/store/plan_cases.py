@@ -233,18 +233,18 @@ def submission_of(connection: Connection) -> None:
 
 
 def rescue_of(connection: Connection) -> None:
-    """Of all that a worker held."""
+    """Rescue all that a worker held."""
     held = workers.running_jobs(connection, WORKER, 500)
     rescue_worker(connection, CLOCK, Random(1), LostWorker(WORKER, "w"), held)
 
 
 def finishes_of(connection: Connection, outcome: Failed) -> None:
-    """Of many attempts that failed so."""
+    """Finish many attempts that failed so."""
     finish(connection, LATER, [one._replace(outcome=outcome) for one in FAILURES], Random(1))
 
 
 def cancel_of(connection: Connection) -> None:
-    """Of one that waits."""
+    """Cancel a waiting job."""
     with suppress(JobNotFound):
         cancel.cancel(connection, LATER, "big", UUID(int=1), actor="ana", reason="")
 

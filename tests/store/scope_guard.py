@@ -130,7 +130,7 @@ def check(statement: Any, parameters: Sequence[Mapping[str, Any]] = ()) -> None:
 
 
 class _Walk:
-    """Goes through one statement and whatever is in it. A block is one SELECT, UPDATE or DELETE."""
+    """A walk through one statement and everything in it. A block is one SELECT, UPDATE or DELETE."""
 
     def __init__(self, parameters: Sequence[Mapping[str, Any]]) -> None:
         self._parameters = parameters

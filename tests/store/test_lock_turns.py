@@ -100,7 +100,7 @@ def waiting(scene: Scene) -> int:
 
 
 def assert_one_was_submitted(ends: list[Any]) -> None:
-    """And that the others learned of it."""
+    """Assert that one was submitted, and that the others learned of it."""
     assert sorted(type(one).__name__ for one in ends) == [DuplicateJob.__name__] * (len(ends) - 1) + [Job.__name__]
 
 

@@ -70,7 +70,7 @@ READS = re.compile(r"((?:Index|Seq|Bitmap|Sort).*?)  \(cost=[\d.]+ (rows=\d+)")
 
 
 class Making(NamedTuple):
-    """Makes databases to plan in. All processes of the run share each, since nobody writes."""
+    """A maker of databases to plan in. All processes of the run share each, since nobody writes."""
 
     server: str
     template: str

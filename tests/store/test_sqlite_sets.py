@@ -1,4 +1,4 @@
-"""On SQLite many jobs are changed by few statements: each of these costs more than the row that it changes."""
+"""Few statements change many jobs on SQLite: each statement costs more than the row that it changes."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -85,7 +85,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, kind: str) -> Iterator[Scene]:
-    """On the database that this kind of caller has."""
+    """Yield a scene on the database that this kind of caller has."""
     with Scene(request.getfixturevalue(kind.partition(":")[0])) as scene:
         scene.add_type("letter")
         yield scene

@@ -1,4 +1,4 @@
-"""On SQLite what several threads submit at the same time is committed together, and yet each is told of its own."""
+"""Concurrent submissions of threads on SQLite are committed together, and yet each gets its own answer."""
 
 import os
 import signal

@@ -167,7 +167,7 @@ class TestWatching:
 
 @contextmanager
 def connected() -> Iterator[Connection]:
-    """To a database of its own, in memory."""
+    """Yield a connection to a database of its own, in memory."""
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         yield connection

@@ -40,7 +40,7 @@ class Clocks:
 
 @contextmanager
 def compared() -> Iterator[Clocks]:
-    """While the block runs, look again and again."""
+    """Compare again and again while the block runs."""
     clocks, is_over = Clocks(), threading.Event()
 
     def watch() -> None:

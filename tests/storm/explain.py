@@ -98,8 +98,10 @@ class Faults:
         return one.kind in EXPLAINING and is_in_time and is_away
 
     def _silent_since(self, one: Injection) -> float:
-        """From when on the worker may not have been heard of. Its last beat was a third of a lease ago at most then, or
-        two where it came late, so its lease lasts for another third."""
+        """Return the moment from which the worker may not have been heard of.
+
+        Its last beat was a third of a lease ago at most, or two if it came late, so its lease lasts for another third.
+        """
         since = one.began
         for each in reversed(self._hindrances(one.worker)):
             if each.began < since <= each.ended + self._beat:
@@ -107,7 +109,7 @@ class Faults:
         return since
 
     def _heard_of(self, one: Injection) -> float:
-        """By when a worker that is back has been heard of: from the next try to beat on, if that can be written."""
+        """Return when a worker that is back has been heard of: from the next try to beat on, if that can be written."""
         heard = one.ended + _NEXT_TRY + self._beat
         for each in self._hindrances(one.worker):
             if each.began <= heard and each.ended >= one.ended:
@@ -115,7 +117,7 @@ class Faults:
         return heard
 
     def _told_of(self, one: Injection) -> float:
-        """By when a worker that is back has been told of what it lost; not before, if it is stopped once more."""
+        """Return when a worker that is back has been told of what it lost; not before, if it is stopped once more."""
         told = one.ended + PROMPT
         for each in self._of[one.worker]:
             if each.kind is Fault.STOP and one.ended <= each.began <= told:
@@ -123,7 +125,7 @@ class Faults:
         return told
 
     def _due(self, at: float, worker: str) -> float:
-        """By when the end of what took effect then is written, if nothing happens to its worker."""
+        """Return when the end of what took effect then is written, if nothing happens to its worker."""
         due = at + PROMPT
         ended = [one for one in self._those_of(worker) if one.kind is Fault.BACKEND]  # and what it wrote failed
         for one in sorted(self._hindrances(worker) + ended, key=lambda one: one.began):

@@ -65,7 +65,7 @@ class Injection:
 
 
 def plan(random: Random, counts: Mapping[Fault, int], seconds: float, slots: int) -> list[Planned]:
-    """So many of each, at random moments of the storm, or of its first part, if it disturbs recovery."""
+    """Plan so many of each, at random moments of the storm, or of its first part, if it disturbs recovery."""
 
     def until(fault: Fault) -> float:
         return seconds * _DISTURBED if fault in DISTURBING else seconds

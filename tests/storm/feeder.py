@@ -44,7 +44,7 @@ class Feeder:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Until all are submitted."""
+        """Submit until all jobs are submitted."""
         began = time.monotonic()
         self._submit(work.rush(self.random))
         while len(self.expected) < self.jobs and not self.stop.is_set():

@@ -82,7 +82,7 @@ class Fleet:
         raise StormFailed(f"{self.slots[number].worker} did not come up; see {log}")
 
     def pid(self) -> int | None:
-        """Of the worker in the last slot."""
+        """Return the process id of the worker in the last slot."""
         with self._lock:
             process = self.slots[-1].process
         return process.pid if process is not None else None

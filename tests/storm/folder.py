@@ -45,5 +45,5 @@ def tracebacks(directory: Path) -> Iterator[str]:
 
 
 def full_file(directory: Path) -> Path:
-    """While it is there, no worker may let SQLite's file grow."""
+    """Return the file during whose life no worker may let SQLite's file grow."""
     return directory / "full"

@@ -38,7 +38,7 @@ def register(fl: "Fairlane") -> None:
 
 
 async def in_loop(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
-    """On the event loop."""
+    """Run on the event loop."""
     _begin(ctx, own)
     if way == "checkpoint":
         await ctx.checkpoint(ctx.attempt)
@@ -62,7 +62,7 @@ async def limited(ctx: JobContext, seconds: float, way: str, own: str) -> dict[s
 
 
 def in_thread(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
-    """In a thread of the worker."""
+    """Run in a thread of the worker."""
     _begin(ctx, own)
     if way == "checkpoint":
         ctx.checkpoint(ctx.attempt)
@@ -80,7 +80,7 @@ def in_thread(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, 
 
 
 def in_process(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
-    """In a process of its own."""
+    """Run in a process of its own."""
     return in_thread(ctx, seconds, way, own)
 
 

@@ -28,7 +28,7 @@ class StormFailed(AssertionError):
 
 @contextmanager
 def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator[list[Memory]]:
-    """While the block runs, look at the memory that a process has in RAM; without what its children have.
+    """Look at the memory that a process has in RAM while the block runs, without its children's.
 
     Args:
         process: gives its id; None: it is not there yet.

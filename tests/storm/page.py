@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md and its chart from the results in tests/storm/figures: `python -m tests.storm.page`.
+"""Write docs/reliability.md and its chart from the results in tests/storm/figures: `python -m tests.storm.page`.
 
 A result is what `python -m tests.storm` has left. No figure stands on the page that is not in one of them.
 """

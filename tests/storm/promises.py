@@ -127,7 +127,7 @@ def mistaken(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> Iterator
 
 
 def of_ledger(entries: Iterable[Entry], job_type: str, stored: Mapping[str, Stored]) -> list[Run]:
-    """From when to when handlers of a type ran. One that was lost counts for as long as it was promised to."""
+    """Return when handlers of a type began and ended. A lost one counts for as long as it was promised to."""
     begins: dict[tuple[str, int], float] = {}
     ends: dict[tuple[str, int], float] = {}
     for entry in entries:

@@ -82,7 +82,7 @@ def _rounded(values: Iterable[float]) -> list[float]:
 
 
 def commit() -> str | None:
-    """Of the code that is here; None: nobody knows."""
+    """Return the commit of this code, or None if nobody knows."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True).stdout.strip()

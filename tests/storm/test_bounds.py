@@ -36,7 +36,7 @@ Change = Callable[[Report], Report]
 
 
 def report(kills: int = MANY) -> Report:
-    """Of a storm in which all went as it was to."""
+    """Return the report of a storm in which all went as it was to."""
     injections = [Injection(Fault.KILL, f"worker {number}", 1.0, 1.1) for number in range(kills)]
     verdict = Verdict(late_effects=1)
     verdict.rescued[Fault.KILL] = 1
@@ -68,13 +68,13 @@ def test_a_storm_in_which_all_went_as_it_was_to_has_not_failed() -> None:
 
 
 def rescued(**counts: int) -> Change:
-    """So many jobs after each kind of fault."""
+    """Set how many jobs were rescued after each kind of fault."""
     kinds: dict[str, int] = {Fault[kind]: count for kind, count in counts.items()}
     return lambda one: replace(one, verdict=replace(one.verdict, rescued=kinds))
 
 
 def alone(kills: int) -> Change:
-    """So many with no other fault in the way."""
+    """Keep so many recoveries with no other fault in the way."""
     return lambda one: replace(one, recoveries=one.recoveries[:kills])
 
 
@@ -133,7 +133,7 @@ def test_one_in_which_something_is_that_must_not_be_has_failed(what: str) -> Non
 
 
 def late(jobs: int, seconds: float, kills: int = ENOUGH) -> Change:
-    """Of 200 jobs of so many kills so many ran again only after that time."""
+    """Let so many of 200 jobs of these kills run again only after that time."""
 
     def change(one: Report) -> Report:
         of = [one.injections[number % kills] for number in range(200)]

@@ -17,7 +17,7 @@ STOP = Planned(0.0, Fault.STOP, 0, 0.0)
 
 
 class Sleepers(Fleet):
-    """In place of workers: processes that do nothing."""
+    """A fleet of processes that do nothing, in place of workers."""
 
     def _start(self, slot: Slot) -> "subprocess.Popen[bytes]":
         folder.up_file(self.directory, slot.worker).touch()

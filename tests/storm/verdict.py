@@ -226,7 +226,7 @@ class Recovery(NamedTuple):
 
 
 def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Mapping[str, Stored]) -> list[Recovery]:
-    """For each job that a worker lost as it was killed: after how many seconds its handler was called again.
+    """Return for each job of a killed worker after how many seconds its handler was called again.
 
     That may take several tries: the next worker that had it may be lost before it calls the handler. Jobs that never
     ran again, as somebody canceled them, have none.
@@ -248,10 +248,11 @@ def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Map
 
 
 def first_claims(entries: Iterable[Entry], injections: Iterable[Injection]) -> list[float]:
-    """For each time that PostgreSQL was away, or silent to all: seconds from its being back to the next handler's call.
+    """Return for each outage or silence of PostgreSQL the seconds from its end to the next call of a handler.
 
-    Where it went away again before that, and within the time in which it is to be called, it was not back. Infinite:
-    none was called any more. Those in processes do not count: they may have been claimed before, and come up since.
+    If it went away again before that, and within the time in which a handler is to be called, it was not back.
+    Infinite: no handler was called any more. Handlers in processes do not count: they may have been claimed before, and
+    start since.
     """
     begins = sorted(entry.at for entry in entries if entry.kind is Kind.BEGIN and entry.job_type != IN_PROCESS)
     returns: list[float] = []

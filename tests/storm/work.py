@@ -146,7 +146,7 @@ def rush(random: Random) -> list[Order]:
 
 
 def batch(random: Random, size: int) -> list[Order]:
-    """At least so many jobs; the first organization has half of them."""
+    """Plan at least so many jobs; the first organization has half of them."""
     orders: list[Order] = []
     while len(orders) < size:
         (maker,) = random.choices(list(_MAKERS), list(_MAKERS.values()))

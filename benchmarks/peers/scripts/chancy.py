@@ -12,7 +12,7 @@ _CONCURRENCY: Final = 100
 
 
 class ChancyPeer:
-    """With its default plugins."""
+    """Chancy with its default plugins."""
 
     package: ClassVar = "chancy"
     settings: ClassVar = f"AsyncExecutor, concurrency={_CONCURRENCY}, eager_polling, polling_interval=1"

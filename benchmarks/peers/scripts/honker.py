@@ -14,7 +14,7 @@ _IDLE: Final = 0.002  # seconds before it looks again
 
 
 class HonkerPeer:
-    """By claim_batch and ack_batch, as its documentation says for batches."""
+    """honker with claim_batch and ack_batch, as its documentation says for batches."""
 
     package: ClassVar = "honker"
     settings: ClassVar = f"claim_batch and ack_batch of {_BATCH}, its own synchronous=NORMAL"

@@ -26,7 +26,7 @@ _WORKERS: Final = {kind: _worker(kind) for kind in ASYNC}
 
 
 class ObanPeer:
-    """With its notifier on PostgreSQL."""
+    """Oban with its notifier on PostgreSQL."""
 
     package: ClassVar = "oban"
     settings: ClassVar = f"uvloop, queue of {_CONCURRENCY}"

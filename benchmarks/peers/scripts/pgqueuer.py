@@ -15,7 +15,7 @@ _BATCH: Final = 200
 
 
 class PgQueuerPeer:
-    """At its default durability."""
+    """PgQueuer at its default durability."""
 
     package: ClassVar = "pgqueuer"
     settings: ClassVar = f"asyncpg, uvloop, batch_size={_BATCH}, autovacuum as recommended"

@@ -19,7 +19,7 @@ _TASKS: Final = {name: broker.register_task(handler, task_name=name) for name, h
 
 
 class TaskiqPeer:
-    """Its own command line is the worker."""
+    """taskiq with its own command line as the worker."""
 
     package: ClassVar = "taskiq"
     settings: ClassVar = f"RedisStreamBroker, --workers 1 --max-async-tasks {_CONCURRENCY}"

@@ -79,7 +79,7 @@ def report_and_fail_once(ctx: JobContext) -> dict[str, Any]:
 
 
 def sleep_in_the_first_attempt(ctx: JobContext) -> str:
-    """Until it is told to stop; its progress says which process it is."""
+    """Sleep until it is told to stop; its progress names its process."""
     ctx.progress(None, f"{os.getpid()}")
     if ctx.attempt == 1:
         ctx.sleep(600)
@@ -99,7 +99,7 @@ def keep_both(ctx: JobContext, folder: str) -> int:
 
 
 def submit_another(ctx: JobContext, folder: str, url: str) -> int:
-    """By a Fairlane of its own, once there is a file "go"."""
+    """Submit by a Fairlane of its own, once there is a file "go"."""
     wait_for_go(ctx, folder)
     with Fairlane(Settings(url=url, lock_timeout=0.1)) as fl:
         fl.submit("another", organization=ctx.organization, dedup_key=str(ctx.job_id))
@@ -107,7 +107,7 @@ def submit_another(ctx: JobContext, folder: str, url: str) -> int:
 
 
 def wait_for_go(ctx: JobContext, folder: str) -> None:
-    """Until there is a file "go"; one of the job's name says that it waits."""
+    """Wait until there is a file "go"; a file of the job's name says that it waits."""
     Path(folder, f"{ctx.job_id}").touch()
     while not Path(folder, "go").exists():
         time.sleep(0.01)
@@ -115,7 +115,7 @@ def wait_for_go(ctx: JobContext, folder: str) -> None:
 
 @contextmanager
 def without_checkpoints(ctx: JobContext, folder: str, url: str) -> Iterator[None]:
-    """Nobody can write a checkpoint until the block ends; in a SQLite file, nobody can write anything."""
+    """Let nobody write a checkpoint until the block ends; in a SQLite file, nobody can write anything."""
     if url.startswith("sqlite"):
         other: Any = sqlite3.connect(make_url(url).database or "", timeout=PATIENCE, isolation_level=None)
         lock = "BEGIN IMMEDIATE"
@@ -129,7 +129,7 @@ def without_checkpoints(ctx: JobContext, folder: str, url: str) -> Iterator[None
 
 
 def wait_in_a_checkpoint(ctx: JobContext, folder: str, url: str) -> str:
-    """In the first attempt, until it is told to stop."""
+    """Wait in the first attempt, until it is told to stop."""
     if ctx.attempt == 1:
         with without_checkpoints(ctx, folder, url):
             ctx.checkpoint("so far")
@@ -142,7 +142,7 @@ QUITS: dict[str, type[BaseException]] = {
 
 
 class UnreadableResult(dict[str, int]):
-    """Raises when it is read."""
+    """A result that raises when it is read."""
 
     def __init__(self, by: str) -> None:
         super().__init__(a=1)
@@ -153,7 +153,7 @@ class UnreadableResult(dict[str, int]):
 
 
 class UnreadableError(Exception):
-    """Raises when its message is read."""
+    """An error that raises when its message is read."""
 
     def __str__(self) -> str:
         raise QUITS[self.args[0]]("unreadable")
@@ -162,14 +162,14 @@ class UnreadableError(Exception):
 
 
 class UnreadableAttributes(Exception):
-    """Raises when it is asked for an attribute, such as `retry_after`."""
+    """An error that raises when it is asked for an attribute, for example `retry_after`."""
 
     def __getattr__(self, name: str) -> Any:
         raise QUITS[self.args[0]](name)
 
 
 class UnreadableClass(Exception):
-    """Raises when it is asked for its class."""
+    """An error that raises when it is asked for its class."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -177,7 +177,7 @@ class UnreadableClass(Exception):
 
 
 class FalseError(Exception):
-    """Counts as false."""
+    """An error that counts as false."""
 
     def __len__(self) -> int:
         return 0

@@ -20,7 +20,7 @@ def places(*jobs: Job) -> list[Place]:
 
 
 def counts(scene: Scene, action: BulkAction) -> tuple[int, int, int]:
-    """Of its jobs, once it is done: how many were changed, passed over and refused."""
+    """Complete the action, and return how many of its jobs were changed, passed over and refused."""
     steps(scene, action)
     done = now_is(scene, action)
     return done.changed, done.passed_over, done.refused

@@ -35,7 +35,7 @@ spent: Bundle[Claimed] = Bundle("spent")
 
 
 class Machine(RuleBasedStateMachine):
-    """Does everything twice: with the model, and with the engine."""
+    """A machine that does everything twice: with the model, and with the engine."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

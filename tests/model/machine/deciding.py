@@ -32,7 +32,7 @@ class Deciding(Machine):
         who=people,
     )
     def change(self, job: UUID, verb: str, who: Mapping[str, str]) -> None:
-        """By a member or an admin; to those of another organization the job does not exist."""
+        """Change a job as a member or an admin; for those of another organization the job does not exist."""
         do, why_not, then = self.verbs()[verb]
         owner = self.owners[job]
         place, other = sorted(PLACES, key=lambda one: not owner.startswith(one))

@@ -96,7 +96,7 @@ class Governing(Submitting, Running):
     @precondition(lambda self: not self.world.deleted or model.is_left_over(self.world))
     @rule(place=places)
     def delete_an_organization(self, place: str) -> None:
-        """And found another one in its place; once in a life, and what waits in it later again when it does."""
+        """Delete an organization and found another in its place; later, delete again what waits in the first."""
         if self.world.deleted:
             self.delete(*self.world.deleted)
             return

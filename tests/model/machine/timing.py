@@ -22,7 +22,7 @@ class Timing(Machine):
         service=st.sampled_from(["none", "stage", "stage", "breakers", "clean-up"]),
     )
     def pass_time(self, seconds: float, service: str) -> None:
-        """And let a service do its round."""
+        """Let time pass, and let a service do its round."""
         self.scene.clock.advance(seconds)
         self.world.now += timedelta(seconds=seconds)
         if service == "stage":

@@ -84,7 +84,7 @@ def _fail(world: World, job: Job, failed: JobStatus, *, permanent: bool) -> None
 
 
 def _end_with_organization(world: World, job: Job, *before: JobStatus) -> None:
-    """Its organization was deleted while it ran, so it goes to dead letter instead of back to its queue."""
+    """Dead-letter a job whose organization was deleted while it ran, instead of queueing it again."""
     move(world, job, *before, JobStatus.DEAD_LETTER)
     job.dead_letter = DeadLetter(refusal=ORGANIZATION_GONE)
 

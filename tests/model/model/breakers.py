@@ -57,7 +57,7 @@ def written(world: World, pair: Pair, completions: int, failures: int) -> Ends:
 
 
 def _too_much_failed(world: World, pair: Pair) -> bool:
-    """Of a pair whose breaker is not open; what made it open the last time does not count again."""
+    """Judge a pair whose breaker is not open; failures that made it open the last time do not count again."""
     begin, last = _minute(world.now - WINDOW), world.breakers.get(pair)
     if last is not None:
         if last.closed_at is None:
@@ -89,7 +89,7 @@ def is_open(world: World, pair: Pair) -> bool:
 
 
 def close(world: World, pair: Pair) -> None:
-    """By an operator."""
+    """Close the breaker as an operator."""
     breaker = world.breakers[pair]
     breaker.trial, breaker.closed_at = None, world.now
 

@@ -25,7 +25,7 @@ def is_suspended(world: World, organization: str) -> bool:
 
 
 def why_not_enter(world: World, organization: str) -> Refusal:
-    """Nobody submits in an organization that is deleted or suspended."""
+    """Refuse submissions in an organization that is deleted or suspended."""
     if organization in world.deleted:
         return OrganizationNotFound
     return OrganizationSuspended if is_suspended(world, organization) else None

@@ -12,12 +12,12 @@ from tests.model.model.world import Job, Refusal, Step, World, move, queue
 
 
 def why_not_cancel(world: World, job: Job, user: str) -> Refusal:
-    """Of a job that has ended."""
+    """Refuse a job that has ended."""
     return why_not_touch(world, job, user) or (IllegalTransition if job.status in TERMINAL else None)
 
 
 def cancel(world: World, job: Job) -> None:
-    """At once, or a request where it runs."""
+    """Cancel at once, or request it if the job runs."""
     if job.status is JobStatus.RUNNING:
         job.cancel_requested = True
         return
@@ -26,12 +26,12 @@ def cancel(world: World, job: Job) -> None:
 
 
 def why_not_change(world: World, job: Job, user: str) -> Refusal:
-    """Of a job that has started."""
+    """Refuse a job that has started."""
     return why_not_touch(world, job, user) or (None if job.status in WAITING else IllegalTransition)
 
 
 def why_not_run_now(world: World, job: Job, user: str) -> Refusal:
-    """Of a job that has started, or waits for parents."""
+    """Refuse a job that has started, or waits for parents."""
     return why_not_change(world, job, user) or (IllegalTransition if job.unmet else None)
 
 

@@ -9,7 +9,7 @@ from tests.model.model.world import Job, World, children_of
 
 
 def is_needed(world: World, job: Job) -> bool:
-    """By a child that lives, or may be retried."""
+    """Return True if a child needs it that lives, or may be retried."""
     return any(child.status in LIVE or is_unresolved(child) for child in children_of(world, job.asked.id))
 
 
@@ -19,7 +19,7 @@ def is_unresolved(job: Job) -> bool:
 
 
 def delete(world: World, job_ids: Iterable[UUID]) -> None:
-    """With all that is kept of them."""
+    """Delete jobs with all that is kept of them."""
     gone = set(job_ids)
     world.jobs = {job_id: job for job_id, job in world.jobs.items() if job_id not in gone}
     world.keys = {name: key for name, key in world.keys.items() if key.job_id not in gone}

@@ -99,7 +99,7 @@ class Job:
 
     @property
     def pair(self) -> Pair:
-        """Its type in its organization."""
+        """Return its type in its organization."""
         return Pair(self.asked.organization, self.asked.job_type)
 
     @property
@@ -194,7 +194,7 @@ def move(world: World, job: Job, *targets: JobStatus) -> None:
 
 
 def queue(world: World, job: Job, seconds: float = 0.0) -> None:
-    """To be claimed at once, or in so many seconds."""
+    """Queue a job to be claimed at once, or in so many seconds."""
     move(world, job, JobStatus.QUEUED)
     at = world.now + timedelta(seconds=seconds)
     job.ready, job.due = not seconds, Span(at, at) if seconds else None

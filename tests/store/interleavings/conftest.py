@@ -79,7 +79,7 @@ def scene(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]
 
 @pytest.fixture
 def new_order(database_url: str) -> Iterator[NewOrder]:
-    """Makes an order of the database's transactions, of what chooses whose turn it is, and of those who may crash."""
+    """Make an order of the database's transactions from a choice of turns and the participants that may crash."""
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(4, thread_name_prefix="racer"))
         observer = None

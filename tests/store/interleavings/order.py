@@ -147,7 +147,7 @@ class Order:
 
     @contextmanager
     def _stops(self) -> Iterator[None]:
-        """While it lasts, the participants stop before their steps."""
+        """Stop the participants before their steps while the block runs."""
         _playing.append(self)
         yield
         _playing.remove(self)

@@ -105,7 +105,7 @@ class Orders:
         return {turn: step for turn, step in last.asleep.items() if turn[0] != last.place and commute(step, last.step)}
 
     def _races(self) -> Iterator[tuple[_Choice, list[Turn]]]:
-        """For each race of the last play, where its first step was taken, and what could be taken instead."""
+        """Yield for each race of the last play the place of its first step, and what could be taken instead."""
         before: list[set[int]] = []  # of each step, those that had to come before it
         for index, choice in enumerate(self._path):
             if choice.is_idle:

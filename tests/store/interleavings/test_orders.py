@@ -1,4 +1,4 @@
-"""Of all orders that a race has as many are played as it takes to see all that can come of it."""
+"""Enough orders of a race are played to see all that can come of it, and no more."""
 
 from collections.abc import Iterable, Sequence
 from random import Random

@@ -68,7 +68,7 @@ def running(scene: Scene, *, looked_at: bool = True) -> Family:
 
 
 def waiting(scene: Scene) -> Family:
-    """Its retry is due, and nobody has seen to that; a parent has ended of which nobody has told its child."""
+    """Make a job whose retry is due and not staged; an ended parent has not told its child."""
     worker, job = scene.worker(), scene.submit()
     scene.end(*worker.claim(), outcome=JAMMED)
     beside, scheduled = scene.submit(), scene.submit(delay=60)

@@ -111,7 +111,10 @@ class Scene:
     def ending(
         self, *claimed: Claimed, outcome: Outcome | None = None, has_checkpoint: bool = True
     ) -> Work[list[Finished]]:
-        """To end attempts together; without an outcome they complete: the short way, where there is no checkpoint."""
+        """Return the work that ends attempts together.
+
+        Without an outcome they complete: the short way, if there is no checkpoint.
+        """
         return lambda connection: write_ends(
             connection, self.clock.now(connection), *claimed, outcome=outcome, has_checkpoint=has_checkpoint
         )
@@ -132,7 +135,7 @@ class Scene:
         return Stage(self.fl.database, self.fl.database.hint).run_once()
 
     def rescuing(self, batch: int = 500) -> Work[Rescued | None]:
-        """To take back the jobs of one lost worker."""
+        """Return the work that takes back the jobs of one lost worker."""
         return lambda connection: rescue_one(connection, self.clock, batch)
 
     def rescue(self, batch: int = 500) -> Rescued | None:
@@ -184,7 +187,7 @@ def rescue_one(connection: Connection, clock: Clock, batch: int = 500) -> Rescue
 
 
 def _settle_people(connection: Connection) -> None:
-    """In one transaction, since every test begins with it."""
+    """Create all people in one transaction, since every test begins with it."""
     for name in ("acme", "rival"):
         organizations.create(
             connection, {"id": name, "name": name, "status": OrganizationStatus.ACTIVE, "created_at": START}
@@ -210,7 +213,7 @@ class Hand:
         return self._scene.write(lambda connection: workers.beat(connection, clock, self.id, LEASE, stopping=False))
 
     def claiming(self, slots: int = 1) -> Work[list[Claimed]]:
-        """To claim up to `slots` jobs of each organization, as a worker's claim transaction does."""
+        """Return the work that claims up to `slots` jobs of each organization, like a worker's claim transaction."""
 
         def work(connection: Connection) -> list[Claimed]:
             began = lanes.begin_claim(connection, self._scene.clock, self.id, lease=LEASE, suspended=False)
@@ -245,7 +248,7 @@ class Hand:
         self.claims().leave()
 
     def claims(self) -> Claims:
-        """Its claims, as a worker makes them once."""
+        """Return its claims, as a worker makes them once."""
         fl = self._scene.fl
         cache = LaneCache(fl.database, fl.directory, self.card, kept=0.0)
         return Claims(fl.database, fl.directory, self.card, LEASE, cache, fl.keyring, fl.emit, None)

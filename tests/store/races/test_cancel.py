@@ -31,7 +31,7 @@ ENDS: dict[str, tuple[Outcome, JobStatus, str]] = {
 
 
 def canceling(scene: Scene, job: Job) -> Work[JobStatus]:
-    """To cancel as ana, in a transaction of the test's."""
+    """Return the work that cancels as ana, in a transaction of the test's."""
     return lambda connection: cancel.cancel(
         connection, scene.clock.now(connection), "acme", job.id, actor="ana", reason="wrong month"
     )
@@ -42,7 +42,7 @@ def cancel_it(scene: Scene, job: Job) -> Job:
 
 
 def retrying(scene: Scene, job: Job) -> Work[None]:
-    """To retry a dead letter as olga, in a transaction of the test's."""
+    """Return the work that retries a dead letter as olga, in a transaction of the test's."""
     return lambda connection: dead_letters.retry(connection, scene.clock.now(connection), "acme", job.id, actor="olga")
 
 

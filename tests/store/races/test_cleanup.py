@@ -36,7 +36,7 @@ PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMP
 
 
 def cleaning(scene: Scene) -> Work[int]:
-    """To delete a batch of what is older than a day, in a transaction of the test's."""
+    """Return the work that deletes a batch of jobs older than a day, in a transaction of the test's."""
     cleaner = scene.cleaner()
 
     def work(connection: Connection) -> int:

@@ -31,7 +31,7 @@ def look(scene: Scene) -> int:
 
 
 def looks(scene: Scene, *, times: int, limit: int) -> int:
-    """So many of them, at so many edges each."""
+    """Look so many times, at so many edges each."""
     moved, after = 0, dict[str, EdgeKey]()
     for _ in range(times):
         looked = scene.write(

@@ -1,4 +1,4 @@
-"""Ends that are written together: each has what it would have had alone, and none stops another."""
+"""Ends that are written together have the effects that they would have alone, and none stops another."""
 
 from collections.abc import Sequence
 from random import Random

@@ -34,7 +34,7 @@ def family(scene: Scene) -> Family:
 
 
 def retrying(scene: Scene, job: Job) -> Work[object]:
-    """To retry a dead letter, in a transaction of the test's."""
+    """Return the work that retries a dead letter, in a transaction of the test's."""
     return lambda connection: dead_letters.retry(connection, scene.now, "acme", job.id, actor="olga")
 
 
@@ -217,7 +217,7 @@ class TestASubmissionBesideTheRetry:
 
 
 def fallen(scene: Scene, number: int, parent: Job) -> list[Job]:
-    """So many children of a dead letter, all taken down by it."""
+    """Submit so many children of a dead letter, and let it take them all down."""
     children = scene.fl.submit_many(children_of(parent, number))
     stage_all(scene)
     assert statuses(scene, parent.organization)[DEAD_LETTER] == number + 1
