@@ -24,7 +24,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /src.(shell.JobLink|screens.(overview.Slowest|queues.(HeldBack|PausedBy|holds)))/,
+              test: /src.(shell.(JobLink|OrganizationId)|screens.(overview.Slowest|queues.(HeldBack|PausedBy|holds)))/,
             },
           ],
         },
