@@ -183,10 +183,11 @@ def test_a_thread_that_ignores_its_timeout_is_left_behind_and_its_slot_is_replac
 def test_no_submitter_s_timeout_nor_cancel_of_a_deaf_handler_uses_up_a_worker(database_url: str, stop: str) -> None:
     """It keeps its slot as a job with its type's own timeout would, and is no attempt beside the next one."""
     with engine(database_url, stop_grace=0) as fl:
-        told, gate = Gate(), Gate()
+        begun, told, gate = Gate(), Gate(), Gate()
 
         @fl.job_type("deaf", max_retries=0)
         def deaf(ctx: JobContext) -> None:
+            begun.open()
             assert ctx.interrupt.wait(PATIENCE)
             told.open()
             gate.wait()
@@ -199,7 +200,7 @@ def test_no_submitter_s_timeout_nor_cancel_of_a_deaf_handler_uses_up_a_worker(da
         with running(worker):
             job = fl.give("deaf", timeout=SOON if stop == "timeout" else 60)
             if stop == "cancel":
-                fl.events.wait(JobStarted, job_id=job.id)
+                begun.wait()  # a job that is canceled before its thread runs ends at once
                 fl.cancel(job.id, organization="acme")
             told.wait()
             # The worker goes on, and claims, where one handler left behind would have it replaced.
