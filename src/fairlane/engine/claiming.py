@@ -63,7 +63,7 @@ class _Round(NamedTuple):
 class Claims:
     """The claims of a worker: `claim` on the loop, `claim_in_thread` from a thread, never two at once.
 
-    `is_hungry`: some jobs were ready in the last round and were not claimed; the next round should be soon.
+    `is_hungry`: the last round saw ready jobs, or jobs that a limit held; the next round should be soon.
     `is_held_up`: some of those were under a limit under which another worker was claiming.
     `is_unsure`: jobs may run under the worker that it does not know; the next round gives them back.
     `are_over`: the worker leaves. A claim under way is rolled back: it may hold jobs that were just given back.

@@ -109,7 +109,7 @@ def ready_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) 
 def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
     """Make queued jobs ready whose `next_retry_at` is reached; return their number. They stay queued: no transition.
 
-    Their `run_at` becomes the present time: otherwise a job with many retries would always go before later jobs.
+    Their `run_at` becomes the time of the retry: otherwise a job with many retries would always go before later jobs.
     """
     due = _due(connection, now, limit, *_RETRYING)
     if not due:
