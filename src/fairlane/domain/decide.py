@@ -170,8 +170,8 @@ def _how_it_stopped(job: AttemptState, outcome: Outcome) -> str:
             end = f": {how}"
         case Failed(error):
             end = f": the handler raised {error.error_type}"
-        case TimedOut(_, seconds):
-            end = f": the handler ran past {seconds:g} s"
+        case TimedOut(error):
+            end = f": {error.message}"
         case Lost(worker):
             end = f": worker {worker} was lost"
         case _:

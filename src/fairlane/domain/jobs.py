@@ -179,7 +179,11 @@ class RetriedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A page of a list. `total` stops counting at `total_capped_at`; `searched` says how far a text search looked."""
+    """A page of a list.
+
+    `total_is_capped`: there are more than `total`, as counting stops there. `searched_newest`: the number of the newest
+    jobs that a text search read; None: no text, or an id.
+    """
 
     items: tuple[T, ...]
     next_cursor: str | None

@@ -50,10 +50,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The handler ran longer than `seconds`."""
+    """The attempt reached its timeout: before the handler began, while it ran, or while its result was encoded."""
 
     error: ErrorReport
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -398,15 +398,13 @@ class Attempt:
         return outcome if isinstance(outcome, Deferred) else None
 
     def _timed_out(self) -> Outcome:
-        seconds = self.inputs.timeout or 0.0
-        message = f"ran past its timeout of {seconds:g} s"
+        timeout = self.inputs.timeout or 0.0
+        message = f"ran past its timeout of {timeout:g} s"
         if self._execution is not None and self._execution.started is None:
-            seconds = round(time.monotonic() - self.began)
-            message = f"its handler had not begun after {seconds} s"
-        elif self.seconds < seconds:  # the handler has ended in time
-            seconds = _JUDGED
-            message = f"its result was still being encoded after {seconds:g} s"
-        return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
+            message = f"its handler had not begun after {round(time.monotonic() - self.began)} s"
+        elif self.seconds < timeout:  # the handler has ended in time
+            message = f"its result was still being encoded after {_JUDGED:g} s"
+        return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"))
 
     def _success(self, value: object) -> Outcome:
         if value is None or self._stopped is Interruption.TIMEOUT:  # it is too late, and nobody will read it

@@ -31,7 +31,7 @@ OUTCOMES: Sequence[Outcome] = (
     *[Completed('"done"')] * 2,
     *[BROKEN] * 3,
     *[JAMMED] * 3,
-    TimedOut(ErrorReport("TimedOut", "too slow"), 300.0),
+    TimedOut(ErrorReport("TimedOut", "too slow")),
     Snoozed(0.0),
     Snoozed(120.0),
     Released("released at shutdown"),

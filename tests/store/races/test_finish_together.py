@@ -38,7 +38,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     BROKEN,
     JAMMED,
     Failed(ErrorReport("ServerBusy", "", retry_after=7.5)),
-    TimedOut(SLOW, 5.0),
+    TimedOut(SLOW),
     Stopped(),
     Snoozed(90.0, "no paper"),
     Snoozed(0.0),

@@ -192,9 +192,9 @@ def end_running(
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int, skip: int = 0) -> Sequence[AnyRow]:
-    """Return keys and leases of this worker's running jobs, those with most rescues first, to compare them.
+    """Return keys and lease tokens of this worker's running jobs, those with most rescues first.
 
-    This waits for an open claim of the worker: it may still be committed, even after its connection broke.
+    This waits for an open claim of the worker: the claim may still be committed, even after its connection broke.
     """
     _wait_for_claim(connection, worker_id)
     return connection.execute(
@@ -233,7 +233,7 @@ def _forget_locked(connection: Connection, worker_id: UUID) -> None:
 
 
 def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
-    """Lock the worker's row, which claims `hold` to their end."""
+    """Wait for an open claim of the worker, which keeps its row locked until it ends; see hold_worker.sql."""
     connection.execute(select(workers.c.id).where(workers.c.id == worker_id).with_for_update())
 
 
