@@ -15,7 +15,7 @@ from fairlane.reads.service import Reads
 from fairlane.store.statements import attempts
 from fairlane.store.statements import metrics as statements
 from fairlane.tenancy.directory import Standing
-from tests.reads.world import LEASE, Host, World, lease_of
+from tests.reads.world import LEASE, Host, World, key_of
 
 pytestmark = pytest.mark.both_databases
 
@@ -154,7 +154,7 @@ def test_r15_running_jobs_with_worker_and_progress(world: World, reads: Reads) -
 
     world.write(
         lambda connection: attempts.set_progress(
-            connection, world.now, lease_of(claimed), percent=45.0, message="page 5 of 11"
+            connection, world.now, key_of(claimed), percent=45.0, message="page 5 of 11"
         )
     )
 

@@ -11,7 +11,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.reads.service import Reads
 from fairlane.store.statements import attempts
 from fairlane.store.tables import execution_log
-from tests.reads.world import LEASE, World, lease_of
+from tests.reads.world import LEASE, World, key_of
 from tests.store.races.scene import Claimed
 
 
@@ -20,7 +20,7 @@ def moves(reads: Reads, job_id: UUID) -> list[tuple[JobStatus | None, JobStatus]
 
 
 def add_line(world: World, claimed: Claimed, message: str) -> None:
-    world.write(lambda connection: attempts.add_lines(connection, world.now, lease_of(claimed), [("info", message)]))
+    world.write(lambda connection: attempts.add_lines(connection, world.now, key_of(claimed), [("info", message)]))
 
 
 def test_get_reads_a_job_by_its_id_or_its_text(world: World, reads: Reads) -> None:
@@ -185,7 +185,7 @@ def test_r13_result_is_the_handlers_value_and_the_artifacts(world: World, reads:
     claimed = world.claim(world.start_worker())
 
     file = {"name": "report.pdf", "path": "x/1", "size": 7, "content_type": "application/pdf", "sha256": "0" * 64}
-    world.write(lambda connection: attempts.set_artifact(connection, world.now, lease_of(claimed), file))
+    world.write(lambda connection: attempts.set_artifact(connection, world.now, key_of(claimed), file))
     world.end(claimed, Completed('{"pages": 11}'))
 
     result = reads.result(job_id, "acme")

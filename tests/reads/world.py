@@ -27,7 +27,7 @@ from fairlane.store.statements import (
     submit,
     workers,
 )
-from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.attempts import AttemptKey
 from fairlane.store.statements.drafts import Draft, Kind
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -41,9 +41,9 @@ START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 LEASE = 15.0
 
 
-def lease_of(claimed: Claimed) -> Lease:
+def key_of(claimed: Claimed) -> AttemptKey:
     """Return the lease that proves a write of this attempt."""
-    return Lease(claimed.organization, claimed.id, claimed.lease_token)
+    return AttemptKey(claimed.organization, claimed.id, claimed.lease_token)
 
 
 class World:

@@ -1,7 +1,7 @@
 """The reporter: it writes the progress, log lines, checkpoints and artifacts of a running attempt to the database.
 
 Of several progress reports the latest wins: the first is written at once, then at most one per interval, the last
-always. All other reports are written at once, in order. Every write carries the attempt's lease, so it may be repeated
+always. All other reports are written at once, in order. Every write names the lease token, so it may be repeated
 after a commit without an answer. In an outage of the database all reports wait in their order. A handler that waits for
 a checkpoint or an artifact waits too, until it is asked to stop. On SQLite this handler's own transaction may keep the
 database locked, and nobody else can write until it ends. So a handler waits for SQLite's lock for a while only.
@@ -43,7 +43,7 @@ from fairlane.engine.service import next_wait
 from fairlane.store.driver_errors import is_held_up, is_locked
 from fairlane.store.shared_threads import SharedThreads
 from fairlane.store.statements import attempts, doomed_files
-from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.attempts import AttemptKey
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class AttemptChannel:
     Args:
         threads: the threads that write rows.
         file_threads: the threads that store files, and write their rows.
-        on_lost: called from a thread, with the lease, when a write finds it lost.
+        on_lost: called from a thread, with the lease token, when a write finds that it is no longer valid.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class AttemptChannel:
         self.has_checkpoint = False  # the handler sent a checkpoint, kept or not
         self._deps = deps
         self._inputs = inputs
-        self._lease = Lease(inputs.organization, inputs.job_id, inputs.lease_token)
+        self._key = AttemptKey(inputs.organization, inputs.job_id, inputs.lease_token)
         self._threads = threads
         self._file_threads = file_threads
         self._loop = loop
@@ -382,7 +382,7 @@ class AttemptChannel:
         return None
 
     def _store_and_insert(self, batch: list[UnwrittenReport], progress: Progress | None) -> bool:
-        """Return True if the lease was held; else nothing was written."""
+        """Return True if the lease token was valid; otherwise nothing was written."""
         has_files = any(isinstance(one.report, File) for one in batch)
         while True:
             ring = self._ring() if has_files else None
@@ -417,14 +417,14 @@ class AttemptChannel:
     def _may_leave(self, name: str) -> bool:
         """Return False if the job has as many files as it may, and none of this name."""
         if not self._names:
-            self._names = self._deps.database.read(lambda c: attempts.names_of_artifacts(c, self._lease))
+            self._names = self._deps.database.read(lambda c: attempts.names_of_artifacts(c, self._key))
         return name in self._names or len(self._names) < attempts.MOST_ARTIFACTS
 
     def _announce(self) -> tuple[UUID, str]:
         """Store that a file is coming, so that clean-up knows of it. Return its id and its path."""
         database, job, file_id = self._deps.database, self._inputs, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
-        self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
+        self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._key, file_id, path))
         return file_id, path
 
     def _ring(self) -> Ring | None:
@@ -435,7 +435,7 @@ class AttemptChannel:
     def _insert(
         self, connection: Connection, batch: list[UnwrittenReport], under: Ring | None, progress: Progress | None
     ) -> bool | None:
-        """Return True if the lease was held; else nothing was written.
+        """Return True if the lease token was valid; otherwise nothing was written.
 
         None, and nothing was written either: the files are stored under keys that the organization has no more.
         """
@@ -443,9 +443,9 @@ class AttemptChannel:
         reports = [(one.report, one.stored) for one in batch]
         files = {file.id: (report.name, file.path) for report, file in reports if isinstance(report, File) and file}
         # Before the look at the files that they replace: a re-encryption locks the row, and moves the files.
-        if files and not attempts.hold(connection, self._lease):
+        if files and not attempts.hold(connection, self._key):
             return False
-        replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
+        replaced = attempts.replaced_by(connection, self._key, files.values()) if files else []
         # Read at each write: a handler may run for hours, and its organization's keys may change after the claim.
         ring = self._deps.keyring.rings(connection, [self._inputs.organization]).get(self._inputs.organization)
         # The upload of a large file takes long, and a file is encrypted again only once a job has it.
@@ -459,7 +459,7 @@ class AttemptChannel:
             for report, _ in reports
             if isinstance(report, LoggedLine)
         ]
-        if lines and not attempts.add_lines(connection, now, self._lease, lines):
+        if lines and not attempts.add_lines(connection, now, self._key, lines):
             return False
         others = [(report, file) for report, file in reports if not isinstance(report, LoggedLine)]
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in others):
@@ -477,18 +477,18 @@ class AttemptChannel:
         report: Progress | Checkpoint | File,
         file: StoredFile | None,
     ) -> bool:
-        lease = self._lease
+        key = self._key
         match report:
             case Progress(percent, message):
                 told = seal(Field.PROGRESS, message) if message is not None else None
-                return attempts.set_progress(connection, now, lease, percent=percent, message=told)
+                return attempts.set_progress(connection, now, key, percent=percent, message=told)
             case Checkpoint(state):
-                return attempts.set_checkpoint(connection, now, lease, seal(Field.CHECKPOINT, state))
+                return attempts.set_checkpoint(connection, now, key, seal(Field.CHECKPOINT, state))
             case File(name):
                 assert file is not None
                 values = {"name": name, **asdict(file)}
                 del values["id"]
-                return attempts.set_artifact(connection, now, lease, values)
+                return attempts.set_artifact(connection, now, key, values)
 
 
 def _weight(reports: Iterable[UnwrittenReport]) -> int:

@@ -140,8 +140,8 @@ class Results:
         """Return the number of results that are not written yet."""
         return len(self._unwritten)
 
-    def leases(self) -> frozenset[UUID]:
-        """Return the lease tokens of the results that are not written yet; from any thread."""
+    def tokens(self) -> frozenset[UUID]:
+        """Return the lease tokens of the outcomes that are not written yet; from any thread."""
         return frozenset(self._unwritten.copy())
 
     def add(

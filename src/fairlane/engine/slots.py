@@ -53,7 +53,7 @@ class Slots:
         loop_threads: the threads that handlers get from asyncio, if the loop is the worker's own.
 
     Attributes:
-        lost: leases of jobs that the worker does not give back, as one of them has taken it down.
+        lost: lease tokens of jobs that the worker does not give back, as one of them has taken it down.
         changed: set whenever an attempt has ended or its result is written, and when jobs were found under the
             worker's lease that it does not know.
 
@@ -90,7 +90,7 @@ class Slots:
         self._threads = threads
         self._results = results
         self._hears = hears(deps.emit)
-        self._attempts: dict[UUID, Attempt] = {}  # by lease, the oldest first
+        self._attempts: dict[UUID, Attempt] = {}  # by lease token, the oldest first
         self._unclosed: dict[Attempt, Outcome] = {}  # attempts that have ended and whose reports are not written
         self._closing: set[asyncio.Task[None]] = set()  # tasks that write these
         self._are_deadlines_due = False
@@ -185,13 +185,13 @@ class Slots:
         """Return True if an abandoned handler still runs, or a thread with validators or a result."""
         return self._value_threads.is_busy or self._loop_threads.is_busy or self.left_behind() > 0
 
-    def leases(self) -> frozenset[UUID]:
-        """Return the leases under which attempts run here; from any thread."""
+    def tokens(self) -> frozenset[UUID]:
+        """Return the lease tokens of the attempts that run here; from any thread."""
         return frozenset(self._attempts.copy())
 
-    def known_leases(self) -> frozenset[UUID]:
-        """Return these leases, and those whose result is not written yet; from any thread."""
-        return self.leases() | self._results.leases()
+    def known_tokens(self) -> frozenset[UUID]:
+        """Return these lease tokens, and those of outcomes that are not written yet; from any thread."""
+        return self.tokens() | self._results.tokens()
 
     def on_the_loop(self) -> tuple[tuple[str, ...], float]:
         """Return the types of the running async handlers, and the seconds that they may take; from any thread."""
@@ -241,24 +241,24 @@ class Slots:
             attempt.set_deadline()
         self._are_deadlines_due = False
 
-    def stop_one(self, lease: UUID, reason: Interruption) -> None:
+    def stop_one(self, token: UUID, reason: Interruption) -> None:
         """Ask an attempt to stop, if it still runs."""
-        attempt = self._attempts.get(lease)
+        attempt = self._attempts.get(token)
         if attempt is not None and attempt.stop(reason) and reason is Interruption.LEASE_LOST:
             inputs = attempt.inputs
             self.deps.emit(LeaseLost(inputs.organization, inputs.job_id, inputs.job_type))
 
     def lose(self) -> None:
         """Count the jobs whose handlers are on the loop as lost with the worker: one of them has taken it down."""
-        found = {lease: one for lease, one in self._attempts.items() if one.is_on_the_loop}
-        self.lost = frozenset(lease for lease, one in found.items() if one not in self._unclosed)
-        for lease in self.lost:
-            found[lease].stop(Interruption.LEASE_LOST)
+        found = {token: one for token, one in self._attempts.items() if one.is_on_the_loop}
+        self.lost = frozenset(token for token, one in found.items() if one not in self._unclosed)
+        for token in self.lost:
+            found[token].stop(Interruption.LEASE_LOST)
 
-    def on_lost(self, lease: UUID) -> None:
-        """Stop an attempt whose report has found the lease lost; from any thread."""
+    def on_lost(self, token: UUID) -> None:
+        """Stop an attempt whose report found that the lease token is no longer valid; from any thread."""
         with suppress(RuntimeError):  # the loop is closed: the worker left without this attempt
-            self.loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
+            self.loop.call_soon_threadsafe(self.stop_one, token, Interruption.LEASE_LOST)
 
     def end_grace(self) -> None:
         """End the wait of `let_finish`."""

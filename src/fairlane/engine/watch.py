@@ -26,29 +26,29 @@ class Watch:
         self._slots = slots
         self._tell = slots.loop.call_soon_threadsafe
         self._idle_rounds = 0
-        self._strays: frozenset[UUID] = frozenset()  # leases that were unknown in the last look
+        self._strays: frozenset[UUID] = frozenset()  # lease tokens that were unknown in the last round
 
     def run_once(self) -> int | None:
         """Stop jobs that were canceled or lost. Return 0, since a request that is followed needs no other round; None
         if it did not look.
         """
         # Before the query, so that an attempt that begins after it is not taken for a lost one.
-        leases = self._slots.leases()
-        self._idle_rounds = 0 if leases or self._strays else self._idle_rounds + 1
+        tokens = self._slots.tokens()
+        self._idle_rounds = 0 if tokens or self._strays else self._idle_rounds + 1
         if self._idle_rounds % _IDLE_ROUNDS:
             return None
         held = self._database.read(lambda connection: workers.held_by(connection, self._claims.card.id))
-        for lease in leases:
-            if lease not in held:
-                self._tell(self._slots.stop_one, lease, Interruption.LEASE_LOST)
-            elif held[lease]:
-                self._tell(self._slots.stop_one, lease, Interruption.CANCEL)
+        for token in tokens:
+            if token not in held:
+                self._tell(self._slots.stop_one, token, Interruption.LEASE_LOST)
+            elif held[token]:
+                self._tell(self._slots.stop_one, token, Interruption.CANCEL)
         self._look_for_strays(held.keys())
         return 0
 
     def _look_for_strays(self, mine: Set[UUID]) -> None:
         # A job that is unknown only once was claimed just now, or has ended.
-        strays = mine - self._slots.known_leases()
+        strays = mine - self._slots.known_tokens()
         if strays & self._strays:
             self._claims.doubt()
             # A full worker claims no more until a slot is free, and these jobs would wait until then.

@@ -517,7 +517,7 @@ class WorkerLoop:
         if free <= 0 and not self._claims.is_unsure:
             return 0
         began = monotonic()
-        jobs = await self._claims.claim(free, self._slots.known_leases())
+        jobs = await self._claims.claim(free, self._slots.known_tokens())
         # Claimed while the stop arrived: the jobs are this worker's, so it must give them back.
         stopped = self._stopping.is_set()
         if jobs and not stopped and not self._heartbeat.has_kept_lease(began):

@@ -10,7 +10,7 @@ from fairlane.store.statements import attempts
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.agreement import steps
-from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Finished, Scene, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Finished, Scene, key_of
 
 QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 FAILED, CANCELED, DEAD_LETTER = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.DEAD_LETTER
@@ -80,7 +80,7 @@ def test_beside_a_write_of_its_progress_that_is_kept_or_refused(scene: Scene, in
     @in_every_order
     def play(order: Order) -> None:
         job, claimed = running(scene)
-        lease = lease_of(claimed)
+        lease = key_of(claimed)
         written, ends = order.run(
             lambda: scene.write(
                 lambda connection: attempts.set_progress(connection, scene.now, lease, percent=50.0, message="half")

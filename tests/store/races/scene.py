@@ -22,7 +22,7 @@ from fairlane.engine.stage import Stage
 from fairlane.store.clock import Clock
 from fairlane.store.engine import engine_of
 from fairlane.store.statements import claim, finish, lanes, organizations, workers
-from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.attempts import AttemptKey
 from fairlane.store.statements.workers import WorkerCard, rescue_worker
 from fairlane.testing import ManualClock
 from tests.store.races.agreement import assert_all_logs_agree
@@ -254,6 +254,6 @@ class Hand:
         return Claims(fl.database, fl.directory, self.card, LEASE, cache, fl.keyring, fl.emit, None)
 
 
-def lease_of(claimed: Claimed) -> Lease:
+def key_of(claimed: Claimed) -> AttemptKey:
     """Return the lease that proves a write of the attempt."""
-    return Lease(claimed.organization, claimed.id, claimed.lease_token)
+    return AttemptKey(claimed.organization, claimed.id, claimed.lease_token)

@@ -8,9 +8,9 @@ import pytest
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.engine.cleanup import delete_files
 from fairlane.store.statements import attempts, doomed_files
-from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.attempts import AttemptKey
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import Scene, Work, lease_of
+from tests.store.races.scene import Scene, Work, key_of
 from tests.store.races.test_cleanup import grow_old, refer
 
 GRACE = doomed_files.GRACE.total_seconds()
@@ -34,9 +34,9 @@ def taking(scene: Scene) -> Work[list[str]]:
     return lambda connection: [file.path for file in doomed_files.take_due(connection, scene.now, 1000)]
 
 
-def announced(scene: Scene, lease: Lease) -> UUID:
+def announced(scene: Scene, attempt: AttemptKey) -> UUID:
     file_id = uuid4()
-    scene.write(lambda c: doomed_files.announce(c, scene.now, lease, file_id, f"acme/{file_id}"))
+    scene.write(lambda c: doomed_files.announce(c, scene.now, attempt, file_id, f"acme/{file_id}"))
     return file_id
 
 
@@ -62,7 +62,7 @@ def test_each_file_is_deleted_once_however_many_cleaners_there_are(
 def test_a_cleaner_passes_by_a_file_that_is_becoming_a_job_s(scene: Scene, race: Race):
     scene.submit()
     (claimed,) = scene.worker().claim()
-    lease = lease_of(claimed)
+    lease = key_of(claimed)
     file_id = announced(scene, lease)
     scene.clock.advance(GRACE + 1)
     file = {"name": "a", "path": f"acme/{file_id}", "size": 1, "content_type": "text/plain", "sha256": "0"}
@@ -79,7 +79,7 @@ def test_a_file_whose_job_can_not_be_deleted_is_not_doomed(scene: Scene):
     job = scene.submit()
     (claimed,) = scene.worker().claim()
     file = {"name": "a", "path": "acme/a", "size": 1, "content_type": "text/plain", "sha256": "0"}
-    scene.write(lambda c: attempts.set_artifact(c, scene.now, lease_of(claimed), file))
+    scene.write(lambda c: attempts.set_artifact(c, scene.now, key_of(claimed), file))
     scene.end(claimed)
     grow_old(scene)
     scene.write(lambda connection: refer(connection, job, "DEFERRED"))

@@ -11,22 +11,22 @@ from fairlane.store.statements import attempts
 from fairlane.store.statements.locks import lock_job
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, key_of
 
 QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 Writing = Callable[[Scene, Claimed], Work[bool]]
 
 
 def progress(scene: Scene, claimed: Claimed) -> Work[bool]:
-    return lambda c: attempts.set_progress(c, scene.clock.now(c), lease_of(claimed), percent=50.0, message="half")
+    return lambda c: attempts.set_progress(c, scene.clock.now(c), key_of(claimed), percent=50.0, message="half")
 
 
 def checkpoint(scene: Scene, claimed: Claimed) -> Work[bool]:
-    return lambda c: attempts.set_checkpoint(c, scene.clock.now(c), lease_of(claimed), '{"page": 7}')
+    return lambda c: attempts.set_checkpoint(c, scene.clock.now(c), key_of(claimed), '{"page": 7}')
 
 
 def log_line(scene: Scene, claimed: Claimed) -> Work[bool]:
-    return lambda c: attempts.add_lines(c, scene.clock.now(c), lease_of(claimed), [("info", "half")])
+    return lambda c: attempts.add_lines(c, scene.clock.now(c), key_of(claimed), [("info", "half")])
 
 
 WRITES = pytest.mark.parametrize("writing", [progress, checkpoint, log_line], ids=lambda writing: writing.__name__)

@@ -28,7 +28,7 @@ from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.tables import attempt_errors, checkpoints, dead_letters, ended, execution_log, jobs, live, results
 from tests.store.races.race import Race
-from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, Claimed, Scene, Work, key_of
 
 DEAD_LETTER, QUEUED, RUNNING = JobStatus.DEAD_LETTER, JobStatus.QUEUED, JobStatus.RUNNING
 SLOW = ErrorReport("TimeoutError", 'ran past 5 s: "it\'s\tlate" \\ \u2028 é', "Traceback …", fingerprint="slow")
@@ -79,7 +79,7 @@ def canceling(scene: Scene, claimed: Claimed, user: str) -> Work[JobStatus]:
 
 
 def checkpoint(scene: Scene, claimed: Claimed) -> Work[bool]:
-    return lambda connection: attempts.set_checkpoint(connection, scene.now, lease_of(claimed), '{"page": 7}')
+    return lambda connection: attempts.set_checkpoint(connection, scene.now, key_of(claimed), '{"page": 7}')
 
 
 def rename(scene: Scene, claimed: Claimed, job_id: UUID) -> Claimed:

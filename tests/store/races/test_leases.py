@@ -18,7 +18,7 @@ from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Hand, Scene, lease_of
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Claimed, Hand, Scene, key_of
 
 QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
 
@@ -205,7 +205,7 @@ class TestALateFinish:
         lose(scene)
         scene.rescue()
         scene.worker("w2").claim()
-        lease, now = lease_of(lost), scene.now
+        lease, now = key_of(lost), scene.now
         file = {"name": "a", "path": "p", "size": 1, "content_type": "text/plain", "sha256": "0"}
         for writing in (
             lambda c: attempts.set_progress(c, now, lease, percent=99.0, message="late"),

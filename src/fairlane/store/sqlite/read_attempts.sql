@@ -1,4 +1,4 @@
--- Read what is needed to decide about attempts that still have these leases.
+-- Read what is needed to decide about attempts that still have these lease tokens.
 SELECT live.lease_token, live.attempt, live.retry_count, live.rescue_count, jobs.max_retries, live.deferrals,
   live.cancel_requested_at, live.cancel_requested_by, live.cancel_reason
 FROM json_each(:given) AS given JOIN fairlane_live AS live ON live.organization_id = given.value ->> 0

@@ -1,6 +1,6 @@
 """Reads and writes of a running attempt beside its live row: progress, checkpoint, log lines, artifacts.
 
-Every write is fenced: it takes effect only while the job runs under the attempt's lease.
+Every write is fenced: it takes effect only while the job's row has the attempt's lease token.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,32 +21,32 @@ MOST_ARTIFACTS: Final = 1_000  # of a job: lists of artifacts are read whole
 _lines: Final = rows_given("place", "level", "message")
 
 
-class Lease(NamedTuple):
-    """The lease that an attempt's writes prove: the job runs under this token."""
+class AttemptKey(NamedTuple):
+    """The key of an attempt. Its writes take effect only while the job's row has this lease token."""
 
     organization: str
     job_id: UUID
-    token: UUID
+    lease_token: UUID
 
 
 def _fenced(
     connection: Connection,
     table: Table,
-    lease: Lease,
+    attempt: AttemptKey,
     values: Mapping[str, Any],
     replaces: Iterable[str] = (),
     *,
     given: str | None = None,
 ) -> bool:
-    """Insert from the job's live row under its lease. Return True if it was written: without that row, nothing is.
+    """Insert from the job's live row, if it has the attempt's lease token. Return True if something was written.
 
     Args:
         values: by column; a value may be a column of `_lines`.
         given: the rows of `_lines`, if any.
     """
     guard = and_(
-        is_row(live, lease.organization, lease.job_id),
-        live.c.lease_token == lease.token,  # gone once the job no longer runs
+        is_row(live, attempt.organization, attempt.job_id),
+        live.c.lease_token == attempt.lease_token,  # gone once the job no longer runs
     )
     columns: dict[str, ColumnElement[Any]] = {
         "organization_id": live.c.organization_id,
@@ -79,44 +79,44 @@ def _fenced(
 
 
 def set_progress(
-    connection: Connection, now: datetime, lease: Lease, *, percent: float | None, message: str | None
+    connection: Connection, now: datetime, attempt: AttemptKey, *, percent: float | None, message: str | None
 ) -> bool:
-    """Write the latest progress of the attempt; False if its lease is lost."""
+    """Write the latest progress of the attempt; False if its lease token is no longer valid."""
     values = {"percent": percent, "message": message, "at": now, "sequence": 1}
-    return _fenced(connection, progress, lease, values, replaces=("percent", "message", "at", "attempt"))
+    return _fenced(connection, progress, attempt, values, replaces=("percent", "message", "at", "attempt"))
 
 
-def set_checkpoint(connection: Connection, now: datetime, lease: Lease, state: str) -> bool:
-    """Write the state from which the next attempt resumes; False if the lease is lost."""
+def set_checkpoint(connection: Connection, now: datetime, attempt: AttemptKey, state: str) -> bool:
+    """Write the state from which the next attempt resumes; False if the lease token is no longer valid."""
     values = {"state": state, "at": now}
-    return _fenced(connection, checkpoints, lease, values, replaces=("state", "at", "attempt"))
+    return _fenced(connection, checkpoints, attempt, values, replaces=("state", "at", "attempt"))
 
 
-def add_lines(connection: Connection, now: datetime, lease: Lease, lines: Sequence[tuple[str, str]]) -> bool:
-    """Write log lines of the job, in their order; False if the lease is lost.
+def add_lines(connection: Connection, now: datetime, attempt: AttemptKey, lines: Sequence[tuple[str, str]]) -> bool:
+    """Write log lines of the job, in their order; False if the lease token is no longer valid.
 
     Args:
         lines: level and message of each.
     """
     values = {"at": now, "level": _lines.c.level, "message": _lines.c.message}
     given = as_given((place, *line) for place, line in enumerate(lines))
-    return _fenced(connection, log_lines, lease, values, given=given)
+    return _fenced(connection, log_lines, attempt, values, given=given)
 
 
-def hold(connection: Connection, lease: Lease) -> bool:
-    """Lock the live row against changes until this transaction ends; False if the lease is lost."""
-    mine = is_row(live, lease.organization, lease.job_id)
-    held = select(live.c.id).where(mine, live.c.lease_token == lease.token).with_for_update(read=True)
+def hold(connection: Connection, attempt: AttemptKey) -> bool:
+    """Lock the live row against changes until this transaction ends; False if the lease token is no longer valid."""
+    mine = is_row(live, attempt.organization, attempt.job_id)
+    held = select(live.c.id).where(mine, live.c.lease_token == attempt.lease_token).with_for_update(read=True)
     return connection.execute(held).one_or_none() is not None
 
 
-def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str, str]]) -> list[str]:
+def replaced_by(connection: Connection, attempt: AttemptKey, files: Iterable[tuple[str, str]]) -> list[str]:
     """Return the paths of the job's files that these files, each a name and a path, replace.
 
     A file that the job has already, by a commit without an answer, replaces none.
     """
     given = list(files)
-    earlier = artifacts_of(connection, lease.organization, [lease.job_id], {name for name, _ in given})
+    earlier = artifacts_of(connection, attempt.organization, [attempt.job_id], {name for name, _ in given})
     latest, replaced = {row.name: row.path for row in earlier}, list[str]()
     for name, path in given:
         if latest.get(name, path) != path:
@@ -125,20 +125,20 @@ def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str,
     return replaced
 
 
-def names_of_artifacts(connection: Connection, lease: Lease) -> set[str]:
+def names_of_artifacts(connection: Connection, attempt: AttemptKey) -> set[str]:
     """Return the names of the job's files: `MOST_ARTIFACTS` at most."""
-    mine = is_row(artifacts, lease.organization, lease.job_id)
+    mine = is_row(artifacts, attempt.organization, attempt.job_id)
     return set(connection.execute(select(artifacts.c.name).where(mine).limit(MOST_ARTIFACTS)).scalars())
 
 
-def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
-    """Add a stored file to the job, or replace one of the same name; False if the lease is lost.
+def set_artifact(connection: Connection, now: datetime, attempt: AttemptKey, file: Mapping[str, Any]) -> bool:
+    """Add a stored file to the job, or replace one of the same name; False if the lease token is no longer valid.
 
     Args:
         file: name, path, size, content_type, sha256.
     """
     values = {**file, "at": now}
-    return _fenced(connection, artifacts, lease, values, replaces=[name for name in values if name != "name"])
+    return _fenced(connection, artifacts, attempt, values, replaces=[name for name in values if name != "name"])
 
 
 def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> str | None:

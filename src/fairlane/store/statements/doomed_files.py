@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_, update
 
 from fairlane.store.sql import is_row
-from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.attempts import AttemptKey
 from fairlane.store.tables import AnyRow, doomed_files, live
 
 # How long an announced upload may go on after its attempt has ended, for example because its worker was given up.
@@ -23,11 +23,11 @@ _TAKEN: Final = timedelta(minutes=10)
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=5), timedelta(days=1)
 
 
-def announce(connection: Connection, now: datetime, lease: Lease, file_id: UUID, path: str) -> None:
+def announce(connection: Connection, now: datetime, attempt: AttemptKey, file_id: UUID, path: str) -> None:
     """Note that an attempt is about to store a file. The file is kept while the attempt runs."""
-    attempt = {"job_id": lease.job_id, "lease_token": lease.token}
-    row = _row(lease.organization, file_id, path, now, now + GRACE)
-    connection.execute(doomed_files.insert().values({**row, **attempt}))
+    claimed = {"job_id": attempt.job_id, "lease_token": attempt.lease_token}
+    row = _row(attempt.organization, file_id, path, now, now + GRACE)
+    connection.execute(doomed_files.insert().values({**row, **claimed}))
 
 
 def expect(connection: Connection, now: datetime, organization: str, file_id: UUID, path: str) -> datetime:
