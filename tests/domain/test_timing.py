@@ -131,11 +131,11 @@ def said(seconds: float) -> str:
         ("realtime.md", f"A user loses access within {said(timing.WATCHERS_KEPT)}, on every node"),
         ("realtime.md", f"does not answer for {said(timing.WATCHERS_KEPT)} (a host's directory: "),
         ("realtime.md", f"a host's directory: {said(timing.LONGEST_DIRECTORY_AGE).split()[0]}), no client gets events"),
-        ("security.md", f"each {said(timing.PROOF_KEPT).removeprefix('a ')} every client is looked at anew"),
-        ("security.md", f"Processes keep keys for {said(timing.KEYS_KEPT)}"),
-        ("security.md", f"waits until the newest version is {said(timing.KEYS_SETTLE)} old"),
+        ("security.md", f"each {said(timing.PROOF_KEPT).removeprefix('a ')} every client is checked again"),
+        ("encryption.md", f"Processes keep keys for {said(timing.KEYS_KEPT)}"),
+        ("encryption.md", f"waits until the newest version is {said(timing.KEYS_SETTLE)} old"),
         ("security.md", f"whose request line and headers are not whole within {said(timing.STRANGER_WAITS)}"),
-        ("security.md", f"without a credential a body has {said(timing.STRANGER_WAITS)}"),
+        ("security.md", f"A body without a credential has {said(timing.STRANGER_WAITS)}"),
     ],
 )
 def test_a_page_promises_what_the_code_keeps(page: str, promise: str):

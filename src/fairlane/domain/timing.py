@@ -68,8 +68,8 @@ HINTS_HEARD: Final = 0.01  # between two hints that are heard, or two looks at d
 LANES_KEPT: Final = 0.1  # few lanes; many are kept for longer
 LANES_LATE: Final = 1.0  # claims use old lanes for so much longer, while they are read again
 
-# Rights and keys. A user who has lost a right may use it for so long, on every node. docs/realtime.md and
-# docs/security.md promise that it is no longer.
+# Rights and keys. A user who has lost a right may use it for so long, on every node. docs/realtime.md,
+# docs/security.md and docs/encryption.md promise that it is no longer.
 PROOF_KEPT: Final = 1.0  # the proof of a request's credential; the rights of watchers are checked as often
 WATCHERS_KEPT: Final = 2 * PROOF_KEPT  # an older check of a watcher's rights is not used
 LONGEST_DIRECTORY_AGE: Final = 30.0  # of an answer of a host's directory (R19)
